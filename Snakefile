@@ -1,0 +1,33 @@
+"""From a raw ADNI download to the tables, figures and report of the LDAE paper."""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/resources.smk"
+include: "workflow/rules/synthetic.smk"
+include: "workflow/rules/bids.smk"
+include: "workflow/rules/cohort.smk"
+include: "workflow/rules/preprocess.smk"
+include: "workflow/rules/autoencoder.smk"
+include: "workflow/rules/ldm.smk"
+include: "workflow/rules/ldae.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
+
+
+# Named targets, one a stage: resources, synthetic, bids, cohort, preprocess, autoencoder, latents,
+# ldm, ldae, embeddings, evaluate, figures, report.
+rule all:
+    default_target: True
+    input:
+        rules.report.input,
+        rules.figures.input,
+        rules.evaluate.input,
+        rules.cohort.input,

@@ -1,0 +1,51 @@
+"""Checking a configuration, with errors that name the key, the value and what is allowed."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from ldae.errors import UserError
+
+
+def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
+    """Check ``config`` against a JSON schema (YAML file).
+
+    Raises:
+        UserError: one sentence per fault: the key's full path, its value, what is allowed, and for
+            an unknown key the known one closest to it.
+    """
+    rules = yaml.safe_load(Path(schema).read_text())
+    errors = sorted(Draft202012Validator(rules).iter_errors(config), key=lambda e: list(e.path))
+    if errors:
+        faults = "; ".join(_sentence(error) for error in errors)
+        raise UserError(
+            f"The configuration (config/config.yaml and the files given on top of it) is wrong: "
+            f"{faults}. All keys are explained in config/README.md."
+        )
+
+
+def _sentence(error: ValidationError) -> str:
+    key = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        known = list(error.schema["properties"])
+        return ", ".join(
+            _unknown(f"{key}.{name}".lstrip("."), name, known)
+            for name in sorted(map(str, set(error.instance) - set(known)))
+        )
+    if error.validator == "required":
+        lacking = [name for name in error.validator_value if name not in error.instance]
+        return f"the key(s) {', '.join(f'{key}.{n}'.lstrip('.') for n in lacking)} are missing"
+    if error.validator == "enum":
+        return f"{key} is {error.instance!r}, allowed: {', '.join(map(str, error.validator_value))}"
+    return f"{key} is {error.instance!r}: {error.message}"
+
+
+def _unknown(path: str, name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+    return f"unknown key {path} ({hint})"

@@ -1,0 +1,82 @@
+"""Reading and writing files so that a half-written one is never taken as done."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ldae.errors import UserError, require
+
+MISSING = "n/a"
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success rename it to ``path``.
+
+    The temporary name keeps the suffixes of ``path`` (``.nii.gz``), since writers choose their
+    format by them. On any error the temporary file is removed and ``path`` is left as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_table(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
+    """Read a BIDS-style TSV (``n/a`` for missing) and check that it has ``columns``.
+
+    Identifier columns (``*_id``) stay strings. Raises :class:`UserError` naming the file and the
+    columns it lacks.
+    """
+    path = Path(path)
+    require(path.is_file(), f"The table {path} does not exist. Run the stage that makes it first.")
+    head = pd.read_csv(path, sep="\t", nrows=0)
+    missing = [name for name in columns if name not in head.columns]
+    if missing:
+        raise UserError(
+            f"The table {path} lacks the column(s) {', '.join(missing)}; "
+            f"it has {', '.join(head.columns)}."
+        )
+    strings = {name: str for name in head.columns if name.endswith("_id")}
+    return pd.read_csv(path, sep="\t", dtype=strings, na_values=[MISSING], keep_default_na=False)
+
+
+def write_table(table: pd.DataFrame, path: str | Path, digits: int = 6) -> None:
+    """Write a TSV atomically; missing values become ``n/a``, floats keep ``digits`` significant."""
+    with atomic(path) as temporary:
+        table.to_csv(
+            temporary, sep="\t", index=False, na_rep=MISSING, float_format=f"%.{digits}g"
+        )
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(Path(path).read_text())
+
+
+def write_json(content: Any, path: str | Path) -> None:
+    """Write a JSON file atomically, keys in the order given."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def sha256(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(content: Any) -> str:
+    """Short, stable hash of JSON-like content: 16 hexadecimal characters."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

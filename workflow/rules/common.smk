@@ -1,0 +1,107 @@
+"""Helpers of all rules: checked configuration, paths, fingerprints."""
+
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+# The library is importable in every job, whatever environment its rule runs in.
+LIBRARY = Path(workflow.basedir) / "src"
+sys.path.insert(0, str(LIBRARY))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(LIBRARY), os.environ.get("PYTHONPATH")])
+)
+
+from ldae.config import check_config
+from ldae.errors import UserError
+from ldae.files import digest
+from ldae.fingerprint import source_fingerprint
+
+try:
+    check_config(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = config["paths"]["results"]
+RESOURCES = config["paths"]["resources"]
+SHARDS = range(config["preprocess"]["shards"])
+TRAINING = dict(device=config["device"], seed=config["seed"])
+GPUS = 1 if config["device"] == "cuda" else 0
+
+
+def results(path):
+    """A path below the results folder; wildcards stay as they are."""
+    return f"{RESULTS}/{path}"
+
+
+def logfile(path="{rule}.log"):
+    """A path below the folder of logs."""
+    return f"{RESULTS}/logs/{path}"
+
+
+def timing(path="{rule}.tsv"):
+    """A path below the folder of Snakemake's benchmarks: seconds and memory of each job."""
+    return f"{RESULTS}/benchmarks/{path}"
+
+
+def source(*modules):
+    """A param that changes when these modules of src/ldae change, and only then."""
+    return source_fingerprint(*modules)
+
+
+def run_dir(stage, *sections):
+    """Where a training keeps its checkpoints: one folder per configuration, so none is stale."""
+    return f"{RESULTS}/runs/{stage}/{digest([TRAINING['seed'], *sections])}"
+
+
+def download(kind):
+    """The folder of images or tables of the download, with an error that helps if it is absent."""
+    folder = config["paths"][kind]
+
+    def check(wildcards):
+        made_here = "synthetic" in config
+        converted = Path(results("bids")).exists()
+        if not (made_here or converted or Path(folder).is_dir()):
+            raise WorkflowError(
+                f"paths.{kind}: the folder '{folder}' does not exist. Set paths.{kind} in "
+                "config/config.yaml to where your ADNI download lies (docs/adni.md), "
+                "or run the synthetic one by: make demo"
+            )
+        return folder
+
+    return check
+
+
+def clinica_path(wildcards):
+    """Folder to put on PATH for Clinica; '.' changes nothing where it is found on PATH already."""
+    folder = config["software"]["clinica_bin"]
+    return str(Path(folder).absolute()) if folder else "."
+
+
+def staged(path):
+    """A pretrained part as an input where the configuration names one, nothing where it is off."""
+    return [path] if path else []
+
+
+def autoencoder_weights(wildcards):
+    """Pretrained files of stage 1: the autoencoder's start and the perceptual loss's network."""
+    section = config["autoencoder"]
+    perceptual = section["perceptual"]
+    return staged(section["pretrained"]) + staged(
+        perceptual["net"] and perceptual["weights"]
+    )
+
+
+def encoder_weights(wildcards):
+    """Pretrained file of the semantic encoder's backbone."""
+    return staged(config["ldae"]["encoder"]["pretrained"])
+
+
+def brain_extraction_weights(wildcards):
+    """Files of ANTsPyNet's cache; deepbet brings its own in its package."""
+    section = config["preprocess"]["brain_extraction"]
+    if section["method"] != "antspynet":
+        return []
+    names = ("brainExtractionRobustT1.h5", "S_template3.nii.gz")
+    return [f"{section['weights']}/{name}" for name in names]

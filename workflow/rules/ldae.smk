@@ -1,0 +1,65 @@
+"""Stage 3: semantic encoder and gradient estimator (Table 4, Eq. 9), and the embeddings."""
+
+
+rule ldae:
+    input:
+        volumes=results("cache/volumes/store.json"),
+        latents=results("cache/latents/store.json"),
+        autoencoder=results("models/autoencoder/model.json"),
+        ldm=results("models/ldm/model.json"),
+        weights=encoder_weights,
+    output:
+        multiext(
+            results("models/ldae/"), "model.safetensors", "model.json", "history.tsv"
+        ),
+    log:
+        logfile("ldae.log"),
+    benchmark:
+        timing("ldae.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=48000,
+        runtime=5760,
+        gpu=GPUS,
+    params:
+        **TRAINING,
+        settings=config["ldae"],
+        diffusion=config["diffusion"],
+        latents=config["latents"],
+        run_dir=run_dir("ldae", config["ldae"], config["diffusion"], config["latents"]),
+        source=source("nets", "diffusion", "training"),
+    message:
+        "Stage 3: training the semantic encoder and the gradient estimator"
+    script:
+        "../scripts/train_ldae.py"
+
+
+rule embeddings:
+    input:
+        volumes=results("cache/volumes/store.json"),
+        ldm=results("models/ldm/model.json"),
+        ldae=results("models/ldae/model.json"),
+    output:
+        ldae=results("embeddings/ldae.npz"),
+        untrained=results("embeddings/untrained.npz"),
+    log:
+        logfile("embeddings.log"),
+    benchmark:
+        timing("embeddings.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=16000,
+        runtime=240,
+        gpu=GPUS,
+    params:
+        **TRAINING,
+        batch_size=config["evaluation"]["batch_size"],
+        source=source("nets/semantic_encoder.py", "data/embeddings.py"),
+    message:
+        "y_sem of every scan, by the trained and by an untrained encoder"
+    script:
+        "../scripts/embeddings.py"

@@ -1,0 +1,32 @@
+"""Stage 2: the latent diffusion model (Table 3)."""
+
+
+rule ldm:
+    input:
+        latents=results("cache/latents/store.json"),
+    output:
+        multiext(
+            results("models/ldm/"), "model.safetensors", "model.json", "history.tsv"
+        ),
+    log:
+        logfile("ldm.log"),
+    benchmark:
+        timing("ldm.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=32000,
+        runtime=2880,
+        gpu=GPUS,
+    params:
+        **TRAINING,
+        settings=config["ldm"],
+        diffusion=config["diffusion"],
+        latents=config["latents"],
+        run_dir=run_dir("ldm", config["ldm"], config["diffusion"], config["latents"]),
+        source=source("nets/unet.py", "diffusion/schedule.py", "training"),
+    message:
+        "Stage 2: pretraining the latent diffusion model"
+    script:
+        "../scripts/train_ldm.py"

@@ -1,0 +1,26 @@
+"""A synthetic ADNI download with known truth, where the configuration has a section for it."""
+
+if "synthetic" in config:
+
+    rule synthetic:
+        output:
+            images=directory(config["paths"]["images"]),
+            tables=directory(config["paths"]["tables"]),
+            truth=f"{config['synthetic']['out']}/truth.tsv",
+        log:
+            logfile("synthetic.log"),
+        benchmark:
+            timing("synthetic.tsv")
+        conda:
+            "../../envs/ldae.yaml"
+        threads: config["threads"]
+        resources:
+            mem_mb=8000,
+            runtime=60,
+        params:
+            **config["synthetic"],
+            source=source("synthetic"),
+        message:
+            "Making a synthetic ADNI download of {params.subjects} subjects"
+        script:
+            "../scripts/synthetic.py"

@@ -1,0 +1,15 @@
+"""Make a synthetic ADNI download with known truth."""
+
+from _adapter import job
+
+from ldae.synthetic import make_download
+
+with job(snakemake):
+    make_download(
+        snakemake.params.out,
+        subjects=snakemake.params.subjects,
+        visits=snakemake.params.visits,
+        spacing=snakemake.params.spacing,
+        seed=snakemake.params.seed,
+        jobs=snakemake.threads,
+    )
