@@ -32,7 +32,7 @@ format: env
 	ruff format .
 	snakefmt Snakefile workflow
 
-$(ENV)/.done: envs/torch.txt envs/ldae.lock.txt pyproject.toml
+$(ENV)/.done: envs/torch.txt envs/ldae.lock.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv --clear $(ENV)
 	$(BIN)/python -m pip install -q -r envs/torch.txt -c envs/ldae.lock.txt

@@ -1,0 +1,63 @@
+"""The shipped configurations are valid; wrong ones are refused in one clear sentence."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ldae.config import check_config
+from ldae.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
+PAPER = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+
+
+def laid_over(base: dict, changes: dict) -> dict:
+    """Lay ``changes`` over ``base`` key by key, as Snakemake does."""
+    merged = copy.deepcopy(base)
+    for key, value in changes.items():
+        nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = laid_over(merged[key], value) if nested else value
+    return merged
+
+
+@pytest.mark.parametrize("overlays", [[], ["config/demo.yaml"]])
+def test_shipped_configurations_are_valid(overlays):
+    config = PAPER
+    for name in overlays:
+        config = laid_over(config, yaml.safe_load((ROOT / name).read_text()))
+    check_config(config, SCHEMA)
+
+
+def test_demo_states_only_what_differs():
+    def same(changes, base, path=""):
+        for key, value in changes.items():
+            if isinstance(value, dict) and isinstance(base.get(key), dict):
+                yield from same(value, base[key], f"{path}{key}.")
+            elif key in base and base[key] == value:
+                yield f"{path}{key}"
+
+    demo = yaml.safe_load((ROOT / "config/demo.yaml").read_text())
+    assert list(same(demo, PAPER)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ldm": {"lerning_rate": 1}}, r"unknown key ldm.lerning_rate \(did you mean learning_rate"),
+        ({"device": "gpu"}, "device is 'gpu', allowed: cuda, cpu"),
+        ({"volumes": {"shape": [1, 2]}}, r"volumes.shape is \[1, 2\]"),
+        ({"autoencoder": {"batch_size": 0}}, "autoencoder.batch_size is 0"),
+    ],
+)
+def test_wrong_configurations_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        check_config(laid_over(PAPER, changes), SCHEMA)
+
+
+def test_missing_key_is_named():
+    config = {key: value for key, value in PAPER.items() if key != "seed"}
+    with pytest.raises(UserError, match="seed are missing"):
+        check_config(config, SCHEMA)

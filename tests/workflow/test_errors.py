@@ -1,0 +1,73 @@
+"""Bad input: one clear sentence, an exit code, and nothing half-written."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.workflow
+
+
+def written(project, content: dict) -> str:
+    """Write an overriding configuration and return its path."""
+    (project.path / "mine.yaml").write_text(yaml.safe_dump(content))
+    return "mine.yaml"
+
+
+def real_download(project, **paths) -> str:
+    """A configuration for a download that is not made by the workflow."""
+    base = yaml.safe_load((project.path / "config/demo.yaml").read_text())
+    del base["synthetic"]
+    base["paths"] |= paths
+    (project.path / "config/demo.yaml").write_text(yaml.safe_dump(base))
+    return written(project, {})
+
+
+def test_misspelt_key_is_refused_with_the_key_meant(project):
+    config = written(project, {"ldm": {"lerning_rate": 1}})
+    done = project.snakemake("-n", config=config, check=False)
+    assert done.returncode != 0
+    assert "unknown key ldm.lerning_rate (did you mean learning_rate?)" in done.stdout
+
+
+def test_wrong_value_is_refused_with_what_is_allowed(project):
+    config = written(project, {"device": "gpu"})
+    done = project.snakemake("-n", config=config, check=False)
+    assert done.returncode != 0
+    assert "device is 'gpu', allowed: cuda, cpu" in done.stdout
+
+
+def test_missing_images_folder_is_named(project):
+    config = real_download(project, images="/nowhere/images")
+    done = project.snakemake("-n", config=config, check=False)
+    assert done.returncode != 0
+    assert "paths.images: the folder '/nowhere/images' does not exist" in done.stdout
+    assert not (project.path / "results/bids").exists()
+
+
+def test_empty_download_stops_before_the_conversion(project):
+    images, tables = project.path / "images", project.path / "tables"
+    images.mkdir()
+    tables.mkdir()
+    config = real_download(project, images=str(images), tables=str(tables))
+    done = project.snakemake("bids", config=config, check=False)
+    assert done.returncode != 0
+    assert "check_download: " in done.stdout
+    assert str(images) in done.stdout
+    assert not (project.path / "results/cohort/subjects.txt").exists()
+    assert not (project.path / "results/bids").exists()
+
+
+def test_every_missing_table_and_column_is_listed_at_once(project):
+    images, tables = project.path / "images", project.path / "tables"
+    scan = images / "002_S_0413/MPRAGE/2006-05-02_00_00_00.0/I1/ADNI_002_S_0413_MR_x_I1.nii"
+    scan.parent.mkdir(parents=True)
+    scan.write_bytes(b"")
+    tables.mkdir()
+    (tables / "MPRAGEMETA.csv").write_text("SubjectID,Visit\n002_S_0413,ADNI Screening\n")
+    config = real_download(project, images=str(images), tables=str(tables))
+    done = project.snakemake("bids", config=config, check=False)
+    assert done.returncode != 0
+    for expected in ("ADNIMERGE", "MRIQUALITY", "APOERES", "DXSUM_PDXCONV", "ImageUID"):
+        assert expected in done.stdout, expected
+    assert not Path(project.path / "results/bids").exists()
