@@ -54,6 +54,7 @@ rule latents:
         runtime=240,
         gpu=GPUS,
     params:
+        settings=config["latents"],
         device=config["device"],
         batch_size=config["evaluation"]["batch_size"],
         source=source("nets/autoencoder.py", "data/latent_store.py"),

@@ -1,5 +1,10 @@
 """Raw ADNI download to BIDS, by Clinica's own converter, then a check of every expected scan."""
 
+CONVERSION = [
+    f"cohort/{name}.py"
+    for name in ("convert", "download", "tables", "selection", "bids")
+]
+
 
 rule check_download:
     input:
@@ -17,7 +22,7 @@ rule check_download:
         mem_mb=2000,
         runtime=10,
     params:
-        source=source("cohort/convert.py"),
+        source=source(*CONVERSION),
     message:
         "Checking the download: image folders, study tables and their columns"
     script:
@@ -66,11 +71,13 @@ rule bids:
         timing("bids.tsv")
     conda:
         "../../envs/ldae.yaml"
+    threads: config["cohort"]["convert_jobs"]
     resources:
         mem_mb=4000,
         runtime=240,
     params:
-        source=source("cohort/convert.py"),
+        max_failed_fraction=config["cohort"]["max_failed_fraction"],
+        source=source(*CONVERSION),
     message:
         "Checking the conversion scan by scan"
     script:

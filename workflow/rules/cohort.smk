@@ -59,8 +59,8 @@ rule ledger:
         registration=expand(
             results("preproc/manifests/registration/shard-{shard}.tsv"), shard=SHARDS
         ),
-        volumes=results("cache/volumes/store.json"),
-        exclude=config["cohort"]["exclude"],
+        volumes=results("cache/volumes/index.tsv"),
+        exclude=staged(config["cohort"]["exclude"]),
     output:
         ledger=results("cohort/ledger.tsv"),
         flow=results("tables/flow.tsv"),
@@ -75,6 +75,8 @@ rule ledger:
         mem_mb=2000,
         runtime=30,
     params:
+        manifests=results("preproc/manifests"),
+        exclude=config["cohort"]["exclude"],
         source=source("cohort"),
     message:
         "Accounting for every image of the download"

@@ -1,6 +1,7 @@
 """Helpers of all rules: checked configuration, paths, fingerprints."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -105,3 +106,18 @@ def brain_extraction_weights(wildcards):
         return []
     names = ("brainExtractionRobustT1.h5", "S_template3.nii.gz")
     return [f"{section['weights']}/{name}" for name in names]
+
+
+def step_settings(*sections):
+    """What a preprocessing step reads of the configuration: its own sections and the template."""
+    return {key: config["preprocess"][key] for key in ("template", *sections)}
+
+
+def evaluation(*keys):
+    """What an evaluation rule reads of the configuration's section `evaluation`."""
+    return {key: config["evaluation"][key] for key in keys}
+
+
+def figure_settings():
+    """What every drawing reads of the configuration."""
+    return dict(dpi=config["figures"]["dpi"], spacing=config["volumes"]["spacing"])

@@ -4,16 +4,15 @@
 rule reconstruction:
     input:
         volumes=results("cache/volumes/store.json"),
-        latents=results("cache/latents/store.json"),
         autoencoder=results("models/autoencoder/model.json"),
         ldm=results("models/ldm/model.json"),
         ldae=results("models/ldae/model.json"),
+        embeddings=results("embeddings/ldae.npz"),
         lpips=config["evaluation"]["lpips"]["weights"],
     output:
         scans=results("evaluation/reconstruction_scans.tsv"),
-        arrays=results("evaluation/reconstruction.npz"),
         table=results("tables/reconstruction.tsv"),
-        controls=results("tables/controls.tsv"),
+        controls=results("tables/reconstruction_controls.tsv"),
     log:
         logfile("reconstruction.log"),
     benchmark:
@@ -27,24 +26,20 @@ rule reconstruction:
         gpu=GPUS,
     params:
         **TRAINING,
-        settings={
-            key: config["evaluation"][key]
-            for key in (
-                "ddim_steps",
-                "guidance",
-                "batch_size",
-                "noise_seed",
-                "max_scans",
-                "bootstrap",
-                "lpips",
-            )
-        },
-        figures=config["figures"],
+        settings=evaluation(
+            "ddim_steps",
+            "guidance",
+            "batch_size",
+            "noise_seed",
+            "max_scans",
+            "bootstrap",
+            "lpips",
+        ),
         source=source(
             "evaluation/reconstruct.py",
-            "evaluation/systems.py",
+            "evaluation/reconstruction_tables.py",
             "evaluation/metrics.py",
-            "evaluation/bootstrap.py",
+            "evaluation/systems.py",
             "nets",
             "diffusion",
         ),
@@ -56,13 +51,15 @@ rule reconstruction:
 
 rule guidance:
     input:
-        volumes=results("cache/volumes/store.json"),
         latents=results("cache/latents/store.json"),
         autoencoder=results("models/autoencoder/model.json"),
         ldm=results("models/ldm/model.json"),
         ldae=results("models/ldae/model.json"),
+        embeddings=results("embeddings/ldae.npz"),
     output:
+        scans=results("evaluation/guidance_scans.tsv"),
         table=results("tables/guidance.tsv"),
+        differences=results("tables/guidance_differences.tsv"),
     log:
         logfile("guidance.log"),
     benchmark:
@@ -76,16 +73,11 @@ rule guidance:
         gpu=GPUS,
     params:
         **TRAINING,
-        settings={
-            key: config["evaluation"][key]
-            for key in ("batch_size", "noise_seed", "max_scans", "bootstrap")
-        },
+        settings=evaluation(
+            "guidance", "batch_size", "noise_seed", "max_scans", "bootstrap"
+        ),
         source=source(
-            "evaluation/guidance.py",
-            "evaluation/systems.py",
-            "evaluation/bootstrap.py",
-            "nets",
-            "diffusion",
+            "evaluation/guidance.py", "evaluation/systems.py", "nets", "diffusion"
         ),
     message:
         "Held-out loss with and without the gradient estimator"
@@ -95,16 +87,16 @@ rule guidance:
 
 rule probes:
     input:
-        volumes=results("cache/volumes/store.json"),
         latents=results("cache/latents/store.json"),
         ldae=results("embeddings/ldae.npz"),
         untrained=results("embeddings/untrained.npz"),
     output:
-        diagnosis=results("tables/probes_diagnosis.tsv"),
-        age=results("tables/probes_age.tsv"),
-        predictions=results("evaluation/probe_predictions.tsv"),
-        direction=results("evaluation/direction.npz"),
-        lda=results("evaluation/lda.tsv"),
+        table=results("tables/probes.tsv"),
+        differences=results("tables/probes_differences.tsv"),
+        classifier=results("evaluation/classifier.npz"),
+        lda=results("evaluation/lda_projection.tsv"),
+        diagnosis=results("evaluation/predictions_diagnosis.tsv"),
+        age=results("evaluation/predictions_age.tsv"),
     log:
         logfile("probes.log"),
     benchmark:
@@ -115,9 +107,14 @@ rule probes:
         mem_mb=8000,
         runtime=120,
     params:
-        settings={key: config["evaluation"][key] for key in ("probes", "bootstrap")},
-        seed=config["seed"],
-        source=source("evaluation/probes.py", "evaluation/bootstrap.py"),
+        **TRAINING,
+        settings=evaluation("probes", "bootstrap"),
+        source=source(
+            "evaluation/probes.py",
+            "evaluation/linear.py",
+            "evaluation/scores.py",
+            "evaluation/features.py",
+        ),
     message:
         "Linear probes for diagnosis and age (Table 7)"
     script:
@@ -127,14 +124,12 @@ rule probes:
 rule manipulation:
     input:
         volumes=results("cache/volumes/store.json"),
-        latents=results("cache/latents/store.json"),
         autoencoder=results("models/autoencoder/model.json"),
         ldm=results("models/ldm/model.json"),
         ldae=results("models/ldae/model.json"),
         embeddings=results("embeddings/ldae.npz"),
-        direction=rules.probes.output.direction,
+        classifier=rules.probes.output.classifier,
     output:
-        arrays=results("evaluation/manipulation.npz"),
         scans=results("evaluation/manipulation_scans.tsv"),
         table=results("tables/manipulation.tsv"),
     log:
@@ -150,22 +145,19 @@ rule manipulation:
         gpu=GPUS,
     params:
         **TRAINING,
-        settings={
-            key: config["evaluation"][key]
-            for key in (
-                "manipulation",
-                "guidance",
-                "batch_size",
-                "bootstrap",
-                "probes",
-            )
-        },
-        figures=config["figures"],
+        settings=evaluation(
+            "manipulation",
+            "guidance",
+            "batch_size",
+            "noise_seed",
+            "bootstrap",
+            "probes",
+        ),
         source=source(
             "evaluation/manipulation.py", "evaluation/systems.py", "nets", "diffusion"
         ),
     message:
-        "Moving test scans along the AD direction (Figures 6 and 7)"
+        "Moving test scans along the AD direction"
     script:
         "../scripts/manipulation.py"
 
@@ -173,14 +165,15 @@ rule manipulation:
 rule interpolation:
     input:
         volumes=results("cache/volumes/store.json"),
-        latents=results("cache/latents/store.json"),
         autoencoder=results("models/autoencoder/model.json"),
         ldm=results("models/ldm/model.json"),
         ldae=results("models/ldae/model.json"),
+        embeddings=results("embeddings/ldae.npz"),
     output:
-        arrays=results("evaluation/interpolation.npz"),
         triplets=results("evaluation/interpolation_triplets.tsv"),
+        example=results("evaluation/interpolation_example.npz"),
         table=results("tables/interpolation.tsv"),
+        differences=results("tables/interpolation_differences.tsv"),
     log:
         logfile("interpolation.log"),
     benchmark:
@@ -194,25 +187,76 @@ rule interpolation:
         gpu=GPUS,
     params:
         **TRAINING,
-        settings={
-            key: config["evaluation"][key]
-            for key in ("interpolation", "guidance", "batch_size", "bootstrap")
-        },
-        figures=config["figures"],
+        settings=evaluation(
+            "interpolation", "guidance", "batch_size", "noise_seed", "bootstrap"
+        ),
+        subject=config["figures"]["interpolation_subject"],
         source=source(
-            "evaluation/interpolation.py", "evaluation/systems.py", "nets", "diffusion"
+            "evaluation/interpolation.py",
+            "evaluation/interpolation_tables.py",
+            "evaluation/systems.py",
+            "nets",
+            "diffusion",
         ),
     message:
-        "Interpolating missing visits (Figures 8 and 9)"
+        "Interpolating missing visits (section 5.5)"
     script:
         "../scripts/interpolation.py"
+
+
+rule examples:
+    input:
+        volumes=results("cache/volumes/store.json"),
+        autoencoder=results("models/autoencoder/model.json"),
+        ldm=results("models/ldm/model.json"),
+        ldae=results("models/ldae/model.json"),
+        embeddings=results("embeddings/ldae.npz"),
+        classifier=rules.probes.output.classifier,
+    output:
+        reconstruction=results("evaluation/reconstruction_examples.npz"),
+        manipulation=results("evaluation/manipulation_examples.npz"),
+        progression=results("evaluation/progression.npz"),
+        progression_reverse=results("evaluation/progression_reverse.npz"),
+    log:
+        logfile("examples.log"),
+    benchmark:
+        timing("examples.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=16000,
+        runtime=240,
+        gpu=GPUS,
+    params:
+        **TRAINING,
+        settings=evaluation(
+            "ddim_steps",
+            "guidance",
+            "batch_size",
+            "noise_seed",
+            "manipulation",
+            "probes",
+        ),
+        subjects=config["figures"]["subjects"],
+        samples=config["figures"]["stochastic_samples"],
+        source=source(
+            "evaluation/reconstruct.py",
+            "evaluation/manipulation.py",
+            "evaluation/systems.py",
+            "nets",
+            "diffusion",
+        ),
+    message:
+        "Volumes of the subjects shown in the figures"
+    script:
+        "../scripts/examples.py"
 
 
 if config["evaluation"]["truth"]:
 
     rule truth:
         input:
-            volumes=results("cache/volumes/store.json"),
             latents=results("cache/latents/store.json"),
             ldae=results("embeddings/ldae.npz"),
             untrained=results("embeddings/untrained.npz"),
@@ -230,9 +274,11 @@ if config["evaluation"]["truth"]:
             mem_mb=8000,
             runtime=60,
         params:
-            settings={key: config["evaluation"][key] for key in ("probes", "bootstrap")},
-            seed=config["seed"],
-            source=source("evaluation/truth.py", "evaluation/probes.py"),
+            **TRAINING,
+            settings=evaluation("probes", "bootstrap"),
+            source=source(
+                "evaluation/truth.py", "evaluation/linear.py", "evaluation/features.py"
+            ),
         message:
             "Comparing probes with the known truth of a synthetic cohort"
         script:
@@ -246,4 +292,5 @@ rule evaluate:
         rules.probes.output,
         rules.manipulation.output,
         rules.interpolation.output,
+        rules.examples.output,
         rules.truth.output if config["evaluation"]["truth"] else [],

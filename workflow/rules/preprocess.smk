@@ -20,7 +20,7 @@ rule n4:
         runtime=480,
     params:
         preproc=PREPROC,
-        settings=config["preprocess"]["n4"],
+        settings=step_settings("n4"),
         source=source("preprocess/bias.py", "preprocess/batch.py"),
     message:
         "N4 bias field correction, shard {wildcards.shard}"
@@ -46,10 +46,10 @@ rule brain_extraction:
         runtime=480,
     params:
         preproc=PREPROC,
-        settings=config["preprocess"]["brain_extraction"],
+        settings=step_settings("brain_extraction"),
         source=source("preprocess/brain.py", "preprocess/batch.py"),
     message:
-        "Brain extraction by {params.settings[method]}, shard {wildcards.shard}"
+        "Brain extraction by {params.settings[brain_extraction][method]}, shard {wildcards.shard}"
     script:
         "../scripts/brain_extraction.py"
 
@@ -73,13 +73,13 @@ rule registration:
         runtime=480,
     params:
         preproc=PREPROC,
-        settings={
-            key: config["preprocess"][key]
-            for key in ("template", "registration", "qc")
-        },
+        settings=step_settings("registration", "qc"),
         volumes=config["volumes"],
         source=source(
-            "preprocess/registration.py", "preprocess/batch.py", "preprocess/qc.py"
+            "preprocess/registration.py",
+            "preprocess/batch.py",
+            "preprocess/quality.py",
+            "preprocess/picture.py",
         ),
     message:
         "Registration to the template, shard {wildcards.shard}"
@@ -91,10 +91,12 @@ rule volumes:
     input:
         scans=rules.scans.output.scans,
         splits=rules.splits.output.splits,
-        exclude=config["cohort"]["exclude"],
+        exclude=staged(config["cohort"]["exclude"]),
         manifests=expand(rules.registration.output.manifest, shard=SHARDS),
     output:
-        multiext(results("cache/volumes/"), "volumes.npy", "index.tsv", "store.json"),
+        volumes=results("cache/volumes/volumes.npy"),
+        index=results("cache/volumes/index.tsv"),
+        card=results("cache/volumes/store.json"),
     log:
         logfile("volumes.log"),
     benchmark:
@@ -107,7 +109,10 @@ rule volumes:
         runtime=480,
     params:
         preproc=PREPROC,
+        manifests=results("preproc/manifests"),
+        exclude=config["cohort"]["exclude"],
         settings=config["volumes"],
+        template=config["preprocess"]["template"]["name"],
         max_failed_fraction=config["cohort"]["max_failed_fraction"],
         source=source("data/volume_store.py"),
     message:

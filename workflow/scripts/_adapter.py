@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ldae.errors import UserError
 
@@ -26,3 +27,22 @@ def job(snakemake) -> Iterator[None]:
     except Exception:
         logging.exception("%s failed", snakemake.rule)
         raise
+
+
+def folder(files) -> Path:
+    """The folder that the first of ``files`` lies in: stores and models are folders."""
+    return Path(files if isinstance(files, str) else files[0]).parent
+
+
+def load_system(snakemake):
+    """The trained models that an evaluation rule names as inputs."""
+    from ldae.evaluation.systems import LdaeSystem
+
+    return LdaeSystem.load(
+        folder(snakemake.input.autoencoder),
+        folder(snakemake.input.ldm),
+        folder(snakemake.input.ldae),
+        snakemake.params.settings,
+        snakemake.params.device,
+        snakemake.threads,
+    )

@@ -2,9 +2,9 @@
 
 from _adapter import job
 
-from ldae.synthetic import make_download
-
 with job(snakemake):
+    from ldae.synthetic import make_download
+
     make_download(
         snakemake.params.out,
         subjects=snakemake.params.subjects,

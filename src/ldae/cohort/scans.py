@@ -1,0 +1,120 @@
+"""The scan table: every usable scan of the BIDS folder with what is known of it at its visit."""
+
+import hashlib
+from pathlib import Path
+
+import jsonschema
+import pandas as pd
+import yaml
+from bids import BIDSLayout, BIDSLayoutIndexer
+
+from ldae.cohort.convert import read_expected
+from ldae.errors import UserError, require
+from ldae.files import read_table
+
+COLUMNS = [
+    "scan_id", "participant_id", "session_id", "months", "path", "diagnosis", "age", "sex", "mmse",
+    "cdr_global", "apoe4", "field_strength", "image_id", "shard",
+]  # fmt: skip
+# Column here -> column that Clinica writes into sessions.tsv.
+_OF_VISIT = {"diagnosis": "diagnosis", "age": "age", "mmse": "MMSE", "cdr_global": "cdr_global"}
+_OF_SUBJECT = {"sex": "sex", "apoe4": "apoe4"}
+_NUMBERS = ("age", "mmse", "cdr_global", "apoe4", "field_strength")  # n/a is NaN
+
+
+def build_scans(bids: str | Path, shards: int, schema: str | Path) -> pd.DataFrame:
+    """Index a BIDS folder with PyBIDS and join what its tables say of each scan.
+
+    Diagnosis, age (years), MMSE and CDR are those of the scan's own visit, not of baseline; they
+    are n/a where ADNI has none, and such scans stay.
+
+    Args:
+        bids: BIDS folder made by :func:`ldae.cohort.convert.finish_bids`.
+        shards: Number of shards over which subjects are spread by hash.
+        schema: JSON schema (YAML) of one row.
+
+    Returns:
+        Columns ``COLUMNS``, sorted by scan_id; path is relative to ``bids``.
+
+    Raises:
+        UserError: no scan, a scan without a row in the tables, or a value the schema refuses.
+    """
+    bids = Path(bids)
+    scans = _index(bids)
+    participants = read_table(
+        bids / "participants.tsv", ["participant_id", *_OF_SUBJECT.values()]
+    ).rename(columns={theirs: ours for ours, theirs in _OF_SUBJECT.items()})
+    sessions = pd.concat([_sessions(bids, name) for name in scans["participant_id"].unique()])
+    expected = read_expected(bids).rename(columns={"Field_Strength": "field_strength"})
+    expected["field_strength"] = pd.to_numeric(expected["field_strength"], errors="coerce")
+    scans = _join(scans, participants[["participant_id", *_OF_SUBJECT]], ["participant_id"])
+    scans = _join(scans, sessions, ["participant_id", "session_id"])
+    scans = _join(scans, expected[["scan_id", "field_strength", "image_id"]], ["scan_id"])
+    scans["months"] = scans["session_id"].str.removeprefix("ses-M").astype(int)
+    scans["shard"] = [shard_of(name, shards) for name in scans["participant_id"]]
+    scans = scans[COLUMNS].sort_values("scan_id").reset_index(drop=True)
+    validate_scans(scans, schema)
+    return scans.astype(dict.fromkeys(_NUMBERS, float))
+
+
+def shard_of(participant_id: str, shards: int) -> int:
+    """The shard of a subject: SHA-256 of its identifier modulo the number of shards."""
+    return int(hashlib.sha256(participant_id.encode()).hexdigest(), 16) % shards
+
+
+def validate_scans(scans: pd.DataFrame, schema: str | Path) -> None:
+    """Check every row against a JSON schema; raises :class:`UserError` with scan and column."""
+    validator = jsonschema.Draft202012Validator(yaml.safe_load(Path(schema).read_text()))
+    faults = []
+    rows = scans.astype(object).where(scans.notna(), None)
+    for row in rows.to_dict("records"):
+        for error in validator.iter_errors(row):
+            where = ".".join(map(str, error.path)) or "the row"
+            faults.append(f"{row['scan_id']}: {where}: {error.message}")
+    if faults:
+        shown = "\n  ".join(faults[:20])
+        raise UserError(
+            f"{len(faults)} value(s) of the scan table are refused by {schema}:\n  {shown}\n"
+            "Correct them in ADNI's study tables and convert again."
+        )
+
+
+def _index(bids: Path) -> pd.DataFrame:
+    """scan_id, participant_id, session_id and path of each T1-weighted image, by PyBIDS."""
+    require(bids.is_dir(), f"The BIDS folder {bids} does not exist. Run the target `bids` first.")
+    layout = BIDSLayout(
+        bids, validate=False, indexer=BIDSLayoutIndexer(validate=False, index_metadata=False)
+    )
+    files = layout.get(suffix="T1w", extension=".nii.gz")
+    require(bool(files), f"The BIDS folder {bids} has no T1-weighted image (*_T1w.nii.gz).")
+    rows = []
+    for file in files:
+        subject, session = (f"sub-{file.entities['subject']}", f"ses-{file.entities['session']}")
+        path = Path(file.path).relative_to(bids.resolve()).as_posix()
+        rows.append((f"{subject}_{session}", subject, session, path))
+    return pd.DataFrame(rows, columns=["scan_id", "participant_id", "session_id", "path"])
+
+
+def _sessions(bids: Path, participant: str) -> pd.DataFrame:
+    """The wanted columns of one subject's sessions.tsv; n/a where Clinica had no such table."""
+    table = read_table(bids / participant / f"{participant}_sessions.tsv", ["session_id"])
+    wanted = {ours: table.get(theirs) for ours, theirs in _OF_VISIT.items()}
+    return pd.DataFrame(
+        {"participant_id": participant, "session_id": table["session_id"], **wanted},
+        columns=["participant_id", "session_id", *_OF_VISIT],
+        dtype=object,
+    )
+
+
+def _join(scans: pd.DataFrame, table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Left join that refuses scans without a row, or with two."""
+    twice = table[table.duplicated(keys)]
+    joined = scans.merge(table.drop_duplicates(keys), on=keys, how="left", indicator=True)
+    lost = joined.loc[joined["_merge"] != "both", "scan_id"]
+    wrong = sorted({*lost, *scans.merge(twice[keys], on=keys)["scan_id"]})
+    if wrong:
+        raise UserError(
+            f"{len(wrong)} scan(s) have no row, or two, for their {' and '.join(keys)} in the "
+            f"tables of the BIDS folder, such as {', '.join(wrong[:3])}. Convert again."
+        )
+    return joined.drop(columns="_merge")

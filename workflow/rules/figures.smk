@@ -1,0 +1,90 @@
+"""Figures: each a rule of its own, drawn from tables and arrays, never from a model."""
+
+REGISTRATION = rules.registration.output.manifest
+EXAMPLES = rules.examples.output
+
+# Name of the figure: its input files, its kind of data file.
+FIGURES = {
+    "cohort_flow": (
+        dict(flow=rules.ledger.output.flow, index=rules.volumes.output.index),
+        "tsv",
+    ),
+    "cohort_qc": (dict(manifests=expand(REGISTRATION, shard=SHARDS)), "tsv"),
+    "training_curves": (
+        {
+            stage: results(f"models/{stage}/history.tsv")
+            for stage in ("autoencoder", "ldm", "ldae")
+        },
+        "tsv",
+    ),
+    "figure3_reconstruction": (dict(arrays=EXAMPLES.reconstruction), "npz"),
+    "ddim_steps": (
+        dict(
+            table=rules.reconstruction.output.table,
+            scans=rules.reconstruction.output.scans,
+            controls=rules.reconstruction.output.controls,
+        ),
+        "tsv",
+    ),
+    "figure4_variation": (dict(arrays=EXAMPLES.reconstruction), "npz"),
+    "figure5_lda": (dict(projection=rules.probes.output.lda), "tsv"),
+    "probes": (dict(table=rules.probes.output.table), "tsv"),
+    "figure6_progression": (dict(arrays=EXAMPLES.progression), "npz"),
+    "figure7_manipulation": (dict(arrays=EXAMPLES.manipulation), "npz"),
+    "figure8_interpolation": (dict(table=rules.interpolation.output.table), "tsv"),
+    "figure9_interpolation_example": (
+        dict(arrays=rules.interpolation.output.example),
+        "npz",
+    ),
+}
+if config["evaluation"]["truth"]:
+    FIGURES["truth"] = (
+        dict(
+            table=rules.truth.output.table, predictions=rules.truth.output.predictions
+        ),
+        "tsv",
+    )
+
+for figure, (inputs, data) in FIGURES.items():
+
+    rule:
+        name:
+            figure if figure.startswith("figure") else f"figure_{figure}"
+        input:
+            **inputs,
+        output:
+            pdf=results(f"figures/{figure}.pdf"),
+            png=report(
+                results(f"figures/{figure}.png"),
+                caption=f"../report/{figure}.rst",
+                category="Figures",
+            ),
+            data=results(f"figures/{figure}.{data}"),
+            caption=results(f"figures/{figure}.caption.txt"),
+        log:
+            logfile(f"figures/{figure}.log"),
+        benchmark:
+            timing(f"figures/{figure}.tsv")
+        conda:
+            "../../envs/ldae.yaml"
+        resources:
+            mem_mb=4000,
+            runtime=30,
+        params:
+            figure=figure,
+            settings=figure_settings(),
+            folders=dict(preproc=PREPROC) if figure == "cohort_qc" else {},
+            source=source("figures"),
+        message:
+            "Drawing {params.figure}"
+        script:
+            "../scripts/figure.py"
+
+
+rule figures:
+    input:
+        expand(
+            results("figures/{name}.{kind}"),
+            name=FIGURES,
+            kind=["pdf", "png", "caption.txt"],
+        ),

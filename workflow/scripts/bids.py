@@ -1,0 +1,17 @@
+"""Check Clinica's output scan by scan, finish the BIDS folder, account for every image."""
+
+from _adapter import job
+
+with job(snakemake):
+    from ldae.cohort.convert import finish_bids
+    from ldae.cohort.ledger import check_conversion
+
+    conversion = finish_bids(
+        snakemake.input.bids,
+        snakemake.input.images,
+        snakemake.input.tables,
+        snakemake.output.bids,
+        snakemake.output.conversion,
+        jobs=snakemake.threads,
+    )
+    check_conversion(conversion, snakemake.params.max_failed_fraction)

@@ -1,0 +1,18 @@
+"""y_sem of every scan, by the trained encoder and by the same encoder before its training."""
+
+from _adapter import folder, job
+
+with job(snakemake):
+    from ldae.training.encoding import embed
+
+    for system in ("ldae", "untrained"):
+        embed(
+            folder(snakemake.input.volumes),
+            folder(snakemake.input.ldae),
+            folder(snakemake.input.ldm),
+            snakemake.output[system],
+            system,
+            snakemake.params.device,
+            snakemake.threads,
+            batch_size=snakemake.params.batch_size,
+        )

@@ -1,0 +1,19 @@
+"""Missing visits interpolated between earlier and later ones."""
+
+from _adapter import folder, job, load_system
+
+with job(snakemake):
+    from ldae.evaluation.interpolation import evaluate_interpolation
+
+    evaluate_interpolation(
+        load_system(snakemake),
+        folder(snakemake.input.volumes),
+        snakemake.input.embeddings,
+        scans=snakemake.output.triplets,
+        table=snakemake.output.table,
+        differences=snakemake.output.differences,
+        arrays=snakemake.output.example,
+        cfg=snakemake.params.settings,
+        subject=snakemake.params.subject,
+        seed=snakemake.params.seed,
+    )

@@ -1,0 +1,17 @@
+"""Posterior mean and standard deviation of every scan's latent."""
+
+from _adapter import folder, job
+
+with job(snakemake):
+    from ldae.data.latent_store import build_latent_store
+
+    build_latent_store(
+        folder(snakemake.input.volumes),
+        folder(snakemake.input.autoencoder),
+        folder(snakemake.output),
+        snakemake.params.settings,
+        snakemake.params.device,
+        snakemake.threads,
+        batch_size=snakemake.params.batch_size,
+        fingerprint=snakemake.params.source,
+    )

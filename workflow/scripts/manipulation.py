@@ -1,0 +1,17 @@
+"""Test scans moved along the AD direction: what changes, by how much."""
+
+from _adapter import folder, job, load_system
+
+with job(snakemake):
+    from ldae.evaluation.manipulation import evaluate_manipulation
+
+    evaluate_manipulation(
+        load_system(snakemake),
+        folder(snakemake.input.volumes),
+        snakemake.input.embeddings,
+        snakemake.input.classifier,
+        scans=snakemake.output.scans,
+        table=snakemake.output.table,
+        cfg=snakemake.params.settings,
+        seed=snakemake.params.seed,
+    )

@@ -1,0 +1,16 @@
+"""Affine registration of a shard's scans to the template, with quality measures and pictures."""
+
+from _adapter import job
+
+with job(snakemake):
+    from ldae.files import read_table
+    from ldae.preprocess.registration import run_registration
+
+    run_registration(
+        read_table(snakemake.input.scans),
+        snakemake.params.preproc,
+        snakemake.input.brain,
+        snakemake.output.manifest,
+        snakemake.params.settings,
+        snakemake.params.volumes,
+    )

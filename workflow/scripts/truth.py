@@ -1,0 +1,16 @@
+"""Probes against the known truth of a synthetic cohort."""
+
+from _adapter import folder, job
+
+with job(snakemake):
+    from ldae.evaluation.truth import evaluate_truth
+
+    evaluate_truth(
+        snakemake.input.truth,
+        {name: snakemake.input[name] for name in ("ldae", "untrained")},
+        folder(snakemake.input.latents),
+        predictions=snakemake.output.predictions,
+        table=snakemake.output.table,
+        cfg=snakemake.params.settings,
+        seed=snakemake.params.seed,
+    )
