@@ -27,7 +27,4 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        rules.report.input,
-        rules.figures.input,
-        rules.evaluate.input,
-        rules.cohort.input,
+        rules.report.output,

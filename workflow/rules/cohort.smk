@@ -75,7 +75,7 @@ rule ledger:
         mem_mb=2000,
         runtime=30,
     params:
-        manifests=results("preproc/manifests"),
+        manifests=lambda wildcards, input: above(input.registration[0], 2),
         exclude=config["cohort"]["exclude"],
         source=source("cohort"),
     message:

@@ -10,9 +10,8 @@ from snakemake.exceptions import WorkflowError
 # The library is importable in every job, whatever environment its rule runs in.
 LIBRARY = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(LIBRARY))
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [str(LIBRARY), os.environ.get("PYTHONPATH")])
-)
+inherited = os.environ.get("PYTHONPATH")
+os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(LIBRARY), inherited])))
 
 from ldae.config import check_config
 from ldae.errors import UserError
@@ -121,3 +120,8 @@ def evaluation(*keys):
 def figure_settings():
     """What every drawing reads of the configuration."""
     return dict(dpi=config["figures"]["dpi"], spacing=config["volumes"]["spacing"])
+
+
+def above(path, levels):
+    """The folder so many levels above a file."""
+    return str(Path(path).parents[levels - 1])

@@ -26,12 +26,20 @@ FIGURES = {
         ),
         "tsv",
     ),
+    "guidance": (dict(table=rules.guidance.output.table), "tsv"),
     "figure4_variation": (dict(arrays=EXAMPLES.reconstruction), "npz"),
     "figure5_lda": (dict(projection=rules.probes.output.lda), "tsv"),
     "probes": (dict(table=rules.probes.output.table), "tsv"),
     "figure6_progression": (dict(arrays=EXAMPLES.progression), "npz"),
     "figure7_manipulation": (dict(arrays=EXAMPLES.manipulation), "npz"),
-    "figure8_interpolation": (dict(table=rules.interpolation.output.table), "tsv"),
+    "manipulation_dose": (dict(table=rules.manipulation.output.table), "tsv"),
+    "figure8_interpolation": (
+        dict(
+            table=rules.interpolation.output.table,
+            differences=rules.interpolation.output.differences,
+        ),
+        "tsv",
+    ),
     "figure9_interpolation_example": (
         dict(arrays=rules.interpolation.output.example),
         "npz",
@@ -73,7 +81,7 @@ for figure, (inputs, data) in FIGURES.items():
         params:
             figure=figure,
             settings=figure_settings(),
-            folders=dict(preproc=PREPROC) if figure == "cohort_qc" else {},
+            folders=dict(preproc=results("preproc")) if figure == "cohort_qc" else {},
             source=source("figures"),
         message:
             "Drawing {params.figure}"

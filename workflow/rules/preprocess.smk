@@ -1,7 +1,5 @@
 """Per-scan steps, a shard of subjects a job: N4, brain extraction, affine registration, store."""
 
-PREPROC = results("preproc")
-
 
 rule n4:
     input:
@@ -19,7 +17,7 @@ rule n4:
         mem_mb=4000,
         runtime=480,
     params:
-        preproc=PREPROC,
+        preproc=lambda wildcards, output: above(output.manifest, 3),
         settings=step_settings("n4"),
         source=source("preprocess/bias.py", "preprocess/batch.py"),
     message:
@@ -45,7 +43,7 @@ rule brain_extraction:
         mem_mb=6000,
         runtime=480,
     params:
-        preproc=PREPROC,
+        preproc=lambda wildcards, output: above(output.manifest, 3),
         settings=step_settings("brain_extraction"),
         source=source("preprocess/brain.py", "preprocess/batch.py"),
     message:
@@ -72,7 +70,7 @@ rule registration:
         mem_mb=4000,
         runtime=480,
     params:
-        preproc=PREPROC,
+        preproc=lambda wildcards, output: above(output.manifest, 3),
         settings=step_settings("registration", "qc"),
         volumes=config["volumes"],
         source=source(
@@ -108,8 +106,8 @@ rule volumes:
         mem_mb=8000,
         runtime=480,
     params:
-        preproc=PREPROC,
-        manifests=results("preproc/manifests"),
+        preproc=lambda wildcards, input: above(input.manifests[0], 3),
+        manifests=lambda wildcards, input: above(input.manifests[0], 2),
         exclude=config["cohort"]["exclude"],
         settings=config["volumes"],
         template=config["preprocess"]["template"]["name"],

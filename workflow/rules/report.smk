@@ -18,7 +18,7 @@ rule report:
         mem_mb=4000,
         runtime=30,
     params:
-        results=RESULTS,
+        results=lambda wildcards, output: above(output.html, 2),
         config=config,
         source=source("report"),
     message:

@@ -25,7 +25,7 @@ rule resource:
     params:
         name=lambda wildcards: STAGED[wildcards.path],
         table="config/resources.tsv",
-        folder=RESOURCES,
+        folder=lambda wildcards, output: output[0].removesuffix(wildcards.path),
     message:
         "Staging {params.name}"
     script:

@@ -18,7 +18,8 @@ if "synthetic" in config:
             mem_mb=8000,
             runtime=60,
         params:
-            **config["synthetic"],
+            **{key: value for key, value in config["synthetic"].items() if key != "out"},
+            out=lambda wildcards, output: above(output.truth, 1),
             source=source("synthetic"),
         message:
             "Making a synthetic ADNI download of {params.subjects} subjects"

@@ -3,6 +3,7 @@
 from _adapter import job
 
 with job(snakemake):
-    from ldae.resources import stage
+    from ldae.resources import load_resources, stage
 
-    stage(snakemake.params.name, snakemake.params.table, snakemake.params.folder)
+    table = load_resources(snakemake.params.table)
+    stage(snakemake.params.name, table, snakemake.params.folder)
