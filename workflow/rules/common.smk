@@ -17,9 +17,11 @@ from ldae.config import check_config
 from ldae.errors import UserError
 from ldae.files import digest
 from ldae.fingerprint import source_fingerprint
+from ldae.nets.sizes import check_sizes
 
 try:
     check_config(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
+    check_sizes(config["volumes"]["shape"], config["autoencoder"], config["ldm"])
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

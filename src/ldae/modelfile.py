@@ -1,0 +1,190 @@
+"""Trained models on disk: ``model.safetensors`` with the tensors, ``model.json`` with the card.
+
+The card states the architecture, so that whoever uses a model needs no config, and the SHA-256 of
+the tensors' file. It is written last: a folder with a card holds a whole model.
+
+Keys every card has, by kind:
+
+    autoencoder   kind, architecture (the config's ``autoencoder`` section)
+    ldm           kind, architecture (``ldm``), latent_channels
+    ldae          kind, architecture (``ldae.encoder``), ldm_sha256 (``sha256`` of the ldm's card)
+
+Whatever else a stage records (latent scale, seeds, versions, scores) is kept as it is.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ldae.errors import UserError, require
+from ldae.files import atomic, read_json, sha256, write_json
+
+if TYPE_CHECKING:
+    from monai.networks.nets import AutoencoderKL
+
+    from ldae.nets.gradient_estimator import GuidedUNet
+    from ldae.nets.semantic_encoder import SemanticEncoder
+    from ldae.nets.unet import UNet
+
+TENSORS, CARD = "model.safetensors", "model.json"
+REQUIRED = {
+    "autoencoder": ("architecture",),
+    "ldm": ("architecture", "latent_channels"),
+    "ldae": ("architecture", "ldm_sha256"),
+}
+ENCODER, ESTIMATOR = "encoder.", "estimator."
+Net = TypeVar("Net", bound=nn.Module)
+
+
+def save_model(
+    folder: str | Path, state_dict: Mapping[str, Tensor], card: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write a model; each file atomically, the card last.
+
+    Args:
+        folder: Made if need be.
+        state_dict: Tensors by key; an ldae's keys begin with ``encoder.`` or ``estimator.``.
+        card: JSON-like, with the keys listed above; ``sha256`` is added.
+
+    Returns:
+        The card as written.
+
+    Raises:
+        ValueError: the card lacks a key, or its kind is unknown.
+    """
+    folder = Path(folder)
+    kind = card.get("kind")
+    if kind not in REQUIRED:
+        raise ValueError(f"the card's kind is one of {sorted(REQUIRED)}, not {kind!r}")
+    missing = [key for key in REQUIRED[kind] if key not in card]
+    if missing:
+        raise ValueError(f"the card of kind {kind} lacks {', '.join(missing)}")
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state_dict.items()}
+    with atomic(folder / TENSORS) as temporary:
+        save_file(tensors, temporary)
+    written = {**card, "sha256": sha256(folder / TENSORS)}
+    write_json(written, folder / CARD)
+    return written
+
+
+def load_card(folder: str | Path) -> dict[str, Any]:
+    """Read a model's card.
+
+    Raises:
+        UserError: there is no finished model in ``folder``.
+    """
+    path = Path(folder) / CARD
+    require(path.is_file(), f"There is no trained model in {folder}: {CARD} is missing. Train it.")
+    return read_json(path)
+
+
+def load_state(folder: str | Path) -> dict[str, Tensor]:
+    """Read a model's tensors, checked against its card.
+
+    Raises:
+        UserError: the file is missing, or is not the one the card was written for.
+    """
+    card, path = load_card(folder), Path(folder) / TENSORS
+    require(path.is_file(), f"The model {folder} lacks {TENSORS}. Copy it there or train again.")
+    require(
+        sha256(path) == card["sha256"],
+        f"{path} is not the file its card {CARD} was written for (SHA-256 differs): it is damaged "
+        "or was exchanged. Copy both files together or train again.",
+    )
+    return load_file(path)
+
+
+def _card(folder: str | Path, kind: str) -> dict[str, Any]:
+    card = load_card(folder)
+    require(
+        card["kind"] == kind,
+        f"The model in {folder} is of kind {card['kind']}, but {kind} is needed here.",
+    )
+    return card
+
+
+def _restore(build: Callable[[], Net], state: dict[str, Tensor], source: str | Path) -> Net:
+    """Build on the meta device, so that nothing is initialised in vain, and take the tensors."""
+    from ldae.nets.weights import load_strictly
+
+    with torch.device("meta"):
+        net = build()
+    load_strictly(net, state, str(source), assign=True)
+    return net.eval().requires_grad_(False)
+
+
+def load_autoencoder(folder: str | Path) -> "tuple[AutoencoderKL, dict[str, Any]]":
+    """Restore the autoencoder, frozen and in evaluation mode, on the CPU; and its card."""
+    from ldae.nets.autoencoder import build_autoencoder
+
+    card = _card(folder, "autoencoder")
+    cfg = {**card["architecture"], "pretrained": None}
+    return _restore(lambda: build_autoencoder(cfg), load_state(folder), folder), card
+
+
+def load_ldm(folder: str | Path) -> "tuple[UNet, dict[str, Any]]":
+    """Restore the denoiser, frozen and in evaluation mode, on the CPU; and its card."""
+    from ldae.nets.unet import build_unet
+
+    card = _card(folder, "ldm")
+    cfg, channels = card["architecture"], card["latent_channels"]
+    return _restore(lambda: build_unet(cfg, channels), load_state(folder), folder), card
+
+
+def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): t for key, t in state.items() if key.startswith(prefix)}
+
+
+def load_ldae(
+    folder: str | Path, ldm_folder: str | Path
+) -> "tuple[SemanticEncoder, GuidedUNet, dict[str, Any]]":
+    """Restore the semantic encoder and the guided UNet, frozen and in evaluation mode.
+
+    Args:
+        folder: The ldae model.
+        ldm_folder: The denoiser it was trained on.
+
+    Raises:
+        UserError: a model is missing or damaged, or ``ldm_folder`` holds another denoiser than
+            the one the estimator was trained on.
+    """
+    from ldae.nets.gradient_estimator import build_guided_unet
+    from ldae.nets.semantic_encoder import build_encoder
+
+    card = _card(folder, "ldae")
+    unet, ldm_card = load_ldm(ldm_folder)
+    if card["ldm_sha256"] != ldm_card["sha256"]:
+        raise UserError(
+            f"The model in {folder} was trained on another diffusion model than the one in "
+            f"{ldm_folder} (SHA-256 differs). Train the ldae stage again, or restore its ldm."
+        )
+    state = load_state(folder)
+    strange = [key for key in state if not key.startswith((ENCODER, ESTIMATOR))]
+    require(not strange, f"{folder}: unexpected tensors {', '.join(strange[:8])}.")
+    # Not on the meta device: a timm backbone may hold buffers that no state dict carries.
+    encoder = build_encoder({**card["architecture"], "pretrained": None})
+    load_part(encoder, state, ENCODER, folder)
+    guided = build_guided_unet(unet, ldm_card["architecture"], encoder.dim)
+    load_part(guided.estimator, state, ESTIMATOR, folder)
+    for net in (encoder, guided):
+        net.eval().requires_grad_(False)
+    return encoder, guided, card
+
+
+def load_part(net: nn.Module, state: dict[str, Tensor], prefix: str, source: str | Path) -> None:
+    """Load into ``net`` the tensors of ``state`` whose keys begin with ``prefix``, strictly."""
+    from ldae.nets.weights import load_strictly
+
+    load_strictly(net, _part(state, prefix), f"{source} ({prefix.rstrip('.')})")
+
+
+def ldae_state(encoder: nn.Module, estimator: nn.Module) -> dict[str, Tensor]:
+    """Join the two trained parts of stage 3 into one state dict, keys prefixed."""
+    return {
+        **{ENCODER + key: value for key, value in encoder.state_dict().items()},
+        **{ESTIMATOR + key: value for key, value in estimator.state_dict().items()},
+    }

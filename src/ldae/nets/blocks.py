@@ -1,0 +1,170 @@
+"""Building blocks of the 3-D UNet: AdaGN residual block, self-attention, resampling, time code.
+
+The design is that of ADM (Dhariwal and Nichol 2021) carried to three dimensions, with the second
+condition of PDAE (Zhang et al. 2022; paper section 3.5).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ldae.errors import require
+
+Resample = Literal["isotropic", "inner_axes"]
+FACTORS: dict[str, tuple[int, int, int]] = {"isotropic": (2, 2, 2), "inner_axes": (1, 2, 2)}
+
+
+def timestep_embedding(t: Tensor, dim: int, max_period: float = 10000.0) -> Tensor:
+    """Encode steps (B,) as sinusoids (B, dim): cosines, then sines, of falling frequencies."""
+    half = dim // 2
+    frequencies = torch.exp(
+        -math.log(max_period) * torch.arange(half, dtype=torch.float32, device=t.device) / half
+    )
+    angles = t.float()[:, None] * frequencies[None]
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+def zero_init(module: nn.Module) -> nn.Module:
+    """Set all parameters of ``module`` to zero and return it."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    return module
+
+
+def average_pool(x: Tensor, factor: tuple[int, int, int]) -> Tensor:
+    """Average non-overlapping blocks of ``factor`` voxels of (B, C, X, Y, Z).
+
+    Written as a mean over a view, because AvgPool3d has no deterministic backward on CUDA.
+    """
+    batch, channels, *size = x.shape
+    blocks = [n for side, f in zip(size, factor, strict=True) for n in (side // f, f)]
+    return x.reshape(batch, channels, *blocks).mean(dim=(3, 5, 7))
+
+
+def repeat_voxels(x: Tensor, factor: tuple[int, int, int]) -> Tensor:
+    """Upsample (B, C, X, Y, Z) by nearest neighbour: the inverse layout of :func:`average_pool`."""
+    batch, channels, *size = x.shape
+    grown = x[:, :, :, None, :, None, :, None].expand(
+        batch, channels, size[0], factor[0], size[1], factor[1], size[2], factor[2]
+    )
+    return grown.reshape(batch, channels, *[s * f for s, f in zip(size, factor, strict=True)])
+
+
+def refuse_undefined_gradients(features: Sequence[Tensor]) -> None:
+    """Stop training where torch's CPU kernels would return garbage.
+
+    In bfloat16 the weight gradient of a 3-D convolution whose result is two voxels wide along x is
+    read from memory never written (torch 2.13, oneDNN, measured: kernels of 3 and 4; one or three
+    voxels, kernels of 1, and float32 are right). The forward pass is right, so that only NaN some
+    steps later would tell.
+
+    Raises:
+        UserError: such a convolution is about to be trained.
+    """
+    if not (
+        torch.is_grad_enabled()
+        and torch.is_autocast_enabled("cpu")
+        and torch.get_autocast_dtype("cpu") is torch.bfloat16
+    ):
+        return
+    require(
+        all(x.device.type != "cpu" or x.shape[2] != 2 for x in features),
+        "A level of the UNet is two voxels wide along x, for which bfloat16 gradients are "
+        "undefined on CPUs: set precision: fp32, or choose another volumes.shape.",
+    )
+
+
+class ResBlock(nn.Module):
+    """Residual block with adaptive group normalisation and optional resampling.
+
+        h = conv(SiLU(GN(x)))                                      resampled before the convolution
+        h = (1 + s_y) [(1 + s_t) GN(h) + b_t] + b_y                section 3.5, with the usual 1 +
+        out = skip(x) + conv_0(dropout(SiLU(h)))                   conv_0 starts at zero
+
+    Args:
+        in_channels: Channels of x.
+        out_channels: Channels of the result.
+        embedding_dim: Length of the time code (and of the embedded y_sem).
+        dropout: Probability.
+        groups: Groups of the group normalisations.
+        conditional: Whether the block takes y_sem as well.
+        factor: Resampling factor by axis; None keeps the size.
+        up: Direction of the resampling.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        embedding_dim: int,
+        dropout: float,
+        groups: int,
+        conditional: bool = False,
+        factor: tuple[int, int, int] | None = None,
+        up: bool = False,
+    ):
+        super().__init__()
+        self.factor, self.up = factor, up
+        self.norm_in = nn.GroupNorm(groups, in_channels)
+        self.conv_in = nn.Conv3d(in_channels, out_channels, 3, padding=1)
+        self.time = nn.Linear(embedding_dim, 2 * out_channels)
+        self.semantic = nn.Linear(embedding_dim, 2 * out_channels) if conditional else None
+        self.norm_out = nn.GroupNorm(groups, out_channels)
+        self.dropout = nn.Dropout(dropout)
+        self.conv_out = zero_init(nn.Conv3d(out_channels, out_channels, 3, padding=1))
+        same = in_channels == out_channels
+        self.skip = nn.Identity() if same else nn.Conv3d(in_channels, out_channels, 1)
+
+    def _resample(self, x: Tensor) -> Tensor:
+        if self.factor is None:
+            return x
+        return repeat_voxels(x, self.factor) if self.up else average_pool(x, self.factor)
+
+    def forward(self, x: Tensor, t_emb: Tensor, y_emb: Tensor | None = None) -> Tensor:
+        """Map x (B, C, X, Y, Z), t_emb (B, E) and y_emb (B, E) to (B, C', X', Y', Z')."""
+        h = self.conv_in(self._resample(F.silu(self.norm_in(x))))
+        scale, shift = self.time(F.silu(t_emb)).chunk(2, dim=1)
+        scale = 1 + scale
+        if self.semantic is not None:
+            y_scale, y_shift = self.semantic(F.silu(y_emb)).chunk(2, dim=1)
+            # Both affine maps folded into one: a single pass over the voxels.
+            scale, shift = (1 + y_scale) * scale, (1 + y_scale) * shift + y_shift
+        h = self.norm_out(h) * scale[:, :, None, None, None] + shift[:, :, None, None, None]
+        h = self.conv_out(self.dropout(F.silu(h)))
+        return self.skip(self._resample(x)) + h
+
+
+class SelfAttention(nn.Module):
+    """Residual multi-head self-attention over all voxels; its projection starts at zero."""
+
+    def __init__(self, channels: int, num_heads: int, groups: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm = nn.GroupNorm(groups, channels)
+        self.qkv = nn.Conv1d(channels, 3 * channels, 1)
+        self.out = zero_init(nn.Conv1d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, X, Y, Z) to the same shape."""
+        tokens = self.norm(x).flatten(2)  # (B, C, N)
+        qkv = self.qkv(tokens).unflatten(1, (3, self.num_heads, -1))  # (B, 3, heads, C/heads, N)
+        q, k, v = qkv.transpose(3, 4).unbind(1)  # each (B, heads, N, C/heads)
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).flatten(1, 2)
+        return x + self.out(attended).reshape(x.shape)
+
+
+class Stage(nn.Module):
+    """A residual block, followed by attention where the level has it."""
+
+    def __init__(self, block: ResBlock, attention: SelfAttention | None = None):
+        super().__init__()
+        self.block, self.attention = block, attention
+
+    def forward(self, x: Tensor, t_emb: Tensor, y_emb: Tensor | None = None) -> Tensor:
+        """As :meth:`ResBlock.forward`."""
+        h = self.block(x, t_emb, y_emb)
+        return h if self.attention is None else self.attention(h)

@@ -1,0 +1,89 @@
+"""The gradient estimator G(z_t, y_sem, t) on top of a frozen UNet (paper section 3.5)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ldae.nets.unet import UNet, UNetShape, UpPath, unet_shape
+
+
+class GradientEstimator(nn.Module):
+    """New middle, up path and output, with AdaGN of the time code and of y_sem.
+
+    Its output convolution starts at zero, so G = 0 and the guided model begins as the
+    unconditional one. 378,411,779 parameters in the paper's configuration (y_sem of 768).
+
+    Args:
+        shape: The numbers of the UNet it is attached to.
+        skip_channels: Channels of that UNet's down path.
+        y_dim: Length of y_sem.
+    """
+
+    def __init__(self, shape: UNetShape, skip_channels: Sequence[int], y_dim: int):
+        super().__init__()
+        self.semantic = nn.Linear(y_dim, shape.embedding_dim)
+        self.up = UpPath(shape, skip_channels, conditional=True)
+
+    def forward(self, features: Sequence[Tensor], t_emb: Tensor, y_sem: Tensor) -> Tensor:
+        """Map the UNet's features, its time code (B, E) and y_sem (B, y_dim) to G."""
+        return self.up(features, t_emb, self.semantic(y_sem))
+
+
+class GuidedUNet(nn.Module):
+    """eps_theta and G in one call: the frozen down path and time code are computed once.
+
+    The UNet never trains: it stays in evaluation mode whatever :meth:`train` is called with, its
+    parameters take no gradient, and its computations record no graph.
+
+    Args:
+        unet: The trained denoiser; its parameters are frozen in place.
+        estimator: The gradient estimator made for it.
+    """
+
+    def __init__(self, unet: UNet, estimator: GradientEstimator):
+        super().__init__()
+        self.unet = unet.requires_grad_(False)
+        self.estimator = estimator
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "GuidedUNet":
+        """Switch the estimator; the UNet stays in evaluation mode."""
+        super().train(mode)
+        self.unet.eval()
+        return self
+
+    def forward(self, z_t: Tensor, t: Tensor, y_sem: Tensor) -> tuple[Tensor, Tensor]:
+        """Estimate the unconditional noise and the semantic gradient.
+
+        Args:
+            z_t: Noisy latents (B, C, X, Y, Z).
+            t: Steps (B,), long.
+            y_sem: Semantic codes (B, y_dim).
+
+        Returns:
+            (eps, g), both shaped like ``z_t`` and in its dtype; combine them with
+            :meth:`ldae.diffusion.schedule.Schedule.guided_eps`.
+        """
+        with torch.no_grad():
+            features, t_emb = self.unet.encode(z_t, t)
+            eps = self.unet.up(features, t_emb).to(z_t.dtype)
+        return eps, self.estimator(features, t_emb, y_sem).to(z_t.dtype)
+
+
+def build_guided_unet(unet: UNet, ldm_cfg: Mapping[str, Any], y_dim: int) -> GuidedUNet:
+    """Attach a new gradient estimator to ``unet``.
+
+    Args:
+        unet: The trained denoiser.
+        ldm_cfg: The ``ldm`` section of the config; G has the UNet's architecture (Table 4).
+        y_dim: Length of y_sem (``SemanticEncoder.dim``).
+
+    Raises:
+        ValueError: ``ldm_cfg`` is not the architecture of ``unet``.
+    """
+    shape = unet_shape(ldm_cfg, unet.shape.in_channels)
+    if shape != unet.shape:
+        raise ValueError(f"the estimator's architecture {shape} is not the UNet's {unet.shape}")
+    return GuidedUNet(unet, GradientEstimator(shape, unet.down.skip_channels, y_dim))

@@ -1,0 +1,254 @@
+"""The denoiser eps_theta: a 3-D UNet in three parts, so that the gradient estimator can share two.
+
+time embedding + DownPath are shared with G; UpPath (middle, up, output) exists once for eps_theta
+and once, conditioned on y_sem, for G (paper section 3.5).
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ldae.nets.blocks import (
+    FACTORS,
+    Resample,
+    ResBlock,
+    SelfAttention,
+    Stage,
+    refuse_undefined_gradients,
+    timestep_embedding,
+    zero_init,
+)
+
+
+@dataclass(frozen=True)
+class UNetShape:
+    """The numbers that fix a UNet's architecture (Table 3); shared by eps_theta and G."""
+
+    in_channels: int
+    out_channels: int
+    base_channels: int
+    channel_mult: tuple[int, ...]
+    num_res_blocks: int
+    attention_factors: tuple[int, ...]
+    num_heads: int
+    dropout: float
+    norm_num_groups: int
+    resample: Resample
+
+    def __post_init__(self) -> None:
+        levels = len(self.channel_mult)
+        if self.resample not in FACTORS:
+            raise ValueError(f"resample is one of {sorted(FACTORS)}, not {self.resample!r}")
+        unreachable = set(self.attention_factors) - {2**level for level in range(levels)}
+        if unreachable:
+            raise ValueError(
+                f"attention_factors {sorted(unreachable)} do not occur in a UNet of {levels} levels"
+            )
+        for mult in self.channel_mult:
+            channels = self.base_channels * mult
+            if channels % self.norm_num_groups or channels % self.num_heads:
+                raise ValueError(
+                    f"{channels} channels cannot be divided by norm_num_groups "
+                    f"{self.norm_num_groups} and num_heads {self.num_heads}"
+                )
+
+    @property
+    def embedding_dim(self) -> int:
+        """Length of the time code."""
+        return 4 * self.base_channels
+
+    def block(
+        self, in_channels: int, out_channels: int, conditional: bool = False, resample: str = ""
+    ) -> ResBlock:
+        """Make a residual block; ``resample`` is ``"up"``, ``"down"`` or empty."""
+        return ResBlock(
+            in_channels,
+            out_channels,
+            self.embedding_dim,
+            self.dropout,
+            self.norm_num_groups,
+            conditional,
+            FACTORS[self.resample] if resample else None,
+            up=resample == "up",
+        )
+
+    def attention(self, channels: int) -> SelfAttention:
+        """Make a self-attention layer."""
+        return SelfAttention(channels, self.num_heads, self.norm_num_groups)
+
+
+class DownPath(nn.Module):
+    """First convolution and all levels down; returns what every skip connection carries."""
+
+    def __init__(self, shape: UNetShape):
+        super().__init__()
+        channels = shape.base_channels
+        self.conv = nn.Conv3d(shape.in_channels, channels, 3, padding=1)
+        self.stages = nn.ModuleList()
+        self.skip_channels = [channels]
+        for level, mult in enumerate(shape.channel_mult):
+            for _ in range(shape.num_res_blocks):
+                block = shape.block(channels, mult * shape.base_channels)
+                channels = mult * shape.base_channels
+                attends = 2**level in shape.attention_factors
+                self.stages.append(Stage(block, shape.attention(channels) if attends else None))
+                self.skip_channels.append(channels)
+            if level < len(shape.channel_mult) - 1:
+                self.stages.append(Stage(shape.block(channels, channels, resample="down")))
+                self.skip_channels.append(channels)
+
+    def forward(self, z: Tensor, t_emb: Tensor) -> list[Tensor]:
+        """Return the features of every stage, finest first; the last one enters the middle."""
+        features = [self.conv(z)]
+        for stage in self.stages:
+            features.append(stage(features[-1], t_emb))
+        return features
+
+
+class UpPath(nn.Module):
+    """Middle, all levels up, and the output convolution, which starts at zero.
+
+    Args:
+        shape: The UNet's numbers.
+        skip_channels: Channels of the features of the down path, finest first.
+        conditional: Whether every block takes y_sem as well (the gradient estimator).
+    """
+
+    def __init__(self, shape: UNetShape, skip_channels: Sequence[int], conditional: bool):
+        super().__init__()
+        skips = list(skip_channels)
+        channels = skips[-1]
+        self.middle = nn.ModuleList(
+            [
+                Stage(shape.block(channels, channels, conditional), shape.attention(channels)),
+                Stage(shape.block(channels, channels, conditional)),
+            ]
+        )
+        self.stages = nn.ModuleList()
+        self.joins: list[bool] = []  # whether a stage takes a skip connection
+        for level, mult in reversed(list(enumerate(shape.channel_mult))):
+            for _ in range(shape.num_res_blocks + 1):
+                block = shape.block(channels + skips.pop(), mult * shape.base_channels, conditional)
+                channels = mult * shape.base_channels
+                attends = 2**level in shape.attention_factors
+                self.stages.append(Stage(block, shape.attention(channels) if attends else None))
+                self.joins.append(True)
+            if level:
+                self.stages.append(
+                    Stage(shape.block(channels, channels, conditional, resample="up"))
+                )
+                self.joins.append(False)
+        self.norm = nn.GroupNorm(shape.norm_num_groups, channels)
+        self.conv = zero_init(nn.Conv3d(channels, shape.out_channels, 3, padding=1))
+
+    def forward(
+        self, features: Sequence[Tensor], t_emb: Tensor, y_emb: Tensor | None = None
+    ) -> Tensor:
+        """Map the features of :class:`DownPath` to (B, out_channels, X, Y, Z)."""
+        refuse_undefined_gradients(features)
+        skips = list(features)
+        h = skips[-1]
+        for stage in self.middle:
+            h = stage(h, t_emb, y_emb)
+        for stage, joins in zip(self.stages, self.joins, strict=True):
+            h = stage(torch.cat([h, skips.pop()], dim=1) if joins else h, t_emb, y_emb)
+        return self.conv(F.silu(self.norm(h)))
+
+
+class UNet(nn.Module):
+    """eps_theta(z_t, t): predicts the noise in a latent (486,927,363 parameters as in Table 3).
+
+    Args:
+        in_channels: Channels of z_t.
+        out_channels: Channels of the prediction.
+        base_channels: Channels of the finest level.
+        channel_mult: Multiples of ``base_channels`` by level; each level halves the size.
+        num_res_blocks: Residual blocks by level on the way down (one more on the way up).
+        attention_factors: Downsampling factors at which there is self-attention.
+        num_heads: Attention heads.
+        dropout: Probability, inside the residual blocks.
+        norm_num_groups: Groups of the group normalisations.
+        resample: ``isotropic`` halves all three axes, ``inner_axes`` the last two.
+
+    Raises:
+        ValueError: the numbers do not fit together.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        base_channels: int,
+        channel_mult: Sequence[int],
+        num_res_blocks: int,
+        attention_factors: Sequence[int],
+        num_heads: int,
+        dropout: float,
+        norm_num_groups: int,
+        resample: Resample,
+    ):
+        super().__init__()
+        shape = UNetShape(
+            in_channels,
+            out_channels,
+            base_channels,
+            tuple(channel_mult),
+            num_res_blocks,
+            tuple(attention_factors),
+            num_heads,
+            dropout,
+            norm_num_groups,
+            resample,
+        )
+        self.shape = shape
+        self.time = nn.Sequential(
+            nn.Linear(base_channels, shape.embedding_dim),
+            nn.SiLU(),
+            nn.Linear(shape.embedding_dim, shape.embedding_dim),
+        )
+        self.down = DownPath(shape)
+        self.up = UpPath(shape, self.down.skip_channels, conditional=False)
+
+    def encode(self, z_t: Tensor, t: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Run the part shared with G: features of every stage, and the time code (B, E)."""
+        t_emb = self.time(timestep_embedding(t, self.shape.base_channels))
+        return self.down(z_t, t_emb), t_emb
+
+    def forward(self, z_t: Tensor, t: Tensor) -> Tensor:
+        """Predict the noise.
+
+        Args:
+            z_t: Noisy latents (B, C, X, Y, Z); sides divisible by 2^(levels - 1).
+            t: Steps (B,), long.
+
+        Returns:
+            eps (B, out_channels, X, Y, Z), in the dtype of ``z_t`` (also under autocast).
+        """
+        features, t_emb = self.encode(z_t, t)
+        return self.up(features, t_emb).to(z_t.dtype)
+
+
+def unet_shape(cfg: Mapping[str, Any], latent_channels: int) -> UNetShape:
+    """Read the architecture from the ``ldm`` section of the config."""
+    return UNetShape(
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        base_channels=cfg["base_channels"],
+        channel_mult=tuple(cfg["channel_mult"]),
+        num_res_blocks=cfg["num_res_blocks"],
+        attention_factors=tuple(cfg["attention_factors"]),
+        num_heads=cfg["num_heads"],
+        dropout=cfg["dropout"],
+        norm_num_groups=cfg["norm_num_groups"],
+        resample=cfg["resample"],
+    )
+
+
+def build_unet(cfg: Mapping[str, Any], latent_channels: int) -> UNet:
+    """Build the UNet of the ``ldm`` section of the config, for latents of ``latent_channels``."""
+    return UNet(**dataclasses.asdict(unet_shape(cfg, latent_channels)))

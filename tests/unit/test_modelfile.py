@@ -1,0 +1,168 @@
+"""Models written and restored: bit for bit, or not at all."""
+
+import json
+
+import pytest
+import torch
+
+from ldae.errors import UserError
+from ldae.modelfile import (
+    CARD,
+    TENSORS,
+    ldae_state,
+    load_autoencoder,
+    load_card,
+    load_ldae,
+    load_ldm,
+    load_state,
+    save_model,
+)
+from ldae.nets.autoencoder import build_autoencoder
+from ldae.nets.gradient_estimator import build_guided_unet
+from ldae.nets.semantic_encoder import build_encoder
+from ldae.nets.unet import build_unet
+
+AE = {
+    "channels": [8, 16],
+    "num_res_blocks": 1,
+    "latent_channels": 3,
+    "norm_num_groups": 4,
+    "pretrained": "gone/after/training.safetensors",
+}
+LDM = {
+    "base_channels": 8,
+    "channel_mult": [1, 2],
+    "num_res_blocks": 1,
+    "attention_factors": [2],
+    "num_heads": 1,
+    "dropout": 0.1,
+    "norm_num_groups": 4,
+    "resample": "isotropic",
+}
+ENCODER = {
+    "backbone": "convnext_atto",
+    "backbone_kwargs": {"depths": [1, 1, 1, 1], "dims": [8, 8, 16, 16]},
+    "pretrained": "gone/after/training.safetensors",
+    "plane": "axial",
+    "num_heads": 4,
+    "attention_dropout": 0.1,
+    "position": "none",
+    "standardize": True,
+}
+
+
+def filled(net):
+    """Give every floating tensor of the state a value, as training would."""
+    generator = torch.Generator().manual_seed(3)
+    for value in net.state_dict().values():
+        if value.is_floating_point():
+            value.copy_(torch.rand(value.shape, generator=generator) * 0.2 + 0.1)
+    return net
+
+
+def same(net, state) -> bool:
+    own = net.state_dict()
+    return own.keys() == state.keys() and all(torch.equal(own[k], state[k]) for k in own)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """An ldm and an ldae trained on it."""
+    unet = filled(build_unet(LDM, 3))
+    ldm_card = save_model(
+        tmp_path / "ldm",
+        unet.state_dict(),
+        {"kind": "ldm", "architecture": LDM, "latent_channels": 3, "latent_scale": 0.87},
+    )
+    encoder = filled(build_encoder({**ENCODER, "pretrained": None}))
+    guided = build_guided_unet(unet, LDM, encoder.dim)
+    filled(guided.estimator)
+    save_model(
+        tmp_path / "ldae",
+        ldae_state(encoder, guided.estimator),
+        {"kind": "ldae", "architecture": ENCODER, "ldm_sha256": ldm_card["sha256"]},
+    )
+    return tmp_path, unet, encoder, guided
+
+
+def test_autoencoder_round_trip(tmp_path):
+    net = filled(build_autoencoder({**AE, "pretrained": None}))
+    save_model(tmp_path, net.state_dict(), {"kind": "autoencoder", "architecture": AE, "ssim": 0.9})
+    loaded, card = load_autoencoder(tmp_path)
+    assert same(loaded, net.state_dict())
+    assert card["ssim"] == 0.9
+    assert not loaded.training
+    assert not any(p.requires_grad or p.is_meta for p in loaded.parameters())
+    x = torch.rand(1, 1, 8, 8, 8)
+    assert torch.equal(loaded.encode(x)[0], net.eval().encode(x)[0])
+    assert sorted(p.name for p in tmp_path.iterdir()) == [CARD, TENSORS]
+
+
+def test_ldm_and_ldae_round_trip(folders):
+    root, unet, encoder, guided = folders
+    loaded, card = load_ldm(root / "ldm")
+    assert same(loaded, unet.state_dict())
+    assert card["latent_scale"] == 0.87
+    encoder_2, guided_2, _ = load_ldae(root / "ldae", root / "ldm")
+    assert same(encoder_2, encoder.state_dict())
+    assert same(guided_2, guided.state_dict())
+    x, z, t = torch.rand(2, 1, 32, 32, 4), torch.randn(2, 3, 4, 4, 4), torch.tensor([1, 500])
+    # Frozen as the restored ones: torch's attention rounds otherwise with trainable weights.
+    encoder.requires_grad_(False)
+    with torch.no_grad():
+        y = encoder.eval()(x)
+        assert torch.equal(encoder_2(x), y)
+        expected, got = guided.eval()(z, t, y), guided_2(z, t, y)
+    assert torch.equal(got[0], expected[0])
+    assert torch.equal(got[1], expected[1])
+    assert not any(m.training for net in (encoder_2, guided_2) for m in net.modules())
+
+
+def test_ldae_on_another_ldm_is_refused(folders):
+    root, unet, *_ = folders
+    with torch.no_grad():
+        unet.time[0].bias += 1
+    card = {"kind": "ldm", "architecture": LDM, "latent_channels": 3}
+    save_model(root / "ldm", unet.state_dict(), card)
+    with pytest.raises(UserError, match="another diffusion model"):
+        load_ldae(root / "ldae", root / "ldm")
+
+
+def test_damaged_missing_and_mixed_up_models(folders):
+    root, unet, *_ = folders
+    with pytest.raises(UserError, match="of kind ldm, but autoencoder is needed"):
+        load_autoencoder(root / "ldm")
+    with pytest.raises(UserError, match="no trained model"):
+        load_card(root / "nowhere")
+    with pytest.raises(UserError, match=r"missing: up\.conv\.bias"):
+        state = unet.state_dict()
+        del state["up.conv.bias"]
+        card = {"kind": "ldm", "architecture": LDM, "latent_channels": 3}
+        save_model(root / "partial", state, card)
+        load_ldm(root / "partial")
+    path = root / "ldae" / TENSORS
+    path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
+    with pytest.raises(UserError, match="SHA-256 differs"):
+        load_state(root / "ldae")
+    path.unlink()
+    with pytest.raises(UserError, match=f"lacks {TENSORS}"):
+        load_state(root / "ldae")
+
+
+def test_card_must_state_what_restoring_needs(tmp_path):
+    with pytest.raises(ValueError, match="kind"):
+        save_model(tmp_path, {}, {"architecture": {}})
+    with pytest.raises(ValueError, match="lacks latent_channels"):
+        save_model(tmp_path, {}, {"kind": "ldm", "architecture": LDM})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_old_model(tmp_path):
+    card = {"kind": "ldm", "architecture": LDM, "latent_channels": 3}
+    save_model(tmp_path, {"a": torch.ones(2)}, card)
+    before = json.loads((tmp_path / CARD).read_text())
+    shared = torch.zeros(4)
+    with pytest.raises(RuntimeError):
+        save_model(tmp_path, {"a": shared, "b": shared}, card)
+    assert load_card(tmp_path) == before
+    assert torch.equal(load_state(tmp_path)["a"], torch.ones(2))
