@@ -121,7 +121,11 @@ def evaluation(*keys):
 
 def figure_settings():
     """What every drawing reads of the configuration."""
-    return dict(dpi=config["figures"]["dpi"], spacing=config["volumes"]["spacing"])
+    return dict(
+        dpi=config["figures"]["dpi"],
+        spacing=config["volumes"]["spacing"],
+        qc=config["preprocess"]["qc"],
+    )
 
 
 def above(path, levels):

@@ -26,7 +26,7 @@ FIGURES = {
         ),
         "tsv",
     ),
-    "guidance": (dict(table=rules.guidance.output.table), "tsv"),
+    "guidance": (dict(table=rules.guidance.output.differences), "tsv"),
     "figure4_variation": (dict(arrays=EXAMPLES.reconstruction), "npz"),
     "figure5_lda": (dict(projection=rules.probes.output.lda), "tsv"),
     "probes": (dict(table=rules.probes.output.table), "tsv"),

@@ -3,6 +3,6 @@
 from _adapter import job
 
 with job(snakemake):
-    from ldae.report.build import build
+    from ldae.report import build
 
     build(snakemake.params.results, snakemake.params.config, snakemake.output.html)

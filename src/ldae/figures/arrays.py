@@ -1,0 +1,79 @@
+"""Arrays that figures are drawn from: the one place that knows their files' keys.
+
+Every file is an ``.npz`` of the evaluation. ``LAYOUTS`` names, per kind of file, the keys a figure
+needs and their number of axes; a file may hold more.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ldae.errors import UserError, require
+
+# N scans or subjects, K stochastic samples, A strengths, V visits; volumes (X, Y, Z) in [0, 1].
+LAYOUTS: dict[str, dict[str, int]] = {
+    "reconstruction": {"scan_id": 1, "diagnosis": 1, "original": 4, "reconstruction": 4},
+    "variation": {"scan_id": 1, "diagnosis": 1, "original": 4, "encoded": 4, "samples": 5},
+    "progression": {
+        "scan_id": 0,
+        "source": 0,
+        "target": 0,
+        "original": 3,
+        "alphas": 1,
+        "volumes": 4,
+    },
+    "manipulation": {
+        "scan_id": 1,
+        "source": 1,
+        "target": 1,
+        "alpha": 0,
+        "original": 4,
+        "reconstruction": 4,
+        "manipulated": 4,
+    },
+    "interpolation": {
+        "participant_id": 0,
+        "months": 1,
+        "factor": 1,
+        "original": 4,
+        "interpolated": 4,
+    },
+}
+
+
+def load(path: str | Path, layout: str) -> dict[str, np.ndarray]:
+    """The arrays of one file, checked against ``LAYOUTS[layout]``.
+
+    Volumes come as float32; float16 on disk is fine.
+
+    Raises:
+        UserError: the file is missing, lacks a key, or an array has the wrong number of axes.
+    """
+    path = Path(path)
+    require(path.is_file(), f"The arrays {path} do not exist. Run the evaluation stage first.")
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    for name, axes in LAYOUTS[layout].items():
+        if name not in arrays:
+            raise UserError(f"The file {path} lacks the array {name!r}; it has {sorted(arrays)}.")
+        if arrays[name].ndim != axes:
+            raise UserError(
+                f"The array {name!r} of {path} has {arrays[name].ndim} axes where {axes} are "
+                "expected; it was not written by this version's evaluation stage."
+            )
+    return {
+        name: array.astype(np.float32) if array.ndim >= 3 else array
+        for name, array in arrays.items()
+    }
+
+
+def spacing(arrays: dict[str, np.ndarray], settings: dict[str, Any]) -> float:
+    """mm per voxel: of the file where it says so, else of the config (``volumes.spacing``)."""
+    if "spacing" in arrays:
+        return float(np.ravel(arrays["spacing"])[0])
+    require(
+        settings.get("spacing") is not None,
+        "The arrays do not say their voxel size; pass settings['spacing'] (mm, volumes.spacing).",
+    )
+    return float(settings["spacing"])

@@ -1,0 +1,208 @@
+"""Table 6 as a figure: quality against DDIM steps, and the control with a wrong y_sem."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+
+from ldae.errors import require
+from ldae.figures import names
+from ldae.figures.style import BLACK, BLUE, GREY, LIGHT, ORANGE, PAGE, RED, letter, new_figure
+from ldae.figures.text import Drawing, count, interval
+from ldae.files import read_table
+
+INPUTS = {
+    "table": "means of every system with intervals (reconstruction.tsv)",
+    "controls": "paired differences (controls.tsv)",
+    "scans": "the same measures scan by scan",
+}
+OPTIONAL: dict[str, str] = {}
+DATA = "tsv"
+LINES = {  # (system, variant): label, colour, marker
+    ("autoencoder", "reconstruction"): ("AutoencoderKL", BLACK, ""),
+    ("lddim", "encoded"): ("LDDIM, encoded $z_T$", BLUE, "s"),
+    ("ldae", "encoded"): ("LDAE, encoded $z_T$", RED, "o"),
+    ("ldae", "y_sem"): (r"LDAE, $y_\mathrm{sem}$ and noise", ORANGE, "^"),
+}
+CONTROLS = {"y_sem": "own", "wrong_y_sem": "another\nsubject's", "mean_y_sem": "training\nmean"}
+
+
+def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
+    """Panels: SSIM, LPIPS (or SSIM in the brain) and MSE against T; SSIM by y_sem, scan by scan."""
+    table = read_table(
+        inputs["table"],
+        (
+            "system",
+            "variant",
+            "T",
+            "metric",
+            "value",
+            "ci_low",
+            "ci_high",
+            "paper",
+            "n_scans",
+            "n_subjects",
+        ),
+    )
+    scans = read_table(inputs["scans"], ("scan_id", "system", "variant", "T", "ssim"))
+    controls = read_table(
+        inputs["controls"],
+        ("comparison", "T", "metric", "difference", "ci_low", "ci_high", "n_scans", "n_better"),
+    )
+    require(table["T"].notna().any(), f"{inputs['table']} has no row with DDIM steps.")
+    measures = set(table["metric"])
+    second = next((m for m in sorted(measures) if m.startswith("lpips")), "ssim_brain")
+    panels = [name for name in ("ssim", second, "mse") if name in measures]
+
+    figure = new_figure(PAGE, 66)
+    grid = figure.add_gridspec(1, 4, left=0.06, right=0.99, top=0.80, bottom=0.16, wspace=0.42)
+    for index, metric in enumerate(panels):
+        ax = figure.add_subplot(grid[index])
+        _against_steps(ax, table[table["metric"] == metric])
+        better = "↑" if metric.startswith("ssim") else "↓"
+        ax.set_title(f"{names.metric(metric)} {better}", loc="left")
+        letter(ax, "abc"[index])
+    ax = figure.add_subplot(grid[3])
+    steps, paired = _paired(ax, scans)
+    ax.set_title("SSIM, given whose $y_\\mathrm{sem}$", loc="left")
+    letter(ax, "abcd"[len(panels)])
+    marks = [
+        Line2D([], [], color=colour, marker=marker, ms=4, label=label)
+        for label, colour, marker in LINES.values()
+    ]
+    marks.append(
+        Line2D([], [], ls=":", marker="D", ms=3.6, mfc="white", color=GREY, label="paper (ADNI)")
+    )
+    figure.legend(
+        handles=marks,
+        ncols=len(marks),
+        loc="upper left",
+        bbox_to_anchor=(0.05, 1.0),
+        columnspacing=1.8,
+    )
+
+    title = "Reconstruction against DDIM steps, and what y_sem contributes"
+    return Drawing(
+        figure, _data(table, panels, paired), title, _body(table, controls, panels, steps)
+    )
+
+
+def _against_steps(ax: Axes, table: pd.DataFrame) -> None:
+    steps = sorted(table["T"].dropna().unique())
+    ends = (steps[0] / 1.35, steps[-1] * 1.35)
+    for index, ((system, variant), (_, colour, marker)) in enumerate(LINES.items()):
+        mine = table[(table["system"] == system) & (table["variant"] == variant)].sort_values("T")
+        if mine.empty:
+            continue
+        if mine["T"].isna().all():  # the autoencoder has no T
+            one = mine.iloc[0]
+            ax.axhline(one["value"], color=colour, lw=1.0)
+            ax.axhspan(one["ci_low"], one["ci_high"], color=colour, alpha=0.08, lw=0)
+            if pd.notna(one["paper"]):
+                ax.plot(
+                    ends[1],
+                    one["paper"],
+                    "D",
+                    ms=3.6,
+                    mfc="white",
+                    mec=colour,
+                    mew=0.8,
+                    clip_on=False,
+                    zorder=5,
+                )
+            continue
+        x = mine["T"].astype(float) * 1.05 ** (index - 2)
+        ax.vlines(x, mine["ci_low"], mine["ci_high"], color=colour, lw=1.0)
+        ax.plot(x, mine["value"], marker=marker, ms=4, color=colour, mec="white", mew=0.4)
+        ax.plot(
+            mine["T"].astype(float),
+            mine["paper"],
+            "D",
+            ls=":",
+            lw=0.7,
+            ms=3.6,
+            mfc="white",
+            mec=colour,
+            color=colour,
+            mew=0.8,
+            zorder=4,
+        )
+    ax.set(xscale="log", xlim=ends, xlabel="DDIM steps $T$")
+    ax.xaxis.set_major_locator(FixedLocator(steps))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_xticklabels([f"{step:g}" for step in steps])
+    ax.grid(axis="y", color=LIGHT)
+
+
+def _paired(ax: Axes, scans: pd.DataFrame) -> tuple[int, pd.DataFrame]:
+    """One line a scan through its SSIM with its own, another's and the mean y_sem; bars: means."""
+    mine = scans[(scans["system"] == "ldae") & scans["variant"].isin(CONTROLS)]
+    steps = int(mine.loc[mine["variant"] == "wrong_y_sem", "T"].max())
+    wide = mine[mine["T"] == steps].pivot(index="scan_id", columns="variant", values="ssim")
+    wide = wide[[name for name in CONTROLS if name in wide]].sort_index()
+    weight = min(1.0, 12 / len(wide) ** 0.5)
+    for _, row in wide.iterrows():
+        ax.plot(range(len(row)), row, color=GREY, lw=0.5 * weight + 0.1, alpha=0.5, zorder=1)
+    for place, name in enumerate(wide):
+        ax.plot(
+            [place] * len(wide), wide[name], "o", ms=2.6, color=GREY, mec="white", mew=0.3, zorder=2
+        )
+        ax.hlines(
+            wide[name].mean(),
+            place - 0.28,
+            place + 0.28,
+            color=ORANGE if not place else BLACK,
+            lw=2,
+            zorder=3,
+        )
+    ax.set(
+        xticks=range(wide.shape[1]),
+        xticklabels=[CONTROLS[name] for name in wide],
+        xlim=(-0.5, wide.shape[1] - 0.5),
+    )
+    ax.grid(axis="y", color=LIGHT)
+    return steps, wide
+
+
+def _data(table: pd.DataFrame, panels: list[str], paired: pd.DataFrame) -> pd.DataFrame:
+    shown = table[table["metric"].isin(panels)].assign(panel="steps")
+    lines = paired.reset_index().melt("scan_id", var_name="variant", value_name="value")
+    return pd.concat([shown, lines.assign(panel="y_sem", metric="ssim", system="ldae")])
+
+
+def _body(table: pd.DataFrame, controls: pd.DataFrame, panels: list[str], steps: int) -> str:
+    def value(system: str, variant: str, at: int | None) -> str:
+        mine = table[(table["system"] == system) & (table["variant"] == variant)]
+        mine = mine[
+            (mine["metric"] == "ssim") & (mine["T"].isna() if at is None else mine["T"] == at)
+        ]
+        return interval(*mine[["value", "ci_low", "ci_high"]].iloc[0]) if len(mine) else "–"
+
+    size = table.iloc[0]
+    last = int(table["T"].max())
+    text = (
+        f"(a–{'abc'[len(panels) - 1]}) {', '.join(names.metric(name) for name in panels)} against "
+        f"the original (↑ higher, ↓ lower is better), {count(int(size['n_scans']), 'scan')} of "
+        f"{count(int(size['n_subjects']), 'test subject')}; bars and band: 95 % intervals from "
+        f"resampled subjects; diamonds: the paper's Table 6 (ADNI, full size). SSIM: AutoencoderKL "
+        f"{value('autoencoder', 'reconstruction', None)}; at T = {last} LDDIM "
+        f"{value('lddim', 'encoded', last)}, LDAE with encoded z_T "
+        f"{value('ldae', 'encoded', last)}, with y_sem and noise {value('ldae', 'y_sem', last)}. "
+        f"({'abcd'[len(panels)]}) Decoding of y_sem and the same noise at T = {steps}, one line a "
+        "scan: with the scan's own y_sem, another subject's, and the training scans' mean; bars: "
+        "means."
+    )
+    for other, words in (("wrong_y_sem", "another subject's"), ("mean_y_sem", "the mean")):
+        gap = controls[
+            (controls["comparison"] == f"y_sem - {other}") & (controls["metric"] == "ssim")
+        ]
+        if len(gap):
+            one = gap.iloc[0]
+            text += (
+                f" Own less {words}: {interval(one['difference'], one['ci_low'], one['ci_high'])}, "
+                f"higher for {int(one['n_better'])} of {count(int(one['n_scans']), 'scan')}."
+            )
+    return text

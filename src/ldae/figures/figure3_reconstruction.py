@@ -1,0 +1,66 @@
+"""Figure 3: original, autoencoder reconstruction and absolute error of several test scans."""
+
+from typing import Any
+
+import numpy as np
+
+from ldae.figures import arrays, brains
+from ldae.figures.style import DIFFERENCE
+from ldae.figures.text import Drawing, count, number, subject
+
+INPUTS = {"arrays": "volumes of test scans and their autoencoder reconstructions"}
+OPTIONAL: dict[str, str] = {}
+DATA = "npz"
+MOST = 3  # scans on one page
+
+
+def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
+    """Blocks of three planes, one block a scan; rows original, reconstruction, error."""
+    data = arrays.load(inputs["arrays"], "reconstruction")
+    scans = range(min(len(data["scan_id"]), MOST))
+    original, decoded = data["original"][: len(scans)], data["reconstruction"][: len(scans)]
+    error = np.abs(original - decoded)
+    spacing = arrays.spacing(data, settings)
+
+    window = brains.Window.around(original)
+    widths = [window.size(plane)[0] for plane in brains.PLANES] * len(scans)
+    height = max(window.size(plane)[1] for plane in brains.PLANES)
+    gaps = [0.6, 0.6, 3.0] * len(scans)
+    page = brains.Mosaic(widths, [height] * 3, spacing, gaps[: len(widths) - 1], top=11.0, left=9)
+    low, high = brains.limits(original)
+    top = brains.span(error)
+    for scan in scans:
+        for offset, plane in enumerate(brains.PLANES):
+            column = 3 * scan + offset
+            for row, volume in enumerate((original[scan], decoded[scan])):
+                page.show(row, column, window.slice(volume, plane), low, high)
+            page.show(2, column, window.slice(error[scan], plane), 0, top, DIFFERENCE)
+            page.sides(0, column, plane)
+            page.column_label(column, plane.capitalize(), fontsize=6)
+        diagnosis = str(data["diagnosis"][scan])
+        page.bracket(3 * scan, 3)
+        page.column_label(
+            3 * scan, f"{subject(data['scan_id'][scan])} ({diagnosis})", 3, offset=5.2, fontsize=7
+        )
+        page.corner_letter(scan, 3 * scan)
+        page.note(2, 3 * scan + 2, f"MAE {number(float(error[scan].mean()), 4)}")
+    for row, label in enumerate(("Original", "Reconstruction", "|Error|")):
+        page.row_label(row, label)
+    page.scale_bar(0, 1)
+    page.colour_bar(0, 2, low, high, brains.BRAIN, "Intensity")
+    page.colour_bar(2, 1, 0, top, DIFFERENCE, "|Error|")
+
+    mae = error.reshape(len(scans), -1).mean(axis=1)
+    body = (
+        f"{count(len(scans), 'scan')} of the test split that no stage was trained on "
+        f"({', '.join(subject(s) for s in data['scan_id'][: len(scans)])}). Top: input volume; "
+        f"middle: decoded from the posterior mean of its latent code; bottom: absolute error, one "
+        f"scale for all panels. Mean absolute error over the whole volume: "
+        f"{', '.join(number(float(m), 4) for m in mae)} of an intensity range of 0 to 1. "
+        + brains.how_shown(spacing)
+    )
+    drawn = page.pictures | {
+        "scan_id": data["scan_id"][: len(scans)],
+        "mean_absolute_error": mae,
+    }
+    return Drawing(page.figure, drawn, "Autoencoder reconstructions of unseen scans", body)

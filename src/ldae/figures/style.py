@@ -1,0 +1,114 @@
+"""One look for every figure: sizes in millimetres, fonts, colours, and files without dates.
+
+Figures are built on :class:`matplotlib.figure.Figure` itself (never pyplot), so nothing global is
+changed and two drawings in one process cannot touch each other.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.figure import Figure
+
+from ldae.files import atomic
+
+PAGE = 180.0  # mm: width of a figure across two columns
+INCH = 25.4
+
+# Okabe & Ito (2008): eight colours told apart with any colour vision.
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+YELLOW, BLUE, RED, PINK = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
+GREY, LIGHT, INK = "#8A8A8A", "#E3E3E3", "#222222"
+
+DIAGNOSIS = {"CN": BLUE, "MCI": GREEN, "AD": RED}
+SERIES = (RED, BLUE, GREEN, ORANGE, PINK, SKY, GREY, BLACK)
+
+DIFFERENCE = "magma"  # absolute differences: perceptually uniform, dark at zero
+SIGNED = "RdBu_r"  # signed differences: diverging about zero
+BRAIN = "gray"
+
+_RC = {
+    "font.family": "DejaVu Sans",
+    "mathtext.fontset": "dejavusans",
+    "font.size": 7.0,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7.0,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "legend.fontsize": 6.5,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "grid.color": LIGHT,
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4.0,
+    "legend.frameon": False,
+    "legend.handlelength": 1.4,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "ldae",
+    "image.composite_image": False,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Matplotlib settings of every figure; the user's own matplotlibrc does not count."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_RC)
+        yield
+
+
+def new_figure(width: float, height: float, layout: str | None = None) -> Figure:
+    """An empty figure of ``width`` x ``height`` mm."""
+    return Figure(figsize=(width / INCH, height / INCH), layout=layout)
+
+
+def letter(ax: Axes, text: str, dx: float = -6.0, dy: float = 1.5) -> None:
+    """Panel letter in bold, ``dx`` and ``dy`` mm off the upper left corner of ``ax``."""
+    ax.annotate(
+        text,
+        xy=(0, 1),
+        xycoords="axes fraction",
+        xytext=(dx / INCH * 72, dy / INCH * 72),
+        textcoords="offset points",
+        fontsize=9,
+        fontweight="bold",
+        ha="left",
+        va="bottom",
+        annotation_clip=False,
+    )
+
+
+def save(figure: Figure, pdf: str | Path, png: str | Path, dpi: int) -> None:
+    """Write ``figure`` as PDF and PNG, byte for byte the same whenever the data are the same.
+
+    Dates, program versions and creators are left out of both files. The canvas is never cropped to
+    its content, so the size is the one the module asked for.
+    """
+    with atomic(pdf) as path:
+        empty = dict.fromkeys(("Creator", "Producer", "CreationDate"))
+        FigureCanvasPdf(figure).print_figure(path, format="pdf", dpi=dpi, metadata=empty)
+    with atomic(png) as path:
+        FigureCanvasAgg(figure).print_figure(
+            path, format="png", dpi=dpi, metadata={"Software": None}
+        )

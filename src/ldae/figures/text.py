@@ -1,0 +1,66 @@
+"""Numbers and counts as text, for captions and tables: the same rounding everywhere."""
+
+import math
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+ABSENT = "–"
+
+
+@dataclass
+class Drawing:
+    """A drawn figure, the data behind it, and its caption (title line, then body)."""
+
+    figure: Figure
+    data: pd.DataFrame | dict[str, np.ndarray]
+    title: str
+    body: str
+
+    @property
+    def caption(self) -> str:
+        """The caption as written to its file."""
+        return f"{self.title}\n\n{self.body}\n"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with ``digits`` decimals, more where it would show as zero: 0.0004, not 0.000."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ABSENT
+    value = value or 0.0  # no negative zero
+    if value and abs(value) < 0.5 * 10**-digits:
+        return f"{value:.2g}".replace("-", "−")
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def interval(estimate: float, low: float, high: float, digits: int = 3) -> str:
+    """``estimate [low, high]``; the estimate alone where there is no interval."""
+    shown = number(estimate, digits)
+    if not all(isinstance(v, int | float) and math.isfinite(v) for v in (low, high)):
+        return shown
+    return f"{shown} [{number(low, digits)}, {number(high, digits)}]"
+
+
+def count(amount: int, noun: str, plural: str | None = None) -> str:
+    """``1 scan``, ``1,200 scans``."""
+    return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"
+
+
+def listing(words: list[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    words = [str(word) for word in words]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def subject(scan_id: str) -> str:
+    """The participant of a scan: ``sub-ADNI002S0413`` of ``sub-ADNI002S0413_ses-M000``."""
+    return re.split(r"_ses-", str(scan_id))[0]
+
+
+def visit(scan_id: str) -> str:
+    """``month 6`` of ``..._ses-M006``; empty where the id has no session."""
+    found = re.search(r"_ses-M(\d+)", str(scan_id))
+    return f"month {int(found[1])}" if found else ""

@@ -1,0 +1,117 @@
+"""Synthetic cohorts: what probes of y_sem say against the atrophy that was put in."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from ldae.errors import require
+from ldae.figures import names
+from ldae.figures.style import BLUE, GREY, LIGHT, PAGE, letter, new_figure
+from ldae.figures.text import Drawing, count, interval
+from ldae.files import read_table
+
+INPUTS = {
+    "predictions": "outputs of the probes beside the truth, scan by scan",
+    "table": "correlations with the truth (truth.tsv)",
+}
+OPTIONAL: dict[str, str] = {}
+DATA = "tsv"
+PANELS = (
+    ("atrophy_probe", "atrophy", "Known atrophy", "Atrophy probe"),
+    ("diagnosis_probe", "atrophy", "Known atrophy", "AD logit of diagnosis probe"),
+    ("age_probe", "age", "Age (years)", "Age probe (years)"),
+)
+
+
+def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
+    """Scatter of probe outputs of the LDAE against the truth, and all systems' correlations."""
+    points = read_table(
+        inputs["predictions"],
+        ("system", "scan_id", "participant_id", "prediction", "output", "age", "atrophy"),
+    )
+    scores = read_table(
+        inputs["table"],
+        (
+            "prediction",
+            "truth",
+            "system",
+            "reference",
+            "r",
+            "ci_low",
+            "ci_high",
+            "n_scans",
+            "n_subjects",
+        ),
+    )
+    own = scores[scores["reference"].isna()]
+    mine = points[points["system"] == "ldae"]
+    require(len(mine) > 0, f"{inputs['predictions']} has no row of the system 'ldae'.")
+    figure = new_figure(PAGE, 58)
+    grid = figure.add_gridspec(1, 3, left=0.065, right=0.70, top=0.86, bottom=0.17, wspace=0.45)
+    beside = figure.add_gridspec(1, 1, left=0.855, right=0.985, top=0.86, bottom=0.17)
+    drawn, found = [], []
+    for index, (probe, truth, xlabel, ylabel) in enumerate(PANELS):
+        ax = figure.add_subplot(grid[index])
+        part = mine[mine["prediction"] == probe].sort_values("scan_id")
+        _scatter(ax, part, truth, equal=probe in ("atrophy_probe", "age_probe"))
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+        score = own[
+            (own["prediction"] == probe) & (own["truth"] == truth) & (own["system"] == "ldae")
+        ]
+        if len(score):
+            one = score.iloc[0]
+            words = interval(one["r"], one["ci_low"], one["ci_high"], 2)
+            ax.set_title(f"r = {words}", loc="left", fontsize=6.5)
+            found.append(f"({'abc'[index]}) {names.lower(ylabel)}: r = {words}")
+        letter(ax, "abc"[index], dx=-9)
+        drawn.append(part)
+    ax = figure.add_subplot(beside[0])
+    compared = own[(own["prediction"] == "atrophy_probe") & (own["truth"] == "atrophy")]
+    _forest(ax, compared.reset_index(drop=True))
+    letter(ax, "d", dx=-23)
+    size = own.iloc[0]
+    body = (
+        f"{count(int(size['n_scans']), 'scan')} of "
+        f"{count(int(size['n_subjects']), 'test subject')} of a synthetic cohort whose truth is "
+        f"known. {'; '.join(found)}. Lines join visits of one subject; grey: perfect agreement, "
+        "where both axes have one unit. (d) Correlation of the atrophy probe with the truth for "
+        "every system: "
+        + "; ".join(
+            f"{names.system(one.system)} {interval(one.r, one.ci_low, one.ci_high, 2)}"
+            for one in compared.itertuples()
+        )
+        + ". Probes are fitted on training subjects."
+    )
+    data = pd.concat(drawn, ignore_index=True)
+    return Drawing(figure, data, "What y_sem knows of the synthetic truth", body)
+
+
+def _scatter(ax: Axes, table: pd.DataFrame, truth: str, equal: bool) -> None:
+    for _, visits in table.groupby("participant_id"):
+        visits = visits.sort_values(truth)
+        ax.plot(visits[truth], visits["output"], color=BLUE, lw=0.6, alpha=0.5)
+    ax.plot(table[truth], table["output"], "o", ms=3.4, color=BLUE, mec="white", mew=0.4)
+    if equal:
+        ends = table[[truth, "output"]].to_numpy()
+        ax.plot([ends.min(), ends.max()], [ends.min(), ends.max()], color=GREY, lw=0.8, zorder=0)
+    ax.grid(color=LIGHT)
+
+
+def _forest(ax: Axes, table: pd.DataFrame) -> None:
+    for row, one in table.iterrows():
+        colour = names.colour(one["system"])
+        ax.plot(
+            [one["ci_low"], one["ci_high"]], [row, row], color=colour, lw=1.6, solid_capstyle="butt"
+        )
+        ax.plot(one["r"], row, "o", ms=5, color=colour, mec="white", mew=0.5)
+    ax.axvline(0, color=GREY, lw=0.8, ls=(0, (3, 2)), zorder=0)
+    ax.set(
+        yticks=range(len(table)),
+        yticklabels=[names.system(n) for n in table["system"]],
+        ylim=(len(table) - 0.4, -0.6),
+        xlabel="r with known atrophy",
+    )
+    ax.grid(axis="x", color=LIGHT)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)

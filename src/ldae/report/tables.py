@@ -1,0 +1,272 @@
+"""Tables of the report: long TSV tables turned into what a reader wants to compare."""
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from ldae.figures.names import metric, system
+from ldae.figures.text import ABSENT, interval, number
+
+VARIANTS = {
+    "reconstruction": "",
+    "encoded": "encoded z_T",
+    "y_sem": "y_sem and noise",
+    "wrong_y_sem": "another subject's y_sem and noise",
+    "mean_y_sem": "mean y_sem and noise",
+}
+GROUPINGS = {
+    "overall": "all",
+    "prediction_gap": "prediction gap (months)",
+    "time_gap": "time between the ends (months)",
+    "relative_position": "relative position",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to print: headings, rows of text, and a line of explanation above it."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    note: str = ""
+    strong: set[int] = field(default_factory=set)  # rows in bold
+
+
+def _digits(name: str) -> int:
+    if name.startswith(("mse", "change_brain", "weighted", "loss")):
+        return 4
+    return 2 if name in ("mae", "rmse", "r2") or "logit" in name or "_ml" in name else 3
+
+
+def cell(row: pd.Series, column: str = "value", name: str = "") -> str:
+    """``estimate [low, high]`` of a row of a long table."""
+    return interval(float(row[column]), float(row["ci_low"]), float(row["ci_high"]), _digits(name))
+
+
+def _metrics(table: pd.DataFrame) -> list[str]:
+    return list(table["metric"].drop_duplicates())
+
+
+def reconstruction(table: pd.DataFrame) -> Table:
+    """Table 6: one row per system and T, a column a metric, the paper's values beneath."""
+    metrics = [name for name in _metrics(table) if not name.endswith("_to_ae")]
+    rows = []
+    for (name, variant, steps), part in table.groupby(
+        ["system", "variant", "T"], sort=False, dropna=False
+    ):
+        found = part.set_index("metric")
+        rows.append(
+            [
+                system(name),
+                VARIANTS.get(variant, variant),
+                ABSENT if pd.isna(steps) else f"{steps:g}",
+            ]
+            + [_beside(found.loc[key], key) for key in metrics]
+        )
+    size = table.iloc[0]
+    return Table(
+        "Reconstruction of test scans (Table 6)",
+        ["System", "From", "T", *map(metric, metrics)],
+        rows,
+        f"{int(size['n_scans']):,} scans of {int(size['n_subjects']):,} test subjects against the "
+        "original; estimate [95 % interval]; after the bar the paper's value on ADNI at full "
+        f"size. SSIM window: {int(size['ssim_window'])} voxels.",
+    )
+
+
+def _beside(row: pd.Series, name: str) -> str:
+    text = cell(row, name=name)
+    return f"{text} | {number(row['paper'])}" if pd.notna(row.get("paper")) else text
+
+
+def controls(table: pd.DataFrame) -> Table:
+    """Paired differences of the reconstruction."""
+    metrics = [name for name in _metrics(table) if not name.endswith("_to_ae")]
+    rows = []
+    for (name, steps), part in table.groupby(["comparison", "T"], sort=False):
+        found = part.set_index("metric")
+        better = found.loc["ssim"]
+        rows.append(
+            [name.replace(" - ", " − "), f"{steps:g}"]
+            + [cell(found.loc[key], "difference", key) for key in metrics]
+            + [f"{int(better['n_better']):,} of {int(better['n_scans']):,}"]
+        )
+    return Table(
+        "What the codes contribute: paired differences",
+        ["First − second", "T", *map(metric, metrics), "Higher SSIM"],
+        rows,
+        "Scan by scan, the same noise for both.",
+    )
+
+
+def guidance(table: pd.DataFrame) -> Table:
+    """Paired differences of the noise-prediction loss by quartile of t."""
+    mine = table[table["metric"] == "weighted_loss"].assign(
+        quartile=table["quartile"].astype(str).str.removesuffix(".0")
+    )
+    quartiles = list(mine["quartile"].drop_duplicates())
+    rows = []
+    for (first, second), part in mine.groupby(["system", "reference"], sort=False):
+        found = part.set_index("quartile")
+        rows.append(
+            [f"{_words(first)} − {_words(second)}"]
+            + [cell(found.loc[key], "difference", "weighted_loss") for key in quartiles]
+        )
+    return Table(
+        "Noise-prediction loss on unseen subjects",
+        ["First − second", *(q if q == "all" else f"t in quarter {q}" for q in quartiles)],
+        rows,
+        "Weighted loss of Eq. 9; below zero the first is better.",
+    )
+
+
+def _words(name: str) -> str:
+    return {
+        "ldm": "no guidance",
+        "right_y_sem": "own y_sem",
+        "wrong_y_sem": "another's y_sem",
+        "mean_y_sem": "mean y_sem",
+    }.get(name, name)
+
+
+def probes(table: pd.DataFrame, target: str) -> Table:
+    """Table 7 for one target: a row a metric, a column a system, the paper's LDAE last."""
+    mine = table[table["target"] == target]
+    systems = list(mine["system"].drop_duplicates())
+    rows = []
+    for key in _metrics(mine):
+        found = mine[mine["metric"] == key].set_index("system")
+        cells = [
+            cell(found.loc[name], name=key) if name in found.index else ABSENT for name in systems
+        ]
+        paper = found["paper"].dropna()
+        rows.append([metric(key), *cells, number(paper.iloc[0]) if len(paper) else ABSENT])
+    size = mine.iloc[0]
+    positive = f", {int(size['n_positive']):,} of them AD" if target == "diagnosis" else ""
+    title = "AD against CN" if target == "diagnosis" else "Age (years)"
+    return Table(
+        f"Linear probes: {title} (Table 7)",
+        ["Measure", *map(system, systems), "Paper (LDAE)"],
+        rows,
+        f"{int(size['n_scans']):,} scans{positive}, of {int(size['n_subjects']):,} test subjects.",
+    )
+
+
+def differences(table: pd.DataFrame) -> Table:
+    """Paired differences of the LDAE with the other systems: AUROC and MAE."""
+    rows = [
+        [
+            ("AD against CN" if one["target"] == "diagnosis" else "Age"),
+            metric(one["metric"]),
+            system(one["reference"]),
+            cell(one, "difference", one["metric"]),
+        ]
+        for _, one in table.iterrows()
+        if one["metric"] in ("auroc", "balanced_accuracy", "mae", "rmse")
+    ]
+    return Table(
+        "LDAE less other systems",
+        ["Target", "Measure", "Other system", "Difference"],
+        rows,
+        "On the same resampled subjects. Above zero is better for AUROC, below for errors.",
+    )
+
+
+def manipulation(table: pd.DataFrame) -> Table:
+    """Changes by direction and strength."""
+    shown = {
+        "change_ventricle_dark_ml": "Ventricles' region, change (ml)",
+        "change_logit_asked": "AD logit asked, change",
+        "change_logit_decoded": "AD logit of decoded image, change",
+        "ssim_to_unmanipulated": "SSIM to α = 0",
+    }
+    present = [name for name in shown if name in set(table["metric"])]
+    rows = []
+    for (direction, alpha), part in table.groupby(["direction", "alpha"], sort=False):
+        found = part.set_index("metric")
+        rows.append(
+            [
+                direction.replace(" to ", " → "),
+                f"{alpha:g}",
+                *(cell(found.loc[name], name=name) for name in present),
+            ]
+        )
+    size = table.iloc[0]
+    return Table(
+        "Manipulation along the AD direction",
+        ["Direction", "α", *(shown[name] for name in present)],
+        rows,
+        f"{int(size['n_scans']):,} scans of {int(size['n_subjects']):,} test subjects in "
+        "the first direction.",
+    )
+
+
+def interpolation(table: pd.DataFrame) -> list[Table]:
+    """One table a measure: groups of triplets by method."""
+    methods = list(table["method"].drop_duplicates())
+    made = []
+    for key in ("ssim_to_ae", "mse_to_ae"):
+        rows = []
+        mine = table[table["metric"] == key]
+        for (grouping, group), part in mine.groupby(["grouping", "group"], sort=False):
+            found = part.set_index("method")
+            size = part.iloc[0]
+            rows.append(
+                [
+                    GROUPINGS.get(grouping, grouping),
+                    str(group),
+                    f"{int(size['n_triplets']):,}",
+                    f"{int(size['n_subjects']):,}",
+                ]
+                + [cell(found.loc[name], name=key) for name in methods]
+            )
+        made.append(
+            Table(
+                f"Interpolated visits: {metric(key)}",
+                ["Triplets by", "", "Triplets", "Subjects", *map(system, methods)],
+                rows,
+            )
+        )
+    made[0] = Table(
+        made[0].title,
+        made[0].columns,
+        made[0].rows,
+        "The paper states SSIM above 0.93 and MSE below 0.004 for gaps up to 24 months.",
+    )
+    return made
+
+
+def interpolation_differences(table: pd.DataFrame) -> Table:
+    """The LDAE against the baselines, triplet by triplet."""
+    rows = [
+        [
+            system(one["reference"]),
+            metric(one["metric"]),
+            cell(one, "difference", one["metric"]),
+            f"{int(one['n_better']):,} of {int(one['n_triplets']):,}",
+        ]
+        for _, one in table.iterrows()
+    ]
+    return Table("LDAE less baselines", ["Baseline", "Measure", "Difference", "LDAE better"], rows)
+
+
+def truth(table: pd.DataFrame) -> Table:
+    """Correlations with the synthetic truth, systems side by side."""
+    own = table[table["reference"].isna()]
+    systems = list(own["system"].drop_duplicates())
+    rows = []
+    for (probe, what), part in own.groupby(["prediction", "truth"], sort=False):
+        found = part.set_index("system")
+        cells = [
+            interval(*map(float, found.loc[name, ["r", "ci_low", "ci_high"]]), 2)
+            if name in found.index
+            else ABSENT
+            for name in systems
+        ]
+        rows.append([probe.replace("_", " "), what.replace("_", " "), *cells])
+    return Table(
+        "Correlation with the known truth of the synthetic cohort",
+        ["Probe", "Truth", *map(system, systems)],
+        rows,
+    )

@@ -1,0 +1,168 @@
+"""Figures: drawn from minimal data, identical when redrawn, with captions made of the numbers."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_results import SPACING, make_results
+
+from ldae.errors import UserError
+from ldae.figures import FIGURES, draw, output_names, required_inputs
+from ldae.figures.brains import Window
+from ldae.figures.cohort_qc import load_measures
+from ldae.figures.text import interval, number
+from ldae.figures.training_curves import kept_epoch
+
+SETTINGS = {"dpi": 40, "spacing": SPACING}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    return make_results(tmp_path_factory.mktemp("results"))[0]
+
+
+@pytest.fixture(scope="module")
+def figures(inputs, tmp_path_factory):
+    """Every figure drawn once: name to its files."""
+    folder = tmp_path_factory.mktemp("figures")
+    return {name: drawn(name, inputs, folder) for name in FIGURES}
+
+
+def drawn(name: str, inputs: dict, folder: Path) -> dict[str, Path]:
+    outputs = {key: folder / file for key, file in output_names(name).items()}
+    draw(name, inputs[name], outputs, SETTINGS)
+    return outputs
+
+
+def hashes(outputs: dict[str, Path]) -> dict[str, str]:
+    return {key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in outputs.items()}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_is_drawn_with_its_data_and_caption(name, figures):
+    files = figures[name]
+    pdf = files["pdf"].read_bytes()
+    assert pdf.startswith(b"%PDF")
+    assert b"CreationDate" not in pdf and b"Producer" not in pdf
+    assert files["png"].read_bytes().startswith(b"\x89PNG")
+    title, body = files["caption"].read_text().strip().split("\n\n")
+    assert len(body) > 80 and not title.endswith(".")
+    assert not re.search(r"\bnan\b", body)
+    data = files["data"]
+    rows = len(np.load(data).files) if data.suffix == ".npz" else len(pd.read_csv(data, sep="\t"))
+    assert rows > 0
+
+
+# One of each kind: text and arrows, bitmaps from files, volumes, densities, mathematics.
+@pytest.mark.parametrize(
+    "name", ["cohort_flow", "cohort_qc", "figure7_manipulation", "figure5_lda", "ddim_steps"]
+)
+def test_a_figure_drawn_again_is_byte_for_byte_the_same(name, inputs, figures, tmp_path):
+    assert hashes(drawn(name, inputs, tmp_path)) == hashes(figures[name])
+
+
+def test_a_change_of_the_data_changes_picture_and_caption(inputs, figures, tmp_path):
+    before = figures["probes"]
+    table = pd.read_csv(inputs["probes"]["table"], sep="\t", na_values="n/a")
+    table.loc[(table["system"] == "ldae") & (table["metric"] == "auroc"), "value"] = 0.79
+    changed = tmp_path / "probes.tsv"
+    table.to_csv(changed, sep="\t", index=False, na_rep="n/a")
+    after = drawn("probes", {"probes": {"table": changed}}, tmp_path / "b")
+    assert "LDAE 0.83 [0.73, 0.93]" in before["caption"].read_text()
+    assert "LDAE 0.79 [0.73, 0.93]" in after["caption"].read_text()
+    assert hashes(before)["png"] != hashes(after)["png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        (
+            "cohort_flow",
+            ("41 images", "36 images used", "12 scans of 4 subjects", "name 1 scan more"),
+        ),
+        ("cohort_qc", ("36 registered scans", "1 scan excluded", "lowest 0.55")),
+        ("training_curves", ("8 epochs, 80 steps", "epoch 8 is kept", "0.863")),
+        ("guidance", ("−0.0123 [−0.0133, −0.0113]",)),
+        ("figure9_interpolation_example", ("months 0 and 24", "months 6 and 12")),
+        ("figure7_manipulation", ("α = 1.5", "AD → CN", "CN → AD")),
+        ("manipulation_dose", ("−2.50 [−2.70, −2.30] ml",)),
+        ("truth", ("r = 0.77 [0.67, 0.87]",)),
+    ],
+)
+def test_captions_hold_the_numbers_of_the_data(name, found, figures):
+    caption = figures[name]["caption"].read_text()
+    for text in found:
+        assert text in caption
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_missing_input_is_a_users_error(name, inputs, tmp_path):
+    outputs = {key: tmp_path / file for key, file in output_names(name).items()}
+    first = required_inputs(name)[0]
+    with pytest.raises(UserError, match=first):
+        draw(name, {**inputs[name], first: None}, outputs, SETTINGS)
+    gone = {key: tmp_path / "gone" for key in inputs[name]}
+    with pytest.raises(UserError, match="gone"):
+        draw(name, gone, outputs, SETTINGS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_figures_and_inputs_are_named(inputs, tmp_path):
+    with pytest.raises(UserError, match="no figure 'figure99'"):
+        draw("figure99", {}, {}, SETTINGS)
+    with pytest.raises(UserError, match="no input 'wrong'"):
+        draw("probes", {**inputs["probes"], "wrong": "x"}, {}, SETTINGS)
+
+
+def test_arrays_of_another_layout_are_refused(inputs, tmp_path):
+    path = tmp_path / "arrays.npz"
+    np.savez(path, scan_id=["a"], diagnosis=["CN"], original=np.zeros((2, 2, 2)))
+    outputs = {key: tmp_path / file for key, file in output_names("figure3_reconstruction").items()}
+    with pytest.raises(UserError, match=r"has 3 axes where 4"):
+        draw("figure3_reconstruction", {"arrays": path}, outputs, SETTINGS)
+    np.savez(path, scan_id=["a"], diagnosis=["CN"])
+    with pytest.raises(UserError, match="lacks the array 'original'"):
+        draw("figure3_reconstruction", {"arrays": path}, outputs, SETTINGS)
+
+
+def test_slices_are_radiological():
+    volume = np.zeros((10, 12, 8), dtype=np.float32)
+    volume[2:8, 2:10, 1:7] = 0.5
+    window = Window.around(volume, margin=0)
+    x, y, z = window.cuts
+    volume[7, y, z] = 1.0  # the subject's right, in the box
+    assert window.slice(volume, "axial")[:, 0].max() == 1.0
+    assert window.slice(volume, "coronal")[:, 0].max() == 1.0
+    volume[7, y, z] = 0.5
+    volume[x, 9, z] = 1.0  # front
+    assert window.slice(volume, "axial")[0].max() == 1.0
+    assert window.slice(volume, "sagittal")[:, 0].max() == 1.0
+    volume[x, 9, z] = 0.5
+    volume[x, y, 6] = 1.0  # top
+    assert window.slice(volume, "coronal")[0].max() == 1.0
+    assert window.slice(volume, "sagittal")[0].max() == 1.0
+    assert window.slice(volume, "axial").shape == window.size("axial")[::-1]
+
+
+def test_the_lowest_correlation_comes_first(inputs):
+    measures = load_measures(**inputs["cohort_qc"])
+    assert measures["ncc"].is_monotonic_increasing
+    assert measures.iloc[0]["status"] == "failed"
+
+
+def test_the_epoch_marked_is_the_one_whose_weights_are_kept():
+    history = pd.DataFrame({"epoch": [1, 2, 3], "val_ssim": [0.1, 0.9, np.nan]})
+    assert kept_epoch("ldae", history) == 2
+    assert kept_epoch("ldm", history) == 3
+
+
+def test_numbers_never_round_to_zero():
+    assert number(0.0004) == "0.0004"
+    assert number(-0.00012) == "−0.00012"
+    assert number(0.0) == "0.000"
+    assert number(float("nan")) == "–"
+    assert interval(0.5, 0.4, 0.6, 2) == "0.50 [0.40, 0.60]"
+    assert interval(0.5, float("nan"), float("nan"), 2) == "0.50"
