@@ -54,9 +54,7 @@ def read_table(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
 def write_table(table: pd.DataFrame, path: str | Path, digits: int = 6) -> None:
     """Write a TSV atomically; missing values become ``n/a``, floats keep ``digits`` significant."""
     with atomic(path) as temporary:
-        table.to_csv(
-            temporary, sep="\t", index=False, na_rep=MISSING, float_format=f"%.{digits}g"
-        )
+        table.to_csv(temporary, sep="\t", index=False, na_rep=MISSING, float_format=f"%.{digits}g")
 
 
 def read_json(path: str | Path) -> Any:

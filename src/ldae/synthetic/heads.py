@@ -1,0 +1,199 @@
+"""Heads with known anatomy: a base head, deformed by a subject's shape and by atrophy.
+
+The chain from an output point to the base image, all as pull-backs:
+pose (per scan) -> head size and shear -> the subject's smooth random shape -> atrophy -> base.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+
+from ldae.errors import UserError
+from ldae.synthetic.bases import LABELS, Base, load_base
+from ldae.synthetic.fields import Grid, exponentiate, random_velocity, sample
+
+SHAPE_STEP = 9.0  # mm; lattice of the subject's random shape
+TOLERANCE = 0.003  # relative; of the calibrated volumes
+MAX_ITERATIONS = 20
+
+
+@dataclass(frozen=True)
+class Atrophy:
+    """What a head is asked to have, at the reference head size (``REFERENCE_ICV_ML``).
+
+    Attributes:
+        ventricle_ml: Volume of the lateral ventricles.
+        hippocampus_ml: Volume of both hippocampi.
+        cortical_mm: Peak displacement of the cortex off the inner skull.
+    """
+
+    ventricle_ml: float
+    hippocampus_ml: float
+    cortical_mm: float
+
+
+@dataclass(eq=False)
+class Anatomy:
+    """A subject: a base, a head size and a smooth random shape, the same at every visit.
+
+    Attributes:
+        linear: (3, 3) matrix from base to subject (mm).
+        shape: (3, ...) displacement on ``shape_grid``, pull-back.
+        start: Amplitudes found for the last visit, where the next calibration starts.
+    """
+
+    base: Base
+    linear: np.ndarray
+    shape: torch.Tensor
+    shape_grid: Grid
+    start: np.ndarray = field(default_factory=lambda: np.array([1.0, 0.5]))
+
+    def __post_init__(self) -> None:
+        points = self.base.label_grid.points()
+        self._near = self.into_base(points[self.base.near.view(-1)])
+        self._whole = self.into_base(self.base.lattice.points())
+
+    @classmethod
+    def draw(cls, base: Base, rng: np.random.Generator) -> "Anatomy":
+        """A random subject on ``base``."""
+        size = np.exp(rng.normal(0, 0.03) + rng.normal(0, 0.025, 3))
+        shear = np.eye(3)
+        shear[np.triu_indices(3, 1)] = rng.normal(0, 0.02, 3)
+        tilt = Rotation.from_euler("xyz", rng.normal(0, 1.5, 3), degrees=True).as_matrix()
+        extent = (np.array(base.grid.shape) - 1) * base.grid.step
+        shape = tuple(int(n) for n in np.ceil(extent / SHAPE_STEP) + 1)
+        grid = Grid(base.grid.origin, SHAPE_STEP, shape)
+        displacement = exponentiate(random_velocity(grid, rng, 36.0, 1.8), grid, squarings=3)
+        return cls(base, base.reference_scale * tilt @ np.diag(size) @ shear, displacement, grid)
+
+    def into_base(self, points: torch.Tensor) -> torch.Tensor:
+        """Subject's points (N, 3), already free of head size, to base points, without atrophy."""
+        return points + sample(self.shape, self.shape_grid, points, "border").T
+
+    @property
+    def size(self) -> float:
+        """Volume ratio of the subject's head to its base."""
+        return float(np.linalg.det(self.linear))
+
+    def deform(self, amplitudes: np.ndarray, cortical_mm: float) -> torch.Tensor:
+        """Displacement of atrophy on the base's lattice, (3, x, y, z) mm, pull-back."""
+        base = self.base
+        velocity = (
+            float(amplitudes[0]) * base.outward
+            + float(amplitudes[1]) * base.inward
+            + cortical_mm * base.cortex
+        )
+        return exponentiate(-velocity, base.lattice)
+
+    def _sums(self, displacement, points, step: float, labels: slice) -> np.ndarray:
+        """ml of some of ``LABELS`` at subject's ``points``, one every ``step`` mm."""
+        base = self.base
+        moved = points + sample(displacement, base.lattice, points).T
+        fractions = sample(base.labels[labels], base.label_grid, moved).numpy()
+        return fractions.sum(axis=1, dtype=np.float64) * step**3 / 1e3
+
+    def small_volumes(self, displacement: torch.Tensor) -> np.ndarray:
+        """Ventricles and hippocampi in ml under ``displacement``, at the base's own head size."""
+        return self._sums(displacement, self._near, self.base.label_grid.step, np.s_[:2])
+
+    def large_volumes(self, displacement: torch.Tensor) -> np.ndarray:
+        """Brain tissue and intracranial space, likewise; a coarser lattice suffices for them."""
+        return self._sums(displacement, self._whole, self.base.lattice.step, np.s_[2:])
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """One visit's head: an anatomy and the displacement that gives it the atrophy asked for."""
+
+    anatomy: Anatomy
+    atrophy: Atrophy
+    displacement: torch.Tensor
+    amplitudes: np.ndarray
+    volumes: dict[str, float]
+
+    def truth(self) -> dict[str, float]:
+        """Volumes in ml, native (head size included) and in MNI152's scale; the cortex in mm."""
+        anatomy, base = self.anatomy, self.anatomy.base
+        names = {"ventricles": "ventricle", "hippocampus": "hippocampus", "tissue": "brain"}
+        native = {f"{new}_ml": self.volumes[old] * anatomy.size for old, new in names.items()}
+        scaled = {
+            f"{new}_template_ml": self.volumes[old] * base.scale_to_mni
+            for old, new in names.items()
+        }
+        intracranial = {"intracranial_ml": self.volumes["brain"] * anatomy.size}
+        return {**native, **intracranial, **scaled, "cortical_mm": self.atrophy.cortical_mm}
+
+
+def shrink(anatomy: Anatomy, atrophy: Atrophy) -> Head:
+    """Deform a subject until its ventricles and hippocampi have the volumes asked for.
+
+    Broyden's method on the logarithms of the two volumes, from the subject's last amplitudes;
+    stops at ``TOLERANCE``.
+
+    Raises:
+        UserError: the volumes cannot be reached from this base.
+    """
+    factor = anatomy.base.reference_scale**3
+    wanted = np.log([atrophy.ventricle_ml / factor, atrophy.hippocampus_ml / factor])
+    amplitudes = anatomy.start.copy()
+    inverse = np.diag([4.0, -6.0])
+    step, previous = None, None
+    for _ in range(MAX_ITERATIONS):
+        displacement = anatomy.deform(amplitudes, atrophy.cortical_mm)
+        small = anatomy.small_volumes(displacement)
+        miss = np.log(small) - wanted
+        if np.abs(miss).max() < TOLERANCE:
+            anatomy.start = amplitudes
+            volumes = [*small.tolist(), *anatomy.large_volumes(displacement).tolist()]
+            named = dict(zip(LABELS, volumes, strict=True))
+            return Head(anatomy, atrophy, displacement, amplitudes, named)
+        if step is not None:
+            back = inverse @ (miss - previous)
+            inverse = inverse + np.outer(step - back, step @ inverse) / (step @ back)
+        step = np.clip(-inverse @ miss, -2.5, 2.5)
+        amplitudes, previous = amplitudes + step, miss
+    raise UserError(
+        f"The base head '{anatomy.base.name}' cannot be deformed to ventricles of "
+        f"{atrophy.ventricle_ml:.1f} ml and hippocampi of {atrophy.hippocampus_ml:.2f} ml; "
+        "ask for volumes nearer to "
+        f"{anatomy.base.volumes['ventricles'] * factor:.1f} and "
+        f"{anatomy.base.volumes['hippocampus'] * factor:.2f} ml."
+    )
+
+
+def intensities(
+    head: Head, affine: np.ndarray, shape: tuple[int, int, int], pose: np.ndarray
+) -> np.ndarray:
+    """Noise-free signal of ``head`` on a voxel grid, float32 of ``shape``.
+
+    Args:
+        affine: (4, 4) voxel to scanner coordinates, mm RAS.
+        pose: (4, 4) rigid motion from the head (origin at the brain's centre) to the scanner.
+    """
+    base, anatomy = head.anatomy.base, head.anatomy
+    to_base = np.eye(4)
+    to_base[:3, :3] = np.linalg.inv(anatomy.linear)
+    to_base[:3, 3] = base.centre
+    matrix = to_base @ np.linalg.inv(pose) @ affine
+    axes = [torch.arange(n, dtype=torch.float32) for n in shape]
+    columns = torch.from_numpy(matrix[:3].T.astype(np.float32))
+    points = (
+        axes[0][:, None, None, None] * columns[0]
+        + axes[1][:, None, None] * columns[1]
+        + (axes[2][:, None] * columns[2] + columns[3])
+    ).view(-1, 3)
+    points = anatomy.into_base(points)
+    lattice = base.lattice
+    low = torch.tensor(lattice.origin)
+    high = low + (torch.tensor(lattice.shape) - 1) * lattice.step
+    inside = ((points >= low) & (points <= high)).all(1).nonzero()[:, 0]
+    brain = points[inside]
+    points[inside] = brain + sample(head.displacement, lattice, brain).T
+    return sample(base.head, base.grid, points).view(*shape).numpy()
+
+
+def synthetic_anatomy(base: str, seed: int) -> Anatomy:
+    """The random subject ``seed`` on the base named ``base``."""
+    return Anatomy.draw(load_base(base), np.random.default_rng(seed))
