@@ -1,0 +1,86 @@
+"""Sampling as a pure function of (seed, step): no state, so a resumed run sees the same batches.
+
+Training draws from an endless sequence of permutations, one an epoch. A batch may begin in one
+permutation and end in the next, so every scan is used exactly once an epoch, no batch is short and
+none is dropped. Neither the number of loader processes nor the micro-batch changes the sequence.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ldae.errors import require
+
+
+def derive_seed(*parts: int | str) -> int:
+    """A 63-bit seed that depends on every part, such as (seed, stage, step)."""
+    text = "/".join(map(str, parts)).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "little") >> 1
+
+
+def generator(*parts: int | str) -> torch.Generator:
+    """A CPU generator seeded by ``derive_seed``; draws are the same on every device."""
+    return torch.Generator().manual_seed(derive_seed(*parts))
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Batches of positions in 0 .. n-1.
+
+    Args:
+        stage: Name of the config section, for messages and for the seed.
+        n: Number of training scans.
+        batch_size: Scans an optimizer step uses: the effective batch.
+        micro_batch: Scans a forward pass holds; divides ``batch_size``.
+        seed: Seed of the permutations.
+    """
+
+    stage: str
+    n: int
+    batch_size: int
+    micro_batch: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        require(
+            self.micro_batch > 0 and self.batch_size % self.micro_batch == 0,
+            f"{self.stage}.batch_size is {self.batch_size}, which is not a multiple of "
+            f"{self.stage}.micro_batch ({self.micro_batch}).",
+        )
+        require(
+            self.batch_size <= self.n,
+            f"{self.stage}.batch_size is {self.batch_size}, but only {self.n} scans are in the "
+            "training split. Lower it, or add scans.",
+        )
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches a step."""
+        return self.batch_size // self.micro_batch
+
+    def permutation(self, epoch: int) -> np.ndarray:
+        """Order of the scans in one epoch (0, 1, ...)."""
+        seed = derive_seed(self.seed, self.stage, "order", epoch)
+        return np.random.default_rng(seed).permutation(self.n)
+
+    def steps(self, epochs: int) -> int:
+        """Optimizer steps after which every scan was used at least ``epochs`` times."""
+        return -(-epochs * self.n // self.batch_size)
+
+    def epochs_done(self, step: int) -> int:
+        """Epochs complete after ``step`` optimizer steps."""
+        return step * self.batch_size // self.n
+
+    def batch(self, step: int) -> np.ndarray:
+        """Positions of optimizer step 0, 1, ...: (batch_size,)."""
+        places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        orders = {epoch: self.permutation(epoch) for epoch in np.unique(places // self.n)}
+        return np.array([orders[place // self.n][place % self.n] for place in places])
+
+    def micro_batches(self, start: int, stop: int) -> Iterator[list[int]]:
+        """Lists of positions, micro-batch by micro-batch, of the steps start .. stop-1."""
+        for step in range(start, stop):
+            yield from self.batch(step).reshape(-1, self.micro_batch).tolist()

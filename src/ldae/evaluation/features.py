@@ -1,0 +1,102 @@
+"""Feature matrices that the linear probes are fitted on, row by row for the same scans."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.decomposition import PCA
+
+from ldae.data.embeddings import load_embeddings
+from ldae.data.latent_store import LatentStore
+from ldae.errors import UserError, require
+
+COLUMNS = ("row", "scan_id", "participant_id", "session_id", "diagnosis", "age", "sex", "split")
+TRAINING = ("train", "val")
+TEST = "test"
+PCA_COMPONENTS = 64
+
+
+@dataclass(frozen=True)
+class ProbeData:
+    """Scans and their features.
+
+    Attributes:
+        table: One row per scan (:data:`COLUMNS`), sorted by scan_id.
+        features: System name to (N, d) float64 in the order of ``table``.
+    """
+
+    table: pd.DataFrame
+    features: dict[str, np.ndarray]
+
+    def where(self, keep: np.ndarray) -> "ProbeData":
+        """The scans of a boolean mask."""
+        return ProbeData(
+            self.table[keep].reset_index(drop=True), {k: v[keep] for k, v in self.features.items()}
+        )
+
+
+def aligned_embeddings(path: str | Path, scan_ids: pd.Series) -> np.ndarray:
+    """Rows of an embeddings file in the order of ``scan_ids``: (N, d) float64.
+
+    Raises:
+        UserError: a scan has no embedding.
+    """
+    names, vectors = load_embeddings(path)
+    place = {name: row for row, name in enumerate(names)}
+    lacking = [name for name in scan_ids if name not in place]
+    if lacking:
+        raise UserError(
+            f"The embeddings {path} lack {len(lacking)} scan(s), the first is {lacking[0]}; "
+            "delete the file so that it is computed again for the present scans."
+        )
+    return vectors[[place[name] for name in scan_ids]].astype(np.float64)
+
+
+def latents_pca(store: LatentStore, table: pd.DataFrame, seed: int) -> np.ndarray:
+    """Principal components of the autoencoder's flattened latents, fitted on training scans alone.
+
+    Args:
+        store: The latents; posterior means are used.
+        table: Scans with their ``row`` in the store and ``split``.
+        seed: Of the randomised decomposition.
+
+    Returns:
+        (N, k) float64, k = 64 or the number of training scans less one if that is smaller.
+    """
+    flat = np.stack([store.latent(row).numpy().ravel() for row in table["row"]])
+    training = table["split"].isin(TRAINING).to_numpy()
+    components = min(PCA_COMPONENTS, int(training.sum()) - 1, flat.shape[1])
+    pca = PCA(components, svd_solver="randomized", random_state=seed).fit(flat[training])
+    return pca.transform(flat).astype(np.float64)
+
+
+def load_probe_data(latents: str | Path, embeddings: dict[str, str | Path], seed: int) -> ProbeData:
+    """Features of every scan with a known age and sex.
+
+    Args:
+        latents: Folder of the latent store; its index has the columns of scans.tsv and the split,
+            and is refused if a participant is in two splits.
+        embeddings: Name of the system (``ldae``, ``untrained``) to its embeddings file.
+        seed: Of the randomised PCA.
+
+    Returns:
+        Systems: ``embeddings``' names, ``latents_pca`` and ``age_sex`` (years; 1 for male).
+    """
+    store = LatentStore(latents)
+    lacking = [name for name in COLUMNS if name not in store.index.columns]
+    require(not lacking, f"The index of {latents} lacks the column(s) {', '.join(lacking)}.")
+    table = store.index[list(COLUMNS)]
+    table = table[table["age"].notna() & table["sex"].isin(["M", "F"])]
+    table = table.sort_values("scan_id", ignore_index=True)
+    for part in (TRAINING, (TEST,)):
+        require(
+            bool(table["split"].isin(part).any()),
+            f"No scan of the split(s) {', '.join(part)} has age and sex; the probes need them.",
+        )
+    features = {
+        name: aligned_embeddings(path, table["scan_id"]) for name, path in embeddings.items()
+    }
+    features["latents_pca"] = latents_pca(store, table, seed)
+    features["age_sex"] = np.column_stack([table["age"], table["sex"] == "M"]).astype(np.float64)
+    return ProbeData(table, features)

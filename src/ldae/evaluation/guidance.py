@@ -1,0 +1,148 @@
+"""Held-out noise-prediction loss with and without the gradient estimator.
+
+This asks directly what stage 3 was trained for: does y_sem improve the estimate of the noise on
+subjects never seen, and does it have to be the right y_sem? All systems see the same latents,
+timesteps and noise, so differences are paired.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ldae.data.sampling import generator
+from ldae.evaluation.bootstrap import ClusterBootstrap
+from ldae.evaluation.features import aligned_embeddings
+from ldae.evaluation.scans import batches, spread_over_subjects, wrong_scans
+from ldae.evaluation.systems import LdaeSystem
+from ldae.files import write_table
+from ldae.progress import Progress
+
+PER_QUARTILE = 8  # timesteps per scan and quartile
+SYSTEMS = ("ldm", "right_y_sem", "wrong_y_sem", "mean_y_sem")
+METRICS = ("loss", "weighted_loss")
+COMPARISONS = (
+    ("right_y_sem", "ldm"),
+    ("wrong_y_sem", "ldm"),
+    ("mean_y_sem", "ldm"),
+    ("right_y_sem", "wrong_y_sem"),
+    ("right_y_sem", "mean_y_sem"),
+)
+
+
+def fixed_timesteps(timesteps: int) -> np.ndarray:
+    """The timesteps of every scan: middles of 32 equal parts of 0..timesteps-1, 8 a quartile."""
+    count = 4 * PER_QUARTILE
+    return ((np.arange(count) + 0.5) * timesteps / count).astype(int)
+
+
+def evaluate_guidance(
+    system: LdaeSystem,
+    latents: str | Path,
+    embeddings: str | Path,
+    scans: str | Path,
+    table: str | Path,
+    differences: str | Path,
+    cfg: dict[str, Any],
+    seed: int,
+) -> None:
+    """Loss of the frozen LDM, and guided by the right, another subject's and the mean y_sem.
+
+    Args:
+        system: The trained models.
+        latents: Folder of the latent store; posterior means of the split ``test`` are used, at most
+            ``cfg["max_scans"]`` of them.
+        embeddings: y_sem of all scans by the LDAE's encoder.
+        scans: Per-scan table: scan_id, participant_id, system, quartile (1 is t < timesteps/4),
+            loss (mean squared error of the noise), weighted_loss (times lambda_t of Eq. 10).
+        table: system, quartile (and ``all``), metric, value, ci_low, ci_high, n_scans, n_subjects.
+        differences: system, reference, quartile, metric, difference, ci_low, ci_high, n_scans,
+            n_subjects; negative: the first has the lower loss.
+        cfg: Section ``evaluation``.
+        seed: Of noise, wrong partners and resamples.
+    """
+    store = system.latent_store(latents)
+    test = spread_over_subjects(store.index.loc[store.rows("test")], cfg["max_scans"])
+    own = aligned_embeddings(embeddings, test["scan_id"])
+    training = store.index.loc[store.rows("train"), "scan_id"]
+    codes = {
+        "right_y_sem": own,
+        "wrong_y_sem": aligned_embeddings(embeddings, pd.Series(wrong_scans(test, seed))),
+        "mean_y_sem": np.broadcast_to(aligned_embeddings(embeddings, training).mean(0), own.shape),
+    }
+    steps = fixed_timesteps(system.schedule.timesteps)
+    loss = {name: np.zeros((len(test), len(steps))) for name in SYSTEMS}
+    progress = Progress("guidance", len(test))
+    for part in batches(len(test), cfg["batch_size"]):
+        z_0 = system.compute.move(store.latents(test.index[part].to_numpy()))
+        names = test["scan_id"].iloc[part]
+        y = {
+            name: system.compute.move(torch.from_numpy(code[part]).float())
+            for name, code in codes.items()
+        }
+        for place, step in enumerate(steps):
+            eps = system.compute.move(
+                torch.stack(
+                    [
+                        torch.randn(z_0.shape[1:], generator=generator(seed, "loss", name, step))
+                        for name in names
+                    ]
+                )
+            )
+            t = torch.full((len(part),), int(step), dtype=torch.long, device=z_0.device)
+            z_t = system.schedule.q_sample(z_0, t, eps)
+            frozen, guided = system.estimates(z_t, t, *y.values())
+            for name, estimate in zip(("ldm", *y), (frozen, *guided), strict=True):
+                error = ((estimate - eps) ** 2).flatten(1).mean(1)
+                loss[name][part, place] = error.cpu().numpy()
+        progress.step(int(part[-1]) + 1)
+
+    weights = system.schedule.weights.cpu().numpy()[steps]
+    result = pd.concat(
+        [_by_quartile(test, name, values, weights) for name, values in loss.items()],
+        ignore_index=True,
+    )
+    write_table(result, scans)
+    means, gaps = summarise(result, cfg["bootstrap"], seed)
+    write_table(gaps, differences)
+    write_table(means, table)
+
+
+def _by_quartile(
+    test: pd.DataFrame, name: str, loss: np.ndarray, weights: np.ndarray
+) -> pd.DataFrame:
+    """Rows of one system: losses (N, 4 * PER_QUARTILE) averaged within and over quartiles."""
+    frames = []
+    parts = [slice(q * PER_QUARTILE, (q + 1) * PER_QUARTILE) for q in range(4)] + [slice(None)]
+    for label, part in zip(["1", "2", "3", "4", "all"], parts, strict=True):
+        frames.append(
+            test[["scan_id", "participant_id"]].assign(
+                system=name,
+                quartile=label,
+                loss=loss[:, part].mean(1),
+                weighted_loss=(loss * weights)[:, part].mean(1),
+            )
+        )
+    return pd.concat(frames)
+
+
+def summarise(scans: pd.DataFrame, resamples: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Means, and paired differences of COMPARISONS, with intervals over subjects."""
+    means, gaps = [], []
+    for quartile, part in scans.groupby("quartile", sort=False):
+        losses = {name: rows.set_index("scan_id") for name, rows in part.groupby("system")}
+        first = losses["ldm"]
+        bootstrap = ClusterBootstrap(first["participant_id"], resamples, seed)
+        size = {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
+        for metric in METRICS:
+            columns = {name: losses[name].loc[first.index, metric] for name in SYSTEMS}
+            for name, values in columns.items():
+                key = {"system": name, "quartile": quartile, "metric": metric}
+                means.append(key | bootstrap.mean(values).row("value") | size)
+            for name, reference in COMPARISONS:
+                key = {"system": name, "reference": reference, "quartile": quartile}
+                values = bootstrap.difference(columns[name], columns[reference])
+                gaps.append(key | {"metric": metric} | values.row("difference") | size)
+    return pd.DataFrame(means), pd.DataFrame(gaps)

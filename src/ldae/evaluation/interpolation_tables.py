@@ -1,0 +1,76 @@
+"""Tables of the interpolation: by gap and position, and against the trivial baselines."""
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from ldae.evaluation.bootstrap import ClusterBootstrap
+
+METHODS = ("ldae", "nearest_visit", "voxel_average", "latent_lerp")
+METRICS = ("ssim_to_ae", "mse_to_ae", "ssim", "ssim_brain", "mse")
+POSITIONS = (0.2, 0.4, 0.6, 0.8)  # inner edges of the classes of alpha; 0.5 is in the middle one
+
+
+def _groups(triplets: pd.DataFrame) -> dict[str, pd.Series]:
+    """Label of each triplet per grouping; gaps in months sort as numbers."""
+    edges = (0.0, *POSITIONS, 1.0)
+    labels = [f"{low:g}-{high:g}" for low, high in pairwise(edges)]
+    position = np.digitize(triplets["alpha"].round(9), POSITIONS)
+    return {
+        "overall": pd.Series("all", index=triplets.index),
+        "prediction_gap": triplets["prediction_gap"],
+        "time_gap": triplets["time_gap"],
+        "relative_position": pd.Series(np.array(labels)[position], index=triplets.index),
+    }
+
+
+def summary_table(triplets: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
+    """Means by group and method with intervals over subjects (none for a single subject).
+
+    Args:
+        triplets: Per-triplet table of
+            :func:`ldae.evaluation.interpolation.evaluate_interpolation`.
+
+    Returns:
+        grouping, group, method, metric, value, ci_low, ci_high, n_triplets, n_subjects.
+    """
+    rows = []
+    for grouping, labels in _groups(triplets).items():
+        for group, part in triplets.groupby(labels):
+            for method in METHODS:
+                mine = part[part["method"] == method]
+                bootstrap = ClusterBootstrap(mine["participant_id"], resamples, seed)
+                for metric in METRICS:
+                    rows.append(
+                        {"grouping": grouping, "group": group, "method": method, "metric": metric}
+                        | bootstrap.mean(mine[metric]).row("value")
+                        | {"n_triplets": bootstrap.size, "n_subjects": bootstrap.clusters}
+                    )
+    return pd.DataFrame(rows)
+
+
+def difference_table(triplets: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
+    """Paired differences of the LDAE with every baseline over all triplets.
+
+    Returns:
+        method, reference, metric, difference, ci_low, ci_high, n_triplets, n_subjects, n_better:
+        triplets on which the LDAE is better (higher SSIM, lower MSE).
+    """
+    key = ["participant_id", "start", "target", "end"]
+    tables = {name: part.set_index(key) for name, part in triplets.groupby("method")}
+    ours = tables["ldae"]
+    bootstrap = ClusterBootstrap(ours.index.get_level_values(0), resamples, seed)
+    rows = []
+    for reference in METHODS[1:]:
+        other = tables[reference].loc[ours.index]
+        for metric in METRICS:
+            difference = ours[metric].to_numpy() - other[metric].to_numpy()
+            better = difference > 0 if metric.startswith("ssim") else difference < 0
+            rows.append(
+                {"method": "ldae", "reference": reference, "metric": metric}
+                | bootstrap.mean(difference).row("difference")
+                | {"n_triplets": bootstrap.size, "n_subjects": bootstrap.clusters}
+                | {"n_better": int(better.sum())}
+            )
+    return pd.DataFrame(rows)

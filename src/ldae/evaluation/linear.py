@@ -1,0 +1,83 @@
+"""Linear models on frozen features, their regularisation chosen within the training subjects."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import log_loss, mean_squared_error
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, cross_val_predict
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from ldae.errors import require
+
+INVERSE_PENALTIES = tuple(10.0**k for k in range(-4, 2))  # C of the logistic regression
+PENALTIES = tuple(10.0**k for k in range(-1, 6))  # alpha of the ridge regression
+MAX_ITERATIONS = 5000
+
+
+def fit_classifier(
+    x: np.ndarray, positive: np.ndarray, groups: Sequence[str], folds: int, seed: int
+) -> Pipeline:
+    """Standardisation and logistic regression; C by cross-validated log loss over subjects.
+
+    Folds hold whole subjects and are stratified by class, so that no fold trains on one class
+    alone. Fewer subjects of a class than ``folds`` make fewer folds.
+
+    Args:
+        x: (N, d) features. positive: (N,) bool. groups: participant of each row.
+        folds: Number of inner folds (``evaluation.probes.cv_folds``).
+        seed: Of the assignment of subjects to folds.
+
+    Raises:
+        UserError: a class has fewer than two training subjects.
+    """
+    groups = np.asarray(groups)
+    fewest = min(len(set(groups[positive])), len(set(groups[~positive])))
+    require(
+        fewest >= 2,
+        f"The diagnosis probe needs at least two training subjects of each class; the smaller "
+        f"class has {fewest}. Add subjects, or change evaluation.probes.classes.",
+    )
+    inner = StratifiedGroupKFold(min(folds, fewest), shuffle=True, random_state=seed)
+    splits = list(inner.split(x, positive, groups))
+
+    def model(inverse_penalty: float) -> Pipeline:
+        return make_pipeline(
+            StandardScaler(), LogisticRegression(C=inverse_penalty, max_iter=MAX_ITERATIONS)
+        )
+
+    def loss(inverse_penalty: float) -> float:
+        held_out = cross_val_predict(
+            model(inverse_penalty), x, positive, cv=splits, method="predict_proba"
+        )
+        return log_loss(positive, held_out[:, 1], labels=[False, True])
+
+    return model(min(INVERSE_PENALTIES, key=loss)).fit(x, positive)
+
+
+def fit_regressor(x: np.ndarray, target: np.ndarray, groups: Sequence[str], folds: int) -> Pipeline:
+    """Standardisation and ridge regression; the penalty by cross-validated error over subjects.
+
+    Raises:
+        UserError: fewer than two training subjects.
+    """
+    subjects = len(set(groups))
+    require(
+        subjects >= 2, f"A regression probe needs at least two training subjects, not {subjects}."
+    )
+    splits = list(GroupKFold(min(folds, subjects)).split(x, target, groups))
+
+    def model(penalty: float) -> Pipeline:
+        return make_pipeline(StandardScaler(), Ridge(alpha=penalty))
+
+    def loss(penalty: float) -> float:
+        return mean_squared_error(target, cross_val_predict(model(penalty), x, target, cv=splits))
+
+    return model(min(PENALTIES, key=loss)).fit(x, target)
+
+
+def penalty_of(model: Pipeline) -> float:
+    """The chosen C (classifier) or alpha (ridge)."""
+    final = model[-1]
+    return float(final.C if isinstance(final, LogisticRegression) else final.alpha)

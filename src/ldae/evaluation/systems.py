@@ -1,0 +1,181 @@
+"""The trained models as one object: encode, invert, decode. The only place where they are called.
+
+Shapes: volumes x (B, 1, X, Y, Z) in [0, 1]; latents z_0 and stochastic codes z_T (B, C, *S), scaled
+to unit variance; semantic codes y_sem (B, d). All are float32 on the compute device.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.networks.nets import AutoencoderKL
+from torch import Tensor
+
+from ldae.data.latent_store import LatentStore
+from ldae.data.volume_store import VolumeStore
+from ldae.diffusion.ddim import ddim_decode, ddim_encode
+from ldae.diffusion.schedule import Guidance, Schedule
+from ldae.errors import require
+from ldae.modelfile import load_autoencoder, load_ldae
+from ldae.nets.gradient_estimator import GuidedUNet
+from ldae.nets.semantic_encoder import SemanticEncoder
+from ldae.training.compute import Compute
+
+PRECISION = {"cuda": "bf16", "cpu": "fp32"}  # of the networks; z, metrics and decoding stay fp32
+
+
+class LdaeSystem:
+    """Autoencoder, unconditional LDM and LDAE with their latent scale and noise schedule.
+
+    Args:
+        autoencoder, encoder, guided: Trained networks, on ``compute``'s device.
+        card: The LDAE's card: latent_scale, diffusion, and what it was trained on.
+        guidance: ``c_t`` (Eq. 9) or ``sqrt_one_minus_ab``.
+        compute: Device and precision.
+    """
+
+    def __init__(
+        self,
+        autoencoder: AutoencoderKL,
+        encoder: SemanticEncoder,
+        guided: GuidedUNet,
+        card: dict[str, Any],
+        guidance: Guidance,
+        compute: Compute,
+    ):
+        self.autoencoder, self.encoder, self.guided = autoencoder, encoder, guided
+        self.card, self.guidance, self.compute = card, guidance, compute
+        self.scale: float = card["latent_scale"]
+        self.schedule = Schedule(**card["diffusion"]).to(compute.device)
+        for net in (autoencoder, encoder, guided):
+            net.eval()
+
+    @classmethod
+    def load(
+        cls,
+        autoencoder: str | Path,
+        ldm: str | Path,
+        ldae: str | Path,
+        cfg: dict[str, Any],
+        device: str,
+        threads: int,
+        precision: str | None = None,
+    ) -> "LdaeSystem":
+        """Restore everything from three model folders; scale and schedule from the LDAE's card.
+
+        Args:
+            autoencoder, ldm, ldae: Model folders of the three stages.
+            cfg: Section ``evaluation`` (``guidance``).
+            device: ``cuda`` or ``cpu``.
+            threads: CPU threads.
+            precision: Of the networks, ``bf16`` (autocast) or ``fp32``; None: bf16 on cuda, fp32 on
+                cpu.
+
+        Raises:
+            UserError: a model is missing, or they do not belong together.
+        """
+        compute = Compute.prepare(device, threads, precision or PRECISION.get(device, "fp32"))
+        compression, autoencoder_card = load_autoencoder(autoencoder)
+        encoder, guided, card = load_ldae(ldae, ldm)
+        require(
+            card["autoencoder_sha256"] == autoencoder_card["sha256"],
+            f"The model in {ldae} was trained with another autoencoder than the one in "
+            f"{autoencoder} (SHA-256 differs). Train the later stages again.",
+        )
+        return cls(
+            compute.place(compression),
+            compute.place(encoder),
+            compute.place(guided),
+            card,
+            cfg["guidance"],
+            compute,
+        )
+
+    def volume_store(self, folder: str | Path) -> VolumeStore:
+        """Open the volume store, which must be the one the models were trained on.
+
+        Raises:
+            UserError: another store, whose test subjects these models may have seen in training.
+        """
+        store = VolumeStore(folder)
+        require(
+            store.sum == self.card["data"],
+            f"The models were trained on another volume store than the one in {folder}, so its "
+            "test subjects may not be unseen. Train them again on this one, or restore theirs.",
+        )
+        return store
+
+    def latent_store(self, folder: str | Path) -> LatentStore:
+        """Open the latent store, which must come from this autoencoder and the same volumes.
+
+        Raises:
+            UserError: another store.
+        """
+        store = LatentStore(folder, self.card["autoencoder_sha256"])
+        require(
+            store.card["volumes"] == self.card["data"],
+            f"The latents in {folder} are not of the volumes the models were trained on. Remake "
+            "them: `snakemake latents`.",
+        )
+        return store
+
+    @torch.inference_mode()
+    def encode_z(self, x: Tensor) -> Tensor:
+        """Scaled posterior mean of the autoencoder."""
+        with self.compute.autocast():
+            mean, _ = self.autoencoder.encode(self.compute.move(x))
+        return mean.float() * self.scale
+
+    @torch.inference_mode()
+    def image(self, z: Tensor) -> Tensor:
+        """Decode a scaled latent to a volume; intensities are clamped to [0, 1]."""
+        with self.compute.autocast():
+            x = self.autoencoder.decode(self.compute.move(z / self.scale))
+        return x.float().clamp(0, 1)
+
+    @torch.inference_mode()
+    def y_sem(self, x: Tensor) -> Tensor:
+        """Semantic code of volumes."""
+        with self.compute.autocast():
+            return self.encoder(self.compute.move(x)).float()
+
+    @torch.inference_mode()
+    def estimates(self, z_t: Tensor, t: Tensor, *codes: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Noise estimates at step t (B,): of the frozen LDM, and guided by each y_sem of ``codes``.
+
+        The frozen part is computed once, however many codes there are.
+        """
+        unet, estimator = self.guided.unet, self.guided.estimator
+        with self.compute.autocast():
+            features, t_emb = unet.encode(z_t, t)
+            eps = unet.up(features, t_emb)
+            shifts = [estimator(features, t_emb, y) for y in codes]
+        eps = eps.float()
+        return eps, [self.schedule.guided_eps(eps, g.float(), t, self.guidance) for g in shifts]
+
+    def _eps_fn(self, y: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
+        """The guided estimate, or for None the unconditional one (LDDIM)."""
+        if y is not None:
+            return lambda z, t: self.estimates(z, t, y)[1][0]
+
+        def unconditional(z: Tensor, t: Tensor) -> Tensor:
+            with self.compute.autocast():
+                return self.guided.unet(z, t).float()
+
+        return unconditional
+
+    @torch.inference_mode()
+    def encode_zT(self, z_0: Tensor, y: Tensor | None, steps: int) -> Tensor:
+        """DDIM inversion (Eq. 11) in ``steps`` calls; ``y=None`` is the unconditional LDM."""
+        return ddim_encode(self._eps_fn(y), z_0, self.schedule, steps)
+
+    @torch.inference_mode()
+    def decode(self, z_T: Tensor, y: Tensor | None, steps: int) -> Tensor:
+        """Deterministic DDIM from z_T to z_0 in ``steps`` calls."""
+        return ddim_decode(self._eps_fn(y), z_T, self.schedule, steps)
+
+    def images(self, z_T: Tensor, y: Tensor, steps: int, batch_size: int) -> Tensor:
+        """Decode many codes to volumes, ``batch_size`` at a time; the result is on the CPU."""
+        parts = zip(z_T.split(batch_size), y.split(batch_size), strict=True)
+        return torch.cat([self.image(self.decode(*part, steps)).cpu() for part in parts])

@@ -1,0 +1,123 @@
+"""What embeddings know of a synthetic cohort's truth: correlations on test subjects.
+
+Only for cohorts whose truth is known (config ``evaluation.truth``).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ldae.errors import UserError
+from ldae.evaluation.bootstrap import ClusterBootstrap, minus
+from ldae.evaluation.features import TEST, TRAINING, ProbeData, load_probe_data
+from ldae.evaluation.linear import fit_classifier, fit_regressor
+from ldae.evaluation.scores import pearson
+from ldae.files import read_table, write_table
+
+COLUMNS = ("participant_id", "session_id", "age", "diagnosis", "atrophy", "ventricle_ml")
+COLUMNS += ("hippocampus_ml",)
+# Which truth each probe's output is set against.
+TARGETS = {
+    "age_probe": ("age",),
+    "diagnosis_probe": ("atrophy", "ventricle_ml", "hippocampus_ml"),
+    "atrophy_probe": ("atrophy", "ventricle_ml", "hippocampus_ml"),
+}
+
+
+def evaluate_truth(
+    truth: str | Path,
+    embeddings: dict[str, str | Path],
+    latents: str | Path,
+    predictions: str | Path,
+    table: str | Path,
+    cfg: dict[str, Any],
+    seed: int,
+) -> None:
+    """Correlate probe outputs on test scans with the known truth.
+
+    Age and diagnosis probes are those of :mod:`ldae.evaluation.probes`, applied to test scans of
+    every diagnosis. ``atrophy_probe`` is a ridge regression fitted on the truth of training
+    subjects. The system ``age_sex`` has no age probe (it would be given the answer).
+
+    Args:
+        truth: truth.tsv with :data:`COLUMNS`, one row per scan.
+        embeddings, latents: As in the probes.
+        predictions: Per-scan table to write: system, scan_id, participant_id, prediction (which
+            probe), output, and the truth columns.
+        table: prediction, truth, system, reference, r, ci_low, ci_high, n_scans, n_subjects. Rows
+            with a reference are differences of r between ``ldae`` and that system.
+        cfg: Section ``evaluation``.
+        seed: Of folds, PCA and resamples.
+
+    Raises:
+        UserError: a scan has no row of truth.
+    """
+    data = load_probe_data(latents, embeddings, seed)
+    known = read_table(truth, COLUMNS)[list(COLUMNS)].drop(columns="diagnosis")
+    if known.duplicated(["participant_id", "session_id"]).any():
+        raise UserError(f"The truth {truth} has more than one row for a visit; keep one.")
+    merged = data.table.drop(columns="age").merge(
+        known, on=["participant_id", "session_id"], how="left", validate="many_to_one"
+    )
+    lacking = merged.loc[merged["atrophy"].isna(), "scan_id"].tolist()
+    if lacking:
+        raise UserError(
+            f"The truth {truth} lacks {len(lacking)} scan(s), the first is {lacking[0]}; it "
+            "must be the truth of this very cohort."
+        )
+    outputs = _outputs(data, merged["atrophy"].to_numpy(), cfg["probes"], seed)
+    test = merged[merged["split"] == TEST].reset_index(drop=True)
+    frames = []
+    for (prediction, system), values in outputs.items():
+        kept = test[["scan_id", "participant_id", "age", *COLUMNS[4:]]]
+        kept = kept.assign(output=values)
+        kept.insert(0, "system", system)
+        kept.insert(0, "prediction", prediction)
+        frames.append(kept)
+    write_table(pd.concat(frames, ignore_index=True), predictions)
+    write_table(_correlations(outputs, test, cfg["bootstrap"], seed), table)
+
+
+def _outputs(
+    data: ProbeData, atrophy: np.ndarray, cfg: dict[str, Any], seed: int
+) -> dict[tuple[str, str], np.ndarray]:
+    """(probe, system) to its output on the test scans."""
+    negative, positive = cfg["classes"]
+    training = data.table["split"].isin(TRAINING).to_numpy()
+    test = (data.table["split"] == TEST).to_numpy()
+    classed = training & data.table["diagnosis"].isin([negative, positive]).to_numpy()
+    groups, folds = data.table["participant_id"].to_numpy(), cfg["cv_folds"]
+    age = data.table["age"].to_numpy()
+    ill = (data.table["diagnosis"] == positive).to_numpy()
+    outputs = {}
+    for system, x in data.features.items():
+        if system != "age_sex":
+            model = fit_regressor(x[training], age[training], groups[training], folds)
+            outputs["age_probe", system] = model.predict(x[test])
+        model = fit_classifier(x[classed], ill[classed], groups[classed], folds, seed)
+        outputs["diagnosis_probe", system] = model.decision_function(x[test])
+        model = fit_regressor(x[training], atrophy[training], groups[training], folds)
+        outputs["atrophy_probe", system] = model.predict(x[test])
+    return outputs
+
+
+def _correlations(
+    outputs: dict[tuple[str, str], np.ndarray], test: pd.DataFrame, resamples: int, seed: int
+) -> pd.DataFrame:
+    bootstrap = ClusterBootstrap(test["participant_id"], resamples, seed)
+    size = {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
+    rows, gaps = [], []
+    for (prediction, system), values in outputs.items():
+        for column in TARGETS[prediction]:
+            truth = test[column].to_numpy()
+            key = {"prediction": prediction, "truth": column}
+            own = pearson(values, truth)
+            interval = bootstrap.interval(own).row("r")
+            rows.append(key | {"system": system, "reference": None} | interval | size)
+            if system != "ldae":
+                ours = pearson(outputs[prediction, "ldae"], truth)
+                interval = bootstrap.interval(minus(ours, own)).row("r")
+                gaps.append(key | {"system": "ldae", "reference": system} | interval | size)
+    return pd.DataFrame(rows + gaps)

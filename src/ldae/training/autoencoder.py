@@ -1,0 +1,136 @@
+"""Stage 1: the compression model (Table 2)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from monai.losses import PatchAdversarialLoss
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from ldae.data.sampling import derive_seed
+from ldae.data.volume_store import VolumeStore
+from ldae.nets.autoencoder import build_autoencoder, build_discriminator
+from ldae.nets.sizes import latent_shape
+from ldae.training.compute import Compute
+from ldae.training.datasets import Volumes
+from ldae.training.objective import Beat, Group, Objective, Tensors, detached
+from ldae.training.validation import mean_ssim
+
+
+class AutoencoderObjective(Objective):
+    """L1 + KL + perceptual + patch adversary; selection by validation SSIM (section 4.2).
+
+    Args:
+        volumes: The volume store.
+        cfg: ``config["autoencoder"]``.
+        compute: The device.
+        seed: Of initial weights and of every draw.
+    """
+
+    stage = "autoencoder"
+    selects = "ssim"
+
+    def __init__(self, volumes: VolumeStore, cfg: Mapping[str, Any], compute: Compute, seed: int):
+        super().__init__(compute, seed)
+        self.volumes, self.cfg = volumes, cfg
+        self.latent_shape = latent_shape(volumes.shape, cfg)
+        self.train_rows, self.val_rows = volumes.rows("train"), volumes.rows("val")
+        torch.manual_seed(derive_seed(seed, self.stage, "weights"))
+        self.model = compute.place(build_autoencoder(cfg))
+        self.groups["generator"] = Group({"autoencoder": self.model}, cfg["learning_rate"])
+        adversary = cfg["adversarial"]
+        self.discriminator: nn.Module | None = None
+        if adversary["weight"] > 0:
+            self.discriminator = compute.place(build_discriminator(adversary))
+            self.groups["discriminator"] = Group(
+                {"discriminator": self.discriminator}, adversary["learning_rate"]
+            )
+            self.adversarial_loss = PatchAdversarialLoss(criterion="least_squares")
+        self.perceptual = build_perceptual(cfg["perceptual"], compute)
+
+    def dataset(self) -> Dataset:
+        """Training volumes."""
+        return Volumes(self.volumes, self.train_rows)
+
+    def draw(self, generator: torch.Generator, batch_size: int) -> Tensors:
+        """Noise of the posterior sample, and a seed for the slices of the perceptual loss."""
+        return {
+            "posterior": torch.randn(batch_size, *self.latent_shape, generator=generator),
+            "slices": torch.randint(2**31, (batch_size,), generator=generator),
+        }
+
+    def backward(self, batch: Tensors, draws: Tensors, share: float, epoch: int) -> Tensors:
+        """Gradient of the generator's loss, then of the discriminator's on the same pair."""
+        cfg, x = self.cfg, batch["volume"]  # x: (B, 1, X, Y, Z)
+        joined = self.discriminator is not None and epoch >= cfg["adversarial"]["start_epoch"]
+        with self.compute.autocast():
+            mean, std = self.model.encode(x)
+            x_hat = self.model.decode(mean + std * draws["posterior"])
+        x_hat, mean, std = x_hat.float(), mean.float(), std.float()
+        losses = {"l1": functional.l1_loss(x_hat, x), "kl": kl_divergence(mean, std)}
+        loss = losses["l1"] + cfg["kl_weight"] * losses["kl"]
+        if self.perceptual is not None:
+            slices = torch.Generator().manual_seed(int(draws["slices"][0]))
+            losses["perceptual"] = self.perceptual(x_hat, x, slices)
+            loss = loss + cfg["perceptual"]["weight"] * losses["perceptual"]
+        if joined:
+            self.discriminator.requires_grad_(False)
+            losses["adversarial"] = self.judge(x_hat, real=True, training_it=False)
+            loss = loss + cfg["adversarial"]["weight"] * losses["adversarial"]
+            self.discriminator.requires_grad_(True)
+        (share * loss).backward()
+        if joined:
+            fake = self.judge(x_hat.detach(), real=False, training_it=True)
+            losses["discriminator"] = 0.5 * (fake + self.judge(x, real=True, training_it=True))
+            (share * losses["discriminator"]).backward()
+        return {"loss": loss.detach(), **{name: value.detach() for name, value in losses.items()}}
+
+    def judge(self, x: torch.Tensor, real: bool, training_it: bool) -> torch.Tensor:
+        """Least-squares loss of the discriminator's patch logits against a label."""
+        with self.compute.autocast():
+            logits = self.discriminator(x)[-1]
+        return self.adversarial_loss(
+            logits.float(), target_is_real=real, for_discriminator=training_it
+        )
+
+    @torch.inference_mode()
+    def validate(self, beat: Beat) -> dict[str, float]:
+        """L1 and SSIM of decode(posterior mean) over the validation split."""
+        total, ssim, size = 0.0, 0.0, self.cfg["micro_batch"]
+        for start in range(0, len(self.val_rows), size):
+            beat()
+            x = self.compute.move(self.volumes.volumes(self.val_rows[start : start + size]))
+            with self.compute.autocast():
+                x_hat = self.model.decode(self.model.encode(x)[0]).float()
+            total += functional.l1_loss(x_hat, x).item() * len(x)
+            ssim += mean_ssim(x_hat, x) * len(x)
+        return {"l1": total / len(self.val_rows), "ssim": ssim / len(self.val_rows)}
+
+    def model_state(self) -> Tensors:
+        """Weights of the autoencoder; the discriminator has done its work."""
+        return detached(self.model.state_dict())
+
+    def identity(self) -> dict[str, Any]:
+        """The data."""
+        return {"data": self.volumes.sum}
+
+
+def kl_divergence(mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """KL from N(mean, std^2) to N(0, 1): summed over a latent (B, C, *S), averaged over B.
+
+    The paper's weight of 1e-7 belongs to this sum.
+    """
+    terms = mean**2 + std**2 - torch.log(std**2) - 1
+    return 0.5 * terms.flatten(1).sum(1).mean()
+
+
+def build_perceptual(cfg: Mapping[str, Any], compute: Compute) -> nn.Module | None:
+    """The frozen perceptual loss, or None when switched off."""
+    if cfg["net"] is None or cfg["weight"] == 0:
+        return None
+    from ldae.nets.perceptual import Fake3DPerceptual, Lpips
+
+    lpips = Lpips(cfg["net"], cfg["weights"])
+    return Fake3DPerceptual(lpips, cfg["fake_3d_ratio"]).to(compute.device).requires_grad_(False)

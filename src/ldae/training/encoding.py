@@ -1,0 +1,127 @@
+"""The semantic encoder at work: initial state, statistics, embeddings of all scans."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ldae.data.embeddings import save_embeddings
+from ldae.data.sampling import derive_seed
+from ldae.data.store import require_same_data
+from ldae.data.volume_store import VolumeStore
+from ldae.errors import require
+from ldae.modelfile import load_card, load_ldae
+from ldae.nets.semantic_encoder import SemanticEncoder, build_encoder
+from ldae.progress import Progress
+from ldae.training.compute import Compute
+
+SYSTEMS = ("ldae", "untrained")
+CALIBRATION_SCANS = 256
+CALIBRATION_BATCH = 16
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+def initial_encoder(cfg: Mapping[str, Any], seed: int) -> SemanticEncoder:
+    """The encoder as stage 3 starts from it: random by seed, or with its staged backbone."""
+    torch.manual_seed(derive_seed(seed, "ldae", "encoder"))
+    return build_encoder(cfg)
+
+
+@torch.inference_mode()
+def recalibrate(
+    encoder: SemanticEncoder,
+    encode: Callable[[torch.Tensor], torch.Tensor],
+    volumes: VolumeStore,
+    rows: np.ndarray,
+    compute: Compute,
+) -> None:
+    """Set the running statistics of the encoder's batch norms to those of its present weights.
+
+    Statistics gathered while training belong to the trained weights, not to their average; and a
+    small shift of the mean of y_sem can be as large as the differences between people. Without
+    batch norms this does nothing.
+
+    Args:
+        encoder: In evaluation mode.
+        encode: Calls it under the stage's precision.
+        volumes: The volume store.
+        rows: Training rows; at most the first 256 are used.
+        compute: The device.
+    """
+    last = encoder.standardize
+    inner = [
+        module
+        for module in encoder.modules()
+        if isinstance(module, BATCH_NORMS) and module is not last
+    ]
+    rows = rows[:CALIBRATION_SCANS]
+
+    def codes() -> torch.Tensor:
+        """y_sem of the rows (N, d)."""
+        parts = np.array_split(rows, -(-len(rows) // CALIBRATION_BATCH))
+        return torch.cat([encode(compute.move(volumes.volumes(part))) for part in parts])
+
+    if inner:
+        momenta = [norm.momentum for norm in inner]
+        for norm in inner:
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean over all batches
+            norm.train()
+        codes()
+        for norm, momentum in zip(inner, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()
+    if isinstance(last, BATCH_NORMS):
+        last.running_mean.zero_()
+        last.running_var.fill_(1.0)
+        y_sem = codes().double() * (1.0 + last.eps) ** 0.5  # undo a layer of mean 0, variance 1
+        last.running_mean.copy_(y_sem.mean(0))
+        last.running_var.copy_(y_sem.var(0))
+
+
+def embed(
+    volumes_dir: Path,
+    ldae_dir: Path,
+    ldm_dir: Path,
+    out: Path,
+    system: str,
+    device: str,
+    threads: int,
+    batch_size: int = 8,
+) -> None:
+    """Write y_sem of every scan of the store, in fp32.
+
+    Args:
+        volumes_dir: The volume store.
+        ldae_dir: Model folder of stage 3.
+        ldm_dir: Model folder of stage 2 that it belongs to.
+        out: The npz to write.
+        system: ``ldae``, or ``untrained``: the same encoder before its training, as a control.
+        device: cuda or cpu.
+        threads: CPU threads.
+        batch_size: Volumes encoded at once.
+
+    Raises:
+        UserError: a model is missing or was trained on other data.
+    """
+    require(system in SYSTEMS, f"The system is one of {', '.join(SYSTEMS)}, not {system!r}.")
+    compute = Compute.prepare(device, threads, "fp32")
+    volumes = VolumeStore(volumes_dir)
+    if system == "ldae":
+        encoder, _, card = load_ldae(ldae_dir, ldm_dir)
+    else:
+        card = load_card(ldae_dir)
+        encoder = initial_encoder(card["architecture"], card["seed"])
+    require_same_data(volumes, card, ldae_dir)
+    encoder = compute.place(encoder).eval()
+    progress = Progress(f"embeddings of {system}", len(volumes))
+    codes = []
+    with torch.inference_mode():
+        for start in range(0, len(volumes), batch_size):
+            rows = np.arange(start, min(start + batch_size, len(volumes)))
+            codes.append(encoder(compute.move(volumes.volumes(rows))).float().cpu())
+            progress.step(int(rows[-1]) + 1)
+    save_embeddings(out, volumes.index["scan_id"].tolist(), torch.cat(codes).numpy())

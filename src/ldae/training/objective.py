@@ -1,0 +1,85 @@
+"""What differs between the training stages. Everything else is the loop's (`training.loop`)."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from ldae.training.compute import Compute
+from ldae.training.ema import Ema
+
+Tensors = dict[str, torch.Tensor]
+Beat = Callable[[], None]  # called between pieces of long work; raises to interrupt it
+
+
+@dataclass(frozen=True)
+class Group:
+    """Modules trained by one Adam optimizer."""
+
+    modules: dict[str, nn.Module]
+    learning_rate: float
+
+
+class Objective(ABC):
+    """A stage: its networks, its loss and its validation.
+
+    Attributes:
+        stage: Name of the config section and of the model.
+        selects: Validation metric whose maximum chooses the weights; None: the last ones are kept.
+        groups: Trained modules by optimizer.
+        ema: Average over the trained weights, or None.
+        train_rows: Rows of the store that training sees.
+    """
+
+    stage: ClassVar[str]
+    selects: ClassVar[str | None] = None
+
+    def __init__(self, compute: Compute, seed: int):
+        self.compute, self.seed = compute, seed
+        self.groups: dict[str, Group] = {}
+        self.ema: Ema | None = None
+        self.train_rows: np.ndarray
+
+    def modules(self) -> dict[str, nn.Module]:
+        """All trained modules by name."""
+        return {
+            name: module for group in self.groups.values() for name, module in group.modules.items()
+        }
+
+    @abstractmethod
+    def dataset(self) -> Dataset:
+        """Training scans: position -> tensors, without any random draw."""
+
+    @abstractmethod
+    def draw(self, generator: torch.Generator, batch_size: int) -> Tensors:
+        """Random draws of one effective batch, first dimension the batch, on the CPU.
+
+        They are made for the whole batch at once and then cut into micro-batches, so that neither
+        accumulation nor, one day, the number of processes changes them.
+        """
+
+    @abstractmethod
+    def backward(self, batch: Tensors, draws: Tensors, share: float, epoch: int) -> Tensors:
+        """Add the gradient of ``share`` times the mean loss of a micro-batch; return its losses."""
+
+    @abstractmethod
+    def validate(self, beat: Beat) -> dict[str, float]:
+        """Metrics on the validation split. Must change no state and use fixed draws."""
+
+    @abstractmethod
+    def model_state(self) -> Tensors:
+        """State that goes into the model file, as of now."""
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run must share: hashes of data and of upstream models."""
+
+
+def detached(state: dict[str, torch.Tensor]) -> Tensors:
+    """A copy of a state dict on the CPU that further training does not touch."""
+    return {key: value.detach().cpu().clone() for key, value in state.items()}

@@ -1,0 +1,43 @@
+"""Validation measures shared by the stages."""
+
+import numpy as np
+import torch
+
+from ldae.data.sampling import generator
+
+QUARTILES = 4
+
+
+def mean_ssim(x_hat: torch.Tensor, x: torch.Tensor) -> float:
+    """Mean structural similarity of volumes (B, 1, X, Y, Z) in [0, 1], whole volume.
+
+    MONAI's standard window (Gaussian, 11 voxels, sigma 1.5).
+    """
+    from monai.metrics.regression import SSIMMetric
+
+    metric = SSIMMetric(spatial_dims=3, data_range=1.0)
+    return metric(y_pred=x_hat.float(), y=x.float()).mean().item()
+
+
+def quartile_draws(
+    rows: np.ndarray, shape: tuple[int, ...], timesteps: int, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Fixed steps and noise, one for each row and quarter of the timesteps.
+
+    Returns:
+        t (N, 4) long, the q-th within the q-th quarter of 0 .. timesteps-1, and eps (N, 4, *shape).
+        A row's draws do not depend on the other rows.
+    """
+    quarter = timesteps // QUARTILES
+    steps, noise = [], []
+    for row in rows:
+        source = generator(seed, "validation", int(row))
+        offsets = torch.randint(quarter, (QUARTILES,), generator=source)
+        steps.append(offsets + quarter * torch.arange(QUARTILES))
+        noise.append(torch.randn(QUARTILES, *shape, generator=source))
+    return torch.stack(steps), torch.stack(noise)
+
+
+def fixed_noise(seed: int, row: int, shape: tuple[int, ...]) -> torch.Tensor:
+    """The noise (C, *S) that a validation scan is always generated from."""
+    return torch.randn(shape, generator=generator(seed, "validation noise", int(row)))
