@@ -21,7 +21,7 @@ from ldae.files import sha256, write_json, write_table
 from ldae.modelfile import load_autoencoder, load_card, load_ldae, load_ldm, load_state, save_model
 from ldae.training.autoencoder import AutoencoderObjective, kl_divergence
 from ldae.training.checkpoint import Checkpoints
-from ldae.training.compute import Compute
+from ldae.training.compute import Compute, use_channels_last
 from ldae.training.ema import Ema
 from ldae.training.encoding import embed
 from ldae.training.history import TIMING
@@ -387,6 +387,26 @@ def test_a_loss_that_is_not_finite_stops_with_advice_and_keeps_the_checkpoint(ch
         fit(made, Run(tmp_path, cfg, 5, checkpoint_seconds=0))
     kept = Checkpoints(tmp_path).latest()
     assert all(torch.isfinite(value).all() for value in kept["modules"]["unet"].values())
+
+
+def test_channels_last_reaches_convolutions_of_either_kind_and_changes_no_result(chain):
+    made, _ = objective(chain, "ldae")
+    x = VolumeStore(chain[0] / "volumes").volumes(np.arange(2))
+    made.encoder.eval()
+    with torch.inference_mode():
+        before = made.encoder(x)
+    use_channels_last(made.encoder)
+    use_channels_last(made.guided)
+    weights = [
+        p for m in (made.encoder, made.guided) for p in m.parameters() if p.shape[1:2] > (1,)
+    ]
+    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+    assert {weight.ndim for weight in weights} >= {4, 5}
+    for weight in weights:
+        if weight.ndim in layouts:
+            assert weight.is_contiguous(memory_format=layouts[weight.ndim])
+    with torch.inference_mode():
+        assert torch.allclose(made.encoder(x), before, atol=1e-5)
 
 
 def test_settings_that_cannot_work_are_refused(chain, tmp_path):

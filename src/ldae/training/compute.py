@@ -57,9 +57,11 @@ class Compute:
         return self.device.type == "cuda"
 
     def place(self, module: Module) -> Module:
-        """Move a module here; channels last for 3-D convolutions on CUDA (slower on CPUs)."""
+        """Move a module here; on CUDA convolutions get channels-last weights (slower on CPUs)."""
         module = module.to(self.device)
-        return module.to(memory_format=torch.channels_last_3d) if self.cuda else module
+        if self.cuda:
+            use_channels_last(module)
+        return module
 
     def move(self, tensor: torch.Tensor) -> torch.Tensor:
         """Copy a tensor here, without waiting where its memory is pinned."""
@@ -89,6 +91,17 @@ class Compute:
             "threads": self.threads,
             "precision": self.precision,
         }
+
+
+def use_channels_last(module: nn.Module) -> None:
+    """Lay out the weights of 2-D and 3-D convolutions channels last, in place.
+
+    ``Module.to(memory_format=...)`` cannot do it for a network that has both.
+    """
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for weight in module.parameters():
+        if weight.ndim in formats:
+            weight.data = weight.data.contiguous(memory_format=formats[weight.ndim])
 
 
 def versions() -> dict[str, str]:
