@@ -40,7 +40,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     table["quartile"] = table["quartile"].astype(str).str.removesuffix(".0")
     shown = table[table["metric"] == METRIC].reset_index(drop=True)
     figure = new_figure(140, 62)
-    ax = figure.add_axes([0.125, 0.185, 0.855, 0.70])
+    ax = figure.add_axes([0.165, 0.185, 0.815, 0.70])
     for index, ((system, reference), (label, colour, marker)) in enumerate(SHOWN.items()):
         mine = shown[(shown["system"] == system) & (shown["reference"] == reference)]
         x = np.array([QUARTILES.index(q) for q in mine["quartile"]]) + (index - 1.5) * 0.14

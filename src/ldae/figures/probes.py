@@ -90,11 +90,10 @@ def _forest(
         ax.axvline(reference, color=GREY, lw=0.8, ls=(0, (3, 2)), zorder=0)
         ax.annotate(
             word,
-            xy=(reference, 1.0),
+            xy=(reference, 0.0),
             xycoords=("data", "axes fraction"),
-            xytext=(0, 1),
+            xytext=(2, 2),
             textcoords="offset points",
-            ha="center",
             fontsize=6,
             color=GREY,
         )
