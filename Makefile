@@ -14,6 +14,7 @@ env: $(ENV)/.done .venv/clinica/.done
 
 demo: env
 	snakemake --profile demo
+	@echo "Done. Open $(abspath results/report/report.html) in a browser."
 
 test: lint test-unit
 	pytest tests/workflow

@@ -230,7 +230,7 @@ def _reconstruction(index: pd.DataFrame, tables: Path, evaluation: Path) -> None
                 ssim_brain=ssim - 0.1,
                 mse=(1 - ssim) / 10,
                 lpips_alex=1 - ssim,
-                ssim_to_ae=ssim,
+                ssim_to_ae=1 - (1 - ssim) / 20,
                 mse_to_ae=(1 - ssim) / 10,
                 ssim_window=3,
             )

@@ -11,7 +11,7 @@ import pytest
 from ldae.cohort import ledger as ledger_module
 from ldae.cohort.__main__ import main
 from ldae.cohort.bids import image_fault, scan_path
-from ldae.cohort.convert import clinica_command, finish_bids, prepare
+from ldae.cohort.convert import finish_bids, prepare
 from ldae.cohort.download import find_subjects, index_files
 from ldae.cohort.scans import build_scans, shard_of
 from ldae.cohort.splits import assert_disjoint, make_splits
@@ -159,12 +159,6 @@ def test_prepare_writes_sorted_subjects(download, tmp_path, capsys):
     (tables / "MPRAGEMETA.csv").unlink()
     assert main(["prepare", *options]) == 1
     assert "MPRAGEMETA" in capsys.readouterr().err
-
-
-def test_command_caps_processes(tmp_path):
-    command = clinica_command("i", "t", tmp_path, "s.txt", jobs=10_000)
-    assert int(command[command.index("-np") + 1]) < 10_000
-    assert command[command.index("-m") + 1] == "T1"
 
 
 def test_folder_faults_say_what_was_found(download, tmp_path):
@@ -501,7 +495,9 @@ def books(finished, tmp_path):
         "conversion": conversion,
         "scans": scans,
         "splits": splits,
-        "manifests": ledger_module.read_manifests(tmp_path / "manifests"),
+        "manifests": ledger_module.read_manifests(
+            {step: (tmp_path / "manifests" / step).glob("*.tsv") for step in ledger_module.STEPS}
+        ),
         "volumes": volumes,
         "excluded": ledger_module.read_exclude(tmp_path / "exclude.tsv", set(scans["scan_id"])),
     }

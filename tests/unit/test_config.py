@@ -46,7 +46,10 @@ def test_demo_states_only_what_differs():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"ldm": {"lerning_rate": 1}}, r"unknown key ldm.lerning_rate \(did you mean learning_rate"),
+        (
+            {"ldm": {"lerning_rate": 1}},
+            r"unknown key ldm.lerning_rate \(did you mean learning_rate",
+        ),
         ({"device": "gpu"}, "device is 'gpu', allowed: cuda, cpu"),
         ({"volumes": {"shape": [1, 2]}}, r"volumes.shape is \[1, 2\]"),
         ({"autoencoder": {"batch_size": 0}}, "autoencoder.batch_size is 0"),

@@ -88,7 +88,7 @@ def test_a_change_of_the_data_changes_picture_and_caption(inputs, figures, tmp_p
         ("guidance", ("−0.0123 [−0.0133, −0.0113]",)),
         ("figure9_interpolation_example", ("months 0 and 24", "months 6 and 12")),
         ("figure7_manipulation", ("α = 1.5", "AD → CN", "CN → AD")),
-        ("manipulation_dose", ("−2.50 [−2.70, −2.30] ml",)),
+        ("manipulation_dose", ("−2.50 [−2.70, −2.30] ml", "is monotone over α = 0 to 5")),
         ("truth", ("r = 0.77 [0.67, 0.87]",)),
     ],
 )

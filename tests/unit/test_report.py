@@ -19,6 +19,7 @@ from ldae.report.claims import OPEN, OPPOSITE, SHOWN, claims, tally, verdict
 from ldae.report.methods import pretrained_off, warnings
 from ldae.report.resources import duration
 
+OWN = "Decoding from the scan's own y_sem is closer to it than from another subject's"
 NAMES = [name for *_, figures in SECTIONS for name in figures]
 
 
@@ -139,8 +140,11 @@ def test_verdicts():
 
 def test_claims_say_what_the_tables_say(run):
     tables = {name: read_table(run[0] / f"tables/{name}.tsv") for name in (*TABLES, "truth")}
-    found = {one.text: one for one in claims(tables)}
-    assert found["y_sem carries information about the individual brain"].verdict == SHOWN
+    found = {one.text: one for one in claims(tables, 1.5)}
+    assert found[OWN].verdict == SHOWN
+    assert found["The autoencoder reproduces unseen scans"].verdict == SHOWN
+    trip = found["Inverting and decoding by DDIM loses next to nothing"]
+    assert (trip.criterion, trip.verdict) == ("> 0.99", SHOWN) and "T = 50" in trip.measure
     auroc = found["y_sem tells AD from CN, linearly"]
     assert (auroc.found, auroc.paper, auroc.verdict) == ("0.830 [0.730, 0.930]", "0.895", SHOWN)
     assert found["For the diagnosis, y_sem beats an untrained encoder"].verdict == OPEN
@@ -150,9 +154,29 @@ def test_claims_say_what_the_tables_say(run):
     assert "the opposite" not in tally(list(found.values()))
     gaps = tables["reconstruction_controls"]
     gaps.loc[gaps["comparison"] == "y_sem - wrong_y_sem", ["ci_low", "ci_high"]] = [-0.2, -0.1]
-    changed = {one.text: one for one in claims(tables)}
-    assert changed["y_sem carries information about the individual brain"].verdict == OPPOSITE
+    changed = {one.text: one for one in claims(tables, 1.5)}
+    assert changed[OWN].verdict == OPPOSITE
     assert "for 1 the opposite is seen" in tally(list(changed.values()))
+
+
+def test_manipulation_is_judged_at_the_strength_stated(run):
+    tables = {name: read_table(run[0] / f"tables/{name}.tsv") for name in TABLES}
+    rows = tables["manipulation"]
+    text = "Manipulation CN → AD makes the ventricles larger"
+
+    def judged(alpha):
+        return next(one for one in claims(tables, alpha) if one.text == text)
+
+    nearest, exact = judged(1.5), judged(5)
+    assert nearest.found == "1.00 [0.80, 1.20]" and "α = 2 less α = 0" in nearest.measure
+    assert "(at the largest, 5: 2.50 [2.30, 2.70])" in nearest.measure
+    assert "is monotone over α = 0 to 5" in nearest.measure
+    assert exact.found == "2.50 [2.30, 2.70]" and "largest" not in exact.measure
+    assert "α = 2 less" in judged(0.1).measure  # never α = 0 itself
+    worst = (rows["direction"] == "CN to AD") & (rows["alpha"] == 5)
+    rows.loc[worst, ["value", "ci_low", "ci_high"]] = [-1.0, -2.0, -0.5]
+    assert judged(1.5).verdict == SHOWN and judged(5).verdict == OPPOSITE
+    assert "not monotone over α = 0 to 5: it turns back at α = 2" in judged(1.5).measure
 
 
 def test_warnings_name_what_is_off(run):
@@ -161,7 +185,10 @@ def test_warnings_name_what_is_off(run):
     assert pretrained_off(config) == []
     off = {**config, "synthetic": {}, "autoencoder": {**config["autoencoder"], "pretrained": None}}
     text = " ".join(warnings(off, index))
+    assert "three real base heads" in text and "rather than the individual" in text
     assert "synthetic" in text and "UK Biobank" in text and "1 test subject" in text
+    real = {**config, "evaluation": {**config["evaluation"], "truth": None}}
+    assert "base heads" not in " ".join(warnings(real, index))
 
 
 def test_text_of_tables_is_escaped():

@@ -33,7 +33,7 @@ class Project:
         return done
 
     def planned(self, *arguments: str, config: str = "tests/workflow/small.yaml") -> set[str]:
-        """Names of the rules that a dry run would run, targets without a job of their own left out."""
+        """Rules that a dry run would run, less the targets that have no job of their own."""
         output = self.snakemake("-n", "-q", "rules", *arguments, config=config).stdout
         rows = [line.split() for line in output.splitlines()]
         rules = {row[0] for row in rows if len(row) == 2 and row[1].isdigit()}

@@ -26,8 +26,10 @@ rule autoencoder:
     params:
         **TRAINING,
         settings=config["autoencoder"],
-        run_dir=run_dir("autoencoder", config["autoencoder"], config["volumes"]),
-        source=source("nets/autoencoder.py", "nets/perceptual.py", "training"),
+        run_dir=results("runs/autoencoder"),
+        source=source(
+            "training/autoencoder.py", "training/loop.py", "training/product.py"
+        ),
     message:
         "Stage 1: training the autoencoder"
     script:
@@ -56,8 +58,7 @@ rule latents:
     params:
         settings=config["latents"],
         device=config["device"],
-        batch_size=config["evaluation"]["batch_size"],
-        source=source("nets/autoencoder.py", "data/latent_store.py"),
+        source=source("data/latent_store.py"),
     message:
         "Encoding every scan: posterior mean and standard deviation"
     script:

@@ -1,10 +1,5 @@
 """Raw ADNI download to BIDS, by Clinica's own converter, then a check of every expected scan."""
 
-CONVERSION = [
-    f"cohort/{name}.py"
-    for name in ("convert", "download", "tables", "selection", "bids")
-]
-
 
 rule check_download:
     input:
@@ -22,7 +17,7 @@ rule check_download:
         mem_mb=2000,
         runtime=10,
     params:
-        source=source(*CONVERSION),
+        source=source("cohort/convert.py"),
     message:
         "Checking the download: image folders, study tables and their columns"
     script:
@@ -52,9 +47,11 @@ rule clinica_convert:
         "Converting T1-weighted scans to BIDS with Clinica"
     shell:
         # Clinica's exit code says little: it is 0 for a corrupt series, so the next rule checks all.
-        "export PATH={params.path:q}:$PATH CLINICA_LOGGING_DIR=$(dirname {log:q}) && "
+        # It refuses more processes than there are processors.
+        'export PATH="$(realpath {params.path:q}):$PATH" CLINICA_LOGGING_DIR=$(dirname {log:q}); '
+        "processes=$(( {threads} < $(nproc) ? {threads} : $(nproc) )); "
         "clinica convert adni-to-bids {input.images:q} {input.tables:q} {output.bids:q} "
-        "-m T1 -np {threads} -sl {input.subjects:q} > {log:q} 2>&1"
+        "-m T1 -np $processes -sl {input.subjects:q} > {log:q} 2>&1"
 
 
 rule bids:
@@ -65,6 +62,7 @@ rule bids:
     output:
         bids=directory(results("bids")),
         conversion=results("cohort/conversion.tsv"),
+        download=results("cohort/download.json"),
     log:
         logfile("bids.log"),
     benchmark:
@@ -77,7 +75,7 @@ rule bids:
         runtime=240,
     params:
         max_failed_fraction=config["cohort"]["max_failed_fraction"],
-        source=source(*CONVERSION),
+        source=source("cohort/convert.py", "cohort/ledger.py"),
     message:
         "Checking the conversion scan by scan"
     script:

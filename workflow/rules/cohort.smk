@@ -75,9 +75,8 @@ rule ledger:
         mem_mb=2000,
         runtime=30,
     params:
-        manifests=lambda wildcards, input: above(input.registration[0], 2),
         exclude=config["cohort"]["exclude"],
-        source=source("cohort"),
+        source=source("cohort/ledger.py", "cohort/table1.py"),
     message:
         "Accounting for every image of the download"
     script:

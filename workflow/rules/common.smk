@@ -15,7 +15,7 @@ os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(LIBRARY), inherit
 
 from ldae.config import check_config
 from ldae.errors import UserError
-from ldae.files import digest
+from ldae.files import read_json
 from ldae.fingerprint import source_fingerprint
 from ldae.nets.sizes import check_sizes
 
@@ -52,9 +52,11 @@ def source(*modules):
     return source_fingerprint(*modules)
 
 
-def run_dir(stage, *sections):
-    """Where a training keeps its checkpoints: one folder per configuration, so none is stale."""
-    return f"{RESULTS}/runs/{stage}/{digest([TRAINING['seed'], *sections])}"
+def converted_already():
+    """Whether the BIDS folder was made from this download, which may be archived by now."""
+    record = Path(results("cohort/download.json"))
+    paths = {kind: config["paths"][kind] for kind in ("images", "tables")}
+    return record.is_file() and read_json(record) == paths
 
 
 def download(kind):
@@ -62,9 +64,7 @@ def download(kind):
     folder = config["paths"][kind]
 
     def check(wildcards):
-        made_here = "synthetic" in config
-        converted = Path(results("bids")).exists()
-        if not (made_here or converted or Path(folder).is_dir()):
+        if not ("synthetic" in config or Path(folder).is_dir() or converted_already()):
             raise WorkflowError(
                 f"paths.{kind}: the folder '{folder}' does not exist. Set paths.{kind} in "
                 "config/config.yaml to where your ADNI download lies (docs/adni.md), "
@@ -78,7 +78,7 @@ def download(kind):
 def clinica_path(wildcards):
     """Folder to put on PATH for Clinica; '.' changes nothing where it is found on PATH already."""
     folder = config["software"]["clinica_bin"]
-    return str(Path(folder).absolute()) if folder else "."
+    return folder or "."
 
 
 def staged(path):

@@ -35,14 +35,7 @@ rule reconstruction:
             "bootstrap",
             "lpips",
         ),
-        source=source(
-            "evaluation/reconstruct.py",
-            "evaluation/reconstruction_tables.py",
-            "evaluation/metrics.py",
-            "evaluation/systems.py",
-            "nets",
-            "diffusion",
-        ),
+        source=source("evaluation/reconstruct.py"),
     message:
         "Reconstruction of test scans by every system (Table 6)"
     script:
@@ -73,12 +66,8 @@ rule guidance:
         gpu=GPUS,
     params:
         **TRAINING,
-        settings=evaluation(
-            "guidance", "batch_size", "noise_seed", "max_scans", "bootstrap"
-        ),
-        source=source(
-            "evaluation/guidance.py", "evaluation/systems.py", "nets", "diffusion"
-        ),
+        settings=evaluation("guidance", "batch_size", "max_scans", "bootstrap"),
+        source=source("evaluation/guidance.py"),
     message:
         "Held-out loss with and without the gradient estimator"
     script:
@@ -109,12 +98,7 @@ rule probes:
     params:
         **TRAINING,
         settings=evaluation("probes", "bootstrap"),
-        source=source(
-            "evaluation/probes.py",
-            "evaluation/linear.py",
-            "evaluation/scores.py",
-            "evaluation/features.py",
-        ),
+        source=source("evaluation/probes.py"),
     message:
         "Linear probes for diagnosis and age (Table 7)"
     script:
@@ -149,13 +133,9 @@ rule manipulation:
             "manipulation",
             "guidance",
             "batch_size",
-            "noise_seed",
             "bootstrap",
-            "probes",
         ),
-        source=source(
-            "evaluation/manipulation.py", "evaluation/systems.py", "nets", "diffusion"
-        ),
+        source=source("evaluation/manipulation.py"),
     message:
         "Moving test scans along the AD direction"
     script:
@@ -187,17 +167,9 @@ rule interpolation:
         gpu=GPUS,
     params:
         **TRAINING,
-        settings=evaluation(
-            "interpolation", "guidance", "batch_size", "noise_seed", "bootstrap"
-        ),
+        settings=evaluation("interpolation", "guidance", "batch_size", "bootstrap"),
         subject=config["figures"]["interpolation_subject"],
-        source=source(
-            "evaluation/interpolation.py",
-            "evaluation/interpolation_tables.py",
-            "evaluation/systems.py",
-            "nets",
-            "diffusion",
-        ),
+        source=source("evaluation/interpolation.py"),
     message:
         "Interpolating missing visits (section 5.5)"
     script:
@@ -240,13 +212,7 @@ rule examples:
         ),
         subjects=config["figures"]["subjects"],
         samples=config["figures"]["stochastic_samples"],
-        source=source(
-            "evaluation/reconstruct.py",
-            "evaluation/manipulation.py",
-            "evaluation/systems.py",
-            "nets",
-            "diffusion",
-        ),
+        source=source("evaluation/reconstruct.py", "evaluation/manipulation.py"),
     message:
         "Volumes of the subjects shown in the figures"
     script:
@@ -276,9 +242,7 @@ if config["evaluation"]["truth"]:
         params:
             **TRAINING,
             settings=evaluation("probes", "bootstrap"),
-            source=source(
-                "evaluation/truth.py", "evaluation/linear.py", "evaluation/features.py"
-            ),
+            source=source("evaluation/truth.py"),
         message:
             "Comparing probes with the known truth of a synthetic cohort"
         script:

@@ -28,8 +28,8 @@ rule ldae:
         settings=config["ldae"],
         diffusion=config["diffusion"],
         latents=config["latents"],
-        run_dir=run_dir("ldae", config["ldae"], config["diffusion"], config["latents"]),
-        source=source("nets", "diffusion", "training"),
+        run_dir=results("runs/ldae"),
+        source=source("training/ldae.py", "training/loop.py", "training/product.py"),
     message:
         "Stage 3: training the semantic encoder and the gradient estimator"
     script:
@@ -58,7 +58,7 @@ rule embeddings:
     params:
         **TRAINING,
         batch_size=config["evaluation"]["batch_size"],
-        source=source("nets/semantic_encoder.py", "data/embeddings.py"),
+        source=source("training/encoding.py"),
     message:
         "y_sem of every scan, by the trained and by an untrained encoder"
     script:

@@ -24,8 +24,8 @@ rule ldm:
         settings=config["ldm"],
         diffusion=config["diffusion"],
         latents=config["latents"],
-        run_dir=run_dir("ldm", config["ldm"], config["diffusion"], config["latents"]),
-        source=source("nets/unet.py", "diffusion/schedule.py", "training"),
+        run_dir=results("runs/ldm"),
+        source=source("training/ldm.py", "training/loop.py", "training/product.py"),
     message:
         "Stage 2: pretraining the latent diffusion model"
     script:

@@ -19,7 +19,7 @@ rule n4:
     params:
         preproc=lambda wildcards, output: above(output.manifest, 3),
         settings=step_settings("n4"),
-        source=source("preprocess/bias.py", "preprocess/_ants.py"),
+        source=source("preprocess/bias.py"),
     message:
         "N4 bias field correction, shard {wildcards.shard}"
     script:
@@ -45,7 +45,7 @@ rule brain_extraction:
     params:
         preproc=lambda wildcards, output: above(output.manifest, 3),
         settings=step_settings("brain_extraction"),
-        source=source("preprocess/brain.py", "preprocess/_ants.py"),
+        source=source("preprocess/brain.py"),
     message:
         "Brain extraction by {params.settings[brain_extraction][method]}, shard {wildcards.shard}"
     script:
@@ -73,12 +73,7 @@ rule registration:
         preproc=lambda wildcards, output: above(output.manifest, 3),
         settings=step_settings("registration", "qc"),
         volumes=config["volumes"],
-        source=source(
-            "preprocess/registration.py",
-            "preprocess/_ants.py",
-            "preprocess/quality.py",
-            "preprocess/picture.py",
-        ),
+        source=source("preprocess/registration.py"),
     message:
         "Registration to the template, shard {wildcards.shard}"
     script:
@@ -90,7 +85,9 @@ rule volumes:
         scans=rules.scans.output.scans,
         splits=rules.splits.output.splits,
         exclude=staged(config["cohort"]["exclude"]),
-        manifests=expand(rules.registration.output.manifest, shard=SHARDS),
+        n4=expand(rules.n4.output.manifest, shard=SHARDS),
+        brain=expand(rules.brain_extraction.output.manifest, shard=SHARDS),
+        registration=expand(rules.registration.output.manifest, shard=SHARDS),
     output:
         volumes=results("cache/volumes/volumes.npy"),
         index=results("cache/volumes/index.tsv"),
@@ -106,13 +103,12 @@ rule volumes:
         mem_mb=8000,
         runtime=480,
     params:
-        preproc=lambda wildcards, input: above(input.manifests[0], 3),
-        manifests=lambda wildcards, input: above(input.manifests[0], 2),
+        preproc=lambda wildcards, input: above(input.registration[0], 3),
         exclude=config["cohort"]["exclude"],
         settings=config["volumes"],
         template=config["preprocess"]["template"]["name"],
         max_failed_fraction=config["cohort"]["max_failed_fraction"],
-        source=source("data/volume_store.py"),
+        source=source("data/volume_store.py", "cohort/ledger.py"),
     message:
         "Packing registered scans into one memory-mapped store"
     script:

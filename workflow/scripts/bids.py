@@ -5,6 +5,7 @@ from _adapter import job
 with job(snakemake):
     from ldae.cohort.convert import finish_bids
     from ldae.cohort.ledger import check_conversion
+    from ldae.files import write_json
 
     conversion = finish_bids(
         snakemake.input.bids,
@@ -15,3 +16,5 @@ with job(snakemake):
         jobs=snakemake.threads,
     )
     check_conversion(conversion, snakemake.params.max_failed_fraction)
+    download = {kind: snakemake.input[kind] for kind in ("images", "tables")}
+    write_json(download, snakemake.output.download)

@@ -12,6 +12,5 @@ with job(snakemake):
         snakemake.params.settings,
         snakemake.params.device,
         snakemake.threads,
-        batch_size=snakemake.params.batch_size,
         fingerprint=snakemake.params.source,
     )

@@ -3,7 +3,7 @@
 from _adapter import job
 
 with job(snakemake):
-    from ldae.cohort.ledger import build_ledger, read_exclude, read_manifests
+    from ldae.cohort.ledger import STEPS, build_ledger, read_exclude, read_manifests
     from ldae.cohort.table1 import cohort_table, flow_table
     from ldae.files import read_table, write_table
 
@@ -13,7 +13,7 @@ with job(snakemake):
         for path in (source.conversion, source.scans, source.splits, source.volumes)
     )
     excluded = read_exclude(snakemake.params.exclude, set(scans["scan_id"]))
-    manifests = read_manifests(snakemake.params.manifests)
+    manifests = read_manifests({step: snakemake.input[step] for step in STEPS})
     ledger = build_ledger(conversion, scans, splits, manifests, volumes, excluded)
     used = scans[scans["scan_id"].isin(volumes["scan_id"])]
     write_table(ledger, snakemake.output.ledger)

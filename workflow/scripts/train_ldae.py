@@ -18,4 +18,5 @@ with job(snakemake):
         threads=snakemake.threads,
         seed=snakemake.params.seed,
         fingerprint=snakemake.params.source,
+        checkpoint_seconds=snakemake.config["checkpoint_seconds"],
     )

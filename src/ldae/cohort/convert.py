@@ -63,25 +63,6 @@ def prepare(images: str | Path, tables: str | Path, subjects_file: str | Path) -
     return subjects
 
 
-def clinica_command(
-    images: str | Path,
-    tables: str | Path,
-    raw_bids: str | Path,
-    subjects_file: str | Path,
-    jobs: int,
-    program: str = "clinica",
-) -> list[str]:
-    """The command line of the conversion. ``raw_bids`` must not exist: Clinica merges badly.
-
-    ``jobs`` is capped to the number of CPUs, above which Clinica refuses to start.
-    """
-    processes = max(1, min(jobs, os.cpu_count() or 1))
-    return [
-        *(program, "convert", "adni-to-bids", str(images), str(tables), str(raw_bids)),
-        *("-m", "T1", "-sl", str(subjects_file), "-np", str(processes)),
-    ]
-
-
 def finish_bids(
     raw_bids: str | Path,
     images: str | Path,

@@ -1,6 +1,7 @@
 """The ledger: what became of every image of the download, and the limit on failures."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -22,30 +23,30 @@ _STAGE_OF_STATUS = {
 STAGES = ("metadata", "adni_qc", "selection", "conversion", "exclude", *STEPS, "volumes")
 
 
-def read_manifests(folder: str | Path) -> dict[str, pd.DataFrame]:
-    """Read ``<folder>/<step>/shard-*.tsv`` of all steps of the preprocessing.
+def read_manifests(shards: Mapping[str, Iterable[str | Path]]) -> dict[str, pd.DataFrame]:
+    """Read the manifests of all steps of the preprocessing.
+
+    Args:
+        shards: By step (``STEPS``): the manifests of its shards.
 
     Returns:
         By step: columns scan_id, status (ok, failed; skipped: failed in an earlier step), reason,
         seconds.
 
     Raises:
-        UserError: a step has no manifest, a scan is in two, or a status is unknown.
+        UserError: a manifest does not exist, a scan is in two, or a status is unknown.
     """
     manifests = {}
     for step in STEPS:
-        paths = sorted(Path(folder, step).glob("shard-*.tsv"))
-        require(bool(paths), f"{folder}/{step} has no manifest. Run the target `preprocess` first.")
-        tables = [read_table(path, ["scan_id", "status", "reason"]) for path in paths]
+        tables = [read_table(path, ["scan_id", "status", "reason"]) for path in shards[step]]
         table = pd.concat([part for part in tables if len(part)] or tables[:1], ignore_index=True)
         twice = table.loc[table["scan_id"].duplicated(), "scan_id"]
         require(
             twice.empty,
-            f"The scan {next(iter(twice), '')} is in two manifests of {folder}/{step}: delete that "
-            "folder and run the step again.",
+            f"The scan {next(iter(twice), '')} is in two manifests of the step {step}: run it again.",
         )
         unknown = set(table["status"]) - {"ok", "failed", "skipped"}
-        require(not unknown, f"{folder}/{step} has unknown status {', '.join(map(str, unknown))}.")
+        require(not unknown, f"Step {step} has unknown status {', '.join(map(str, unknown))}.")
         manifests[step] = table
     return manifests
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import jsonschema
 import pandas as pd
 import yaml
-from bids import BIDSLayout, BIDSLayoutIndexer
 
+from bids import BIDSLayout, BIDSLayoutIndexer
 from ldae.cohort.convert import read_expected
 from ldae.errors import UserError, require
 from ldae.files import read_table

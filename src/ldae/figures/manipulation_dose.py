@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from ldae.figures.names import lower
 from ldae.figures.style import DIAGNOSIS, GREY, LIGHT, PAGE, letter, new_figure
 from ldae.figures.text import Drawing, count, interval
 from ldae.files import read_table
@@ -59,6 +61,24 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     return Drawing(figure, shown, "Effect of manipulation against its strength", _body(shown))
 
 
+def course(table: pd.DataFrame) -> str:
+    """Whether the mean change is monotone over alpha, as a sentence.
+
+    Args:
+        table: alpha and value of one change (0 at alpha = 0) in one direction.
+    """
+    table = table[table["alpha"] != 0].sort_values("alpha")
+    alphas, values = np.r_[0, table["alpha"]], np.r_[0, table["value"]]
+    steps = np.sign(np.diff(values))
+    turns = np.flatnonzero(steps == -steps[np.flatnonzero(steps)[0]]) if steps.any() else []
+    if len(turns) == 0:
+        return f"The mean change is monotone over α = 0 to {alphas[-1]:g}."
+    return (
+        f"The mean change is not monotone over α = 0 to {alphas[-1]:g}: it turns back at "
+        f"α = {alphas[turns[0]]:g}."
+    )
+
+
 def _colour(direction: str) -> str:
     return DIAGNOSIS.get(direction.split(" to ")[-1], GREY)
 
@@ -79,6 +99,7 @@ def _body(table: pd.DataFrame) -> str:
         "towards AD. (b) Logit for AD of the decoded image, encoded again (solid), and the change "
         "asked of y_sem, linear by construction (dotted). (c) How far the image moves."
     )
+    volume = table[table["metric"] == "change_ventricle_dark_ml"]
     for direction, part in table[table["alpha"] == last].groupby("direction", sort=False):
         mine = part.set_index("metric")
         found = []
@@ -97,4 +118,6 @@ def _body(table: pd.DataFrame) -> str:
             f"({count(int(size['n_scans']), 'scan')} of "
             f"{count(int(size['n_subjects']), 'subject')})."
         )
+        if "change_ventricle_dark_ml" in mine.index:
+            text += f" Ventricles: {lower(course(volume[volume['direction'] == direction]))}"
     return text

@@ -116,7 +116,7 @@ def build(results: str | Path, config: dict[str, Any], out: str | Path) -> None:
             number += 1
             pictures.append(picture(results / "figures", name, number))
         sections.append(Section(key, title, pictures, content[key]))
-    found = claims(tables)
+    found = claims(tables, float(config["evaluation"]["manipulation"]["alpha"]))
     page = _template().render(
         title="Latent Diffusion Autoencoders: report of a run",
         lead=_lead(config, index, cards),

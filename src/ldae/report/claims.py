@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ldae.figures.manipulation_dose import course
 from ldae.figures.names import inside, metric
 from ldae.figures.text import interval, listing, number
 
@@ -89,18 +90,19 @@ def _claim(
     ]
 
 
-def claims(tables: dict[str, pd.DataFrame]) -> list[Claim]:
+def claims(tables: dict[str, pd.DataFrame], alpha: float) -> list[Claim]:
     """All claims that the tables speak of, in the order of the report.
 
     Args:
         tables: ``reconstruction``, ``reconstruction_controls``, ``guidance_differences``,
             ``probes``, ``probes_differences``, ``manipulation``, ``interpolation_differences`` and,
             for synthetic cohorts, ``truth``.
+        alpha: Strength at which manipulation is judged; the nearest one of the table if absent.
     """
     found = _reconstruction(tables["reconstruction"], tables["reconstruction_controls"])
     found += _guidance(tables["guidance_differences"])
     found += _probes(tables["probes"], tables["probes_differences"])
-    found += _manipulation(tables["manipulation"])
+    found += _manipulation(tables["manipulation"], alpha)
     found += _interpolation(tables["interpolation_differences"])
     if "truth" in tables:
         found += _truth(tables["truth"])
@@ -145,7 +147,7 @@ def _reconstruction(table: pd.DataFrame, controls: pd.DataFrame) -> list[Claim]:
             "value",
         )
         + _claim(
-            "y_sem carries information about the individual brain",
+            "Decoding from the scan's own y_sem is closer to it than from another subject's",
             f"SSIM decoded from own less another subject's y_sem, same noise, T = {steps}",
             _one(gap, comparison="y_sem - wrong_y_sem"),
             0,
@@ -228,31 +230,35 @@ def _probes(table: pd.DataFrame, differences: pd.DataFrame) -> list[Claim]:
     return found
 
 
-def _manipulation(table: pd.DataFrame) -> list[Claim]:
+def _manipulation(table: pd.DataFrame, wanted: float) -> list[Claim]:
+    table = table[table["alpha"] != 0]
+    alpha = min(table["alpha"].unique(), key=lambda one: (abs(one - wanted), one))
     last = table["alpha"].max()
     found = []
-    for direction in table["direction"].drop_duplicates():
+    for direction, part in table.groupby("direction", sort=False):
         rise = direction.endswith("AD")
-        end = table[(table["alpha"] == last) & (table["direction"] == direction)]
         arrow = direction.replace(" to ", " → ")
-        found += _claim(
-            f"Manipulation {arrow} makes the ventricles {'larger' if rise else 'smaller'}",
-            f"dark volume in the ventricles' region, ml, α = {last:g} less α = 0",
-            _one(end, metric="change_ventricle_dark_ml"),
-            0,
-            rise,
-            "value",
-            2,
-        )
-        found += _claim(
-            f"Decoded images show the change asked for, {arrow}",
-            f"AD logit of the decoded image, α = {last:g} less α = 0",
-            _one(end, metric="change_logit_decoded"),
-            0,
-            rise,
-            "value",
-            2,
-        )
+        for text, measure, name in (
+            (
+                f"Manipulation {arrow} makes the ventricles {'larger' if rise else 'smaller'}",
+                "dark volume in the ventricles' region, ml",
+                "change_ventricle_dark_ml",
+            ),
+            (
+                f"Decoded images show the change asked for, {arrow}",
+                "AD logit of the decoded image",
+                "change_logit_decoded",
+            ),
+        ):
+            mine = part[part["metric"] == name]
+            end = _one(mine, alpha=last)
+            measure += f", α = {alpha:g} less α = 0"
+            if alpha != last and end is not None:
+                ends = interval(end["value"], end["ci_low"], end["ci_high"], 2)
+                measure += f" (at the largest, {last:g}: {ends})"
+            measure += f". {course(mine)}" if len(mine) else ""
+            row = _one(mine, alpha=alpha)
+            found += _claim(text, measure, row, 0, rise, "value", 2)
     return found
 
 

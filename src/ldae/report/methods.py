@@ -163,6 +163,13 @@ def warnings(config: dict[str, Any], index: pd.DataFrame) -> list[str]:
             "not how well the method does on patients; the paper's values are from ADNI at full "
             "size and are set beside them for orientation alone."
         )
+    if config["evaluation"]["truth"]:
+        found.append(
+            "All synthetic subjects are smooth deformations of three real base heads, and the same "
+            "base heads occur in training and in test subjects: no test brain is wholly new. Where "
+            "a scan's own y_sem does better than another subject's (decoding, guidance), the "
+            "advantage can come from recognising the base head rather than the individual."
+        )
     test = index[index["split"] == "test"]
     subjects = test["participant_id"].nunique()
     if subjects < FEW_SUBJECTS:

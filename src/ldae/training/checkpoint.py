@@ -1,4 +1,8 @@
-"""Checkpoints: ``checkpoint-<step>.pt`` in a run's folder, written atomically, two kept."""
+"""Checkpoints, and the identity of the training they belong to.
+
+``checkpoint-<step>.pt`` files lie in ``<run_dir>/<digest of the identity>``, written atomically,
+two kept. ``identity.json`` beside them says in full what the digest stands for.
+"""
 
 import logging
 import pickle
@@ -7,11 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ldae.errors import UserError
-from ldae.files import atomic
+from ldae.files import atomic, digest, read_json, sha256, write_json
+from ldae.training.objective import Objective
 
 KEPT = 2
+# Keys that may change between two attempts of one run: they do not change what is learnt, only how
+# long, how fast, or (precision, micro_batch) by rounding.
+FREE = ("epochs", "workers", "micro_batch", "precision", "validate_every")
+# Their statistics are a micro-batch's, so with one of them micro_batch does change what is learnt.
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+# Keys of the config that name files a training begins from.
+FILES = ("pretrained", "weights")
+IDENTITY = "identity.json"
 NAME = re.compile(r"checkpoint-(\d+)\.pt")
 # What torch.load raises for files that are cut short, garbled, or no checkpoints at all.
 CORRUPT = (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError, KeyError)
@@ -109,15 +123,73 @@ def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def refuse_difference(saved: dict[str, Any], current: dict[str, Any], folder: Path) -> None:
-    """Raise :class:`UserError` naming every key in which a run differs from its checkpoint."""
-    differing = [
-        f"{key} ({saved.get(key)!r} in the checkpoint, {current.get(key)!r} now)"
+def training_identity(
+    objective: Objective, cfg: dict[str, Any], seed: int, fingerprint: str
+) -> dict[str, Any]:
+    """All that decides what a training learns; two with the same may share checkpoints.
+
+    Args:
+        objective: The stage, which knows its data and upstream models.
+        cfg: The stage's config section. The ``FREE`` keys are left out (``micro_batch`` only if no
+            network has batch norm); files it names as pretrained weights add their SHA-256.
+        seed: Of every random draw.
+        fingerprint: Of the sources.
+
+    Returns:
+        Flat dict of JSON values, keys as in ``ldm.learning_rate``.
+    """
+    layers = (layer for network in objective.modules().values() for layer in network.modules())
+    fixed = {"micro_batch"} if any(isinstance(layer, BATCH_NORMS) for layer in layers) else set()
+    kept = {key: value for key, value in cfg.items() if key not in FREE or key in fixed}
+    settings = flatten({objective.stage: kept})
+    files = {
+        f"{key}.sha256": sha256(value)
+        for key, value in settings.items()
+        if key.split(".")[-1] in FILES and isinstance(value, str) and Path(value).is_file()
+    }
+    others = {"seed": seed, "source": fingerprint, **flatten(objective.identity())}
+    return settings | files | others
+
+
+def run_folder(run_dir: Path, identity: dict[str, Any]) -> Path:
+    """Make and return the folder of an identity's checkpoints in the stage's ``run_dir``.
+
+    Folders of other identities are left alone; a warning names what they differ in.
+    """
+    folder = run_dir / digest(identity)
+    write_json(identity, folder / IDENTITY)
+    for other in sorted(run_dir.glob(f"*/{IDENTITY}")):
+        if other.parent != folder:
+            log.warning(
+                "%s holds another training, stopped before its end, which is not continued: %s. "
+                "Delete the folder unless you mean to go back to it.",
+                other.parent,
+                differences(read_json(other), identity, "there"),
+            )
+    return folder
+
+
+def warn_of_conditions(then: dict[str, Any], now: dict[str, Any]) -> None:
+    """Log what of machine and versions changed since a checkpoint, which is allowed."""
+    changed = [f"{key}: {then.get(key)} -> {now[key]}" for key in now if then.get(key) != now[key]]
+    if changed:
+        log.warning("resumed under other conditions, rounding may differ: %s", changed)
+
+
+def differences(saved: dict[str, Any], current: dict[str, Any], where: str) -> str:
+    """Every key in which two identities differ, with both values; empty if there is none."""
+    return "; ".join(
+        f"{key} ({saved.get(key)!r} {where}, {current.get(key)!r} now)"
         for key in sorted(saved.keys() | current.keys())
         if saved.get(key) != current.get(key)
-    ]
+    )
+
+
+def refuse_difference(saved: dict[str, Any], current: dict[str, Any], folder: Path) -> None:
+    """Raise :class:`UserError` naming what a checkpoint put into ``folder`` by hand differs in."""
+    differing = differences(saved, current, "in the checkpoint")
     if differing:
         raise UserError(
-            f"The checkpoints in {folder} belong to another training: {'; '.join(differing)}. "
+            f"The checkpoints in {folder} belong to another training: {differing}. "
             "Restore the setting, or delete the folder to train anew."
         )

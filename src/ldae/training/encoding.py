@@ -99,7 +99,7 @@ def embed(
         ldae_dir: Model folder of stage 3.
         ldm_dir: Model folder of stage 2 that it belongs to.
         out: The npz to write.
-        system: ``ldae``, or ``untrained``: the same encoder before its training, as a control.
+        system: ``ldae``, or ``untrained``: the same architecture with random weights, as a control.
         device: cuda or cpu.
         threads: CPU threads.
         batch_size: Volumes encoded at once.
@@ -114,7 +114,8 @@ def embed(
         encoder, _, card = load_ldae(ldae_dir, ldm_dir)
     else:
         card = load_card(ldae_dir)
-        encoder = initial_encoder(card["architecture"], card["seed"])
+        # Also where stage 3 starts from ImageNet: as a control, that would be a trained encoder.
+        encoder = initial_encoder(card["architecture"] | {"pretrained": None}, card["seed"])
     require_same_data(volumes, card, ldae_dir)
     encoder = compute.place(encoder).eval()
     progress = Progress(f"embeddings of {system}", len(volumes))

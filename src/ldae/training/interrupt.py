@@ -1,4 +1,4 @@
-"""Stopping on a scheduler's signal: finish the step, save, leave with exit code 75."""
+"""Stopping on a scheduler's signal or Ctrl-C: finish the step, save, leave with exit code 75."""
 
 import signal
 from types import FrameType, TracebackType
@@ -7,7 +7,7 @@ EXIT_CODE = 75  # EX_TEMPFAIL: nothing is wrong, run the same command again
 
 
 class Interrupted(SystemExit):
-    """Training stopped on SIGTERM or SIGUSR1 after saving; not caught, it exits with code 75."""
+    """Training stopped on a signal after saving; not caught, it exits with code 75."""
 
     def __init__(self, message: str):
         super().__init__(EXIT_CODE)
@@ -18,9 +18,9 @@ class Interrupted(SystemExit):
 
 
 class Interrupts:
-    """Within the context SIGTERM and SIGUSR1 are noted instead of ending the process."""
+    """Within the context SIGTERM, SIGUSR1 and SIGINT are noted instead of ending the process."""
 
-    signals = (signal.SIGTERM, signal.SIGUSR1)
+    signals = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
     def __init__(self) -> None:
         self.received: str | None = None

@@ -21,15 +21,17 @@ from ldae import __version__
 from ldae.data.sampling import Sampler, derive_seed, generator
 from ldae.errors import UserError, require
 from ldae.progress import Progress
-from ldae.training.checkpoint import Checkpoints, flatten, refuse_difference
+from ldae.training.checkpoint import (
+    Checkpoints,
+    refuse_difference,
+    run_folder,
+    training_identity,
+    warn_of_conditions,
+)
 from ldae.training.compute import versions
 from ldae.training.history import Means, Row, write_history
 from ldae.training.interrupt import Interrupted, Interrupts, ignore_in_worker
 from ldae.training.objective import Objective, Tensors
-
-# Keys that may change between two attempts of one run: they do not change what is learnt, only how
-# long, how fast, or (precision, micro_batch) by rounding.
-FREE = ("epochs", "workers", "micro_batch", "precision", "validate_every")
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +41,11 @@ class Run:
     """Settings of one training.
 
     Args:
-        folder: Where checkpoints live.
+        folder: Of the stage; checkpoints live in its subfolder named by the training's identity.
         cfg: The stage's config section (batch_size, micro_batch, epochs, grad_clip, workers,
             validate_every are read here).
         seed: Of every random draw.
+        fingerprint: Of the sources; another one is another training.
         checkpoint_seconds: Wall time between checkpoints.
         stop_after: Leave with :class:`Interrupted` after this step, as a signal would; for tests.
     """
@@ -50,6 +53,7 @@ class Run:
     folder: Path
     cfg: dict[str, Any]
     seed: int
+    fingerprint: str = ""
     checkpoint_seconds: float = 600.0
     stop_after: int | None = None
 
@@ -74,13 +78,14 @@ class Trained:
     metrics: dict[str, float]
     history: list[Row]
     steps: int
+    folder: Path  # of the checkpoints, of no use once the weights are saved
 
 
 def fit(objective: Objective, run: Run) -> Trained:
-    """Train ``objective`` to the end, continuing from the latest checkpoint in ``run.folder``.
+    """Train ``objective`` to the end, continuing from its latest checkpoint below ``run.folder``.
 
     Raises:
-        Interrupted: SIGTERM or SIGUSR1 came; a checkpoint was saved.
+        Interrupted: SIGTERM, SIGUSR1 or SIGINT came; a checkpoint was saved.
         UserError: settings that do not fit together or to the checkpoint, or a loss that is not
             finite.
     """
@@ -98,8 +103,7 @@ class Trainer:
             objective.stage, rows, cfg["batch_size"], cfg["micro_batch"], run.seed
         )
         self.total = self.sampler.steps(cfg["epochs"])
-        kept = {key: value for key, value in cfg.items() if key not in FREE}
-        self.identity = flatten({objective.stage: kept, "seed": run.seed, **objective.identity()})
+        self.identity = training_identity(objective, cfg, run.seed, run.fingerprint)
         self.optimizers = {
             name: torch.optim.Adam(
                 [p for module in group.modules.values() for p in module.parameters()],
@@ -108,7 +112,7 @@ class Trainer:
             )
             for name, group in objective.groups.items()
         }
-        self.checkpoints = Checkpoints(run.folder)
+        self.checkpoints = Checkpoints(run_folder(run.folder, self.identity))
         self.state = State()
         self.saved = time.monotonic()
 
@@ -195,7 +199,11 @@ class Trainer:
         """Raise before a step that would spoil the weights."""
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         stage, last = self.objective.stage, self.checkpoints.steps()
-        kept = f"checkpoint-{last[-1]}.pt in {self.run.folder} is kept" if last else "none saved"
+        kept = (
+            f"checkpoint-{last[-1]}.pt in {self.checkpoints.folder} is kept"
+            if last
+            else "none saved"
+        )
         require(
             not bad,
             f"At step {self.state.step + 1} of {stage} not finite: {', '.join(bad)}. Last good "
@@ -229,7 +237,7 @@ class Trainer:
         row["peak_memory_mib"] = self.compute.peak_memory_mib()
         state.history.append(row)
         state.means, state.seconds = Means(), 0.0
-        write_history(state.history, self.run.folder / "history.tsv")
+        write_history(state.history, self.checkpoints.folder / "history.tsv")
 
     def keep_best(self, epoch: int, metrics: dict[str, float]) -> None:
         """Save the weights when the selection metric is the best so far."""
@@ -258,11 +266,14 @@ class Trainer:
                 "best": state.best,
                 "means": state.means.state_dict(),
                 "seconds": state.seconds,
-                "machine": objective.compute.describe(),
-                "versions": {"ldae": __version__, **versions()},
+                "conditions": self.conditions(),
             }
         )
         self.saved = time.monotonic()
+
+    def conditions(self) -> dict[str, Any]:
+        """Machine and versions, which may differ between two attempts."""
+        return {**self.objective.compute.describe(), **versions(), "ldae": __version__}
 
     def resume(self) -> None:
         """Continue from the latest checkpoint that can be read, if there is one."""
@@ -270,10 +281,10 @@ class Trainer:
         if content is None:
             return
         objective, state = self.objective, self.state
-        refuse_difference(content["identity"], self.identity, self.run.folder)
+        refuse_difference(content["identity"], self.identity, self.checkpoints.folder)
         require(
             content["step"] <= self.total,
-            f"The checkpoint in {self.run.folder} is at step {content['step']}, beyond the "
+            f"The checkpoint in {self.checkpoints.folder} is at step {content['step']}, beyond the "
             f"{self.total} steps of {objective.stage}.epochs: {self.run.cfg['epochs']}. Raise it, "
             "or delete the folder to train anew.",
         )
@@ -286,11 +297,7 @@ class Trainer:
         state.step, state.history = content["step"], content["history"]
         state.best, state.seconds = content["best"], content["seconds"]
         state.means.load_state_dict(content["means"])
-        now = {**objective.compute.describe(), **versions(), "ldae": __version__}
-        then = {**content["machine"], **content["versions"]}
-        changed = [f"{k}: {then.get(k)} -> {now[k]}" for k in now if then.get(k) != now[k]]
-        if changed:
-            log.warning("resumed under other conditions, rounding may differ: %s", changed)
+        warn_of_conditions(content["conditions"], self.conditions())
         log.info("%s continues from step %d of %d", objective.stage, state.step, self.total)
 
     def result(self) -> Trained:
@@ -301,4 +308,5 @@ class Trainer:
         weights = self.checkpoints.load_best(best["file"]) if best else self.objective.model_state()
         epoch = best["epoch"] if best else len(state.history)
         metrics = {k: v for k, v in state.history[epoch - 1].items() if k.startswith("val_")}
-        return Trained(weights, epoch, metrics, state.history, state.step)
+        folder = self.checkpoints.folder
+        return Trained(weights, epoch, metrics, state.history, state.step, folder)

@@ -43,6 +43,7 @@ def save_trained(
         "steps": trained.steps,
         "metrics": trained.metrics,
         "seed": run.seed,
+        "fingerprint": run.fingerprint,
         "machine": objective.compute.describe(),
         "versions": {"ldae": __version__, **versions()},
         **more,
