@@ -1,6 +1,7 @@
 """The training loop and its three objectives, on networks of a few thousand weights."""
 
 import os
+import shutil
 import signal
 import warnings
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import ldae._torchvision  # noqa: F401  before lpips
 from ldae.data.embeddings import load_embeddings
@@ -20,7 +21,7 @@ from ldae.errors import UserError
 from ldae.files import sha256, write_json, write_table
 from ldae.modelfile import load_autoencoder, load_card, load_ldae, load_ldm, load_state, save_model
 from ldae.training.autoencoder import AutoencoderObjective, kl_divergence
-from ldae.training.checkpoint import Checkpoints
+from ldae.training.checkpoint import Checkpoints, Run
 from ldae.training.compute import Compute, use_channels_last
 from ldae.training.ema import Ema
 from ldae.training.encoding import embed
@@ -28,7 +29,7 @@ from ldae.training.history import TIMING
 from ldae.training.interrupt import EXIT_CODE, Interrupted
 from ldae.training.ldae import LdaeObjective
 from ldae.training.ldm import LdmObjective
-from ldae.training.loop import Run, fit
+from ldae.training.loop import fit
 from ldae.training.stages import train_autoencoder, train_ldae, train_ldm
 from ldae.training.validation import quartile_draws
 
@@ -150,6 +151,12 @@ def objective(chain, stage, **changes):
     return made, cfg
 
 
+def saved(run_dir):
+    """Checkpoints of the only training below ``run_dir``."""
+    (folder,) = run_dir.iterdir()
+    return Checkpoints(folder)
+
+
 def weights(objective):
     """All trained weights and buffers, and the averages."""
     state = {
@@ -183,7 +190,7 @@ def test_resume_equals_uninterrupted_bit_for_bit(chain, stage, tmp_path):
         stopped, cfg = objective(chain, stage, workers=workers)
         with pytest.raises(Interrupted):
             fit(stopped, Run(folder, cfg, 5, stop_after=1))  # in the middle of epoch 1
-        assert Checkpoints(folder).steps() == [1]
+        assert saved(folder).steps() == [1]
         resumed, cfg = objective(chain, stage, workers=workers)
         again = fit(resumed, Run(folder, cfg, 5))
         assert_same(weights(whole), weights(resumed))
@@ -299,7 +306,7 @@ class _Signalling(torch.utils.data.Dataset):
         return self.inner[position]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_signal_saves_and_the_same_call_continues(chain, number, tmp_path):
     whole, cfg = objective(chain, "ldm")
     trained = fit(whole, Run(tmp_path / "whole", cfg, 5))
@@ -311,7 +318,7 @@ def test_signal_saves_and_the_same_call_continues(chain, number, tmp_path):
         fit(stopped, Run(tmp_path / "run", cfg, 5))
     assert raised.value.code == EXIT_CODE == 75
     assert signal.getsignal(number) == before
-    assert Checkpoints(tmp_path / "run").steps() == [1]
+    assert saved(tmp_path / "run").steps() == [1]
     resumed, cfg = objective(chain, "ldm")
     assert_same(trained.state, fit(resumed, Run(tmp_path / "run", cfg, 5)).state)
 
@@ -329,8 +336,8 @@ def test_signal_during_validation_repeats_the_validation(chain, tmp_path):
     stopped.validate = interrupted
     with pytest.raises(Interrupted):
         fit(stopped, Run(tmp_path / "run", cfg, 5))
-    saved = Checkpoints(tmp_path / "run").latest()
-    assert (saved["step"], saved["history"]) == (2, [])
+    content = saved(tmp_path / "run").latest()
+    assert (content["step"], content["history"]) == (2, [])
     resumed, cfg = objective(chain, "ldae")
     again = fit(resumed, Run(tmp_path / "run", cfg, 5))
     assert_same(trained.state, again.state)
@@ -340,8 +347,8 @@ def test_signal_during_validation_repeats_the_validation(chain, tmp_path):
 def test_corrupt_checkpoint_is_skipped_for_the_one_before(chain, tmp_path, caplog):
     made, cfg = objective(chain, "ldm", epochs=3)
     trained = fit(made, Run(tmp_path, cfg, 5, checkpoint_seconds=0))
-    assert Checkpoints(tmp_path).steps() == [4, 5]  # two are kept
-    newest = tmp_path / "checkpoint-5.pt"
+    assert saved(tmp_path).steps() == [4, 5]  # two are kept
+    newest = saved(tmp_path).path(5)
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     resumed, cfg = objective(chain, "ldm", epochs=3)
     again = fit(resumed, Run(tmp_path, cfg, 5))
@@ -361,31 +368,110 @@ def test_best_weights_are_kept_as_long_as_a_checkpoint_names_them(tmp_path):
     assert checkpoints.load_best("best-4.pt") == {"w": 4}  # resuming from step 6 needs it
 
 
-def test_another_architecture_or_data_is_refused_by_name_but_more_epochs_go_on(chain, tmp_path):
+def test_another_training_starts_anew_beside_the_stopped_one_and_names_what_differs(
+    chain, tmp_path, caplog
+):
     made, cfg = objective(chain, "ldm")
     with pytest.raises(Interrupted):
         fit(made, Run(tmp_path, cfg, 5, stop_after=2))
-    other, cfg = objective(chain, "ldm", num_res_blocks=2, learning_rate=1e-4)
-    with pytest.raises(UserError, match=r"ldm\.learning_rate .*ldm\.num_res_blocks \(1 in"):
-        fit(other, Run(tmp_path, cfg, 5))
-    other, cfg = objective(chain, "ldm")
-    with pytest.raises(UserError, match="seed"):
-        fit(other, Run(tmp_path, cfg, 6))
-    other.latents.card["index_sha256"] = "0"
-    with pytest.raises(UserError, match=r"data \("):
-        fit(other, Run(tmp_path, cfg, 5))
-    longer, cfg = objective(chain, "ldm", epochs=4)
-    assert len(fit(longer, Run(tmp_path, cfg, 5)).history) == 4
+    kept = saved(tmp_path)
+
+    def first_step(run, **changes):
+        made, cfg = objective(chain, "ldm", **changes)
+        made.latents.card |= run.pop("card", {})
+        caplog.clear()
+        with pytest.raises(Interrupted):
+            fit(made, Run(tmp_path, cfg, stop_after=1, **({"seed": 5} | run)))
+        return next(text for text in caplog.messages if str(kept.folder) in text)
+
+    message = first_step({}, num_res_blocks=2, learning_rate=1e-4)
+    assert "ldm.learning_rate (0.001 there, 0.0001 now); ldm.num_res_blocks (1 there" in message
+    assert "seed (5 there, 6 now)" in first_step({"seed": 6})
+    assert "data (" in first_step({"card": {"index_sha256": "0"}})
+    assert "source ('' there, 'new' now)" in first_step({"fingerprint": "new"})
+    assert kept.steps() == [2]
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_a_checkpoint_moved_into_the_folder_of_another_training_is_refused(chain, tmp_path):
+    for seed in (5, 6):
+        made, cfg = objective(chain, "ldm")
+        with pytest.raises(Interrupted):
+            fit(made, Run(tmp_path / f"{seed}", cfg, seed, stop_after=1))
+    one, other = (saved(tmp_path / f"{seed}").path(1) for seed in (5, 6))
+    one.replace(other)
+    with pytest.raises(UserError, match=r"seed \(5 in the checkpoint, 6 now\)"):
+        fit(objective(chain, "ldm")[0], Run(tmp_path / "6", LDM, 6))
+
+
+def test_other_epochs_precision_or_micro_batch_continue(chain, tmp_path):
+    made, cfg = objective(chain, "ldm")
+    with pytest.raises(Interrupted):
+        fit(made, Run(tmp_path, cfg, 5, stop_after=2))
+    longer, cfg = objective(chain, "ldm", epochs=4, precision="bf16", micro_batch=4)
+    trained = fit(longer, Run(tmp_path, cfg, 5))
+    assert (trained.steps, len(trained.history)) == (6, 4)
+    assert trained.folder == saved(tmp_path).folder  # the only one
     shorter, cfg = objective(chain, "ldm", epochs=1)
     with pytest.raises(UserError, match=r"ldm\.epochs"):
         fit(shorter, Run(tmp_path, cfg, 5))
+
+
+def test_micro_batch_is_part_of_the_training_where_batch_norm_sees_it(chain, tmp_path):
+    plain = LDAE["encoder"] | {"backbone": "test_convnext", "standardize": False}
+    for name, encoder, folders in (
+        ("plain", plain, 1),
+        ("standardized", plain | {"standardize": True}, 2),
+        ("batch_norm", plain | {"backbone": "test_resnet"}, 2),
+    ):
+        for micro_batch in (2, 4):
+            made, cfg = objective(chain, "ldae", encoder=encoder, micro_batch=micro_batch)
+            with pytest.raises(Interrupted):
+                fit(made, Run(tmp_path / name, cfg, 5, stop_after=micro_batch // 2))
+        assert len(list((tmp_path / name).iterdir())) == folders
+
+
+def test_changed_bytes_of_a_pretrained_file_are_another_training(chain, tmp_path):
+    perceptual = tmp_path / "squeeze.safetensors"
+    shutil.copy(chain[0] / "squeeze.safetensors", perceptual)
+    settings = chain[1]["autoencoder"]["perceptual"] | {"weights": str(perceptual)}
+    for scale in (1.0, 2.0):
+        save_file({k: scale * v for k, v in load_file(perceptual).items()}, perceptual)
+        made, cfg = objective(chain, "autoencoder", perceptual=settings)
+        with pytest.raises(Interrupted):
+            fit(made, Run(tmp_path / "run", cfg, 5, stop_after=1))
+    assert len(list((tmp_path / "run").iterdir())) == 2
+
+
+def test_a_stage_with_other_sources_ignores_old_checkpoints_and_leaves_none(chain, tmp_path):
+    root, _ = chain
+    assert not list((root / "runs").glob("*/*"))  # all three stages were successful
+    made, cfg = objective(chain, "ldm")
+    with pytest.raises(Interrupted):
+        fit(made, Run(tmp_path / "run", cfg, 5, "old", stop_after=2))
+    old = saved(tmp_path / "run")
+    old_bytes = old.path(2).read_bytes()
+    train_ldm(
+        root / "latents",
+        tmp_path / "ldm",
+        tmp_path / "run",
+        LDM,
+        DIFFUSION,
+        fingerprint="new",
+        checkpoint_seconds=0,
+        **RUNNING,
+    )
+    assert load_card(tmp_path / "ldm")["fingerprint"] == "new"
+    assert_same(load_state(tmp_path / "ldm"), load_state(root / "ldm"))
+    assert saved(tmp_path / "run").folder == old.folder  # the new one's is gone
+    assert old.path(2).read_bytes() == old_bytes
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice_and_keeps_the_checkpoint(chain, tmp_path):
     made, cfg = objective(chain, "ldm", learning_rate=1e30, epochs=4)
     with pytest.raises(UserError, match=r"checkpoint-\d+\.pt .* ldm\.precision: fp32"):
         fit(made, Run(tmp_path, cfg, 5, checkpoint_seconds=0))
-    kept = Checkpoints(tmp_path).latest()
+    kept = saved(tmp_path).latest()
     assert all(torch.isfinite(value).all() for value in kept["modules"]["unet"].values())
 
 
@@ -424,7 +510,7 @@ def test_settings_that_cannot_work_are_refused(chain, tmp_path):
         Compute.prepare("cpu", 1, "fp16")
 
 
-def test_stages_leave_models_that_name_their_inputs(chain):
+def test_stages_leave_models_that_name_their_inputs(chain, tmp_path):
     root, configs = chain
     volumes, latents = VolumeStore(root / "volumes"), LatentStore(root / "latents")
     cards = {name: load_card(root / name) for name in ("ae", "ldm", "ldae")}
@@ -441,7 +527,9 @@ def test_stages_leave_models_that_name_their_inputs(chain):
     assert cards["ldae"]["epoch"] == best["epoch"]
     assert cards["ldae"]["metrics"]["val_ssim"] == pytest.approx(best["val_ssim"])
     assert load_card(root / "ldm")["epoch"] == 2
-    last = Checkpoints(root / "runs/ldm").latest()["ema"]
+    made, cfg = objective(chain, "ldm")
+    fit(made, Run(tmp_path, cfg, 5))
+    last = made.ema.state_dict()
     assert_same({k.removeprefix("unet."): v for k, v in last.items()}, load_state(root / "ldm"))
 
 

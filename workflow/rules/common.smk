@@ -26,6 +26,17 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 RESULTS = config["paths"]["results"]
+# Which download the results are of: two in one folder would be mixed without a word.
+DOWNLOAD = Path(RESULTS) / "cohort/download.json"
+if DOWNLOAD.is_file():
+    of, wanted = read_json(DOWNLOAD), config["paths"]
+    if any(of[kind] != wanted[kind] for kind in of):
+        raise WorkflowError(
+            f"paths.results: the results in '{RESULTS}' are of another download ({of['images']}) "
+            f"than the one asked for ({wanted['images']}). Set paths.results to a folder of its "
+            f"own; or, if the download has only moved, delete {DOWNLOAD}."
+        )
+
 RESOURCES = config["paths"]["resources"]
 SHARDS = range(config["preprocess"]["shards"])
 TRAINING = dict(device=config["device"], seed=config["seed"])
@@ -52,19 +63,12 @@ def source(*modules):
     return source_fingerprint(*modules)
 
 
-def converted_already():
-    """Whether the BIDS folder was made from this download, which may be archived by now."""
-    record = Path(results("cohort/download.json"))
-    paths = {kind: config["paths"][kind] for kind in ("images", "tables")}
-    return record.is_file() and read_json(record) == paths
-
-
 def download(kind):
     """The folder of images or tables of the download, with an error that helps if it is absent."""
     folder = config["paths"][kind]
 
     def check(wildcards):
-        if not ("synthetic" in config or Path(folder).is_dir() or converted_already()):
+        if not ("synthetic" in config or Path(folder).is_dir() or DOWNLOAD.is_file()):
             raise WorkflowError(
                 f"paths.{kind}: the folder '{folder}' does not exist. Set paths.{kind} in "
                 "config/config.yaml to where your ADNI download lies (docs/adni.md), "

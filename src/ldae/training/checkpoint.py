@@ -1,4 +1,4 @@
-"""Checkpoints, and the identity of the training they belong to.
+"""Checkpoints, and the training they belong to: its settings and its identity.
 
 ``checkpoint-<step>.pt`` files lie in ``<run_dir>/<digest of the identity>``, written atomically,
 two kept. ``identity.json`` beside them says in full what the digest stands for.
@@ -7,6 +7,7 @@ two kept. ``identity.json`` beside them says in full what the digest stands for.
 import logging
 import pickle
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,28 @@ NAME = re.compile(r"checkpoint-(\d+)\.pt")
 CORRUPT = (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError, KeyError)
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Settings of one training.
+
+    Args:
+        folder: Of the stage; checkpoints live in its subfolder named by the training's identity.
+        cfg: The stage's config section (batch_size, micro_batch, epochs, grad_clip, workers,
+            validate_every are read here).
+        seed: Of every random draw.
+        fingerprint: Of the sources; another one is another training.
+        checkpoint_seconds: Wall time between checkpoints.
+        stop_after: Leave with :class:`Interrupted` after this step, as a signal would; for tests.
+    """
+
+    folder: Path
+    cfg: dict[str, Any]
+    seed: int
+    fingerprint: str = ""
+    checkpoint_seconds: float = 600.0
+    stop_after: int | None = None
 
 
 class Checkpoints:
@@ -123,31 +146,26 @@ def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def training_identity(
-    objective: Objective, cfg: dict[str, Any], seed: int, fingerprint: str
-) -> dict[str, Any]:
+def training_identity(objective: Objective, run: Run) -> dict[str, Any]:
     """All that decides what a training learns; two with the same may share checkpoints.
 
-    Args:
-        objective: The stage, which knows its data and upstream models.
-        cfg: The stage's config section. The ``FREE`` keys are left out (``micro_batch`` only if no
-            network has batch norm); files it names as pretrained weights add their SHA-256.
-        seed: Of every random draw.
-        fingerprint: Of the sources.
+    These are the config without the ``FREE`` keys (with ``micro_batch``, if a network has batch
+    norm), the SHA-256 of files it names as pretrained weights, seed, sources, and the objective's
+    data and upstream models.
 
     Returns:
         Flat dict of JSON values, keys as in ``ldm.learning_rate``.
     """
     layers = (layer for network in objective.modules().values() for layer in network.modules())
     fixed = {"micro_batch"} if any(isinstance(layer, BATCH_NORMS) for layer in layers) else set()
-    kept = {key: value for key, value in cfg.items() if key not in FREE or key in fixed}
+    kept = {key: value for key, value in run.cfg.items() if key not in FREE or key in fixed}
     settings = flatten({objective.stage: kept})
     files = {
         f"{key}.sha256": sha256(value)
         for key, value in settings.items()
         if key.split(".")[-1] in FILES and isinstance(value, str) and Path(value).is_file()
     }
-    others = {"seed": seed, "source": fingerprint, **flatten(objective.identity())}
+    others = {"seed": run.seed, "source": run.fingerprint, **flatten(objective.identity())}
     return settings | files | others
 
 

@@ -179,6 +179,7 @@ class LdaeObjective(Objective):
         return {
             "data": self.volumes.sum,
             "latents": self.latents.sum,
+            "latents_source": self.latents.source,
             "ldm": self.ldm_card["sha256"],
             "diffusion": schedule_settings(self.schedule),
         }

@@ -23,6 +23,7 @@ from ldae.errors import UserError, require
 from ldae.progress import Progress
 from ldae.training.checkpoint import (
     Checkpoints,
+    Run,
     refuse_difference,
     run_folder,
     training_identity,
@@ -34,28 +35,6 @@ from ldae.training.interrupt import Interrupted, Interrupts, ignore_in_worker
 from ldae.training.objective import Objective, Tensors
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Run:
-    """Settings of one training.
-
-    Args:
-        folder: Of the stage; checkpoints live in its subfolder named by the training's identity.
-        cfg: The stage's config section (batch_size, micro_batch, epochs, grad_clip, workers,
-            validate_every are read here).
-        seed: Of every random draw.
-        fingerprint: Of the sources; another one is another training.
-        checkpoint_seconds: Wall time between checkpoints.
-        stop_after: Leave with :class:`Interrupted` after this step, as a signal would; for tests.
-    """
-
-    folder: Path
-    cfg: dict[str, Any]
-    seed: int
-    fingerprint: str = ""
-    checkpoint_seconds: float = 600.0
-    stop_after: int | None = None
 
 
 @dataclass
@@ -103,7 +82,7 @@ class Trainer:
             objective.stage, rows, cfg["batch_size"], cfg["micro_batch"], run.seed
         )
         self.total = self.sampler.steps(cfg["epochs"])
-        self.identity = training_identity(objective, cfg, run.seed, run.fingerprint)
+        self.identity = training_identity(objective, run)
         self.optimizers = {
             name: torch.optim.Adam(
                 [p for module in group.modules.values() for p in module.parameters()],

@@ -7,9 +7,10 @@ from typing import Any
 from ldae import __version__
 from ldae.data.store import Store
 from ldae.modelfile import save_model
+from ldae.training.checkpoint import Run
 from ldae.training.compute import versions
 from ldae.training.history import write_history
-from ldae.training.loop import Run, Trained
+from ldae.training.loop import Trained
 from ldae.training.objective import Objective
 
 

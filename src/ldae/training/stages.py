@@ -17,8 +17,9 @@ from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.schedule import Schedule
 from ldae.errors import require
 from ldae.modelfile import load_autoencoder, load_ldm
+from ldae.training.checkpoint import Run
 from ldae.training.compute import Compute
-from ldae.training.loop import Run, fit
+from ldae.training.loop import fit
 from ldae.training.objective import Objective
 from ldae.training.product import save_trained
 
