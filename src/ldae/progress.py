@@ -10,7 +10,7 @@ class Progress:
     Args:
         name: What is being counted.
         total: Number of steps in all.
-        start: Steps already done before this process (a resumed run); they do not count in the rate.
+        start: Steps done before this process (a resumed run); they do not count in the rate.
         interval: Seconds between lines; the last step is always logged.
     """
 

@@ -43,7 +43,7 @@ def read_manifests(shards: Mapping[str, Iterable[str | Path]]) -> dict[str, pd.D
         twice = table.loc[table["scan_id"].duplicated(), "scan_id"]
         require(
             twice.empty,
-            f"The scan {next(iter(twice), '')} is in two manifests of the step {step}: run it again.",
+            f"The scan {next(iter(twice), '')} is in two manifests of {step}: run that step again.",
         )
         unknown = set(table["status"]) - {"ok", "failed", "skipped"}
         require(not unknown, f"Step {step} has unknown status {', '.join(map(str, unknown))}.")

@@ -95,7 +95,11 @@ class LdmObjective(Objective):
 
     def identity(self) -> dict[str, Any]:
         """The latents, which name their autoencoder and volumes, and the schedule."""
-        return {"data": self.latents.sum, "diffusion": schedule_settings(self.schedule)}
+        return {
+            "data": self.latents.sum,
+            "latents_source": self.latents.source,
+            "diffusion": schedule_settings(self.schedule),
+        }
 
 
 def diffusion_draws(
