@@ -20,9 +20,9 @@ class Project:
 
     def snakemake(self, *arguments: str, config: str = "tests/workflow/small.yaml", check=True):
         """Run Snakemake on two cores; returns the finished process (stdout and stderr merged)."""
-        command = [sys.executable, "-m", "snakemake", "--cores", "2"]
+        command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2"]
         command += ["--rerun-triggers", "input", "mtime", "params", "software-env"]
-        command += ["--configfile", "config/demo.yaml", config, *arguments]
+        command += ["--configfile", "config/demo.yaml", config]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
         done = subprocess.run(
             command, cwd=self.path, env=environment, text=True, check=False,

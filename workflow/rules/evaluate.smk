@@ -1,13 +1,17 @@
 """Evaluation on held-out subjects: tables with intervals, controls as rows, arrays of figures."""
 
+MODELS = dict(
+    autoencoder=results("models/autoencoder/model.json"),
+    ldm=results("models/ldm/model.json"),
+    ldae=results("models/ldae/model.json"),
+    embeddings=results("embeddings/ldae.npz"),
+)
+
 
 rule reconstruction:
     input:
+        **MODELS,
         volumes=results("cache/volumes/store.json"),
-        autoencoder=results("models/autoencoder/model.json"),
-        ldm=results("models/ldm/model.json"),
-        ldae=results("models/ldae/model.json"),
-        embeddings=results("embeddings/ldae.npz"),
         lpips=config["evaluation"]["lpips"]["weights"],
     output:
         scans=results("evaluation/reconstruction_scans.tsv"),
@@ -44,11 +48,8 @@ rule reconstruction:
 
 rule guidance:
     input:
+        **MODELS,
         latents=results("cache/latents/store.json"),
-        autoencoder=results("models/autoencoder/model.json"),
-        ldm=results("models/ldm/model.json"),
-        ldae=results("models/ldae/model.json"),
-        embeddings=results("embeddings/ldae.npz"),
     output:
         scans=results("evaluation/guidance_scans.tsv"),
         table=results("tables/guidance.tsv"),
@@ -74,44 +75,10 @@ rule guidance:
         "../scripts/guidance.py"
 
 
-rule probes:
-    input:
-        latents=results("cache/latents/store.json"),
-        ldae=results("embeddings/ldae.npz"),
-        untrained=results("embeddings/untrained.npz"),
-    output:
-        table=results("tables/probes.tsv"),
-        differences=results("tables/probes_differences.tsv"),
-        classifier=results("evaluation/classifier.npz"),
-        lda=results("evaluation/lda_projection.tsv"),
-        diagnosis=results("evaluation/predictions_diagnosis.tsv"),
-        age=results("evaluation/predictions_age.tsv"),
-    log:
-        logfile("probes.log"),
-    benchmark:
-        timing("probes.tsv")
-    conda:
-        "../../envs/ldae.yaml"
-    resources:
-        mem_mb=8000,
-        runtime=120,
-    params:
-        **TRAINING,
-        settings=evaluation("probes", "bootstrap"),
-        source=source("evaluation/probes.py"),
-    message:
-        "Linear probes for diagnosis and age (Table 7)"
-    script:
-        "../scripts/probes.py"
-
-
 rule manipulation:
     input:
+        **MODELS,
         volumes=results("cache/volumes/store.json"),
-        autoencoder=results("models/autoencoder/model.json"),
-        ldm=results("models/ldm/model.json"),
-        ldae=results("models/ldae/model.json"),
-        embeddings=results("embeddings/ldae.npz"),
         classifier=rules.probes.output.classifier,
     output:
         scans=results("evaluation/manipulation_scans.tsv"),
@@ -144,11 +111,8 @@ rule manipulation:
 
 rule interpolation:
     input:
+        **MODELS,
         volumes=results("cache/volumes/store.json"),
-        autoencoder=results("models/autoencoder/model.json"),
-        ldm=results("models/ldm/model.json"),
-        ldae=results("models/ldae/model.json"),
-        embeddings=results("embeddings/ldae.npz"),
     output:
         triplets=results("evaluation/interpolation_triplets.tsv"),
         example=results("evaluation/interpolation_example.npz"),
@@ -178,11 +142,8 @@ rule interpolation:
 
 rule examples:
     input:
+        **MODELS,
         volumes=results("cache/volumes/store.json"),
-        autoencoder=results("models/autoencoder/model.json"),
-        ldm=results("models/ldm/model.json"),
-        ldae=results("models/ldae/model.json"),
-        embeddings=results("embeddings/ldae.npz"),
         classifier=rules.probes.output.classifier,
     output:
         reconstruction=results("evaluation/reconstruction_examples.npz"),
@@ -217,36 +178,6 @@ rule examples:
         "Volumes of the subjects shown in the figures"
     script:
         "../scripts/examples.py"
-
-
-if config["evaluation"]["truth"]:
-
-    rule truth:
-        input:
-            latents=results("cache/latents/store.json"),
-            ldae=results("embeddings/ldae.npz"),
-            untrained=results("embeddings/untrained.npz"),
-            truth=config["evaluation"]["truth"],
-        output:
-            table=results("tables/truth.tsv"),
-            predictions=results("evaluation/truth_predictions.tsv"),
-        log:
-            logfile("truth.log"),
-        benchmark:
-            timing("truth.tsv")
-        conda:
-            "../../envs/ldae.yaml"
-        resources:
-            mem_mb=8000,
-            runtime=60,
-        params:
-            **TRAINING,
-            settings=evaluation("probes", "bootstrap"),
-            source=source("evaluation/truth.py"),
-        message:
-            "Comparing probes with the known truth of a synthetic cohort"
-        script:
-            "../scripts/truth.py"
 
 
 rule evaluate:
