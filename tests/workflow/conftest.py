@@ -34,7 +34,7 @@ class Project:
 
     def planned(self, *arguments: str, config: str = "tests/workflow/small.yaml") -> set[str]:
         """Rules that a dry run would run, less the targets that have no job of their own."""
-        output = self.snakemake("-n", "-q", "rules", *arguments, config=config).stdout
+        output = self.snakemake(*arguments, "-n", "-q", "rules", config=config).stdout
         rows = [line.split() for line in output.splitlines()]
         rules = {row[0] for row in rows if len(row) == 2 and row[1].isdigit()}
         return rules - {"total", "all", "cohort", "preprocess", "evaluate", "figures", "resources"}
