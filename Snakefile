@@ -27,5 +27,9 @@ include: "workflow/rules/report.smk"
 # ldm, ldae, embeddings, evaluate, figures, report.
 rule all:
     default_target: True
+    # Also what the report is made of: Snakemake does not miss a deleted file that nobody asks for.
     input:
+        rules.cohort.input,
+        rules.evaluate.input,
+        rules.figures.input,
         rules.report.output,
