@@ -77,6 +77,7 @@ def assert_disjoint(table: pd.DataFrame) -> None:
     torn = sides[sides.map(len) > 1]
     if len(torn):
         raise UserError(
-            f"{len(torn)} subject(s) are in more than one split, such as {torn.index[0]} "
-            f"({' and '.join(torn.iloc[0])}): results would be biased. Make the splits again."
+            f"{len(torn)} subject(s) are on two sides of the split, such as {torn.index[0]} "
+            f"({' and '.join(torn.iloc[0])}): models would be tested on people they have seen. "
+            "Make the splits again."
         )

@@ -4,25 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from ldae.cohort.splits import assert_disjoint
 from ldae.errors import UserError, require
 from ldae.files import digest, read_json, read_table, sha256
-
-SPLITS = ("train", "val", "test")
-
-
-def refuse_leak(table: pd.DataFrame) -> None:
-    """Raise unless every participant is on exactly one of the three sides."""
-    unknown = sorted(set(table["split"].dropna()) - set(SPLITS))
-    require(not unknown, f"Unknown split {unknown}; allowed are {', '.join(SPLITS)}.")
-    sides = table.drop_duplicates(["participant_id", "split"])
-    twice = sides.loc[sides["participant_id"].duplicated(), "participant_id"].tolist()
-    require(
-        not twice,
-        f"Participants on two sides of the split: {', '.join(twice[:5])}. Models trained on it "
-        "would be tested on people they have seen. Remake the splits.",
-    )
 
 
 class Store:
@@ -47,7 +32,7 @@ class Store:
             and bool((self.index["row"] == np.arange(len(self.index))).all()),
             f"{index_file} is not the index that {self.folder} was built with. {again}",
         )
-        refuse_leak(self.index)
+        assert_disjoint(self.index)
         for name in self.arrays:
             try:
                 array = np.load(self.folder / f"{name}.npy", mmap_mode="r")

@@ -20,7 +20,8 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ldae.data.store import Store, refuse_leak
+from ldae.cohort.splits import assert_disjoint
+from ldae.data.store import Store
 from ldae.errors import UserError, require
 from ldae.files import atomic, read_table, sha256, write_json, write_table
 from ldae.progress import Progress
@@ -118,7 +119,7 @@ def usable_scans(
         f"{absent[0] if absent else ''}). Run `preprocess` again.",
     )
     sides = read_table(splits, ["participant_id", "split"])
-    refuse_leak(sides)
+    assert_disjoint(sides)
     usable = (table["scan_id"].map(status) == "ok") & ~table["scan_id"].isin(excluded)
     table = table[usable].sort_values("scan_id", ignore_index=True)
     require(len(table) > 0, "Registration succeeded for no scan; see the preprocessing manifests.")
