@@ -1,64 +1,92 @@
-"""Raw ADNI download to BIDS, by Clinica's own converter, then a check of every expected scan."""
+"""Raw ADNI download to BIDS by Clinica, in batches of subjects, merged with imported data sets."""
+
+from ldae.cohort.download import listing
+
+ADNI = config["cohort"]["name"]
+BATCHES = range(config["cohort"]["batches"])
+# Parts of the BIDS data set: of batches NAME-NUMBER, of imported data sets their names.
+PARTS = [f"{ADNI}-{batch}" for batch in BATCHES] if FROM_DOWNLOAD else [ADNI]
+PARTS += list(config["cohort"]["beside"])
+
+
+def parts():
+    """The conversion tables of all parts; their images lie in bids_parts/<part>/, undeclared."""
+    return expand(results("cohort/parts/{part}.tsv"), part=PARTS)
+
+
+def images_listing(wildcards):
+    """A param that changes when a visit is added to the download (the folder's time does not).
+
+    The synthetic download is made by a rule, which says itself when it changes.
+    """
+    if "synthetic" in config:
+        return "made by the rule synthetic"
+    return listing(config["paths"]["images"])
 
 
 rule check_download:
     input:
         images=download("images"),
-        tables=download("tables"),
+        tables=rules.study_tables.output.tables,
+        held_back=rules.study_tables.output.held_back,
     output:
-        subjects=results("cohort/subjects.txt"),
+        images=results("cohort/images.tsv"),
+        batches=expand(results("cohort/batches/batch-{batch}.tsv"), batch=BATCHES),
     log:
         logfile("check_download.log"),
     benchmark:
         timing("check_download.tsv")
     conda:
         "../../envs/ldae.yaml"
+    # Reading the headers of all slices waits for the disk.
+    threads: 8
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=lambda wildcards, threads: 2000 + 500 * threads,
+        runtime=240,
     params:
-        source=source("cohort/convert.py"),
+        listing=images_listing,
+        source=source("cohort/plan.py"),
     message:
-        "Checking the download: image folders, study tables and their columns"
+        "Checking every image of the download"
     script:
         "../scripts/check_download.py"
 
 
-rule clinica_convert:
+rule clinica_batch:
     input:
         images=download("images"),
-        tables=download("tables"),
-        subjects=rules.check_download.output.subjects,
+        tables=rules.study_tables.output.tables,
+        batch=results("cohort/batches/batch-{batch}.tsv"),
     output:
-        bids=temp(directory(results("bids_clinica"))),
+        conversion=results(f"cohort/parts/{ADNI}-{{batch}}.tsv"),
     log:
-        logfile("clinica_convert.log"),
+        logfile("clinica_batch/{batch}.log"),
     benchmark:
-        timing("clinica_convert.tsv")
+        timing("clinica_batch/{batch}.tsv")
+    wildcard_constraints:
+        batch=r"\d+",
     conda:
         "../../envs/clinica.yaml"
     threads: config["cohort"]["convert_jobs"]
     resources:
         mem_mb=lambda wildcards, threads: 2000 * threads,
-        runtime=1440,
+        runtime=480,
     params:
-        path=clinica_path,
+        # Not an output: a batch of which nothing has changed is kept.
+        part=results(f"bids_parts/{ADNI}-{{batch}}"),
+        cohort=ADNI,
+        clinica_bin=config["software"]["clinica_bin"],
+        source=source("cohort/batch.py"),
     message:
-        "Converting T1-weighted scans to BIDS with Clinica"
-    shell:
-        # Clinica's exit code says little: it is 0 for a corrupt series, so the next rule checks all.
-        # It refuses more processes than there are processors.
-        'export PATH="$(realpath {params.path:q}):$PATH" CLINICA_LOGGING_DIR=$(dirname {log:q}); '
-        "processes=$(( {threads} < $(nproc) ? {threads} : $(nproc) )); "
-        "clinica convert adni-to-bids {input.images:q} {input.tables:q} {output.bids:q} "
-        "-m T1 -np $processes -sl {input.subjects:q} > {log:q} 2>&1"
+        "Converting batch {wildcards.batch} to BIDS with Clinica"
+    script:
+        "../scripts/clinica_batch.py"
 
 
 rule bids:
     input:
-        bids=rules.clinica_convert.output.bids,
-        images=download("images"),
-        tables=download("tables"),
+        parts=parts(),
+        images=rules.check_download.output.images if FROM_DOWNLOAD else [],
     output:
         bids=directory(results("bids")),
         conversion=results("cohort/conversion.tsv"),
@@ -69,14 +97,17 @@ rule bids:
         timing("bids.tsv")
     conda:
         "../../envs/ldae.yaml"
-    threads: config["cohort"]["convert_jobs"]
     resources:
         mem_mb=4000,
-        runtime=240,
+        runtime=120,
     params:
+        names=PARTS,
+        folder=results("bids_parts"),
+        cohort=ADNI,
+        sources=sources(),
         max_failed_fraction=config["cohort"]["max_failed_fraction"],
-        source=source("cohort/convert.py", "cohort/ledger.py"),
+        source=source("cohort/parts.py", "cohort/limit.py"),
     message:
-        "Checking the conversion scan by scan"
+        "Merging the parts to one BIDS data set"
     script:
         "../scripts/bids.py"

@@ -1,4 +1,4 @@
-"""The cohort: table of scans, split of subjects, ledger of all images, Table 1."""
+"""The cohort: table of scans, split of subjects, ledger and flow of all images, Table 1."""
 
 
 rule scans:
@@ -8,6 +8,7 @@ rule scans:
         schema="workflow/schemas/scans.schema.yaml",
     output:
         scans=results("cohort/scans.tsv"),
+        duplicates=results("cohort/duplicates.tsv"),
         shards=expand(results("cohort/shards/shard-{shard}.tsv"), shard=SHARDS),
     log:
         logfile("scans.log"),
@@ -29,6 +30,7 @@ rule scans:
 rule splits:
     input:
         scans=rules.scans.output.scans,
+        given=staged(config["cohort"]["splits"]["given"]),
     output:
         splits=results("cohort/splits.tsv"),
     log:
@@ -41,7 +43,9 @@ rule splits:
         mem_mb=1000,
         runtime=10,
     params:
-        **config["cohort"]["splits"],
+        settings=config["cohort"]["splits"],
+        # Not an output: it outlives every rerun, so that no subject changes side.
+        frozen=results("cohort/frozen"),
         source=source("cohort/splits.py"),
     message:
         "Splitting subjects into training, validation and test"
@@ -52,7 +56,9 @@ rule splits:
 rule ledger:
     input:
         conversion=rules.bids.output.conversion,
+        images=rules.check_download.output.images if FROM_DOWNLOAD else [],
         scans=rules.scans.output.scans,
+        duplicates=rules.scans.output.duplicates,
         splits=rules.splits.output.splits,
         n4=expand(results("preproc/manifests/n4/shard-{shard}.tsv"), shard=SHARDS),
         brain=expand(results("preproc/manifests/brain/shard-{shard}.tsv"), shard=SHARDS),
@@ -76,7 +82,8 @@ rule ledger:
         runtime=30,
     params:
         exclude=config["cohort"]["exclude"],
-        source=source("cohort/ledger.py", "cohort/table1.py"),
+        cohort=config["cohort"]["name"],
+        source=source("cohort/ledger.py", "cohort/flow.py", "cohort/table1.py"),
     message:
         "Accounting for every image of the download"
     script:

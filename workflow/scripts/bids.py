@@ -1,20 +1,22 @@
-"""Check Clinica's output scan by scan, finish the BIDS folder, account for every image."""
+"""Merge the parts to one BIDS data set; account for every image; stop if too many failed."""
 
 from _adapter import job
 
 with job(snakemake):
-    from ldae.cohort.convert import finish_bids
-    from ldae.cohort.ledger import check_conversion
-    from ldae.files import write_json
+    from pathlib import Path
 
-    conversion = finish_bids(
-        snakemake.input.bids,
-        snakemake.input.images,
-        snakemake.input.tables,
+    from ldae.cohort.limit import check_conversion
+    from ldae.cohort.parts import merge_parts, remove_stale
+    from ldae.files import write_json, write_table
+
+    conversion = merge_parts(
+        {name: Path(snakemake.params.folder, name) for name in snakemake.params.names},
+        dict(zip(snakemake.params.names, snakemake.input.parts, strict=True)),
+        snakemake.input.get("images") or None,
+        snakemake.params.cohort,
         snakemake.output.bids,
-        snakemake.output.conversion,
-        jobs=snakemake.threads,
     )
+    write_table(conversion, snakemake.output.conversion)
     check_conversion(conversion, snakemake.params.max_failed_fraction)
-    download = {kind: snakemake.input[kind] for kind in ("images", "tables")}
-    write_json(download, snakemake.output.download)
+    remove_stale(snakemake.params.folder, snakemake.params.cohort, snakemake.params.names)
+    write_json(snakemake.params.sources, snakemake.output.download)

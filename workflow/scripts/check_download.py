@@ -1,8 +1,16 @@
-"""Check images and study tables before any conversion; list the subjects."""
+"""List and check every image of the download; spread the subjects over batches."""
 
 from _adapter import job
 
 with job(snakemake):
-    from ldae.cohort.convert import prepare
+    from ldae.cohort.plan import plan_conversion, write_plan
 
-    prepare(snakemake.input.images, snakemake.input.tables, snakemake.output.subjects)
+    batches = snakemake.output.batches
+    index = plan_conversion(
+        snakemake.input.images,
+        snakemake.input.tables,
+        snakemake.input.held_back,
+        len(batches),
+        snakemake.threads,
+    )
+    write_plan(index, snakemake.output.images, dict(enumerate(batches)))

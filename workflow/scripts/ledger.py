@@ -1,21 +1,28 @@
-"""The ledger of every image, Table 1 and the flow from download to models."""
+"""The ledger of every image, the flow from download to models, and Table 1."""
 
 from _adapter import job
 
 with job(snakemake):
-    from ldae.cohort.ledger import STEPS, build_ledger, read_exclude, read_manifests
-    from ldae.cohort.table1 import cohort_table, flow_table
+    from ldae.cohort.flow import flow_table
+    from ldae.cohort.ledger import build_ledger, check_images
+    from ldae.cohort.manifests import STEPS, read_manifests
+    from ldae.cohort.table1 import cohort_table
+    from ldae.cohort.verdicts import read_verdicts
     from ldae.files import read_table, write_table
 
-    source = snakemake.input
-    conversion, scans, splits, volumes = (
-        read_table(path)
-        for path in (source.conversion, source.scans, source.splits, source.volumes)
+    source, made = snakemake.input, snakemake.output
+    conversion, duplicates, scans, splits, volumes = (
+        read_table(source[name])
+        for name in ("conversion", "duplicates", "scans", "splits", "volumes")
     )
-    excluded = read_exclude(snakemake.params.exclude, set(scans["scan_id"]))
-    manifests = read_manifests({step: snakemake.input[step] for step in STEPS})
-    ledger = build_ledger(conversion, scans, splits, manifests, volumes, excluded)
+    manifests = read_manifests({step: source[step] for step in STEPS})
+    verdicts = read_verdicts(snakemake.params.exclude, set(scans["scan_id"]))
+    ledger = build_ledger(conversion, duplicates, scans, splits, manifests, volumes, verdicts)
+    if source.images:
+        check_images(
+            ledger, read_table(source.images, ["image_id", "path"]), snakemake.params.cohort
+        )
     used = scans[scans["scan_id"].isin(volumes["scan_id"])]
-    write_table(ledger, snakemake.output.ledger)
-    write_table(flow_table(ledger, conversion), snakemake.output.flow)
-    write_table(cohort_table(used, splits), snakemake.output.table1)
+    write_table(ledger, made.ledger)
+    write_table(flow_table(ledger, conversion), made.flow)
+    write_table(cohort_table(used, splits), made.table1)

@@ -1,13 +1,17 @@
-"""The table of scans, and one like it for each shard of the preprocessing."""
+"""The table of scans, one like it for each shard of the preprocessing, and the duplicates."""
 
 from _adapter import job
 
 with job(snakemake):
     from ldae.cohort.scans import build_scans
-    from ldae.files import write_table
+    from ldae.files import read_table, write_table
 
     shards = snakemake.output.shards
-    scans = build_scans(snakemake.input.bids, len(shards), snakemake.input.schema)
+    conversion = read_table(snakemake.input.conversion)
+    scans, duplicates = build_scans(
+        snakemake.input.bids, conversion, len(shards), snakemake.input.schema
+    )
+    write_table(duplicates, snakemake.output.duplicates)
     for shard, path in enumerate(shards):
         write_table(scans[scans["shard"] == shard], path)
     write_table(scans, snakemake.output.scans)

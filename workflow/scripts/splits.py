@@ -3,9 +3,10 @@
 from _adapter import job
 
 with job(snakemake):
-    from ldae.cohort.splits import make_splits
+    from ldae.cohort.splits import make_splits, strata
     from ldae.files import read_table, write_table
 
-    scans = read_table(snakemake.input.scans, ["participant_id"])
-    settings = {key: snakemake.params[key] for key in ("test_fraction", "val_fraction", "seed")}
-    write_table(make_splits(scans["participant_id"], **settings), snakemake.output.splits)
+    columns = ["participant_id", "months", "diagnosis", "cohort"]
+    subjects = strata(read_table(snakemake.input.scans, columns))
+    splits = make_splits(subjects, **snakemake.params.settings, frozen=snakemake.params.frozen)
+    write_table(splits, snakemake.output.splits)

@@ -11,5 +11,6 @@ with job(snakemake):
         visits=snakemake.params.visits,
         spacing=snakemake.params.spacing,
         seed=snakemake.params.seed,
+        tables=snakemake.params.tables,
         jobs=snakemake.threads,
     )

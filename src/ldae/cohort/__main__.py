@@ -1,30 +1,39 @@
-"""``python -m ldae.cohort prepare``: check a download before Clinica converts it."""
+"""``python -m ldae.cohort check``: look at a download before anything is converted."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from ldae.cohort.convert import prepare
+from ldae.cohort.plan import plan_conversion
+from ldae.cohort.tables import prepare_tables
 from ldae.errors import UserError
+from ldae.files import write_table
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m ldae.cohort", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser(
-        "prepare", help="check images and study tables, write the list of subjects for Clinica"
-    )
-    command.add_argument("--images", type=Path, required=True, help="one folder a subject")
+    command = commands.add_parser("check", help="check study tables and every image of a download")
+    command.add_argument("--images", type=Path, required=True, help="ADNI's images, unpacked")
     command.add_argument("--tables", type=Path, required=True, help="ADNI's study tables (CSV)")
-    command.add_argument("--subjects-file", type=Path, required=True, help="written: PTIDs")
+    command.add_argument("--out", type=Path, required=True, help="written: what was found")
+    command.add_argument("--jobs", type=int, default=1, help="parallel processes (default: 1)")
     options = parser.parse_args(arguments)
+    out = options.out
     try:
-        subjects = prepare(options.images, options.tables, options.subjects_file)
+        prepare_tables(options.tables, out / "tables", out / "tables.tsv", out / "held_back.tsv")
+        index = plan_conversion(
+            options.images, out / "tables", out / "held_back.tsv", 1, options.jobs
+        )
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{len(subjects)} subjects are ready for conversion.")
+    write_table(index, out / "images.tsv")
+    counts = index["status"].fillna("may be converted").value_counts()
+    print(f"{len(index)} images, listed in {out / 'images.tsv'}:")
+    for status, number in counts.items():
+        print(f"{number:8d}  {status}")
     return 0
 
 

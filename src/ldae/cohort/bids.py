@@ -1,12 +1,14 @@
 """Check and finish a BIDS folder of T1-weighted scans."""
 
 import gzip
+import hashlib
 import shutil
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -20,6 +22,13 @@ _TEXT_FIELDS = ((4, 10), (14, 18), (148, 80), (228, 24), (328, 16))
 
 # Clinica 0.12 joins APOERES by row number, so these two are other subjects' values; apoe4 is right.
 _WRONG = ("apoe_gen1", "apoe_gen2")
+# Columns of every sessions.tsv, also of an import's (:mod:`ldae.cohort.external`).
+_VISIT = ("session_id", "age", "diagnosis", "MMSE", "cdr_global")
+_WHOLE = r"^(-?\d+)\.0+$"
+_UNREADABLE = (
+    OSError, EOFError, ValueError, OverflowError, zlib.error,
+    nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError,
+)  # fmt: skip
 
 
 def scan_path(bids: str | Path, scan_id: str) -> Path:
@@ -28,74 +37,126 @@ def scan_path(bids: str | Path, scan_id: str) -> Path:
     return Path(bids) / subject / session / "anat" / f"{scan_id}_T1w.nii.gz"
 
 
-def check_scans(bids: Path, scan_ids: Iterable[str], jobs: int = 1) -> dict[str, str]:
-    """Find scans without exactly one good image; the headers of good ones lose their free text.
-
-    Returns:
-        The faults, a sentence each, by scan_id; a good scan is not listed.
-    """
-    scan_ids = sorted(set(scan_ids))
-    check = partial(_check_scan, bids)
-    if jobs == 1:
-        faults = list(map(check, scan_ids))
-    else:
-        with ProcessPoolExecutor(jobs) as pool:
-            faults = list(pool.map(check, scan_ids, chunksize=8))
-    return {scan: fault for scan, fault in zip(scan_ids, faults, strict=True) if fault}
-
-
-def _check_scan(bids: Path, scan_id: str) -> str | None:
-    path = scan_path(bids, scan_id)
-    stray = sorted(file.name for file in path.parent.glob("*.nii"))
-    if stray:
-        return f"The conversion was not finished: {', '.join(stray)} was left uncompressed."
-    images = sorted(file.name for file in path.parent.glob("*.nii.gz"))
-    if not images:
-        return "dcm2niix made no image: the DICOM series is damaged or incomplete."
-    if images != [path.name]:
-        return f"There should be one image, but there are {', '.join(images)}."
+def inspect_image(path: str | Path) -> tuple[str | None, str | None]:
+    """Read a NIfTI image whole; returns why it cannot be used, or else the hash of its voxels."""
     try:
-        content = gzip.decompress(path.read_bytes())
-        image = nib.Nifti1Image.from_bytes(content)
+        image = nib.load(path)
         data = np.asanyarray(image.dataobj)  # (X, Y, Z)
-    except (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError) as error:
-        return f"The converted image cannot be read: {error}."
-    fault = image_fault(data)
-    if fault is None and any(content[at : at + size].strip(b"\0") for at, size in _TEXT_FIELDS):
-        _blank_text(path, content)
-    return fault
+    except _UNREADABLE as error:
+        return f"The image cannot be read ({_cause(error)}).", None
+    if not isinstance(image, nib.Nifti1Image) or isinstance(image, nib.Nifti2Image):
+        return "The image is not NIfTI-1.", None
+    fault = image_fault(data) or _matrix_fault(image.affine)
+    return (fault, None) if fault else (None, image_hash(data, image.affine))
 
 
 def image_fault(data: np.ndarray) -> str | None:
     """Why voxels are not those of a usable 3-D image, in a sentence, or None."""
     if data.ndim != 3 or min(data.shape) < 2:
-        return f"The converted image is not 3-D: its shape is {data.shape}."
+        return f"The image is not 3-D: its shape is {data.shape}."
+    if data.dtype.kind not in "biuf":
+        return "The image's voxels are not single real numbers but colours or complex numbers."
     low, high = float(data.min()), float(data.max())
     if not (np.isfinite(low) and np.isfinite(high)):
-        return "The converted image has values that are not finite."
+        return "The image has values that are not finite."
     if low == high:
-        return f"The converted image is constant: all voxels are {low:g}."
+        return f"The image is constant: all voxels are {low:g}."
     return None
 
 
-def _blank_text(path: Path, content: bytes) -> None:
-    """Rewrite a compressed NIfTI-1 image with empty free-text fields, voxels untouched."""
+def _matrix_fault(affine: np.ndarray) -> str | None:
+    if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9:
+        axes = nib.io_orientation(affine)[:, 0]
+        return None if np.isfinite(axes).all() else "Two axes of the image are nearly the same."
+    return "The image's place in space is not defined: its matrix is singular or not finite."
+
+
+def _cause(error: Exception) -> str:
+    """What is wrong with a file, without its path."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "cut off or damaged"
+
+
+def image_hash(data: np.ndarray, affine: np.ndarray) -> str:
+    """SHA-256 of the voxels (X, Y, Z) and their shape, whatever their type and order of axes.
+
+    The voxels are brought to the axes right, anterior, superior and to float32, so that the same
+    image is known again in another data set.
+    """
+    turned = nib.apply_orientation(data, nib.io_orientation(affine))
+    turned = np.ascontiguousarray(turned, dtype="<f4")
+    total = hashlib.sha256(repr(turned.shape).encode())
+    total.update(turned)
+    return total.hexdigest()
+
+
+def compress_image(source: str | Path, target: str | Path) -> None:
+    """Compress a NIfTI file, the same bytes each time, NIfTI-1's free-text fields emptied."""
+    content = Path(source).read_bytes()
+    with atomic(target) as temporary:
+        temporary.write_bytes(_compressed(content))
+
+
+def _compressed(content: bytes) -> bytes:
     blank = bytearray(content)
-    for at, size in _TEXT_FIELDS:
+    for at, size in _TEXT_FIELDS if content[344:348] == b"n+1\0" else ():
         blank[at : at + size] = bytes(size)
-    with atomic(path) as temporary:
-        temporary.write_bytes(gzip.compress(blank, compresslevel=1, mtime=0))
+    return gzip.compress(blank, compresslevel=1, mtime=0)
 
 
-def write_sidecars(bids: Path, converted: pd.DataFrame) -> None:
-    """Write a JSON sidecar beside each converted scan: what ADNI's tables know of it.
+def check_scans(
+    bids: Path, scan_ids: Iterable[str], jobs: int = 1
+) -> dict[str, tuple[str | None, str | None]]:
+    """Find scans without exactly one good image; the headers of good ones lose their free text.
+
+    Returns:
+        By scan_id: the fault, a sentence (None: good), and the voxels' hash (None: bad).
+    """
+    scan_ids = sorted(set(scan_ids))
+    check = partial(_check_scan, bids)
+    if jobs == 1 or len(scan_ids) < 2:
+        found = list(map(check, scan_ids))
+    else:
+        with ProcessPoolExecutor(jobs) as pool:
+            found = list(pool.map(check, scan_ids, chunksize=4))
+    return dict(zip(scan_ids, found, strict=True))
+
+
+def _check_scan(bids: Path, scan_id: str) -> tuple[str | None, str | None]:
+    path = scan_path(bids, scan_id)
+    stray = sorted(file.name for file in path.parent.glob("*.nii"))
+    if stray:
+        return f"The conversion was not finished: {', '.join(stray)} was left uncompressed.", None
+    images = sorted(file.name for file in path.parent.glob("*.nii.gz"))
+    if not images:
+        return "dcm2niix made no image: the DICOM series is damaged or incomplete.", None
+    if images != [path.name]:
+        return f"There should be one image, but there are {', '.join(images)}.", None
+    fault, found = inspect_image(path)
+    if fault is None:
+        content = gzip.decompress(path.read_bytes())
+        if any(content[at : at + size].strip(b"\0") for at, size in _TEXT_FIELDS):
+            with atomic(path) as temporary:
+                temporary.write_bytes(_compressed(content))
+    return fault, found
+
+
+def write_sidecars(
+    bids: Path, converted: pd.DataFrame, headers: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Write a JSON sidecar beside each converted scan: its acquisition, in BIDS's names and units.
 
     Args:
         converted: Rows of Clinica's list of scans (scan_id, image_id, Field_Strength, Sequence,
             Original).
+        headers: By image_id: what the DICOM header says of the acquisition, from
+            :func:`ldae.cohort.headers.acquisition`. The field strength is that of ADNI's tables,
+            if they have one, since Clinica chooses by it.
     """
     for row in converted.itertuples():
         content = {"Modality": "MR", "SeriesDescription": row.Sequence, "ImageID": row.image_id}
+        content |= headers.get(row.image_id, {})
         strength = pd.to_numeric(row.Field_Strength, errors="coerce")
         if np.isfinite(strength):
             content["MagneticFieldStrength"] = float(strength)
@@ -117,18 +178,43 @@ def finish_subjects(bids: Path, scan_ids: set[str]) -> None:
         for session in sorted(subject.glob("ses-*")):
             if f"{subject.name}_{session.name}" not in scan_ids:
                 shutil.rmtree(session)
-        _first_column(subject / f"{subject.name}_sessions.tsv", "session_id")
-    _first_column(bids / "participants.tsv", "participant_id", subjects, _WRONG)
+        _finish_sessions(subject / f"{subject.name}_sessions.tsv")
+        for path in subject.glob("ses-*/*_scans.tsv"):
+            _finish_table(path, "filename")
+    _finish_table(bids / "participants.tsv", "participant_id", subjects, _WRONG)
 
 
-def _first_column(
+def _finish_table(
     path: Path, column: str, keep: set[str] | None = None, drop: Iterable[str] = ()
 ) -> None:
     """Move ``column`` to a TSV's front, keep the rows where it is in ``keep``, drop columns."""
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    table = _read_clinica(path)
     table = table.drop(columns=list(drop), errors="ignore")
     if keep is not None:
         table = table[table[column].isin(keep)]
     table = table[[column, *(name for name in table.columns if name != column)]]
     with atomic(path) as temporary:
-        table.replace("", MISSING).to_csv(temporary, sep="\t", index=False)
+        table.to_csv(temporary, sep="\t", index=False)
+
+
+def _finish_sessions(path: Path) -> None:
+    """Columns in an order of ours, and without those in which the subject has nothing.
+
+    Which optional columns Clinica writes, and in which order, depends on the other subjects of its
+    run.
+    """
+    table = _read_clinica(path)
+    table = table.reindex(columns=[*dict.fromkeys([*_VISIT, *sorted(table.columns)])])
+    table = table.fillna(MISSING)
+    kept = [name for name in table.columns if name in _VISIT or (table[name] != MISSING).any()]
+    with atomic(path) as temporary:
+        table[kept].to_csv(temporary, sep="\t", index=False)
+
+
+def _read_clinica(path: Path) -> pd.DataFrame:
+    """A table as text, missing values as ``n/a``, whole numbers without decimals.
+
+    Whether Clinica writes ``2`` or ``2.0`` depends on the other subjects of its run.
+    """
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    return table.replace("", MISSING).replace(_WHOLE, r"\1", regex=True)

@@ -1,200 +1,182 @@
-"""The ledger: what became of every image of the download, and the limit on failures."""
+"""The ledger: what became of every image, from the download to the models."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import pandas as pd
 
+from ldae.cohort.manifests import OK, STEPS, lost_scans
 from ldae.cohort.splits import assert_disjoint
+from ldae.cohort.verdicts import EXCLUDE
 from ldae.errors import UserError, require
-from ldae.files import read_table
 
-COLUMNS = ["image_id", "subject_id", "path", "scan_id", "status", "stage", "reason"]
-STEPS = ("n4", "brain", "registration")
-# Stage of the ledger at which each status of the conversion table ends.
+COLUMNS = [
+    "cohort", "image_id", "subject_id", "path", "scan_id", "status", "stage", "reason", "split",
+    "lacks",
+]  # fmt: skip
+STAGES = (
+    "file", "metadata", "adni_qc", "selection", "conversion", "duplicate", *STEPS, "qc", "exclude",
+    "volumes",
+)  # fmt: skip
+# Stage at which each status of the conversion table ends.
 _STAGE_OF_STATUS = {
+    "unrecognised": "file",
+    "corrupt": "file",
     "no_metadata": "metadata",
     "unsupported": "metadata",
     "rejected_qc": "adni_qc",
     "not_chosen": "selection",
     "failed": "conversion",
 }
-STAGES = ("metadata", "adni_qc", "selection", "conversion", "exclude", *STEPS, "volumes")
-
-
-def read_manifests(shards: Mapping[str, Iterable[str | Path]]) -> dict[str, pd.DataFrame]:
-    """Read the manifests of all steps of the preprocessing.
-
-    Args:
-        shards: By step (``STEPS``): the manifests of its shards.
-
-    Returns:
-        By step: columns scan_id, status (ok, failed; skipped: failed in an earlier step), reason,
-        seconds.
-
-    Raises:
-        UserError: a manifest does not exist, a scan is in two, or a status is unknown.
-    """
-    manifests = {}
-    for step in STEPS:
-        tables = [read_table(path, ["scan_id", "status", "reason"]) for path in shards[step]]
-        table = pd.concat([part for part in tables if len(part)] or tables[:1], ignore_index=True)
-        twice = table.loc[table["scan_id"].duplicated(), "scan_id"]
-        require(
-            twice.empty,
-            f"The scan {next(iter(twice), '')} is in two manifests of {step}: run that step again.",
-        )
-        unknown = set(table["status"]) - {"ok", "failed", "skipped"}
-        require(not unknown, f"Step {step} has unknown status {', '.join(map(str, unknown))}.")
-        manifests[step] = table
-    return manifests
-
-
-def read_exclude(path: str | Path | None, scan_ids: set[str]) -> pd.DataFrame:
-    """Read a human's verdict: scans to leave out, with a reason each; without a file, none.
-
-    Raises:
-        UserError: a scan is not one of ``scan_ids`` (a typing error would leave a bad scan in),
-            is there twice, or has no reason.
-    """
-    if path is None:
-        return pd.DataFrame(columns=["scan_id", "reason"])
-    table = read_table(path, ["scan_id", "reason"])
-    unknown = sorted(set(table["scan_id"]) - scan_ids)
-    require(
-        not unknown,
-        f"{path} names scan(s) that are not in this download: {', '.join(unknown)}. Correct them "
-        "or remove the rows.",
-    )
-    twice = table.loc[table["scan_id"].duplicated(), "scan_id"]
-    require(twice.empty, f"{path} names {', '.join(twice)} twice.")
-    silent = table.loc[table["reason"].fillna("").astype(str).str.strip() == "", "scan_id"]
-    require(silent.empty, f"{path} gives no reason for {', '.join(silent)}.")
-    return table
-
-
-def failed_scans(manifests: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """The first step at which each failed scan failed: columns scan_id, step, reason."""
-    parts = [
-        table.loc[table["status"] == "failed", ["scan_id", "reason"]].assign(step=step)
-        for step, table in manifests.items()
-    ]
-    failed = pd.concat(parts, ignore_index=True).drop_duplicates("scan_id")
-    return failed.sort_values("scan_id")[["scan_id", "step", "reason"]].reset_index(drop=True)
-
-
-def check_failures(manifests: dict[str, pd.DataFrame], max_failed_fraction: float) -> None:
-    """Stop when too many scans failed in preprocessing.
-
-    Raises:
-        UserError: lists the failed scans, where and why.
-    """
-    total = len(set().union(*(table["scan_id"] for table in manifests.values())))
-    _stop_if_many(failed_scans(manifests), total, "preprocessing", max_failed_fraction)
-
-
-def check_conversion(conversion: pd.DataFrame, max_failed_fraction: float) -> None:
-    """Stop when Clinica could not convert too many of the scans it chose (damaged downloads).
-
-    Raises:
-        UserError: lists the failed scans and why.
-    """
-    chosen = conversion[conversion["status"].isin(["converted", "failed"])]
-    failed = chosen[chosen["status"] == "failed"].assign(step="conversion")
-    _stop_if_many(failed, len(chosen), "the conversion", max_failed_fraction)
-
-
-def _stop_if_many(failed: pd.DataFrame, total: int, where: str, limit: float) -> None:
-    """``failed``: columns scan_id, step, reason."""
-    if len(failed) <= limit * total:
-        return
-    shown = [f"{row.scan_id} ({row.step}): {row.reason}" for row in failed[:50].itertuples()]
-    if len(failed) > 50:
-        shown.append(f"and {len(failed) - 50} more")
-    raise UserError(
-        f"{len(failed)} of {total} scans failed in {where}, more than "
-        f"cohort.max_failed_fraction ({limit:g}) allows:\n  "
-        + "\n  ".join(shown)
-        + "\nMend the cause, or raise that limit to go on without these scans."
-    )
+_LACKS = {
+    (True, False): "diagnosis",
+    (False, True): "age",
+    (True, True): "diagnosis and age",
+}
 
 
 def build_ledger(
     conversion: pd.DataFrame,
+    duplicates: pd.DataFrame,
     scans: pd.DataFrame,
     splits: pd.DataFrame,
-    manifests: dict[str, pd.DataFrame],
+    manifests: Mapping[str, pd.DataFrame],
     volumes: pd.DataFrame,
-    excluded: pd.DataFrame,
+    verdicts: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Say of every image of the download whether it is used, or else where and why it was left.
+    """Say of every image whether it is used, and on which side, or else where and why it was left.
+
+    An image is left at the first stage that it does not pass, with one exception: a person's
+    verdict comes before that of our quality control. A scan without diagnosis or age is used all
+    the same (representations are learnt without labels), and ``lacks`` says so.
 
     Args:
-        conversion: From :func:`ldae.cohort.convert.finish_bids`.
-        scans: From :func:`ldae.cohort.scans.build_scans`.
-        splits: From :func:`ldae.cohort.splits.make_splits`.
-        manifests: From :func:`read_manifests`.
+        conversion: conversion.tsv; its rows with a path are the images on disk.
+        duplicates: scan_id, duplicate_of, reason: converted scans left out of ``scans``.
+        scans: Scan table.
+        splits: participant_id, split.
+        manifests: From :func:`ldae.cohort.manifests.read_manifests`.
         volumes: Index of the volume store (scan_id, participant_id, split).
-        excluded: From :func:`read_exclude`.
+        verdicts: From :func:`ldae.cohort.verdicts.read_verdicts`.
 
     Returns:
-        Columns ``COLUMNS``: one row an image on disk, status used or excluded, stage one of
-        ``STAGES`` (for used images: volumes).
+        Columns ``COLUMNS``: one row an image on disk; status used or excluded; stage one of
+        ``STAGES`` (of used images: volumes); reason, split and lacks are n/a where there is none.
 
     Raises:
         UserError: the tables contradict each other, so that the counts do not add up.
     """
     images = conversion[conversion["path"].notna()]
+    _check_inputs(images, duplicates, scans, splits, manifests, volumes)
+    side = dict(zip(volumes["scan_id"], volumes["split"], strict=True))
+    lost = {row.scan_id: (row.step, row.reason) for row in lost_scans(manifests).itertuples()}
+    verdict = {row.scan_id: (row.verdict, row.reason) for row in verdicts.itertuples()}
+    copies = dict(zip(duplicates["scan_id"], duplicates["reason"], strict=True))
+    lacks = {
+        row.scan_id: _LACKS.get((pd.isna(row.diagnosis), pd.isna(row.age)))
+        for row in scans.itertuples()
+    }
+
+    def end(image) -> tuple[str, str | None]:
+        """Stage and reason; ``volumes`` for an image that is used."""
+        scan = image.scan_id
+        if image.status != "converted":
+            return _STAGE_OF_STATUS[image.status], image.reason
+        if scan in copies:
+            return "duplicate", copies[scan]
+        judged, why = verdict.get(scan, (None, None))
+        step, reason = lost.get(scan, (None, None))
+        if step in STEPS or (step == "qc" and judged is None):
+            return step, reason
+        return ("exclude", why) if judged == EXCLUDE else ("volumes", None)
+
+    rows = []
+    for image in images.itertuples():
+        stage, reason = end(image)
+        used = stage == "volumes"
+        outcome = ("used" if used else "excluded", stage, reason)
+        about = (side.get(image.scan_id) if used else None, lacks.get(image.scan_id))
+        rows.append([*(getattr(image, name) for name in COLUMNS[:5]), *outcome, *about])
+    ledger = pd.DataFrame(rows, columns=COLUMNS)
+    _same(
+        ledger.loc[ledger["status"] == "used", "scan_id"],
+        volumes["scan_id"],
+        "scans without a reason to be left out",
+        "scans of the volume store",
+    )
+    return ledger
+
+
+def check_images(ledger: pd.DataFrame, images: pd.DataFrame, cohort: str) -> None:
+    """Raise :class:`UserError` unless the ledger has just the images found in the download.
+
+    Args:
+        ledger: From :func:`build_ledger`.
+        images: Table of all images on disk (image_id, path), made before the conversion.
+        cohort: The cohort that they are of.
+    """
+    of_cohort = ledger[ledger["cohort"] == cohort]
+    # A path can be a folder with several images, and a file without identifier has none.
+    entered, found = (
+        Counter(table["image_id"].fillna("n/a") + " in " + table["path"])
+        for table in (of_cohort, images)
+    )
+    odd = sorted((entered - found) + (found - entered))
+    if odd:
+        raise _mixed(entered.total(), "images entered", found.total(), "images on disk", odd)
+
+
+def _check_inputs(
+    images: pd.DataFrame,
+    duplicates: pd.DataFrame,
+    scans: pd.DataFrame,
+    splits: pd.DataFrame,
+    manifests: Mapping[str, pd.DataFrame],
+    volumes: pd.DataFrame,
+) -> None:
+    """Refuse tables that are not of one run."""
+    unknown = sorted(set(images["status"]) - {"converted", *_STAGE_OF_STATUS})
+    require(not unknown, f"The conversion table has unknown status {', '.join(unknown)}.")
     converted = images.loc[images["status"] == "converted", "scan_id"]
-    _same(converted, scans["scan_id"], "converted images", "scans of the scan table")
+    indexed = [*scans["scan_id"], *duplicates["scan_id"]]
+    _same(converted, indexed, "converted images", "scans of the scan table and its duplicates")
     _same(scans["participant_id"].unique(), splits["participant_id"], "subjects", "split subjects")
     assert_disjoint(splits)
+    assert_disjoint(volumes)
     side = dict(zip(splits["participant_id"], splits["split"], strict=True))
     moved = volumes[volumes["participant_id"].map(side) != volumes["split"]]
     require(
         moved.empty, "The volume store was made with other splits. Run the target `preprocess`."
     )
-    failed = {row.scan_id: (row.step, row.reason) for row in failed_scans(manifests).itertuples()}
-    verdict = dict(zip(excluded["scan_id"], excluded["reason"], strict=True))
-    used = set(volumes["scan_id"])
-    rows = []
-    for image in images.itertuples():
-        if image.status != "converted":
-            end = ("excluded", _STAGE_OF_STATUS[image.status], image.reason)
-        elif image.scan_id in verdict:
-            end = ("excluded", "exclude", verdict[image.scan_id])
-        elif image.scan_id in failed:
-            end = ("excluded", *failed[image.scan_id])
-        else:
-            end = ("used", "volumes", "")
-        rows.append([image.image_id, image.subject_id, image.path, image.scan_id, *end])
-    ledger = pd.DataFrame(rows, columns=COLUMNS)
-    _same(
-        ledger.loc[ledger["status"] == "used", "scan_id"],
-        used,
-        "scans without a reason to be left out",
-        "scans of the volume store",
-    )
-    for step, table in manifests.items():
-        unseen = sorted(used - set(table.loc[table["status"] == "ok", "scan_id"]))
+    for step in STEPS[:-1]:
+        passed = manifests[step].loc[manifests[step]["status"] == OK, "scan_id"]
+        unseen = sorted(set(volumes["scan_id"]) - set(passed))
         require(
             not unseen,
             f"The ledger does not add up: {len(unseen)} used scan(s), such as "
             f"{next(iter(unseen), '')}, did not pass the step {step}. Run the step again.",
         )
-    return ledger
+    last = manifests[STEPS[-1]]
+    absent = sorted(set(scans["scan_id"]) - set(last["scan_id"]))
+    require(
+        not absent,
+        f"The ledger does not add up: {len(absent)} scan(s), such as {next(iter(absent), '')}, are "
+        f"in no manifest of the step {STEPS[-1]}. Run the step again.",
+    )
 
 
 def _same(left, right, left_name: str, right_name: str) -> None:
     """Refuse two collections of identifiers that differ, or hold one twice."""
     left, right = list(left), list(right)
-    if sorted(left) == sorted(right):
-        return
     twice = {name for names in (left, right) for name, n in Counter(names).items() if n > 1}
     odd = sorted(set(left) ^ set(right) | twice)
-    raise UserError(
-        f"The ledger does not add up: {len(left)} {left_name}, but {len(right)} {right_name}; "
+    if odd:
+        raise _mixed(len(left), left_name, len(right), right_name, odd)
+
+
+def _mixed(left: int, left_name: str, right: int, right_name: str, odd: list[str]) -> UserError:
+    return UserError(
+        f"The ledger does not add up: {left} {left_name}, but {right} {right_name}; "
         f"they differ in {', '.join(odd[:5])}{' ...' if len(odd) > 5 else ''}. "
         "Tables of different runs are mixed: run the workflow again from the target `bids`."
     )

@@ -1,4 +1,4 @@
-"""The scan table: every usable scan of the BIDS folder with what is known of it at its visit."""
+"""The scan table: every scan of the BIDS folder with what is known of it at its visit."""
 
 import hashlib
 from pathlib import Path
@@ -8,53 +8,68 @@ import pandas as pd
 import yaml
 
 from bids import BIDSLayout, BIDSLayoutIndexer
-from ldae.cohort.convert import read_expected
+from ldae.cohort.duplicates import find_duplicates
 from ldae.errors import UserError, require
 from ldae.files import read_table
 
 COLUMNS = [
     "scan_id", "participant_id", "session_id", "months", "path", "diagnosis", "age", "sex", "mmse",
-    "cdr_global", "apoe4", "field_strength", "image_id", "shard",
+    "cdr_global", "apoe4", "field_strength", "image_id", "shard", "cohort", "image_hash",
 ]  # fmt: skip
-# Column here -> column that Clinica writes into sessions.tsv.
-_OF_VISIT = {"diagnosis": "diagnosis", "age": "age", "mmse": "MMSE", "cdr_global": "cdr_global"}
-_OF_SUBJECT = {"sex": "sex", "apoe4": "apoe4"}
+# Column here -> column of sessions.tsv (Clinica's names; imported data sets use the same).
+_OF_VISIT = {
+    "months": "months", "diagnosis": "diagnosis", "age": "age", "mmse": "MMSE",
+    "cdr_global": "cdr_global",
+}  # fmt: skip
+_OF_SUBJECT = ("sex", "apoe4")
+_OF_IMAGE = ("cohort", "image_id", "field_strength", "image_hash")
 _NUMBERS = ("age", "mmse", "cdr_global", "apoe4", "field_strength")  # n/a is NaN
 
 
-def build_scans(bids: str | Path, shards: int, schema: str | Path) -> pd.DataFrame:
+def build_scans(
+    bids: str | Path, conversion: pd.DataFrame, shards: int, schema: str | Path
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Index a BIDS folder with PyBIDS and join what its tables say of each scan.
 
     Diagnosis, age (years), MMSE and CDR are those of the scan's own visit, not of baseline; they
-    are n/a where ADNI has none, and such scans stay.
+    are n/a where a cohort has none, and such scans stay.
 
     Args:
-        bids: BIDS folder made by :func:`ldae.cohort.convert.finish_bids`.
+        bids: BIDS folder of all cohorts (rule ``bids``).
+        conversion: The conversion table: columns scan_id, status, cohort, image_id,
+            field_strength, image_hash.
         shards: Number of shards over which subjects are spread by hash.
         schema: JSON schema (YAML) of one row.
 
     Returns:
-        Columns ``COLUMNS``, sorted by scan_id; path is relative to ``bids``.
+        The scans without duplicates, columns ``COLUMNS``, sorted by scan_id, path relative to
+        ``bids``; and the duplicates, from :func:`ldae.cohort.duplicates.find_duplicates`.
 
     Raises:
         UserError: no scan, a scan without a row in the tables, or a value the schema refuses.
     """
     bids = Path(bids)
     scans = _index(bids)
-    participants = read_table(
-        bids / "participants.tsv", ["participant_id", *_OF_SUBJECT.values()]
-    ).rename(columns={theirs: ours for ours, theirs in _OF_SUBJECT.items()})
+    participants = read_table(bids / "participants.tsv", ["participant_id", *_OF_SUBJECT])
     sessions = pd.concat([_sessions(bids, name) for name in scans["participant_id"].unique()])
-    expected = read_expected(bids).rename(columns={"Field_Strength": "field_strength"})
-    expected["field_strength"] = pd.to_numeric(expected["field_strength"], errors="coerce")
+    images = conversion.loc[conversion["status"] == "converted", ["scan_id", *_OF_IMAGE]]
     scans = _join(scans, participants[["participant_id", *_OF_SUBJECT]], ["participant_id"])
     scans = _join(scans, sessions, ["participant_id", "session_id"])
-    scans = _join(scans, expected[["scan_id", "field_strength", "image_id"]], ["scan_id"])
-    scans["months"] = scans["session_id"].str.removeprefix("ses-M").astype(int)
+    scans = _join(scans, images, ["scan_id"])
+    # Clinica says the months in the session's label alone.
+    label = scans["session_id"].str.extract(r"^ses-M(\d+)$", expand=False)
+    scans["months"] = [int(value) for value in scans["months"].fillna(label)]
     scans["shard"] = [shard_of(name, shards) for name in scans["participant_id"]]
     scans = scans[COLUMNS].sort_values("scan_id").reset_index(drop=True)
     validate_scans(scans, schema)
-    return scans.astype(dict.fromkeys(_NUMBERS, float))
+    duplicates = find_duplicates(scans)
+    scans = scans[~scans["scan_id"].isin(duplicates["scan_id"])].reset_index(drop=True)
+    if scans.empty:
+        raise UserError(
+            f"Every scan of {bids} is left out as a duplicate: {duplicates['reason'].iloc[0]} "
+            "Check that the cohorts are not one data set under two names."
+        )
+    return scans.astype(dict.fromkeys(_NUMBERS, float)), duplicates
 
 
 def shard_of(participant_id: str, shards: int) -> int:
@@ -75,7 +90,8 @@ def validate_scans(scans: pd.DataFrame, schema: str | Path) -> None:
         shown = "\n  ".join(faults[:20])
         raise UserError(
             f"{len(faults)} value(s) of the scan table are refused by {schema}:\n  {shown}\n"
-            "Correct them in ADNI's study tables and convert again."
+            "Correct them in the study tables (ADNI) or map them (cohort.values, for a BIDS data "
+            "set) and convert again."
         )
 
 
@@ -90,7 +106,7 @@ def _index(bids: Path) -> pd.DataFrame:
     rows = []
     for file in files:
         subject, session = (f"sub-{file.entities['subject']}", f"ses-{file.entities['session']}")
-        path = Path(file.path).relative_to(bids.resolve()).as_posix()
+        path = Path(file.path).relative_to(layout.root).as_posix()
         rows.append((f"{subject}_{session}", subject, session, path))
     return pd.DataFrame(rows, columns=["scan_id", "participant_id", "session_id", "path"])
 

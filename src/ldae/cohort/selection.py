@@ -2,68 +2,89 @@
 
 import pandas as pd
 
-from ldae.cohort.tables import STUDIES
-
-COLUMNS = ["image_id", "subject_id", "path", "scan_id", "status", "reason"]
+COLUMNS = [
+    "cohort", "image_id", "subject_id", "path", "scan_id", "status", "reason", "field_strength",
+    "image_hash",
+]  # fmt: skip
 
 
 def explain(
-    index: pd.DataFrame, expected: pd.DataFrame, study: dict[str, pd.DataFrame]
+    index: pd.DataFrame,
+    expected: pd.DataFrame,
+    study: dict[str, pd.DataFrame],
+    cohort: str,
+    errors: dict[str, str],
 ) -> pd.DataFrame:
     """Give every image a status and a reason, as far as the study tables tell.
 
     Args:
-        index: Images on disk: rows of :func:`ldae.cohort.download.index_files`.
-        expected: Scans that Clinica chose, with columns image_id, scan_id, Subject_ID, Visit, Path
-            and fault (why there is no good converted image, or n/a).
-        study: The study tables, from :func:`ldae.cohort.tables.read_required_tables`.
+        index: Images on disk: rows of :func:`ldae.cohort.plan.plan_conversion`. A status that an
+            image has already stays.
+        expected: Scans that Clinica chose, with columns image_id, scan_id, Subject_ID, Visit,
+            Scan_Date, Field_Strength, Path, image_hash and fault (why there is no good converted
+            image, or n/a).
+        study: The study tables that Clinica was given, all values as text.
+        cohort: Name of the cohort.
+        errors: By PTID: the error with which Clinica stopped at this subject.
 
     Returns:
         One row an image on disk, and one an expected scan that is not on disk (path n/a); columns
-        ``COLUMNS``, sorted by subject and image.
+        ``COLUMNS``.
     """
-    paths = dict(zip(index["image_id"], index["path"], strict=True))
-    rows = [_chosen(row, paths.get(row.image_id), expected) for row in expected.itertuples()]
+    on_disk = {row.image_id: row for row in index.itertuples()}
+    rows = [_chosen(row, on_disk.get(row.image_id), expected) for row in expected.itertuples()]
     chosen = set(expected["image_id"])
-    explained = _NotChosen(expected, study)
+    explained = _NotChosen(expected, study, errors)
     for row in index.itertuples():
-        if row.image_id not in chosen:
+        if row.image_id in chosen:
+            continue
+        status, reason = row.status, row.reason
+        if pd.isna(status):
             status, reason = explained(row.image_id, row.subject_id)
-            rows.append([row.image_id, row.subject_id, row.path, None, status, reason])
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    order = table.assign(number=table["image_id"].str[1:].astype(int))
-    return order.sort_values(["subject_id", "number"])[COLUMNS].reset_index(drop=True)
+        rows.append([row.image_id, row.subject_id, row.path, None, status, reason, None, None])
+    table = pd.DataFrame(rows, columns=COLUMNS[1:])
+    table.insert(0, "cohort", cohort)
+    return sort_images(table)
 
 
-def _chosen(row, path: str | None, expected: pd.DataFrame) -> list[str | None]:
-    """The row of a scan that Clinica chose."""
+def sort_images(table: pd.DataFrame) -> pd.DataFrame:
+    """Sort a conversion table by subject, image number and path."""
+    order = table.assign(number=pd.to_numeric(table["image_id"].str[1:], errors="coerce"))
+    order = order.sort_values(["cohort", "subject_id", "number", "image_id", "path"])
+    return order[list(table.columns)].reset_index(drop=True)
+
+
+def _chosen(row, image, expected: pd.DataFrame) -> list:
+    """The row of a scan that Clinica chose; ``image``: its row of the index, or None."""
     rivals = expected.loc[expected["scan_id"] == row.scan_id, "image_id"]
-    if path is None:
-        status = "missing"
+    scan, image_hash = row.scan_id, None
+    if image is None:
+        status, scan = "missing", None
         reason = (
             f"Clinica expected this scan ({row.Visit}, {row.Scan_Date}), but the download has no "
             f"file ..._{row.image_id}.dcm or .nii."
         )
+    elif pd.notna(image.status):
+        status, reason = image.status, image.reason
     elif len(rivals) > 1:
         status = "failed"
         reason = f"Clinica chose {', '.join(rivals)} for one session: which it wrote is unknown."
-    elif not row.Path:
-        status = "failed"
-        reason = "The image is not in the folder of its subject, where Clinica looks for it."
     elif pd.notna(row.fault):
         status, reason = "failed", row.fault
     else:
         status, reason = "converted", f"Chosen by Clinica for the visit {row.Visit!r}."
-    scan = None if status == "missing" else row.scan_id
-    return [row.image_id, row.Subject_ID, path, scan, status, reason]
+        image_hash = row.image_hash
+    path = None if image is None else image.path
+    strength = pd.to_numeric(row.Field_Strength, errors="coerce")
+    return [row.image_id, row.Subject_ID, path, scan, status, reason, strength, image_hash]
 
 
 class _NotChosen:
     """Status and reason of an image that Clinica did not choose; the tables indexed once."""
 
-    def __init__(self, expected: pd.DataFrame, study: dict[str, pd.DataFrame]):
-        merge = study["ADNIMERGE"].drop_duplicates("PTID")
-        self._study = dict(zip(merge["PTID"], merge["ORIGPROT"], strict=True))
+    def __init__(
+        self, expected: pd.DataFrame, study: dict[str, pd.DataFrame], errors: dict[str, str]
+    ):
         scans = study["MPRAGEMETA"]
         self._scans = scans.set_index("I" + scans["ImageUID"]).to_dict("index")
         quality = study["MRIQUALITY"].drop_duplicates("LONIUID")
@@ -72,14 +93,16 @@ class _NotChosen:
         mayo = mayo[mayo["series_type"] == "T1"].drop_duplicates("loni_image")
         self._mayo = dict(zip(mayo["loni_image"], mayo["series_quality"], strict=True))
         self._chosen = {(row.Subject_ID, row.Visit): row.image_id for row in expected.itertuples()}
+        # A subject at whom Clinica stopped before it had chosen any scan.
+        self._errors = {
+            name: error for name, error in errors.items() if name not in set(expected["Subject_ID"])
+        }
 
-    def __call__(self, image_id: str, subject: str | None) -> tuple[str, str]:
-        if subject not in self._study:
-            return "no_metadata", f"ADNIMERGE has no row for the subject {subject or '(unknown)'}."
-        if self._study[subject] not in STUDIES:
-            return "unsupported", f"Clinica does not convert subjects of {self._study[subject]}."
+    def __call__(self, image_id: str, subject: str) -> tuple[str, str]:
         if image_id not in self._scans:
             return "no_metadata", "MPRAGEMETA has no row for this image."
+        if subject in self._errors:
+            return "failed", self._errors[subject]
         scan = self._scans[image_id]
         visit = scan["Visit"]
         passed = self._quality.get("S" + scan["SeriesID"], "1")

@@ -1,45 +1,169 @@
-"""Splits by subject (section 4.2 of the paper), stable when subjects come or go."""
+"""Splits by subject (section 4.2 of the paper): stratified by diagnosis, and frozen in a file.
+
+Within a stratum the sides are filled by quota in the order in which subjects arrive, so a subject's
+side depends on who was there before it. What keeps it where it is, when others come or go or its
+diagnosis changes, is the frozen file: that file, and not the seed, is what to keep and to share.
+"""
 
 import hashlib
-from collections.abc import Iterable
+import math
+from collections import Counter
+from pathlib import Path
 
 import pandas as pd
 
 from ldae.errors import UserError, require
+from ldae.files import digest, read_table, write_table
 
 SPLITS = ("train", "val", "test")
+FROZEN = ["participant_id", "stratum", "split"]
+UNKNOWN = "unknown"
+
+
+def strata(scans: pd.DataFrame) -> pd.DataFrame:
+    """The stratum of each subject: its cohort and the first diagnosis known of it.
+
+    Args:
+        scans: Rows of scans.tsv: participant_id, months, diagnosis, cohort.
+
+    Returns:
+        Columns participant_id, stratum (``ADNI/MCI``, ``ADNI/unknown``); sorted by participant_id.
+    """
+    first = scans.sort_values(["participant_id", "months"]).groupby("participant_id")
+    subjects = first[["cohort", "diagnosis"]].first()  # the first that is not n/a
+    stratum = subjects["cohort"] + "/" + subjects["diagnosis"].fillna(UNKNOWN).astype(str)
+    return stratum.rename("stratum").reset_index()
 
 
 def make_splits(
-    participants: Iterable[str], test_fraction: float, val_fraction: float, seed: int
+    subjects: pd.DataFrame,
+    test_fraction: float,
+    val_fraction: float,
+    seed: int,
+    frozen: str | Path,
+    given: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Draw the side of each subject from a hash of its identifier and the seed.
+    """Give each subject its side for good.
 
-    No subject's side depends on who else is there, so adding or removing subjects moves nobody;
-    the fractions hold in expectation only.
+    A subject in the frozen file keeps its side. A new one takes that of ``given``; the others are
+    taken in the order of a hash of seed and identifier, and each stratum's share is filled up: of n
+    subjects, n ``test_fraction`` are tested, rounded up or down, and likewise validation among the
+    rest. A table ``given`` that departs from the shares is made up for by the subjects it lacks.
 
     Args:
-        participants: Participant identifiers; repeats are allowed.
+        subjects: participant_id, stratum; one row a subject, those present.
         test_fraction: Share of subjects in the test split.
         val_fraction: Share of the remaining subjects in the validation split.
         seed: Another seed is another split.
+        frozen: Folder of the frozen files, one for each choice of fractions, seed and content of
+            ``given``, so that a setting put back finds its sides again. Only ever appended to.
+        given: Table participant_id, split to start from.
 
     Returns:
-        Columns participant_id, split; sorted by participant_id.
+        Columns participant_id, split; the present subjects, sorted by participant_id.
 
     Raises:
-        UserError: a split is empty; the message names the config key to change.
+        UserError: a split is empty (nothing is frozen then; the message names the config key to
+            change), or a table cannot be used.
     """
+    fixed = _read_given(given, subjects) if given else {}
+    settings = [float(test_fraction), float(val_fraction), seed, sorted(fixed.items())]
+    path = Path(frozen) / f"splits-{digest(settings)}.tsv"
+    known = _read_frozen(path)
+    new = subjects[~subjects["participant_id"].isin(known["participant_id"])]
+    drawn = pd.concat(
+        [
+            _draw(
+                arrivals,
+                Counter(known.loc[known["stratum"] == stratum, "split"]),
+                fixed,
+                (test_fraction, val_fraction),
+                f"{seed}",
+            )
+            for stratum, arrivals in new.groupby("stratum")
+        ]
+        or [new.assign(split="")]
+    )
+    whole = pd.concat([known, drawn[FROZEN]], ignore_index=True)
+    table = whole[whole["participant_id"].isin(subjects["participant_id"])]
+    table = table.sort_values("participant_id", ignore_index=True)[["participant_id", "split"]]
+    _require_all_sides(table, test_fraction, val_fraction, seed)
+    if len(drawn):
+        write_table(whole, path)
+    return table
+
+
+def _draw(
+    arrivals: pd.DataFrame,
+    sides: Counter,
+    fixed: dict[str, str],
+    fractions: tuple[float, float],
+    seed: str,
+) -> pd.DataFrame:
+    """Sides of the new subjects of one stratum, whose subjects so far are counted in ``sides``."""
+    stratum = arrivals["stratum"].iloc[0]
+    # Where the rounding falls: without an offset of its own every small stratum would have none.
+    offsets = [_uniform(f"{seed}/{purpose}/{stratum}") for purpose in ("test", "val")]
+
+    def wants(side: str, of: int, number: int) -> bool:
+        return sides[side] < math.floor((of + 1) * fractions[number] + offsets[number])
+
+    def order(participant: str) -> tuple[bool, float, str]:
+        return participant not in fixed, _uniform(f"{seed}/{participant}"), participant
+
     rows = []
-    for participant in sorted(set(participants)):
-        if _uniform(participant, "test", seed) < test_fraction:
-            split = "test"
-        elif _uniform(participant, "val", seed) < val_fraction:
-            split = "val"
+    for participant in sorted(arrivals["participant_id"], key=order):
+        total = sides.total()
+        if participant in fixed:
+            side = fixed[participant]
+        elif wants("test", total, 0):
+            side = "test"
         else:
-            split = "train"
-        rows.append((participant, split))
-    table = pd.DataFrame(rows, columns=["participant_id", "split"])
+            side = "val" if wants("val", total - sides["test"], 1) else "train"
+        sides[side] += 1
+        rows.append((participant, stratum, side))
+    return pd.DataFrame(rows, columns=FROZEN)
+
+
+def _uniform(text: str) -> float:
+    """A number in [0, 1) from the hash of a text."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64
+
+
+def _read_frozen(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        return pd.DataFrame(columns=FROZEN, dtype=str)
+    table = read_table(path, FROZEN)[FROZEN]
+    _require_one_side(table, path, "Restore it from a copy: it is what keeps the splits.")
+    return table
+
+
+def _read_given(path: str | Path, subjects: pd.DataFrame) -> dict[str, str]:
+    """Side by participant, of those in the table whether present or not."""
+    table = read_table(path, ["participant_id", "split"])
+    _require_one_side(table, path, "Correct the table (cohort.splits.given).")
+    present = table["participant_id"].isin(subjects["participant_id"])
+    require(
+        bool(present.any()),
+        f"None of the {len(table)} subjects of {path} (cohort.splits.given) is in this cohort, "
+        f"whose subjects are called like {next(iter(subjects['participant_id']), 'sub-...')}. "
+        "Write them so.",
+    )
+    return dict(zip(table["participant_id"], table["split"], strict=True))
+
+
+def _require_one_side(table: pd.DataFrame, path: str | Path, remedy: str) -> None:
+    odd = table[table["participant_id"].duplicated() | ~table["split"].isin(SPLITS)]
+    named = next(iter(odd["participant_id"]), "")
+    require(
+        odd.empty,
+        f"{path} has {named} twice, or on a side that is not {', '.join(SPLITS)}. {remedy}",
+    )
+
+
+def _require_all_sides(
+    table: pd.DataFrame, test_fraction: float, val_fraction: float, seed: int
+) -> None:
     remedies = {
         "test": f"raise cohort.splits.test_fraction ({test_fraction:g})",
         "val": f"raise cohort.splits.val_fraction ({val_fraction:g})",
@@ -48,36 +172,43 @@ def make_splits(
     }
     for split, remedy in remedies.items():
         require(
-            (table["split"] == split).any(),
+            bool((table["split"] == split).any()),
             f"The {split} split has none of the {len(table)} subjects: {remedy}, add subjects, or "
             f"change cohort.splits.seed ({seed}).",
         )
-    return table
-
-
-def _uniform(participant: str, purpose: str, seed: int) -> float:
-    """A number in [0, 1) from the hash of a subject, a purpose and the seed."""
-    digest = hashlib.sha256(f"{seed}/{purpose}/{participant}".encode()).digest()
-    return int.from_bytes(digest[:8]) / 2**64
 
 
 def assert_disjoint(table: pd.DataFrame) -> None:
-    """Refuse a table of subjects or scans in which a subject is on two sides.
+    """Refuse a table of subjects or scans in which a subject, or an image, is on two sides.
 
     Args:
-        table: Columns participant_id and split; any number of rows a subject.
+        table: Columns participant_id and split, and image_hash where images are told apart; any
+            number of rows a subject.
 
     Raises:
-        UserError: a subject is in two splits, or a split is not train, val or test.
+        UserError: a subject or image is in two splits, or a split is not train, val or test.
     """
     unknown = sorted(set(table["split"].fillna("n/a")) - set(SPLITS))
     if unknown:
         raise UserError(f"Unknown split(s) {', '.join(unknown)}; there are {', '.join(SPLITS)}.")
-    sides = table.groupby("participant_id")["split"].agg(lambda side: sorted(set(side)))
-    torn = sides[sides.map(len) > 1]
+    torn = _torn(table, "participant_id")
     if len(torn):
         raise UserError(
             f"{len(torn)} subject(s) are on two sides of the split, such as {torn.index[0]} "
             f"({' and '.join(torn.iloc[0])}): models would be tested on people they have seen. "
             "Make the splits again."
         )
+    torn = _torn(table, "image_hash") if "image_hash" in table else []
+    if len(torn):
+        same = table.loc[table["image_hash"] == torn.index[0], "participant_id"].unique()
+        raise UserError(
+            f"{len(torn)} image(s) are on two sides of the split under different names, such as "
+            f"one of {' and '.join(same)} ({' and '.join(torn.iloc[0])}): models would be tested "
+            "on images they have seen. Exclude all scans of one of the two (cohort.exclude)."
+        )
+
+
+def _torn(table: pd.DataFrame, column: str) -> pd.Series:
+    """The sides of each value of ``column`` that has more than one; n/a is no value."""
+    sides = table.groupby(column)["split"].agg(lambda side: sorted(set(side)))
+    return sides[sides.map(len) > 1]

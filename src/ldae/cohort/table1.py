@@ -1,40 +1,48 @@
-"""Table 1 of the paper (the population) and the flow of images from the download to the models."""
+"""Table 1 of the paper: the population."""
 
 import pandas as pd
 
-from ldae.cohort.ledger import STAGES
 from ldae.cohort.splits import SPLITS, assert_disjoint
 
 GROUPS = ("CN", "AD", "MCI")
 _SCORES = {"age": "age", "mmse": "mmse", "cdr": "cdr_global"}
-_FLOW = {
-    "metadata": "no row in ADNI's tables, or a study Clinica does not convert",
-    "adni_qc": "rejected by the quality check of ADNI or the Mayo Clinic",
-    "selection": "another scan of the visit preferred, or none fits the visit",
-    "conversion": "damaged, or not converted to a good 3-D image",
-    "exclude": "left out by a human (exclude.tsv)",
-    "n4": "failed in bias field correction",
-    "brain": "failed in brain extraction",
-    "registration": "failed in registration or its quality check",
-}
+_FIELDS = {"field_1_5t": (1.0, 2.0), "field_3t": (2.5, 3.5)}  # Tesla; ADNI writes 2.89 for 3
 
 
 def cohort_table(scans: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
     """Table 1: subjects, samples, and mean ± standard deviation of age, MMSE and CDR by diagnosis.
 
-    As in the paper a subject whose diagnosis changed counts in each of its groups. The row `all`
-    counts every subject once; it includes scans without diagnosis (row `n/a`, if there are any).
+    Diagnosis, age and scores are those of the visit. As in the paper a subject whose diagnosis
+    changed counts in each of its groups; the row `all` counts every subject once and includes scans
+    without diagnosis (row `n/a`, if there are any).
 
     Args:
         scans: The used rows of the scan table.
         splits: participant_id, split.
 
     Returns:
-        Columns group, subjects, samples, age, mmse, cdr (text, ``75.43 ± 6.83``), then
-        ``<split>_subjects`` and ``<split>_samples`` for train, val and test.
+        Columns group, subjects, samples, age (years), mmse, cdr (text, ``75.43 ± 6.83``, over
+        scans); female and apoe4 (text, per cent of the subjects of whom it is known: women,
+        carriers of an e4 allele); field_1_5t, field_3t (scans); follow_up (median months between
+        a subject's first and last scan in any group); ``<split>_subjects`` and
+        ``<split>_samples`` for train, val and test. With several cohorts a column cohort comes
+        first, each cohort has its rows, and the last block, cohort ``all``, is of them together.
     """
     assert_disjoint(splits)
     scans = scans.merge(splits, on="participant_id", how="left", validate="many_to_one")
+    months = scans.groupby("participant_id")["months"]
+    scans["follow_up"] = months.transform("max") - months.transform("min")
+    names = sorted(scans["cohort"].unique())
+    if len(names) == 1:
+        return _block(scans)
+    blocks = [(name, _block(scans[scans["cohort"] == name])) for name in names]
+    blocks.append(("all", _block(scans)))
+    for name, block in blocks:
+        block.insert(0, "cohort", name)
+    return pd.concat([block for _, block in blocks], ignore_index=True)
+
+
+def _block(scans: pd.DataFrame) -> pd.DataFrame:
     groups = {group: scans[scans["diagnosis"] == group] for group in GROUPS}
     if scans["diagnosis"].isna().any():
         groups["n/a"] = scans[scans["diagnosis"].isna()]
@@ -43,6 +51,7 @@ def cohort_table(scans: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
     for name, group in groups.items():
         row = {"group": name, **_counts(group)}
         row |= {score: mean_sd(group[column]) for score, column in _SCORES.items()}
+        row |= _others(group)
         for split in SPLITS:
             part = _counts(group[group["split"] == split])
             row |= {f"{split}_{key}": value for key, value in part.items()}
@@ -60,37 +69,24 @@ def mean_sd(values: pd.Series) -> str | None:
     return f"{values.mean():.2f} ± {values.std(ddof=1):.2f}"
 
 
-def flow_table(ledger: pd.DataFrame, conversion: pd.DataFrame) -> pd.DataFrame:
-    """How many images are lost at each stage, from the download to the models.
+def _others(scans: pd.DataFrame) -> dict[str, str | int | float | None]:
+    subjects = scans.groupby("participant_id")[["sex", "apoe4", "follow_up"]].first()
+    known = subjects["apoe4"].dropna()
+    fields = {
+        name: int(scans["field_strength"].between(low, high).sum())
+        for name, (low, high) in _FIELDS.items()
+    }
+    return {
+        "female": _percentage(subjects["sex"].dropna() == "F"),
+        "apoe4": _percentage(pd.to_numeric(known) > 0),
+        **fields,
+        "follow_up": float(subjects["follow_up"].median()) if len(subjects) else None,
+    }
 
-    Returns:
-        Columns stage, images (lost there; all for `download` and `used`; for `missing`: scans that
-        ADNI's tables list but the download lacks), subjects, remaining, explanation.
-    """
-    missing = conversion[conversion["status"] == "missing"]
-    remaining = len(ledger)
-    rows = [
-        _flow_row("missing", missing, None, "chosen by Clinica, but not in the download"),
-        _flow_row("download", ledger, remaining, "images on disk"),
-    ]
-    for stage in STAGES[:-1]:
-        lost = ledger[(ledger["status"] == "excluded") & (ledger["stage"] == stage)]
-        remaining -= len(lost)
-        rows.append(_flow_row(stage, lost, remaining, _FLOW[stage]))
-    used = ledger[ledger["status"] == "used"]
-    rows.append(_flow_row("used", used, remaining, "scans in the volume store"))
-    return pd.DataFrame(rows).astype({"remaining": "Int64"})
+
+def _percentage(yes: pd.Series) -> str | None:
+    return f"{100 * yes.mean():.1f}" if len(yes) else None
 
 
 def _counts(scans: pd.DataFrame) -> dict[str, int]:
     return {"subjects": scans["participant_id"].nunique(), "samples": len(scans)}
-
-
-def _flow_row(stage: str, images: pd.DataFrame, remaining: int | None, text: str) -> dict:
-    return {
-        "stage": stage,
-        "images": len(images),
-        "subjects": images["subject_id"].nunique(),
-        "remaining": remaining,
-        "explanation": text,
-    }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ldae.errors import UserError
 from ldae.synthetic.download import make_download
+from ldae.synthetic.tables import FORMS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--visits", type=int, default=3, help="visits of a subject")
     parser.add_argument("--spacing", type=float, default=2.0, help="voxel edge in mm")
     parser.add_argument("--seed", type=int, default=1, help="of all random choices")
+    parser.add_argument("--tables", choices=FORMS, default="clinica", help="form of the tables")
     parser.add_argument("--jobs", type=int, default=1, help="parallel processes")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")

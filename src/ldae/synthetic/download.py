@@ -28,7 +28,7 @@ from ldae.synthetic.cohort import (
 from ldae.synthetic.heads import Anatomy, shrink
 from ldae.synthetic.scanner import PROTOCOLS, Scan, acquire
 from ldae.synthetic.series import Series, write_dicom, write_nifti
-from ldae.synthetic.tables import visit_name, write_tables
+from ldae.synthetic.tables import FORMS, visit_name, write_tables
 
 MARK = "synthetic.json"
 ORIGINAL, PROCESSED, REPEATED, LOCALISING = 0, 1, 2, 3  # the images of a visit
@@ -164,7 +164,7 @@ def _make_subjects(
 
 
 def _mprage_rows(images: list[Image]) -> pd.DataFrame:
-    """MPRAGEMETA."""
+    """MPRAGEMETA, and the visit's code and the study's phase."""
     return pd.DataFrame(
         {
             "Orig/Proc": "Processed" if image.kind == PROCESSED else "Original",
@@ -176,6 +176,8 @@ def _mprage_rows(images: list[Image]) -> pd.DataFrame:
             "StudyID": image.series.study,
             "SeriesID": image.series.series,
             "ImageUID": image.series.image,
+            "viscode": image.visit.viscode,
+            "phase": image.subject.phase,
         }
         for image in images
         if image.listed
@@ -205,7 +207,9 @@ def _faults(subjects: list[Subject], images: list[Image], tables: Path) -> list[
         for image in images
         if image.kind in (REPEATED, LOCALISING)
     ]
-    merged = pd.read_csv(tables / "ADNIMERGE.csv", usecols=["PTID", "VISCODE", "DX"])
+    merged = pd.read_csv(
+        next(tables.glob("ADNIMERGE*.csv")), usecols=["PTID", "VISCODE", "DX"], encoding="utf-8-sig"
+    )
     blank = set(merged[merged.DX.isna()][["PTID", "VISCODE"]].itertuples(index=False, name=None))
     for subject in subjects:
         for visit in subject.visits:
@@ -220,7 +224,13 @@ def _faults(subjects: list[Subject], images: list[Image], tables: Path) -> list[
 
 
 def make_download(
-    out: str | Path, subjects: int, visits: int, spacing: float, seed: int, jobs: int = 1
+    out: str | Path,
+    subjects: int,
+    visits: int,
+    spacing: float,
+    seed: int,
+    tables: str = "clinica",
+    jobs: int = 1,
 ) -> Path:
     """Make a synthetic ADNI download; returns ``out``.
 
@@ -231,12 +241,14 @@ def make_download(
 
     Args:
         spacing: Voxel edge in mm; the protocols vary it by up to 10 %.
+        tables: Form of the study tables: ``clinica`` or ``today``.
 
     Raises:
         UserError: a number is out of range, or ``out`` holds something else.
     """
     out = Path(out).absolute()
     require(0.5 <= spacing <= 6, f"The spacing must be between 0.5 and 6 mm, not {spacing}.")
+    require(tables in FORMS, f"The form of the tables must be {' or '.join(FORMS)}, not {tables}.")
     require(jobs >= 1, f"The number of jobs must be at least 1, not {jobs}.")
     occupied = out.exists() and not (out.is_dir() and not any(out.iterdir()))
     require(
@@ -255,13 +267,18 @@ def make_download(
             truth += rows
             progress.step(done)
         truth.sort(key=lambda row: row["subject_index"])
-        tables = work / "tables"
-        write_tables(tables, cohort, seed, _mprage_rows(plan), _quality_rows(plan))
+        write_tables(work / "tables", cohort, seed, _mprage_rows(plan), _quality_rows(plan), tables)
         write_table(pd.DataFrame(truth), work / "truth.tsv")
         content = {
             "made_by": "ldae.synthetic: no image or person here is real",
-            "arguments": {"subjects": subjects, "visits": visits, "spacing": spacing, "seed": seed},
-            "faults": _faults(cohort, plan, tables),
+            "arguments": {
+                "subjects": subjects,
+                "visits": visits,
+                "spacing": spacing,
+                "seed": seed,
+                "tables": tables,
+            },
+            "faults": _faults(cohort, plan, work / "tables"),
         }
         write_json(content, work / MARK)
         if out.exists():

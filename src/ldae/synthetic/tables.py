@@ -1,5 +1,6 @@
-"""ADNI's study tables for a synthetic cohort, with the names and columns Clinica 0.12 reads."""
+"""ADNI's study tables for a synthetic cohort, as Clinica 0.12 reads them or as LONI ships them."""
 
+import csv
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,8 @@ import pandas as pd
 from ldae.files import atomic
 from ldae.synthetic.cohort import NO_DIAGNOSIS, Subject, Visit, generator
 
+FORMS = ("clinica", "today")
+TODAY = "20Nov2026"  # the date that LONI adds to the names of files
 DX = {"CN": "CN", "MCI": "MCI", "AD": "Dementia"}
 DIAGNOSIS = {"CN": 1, "MCI": 2, "AD": 3}
 BASELINE = {"CN": {"ADNI1": "CN", "ADNI2": "CN", "ADNI3": "CN"},
@@ -140,18 +143,25 @@ def apoeres(subjects: Iterable[Subject]) -> pd.DataFrame:
 
 
 def write_tables(
-    folder: Path, subjects: list[Subject], seed: int, images: pd.DataFrame, quality: pd.DataFrame
+    folder: Path,
+    subjects: list[Subject],
+    seed: int,
+    images: pd.DataFrame,
+    quality: pd.DataFrame,
+    form: str = "clinica",
 ) -> None:
     """Write every table into ``folder``.
 
     Args:
-        images: MPRAGEMETA's rows, from the plan of images.
+        images: MPRAGEMETA's rows, from the plan of images, with columns viscode and phase.
         quality: One row a series: RID, phase, SeriesID, ImageUID, passed, field_strength.
+        form: ``clinica``: the names and columns that Clinica 0.12 reads; ``today``: those of
+            LONI's downloads since 2024, with their quirks.
     """
     three_tesla = quality[quality.field_strength == 3.0]
     content = {
         "ADNIMERGE": adnimerge(subjects, seed),
-        "MPRAGEMETA": images,
+        "MPRAGEMETA": images.drop(columns=["viscode", "phase"]),
         "MRIQUALITY": pd.DataFrame(
             {
                 "Phase": quality.phase,
@@ -174,6 +184,85 @@ def write_tables(
         "CDR": cdr(subjects),
     }
     folder.mkdir(parents=True, exist_ok=True)
+    if form == "today":
+        for name, table in as_today(content, images, quality).items():
+            with atomic(folder / f"{name}_{TODAY}.csv") as temporary:
+                table.to_csv(
+                    temporary,
+                    index=False,
+                    quoting=csv.QUOTE_ALL,
+                    lineterminator="\r\n",
+                    encoding="utf-8-sig",
+                )
+        return
     for name, table in content.items():
         with atomic(folder / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False)
+
+
+def as_today(
+    content: dict[str, pd.DataFrame], images: pd.DataFrame, quality: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
+    """The same tables under today's names, in today's columns, with today's oddities.
+
+    Those are: no MPRAGEMETA but All Images, whose series are in the Manifest and field strengths
+    in MRIQC; screening codes instead of baseline; American dates of scans; no repeated row in
+    DXSUM; no baseline in CDR, but a screening, an unscheduled visit and a row without RID; rows
+    of ADNI4 in an order of their own.
+    """
+    diagnosis = content["DXSUM_PDXCONV"].drop_duplicates().rename(columns={"Phase": "PHASE"})
+    rating = content["CDR"].rename(columns={"Phase": "PHASE"}).replace({"VISCODE2": {"bl": "sc"}})
+    odd = rating.iloc[[0, 0]].assign(VISCODE2=["nv", "sc"], CDGLOBAL=3.0, PHASE="ADNI4")
+    odd["RID"] = [str(rating["RID"].iloc[0]), ""]
+    genes = content["APOERES"].rename(columns={"Phase": "PHASE"})
+    late = genes.iloc[[0]].assign(PHASE="ADNI4", RID=10101, PTID="941_S_10101", GENOTYPE="4/4")
+    return {
+        "ADNIMERGE": content["ADNIMERGE"],
+        "All_Subjects_All_Images": all_images(images),
+        "All_Subjects_Manifest": pd.DataFrame(
+            {"image_id": images.ImageUID, "series_id": images.SeriesID}
+        ),
+        "MRIPROT": content["MRIQUALITY"].rename(columns={"Phase": "PHASE"}),
+        "MRIQC": pd.DataFrame(
+            {
+                "ParticipantID": images.SubjectID,
+                "MRIProtocolPhase": images.phase,
+                "StudyDate": images.ScanDate.str.replace("-", ""),
+                "SeriesType": "T1w",
+                "MagneticFieldStrength": images.MagStrength,
+                "LONIStudy": images.StudyID,
+                "LONISeries": images.SeriesID,
+                "image_id": images.ImageUID,
+            }
+        )[images["Orig/Proc"] == "Original"],
+        "MAYOADIRL_MRI_IMAGEQC_05_07_15": content["MAYOADIRL_MRI_IMAGEQC_05_07_15"],
+        "APOERES": pd.concat([late, genes[::-1]]),
+        "DXSUM": diagnosis,
+        "CDR": pd.concat([rating.astype({"RID": str}), odd]),
+    }
+
+
+def all_images(images: pd.DataFrame) -> pd.DataFrame:
+    """LONI's list of images of all kinds: the scans of MPRAGEMETA and one PET image a scan."""
+    screening = images.phase.map({"ADNI1": "sc", "ADNI2": "scmri", "ADNI3": "sc"})
+    scans = pd.DataFrame(
+        {
+            "image_id": images.ImageUID,
+            "subject_id": images.SubjectID,
+            "phase": images.phase.str.replace("ADNI", "ADNI "),
+            "study_id": images.StudyID,
+            "image_visit": "v02",
+            "VISCODE2": images.viscode.where(images.viscode != "bl", screening),
+            "image_date": pd.to_datetime(images.ScanDate).dt.strftime("%m/%d/%Y"),
+            "modality": "MRI",
+            "image_type": images["Orig/Proc"].replace("Processed", "Pre-processed"),
+            "image_description": images.Sequence,
+        }
+    )
+    pet = scans[scans.image_type == "Original"].assign(
+        image_id=lambda table: table.image_id + 500_000,
+        VISCODE2="m99",
+        modality="PET",
+        image_description="ADNI Brain PET: Raw",
+    )
+    return pd.concat([scans, pet])

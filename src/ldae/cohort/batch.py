@@ -1,0 +1,213 @@
+"""One batch of subjects from ADNI's files to a part of the BIDS data set, by Clinica.
+
+Clinica is never trusted: it aborts a whole run for one image, and it ends well although scans are
+lost. Each batch is converted in a fresh folder; whoever has a scan that is not as it should be,
+and everybody if the run broke off, is converted once more alone in a fresh folder of their own, so
+that one bad subject costs one subject.
+"""
+
+import logging
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ldae.cohort.bids import check_scans, finish_subjects, write_sidecars
+from ldae.cohort.clinica import convert, find_tools, read_expected, versions
+from ldae.cohort.headers import acquisition
+from ldae.cohort.merge import merge_bids
+from ldae.cohort.names import image_files
+from ldae.cohort.prepared import read_prepared, restrict, write_tables
+from ldae.cohort.selection import COLUMNS, explain
+from ldae.cohort.view import make_view
+from ldae.files import digest, read_json, read_table, write_json, write_table
+
+
+@dataclass
+class Run:
+    """What one run of Clinica left: its folder, the scans it chose (with fault), its error."""
+
+    subjects: list[str]
+    bids: Path
+    expected: pd.DataFrame
+    error: str | None
+
+
+@dataclass
+class Batch:
+    """What the runs of one batch share."""
+
+    images: Path
+    index: pd.DataFrame
+    tables: dict[str, pd.DataFrame]
+    work: Path
+    environment: dict[str, str]
+
+    def run(self, subjects: list[str], jobs: int) -> Run:
+        """Convert ``subjects`` (PTIDs) in a fresh folder and check every scan chosen."""
+        folder = self.work / (subjects[0] if len(subjects) == 1 else "all")
+        folder.mkdir()
+        shown = self.index["subject_id"].isin(subjects) & self.index["status"].isna()
+        make_view(self.images, self.index[shown], folder / "images")
+        for name in subjects:  # Clinica wants a folder of every subject
+            (folder / "images" / name).mkdir(exist_ok=True)
+        (folder / "tables").mkdir()
+        write_tables(restrict(self.tables, subjects), folder / "tables")
+        bids = folder / "bids"
+        error = convert(
+            folder / "images", folder / "tables", subjects, bids, jobs, self.environment
+        )
+        expected = read_expected(bids)
+        found = check_scans(bids, expected.loc[expected["Path"] != "", "scan_id"], jobs)
+        expected["fault"] = [found.get(scan, (None, None))[0] for scan in expected["scan_id"]]
+        expected["image_hash"] = [found.get(scan, (None, None))[1] for scan in expected["scan_id"]]
+        return Run(subjects, bids, expected, error)
+
+
+def convert_batch(
+    batch: str | Path,
+    images: str | Path,
+    tables: str | Path,
+    part: str | Path,
+    cohort: str,
+    fingerprint: str,
+    clinica_bin: str | None = None,
+    jobs: int = 1,
+) -> pd.DataFrame:
+    """Convert one batch, unless its part is there already and made of the same.
+
+    Args:
+        batch: Table of the batch's images, from :func:`ldae.cohort.plan.plan_conversion`.
+        images: The image folder.
+        tables: The prepared study tables, from :func:`ldae.cohort.tables.prepare_tables`.
+        part: Folder of the part: ``bids/`` (a BIDS data set), ``conversion.tsv``, ``stamp.json``.
+        cohort: Name of the cohort.
+        fingerprint: Of the source; another one converts again.
+        clinica_bin: Folder of ``clinica`` and ``dcm2niix``; None: found on PATH.
+        jobs: Parallel conversions.
+
+    Returns:
+        The conversion table of the batch, columns :data:`ldae.cohort.selection.COLUMNS`.
+
+    Raises:
+        UserError: Clinica is not there.
+    """
+    part = Path(part)
+    index = read_table(batch, ["image_id", "subject_id", "path", "status", "reason", "content"])
+    subjects = sorted(set(index["subject_id"]))
+    study = restrict(read_prepared(tables), subjects) if subjects else {}
+    environment = find_tools(clinica_bin)
+    programs = versions(environment)
+    key = digest(
+        {
+            "index": index.to_csv(index=False),
+            "tables": {name: table.to_csv(index=False) for name, table in study.items()},
+            "programs": programs,
+            "source": fingerprint,
+            "cohort": cohort,
+        }
+    )
+    if _is_kept(part, key):
+        logging.info("Nothing has changed: %s is kept.", part)
+        return read_table(part / "conversion.tsv")
+    work = part.with_name(f".work-{part.name}")
+    for folder in (work, part):
+        shutil.rmtree(folder, ignore_errors=True)
+    work.mkdir(parents=True)
+    runs = []
+    if subjects:
+        runs = _convert(
+            Batch(Path(images), index, study, work.resolve(), environment), subjects, jobs
+        )
+    conversion = _finish(runs, index, study, cohort, Path(images), work / "part", programs)
+    # Where Clinica stopped at everybody, the machine may be the cause, such as a full disk: the
+    # batch is converted again whenever its job runs.
+    if not runs or not all(run.error for run in runs):
+        write_json({"key": key}, work / "part" / "stamp.json")
+    (work / "part").replace(part)
+    shutil.rmtree(work)
+    return conversion
+
+
+def _is_kept(part: Path, key: str) -> bool:
+    """Whether a part was made with this key, and its images are still there."""
+    stamp = part / "stamp.json"
+    if not stamp.is_file() or read_json(stamp) != {"key": key}:
+        return False
+    table = read_table(part / "conversion.tsv")
+    scans = table.loc[table["status"] == "converted", "scan_id"]
+    return all((part / "bids" / scan.split("_")[0]).is_dir() for scan in scans)
+
+
+def _convert(batch: Batch, subjects: list[str], jobs: int) -> list[Run]:
+    """Convert all together, then alone whoever may have suffered by another or by chance."""
+    together = batch.run(subjects, jobs)
+    suspects = subjects if together.error else _faulty(together)
+    if not suspects or len(subjects) == 1:
+        return [together]
+    logging.warning(
+        "%d of %d subjects are converted once more, each alone%s",
+        len(suspects),
+        len(subjects),
+        f": Clinica stopped with {together.error}" if together.error else " (a scan is not good).",
+    )
+    with ThreadPoolExecutor(jobs) as pool:
+        alone = list(pool.map(lambda subject: batch.run([subject], 1), suspects))
+    rest = [name for name in subjects if name not in suspects]
+    return [_only(together, rest), *alone] if rest else alone
+
+
+def _faulty(run: Run) -> list[str]:
+    """Subjects of whom a scan was shown to Clinica and is not there as one good image."""
+    bad = run.expected["fault"].notna()
+    return sorted(set(run.expected.loc[bad, "Subject_ID"]))
+
+
+def _only(run: Run, subjects: list[str]) -> Run:
+    """The run without what it made of anybody else."""
+    mine = run.expected[run.expected["Subject_ID"].isin(subjects)].reset_index(drop=True)
+    return Run(subjects, run.bids, mine, run.error)
+
+
+def _finish(
+    runs: list[Run],
+    index: pd.DataFrame,
+    study: dict[str, pd.DataFrame],
+    cohort: str,
+    images: Path,
+    part: Path,
+    programs: dict[str, str],
+) -> pd.DataFrame:
+    """Make the runs' output one valid BIDS data set and account for every image."""
+    errors = {}
+    for run in runs:
+        if run.error:
+            sentence = f"Clinica stopped at this subject, alone: {run.error}"
+            run.expected["fault"] = sentence
+            errors |= dict.fromkeys(run.subjects, sentence)
+    if runs:
+        expected = pd.concat([run.expected for run in runs], ignore_index=True)
+        conversion = explain(index, expected, study, cohort, errors)
+    else:
+        expected, conversion = None, pd.DataFrame(columns=COLUMNS)
+    converted = set(conversion.loc[conversion["status"] == "converted", "scan_id"])
+    paths = {
+        row.image_id: image_files(images, row.path, row.image_id)[0]
+        for row in index[index["format"] == "dicom"].itertuples()
+        if pd.isna(row.status)
+    }
+    made = {}
+    for run in runs:
+        good = run.expected[run.expected["scan_id"].isin(converted)]
+        if len(good):
+            names = [name for name in good["image_id"] if name in paths]
+            write_sidecars(run.bids, good, {name: acquisition(paths[name]) for name in names})
+            finish_subjects(run.bids, set(good["scan_id"]))
+            generated = {"GeneratedBy": [{"Name": k, "Version": v} for k, v in programs.items()]}
+            write_json(generated, run.bids / "dataset_description.json")
+            made[run.bids.parent.name] = run.bids
+    merge_bids(made, [cohort], part / "bids")
+    write_table(conversion, part / "conversion.tsv")
+    return read_table(part / "conversion.tsv")

@@ -1,0 +1,119 @@
+"""Running Clinica's converter and reading what it says: which scans it chose, and its errors."""
+
+import logging
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+
+from ldae.errors import require
+
+EXPECTED_COLUMNS = [
+    "Subject_ID", "VISCODE", "Visit", "Sequence", "Scan_Date", "Image_ID", "Field_Strength",
+    "Original", "Path",
+]  # fmt: skip
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_PATH = re.compile(r"(?:/[^\s'\",:;()]+)+/?")
+_LONGEST = 300  # characters of an error in a table
+
+
+def find_tools(folder: str | None) -> dict[str, str]:
+    """The environment for Clinica, with ``folder`` first on PATH if there is one.
+
+    Raises:
+        UserError: ``clinica`` or ``dcm2niix`` is not found.
+    """
+    path = os.environ.get("PATH", "")
+    if folder:
+        path = os.pathsep.join([str(Path(folder).resolve()), path])
+    missing = [name for name in ("clinica", "dcm2niix") if shutil.which(name, path=path) is None]
+    require(
+        not missing,
+        f"{' and '.join(missing)} cannot be found in {folder or 'PATH'}. Run `make clinica`, or "
+        "set software.clinica_bin to the folder that has both.",
+    )
+    return os.environ | {"PATH": path}
+
+
+def versions(environment: dict[str, str]) -> dict[str, str]:
+    """Versions of Clinica and dcm2niix. Clinica's is that of its package: asking it takes 2 s."""
+    clinica = Path(shutil.which("clinica", path=environment["PATH"]))
+    found = clinica.resolve().parents[1].glob("lib/python*/site-packages/clinica-*.dist-info")
+    names = [path.name.removeprefix("clinica-").removesuffix(".dist-info") for path in found]
+    if len(names) != 1:
+        names = [_say([str(clinica), "--version"], environment).split()[-1]]
+    dcm2niix = shutil.which("dcm2niix", path=environment["PATH"])
+    return {"Clinica": names[0], "dcm2niix": _say([dcm2niix, "--version"], environment).split()[-1]}
+
+
+def _say(command: list[str], environment: dict[str, str]) -> str:
+    """What a program prints; dcm2niix exits with 3 when it is asked for its version."""
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def convert(
+    images: Path,
+    tables: Path,
+    subjects: list[str],
+    bids: Path,
+    jobs: int,
+    environment: dict[str, str],
+) -> str | None:
+    """Convert ``subjects`` (PTIDs) into the new folder ``bids``; all that Clinica says is logged.
+
+    Returns:
+        None, or the last line of Clinica's error without paths if it did not finish. That it
+        finished says little: a scan that it could not convert is a warning.
+    """
+    folder = bids.parent
+    # Without a sorted list Clinica follows the order of the directory.
+    (folder / "subjects.txt").write_text("".join(f"{name}\n" for name in sorted(subjects)))
+    jobs = min(jobs, len(os.sched_getaffinity(0)))  # it refuses more than there are processors
+    command = ["clinica", "convert", "adni-to-bids", str(images), str(tables), str(bids)]
+    command += ["-m", "T1", "-np", str(jobs), "-sl", str(folder / "subjects.txt")]
+    done = subprocess.run(
+        command,
+        env=environment | {"CLINICA_LOGGING_DIR": str(folder)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    spoken, error = _COLOUR.sub("", done.stdout).strip(), _COLOUR.sub("", done.stderr).strip()
+    logging.getLogger(__name__).info("Clinica, exit %d:\n%s\n%s", done.returncode, spoken, error)
+    if done.returncode == 0 and expected_path(bids).is_file():
+        return None
+    if done.returncode < 0:
+        return f"it was killed by signal {-done.returncode}"
+    lines = (error or spoken).splitlines() or [f"it ended with status {done.returncode}"]
+    return _PATH.sub("[path]", lines[-1].strip())[:_LONGEST]
+
+
+def expected_path(bids: Path) -> Path:
+    """Clinica's list of the scans it chose, written before it converts any."""
+    return bids / "conversion_info" / "v0" / "t1_paths.tsv"
+
+
+def read_expected(bids: Path) -> pd.DataFrame:
+    """The scans Clinica chose, with scan_id and image_id; empty if it did not come to choose.
+
+    Missing paths are ``""``. Raises :class:`UserError` if the list lacks columns.
+    """
+    path = expected_path(bids)
+    if not path.is_file():
+        return pd.DataFrame(columns=[*EXPECTED_COLUMNS, "scan_id", "image_id"])
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    missing = [name for name in EXPECTED_COLUMNS if name not in table.columns]
+    require(not missing, f"Clinica's list of scans lacks the column(s) {', '.join(missing)}.")
+    months = table["VISCODE"].replace({"bl": "m0"}).str[1:].astype(int)
+    table["scan_id"] = [
+        f"sub-ADNI{subject.replace('_', '')}_ses-M{month:03d}"
+        for subject, month in zip(table["Subject_ID"], months, strict=True)
+    ]
+    table["image_id"] = "I" + table["Image_ID"]
+    return table

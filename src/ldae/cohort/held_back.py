@@ -1,0 +1,168 @@
+"""Scans that are kept from Clinica, since it would abort on them or join them with a wrong visit.
+
+Clinica 0.12 chooses the scan of a visit by field strength and the Mayo Clinic's verdicts, and
+fails (``int(None)``, an index error) where nothing is left to choose. Its choice is followed here
+as far as is needed to see that coming.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
+
+import pandas as pd
+
+from ldae.cohort.prepared import MAYO, QUALITY, SCANS
+from ldae.cohort.visits import Exam, join_visits
+
+COLUMNS = ["image_id", "status", "reason"]
+MAX_DAYS = 365  # ours: Clinica takes a lone visit however far the scan is from it
+_MPRAGE = re.compile(r"mprage|mp-rage|mp rage", re.IGNORECASE)
+
+
+class _Scan(NamedTuple):
+    """A row of MPRAGEMETA; ``strength`` in tesla, nan if unknown."""
+
+    subject: str
+    day: str
+    visit: str
+    image: str
+    series: str
+    kind: str
+    sequence: str
+    strength: float
+
+
+@dataclass(frozen=True)
+class _Verdicts:
+    """ADNI's and the Mayo Clinic's: series that failed; image to (quality, whether chosen)."""
+
+    failed: set[str]
+    mayo: dict[str, tuple[int, bool]]
+
+
+def hold_back(tables: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Take scans out of MPRAGEMETA that Clinica cannot be given.
+
+    Args:
+        tables: Repaired tables in Clinica's form.
+
+    Returns:
+        MPRAGEMETA without these scans, and the scans with columns ``COLUMNS``: status rejected_qc,
+        not_chosen or no_metadata.
+    """
+    table = tables[SCANS]
+    exams = _exams(tables["ADNIMERGE"])
+    verdicts = _verdicts(tables)
+    columns = [
+        "SubjectID", "ScanDate", "Visit", "ImageUID", "SeriesID", "Orig/Proc", "Sequence",
+    ]  # fmt: skip
+    strengths = pd.to_numeric(table["MagStrength"]).astype(float)
+    rows = zip(*(table[column] for column in columns), strengths, strict=True)
+    scans = sorted((_Scan(*row) for row in rows), key=lambda scan: (scan.subject, scan.day))
+    held: dict[str, tuple[str, str]] = {}
+    for subject, group in groupby(scans, key=lambda scan: scan.subject):
+        left = list(group)
+        # what is left may be joined with other examinations: look again after each fault
+        while more := _fault(left, exams.get(subject, []), verdicts):
+            held |= more
+            left = [scan for scan in left if scan.image not in held]
+    taken = [["I" + image, *held[image]] for image in table["ImageUID"] if image in held]
+    kept = table[~table["ImageUID"].isin(held)].reset_index(drop=True)
+    return kept, pd.DataFrame(taken, columns=COLUMNS)
+
+
+def _exams(merge: pd.DataFrame) -> dict[str, list[Exam]]:
+    """Every subject's examinations in the order of their dates."""
+    rows = merge.sort_values(["PTID", "EXAMDATE"], kind="stable")
+    rows = rows[["PTID", "VISCODE", "COLPROT", "ORIGPROT", "EXAMDATE"]].itertuples(index=False)
+    return {
+        subject: [Exam(*row[1:]) for row in group]
+        for subject, group in groupby(rows, key=lambda row: row.PTID)
+    }
+
+
+def _verdicts(tables: dict[str, pd.DataFrame]) -> _Verdicts:
+    series = tables[QUALITY].drop_duplicates("LONIUID")
+    failed = series["LONIUID"][pd.to_numeric(series["PASS"], errors="coerce") != 1]
+    mayo = tables[MAYO]
+    mayo = mayo[mayo["series_type"] == "T1"]
+    grades = zip(mayo["series_quality"].astype(int), mayo["series_selected"] == "1", strict=True)
+    return _Verdicts(
+        set(failed.str[1:]), dict(zip(mayo["loni_image"].str[1:], grades, strict=True))
+    )
+
+
+def _fault(
+    scans: list[_Scan], exams: list[Exam], verdicts: _Verdicts
+) -> dict[str, tuple[str, str]]:
+    """Images of one subject to hold back, because of the first visit with a fault."""
+    first: dict[str, str] = {}
+    for scan in scans:
+        first.setdefault(scan.visit, scan.day)
+    for visit, (exam, days) in join_visits(first, exams).items():
+        here = [scan for scan in scans if scan.visit == visit]
+        if days > MAX_DAYS:
+            reason = (
+                f"The nearest examination in ADNIMERGE without a scan of its own ({exam.code}) is "
+                f"{days} days away, too far to describe this scan."
+            )
+            return _all(here, "no_metadata", reason)
+        if bad := _cannot_choose(here, exam.phase, verdicts):
+            return bad
+    return {}
+
+
+def _all(scans: list[_Scan], status: str, reason: str) -> dict[str, tuple[str, str]]:
+    return {scan.image: (status, reason) for scan in scans}
+
+
+def _cannot_choose(
+    scans: list[_Scan], phase: str, verdicts: _Verdicts
+) -> dict[str, tuple[str, str]]:
+    """Images of one visit to hold back so that Clinica can choose among the rest."""
+    preferred = 1.5 if phase == "ADNI1" else 3.0
+    candidates = _candidates(scans, phase, verdicts)
+    strengths = {"unknown" if math.isnan(s.strength) else s.strength for s in candidates}
+    if len(strengths) > 1 and preferred not in strengths:
+        known = [strength for strength in strengths if strength != "unknown"]
+        nearest = min(known, key=lambda strength: abs(strength - preferred))
+        reason = (
+            f"Clinica cannot choose between scans of one visit at several field strengths of which "
+            f"none is {preferred} T; those nearest to it were kept."
+        )
+        far = [scan for scan in candidates if scan.strength != nearest]
+        return _all(far, "not_chosen", reason)
+    if strengths != {3.0} or candidates[0].kind == "Processed":
+        return {}
+    known = [verdicts.mayo.get(scan.image) for scan in candidates]
+    if None in known or sum(chosen for _, chosen in known) == 1:
+        return {}
+    if any(grade < 4 for grade, _ in known):
+        return {}
+    reason = "The Mayo Clinic's quality check rejected every scan of this visit."
+    return _all(candidates, "rejected_qc", reason)
+
+
+def _candidates(scans: list[_Scan], phase: str, verdicts: _Verdicts) -> list[_Scan]:
+    """The scans of a visit among which Clinica chooses: all original or all processed."""
+    originals = [scan for scan in scans if scan.kind == "Original"]
+    if phase == "ADNI3":
+        lower = [(scan, scan.sequence.lower()) for scan in originals]
+        return [scan for scan, name in lower if "accel" in name and not name.endswith("_nd")]
+    if phase not in ("ADNI1", "ADNIGO", "ADNI2"):
+        return []
+    passed = [scan for scan in scans if scan.series not in verdicts.failed]
+    processed = [scan for scan in passed if scan.kind == "Processed"]
+    for ending in ("Scaled", "N3m"):
+        if found := [scan for scan in processed if scan.sequence.endswith(ending)]:
+            return found
+    return [scan for scan in passed if scan.kind == "Original" and _is_mprage(scan.sequence)]
+
+
+def _is_mprage(sequence: str) -> bool:
+    """Whether Clinica takes an original of ADNI1, GO or 2 for its T1-weighted scan."""
+    lower = sequence.lower()
+    mprage = bool(_MPRAGE.search(sequence)) and "2" not in sequence
+    return mprage or ("spgr" in lower and "acc" not in lower)

@@ -1,0 +1,199 @@
+"""Every image of a download: where it lies, and why it cannot be used if it cannot."""
+
+import hashlib
+import os
+from collections.abc import Collection, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from ldae.cohort.checks import dicom_fault, nifti_fault
+from ldae.cohort.download import PTID, find_folders
+from ldae.cohort.names import read_name
+from ldae.files import sha256
+from ldae.progress import Progress
+
+COLUMNS = ["image_id", "subject_id", "path", "format", "files", "status", "reason", "content"]
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file that is, or may be, part of an image; number is its ImageUID if its name has one."""
+
+    path: Path
+    number: str | None
+    format: str
+
+
+def index_images(images: str | Path, listed: Collection[str], jobs: int = 1) -> pd.DataFrame:
+    """List every image of the download and check those that may be converted.
+
+    Args:
+        images: The image folder; subjects' folders may lie up to three levels down.
+        listed: Identifiers (``I40001``) of the images worth a check: those that Clinica may choose.
+        jobs: Parallel processes.
+
+    Returns:
+        One row an image identifier and subject: columns image_id (``I40001``), subject_id (PTID,
+        n/a if no name tells), path (relative to ``images``; the folder of a DICOM series, the file
+        of anything else), format (dicom, nifti, other), files (number), status (n/a: nothing known
+        against it; corrupt), reason, content (hash of names, sizes and times of its files). Files
+        without an identifier in their names have one row a folder: image_id n/a, status
+        unrecognised. XML and other files that are no images have none. Sorted by subject and image.
+    """
+    images = Path(images)
+    folders = find_folders(images)
+    loose: dict[str | None, list[Path]] = {}
+    for path in folders.elsewhere:
+        for file in _walk(path):
+            names = PTID.findall(str(file.relative_to(images)))
+            loose.setdefault(names[-1].upper() if names else None, []).append(file)
+    subjects = sorted({*folders.subjects, *loose} - {None})
+    if None in loose:
+        subjects.append(None)
+    places = [[*folders.subjects.get(name, ()), *loose.get(name, ())] for name in subjects]
+    work = partial(_index_subject, images, frozenset(listed))
+    progress, rows = Progress("subjects", len(subjects)), []
+    with ExitStack() as stack:
+        parts = map(work, subjects, places)
+        if jobs > 1:
+            pool = stack.enter_context(ProcessPoolExecutor(jobs))
+            parts = pool.map(work, subjects, places, chunksize=4)
+        for done, part in enumerate(parts, 1):
+            rows += part
+            progress.step(done)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _walk(path: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Every file at or below ``path``, links followed (not in circles); unreadable folders too."""
+    if not path.is_dir():
+        yield path
+        return
+    real = os.path.realpath(path)
+    if real in above:
+        return
+    try:
+        with os.scandir(path) as entries:
+            children = sorted(entries, key=lambda entry: entry.name)
+    except PermissionError:
+        yield path
+        return
+    for entry in children:
+        if entry.is_dir():
+            yield from _walk(Path(entry.path), (*above, real))
+        else:
+            yield Path(entry.path)
+
+
+def _index_subject(
+    images: Path, listed: frozenset[str], ptid: str | None, places: list[Path]
+) -> list[dict]:
+    """Rows of one subject (None: of files that no name gives to a subject)."""
+    known: dict[str, list[_File]] = {}
+    nameless: dict[Path, list[_File]] = {}
+    for place in places:
+        for path in _walk(place):
+            found = read_name(path.name)
+            if not found and path.is_dir():  # a folder that cannot be opened
+                nameless.setdefault(path, [])
+            elif found:
+                file = _File(path, *found)
+                if file.number:
+                    known.setdefault(file.number, []).append(file)
+                else:
+                    nameless.setdefault(path.parent, []).append(file)
+    rows = [
+        _image_row(images, ptid, f"I{number}", known[number], f"I{number}" in listed)
+        for number in sorted(known, key=int)
+    ]
+    return rows + [_nameless_row(images, ptid, *item) for item in sorted(nameless.items())]
+
+
+def _image_row(
+    images: Path, ptid: str | None, image_id: str, files: list[_File], check: bool
+) -> dict:
+    places: dict[tuple[Path, str], list[Path]] = {}
+    for file in files:
+        where = file.path.parent if file.format == "dicom" else file.path
+        places.setdefault((where, file.format), []).append(file.path)
+    (where, kind), paths = min(places.items())
+    fault = None
+    if check and ptid:
+        fault = _places_fault(list(places.values())) or _fault(kind, sorted(paths), ptid)
+    return {
+        "image_id": image_id,
+        "subject_id": ptid,
+        "path": _relative(where, images),
+        "format": kind,
+        "files": len(paths),
+        "status": "corrupt" if fault else None,
+        "reason": fault,
+        "content": _content(paths),
+    }
+
+
+def _fault(kind: str, paths: list[Path], ptid: str) -> str | None:
+    if any("\\x" in _relative(path, path.anchor) for path in paths):
+        return "The file's path is not UTF-8 text. Rename it."
+    if any(name.upper() != ptid for path in paths for name in PTID.findall(path.name)):
+        return "The file's name has another subject than its folder."
+    if kind == "dicom":
+        return dicom_fault(paths, ptid)
+    if kind == "nifti":
+        return nifti_fault(paths[0])
+    return "The file is not DICOM (.dcm) or NIfTI (.nii), which alone are converted."
+
+
+def _places_fault(places: list[list[Path]]) -> str | None:
+    """Why files of one identifier in several places cannot be told from each other, or None."""
+    if len(places) == 1:
+        return None
+    try:
+        contents = {tuple(sorted(map(sha256, paths))) for paths in places}
+    except OSError as error:
+        return f"The image is there {len(places)} times, once unreadable ({error.strerror})."
+    if len(contents) == 1:
+        return None
+    return f"The image is there {len(places)} times with different content."
+
+
+def _nameless_row(images: Path, ptid: str | None, folder: Path, files: list[_File]) -> dict:
+    if not files:
+        reason = "The folder cannot be opened (Permission denied)."
+    elif all(file.format == "other" for file in files):
+        reason = "Archives that are not unpacked, or images of a format that is not converted."
+    else:
+        reason = "The files' names do not end in _I<ImageUID>, by which ADNI's tables know images."
+    path = files[0].path if len(files) == 1 else folder
+    return {
+        "image_id": None,
+        "subject_id": ptid,
+        "path": _relative(path, images),
+        "format": files[0].format if files else "other",
+        "files": len(files),
+        "status": "unrecognised",
+        "reason": reason,
+        "content": _content([file.path for file in files]),
+    }
+
+
+def _content(paths: list[Path]) -> str:
+    """A hash of the files' names, sizes (bytes) and times of change."""
+    total = hashlib.sha256()
+    for path in sorted(paths):
+        try:
+            facts = path.stat()
+            total.update(os.fsencode(f"{path.name} {facts.st_size} {facts.st_mtime_ns}\n"))
+        except OSError:
+            total.update(os.fsencode(f"{path.name} unreadable\n"))
+    return f"sha256:{total.hexdigest()[:16]}"
+
+
+def _relative(path: Path, images: Path) -> str:
+    """The path below the image folder, as text that a table can hold."""
+    return os.fsencode(path.relative_to(images)).decode("utf-8", "backslashreplace")

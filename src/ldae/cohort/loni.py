@@ -1,0 +1,188 @@
+"""From the form in which LONI delivers tables today to the form that Clinica 0.12 reads."""
+
+import re
+
+import pandas as pd
+
+from ldae.cohort.prepared import STUDIES
+from ldae.cohort.repairs import count, iso_dates
+from ldae.cohort.study_tables import (
+    FIELD_STRENGTH,
+    IMAGE,
+    SERIES,
+    STUDY,
+    Found,
+    column_of,
+)
+from ldae.cohort.visits import NOT_CONVERTED, visit_name
+
+SCREENING = ("sc", "scmri")
+SCAN_COLUMNS = [
+    "Orig/Proc", "SubjectID", "Visit", "MagStrength", "Sequence", "ScanDate", "StudyID",
+    "SeriesID", "ImageUID",
+]  # fmt: skip
+# All Images lists every modality; a visit of PET alone would take the place of one with MRI.
+_T1 = re.compile(r"mp-?\s?rage|spgr|\bmpr\b|\bmt1\b|accel|gradwarp|\bn3m?\b|scaled", re.IGNORECASE)
+_OTHER = re.compile(
+    r"flair|\bt2|dti|dwi|\basl\b|perfusion|localiz|scout|field.?map|fmri|\bpet\b|hippocamp",
+    re.IGNORECASE,
+)
+
+
+def numbers(values: pd.Series) -> pd.Series:
+    """Identifiers as digits (``I123``, ``S123``, ``123.0`` become ``123``), else ``""``."""
+    found = values.str.extract(r"^[A-Za-z]?(\d+)(?:\.0+)?$", expand=False)
+    return found.fillna("").str.lstrip("0")
+
+
+def scan_list(images: Found, auxiliary: dict[str, Found], merge: pd.DataFrame) -> Found:
+    """MPRAGEMETA from All Images, with series and field strengths from the tables beside it.
+
+    Visits are named as Clinica expects for the visit code and the study that the subject began in
+    (ADNIMERGE), so that it joins them by code. A scan without such a code becomes a visit of its
+    own by its date, which Clinica joins with the nearest examination.
+
+    Args:
+        images: The table All Images, as read.
+        auxiliary: MRIQC, Manifest and the like, as read.
+        merge: ADNIMERGE, repaired.
+    """
+    notes = list(images.notes)
+    table = images.table
+    description = table["image_description"]
+    wanted = description.str.contains(_T1) & ~description.str.contains(_OTHER)
+    notes.append(
+        f"Made of {count(wanted.sum(), 'row')} of T1-weighted scans; "
+        f"{(~wanted).sum()} of other images were left out."
+    )
+    table = table[wanted].reset_index(drop=True)
+    kinds = {"original": "Original", "pre-processed": "Processed", "processed": "Processed"}
+    code = table["VISCODE2" if "VISCODE2" in table else "image_visit"].str.lower()
+    scans = pd.DataFrame(
+        {
+            "Orig/Proc": table["image_type"].str.lower().map(kinds).fillna(table["image_type"]),
+            "SubjectID": table["subject_id"],
+            "Visit": _visits(table["subject_id"], code, table["image_date"], merge, notes),
+            "MagStrength": "",
+            "Sequence": table["image_description"],
+            "ScanDate": table["image_date"],
+            "StudyID": numbers(table["study_id"]),
+            "SeriesID": "",
+            "ImageUID": numbers(table["image_id"]),
+        },
+        columns=SCAN_COLUMNS,
+    )
+    files = list(images.files)
+    for found in (images, *auxiliary.values()):
+        used = [_fill(scans, "SeriesID", found, SERIES, (IMAGE,))]
+        used += [_fill(scans, "MagStrength", found, FIELD_STRENGTH, (IMAGE, SERIES, STUDY))]
+        if any(used) and found is not images:
+            files += found.files
+    for column, what in (("SeriesID", "series number"), ("MagStrength", "field strength")):
+        if lacking := (scans[column] == "").sum():
+            notes.append(f"No table gives the {what} of {count(lacking, 'scan')}.")
+    return Found(scans, files, "today", notes)
+
+
+def _fill(
+    scans: pd.DataFrame,
+    column: str,
+    found: Found,
+    names: tuple[str, ...],
+    keys: tuple[tuple[str, ...], ...],
+) -> bool:
+    """Fill what is blank in ``scans[column]`` from ``found``, by image, series or study."""
+    source = column_of(found.table, names)
+    by = {IMAGE: "ImageUID", SERIES: "SeriesID", STUDY: "StudyID"}
+    before = (scans[column] == "").sum()
+    for key in keys if source else ():
+        if not (index := column_of(found.table, key)):
+            continue
+        values = found.table[source]
+        values = numbers(values) if column == "SeriesID" else values
+        known = dict(zip(numbers(found.table[index]), values, strict=True))
+        known.pop("", None)
+        filled = scans[by[key]].map(known).fillna("")
+        scans[column] = scans[column].where(scans[column] != "", filled)
+    return (scans[column] == "").sum() < before
+
+
+def _visits(
+    subjects: pd.Series, codes: pd.Series, days: pd.Series, merge: pd.DataFrame, notes: list[str]
+) -> pd.Series:
+    """MPRAGEMETA's visit name of every image."""
+    study = dict(zip(merge["PTID"], merge["ORIGPROT"], strict=True))
+    screened = set(subjects[codes.isin(SCREENING)])
+    dates, _ = iso_dates(days)
+    names, unknown, baseline = [], 0, 0
+    for subject, code, day in zip(subjects, codes, dates, strict=True):
+        began = study.get(subject)
+        if code == "bl" and subject in screened:
+            names.append(NOT_CONVERTED)
+            baseline += 1
+        elif began in STUDIES and (code in (*SCREENING, "bl") or re.fullmatch(r"m\d+", code)):
+            names.append(visit_name(began, "bl" if code in (*SCREENING, "bl") else code))
+        else:
+            names.append(f"{code or 'no code'} {day}")
+            unknown += began in STUDIES
+    if unknown:
+        notes.append(
+            f"{count(unknown, 'scan')} without a code of a visit in months will be joined with "
+            "the examination that is nearest in time."
+        )
+    if baseline:
+        notes.append(
+            f"{count(baseline, 'scan')} of baseline visits of subjects with a screening scan were "
+            f"named {NOT_CONVERTED!r}, which Clinica leaves out."
+        )
+    return pd.Series(names, index=subjects.index, dtype=str)
+
+
+def _t1_series(mriqc: Found) -> pd.DataFrame | None:
+    """T1-weighted series of MRIQC with RID, image, series, verdict (1 to 4; -1: not assessed).
+
+    None if the table has no verdicts.
+    """
+    names = {"SeriesQC": ("seriesqc", "seriesquality"), "type": ("seriestype",)}
+    names |= {"image": IMAGE, "series": SERIES, "ptid": ("participantid", "ptid")}
+    columns = {name: column_of(mriqc.table, known) for name, known in names.items()}
+    if not all(columns.values()):
+        return None
+    table = pd.DataFrame({name: mriqc.table[column] for name, column in columns.items()})
+    chosen = column_of(mriqc.table, ("serieschosen", "seriesselected"))
+    table["chosen"] = mriqc.table[chosen] if chosen else ""
+    table = table[table["type"].str.upper().str.startswith("T1")]
+    return table.assign(
+        RID=numbers(table["ptid"].str.rsplit("_", n=1).str[-1]),
+        image=numbers(table["image"]),
+        series=numbers(table["series"]),
+    )
+
+
+def quality_from_mriqc(mriqc: Found) -> Found | None:
+    """MRIQUALITY: a series that MRIQC fails (SeriesQC is 4) does not pass. None: no verdicts."""
+    table = _t1_series(mriqc)
+    if table is None:
+        return None
+    assessed = table[pd.to_numeric(table["SeriesQC"], errors="coerce") > 0]
+    failed = pd.to_numeric(assessed["SeriesQC"]) >= 4
+    made = pd.DataFrame({"RID": assessed["RID"], "LONIUID": "S" + assessed["series"]})
+    made["PASS"] = failed.map({True: "0", False: "1"})
+    return Found(made.reset_index(drop=True), mriqc.files, "today", list(mriqc.notes))
+
+
+def mayo_from_mriqc(mriqc: Found) -> Found | None:
+    """The Mayo Clinic's table of images, from its newer table of series. None: no verdicts."""
+    table = _t1_series(mriqc)
+    if table is None:
+        return None
+    made = pd.DataFrame(
+        {
+            "RID": table["RID"],
+            "loni_image": "I" + table["image"],
+            "series_type": "T1",
+            "series_quality": table["SeriesQC"],
+            "series_selected": table["chosen"],
+        }
+    )
+    return Found(made.reset_index(drop=True), mriqc.files, "today", list(mriqc.notes))

@@ -1,0 +1,266 @@
+"""What the tables of a foreign BIDS data set say of its scans, in our columns and our values."""
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ldae.errors import UserError, require
+from ldae.files import MISSING
+
+# Our columns of a visit, and of a subject, in the order of the scan table.
+VISIT = ("months", "age", "diagnosis", "mmse", "cdr_global")
+SUBJECT = ("sex", "apoe4")
+
+DAYS_A_MONTH = 30.4375
+# Names under which a column is found without being told; all others are named in the config.
+_SAME_NAME = {"mmse": ("mmse", "MMSE")}
+_TEXTS = {"diagnosis": ("CN", "MCI", "AD"), "sex": ("M", "F")}
+_LEVELS = {"cdr_global": (0, 0.5, 1, 2, 3), "apoe4": (0, 1, 2)}
+_RANGES = {
+    "months": (0, 1200), "age": (18, 120), "age_baseline": (18, 120), "mmse": (0, 30),
+    "field_strength": (0.01, 7),
+}  # fmt: skip
+_OF_VISIT_ALONE = {
+    "months": "a visit's, so its column must be in the table of sessions",
+    "age": "that at the visit; for the age at baseline set {section}.columns.age_baseline",
+}
+
+
+def read_visits(
+    root: Path, scans: pd.DataFrame, columns: Mapping[str, str], values: Mapping, section: str
+) -> pd.DataFrame:
+    """Describe scans by participants.tsv and the tables of sessions.
+
+    A value is looked for in the table of sessions (``sub-*/sub-*_sessions.tsv``, else
+    ``sessions.tsv``), then in participants.tsv. Months since baseline come from their column, else
+    from the session's label; age is that at the visit, else age at baseline plus months.
+
+    Args:
+        root: The data set.
+        scans: Columns subject and session: labels without ``sub-`` and ``ses-``, one row a scan.
+        columns: Our name -> the data set's column; ``cohort.columns`` of the configuration.
+        values: Our name -> {the data set's value: ours, or None where it means "unknown"}.
+        section: Section of the configuration that messages name.
+
+    Returns:
+        Rows of ``scans`` with columns ``VISIT``, ``SUBJECT`` and field_strength (tesla); numbers
+        are floats (NaN: unknown), texts are None where unknown.
+
+    Raises:
+        UserError: a mapped column that does not exist, values that are not ours, months unknown.
+    """
+    tables = _Tables(root, scans, columns, section)
+    reader = _Values(values, section)
+    names = (*VISIT, "age_baseline", *SUBJECT, "field_strength")
+    found = {name: reader(name, tables.column(name)) for name in names}
+    reader.refuse(root)
+    table = scans.assign(**found)
+    table["months"] = _months(table, root, section)
+    at_baseline = table.pop("age_baseline")
+    tables.require_age(table["age"], at_baseline)
+    table["age"] = table["age"].fillna((at_baseline + table["months"] / 12).round(3))
+    return table
+
+
+class _Tables:
+    """The rows of both tables for each scan, and the columns that hold our values."""
+
+    def __init__(self, root: Path, scans: pd.DataFrame, columns: Mapping[str, str], section: str):
+        self._root, self._columns, self._section = root, columns, section
+        self._length = len(scans)
+        path = root / "participants.tsv"
+        of_subject = _read(path, ["participant_id"]) if path.is_file() else None
+        self._subject = self._rows(of_subject, scans, ["subject"], path)
+        of_visit, path = _sessions(root, scans["subject"].unique())
+        self._visit = self._rows(of_visit, scans, ["subject", "session"], path)
+
+    def column(self, name: str) -> pd.Series:
+        """Texts of our value ``name``, one a scan; empty where there is none."""
+        wanted = self._columns.get(name)
+        for column in [wanted] if wanted else _SAME_NAME.get(name, (name,)):
+            if column in self._visit:
+                return self._said(name, column, self._visit, "the table of sessions")
+            if column in self._subject and name not in _OF_VISIT_ALONE:
+                return self._said(name, column, self._subject, "participants.tsv")
+        if wanted:
+            key = f"{self._section}.columns.{name}"
+            if wanted in self._subject:
+                why = _OF_VISIT_ALONE[name].format(section=self._section)
+                raise UserError(
+                    f"{key}: {wanted!r} is a column of participants.tsv, but {name} is {why}."
+                )
+            raise UserError(
+                f"{key}: the data set {self._root} has no column {wanted!r}; the table of sessions "
+                f"has {_listed(self._visit)}, participants.tsv has {_listed(self._subject)}."
+            )
+        return pd.Series("", range(self._length), dtype=object)
+
+    def require_age(self, age: pd.Series, at_baseline: pd.Series) -> None:
+        """Do not pass over a column `age` of participants.tsv, whose meaning only people know."""
+        if age.isna().all() and at_baseline.isna().all() and "age" in self._subject:
+            raise UserError(
+                f"{self._root}/participants.tsv has a column 'age', which may be the age at "
+                f"baseline or not. If it is, set {self._section}.columns.age_baseline: age; if "
+                f"not, name the right column there or in {self._section}.columns.age."
+            )
+
+    @staticmethod
+    def _said(name: str, column: str, table: pd.DataFrame, where: str) -> pd.Series:
+        logging.info("%s: column %r of %s", name, column, where)
+        return table[column]
+
+    def _rows(
+        self, table: pd.DataFrame | None, scans: pd.DataFrame, keys: list[str], path: Path
+    ) -> pd.DataFrame:
+        """The row of each scan, texts; empty where there is none."""
+        if table is None:
+            return pd.DataFrame(index=range(self._length))
+        ids = {"subject": "participant_id", "session": "session_id"}
+        for key in keys:
+            prefix = f"{key[:3]}-"
+            table = table.assign(**{ids[key]: table[ids[key]].str.removeprefix(prefix)})
+        table = table.rename(columns={ids[key]: key for key in keys})
+        table = table.merge(scans[keys].drop_duplicates(), on=keys)
+        twice = table.loc[table.duplicated(keys), keys].agg(" ".join, axis=1)
+        if len(twice):
+            raise UserError(
+                f"{path} has {len(twice)} {' and '.join(keys)} twice, such as {twice.iloc[0]}. "
+                "Leave one row of each."
+            )
+        require(
+            len(table) > 0,
+            f"{path} has no row for any scan's {' and '.join(keys)}, such as "
+            f"{' '.join(scans[keys].iloc[0])}. Do its identifiers differ from the folders'?",
+        )
+        logging.info("%s: rows for %d %s(s) with scans", path, len(table), " and ".join(keys))
+        rows = scans[keys].merge(table, on=keys, how="left").drop(columns=keys)
+        return rows.fillna("").reset_index(drop=True)
+
+
+class _Values:
+    """Translation of texts into our values; faults are collected and refused all at once."""
+
+    def __init__(self, values: Mapping, section: str):
+        self._values, self._section = values, section
+        self._faults: list[str] = []
+
+    def __call__(self, name: str, texts: pd.Series) -> pd.Series:
+        known = {_key(value): ours for value, ours in self._values.get(name, {}).items()}
+        translated: dict[str, str | float | None] = {}
+        strange = []
+        for text in sorted(set(texts)):
+            ours = None if text in ("", MISSING) else known.get(_key(text), text)
+            translated[text] = value = None if ours is None else _ours(name, str(ours))
+            if ours is not None and value is None:
+                strange.append(f"{text!r}" + (f" (mapped to {ours!r})" if ours != text else ""))
+        if strange:
+            self._faults.append(
+                f"{name}: {', '.join(strange)}; allowed: {_allowed(name)}; "
+                f"set {self._section}.values.{name}"
+            )
+        result = texts.map(translated)
+        if name in _TEXTS:
+            return result.astype(object).where(result.notna(), None)
+        return result.astype(float)
+
+    def refuse(self, root: Path) -> None:
+        if self._faults:
+            faults = "\n  ".join(self._faults)
+            raise UserError(
+                f"Values in the tables of {root} are not ours:\n  {faults}\n"
+                "Map each such value to one of ours, or to null where it means that nothing is "
+                "known."
+            )
+
+
+def _ours(name: str, text: str) -> str | float | None:
+    """A text as a value of ours, or None if it is none."""
+    if name in _TEXTS:
+        return text if text in _TEXTS[name] else None
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    if name in _LEVELS:
+        return number if number in _LEVELS[name] else None
+    low, high = _RANGES[name]
+    return number if low <= number <= high else None
+
+
+def _allowed(name: str) -> str:
+    levels = _TEXTS.get(name) or _LEVELS.get(name)
+    if levels:
+        return ", ".join(map(str, levels))
+    low, high = _RANGES[name]
+    return f"numbers from {low:g} to {high:g}"
+
+
+def _key(value) -> str | float:
+    """What values are compared by: numbers by value (1 is 1.0), all else by text."""
+    text = str(value)
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if np.isfinite(number) else text
+
+
+def _months(table: pd.DataFrame, root: Path, section: str) -> pd.Series:
+    """Months since baseline, whole: from the column, else from the session's label."""
+    months = table["months"].fillna(table["session"].map(months_of_label).astype(float))
+    lost = table.loc[months.isna(), "session"].unique()
+    if len(lost):
+        raise UserError(
+            f"The months since baseline are not known for {months.isna().sum()} scan(s) of {root}: "
+            f"the session(s) {', '.join(f'ses-{label}' for label in lost[:5])} do not say them, as "
+            f"ses-M012, ses-m12 or ses-d0365 do. Set {section}.columns.months to a column of the "
+            "table of sessions."
+        )
+    return np.floor(months + 0.5).astype(int)
+
+
+def months_of_label(label: str) -> int | None:
+    """Months since baseline of a session's label: M012 and m12 are 12, d0365 is 12, bl is 0."""
+    if label.lower() in ("bl", "baseline"):
+        return 0
+    found = re.fullmatch(r"([md])(\d+)", label, re.IGNORECASE)
+    if found is None:
+        return None
+    number = int(found[2])
+    return number if found[1].lower() == "m" else int(number / DAYS_A_MONTH + 0.5)
+
+
+def _sessions(root: Path, subjects: np.ndarray) -> tuple[pd.DataFrame | None, Path]:
+    """The tables of sessions as one, and where it lies; None if there is none."""
+    parts = []
+    for subject in subjects:
+        path = root / f"sub-{subject}" / f"sub-{subject}_sessions.tsv"
+        if path.is_file():
+            parts.append(_read(path, ["session_id"]).assign(participant_id=subject))
+    if parts:
+        return pd.concat(parts).fillna(""), root / "sub-*/sub-*_sessions.tsv"
+    path = root / "sessions.tsv"
+    return (_read(path, ["participant_id", "session_id"]) if path.is_file() else None), path
+
+
+def _read(path: Path, columns: list[str]) -> pd.DataFrame:
+    """A TSV as stripped texts, with or without a byte order mark."""
+    try:
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (ValueError, pd.errors.ParserError) as error:
+        raise UserError(f"{path} cannot be read as a TSV table in UTF-8: {error}.") from None
+    table.columns = table.columns.str.strip()
+    missing = [name for name in columns if name not in table]
+    require(
+        not missing,
+        f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(table.columns)}.",
+    )
+    return table.apply(lambda column: column.str.strip())
+
+
+def _listed(table: pd.DataFrame) -> str:
+    return ", ".join(map(repr, table.columns)) or "none"

@@ -1,0 +1,114 @@
+"""Several BIDS data sets into one: images linked, tables joined, no participant twice."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import ldae
+from ldae.errors import UserError, require
+from ldae.files import MISSING, atomic, read_json, write_json
+
+BIDS_VERSION = "1.9.0"
+README = """\
+T1-weighted MRI of {names}, made by the workflow of Latent Diffusion Autoencoders (LDAE).
+
+Images of ADNI were converted by Clinica, those of other data sets are links to the originals. Each
+image was read whole and has finite, varying voxels. What became of every other image is in the
+table conversion.tsv of the workflow. Do not edit: the workflow makes this folder anew.
+"""
+
+
+def merge_bids(parts: Mapping[str, Path], names: list[str], out: Path) -> None:
+    """Make the BIDS data set ``out`` of several.
+
+    Files are hard links (copies where the file system has none); symbolic links stay links.
+    participants.tsv has the columns of all parts, ``n/a`` where a part has none.
+
+    Args:
+        parts: Name -> BIDS folder, with participants.tsv unless it has no participant.
+        names: Names of the cohorts, for the description.
+        out: Folder to make; it must not exist, or be empty.
+
+    Raises:
+        UserError: a participant is in two parts.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    require(not any(out.iterdir()), f"{out} is in the way: it is not empty. Move it elsewhere.")
+    tables = [_participants(parts[name]).assign(part=name) for name in parts]
+    table = pd.concat(tables, ignore_index=True) if tables else _no_participants()
+    twice = table[table["participant_id"].duplicated(keep=False)]
+    if len(twice):
+        first = twice["participant_id"].iloc[0]
+        where = list(twice.loc[twice["participant_id"] == first, "part"])
+        raise UserError(
+            f"The participant {first} is in {' and '.join(where)}; "
+            f"{twice['participant_id'].nunique()} participant(s) are in more than one data set. "
+            f"Set cohort.beside.{where[-1]}.prefix, or leave that data set out."
+        )
+    for name, part in parts.items():
+        for participant in tables[list(parts).index(name)]["participant_id"]:
+            link_tree(part / participant, out / participant)
+    table = table.drop(columns="part").sort_values("participant_id").fillna(MISSING)
+    with atomic(out / "participants.tsv") as temporary:
+        table.to_csv(temporary, sep="\t", index=False)
+    write_json(_description(parts, names), out / "dataset_description.json")
+    (out / "README").write_text(README.format(names=" and ".join(names)))
+    (out / ".bidsignore").write_text("conversion_info\n")
+
+
+def _no_participants() -> pd.DataFrame:
+    return pd.DataFrame({"participant_id": pd.Series(dtype=str), "part": pd.Series(dtype=str)})
+
+
+def _participants(part: Path) -> pd.DataFrame:
+    path = part / "participants.tsv"
+    if not path.is_file():
+        return _no_participants().drop(columns="part")
+    return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+
+
+def _description(parts: Mapping[str, Path], names: list[str]) -> dict[str, Any]:
+    """dataset_description.json: all programs that made the parts, each once, and ours."""
+    programs = [{"Name": "ldae", "Version": ldae.__version__}]
+    for part in parts.values():
+        path = part / "dataset_description.json"
+        described = read_json(path).get("GeneratedBy", []) if path.is_file() else []
+        programs += [program for program in described if program not in programs]
+    return {
+        "Name": " and ".join(names),
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "raw",
+        "GeneratedBy": programs,
+    }
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Make ``target`` a tree of links to the files of ``source``."""
+    target.mkdir(parents=True)
+    with os.scandir(source) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            new = target / entry.name
+            if entry.is_symlink():
+                new.symlink_to(_moved_link(Path(entry.path), new))
+            elif entry.is_dir():
+                link_tree(Path(entry.path), new)
+            else:
+                _link(entry.path, new)
+
+
+def _moved_link(link: Path, new: Path) -> str:
+    """Where a symbolic link must point from its new place."""
+    to = link.readlink()
+    return str(to) if to.is_absolute() else os.path.relpath(link.parent / to, new.parent)
+
+
+def _link(source: str, target: Path) -> None:
+    """Hard link, or a copy where the file system cannot link."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

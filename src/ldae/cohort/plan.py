@@ -1,0 +1,107 @@
+"""The plan of a conversion: every image of the download, its batch or why it has none."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from ldae.cohort.images import index_images
+from ldae.cohort.prepared import read_prepared, supported_subjects
+from ldae.errors import UserError, require
+from ldae.files import read_table, write_table
+
+
+def batch_of(ptid: str, batches: int) -> int:
+    """The batch of a subject: SHA-256 of its PTID modulo the number of batches."""
+    return int(hashlib.sha256(ptid.encode()).hexdigest(), 16) % batches
+
+
+def plan_conversion(
+    images: str | Path,
+    tables: str | Path,
+    held_back: str | Path,
+    batches: int,
+    jobs: int = 1,
+) -> pd.DataFrame:
+    """List and check every image of the download, and give each subject a batch.
+
+    Args:
+        images: The image folder; subjects' folders may lie up to three levels down.
+        tables: The prepared study tables, from :func:`ldae.cohort.tables.prepare_tables`.
+        held_back: Their table of images that Clinica must not see (image_id, status, reason).
+        batches: Number of batches.
+        jobs: Parallel processes.
+
+    Returns:
+        Rows of :func:`ldae.cohort.images.index_images` and batch (n/a: not converted). status is
+        n/a for an image that may be converted; corrupt, unrecognised, no_metadata, unsupported, or
+        that of ``held_back``, each with a reason.
+
+    Raises:
+        UserError: no image, no subject that can be converted, or tables of another download.
+    """
+    study = read_prepared(tables)
+    held = _verdicts(held_back)
+    owner = dict(
+        zip("I" + study["MPRAGEMETA"]["ImageUID"], study["MPRAGEMETA"]["SubjectID"], strict=True)
+    )
+    index = index_images(images, set(owner), jobs)
+    named = index["image_id"].notna()
+    _check_found(Path(images), index[named], owner)
+    subjects = sorted(set(index.loc[named, "subject_id"].dropna()))
+    supported = set(supported_subjects(subjects, study))
+    unsupported = {
+        row.subject_id: held[row.image_id]
+        for row in index[named].itertuples()
+        if held.get(row.image_id, ("",))[0] == "unsupported"
+    }
+    verdicts = []
+    for row in index.itertuples():
+        verdict = (row.status, row.reason)
+        if pd.isna(row.image_id):
+            pass
+        elif row.image_id in held:
+            verdict = held[row.image_id]
+        elif row.subject_id not in supported:
+            verdict = unsupported.get(row.subject_id) or _unknown(row.subject_id)
+        elif owner.get(row.image_id, row.subject_id) != row.subject_id:
+            verdict = ("corrupt", "MPRAGEMETA gives this image to another subject.")
+        verdicts.append(verdict)
+    index["status"], index["reason"] = zip(*verdicts, strict=True)
+    goes = named & index["subject_id"].isin(supported)
+    numbers = [batch_of(name, batches) for name in index.loc[goes, "subject_id"]]
+    index["batch"] = pd.Series(numbers, index=index.index[goes], dtype="Int64")
+    return index
+
+
+def _check_found(images: Path, index: pd.DataFrame, owner: Mapping[str, str]) -> None:
+    """Refuse an image folder without images, or of another download than the tables."""
+    require(
+        len(index) > 0,
+        f"The image folder {images} has no image named ..._I<ImageUID>.dcm or .nii. Unpack all of "
+        "ADNI's image archives there, or set paths.images.",
+    )
+    if not set(owner) & set(index["image_id"]):
+        raise UserError(
+            f"None of the {len(index)} images in {images} (such as {index['image_id'].iloc[0]}) is "
+            "listed in MPRAGEMETA.csv. The images and the tables must be of the same download."
+        )
+
+
+def _verdicts(held_back: str | Path) -> dict[str, tuple[str, str]]:
+    table = read_table(held_back, ["image_id", "status", "reason"])
+    return {row.image_id: (row.status, row.reason) for row in table.itertuples()}
+
+
+def _unknown(subject: str | None) -> tuple[str, str]:
+    if pd.isna(subject):
+        return "no_metadata", "Neither the folders nor the file's name tell the subject."
+    return "no_metadata", f"ADNIMERGE has no row for the subject {subject}."
+
+
+def write_plan(index: pd.DataFrame, table: str | Path, batches: Mapping[int, str | Path]) -> None:
+    """Write the table of all images and one like it for each batch."""
+    write_table(index, table)
+    for number, path in batches.items():
+        write_table(index[index["batch"] == number].drop(columns="batch"), path)

@@ -1,0 +1,72 @@
+"""ADNI's study tables as Clinica accepts them: written, read, and cut to some subjects."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from ldae.errors import UserError
+from ldae.files import atomic
+
+STUDIES = ("ADNI1", "ADNIGO", "ADNI2", "ADNI3")
+QUALITY, MAYO, SCANS = "MRIQUALITY", "MAYOADIRL_MRI_IMAGEQC_05_07_15", "MPRAGEMETA"
+_SUBJECT = {SCANS: "SubjectID", "ADNIMERGE": "PTID", "APOERES": "PTID", "DXSUM_PDXCONV": "PTID"}
+
+
+def write_tables(tables: dict[str, pd.DataFrame], folder: str | Path) -> None:
+    """Write each table to ``<name>.csv``."""
+    for name, table in tables.items():
+        with atomic(Path(folder) / f"{name}.csv") as temporary:
+            table.to_csv(temporary, index=False)
+
+
+def read_prepared(folder: str | Path) -> dict[str, pd.DataFrame]:
+    """The tables of rule study_tables, all values as text (missing: ``""``)."""
+    return {
+        path.stem: pd.read_csv(path, dtype=str, keep_default_na=False)
+        for path in sorted(Path(folder).glob("*.csv"))
+    }
+
+
+def restrict(tables: dict[str, pd.DataFrame], ptids: list[str]) -> dict[str, pd.DataFrame]:
+    """Rows of these subjects alone, in their order.
+
+    APOERES stays in the rows of ADNIMERGE, and DXSUM keeps a repeated row: Clinica needs both.
+
+    Args:
+        tables: Prepared tables.
+        ptids: Subjects such as ``002_S_0413``.
+    """
+    rids = {str(int(ptid[-4:])) for ptid in ptids}
+    cut = {}
+    for name, table in tables.items():
+        own = table[_SUBJECT[name]].isin(ptids) if name in _SUBJECT else table["RID"].isin(rids)
+        cut[name] = table[own].reset_index(drop=True)
+    return cut | {"DXSUM_PDXCONV": repeat_a_row(cut["DXSUM_PDXCONV"])}
+
+
+def supported_subjects(subjects: list[str], tables: dict[str, pd.DataFrame]) -> list[str]:
+    """Those of ``subjects`` (PTIDs) that Clinica can convert: in ADNIMERGE, and not ADNI4.
+
+    Raises:
+        UserError: none of them is.
+    """
+    merge = tables["ADNIMERGE"]
+    known = set(merge.loc[merge["ORIGPROT"].isin(STUDIES), "PTID"])
+    kept = [subject for subject in subjects if subject in known]
+    if not kept:
+        raise UserError(
+            f"None of the {len(subjects)} subjects in the image folder (such as {subjects[0]}) has "
+            f"a row in ADNIMERGE.csv with ORIGPROT {', '.join(STUDIES)}. The images and the study "
+            "tables must be of the same download."
+        )
+    return kept
+
+
+def repeat_a_row(table: pd.DataFrame) -> pd.DataFrame:
+    """DXSUM with its first row twice, unless some (PTID, VISCODE2) is there twice already.
+
+    Clinica looks up ADNI3's screening diagnoses in a way that works for an index with repeats only.
+    """
+    if table.empty or table.duplicated(["PTID", "VISCODE2"]).any():
+        return table
+    return pd.concat([table.iloc[:1], table], ignore_index=True)

@@ -1,0 +1,218 @@
+"""Values of the study tables on which Clinica 0.12 aborts, or silently empties a column: mended.
+
+Each function returns the mended table and appends one sentence with counts per kind of repair to
+``notes``; no sentence names a person. The faults were found by running Clinica on such rows.
+"""
+
+import re
+from datetime import date
+from functools import partial
+
+import pandas as pd
+
+from ldae.cohort.prepared import STUDIES, repeat_a_row
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_YEAR_FIRST = re.compile(r"(\d{4})([-/]?)(\d{1,2})\2(\d{1,2})(?:\.0|[ T].*)?")
+_YEAR_LAST = re.compile(r"(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})(?: .*)?")
+_NAMED = re.compile(r"(\d{1,2})[- ]?([A-Za-z]{3})[a-z]*[- ]?(\d{4})")
+VISIT2 = re.compile(r"(sc|bl|[mM]\d+|f|uns1)?")  # what Clinica's parser of VISCODE2 can read
+PTID = re.compile(r"\d{3}_S_\d{4}")
+
+
+def count(number: int, what: str) -> str:
+    """``1 row``, ``2 rows``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def iso_dates(values: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Dates as ``YYYY-MM-DD`` (unreadable and blank: ``""``), and which were not written so.
+
+    Numbers such as 5/2/2006 are American (month first), as LONI writes them, unless the column has
+    a day that can only come first and none that can only come second.
+    """
+    distinct = values.unique()
+    pairs = [match.groups()[:2] for text in distinct if (match := _YEAR_LAST.fullmatch(text))]
+    first = any(int(a) > 12 for a, _ in pairs)
+    second = any(int(b) > 12 for _, b in pairs)
+    read = {text: _iso(text, day_first=first and not second) for text in distinct}
+    found = values.map(read)
+    return found.astype(str), (found != values) & (found != "")
+
+
+def _iso(text: str, day_first: bool) -> str:
+    """One date as ISO text, or ``""``."""
+    if match := _YEAR_FIRST.fullmatch(text):
+        year, _, month, day = match.groups()
+    elif match := _YEAR_LAST.fullmatch(text):
+        day, month, year = match.groups() if day_first else (match[2], match[1], match[3])
+    elif (match := _NAMED.fullmatch(text)) and match[2].lower() in _MONTHS:
+        day, month, year = match[1], _MONTHS.index(match[2].lower()) + 1, match[3]
+    else:
+        return ""
+    try:
+        # no study of ADNI is older than the century
+        return date(int(year) + (2000 if len(year) == 2 else 0), int(month), int(day)).isoformat()
+    except ValueError:
+        return ""
+
+
+def _leave_out(table: pd.DataFrame, bad: pd.Series, why: str, notes: list[str]) -> pd.DataFrame:
+    if not bad.any():
+        return table
+    notes.append(f"{count(bad.sum(), 'row')} left out ({why}).")
+    return table[~bad].reset_index(drop=True)
+
+
+def _blank(table: pd.DataFrame, column: str, bad: pd.Series, why: str, notes: list[str]) -> None:
+    if bad.any():
+        table.loc[bad, column] = ""
+        notes.append(f"{count(bad.sum(), 'value')} of {column} blanked ({why}).")
+
+
+def _numeric(values: pd.Series) -> pd.Series:
+    return pd.to_numeric(values, errors="coerce")
+
+
+def examinations(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """ADNIMERGE: subjects, visit codes, dates, diagnoses and ages that Clinica can work with."""
+    leave_out = partial(_leave_out, notes=notes)
+    table = table.copy()
+    table["VISCODE"] = table["VISCODE"].str.lower()
+    table = leave_out(
+        table,
+        ~table["ORIGPROT"].isin(STUDIES) | ~table["PTID"].str.fullmatch(PTID),
+        "a study or subject number that Clinica does not know, such as ADNI4's",
+    )
+    table = leave_out(table, ~table["VISCODE"].str.fullmatch(r"bl|m\d+"), "VISCODE is no month")
+    for column in ("EXAMDATE", "EXAMDATE_bl"):
+        table[column], rewritten = iso_dates(table[column])
+        if rewritten.any():
+            notes.append(f"{count(rewritten.sum(), 'date')} of {column} written as YYYY-MM-DD.")
+    table = leave_out(table, table["EXAMDATE"] == "", "no readable EXAMDATE")
+    blank = table["EXAMDATE_bl"] == ""
+    if blank.any():
+        baseline = table[table["VISCODE"] == "bl"].set_index("PTID")["EXAMDATE"].to_dict()
+        baseline |= table[~blank].drop_duplicates("PTID").set_index("PTID")["EXAMDATE_bl"].to_dict()
+        table.loc[blank, "EXAMDATE_bl"] = table.loc[blank, "PTID"].map(baseline).fillna("")
+        notes.append(f"{count(blank.sum(), 'EXAMDATE_bl')} filled from the subject's other rows.")
+    table = leave_out(table, table["EXAMDATE_bl"] == "", "no readable EXAMDATE_bl")
+    known = table["DX"].isin(("CN", "MCI", "Dementia", ""))
+    _blank(table, "DX", ~known, "not CN, MCI or Dementia", notes)
+    age = table["AGE"]
+    _blank(table, "AGE", (age != "") & _numeric(age).isna(), "no number", notes)
+    return table.reset_index(drop=True)
+
+
+def scans(table: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """MPRAGEMETA: identifiers, strengths and dates; also the rows whose date cannot be read."""
+    table = table.copy()
+    table["ImageUID"] = table["ImageUID"].str.replace(r"^I|\.0$", "", regex=True)
+    table = _leave_out(table, ~table["ImageUID"].str.fullmatch(r"\d+"), "no image number", notes)
+    table = _leave_out(table, table.duplicated("ImageUID"), "an image number again", notes)
+    for column in ("SeriesID", "StudyID"):
+        values = table[column].str.replace(r"^S|\.0$", "", regex=True)
+        bad = ~values.str.fullmatch(r"\d+")
+        if bad.any():  # one blank would make all identifiers of the column decimal numbers
+            notes.append(f"{column} of {count(bad.sum(), 'scan')} set to 0 (blank or no number).")
+        table[column] = values.mask(bad, "0")
+    strength = table["MagStrength"].str.replace(r"\s*(T|tesla)$", "", regex=True, case=False)
+    bad = (strength != "") & _numeric(strength).isna()
+    table["MagStrength"] = _numeric(strength).astype(float).map(str).replace("nan", "")
+    if bad.any():
+        notes.append(f"{count(bad.sum(), 'value')} of MagStrength blanked (no number).")
+    table["ScanDate"], rewritten = iso_dates(table["ScanDate"])
+    if rewritten.any():
+        notes.append(f"{count(rewritten.sum(), 'date')} of ScanDate written as YYYY-MM-DD.")
+    undated = table["ScanDate"] == ""
+    dated = _leave_out(table, undated, "no readable ScanDate", notes)
+    return dated.reset_index(drop=True), table[undated]
+
+
+def _rid(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """Rows with a roster number of ADNI1 to 3; one blank would empty a whole column."""
+    table = table.assign(RID=table["RID"].str.replace(r"\.0$", "", regex=True))
+    table = _leave_out(table, ~table["RID"].str.fullmatch(r"\d+"), "no RID", notes)
+    table["RID"] = table["RID"].astype(int).astype(str)
+    return _leave_out(table, table["RID"].str.len() > 4, "ADNI4", notes)
+
+
+def quality(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """MRIQUALITY: RID, series and PASS as numbers; one word would fail every series."""
+    table = _rid(table, notes)
+    table["LONIUID"] = "S" + table["LONIUID"].str.replace(r"^S|\.0$", "", regex=True)
+    word = (table["PASS"] != "") & _numeric(table["PASS"]).isna()
+    _blank(table, "PASS", word, "no number", notes)
+    return table
+
+
+def mayo(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """The Mayo Clinic's table: images, quality (blank and 0: -1, not assessed) and choice."""
+    table = _rid(table, notes)
+    table["loni_image"] = "I" + table["loni_image"].str.replace(r"^I|\.0$", "", regex=True)
+    table = _leave_out(table, ~table["loni_image"].str.fullmatch(r"I\d+"), "no image number", notes)
+    table = _leave_out(
+        table, table.duplicated(["loni_image", "series_type"]), "an image again", notes
+    )
+    grade = _numeric(table["series_quality"])
+    odd = grade.isna() | (grade == 0)
+    if odd.any():
+        notes.append(f"{count(odd.sum(), 'verdict')} set to -1, not assessed (blank or 0).")
+    table["series_quality"] = grade.mask(odd, -1).astype(int).astype(str)
+    chosen = table["series_selected"].str.lower().isin(("1", "1.0", "true", "yes"))
+    table["series_selected"] = chosen.map({True: "1", False: "0"})
+    return table
+
+
+def genotypes(table: pd.DataFrame, merge: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """APOERES in the rows of ADNIMERGE: Clinica joins the two by position, not by subject."""
+    table = _rid(table, notes)
+    if "GENOTYPE" in table:
+        pair = table["GENOTYPE"].str.extract(r"^\D*([234])\D*([234])\D*$")
+    else:
+        pair = table[["APGEN1", "APGEN2"]].replace(r"\.0$", "", regex=True)
+    pair = pair.set_axis(["APGEN1", "APGEN2"], axis=1).fillna("")
+    known = pd.concat([table["RID"], pair], axis=1)
+    known = known[(known["APGEN1"] != "") & (known["APGEN2"] != "")].drop_duplicates()
+    doubtful = known["RID"][known["RID"].duplicated()].unique()
+    if len(doubtful):
+        notes.append(f"{count(len(doubtful), 'subject')} with two genotypes: the first was taken.")
+    known = known.drop_duplicates("RID").set_index("RID")
+    rid = merge["PTID"].str[-4:].astype(int).astype(str)
+    notes.append("Written in the rows of ADNIMERGE, since Clinica joins the two by position.")
+    aligned = pd.DataFrame({"RID": rid, "PTID": merge["PTID"]})
+    for column in ("APGEN1", "APGEN2"):
+        aligned[column] = rid.map(known[column]).fillna("")
+    return aligned
+
+
+def diagnoses(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """DXSUM: numbers of diagnoses, and a repeated row, without which Clinica fails for ADNI3."""
+    table = _leave_out(table.copy(), ~table["PTID"].str.fullmatch(PTID), "ADNI4, or no PTID", notes)
+    words = {"CN": "1", "MCI": "2", "Dementia": "3"}
+    table["DIAGNOSIS"] = table["DIAGNOSIS"].replace(words)
+    word = (table["DIAGNOSIS"] != "") & _numeric(table["DIAGNOSIS"]).isna()
+    _blank(table, "DIAGNOSIS", word, "no number", notes)
+    repeated = repeat_a_row(table)
+    if len(repeated) > len(table):
+        notes.append("One row repeated: Clinica fails on a table in which none is.")
+    return repeated
+
+
+def by_visit(name: str, table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """An optional table: rows whose subject and visit Clinica can read; CDR also at baseline."""
+    table = _rid(table, notes)
+    odd = ~table["VISCODE2"].str.fullmatch(VISIT2)
+    if odd.any():
+        codes = ", ".join(sorted(table.loc[odd, "VISCODE2"].unique())[:8])
+        table = _leave_out(table, odd, f"a VISCODE2 that Clinica cannot read: {codes}", notes)
+    if name != "CDR":
+        return table
+    baseline = set(table.loc[table["VISCODE2"] == "bl", "RID"])
+    moved = (table["VISCODE2"] == "sc") & ~table["RID"].isin(baseline)
+    if moved.any():
+        table.loc[moved, "VISCODE2"] = "bl"
+        notes.append(f"{count(moved.sum(), 'screening row')} made baseline, for want of one.")
+    if "CDGLOBAL" in table:
+        _blank(table, "CDGLOBAL", _numeric(table["CDGLOBAL"]) < 0, "negative: a gap", notes)
+    return table

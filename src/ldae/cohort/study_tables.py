@@ -1,0 +1,295 @@
+"""ADNI's study tables as files: which are needed, what for, where they are, and reading them.
+
+LONI delivers ``[<cohort>_]<TABLE>[_<date>].csv``. The names, columns and menu paths are those that
+users of the archive report (2025 and 2026); no account was at hand to check the menus.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from ldae.cohort.prepared import MAYO, QUALITY, SCANS
+from ldae.errors import UserError, require
+from ldae.files import digest, sha256
+
+
+@dataclass(frozen=True)
+class Form:
+    """One file that can serve as a table.
+
+    ``columns`` are needed; ``A|B`` means that either will do. ``form`` is ``clinica`` (used as it
+    is) or ``today`` (converted by :mod:`ldae.cohort.loni`).
+    """
+
+    stem: str
+    columns: tuple[str, ...]
+    form: str = "clinica"
+
+
+@dataclass(frozen=True)
+class StudyTable:
+    """A table that Clinica cannot do without; ``forms`` must be there once in all."""
+
+    purpose: str
+    where: str
+    forms: tuple[Form, ...]
+
+
+@dataclass
+class Found:
+    """A table that was read, and what is to be told about it."""
+
+    table: pd.DataFrame
+    files: list[str]
+    form: str
+    notes: list[str] = field(default_factory=list)
+
+
+_QC_COLUMNS = ("RID", "LONIUID", "PASS")
+_MAYO_COLUMNS = ("RID", "loni_image", "series_type", "series_quality", "series_selected")
+# fmt: off
+REQUIRED = {
+    "ADNIMERGE": StudyTable(
+        "the examinations: dates, diagnoses, ages, scores",
+        "Study Files > Study Info > ADNIMERGE - Key ADNI tables merged into one table",
+        (Form("ADNIMERGE", (
+            "RID", "COLPROT", "ORIGPROT", "PTID", "SITE", "VISCODE", "EXAMDATE", "EXAMDATE_bl",
+            "DX", "DX_bl", "AGE", "PTGENDER", "PTEDUCAT", "PTETHCAT", "PTMARRY", "APOE4", "PIB",
+            "AV45", "ABETA", "PTAU", "MMSE", "MMSE_bl", "ADAS11_bl", "ADAS13_bl", "ADASQ4_bl",
+            "RAVLT_immediate_bl", "TRABSCOR_bl", "MOCA_bl", "mPACCdigit_bl", "mPACCtrailsB_bl",
+        )),),
+    ),
+    SCANS: StudyTable(
+        "the list of T1-weighted scans and their visits",
+        "ARC Builder > tables of your cohort: All Images and, with it, Manifest",
+        (
+            Form(SCANS, (
+                "Orig/Proc", "SubjectID", "Visit", "MagStrength", "Sequence", "ScanDate",
+                "StudyID", "SeriesID", "ImageUID",
+            )),
+            Form("All_Images", (
+                "image_id", "subject_id", "image_date", "VISCODE2|image_visit", "image_type",
+                "image_description", "study_id",
+            ), "today"),
+        ),
+    ),
+    QUALITY: StudyTable(
+        "ADNI's quality check of series",
+        "Study Files > Imaging: MRIPROT or MRIQC",
+        (Form(QUALITY, _QC_COLUMNS), Form("MRIPROT", _QC_COLUMNS, "today")),
+    ),
+    MAYO: StudyTable(
+        "the Mayo Clinic's quality check of 3 T scans",
+        "Study Files > Imaging: MAYOADIRL_MRI_IMAGEQC_05_07_15 or MRIQC",
+        (Form(MAYO, _MAYO_COLUMNS), Form("MAYOADIRL_MRI_IMAGEQC_12_08_15", _MAYO_COLUMNS)),
+    ),
+    "APOERES": StudyTable(
+        "APOE genotypes",
+        "Study Files > Biospecimen > Biospecimen Results > ApoE Genotyping",
+        (Form("APOERES", ("RID", "GENOTYPE|APGEN1", "GENOTYPE|APGEN2")),),
+    ),
+    "DXSUM_PDXCONV": StudyTable(
+        "ADNI3's screening diagnoses",
+        "Study Files > Assessments > Diagnosis: DXSUM, Diagnostic Summary",
+        tuple(
+            Form(stem, ("PTID", "VISCODE2", "DIAGNOSIS"), form)
+            for stem, form in (
+                ("DXSUM_PDXCONV", "clinica"), ("DXSUM_PDXCONV_ADNIALL", "clinica"),
+                ("DXSUM", "today"),
+            )
+        ),
+    ),
+}
+# Tables that Clinica takes by RID and VISCODE2 where they are there.
+OPTIONAL = {
+    "CDR": "the clinical dementia rating",
+    **dict.fromkeys(
+        ("NEUROBAT", "GDSCALE", "MODHACH", "MOCA", "NPIQ", "NPI", "MEDHIST", "VITALS", "ECOGPT",
+         "ECOGSP", "FCI", "CCI", "UWNPSYCHSUM_03_07_19", "UWNPSYCHSUM_03_26_20"),
+        "more scores of the examinations",
+    ),
+}
+# fmt: on
+# Tables that only complete today's list of images; MRIQC also holds verdicts on series.
+AUXILIARY = ("MRIQC", "Manifest", "Key_MRI", "MRI_Images")
+# Names of their columns, without case and underscores.
+IMAGE = ("imageid", "loniimage", "imageuid")
+SERIES = ("seriesid", "loniseries")
+STUDY = ("studyid", "lonistudy")
+FIELD_STRENGTH = ("mrifieldstr", "magneticfieldstrength", "mrifieldstrength", "fieldstrength")
+_DATE = r"(\d{1,2}[A-Za-z]{3}\d{4}|\d{1,2}_\d{1,2}_\d{2,4}|\d{4}[-_]\d{1,2}[-_]\d{1,2}|\d{8})"
+
+
+def tables_listing(folder: str | Path) -> str:
+    """A hash that changes when a CSV file of the folder is added, replaced or edited.
+
+    Of names, sizes and times of change; a folder's own time says nothing of edits. ``absent`` if
+    there is no folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        return "absent"
+    files = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() == ".csv")
+    return digest(
+        [
+            (str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns)
+            for path in files
+        ]
+    )
+
+
+def find_files(folder: str | Path, stem: str) -> list[Path]:
+    """Files of ``folder``, at any depth, named ``[<prefix>_]<stem>[_<date>].csv`` in any case.
+
+    Files of the remote assessments (``RMT_``) have other identifiers and do not count.
+    """
+    pattern = re.compile(rf"(.+_)?{re.escape(stem)}(_{_DATE})?( ?\(\d+\))?\.csv", re.IGNORECASE)
+    found = []
+    for path in sorted(Path(folder).rglob("*")):
+        match = pattern.fullmatch(path.name)
+        if not match or path.name.startswith(".") or not path.is_file():
+            continue
+        if not (match[1] or "").upper().endswith("RMT_"):
+            found.append(path)
+    return found
+
+
+def read_study_table(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
+    """Read a CSV file, all values as stripped text (empty: ``""``); BOM and CRLF are accepted.
+
+    Returns:
+        The table, and a note if the file was not UTF-8 (LONI's free text sometimes is not).
+    """
+    notes = []
+    try:
+        try:
+            table = pd.read_csv(path, dtype=str, encoding="utf-8-sig")
+        except UnicodeDecodeError:
+            table = pd.read_csv(path, dtype=str, encoding="latin-1")
+            notes.append("The file is not UTF-8 and was read as Latin-1.")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise UserError(
+            f"The study table {path} cannot be read as comma-separated text: {error}. "
+            "Download it again."
+        ) from error
+    table.columns = table.columns.str.strip()
+    return table.fillna("").apply(lambda column: column.str.strip()), notes
+
+
+def read_once(folder: Path, stems: tuple[str, ...]) -> tuple[Path, list[str]] | None:
+    """The one file with any of these names, and a note if there are copies; None if there is none.
+
+    Raises:
+        UserError: there are two, and they differ.
+    """
+    paths = [path for stem in stems for path in find_files(folder, stem)]
+    if not paths:
+        return None
+    names = [str(path.relative_to(folder)) for path in paths]
+    require(
+        len({sha256(path) for path in paths}) == 1,
+        f"is there {len(paths)} times: {', '.join(names)}; keep the one that is meant",
+    )
+    copies = [f"Identical copies were ignored: {', '.join(names[1:])}."] if names[1:] else []
+    return paths[0], copies
+
+
+def with_columns(table: pd.DataFrame, columns: tuple[str, ...]) -> tuple[pd.DataFrame, list[str]]:
+    """``table`` with these columns spelt as here (any case is accepted), and those it lacks."""
+    spelt = {name.lower(): name for name in table.columns}
+    wanted = {name for column in columns for name in column.split("|")}
+    names = {spelt[name.lower()]: name for name in sorted(wanted) if name.lower() in spelt}
+    table = table.rename(columns=names)
+    lacking = [
+        column.replace("|", " or ")
+        for column in columns
+        if not set(column.split("|")) & set(table.columns)
+    ]
+    return table, lacking
+
+
+def column_of(table: pd.DataFrame, names: tuple[str, ...]) -> str | None:
+    """The column of ``table`` that bears the first of ``names``, without case and underscores."""
+    plain = {column.lower().replace("_", ""): column for column in table.columns}
+    return next((plain[name] for name in names if name in plain), None)
+
+
+def read_download(folder: str | Path) -> tuple[dict[str, Found], dict[str, Found]]:
+    """Read all tables of a download.
+
+    Returns:
+        Tables by Clinica's names, and auxiliary tables by LONI's. A required quality table is left
+        out where another file is there to make it of.
+
+    Raises:
+        UserError: one message that lists every required table that is missing, there twice or
+            incomplete, with what it is for and where it is in the IDA.
+    """
+    folder = Path(folder)
+    require(
+        folder.is_dir(),
+        f"The folder of study tables {folder} does not exist. Put ADNI's study tables (CSV) "
+        "there, or set paths.tables.",
+    )
+    faults: list[str] = []
+    auxiliary = {}
+    for stem in AUXILIARY:
+        if found := _read(folder, stem, "a list of images", (Form(stem, (), "today"),), faults):
+            auxiliary[stem] = found
+    tables = {}
+    for name, spec in REQUIRED.items():
+        before = len(faults)
+        found = _read(folder, name, spec.purpose, spec.forms, faults)
+        if found:
+            tables[name] = found
+        elif len(faults) == before and not (name in (QUALITY, MAYO) and "MRIQC" in auxiliary):
+            stems = " or ".join(f"{form.stem}.csv" for form in spec.forms)
+            faults.append(f"{stems} ({spec.purpose}) is missing; in the IDA: {spec.where}")
+    for name, purpose in OPTIONAL.items():
+        if found := _read(folder, name, purpose, (Form(name, ("RID", "VISCODE2")),), faults):
+            tables[name] = found
+    faults += _incomplete_images(tables.get(SCANS), auxiliary)
+    if faults:
+        raise UserError(
+            f"The study tables in {folder} are not complete:\n  "
+            + "\n  ".join(faults)
+            + "\nGet them from the IDA (Search & Download); docs/adni.md lists all."
+        )
+    return tables, auxiliary
+
+
+def _read(
+    folder: Path, name: str, purpose: str, forms: tuple[Form, ...], faults: list[str]
+) -> Found | None:
+    """One table; what is wrong with it is added to ``faults``."""
+    try:
+        once = read_once(folder, tuple(form.stem for form in forms))
+        if once is None:
+            return None
+        path, notes = once
+        form = next(form for form in forms if path in find_files(folder, form.stem))
+        table, more = read_study_table(path)
+    except UserError as error:
+        faults.append(f"{name} ({purpose}) {error}")
+        return None
+    table, lacking = with_columns(table, form.columns)
+    if lacking and form.stem != "MRIPROT":  # without verdicts: repairs of the quality table say so
+        faults.append(f"{path.name} ({purpose}) lacks the column(s) {', '.join(lacking)}")
+    return Found(table, [str(path.relative_to(folder))], form.form, notes + more)
+
+
+def _incomplete_images(scans: Found | None, auxiliary: dict[str, Found]) -> list[str]:
+    """Today's list of images lacks series and field strengths, which other tables hold."""
+    if scans is None or scans.form == "clinica":
+        return []
+    tables = [scans, *auxiliary.values()]
+    return [
+        f"{scans.files[0]} lacks {what}, and no table beside it has them; in the IDA: {where}"
+        for what, names, where in (
+            ("series numbers", SERIES, "ARC Builder > Manifest, or Study Files > Imaging: MRIQC"),
+            ("field strengths", FIELD_STRENGTH, "Study Files > Imaging: MRIQC"),
+        )
+        if not any(column_of(found.table, names) for found in tables)
+    ]

@@ -1,0 +1,322 @@
+"""A download: where its images lie, what is wrong with them, and the plan of their conversion."""
+
+import os
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+from ldae.cohort.checks import dicom_fault, nifti_fault
+from ldae.cohort.download import find_folders, listing
+from ldae.cohort.headers import acquisition
+from ldae.cohort.images import index_images
+from ldae.cohort.plan import batch_of, plan_conversion, write_plan
+from ldae.cohort.view import make_view
+from ldae.errors import UserError
+from ldae.files import read_table
+
+PTID = "002_S_0413"
+ROWS, SLICES = 8, 24
+
+
+def header(number):
+    """A slice of a regular series: 1.2 mm apart, 1 mm pixels."""
+    data = pydicom.Dataset()
+    data.file_meta = pydicom.dataset.FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = MRImageStorage
+    data.file_meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[str(number)])
+    data.Manufacturer, data.InstitutionName = "SIEMENS", "St Elsewhere"
+    data.PatientName, data.PatientID, data.PatientBirthDate = "Doe^Jane", PTID, "19300102"
+    data.RepetitionTime, data.EchoTime, data.FlipAngle = 2300.0, 2.98, 9.0
+    data.SeriesInstanceUID = "1.2.3"
+    data.ImagePositionPatient = [1.2 * number, 0, 0]
+    data.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+    data.PixelSpacing = [1.0, 1.0]
+    data.Rows = data.Columns = ROWS
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
+    data.PixelData = bytes(2 * ROWS * ROWS)
+    return data
+
+
+def put_series(folder, image="I40000", change=None):
+    """Write a series; ``change`` spoils the header of the slice of a number."""
+    folder.mkdir(parents=True)
+    for number in range(SLICES):
+        data = header(number)
+        if change:
+            change(data, number)
+        name = f"ADNI_{PTID}_MR_MP-RAGE_br_raw_20060102_{number}_S7_{image}.dcm"
+        data.save_as(folder / name, enforce_file_format=True)
+    return sorted(folder.iterdir())
+
+
+def put_nifti(path, voxels=None, zooms=(1.0, 1.0, 1.2)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if voxels is None:
+        voxels = np.arange(24**3, dtype=np.int16).reshape(24, 24, 24)
+    nib.save(nib.Nifti1Image(voxels, np.diag([*zooms, 1])), path)
+    return path
+
+
+# --- One image ---------------------------------------------------------------------------------
+
+
+def one(number, **values):
+    """Change these tags of one slice."""
+    return lambda data, at: [setattr(data, k, v) for k, v in values.items() if at == number]
+
+
+DICOM_FAULTS = {
+    "series": (one(5, SeriesInstanceUID="1.2.4"), "2 series are mixed"),
+    "turned": (one(5, ImageOrientationPatient=[1, 0, 0, 0, 1, 0]), "more than one orientation"),
+    "twice": (one(5, ImagePositionPatient=[1.2 * 6, 0, 0]), "there twice"),
+    "gap": (one(23, ImagePositionPatient=[1.2 * 24, 0, 0]), "missing: 24 slices 1.20 mm apart"),
+    "zero spacing": (one(5, PixelSpacing=[0.0, 0.0]), "pixel spacing is absent or zero"),
+    "no position": (lambda data, at: data.__delattr__("ImagePositionPatient"), "no position"),
+    "coarse": (lambda data, at: setattr(data, "PixelSpacing", [6.5, 6.5]), "6.50 x 6.50 x 1.20 mm"),
+    "person": (one(5, PatientID="123_S_4567"), "PatientID in the header is not that of the subj"),
+    "size": (one(5, Rows=4), "numbers of rows and columns"),
+    "short": (one(5, PixelData=bytes(64)), "1 of 24 files are cut off"),
+}
+
+
+@pytest.mark.parametrize("name", DICOM_FAULTS)
+def test_dicom_faults(name, tmp_path):
+    change, words = DICOM_FAULTS[name]
+    fault = dicom_fault(put_series(tmp_path / "a", change=change), PTID)
+    assert words in fault
+    assert "Doe" not in fault and "123" not in fault
+
+
+def test_dicom_files_that_are_not_there_or_not_whole(tmp_path):
+    files = put_series(tmp_path / "a")
+    assert dicom_fault(files, PTID) is None
+    os.truncate(files[3], files[3].stat().st_size - 10)
+    assert "1 of 24 files are cut off" in dicom_fault(files, PTID)
+    os.truncate(files[3], 150)
+    assert "1 of 24 files c" in dicom_fault(files, PTID)
+    files[3].write_bytes(b"no DICOM at all" * 40)
+    assert "not DICOM" in dicom_fault(files, PTID)
+    files[3].unlink()
+    files[3].symlink_to("/nowhere")
+    assert "1 of 24 files cannot be read (No such file" in dicom_fault(files, PTID)
+    assert "Only 3 slices" in dicom_fault(files[:3], PTID)
+
+
+def test_nifti_faults(tmp_path):
+    path = tmp_path / "x.nii"
+    voxels = np.random.default_rng(1).normal(size=(24, 24, 24)).astype(np.float32)
+    assert nifti_fault(put_nifti(path, voxels)) is None
+    for spoilt, words in (
+        (np.where(voxels > 2, np.nan, voxels).astype(np.float32), "not finite"),
+        (np.full_like(voxels, 7), "constant"),
+        (np.stack([voxels] * 2, axis=-1), "4-D"),
+        (voxels[:, :, :5], "Only 5 slices"),
+    ):
+        assert words in nifti_fault(put_nifti(path, spoilt))
+    assert "too unequal" in nifti_fault(put_nifti(path, voxels, zooms=(1.0, 1.0, 5.5)))
+    put_nifti(path, voxels)
+    os.truncate(path, 5000)
+    assert "cut off" in nifti_fault(path)
+    path.write_bytes(b"")
+    assert "cannot be read" in nifti_fault(path)
+
+
+def test_acquisition_has_units_and_no_person(tmp_path):
+    found = acquisition(put_series(tmp_path / "a")[0])
+    assert found == {
+        "Manufacturer": "SIEMENS", "RepetitionTime": 2.3, "EchoTime": 0.00298, "FlipAngle": 9.0,
+    }  # fmt: skip
+
+
+# --- All images --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Two archives side by side: a series and a processed image of one subject, one of another."""
+    root = tmp_path / "images"
+    series = root / "ADNI1" / "ADNI" / PTID / "MP-RAGE" / "2006-01-02_10_00_00.0" / "I40000"
+    put_series(series)
+    put_nifti(root / "ADNI2" / PTID / "Scaled" / f"ADNI_{PTID}_MR_Scaled_S7_I40001.nii")
+    put_nifti(root / "011_S_0005" / "MP-RAGE" / "ADNI_011_S_0005_MR_I40002.nii.gz")
+    return root
+
+
+LISTED = {"I40000", "I40001", "I40002"}
+
+
+def test_every_image_is_found_where_archives_were_unpacked(images):
+    index = index_images(images, LISTED)
+    assert list(index["image_id"]) == ["I40000", "I40001", "I40002"]
+    assert list(index["subject_id"]) == [PTID, PTID, "011_S_0005"]
+    assert list(index["format"]) == ["dicom", "nifti", "nifti"]
+    assert list(index["files"]) == [SLICES, 1, 1] and index["status"].isna().all()
+    assert index["path"][0].endswith("10_00_00.0/I40000") and index["path"][1].endswith(".nii")
+    pd.testing.assert_frame_equal(index, index_images(images, LISTED, jobs=2))
+
+
+def test_names_that_are_no_image_and_names_without_identifier(images):
+    folder = next(images.rglob("I40000"))
+    (folder.parent / f"ADNI_{PTID}_MR_S7_I40000.xml").touch()
+    (folder / f"._ADNI_{PTID}_S7_I40000.dcm").touch()
+    (images / "ADNI_MPRAGE.zip").touch()
+    nameless = images / PTID / "odd"
+    nameless.mkdir(parents=True)
+    for number in range(3):
+        (nameless / f"slice{number}.DCM").touch()
+    (images / "011_S_0005" / "scan_I40009.mnc").touch()
+    index = index_images(images, LISTED | {"I40009"})
+    assert index.loc[index["image_id"] == "I40000", "files"].item() == SLICES
+    lost = index[index["image_id"].isna()].set_index("path")
+    assert list(lost.index) == [f"{PTID}/odd", "ADNI_MPRAGE.zip"]
+    assert list(lost["files"]) == [3, 1] and set(lost["status"]) == {"unrecognised"}
+    assert "_I<ImageUID>" in lost["reason"].iloc[0] and "not unpacked" in lost["reason"].iloc[1]
+    other = index[index["image_id"] == "I40009"].iloc[0]
+    assert (other["status"], other["format"]) == ("corrupt", "other")
+
+
+def test_one_image_in_two_places(images):
+    folder = next(images.rglob("I40000"))
+    again = images / "ADNI2" / PTID / "MP-RAGE" / "I40000"
+    shutil.copytree(folder, again)
+    row = index_images(images, LISTED).iloc[0]
+    assert (row["files"], row["status"]) == (SLICES, None)
+    next(again.iterdir()).write_bytes(b"other")
+    row = index_images(images, LISTED).iloc[0]
+    assert row["status"] == "corrupt" and "2 times with different content" in row["reason"]
+
+
+def test_paths_that_are_not_text(images):
+    path = next(images.rglob("*I40002.nii.gz"))
+    path.rename(os.fsdecode(os.fsencode(path.parent) + b"/caf\xe9_I40002.nii.gz"))
+    (path.parent / os.fsdecode(b"caf\xe9.nii")).touch()
+    index = index_images(images, LISTED).set_index("image_id")
+    assert index["status"]["I40002"] == "corrupt" and "not UTF-8" in index["reason"]["I40002"]
+    assert "".join(index["path"]).encode() and listing(images)
+
+
+def test_file_of_another_subject_in_the_folder(images):
+    path = next(images.rglob("*I40002.nii.gz"))
+    path.rename(path.with_name("ADNI_011_S_0006_MR_I40002.nii.gz"))
+    row = index_images(images, LISTED).set_index("image_id").loc["I40002"]
+    assert row["status"] == "corrupt" and "another subject" in row["reason"]
+
+
+def test_links_are_followed_and_not_in_circles(images, tmp_path):
+    (images / "011_S_0005").rename(tmp_path / "elsewhere")
+    (images / "011_S_0005").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "MP-RAGE" / "round").symlink_to(tmp_path / "elsewhere")
+    assert list(index_images(images, LISTED)["image_id"]) == ["I40000", "I40001", "I40002"]
+    assert list(find_folders(images).subjects) == [PTID, "011_S_0005"]
+
+
+def test_content_changes_with_a_file(images):
+    before = index_images(images, LISTED)["content"]
+    path = next(images.rglob("*I40001.nii"))
+    os.utime(path, ns=(1, 1))
+    changed = index_images(images, LISTED)["content"] != before
+    assert list(changed) == [False, True, False]
+
+
+def test_listing_changes_with_a_visit_and_nothing_else(images, tmp_path):
+    first = listing(images)
+    assert listing(images) == first and listing(tmp_path / "none") == "absent"
+    visit = next(images.rglob("2006-01-02_10_00_00.0")).with_name("2007-01-02_10_00_00.0")
+    visit.mkdir()
+    second = listing(images)
+    (visit / "I40007").mkdir()
+    third = listing(images)
+    (images / "ADNI2" / "023_S_0030").mkdir()
+    assert len({first, second, third, listing(images)}) == 4
+
+
+def test_view_is_flat_and_lower_case(images, tmp_path):
+    folder = next(images.rglob("I40000"))
+    for path in sorted(folder.iterdir()):
+        path.rename(path.with_suffix(".DCM"))
+    (folder / "notes_I40000.xml").touch()
+    index = index_images(images, LISTED)
+    assert index["status"].isna().all()
+    make_view(images, index, tmp_path / "view")
+    shown = sorted(path.relative_to(tmp_path / "view") for path in (tmp_path / "view").rglob("*.*"))
+    assert len(shown) == SLICES + 2
+    assert {path.suffix for path in shown} == {".dcm", ".nii", ".gz"}
+    assert {str(path.parent) for path in shown} == {
+        f"{PTID}/I40000", f"{PTID}/I40001", "011_S_0005/I40002",
+    }  # fmt: skip
+    assert all((tmp_path / "view" / path).is_file() for path in shown)
+
+
+# --- The plan ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tables(tmp_path):
+    """What the plan reads of the prepared tables, and nothing held back."""
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    subjects = [PTID, PTID, "011_S_0005"]
+    pd.DataFrame({"PTID": [PTID, "011_S_0005"], "ORIGPROT": "ADNI1"}).to_csv(
+        folder / "ADNIMERGE.csv", index=False
+    )
+    pd.DataFrame({"SubjectID": subjects, "ImageUID": [40000, 40001, 40002]}).to_csv(
+        folder / "MPRAGEMETA.csv", index=False
+    )
+    held = tmp_path / "held_back.tsv"
+    held.write_text("image_id\tstatus\treason\n")
+    return folder, held
+
+
+def test_plan_gives_every_image_a_batch_or_a_reason(images, tables, tmp_path):
+    folder, held = tables
+    put_nifti(images / "003_S_4444" / "x_I1.nii")
+    put_nifti(images / "003_S_6666" / "x_I2.nii")
+    put_nifti(images / "x_I3.nii")
+    put_nifti(images / "011_S_0005" / "x_I40001.nii")
+    held.write_text(
+        "image_id\tstatus\treason\nI2\tunsupported\tIt is of ADNI4.\nI40000\trejected_qc\tMayo.\n"
+    )
+    plan = plan_conversion(images, folder, held, 5)
+    rows = {(row.subject_id, row.image_id): row for row in plan.itertuples()}
+    assert rows[PTID, "I40000"].status == "rejected_qc"
+    assert rows["011_S_0005", "I40001"].status == "corrupt"
+    assert "another subject" in rows["011_S_0005", "I40001"].reason
+    assert pd.isna(rows["011_S_0005", "I40002"].status)
+    assert rows["003_S_4444", "I1"].status == "no_metadata"
+    assert "003_S_4444" in rows["003_S_4444", "I1"].reason
+    assert (rows["003_S_6666", "I2"].status, rows["003_S_6666", "I2"].reason) == (
+        "unsupported", "It is of ADNI4.",
+    )  # fmt: skip
+    assert plan.loc[plan["image_id"] == "I3", "status"].item() == "no_metadata"
+    goes = plan["subject_id"].isin([PTID, "011_S_0005"])
+    assert plan["batch"].isna().equals(~goes)
+    assert set(plan.loc[plan["subject_id"] == PTID, "batch"]) == {batch_of(PTID, 5)}
+    paths = {number: tmp_path / f"batch-{number}.tsv" for number in range(5)}
+    write_plan(plan, tmp_path / "images.tsv", paths)
+    assert len(read_table(tmp_path / "images.tsv")) == len(plan)
+    assert sum(len(read_table(path)) for path in paths.values()) == goes.sum()
+
+
+def test_batches_are_stable():
+    """Frozen: a change of the hash would convert a whole download again."""
+    assert [batch_of(f"002_S_{number:04d}", 7) for number in range(8)] == [1, 2, 1, 6, 0, 4, 3, 4]
+
+
+def test_downloads_that_cannot_be_meant(images, tables, tmp_path):
+    folder, held = tables
+    with pytest.raises(UserError, match=r"/nowhere does not exist"):
+        plan_conversion("/nowhere", folder, held, 2)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty has no image named \.\.\._I<ImageUID>"):
+        plan_conversion(tmp_path / "empty", folder, held, 2)
+    meta = pd.read_csv(folder / "MPRAGEMETA.csv", dtype=str).assign(ImageUID="1")
+    meta.to_csv(folder / "MPRAGEMETA.csv", index=False)
+    with pytest.raises(UserError, match=r"None of the 3 images .* \(such as I40000\)"):
+        plan_conversion(images, folder, held, 2)

@@ -1,0 +1,325 @@
+"""Foreign BIDS data sets: what is taken of them, how their tables are read, what is refused."""
+
+import gzip
+import json
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from ldae.cohort.duplicates import find_duplicates
+from ldae.cohort.external import CONVERSION, import_bids
+from ldae.cohort.listing import bids_listing
+from ldae.cohort.mapping import months_of_label
+from ldae.errors import UserError
+from ldae.files import read_table
+
+OASIS_COLUMNS = {
+    "sex": "M/F", "age_baseline": "AgeatEntry", "diagnosis": "dx1", "mmse": "MMSE_total",
+    "cdr_global": "cdr",
+}  # fmt: skip
+OASIS_VALUES = {
+    "sex": {"1": "M", "2": "F"},
+    "diagnosis": {"Cognitively normal": "CN", "AD Dementia": "AD", "uncertain": None},
+    "mmse": {-4: None},
+}
+
+
+def voxels(seed):
+    return np.random.default_rng(seed).integers(0, 900, (8, 8, 8)).astype(np.int16)
+
+
+def put_image(root, path, data, comment=""):
+    path = root / path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = nib.Nifti1Image(data, np.diag([2, 2, 2, 1]))
+    image.header["descrip"] = comment
+    nib.save(image, path)
+    return path
+
+
+def put_table(path, text):
+    """A TSV of lines whose fields are separated by bars."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ["\t".join(part.strip() for part in line.split("|")) for line in text.split("\n")]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def anat(subject, session, rest="T1w.nii.gz"):
+    return f"sub-{subject}/ses-{session}/anat/sub-{subject}_ses-{session}_{rest}"
+
+
+@pytest.fixture
+def oasis(tmp_path):
+    """Sessions in days, several runs, one table of sessions; one image is 4-D, one cut off."""
+    root = tmp_path / "OASIS3"
+    put_image(root, anat("OAS30001", "d0129", "run-01_T1w.nii.gz"), voxels(1))
+    put_image(root, anat("OAS30001", "d0129", "run-02_T1w.nii.gz"), voxels(2))
+    sidecar = root / anat("OAS30001", "d0129", "run-01_T1w.json")
+    sidecar.write_text('{"MagneticFieldStrength": 3, "PatientName": "Doe"}')
+    put_image(root, anat("OAS30001", "d0757", "acq-b_T1w.nii"), voxels(3), "10:42, Doe")
+    put_image(root, anat("OAS30002", "d0000"), np.zeros((8, 8, 8, 2), np.int16))
+    cut = put_image(root, anat("OAS30002", "d0400"), voxels(4))
+    cut.write_bytes(cut.read_bytes()[:-30])
+    put_image(root, "derivatives/x/" + anat("OAS30001", "d0129"), voxels(5))
+    put_table(
+        root / "participants.tsv",
+        "participant_id | M/F | AgeatEntry\nOAS30001 | 2 | 65.0\nsub-OAS30002 | 1 | 70",
+    )
+    put_table(
+        root / "sessions.tsv",
+        "participant_id | session_id | dx1 | cdr | MMSE_total\n"
+        "sub-OAS30001 | ses-d0129 | Cognitively normal | 0.0 | 29\n"
+        "sub-OAS30001 | ses-d0757 | AD Dementia | 1.0 | -4.0\n"
+        "sub-OAS30001 | ses-d9999 | no image: read by nobody | 9 | 99\n"
+        "sub-OAS30002 | ses-d0000 | uncertain | n/a | ",
+    )
+    return root
+
+
+@pytest.fixture
+def aibl(tmp_path):
+    """Clinica's form: a table of sessions a subject, columns that are ours already."""
+    root = tmp_path / "AIBL"
+    for subject, seed in (("AIBL1", 11), ("AIBL2", 1)):  # AIBL2's is OAS30001's at d0129
+        put_image(root, anat(subject, "M000"), voxels(seed))
+        put_table(
+            root / f"sub-{subject}/sub-{subject}_sessions.tsv",
+            "session_id | age | diagnosis | MMSE | cdr_global\nses-M000 | 72.5 | MCI | 27 | 0.5",
+        )
+    put_image(root, anat("AIBL1", "M018"), voxels(11))  # once more the same image
+    put_table(root / "participants.tsv", "participant_id | sex | apoe4\nsub-AIBL1 | M | 2")
+    return root
+
+
+def take(root, columns=None, values=None, name="OASIS3", **options):
+    part = root.parent / "parts" / name
+    table = import_bids(
+        root, name, columns or {}, values or {}, part, root.parent / f"{name}.tsv", **options
+    )
+    return table, part
+
+
+def contents(root):
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_every_image_is_accounted_for_and_none_is_touched(oasis):
+    before = contents(oasis)
+    table, part = take(oasis, OASIS_COLUMNS, OASIS_VALUES, jobs=2)
+    assert contents(oasis) == before
+    assert list(table) == CONVERSION and set(table["cohort"]) == {"OASIS3"}
+    rows = table.set_index("path")
+    assert len(rows) == 5 and rows.index.is_unique and table["image_id"].is_unique
+    first, second = (anat("OAS30001", "d0129", f"run-0{run}_T1w.nii.gz") for run in (1, 2))
+    plain = anat("OAS30001", "d0757", "acq-b_T1w.nii")
+    assert rows["status"].to_dict() == {
+        first: "converted", second: "not_chosen", plain: "converted",
+        anat("OAS30002", "d0000"): "failed", anat("OAS30002", "d0400"): "failed",
+    }  # fmt: skip
+    assert "run-01" in rows.loc[second, "reason"] and pd.isna(rows.loc[second, "scan_id"])
+    assert "3-D" in rows.loc[anat("OAS30002", "d0000"), "reason"]
+    assert "cannot be read" in rows.loc[anat("OAS30002", "d0400"), "reason"]
+    assert rows.loc[first, "image_id"] == f"OASIS3/{first.removesuffix('.nii.gz')}"
+    assert rows.loc[first, "field_strength"] == 3 and rows.loc[first, "subject_id"] == "OAS30001"
+    assert not table["image_id"].str.contains(" ").any()
+    assert rows["image_hash"].notna().sum() == 2 and rows["image_hash"].nunique() == 2
+    for copy in (part / "conversion.tsv", oasis.parent / "OASIS3.tsv"):
+        pd.testing.assert_frame_equal(read_table(copy), table, check_dtype=False)
+
+
+def test_images_are_links_under_our_names(oasis):
+    _, part = take(oasis, OASIS_COLUMNS, OASIS_VALUES)
+    images = sorted(path for path in (part / "bids").rglob("*.nii*"))
+    assert [str(path.relative_to(part / "bids")) for path in images] == [
+        anat("OAS30001", "d0129"), anat("OAS30001", "d0757"),
+    ]  # fmt: skip
+    link, made = images
+    assert link.readlink() == oasis.resolve() / anat("OAS30001", "d0129", "run-01_T1w.nii.gz")
+    assert not made.is_symlink()
+    assert np.array_equal(np.asanyarray(nib.load(made).dataobj), voxels(3))
+    assert b"Doe" not in gzip.decompress(made.read_bytes())
+    sidecar = json.loads(link.with_name("sub-OAS30001_ses-d0129_T1w.json").read_text())
+    assert sidecar["MagneticFieldStrength"] == 3 and "PatientName" not in sidecar
+
+
+def test_tables_are_ours_after_the_mapping(oasis):
+    _, part = take(oasis, OASIS_COLUMNS, OASIS_VALUES)
+    participants = read_table(part / "bids/participants.tsv")
+    assert participants.to_dict("list")["participant_id"] == ["sub-OAS30001"]
+    assert participants["sex"].item() == "F" and participants["apoe4"].isna().all()
+    sessions = read_table(part / "bids/sub-OAS30001/sub-OAS30001_sessions.tsv")
+    assert list(sessions["session_id"]) == ["ses-d0129", "ses-d0757"]
+    assert list(sessions["months"]) == [4, 25] and list(sessions["diagnosis"]) == ["CN", "AD"]
+    assert sessions["age"].tolist() == pytest.approx([65 + 4 / 12, 65 + 25 / 12], abs=1e-3)
+    assert sessions["MMSE"][0] == 29 and pd.isna(sessions["MMSE"][1])
+    assert list(sessions["cdr_global"]) == [0, 1]
+
+
+def test_our_own_names_need_no_mapping(aibl):
+    table, part = take(aibl, name="AIBL")
+    assert (table["status"] == "converted").all()
+    first = read_table(part / "bids/sub-AIBL1/sub-AIBL1_sessions.tsv").set_index("session_id")
+    assert first["months"].to_dict() == {"ses-M000": 0, "ses-M018": 18}
+    assert first.loc["ses-M000", ["age", "diagnosis", "MMSE"]].tolist() == [72.5, "MCI", 27]
+    assert first.loc["ses-M018"].drop("months").isna().all()  # no row in the table of sessions
+    participants = read_table(part / "bids/participants.tsv").set_index("participant_id")
+    assert participants.loc["sub-AIBL1", "apoe4"] == 2
+    assert participants.loc["sub-AIBL2"].isna().all()
+
+
+def test_repeated_import_replaces_the_part_byte_for_byte(aibl):
+    _, part = take(aibl, name="AIBL")
+    before = contents(part)
+    (part / "bids" / "left.txt").touch()
+    take(aibl, name="AIBL")
+    assert contents(part) == before
+    (part / "conversion.tsv").unlink()
+    with pytest.raises(UserError, match="in the way"):
+        take(aibl, name="AIBL")
+
+
+def test_listing_changes_with_images_and_tables(aibl):
+    seen = [bids_listing(aibl)]
+    (aibl / "sub-AIBL1/ses-M000/func").mkdir()
+    assert bids_listing(aibl) == seen[0]
+    put_image(aibl, anat("AIBL1", "M036"), voxels(12))
+    seen.append(bids_listing(aibl))
+    for table in (aibl / "participants.tsv", aibl / "sub-AIBL1/sub-AIBL1_sessions.tsv"):
+        table.write_text(table.read_text() + "\n")
+        seen.append(bids_listing(aibl))
+    (aibl / anat("AIBL1", "M036")).unlink()
+    seen.append(bids_listing(aibl))
+    assert len(set(seen)) == 5
+    assert bids_listing(aibl / "nothing") == "absent"
+
+
+def test_data_set_without_sessions_and_with_a_prefix(tmp_path):
+    root = tmp_path / "flat"
+    put_image(root, "sub-01/anat/sub-01_T1w.nii.gz", voxels(1))
+    table, part = take(root, name="Flat", prefix="Flat")
+    assert table["scan_id"].tolist() == ["sub-Flat01_ses-M000"]
+    assert table["subject_id"].tolist() == ["01"]
+    sessions = read_table(part / "bids/sub-Flat01/sub-Flat01_sessions.tsv")
+    assert sessions["months"].tolist() == [0] and sessions["diagnosis"].isna().all()
+
+
+def test_unmapped_values_are_listed_once_each(oasis):
+    values = {"sex": {"1": "male"}}
+    with pytest.raises(UserError) as caught:
+        take(oasis, OASIS_COLUMNS, values, section="cohort.beside.OASIS3")
+    message = str(caught.value)
+    assert (
+        "diagnosis: 'AD Dementia', 'Cognitively normal', 'uncertain'; allowed: CN, MCI, AD; "
+        "set cohort.beside.OASIS3.values.diagnosis\n" in message
+    )
+    assert "sex: '1' (mapped to 'male'), '2'; allowed: M, F" in message
+    assert "mmse: '-4.0'; allowed: numbers from 0 to 30" in message
+    assert "no image" not in message
+    assert not (oasis.parent / "parts").exists() and not (oasis.parent / "OASIS3.tsv").exists()
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        ({"diagnosis": "dx2"}, r"cohort.columns.diagnosis: .* no column 'dx2'.*'dx1'.*'M/F'"),
+        ({"age": "AgeatEntry"}, "age is that at the visit.*set cohort.columns.age_baseline"),
+        ({"months": "AgeatEntry"}, "must be in the table of sessions"),
+    ],
+)
+def test_a_column_that_is_not_there_is_refused(oasis, columns, sentence):
+    with pytest.raises(UserError, match=sentence):
+        take(oasis, columns, OASIS_VALUES)
+
+
+def test_an_age_of_unknown_meaning_is_refused(aibl):
+    table = "participant_id | age\nsub-AIBL1 | 70"
+    put_table(aibl / "participants.tsv", table)
+    for path in aibl.glob("sub-*/*_sessions.tsv"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"set cohort\.columns\.age_baseline: age"):
+        take(aibl, name="AIBL")
+    _, part = take(aibl, {"age_baseline": "age"}, name="AIBL")
+    sessions = read_table(part / "bids/sub-AIBL1/sub-AIBL1_sessions.tsv")
+    assert sessions["age"].tolist() == [70, 71.5]
+
+
+def test_months_come_from_a_column_or_the_label(tmp_path):
+    assert [months_of_label(label) for label in ("M012", "m06", "d0365", "bl")] == [12, 6, 12, 0]
+    assert [months_of_label(label) for label in ("01", "baseline2", "M", "v03")] == [None] * 4
+    root = tmp_path / "visits"
+    for session in ("1", "2"):
+        put_image(root, anat("A", session), voxels(int(session)))
+    with pytest.raises(UserError, match=r"ses-1, ses-2 .*cohort\.columns\.months"):
+        take(root)
+    put_table(root / "sessions.tsv", "participant_id|session_id|visit\nA|1|6\nsub-A|ses-2|6.2")
+    table, part = take(root, {"months": "visit"})
+    assert read_table(part / "bids/sub-A/sub-A_sessions.tsv")["months"].tolist() == [6, 6]
+    assert table["scan_id"].is_unique
+
+
+def test_tables_that_do_not_fit_are_refused(aibl):
+    put_table(aibl / "participants.tsv", "participant_id | sex\nsub-AIBL1 | M\nAIBL1 | F")
+    with pytest.raises(UserError, match="1 subject twice, such as AIBL1"):
+        take(aibl)
+    put_table(aibl / "participants.tsv", "participant_id | sex\nsub-0001 | M")
+    with pytest.raises(UserError, match="no row for any scan's subject, such as AIBL1"):
+        take(aibl)
+    put_table(aibl / "participants.tsv", "subject | sex\nsub-0001 | M")
+    with pytest.raises(UserError, match=r"lacks the column.*participant_id"):
+        take(aibl)
+    (aibl / "participants.tsv").write_bytes("participant_id\nMénage\n".encode("latin-1"))
+    with pytest.raises(UserError, match="UTF-8"):
+        take(aibl)
+
+
+def test_no_image_and_no_good_image(tmp_path):
+    with pytest.raises(UserError, match=r"cohort\.bids_dir: the folder .* does not exist"):
+        take(tmp_path / "absent")
+    root = tmp_path / "data"
+    (root / "BIDS").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"found: BIDS\. Set it to the folder"):
+        take(root)
+    image = root / anat("A", "M000")
+    image.parent.mkdir(parents=True)
+    image.symlink_to(".git/annex/objects/not-here.nii.gz")
+    with pytest.raises(UserError, match="link to nothing"):
+        take(root)
+    assert not list((tmp_path / "parts").iterdir())
+
+
+def test_images_of_another_kind_fail_alone(tmp_path):
+    """What nibabel reads, but the preprocessing cannot use, does not stop the import."""
+    root = tmp_path / "odd"
+    put_image(root, anat("A", "M000"), voxels(1))
+    colours = np.zeros((8, 8, 8), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    put_image(root, anat("B", "M000"), colours)
+    put_image(root, anat("C", "M000"), voxels(2))
+    put_image(root, anat("D", "M000", "T1w.nii"), voxels(3))
+    nib.save(nib.Nifti2Image(voxels(3), np.eye(4)), root / anat("D", "M000", "T1w.nii"))
+    flat = nib.Nifti1Image(voxels(4), None)
+    flat.header.set_sform([[1e9, 1e9, 0, 0], [0, 1e-9, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], code=1)
+    nib.save(flat, root / anat("C", "M000"))
+    (root / anat("A", "M000", "T1w.json")).write_text("{no JSON")
+    table, _ = take(root)
+    assert table["status"].tolist() == ["converted", "failed", "failed", "failed"]
+    for reason, words in zip(table["reason"][1:], ("colours", "same", "NIfTI-1"), strict=True):
+        assert words in reason
+
+
+def test_duplicates_within_a_subject_and_across_cohorts(oasis, aibl):
+    tables = [take(oasis, OASIS_COLUMNS, OASIS_VALUES)[0], take(aibl, name="AIBL")[0]]
+    scans = pd.concat(tables).query("status == 'converted'")
+    scans["participant_id"] = scans["scan_id"].str.split("_").str[0]
+    scans["months"] = [months_of_label(scan.split("_ses-")[1]) for scan in scans["scan_id"]]
+    found = find_duplicates(scans).set_index("scan_id")
+    assert found["duplicate_of"].to_dict() == {
+        "sub-AIBL1_ses-M018": "sub-AIBL1_ses-M000",
+        "sub-AIBL2_ses-M000": "sub-OAS30001_ses-d0129",
+        "sub-OAS30001_ses-d0129": "sub-AIBL2_ses-M000",
+    }
+    assert "earliest" in found.loc["sub-AIBL1_ses-M018", "reason"]
+    assert "sub-AIBL2, sub-OAS30001" in found.loc["sub-AIBL2_ses-M000", "reason"]
+    none = find_duplicates(scans.drop_duplicates("image_hash"))
+    assert none.empty and list(none) == ["scan_id", "duplicate_of", "reason"]

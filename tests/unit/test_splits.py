@@ -1,0 +1,164 @@
+"""Splits: stratified, frozen, and refused when a subject or an image is on two sides."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ldae.cohort.splits import assert_disjoint, make_splits, strata
+from ldae.errors import UserError
+from ldae.files import read_table
+
+SHARES = {"ADNI/CN": 0.5, "ADNI/MCI": 0.3, "ADNI/AD": 0.15, "ADNI/unknown": 0.05}
+
+
+def people(first, last):
+    """Subjects by number; who is in which stratum depends on the number alone."""
+    draw = np.random.default_rng(5).choice(list(SHARES), size=2000, p=list(SHARES.values()))
+    return pd.DataFrame(
+        {
+            "participant_id": [f"sub-{number:04d}" for number in range(first, last)],
+            "stratum": draw[first:last],
+        }
+    )
+
+
+@pytest.fixture
+def split(tmp_path):
+    def make(subjects, test=0.1, val=0.05, seed=42, **more):
+        table = make_splits(subjects, test, val, seed, tmp_path / "frozen", **more)
+        return table.set_index("participant_id")["split"]
+
+    return make
+
+
+def test_every_stratum_has_its_share(split):
+    subjects = people(0, 1500)
+    sides = split(subjects)
+    for _, group in subjects.groupby("stratum"):
+        got = sides[group["participant_id"]].value_counts()
+        assert abs(got["test"] - 0.1 * len(group)) < 1
+        assert abs(got.get("val", 0) - 0.05 * (len(group) - got["test"])) < 1
+    assert list(sides.index) == sorted(subjects["participant_id"])
+
+
+def test_nobody_changes_side_when_others_come_or_go(split, tmp_path):
+    first = split(people(0, 300))
+    split(people(100, 200))
+    grown = split(people(50, 900))
+    assert (grown[[name for name in first.index if name in grown]] == first[50:]).all()
+    back = split(people(0, 300))
+    assert back.equals(first)
+    subjects = people(0, 900)
+    assert abs((split(subjects) == "test").mean() - 0.1) < 4 / 900  # still within one a stratum
+    moved = subjects.assign(stratum="ADNI/AD")  # diagnoses change, sides do not
+    assert split(moved).equals(split(subjects))
+    assert len(list((tmp_path / "frozen").iterdir())) == 1
+
+
+def test_another_setting_is_another_file_and_the_old_one_is_found_again(split, tmp_path):
+    subjects = people(0, 200)
+    first = split(people(0, 40))
+    both = split(subjects)
+    other = split(subjects, seed=43)
+    assert not other.equals(both)
+    assert (split(subjects, test=0.3) == "test").mean() > 0.25
+    assert len(list((tmp_path / "frozen").iterdir())) == 3
+    assert split(subjects).equals(both) and (both[first.index] == first).all()
+    # Drawn at once they would have other sides: the file, not the seed, keeps them.
+    fresh = make_splits(subjects, 0.1, 0.05, 42, tmp_path / "elsewhere")
+    assert not fresh.set_index("participant_id")["split"].equals(both)
+
+
+def test_sides_by_known_values(split):
+    """Frozen: a change of the hash would silently move subjects of a published split."""
+    sides = split(people(0, 20), test=0.3, val=0.3)
+    # Second letters: tRain, vAl, tEst.
+    assert "".join(side[1] for side in sides) == "reeearerrererararrra"
+
+
+def test_nothing_is_frozen_before_the_split_can_be_used(split, tmp_path):
+    with pytest.raises(UserError, match="val_fraction"):
+        split(people(0, 50), val=0.0)
+    assert not (tmp_path / "frozen").exists()
+
+
+@pytest.mark.parametrize(
+    ("fractions", "key"),
+    [((0.0, 0.3), "test_fraction"), ((0.3, 0.0), "val_fraction"), ((1.0, 0.5), "val")],
+)
+def test_empty_split_names_the_key(fractions, key, split):
+    with pytest.raises(UserError, match=key):
+        split(people(0, 50), *fractions)
+
+
+def test_given_sides_are_kept_and_the_rest_makes_up_for_them(split, tmp_path):
+    subjects, given = people(0, 400), tmp_path / "given.tsv"
+    theirs = subjects.iloc[::4]  # a quarter, all of them tested: more than the share
+    theirs.assign(split="test")[["participant_id", "split"]].to_csv(given, sep="\t", index=False)
+    sides = split(subjects, given=given)
+    assert (sides[theirs["participant_id"]] == "test").all()
+    assert (sides == "test").sum() == 100 and (sides == "val").any()
+    # One of theirs who comes later takes that side as well.
+    early = split(subjects[1:], given=given, seed=1)
+    assert "sub-0000" not in early and split(subjects, given=given, seed=1)["sub-0000"] == "test"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("sub-0001\ttest\nsub-0001\ttrain\n", "sub-0001 twice"),
+        ("sub-0001\tvalidation\n", "side that is not train, val, test"),
+        ("002_S_0413\ttest\n", "None of the 1 subjects .* called like sub-0000"),
+    ],
+)
+def test_a_given_table_that_cannot_be_used(content, message, split, tmp_path):
+    (tmp_path / "given.tsv").write_text(f"participant_id\tsplit\n{content}")
+    with pytest.raises(UserError, match=message):
+        split(people(0, 50), given=tmp_path / "given.tsv")
+
+
+def test_a_damaged_frozen_file_is_refused(split, tmp_path):
+    split(people(0, 50))
+    (path,) = (tmp_path / "frozen").iterdir()
+    assert list(read_table(path)) == ["participant_id", "stratum", "split"]
+    path.write_text(path.read_text() + "sub-0000\tADNI/CN\ttest\n")
+    with pytest.raises(UserError, match=r"sub-0000 twice.*Restore"):
+        split(people(0, 60))
+
+
+def test_the_stratum_is_the_first_known_diagnosis_in_the_cohort():
+    scans = pd.DataFrame(
+        [
+            ("sub-b", 12, "AD", "ADNI"),
+            ("sub-b", 6, "MCI", "ADNI"),
+            ("sub-b", 0, math.nan, "ADNI"),
+            ("sub-a", 0, math.nan, "ADNI"),
+            ("sub-c", 100, "AD", "OASIS"),
+            ("sub-c", 24, "CN", "OASIS"),
+        ],
+        columns=["participant_id", "months", "diagnosis", "cohort"],
+    )
+    table = strata(scans)
+    assert table["participant_id"].tolist() == ["sub-a", "sub-b", "sub-c"]
+    assert table["stratum"].tolist() == ["ADNI/unknown", "ADNI/MCI", "OASIS/CN"]
+
+
+def test_a_subject_on_two_sides_is_refused():
+    table = pd.DataFrame({"participant_id": ["a", "a", "b"], "split": ["train", "train", "test"]})
+    assert_disjoint(table)
+    table.loc[1, "split"] = "test"
+    with pytest.raises(UserError, match="such as a"):
+        assert_disjoint(table)
+    table.loc[1, "split"] = "validation"
+    with pytest.raises(UserError, match="validation"):
+        assert_disjoint(table)
+
+
+def test_an_image_on_two_sides_is_refused():
+    table = pd.DataFrame({"participant_id": ["a", "b", "c"], "split": ["train", "test", "test"]})
+    assert_disjoint(table.assign(image_hash=[math.nan, math.nan, "x"]))  # n/a is no image
+    assert_disjoint(table.assign(image_hash=["y", "x", "x"]))
+    with pytest.raises(UserError, match="one of a and c"):
+        assert_disjoint(table.assign(image_hash=["x", "y", "x"]))

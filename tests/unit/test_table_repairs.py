@@ -1,0 +1,168 @@
+"""Study tables: values that Clinica cannot read are mended, and some scans are kept from it."""
+
+import logging
+import shutil
+
+import pandas as pd
+import pytest
+from study_downloads import ADNI1, ADNI3, MAYO, PEOPLE, edit, make_downloads, prepare, put
+
+from ldae.cohort.prepared import restrict
+from ldae.cohort.repairs import iso_dates
+from ldae.cohort.study_tables import find_files
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory):
+    return make_downloads(tmp_path_factory.mktemp("downloads"))
+
+
+@pytest.fixture
+def today(downloads, tmp_path):
+    """A copy of today's form that a test may spoil."""
+    return shutil.copytree(downloads / "today", tmp_path / "today")
+
+
+# --- Repairs -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("texts", "dates"),
+    [
+        (["2006-05-02", "2006-5-2 10:00:00.0", "20060502", "20060502.0"], ["2006-05-02"] * 4),
+        (["05/02/2006", "5/2/06", "12/31/2010"], ["2006-05-02", "2006-05-02", "2010-12-31"]),
+        (["31/12/2010", "02/05/2006"], ["2010-12-31", "2006-05-02"]),  # the day can only be first
+        (["31/12/2010", "12/31/2010"], ["", "2010-12-31"]),  # both orders: American, the rest not
+        (["2May2006", "02-May-2006", "May 2006", "", "2006-13-01"], ["2006-05-02"] * 2 + [""] * 3),
+    ],
+)
+def test_dates(texts, dates):
+    read, rewritten = iso_dates(pd.Series(texts))
+    assert read.tolist() == dates
+    assert rewritten.tolist() == [d not in ("", t) for t, d in zip(texts, dates, strict=True)]
+
+
+def test_examinations_are_mended(today, tmp_path):
+    def spoil(table):
+        table.loc[0, ["DX", "AGE"]] = ["SMC", ">89"]
+        table.loc[1, "EXAMDATE"] = ""
+        table.loc[2, "EXAMDATE_bl"] = ""
+        table.loc[4, "EXAMDATE"] = "8/1/2011"
+        odd = table.iloc[[0]].assign(VISCODE="y1")
+        return pd.concat([table, odd, table.iloc[[0]].assign(PTID="941_S_10101", ORIGPROT="ADNI4")])
+
+    before, _, _ = prepare(today, tmp_path)
+    edit(today, "ADNIMERGE", spoil)
+    tables, told, _ = prepare(today, tmp_path)
+    merge = tables["ADNIMERGE"]
+    assert len(merge) == len(before["ADNIMERGE"]) - 1
+    assert merge.loc[0, ["DX", "AGE"]].tolist() == ["", ""]
+    filled = merge[(merge["PTID"] == "991_S_0102") & (merge["VISCODE"] == "bl")].iloc[0]
+    assert filled["EXAMDATE_bl"] == filled["EXAMDATE"]
+    assert "2011-08-01" in set(merge["EXAMDATE"])
+    repairs = told.loc["ADNIMERGE", "repairs"]
+    for part in ("VISCODE is no month", "1 value of DX blanked", "no readable EXAMDATE)"):
+        assert part in repairs
+    assert "991_S" not in repairs  # counts, no person
+
+
+def test_genotypes_are_in_the_rows_of_the_examinations(downloads, tmp_path):
+    tables, _, _ = prepare(downloads / "today", tmp_path)
+    truth = {person.ptid: tuple(map(str, person.genotype)) for person in PEOPLE}
+    for cut in (tables, restrict(tables, [ADNI3, ADNI1])):
+        merge, genes = cut["ADNIMERGE"], cut["APOERES"]
+        first = merge.reset_index().drop_duplicates("PTID")  # the row that Clinica takes
+        for row, subject in zip(first["index"], first["PTID"], strict=True):
+            assert tuple(genes.loc[row, ["APGEN1", "APGEN2"]]) == truth[subject]
+
+
+def test_tables_by_visit(today, tmp_path):
+    def spoil(table):
+        table.loc[1, "CDGLOBAL"] = "-1"
+        rows = table.iloc[[2, 2]].assign(VISCODE2=["bl", "4_bl"], CDGLOBAL="9")
+        return pd.concat([table, rows])
+
+    edit(today, "CDR", spoil)
+    (today / "MOCA_20Nov2026.csv").write_text("RID,VISCODE2,MOCA\n101.0,bl,1\n,bl,2\n10200,m06,3\n")
+    tables, told, _ = prepare(today, tmp_path)
+    cdr = tables["CDR"].set_index(["RID", "VISCODE2"])
+    assert ("101", "bl") in cdr.index and ("101", "sc") not in cdr.index
+    # one that has a baseline row keeps its screening
+    assert cdr.loc[("102", "bl"), "CDGLOBAL"] == "9" and ("102", "sc") in cdr.index
+    assert not {"nv", "4_bl"} & set(tables["CDR"]["VISCODE2"]) and "" not in set(
+        tables["CDR"]["RID"]
+    )
+    assert "-1" not in set(tables["CDR"]["CDGLOBAL"])
+    assert "4_bl, nv" in told.loc["CDR", "repairs"]
+    assert tables["MOCA"].to_dict("records") == [{"RID": "101", "VISCODE2": "bl", "MOCA": "1"}]
+
+
+def test_verdicts_of_mriqc(today, tmp_path, caplog):
+    edit(today, "MRIPROT", lambda table: table.drop(columns="PASS"))
+    (path,) = find_files(today, MAYO)
+    path.unlink()
+    with caplog.at_level(logging.WARNING):
+        tables, told, _ = prepare(today, tmp_path)
+    assert told.loc[[MAYO, "MRIQUALITY"], "form"].tolist() == ["made"] * 2
+    assert list(tables["MRIQUALITY"].columns) == ["RID", "LONIUID", "PASS"]
+    assert tables[MAYO].empty and "Made empty" in told.loc[MAYO, "repairs"]
+    assert len(caplog.records) == 2 and "no scan will be rejected" in caplog.text
+
+    grades = {"9000010": "4", "9000202": "4", "9000210": "-1"}
+    edit(today, "MRIQC", lambda t: t.assign(SeriesQC=t["image_id"].map(grades).fillna("1")))
+    tables, told, _ = prepare(today, tmp_path)
+    assert told.loc[[MAYO, "MRIQUALITY"], "form"].tolist() == ["today"] * 2
+    passed = tables["MRIQUALITY"].set_index("LONIUID")["PASS"]
+    assert passed["S9000010"] == "0" and passed["S9000200"] == "1" and "S9000210" not in passed
+    mayo = tables[MAYO].set_index("loni_image")
+    assert mayo.loc["I9000202", "series_quality"] == "4"
+    assert mayo.loc["I9000210", ["RID", "series_quality"]].tolist() == ["4103", "-1"]
+
+
+# --- Held back ---------------------------------------------------------------------------------
+
+
+def test_visits_that_the_mayo_clinic_rejected(today, tmp_path):
+    def reject(table):
+        own = table["RID"] == "4103"
+        table.loc[own, ["series_quality", "series_selected"]] = ["4", "FALSE"]
+
+    edit(today, MAYO, reject)
+    tables, told, held = prepare(today, tmp_path)
+    # the repeated scan failed ADNI's check already: Clinica does not come to it
+    assert held["status"].to_dict() == dict.fromkeys(["I9000200", "I9000210"], "rejected_qc")
+    assert "9000200" not in set(tables["MPRAGEMETA"]["ImageUID"])
+    assert "2 scans held back (rejected_qc)" in told.loc["MPRAGEMETA", "repairs"]
+    edit(today, MAYO, put(lambda t: t["loni_image"] == "I9000210", "series_selected", "TRUE"))
+    assert "I9000210" not in prepare(today, tmp_path)[2].index  # chosen for all that
+
+
+def test_field_strengths_without_the_preferred_one(today, tmp_path):
+    edit(today, "MRIPROT", lambda table: table.assign(PASS="1"))
+    edit(today, "MRIQC", put(lambda t: t["image_id"] == "9000200", "MagneticFieldStrength", "2.9"))
+    edit(today, "MRIQC", put(lambda t: t["image_id"] == "9000202", "MagneticFieldStrength", "1.5T"))
+    tables, _, held = prepare(today, tmp_path)
+    assert held["status"].to_dict() == {"I9000202": "not_chosen"}
+    assert "9000200" in set(tables["MPRAGEMETA"]["ImageUID"])
+    edit(today, "MRIQC", put(lambda t: t["image_id"] == "9000200", "MagneticFieldStrength", "3"))
+    assert prepare(today, tmp_path)[2].empty
+
+
+def test_scans_far_from_any_examination_and_without_a_date(today, tmp_path):
+    def spoil(table):
+        table.loc[table["image_id"] == "9000410", ["VISCODE2", "image_date"]] = [
+            "m96",
+            "07/02/2025",
+        ]
+        table.loc[table["image_id"] == "9000110", "image_date"] = "soon"
+        return pd.concat([table, table.iloc[[0]].assign(image_id="7", subject_id="941_S_10101")])
+
+    edit(today, "All_Images", spoil)
+    more = {"PTID": "941_S_10101", "RID": "10101", "ORIGPROT": "ADNI4"}
+    edit(today, "ADNIMERGE", lambda t: pd.concat([t, t.iloc[[0]].assign(**more)]))
+    tables, _, held = prepare(today, tmp_path)
+    assert held["status"].to_dict() == {
+        "I9000110": "no_metadata", "I7": "unsupported", "I9000410": "no_metadata",
+    }  # fmt: skip
+    assert "2558 days" in held.loc["I9000410", "reason"] and "ADNI4" in held.loc["I7", "reason"]
+    assert not {"7", "9000110", "9000410"} & set(tables["MPRAGEMETA"]["ImageUID"])

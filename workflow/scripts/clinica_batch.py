@@ -1,0 +1,19 @@
+"""Convert one batch of subjects; runs in Clinica's environment where there is one for the rule."""
+
+from _adapter import job
+
+with job(snakemake):
+    from ldae.cohort.batch import convert_batch
+    from ldae.files import write_table
+
+    conversion = convert_batch(
+        snakemake.input.batch,
+        snakemake.input.images,
+        snakemake.input.tables,
+        snakemake.params.part,
+        snakemake.params.cohort,
+        snakemake.params.source,
+        clinica_bin=snakemake.params.clinica_bin,
+        jobs=snakemake.threads,
+    )
+    write_table(conversion, snakemake.output.conversion)

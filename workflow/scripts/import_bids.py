@@ -1,0 +1,15 @@
+"""A BIDS data set that others made, as a part of ours: links to its images, tables in our form."""
+
+from _adapter import job
+
+with job(snakemake):
+    from ldae.cohort.external import import_bids
+
+    import_bids(
+        snakemake.input.bids_dir,
+        snakemake.wildcards.cohort,
+        part_dir=snakemake.params.part,
+        conversion=snakemake.output.conversion,
+        jobs=snakemake.threads,
+        **snakemake.params.settings,
+    )

@@ -1,0 +1,13 @@
+"""Make the study tables that Clinica accepts of the ones that were downloaded."""
+
+from _adapter import job
+
+with job(snakemake):
+    from ldae.cohort.tables import prepare_tables
+
+    prepare_tables(
+        snakemake.input.tables,
+        snakemake.output.tables,
+        snakemake.output.provenance,
+        snakemake.output.held_back,
+    )
