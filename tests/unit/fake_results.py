@@ -11,7 +11,8 @@ import pandas as pd
 import yaml
 from PIL import Image
 
-from ldae.cohort.table1 import cohort_table, flow_table
+from ldae.cohort.flow import flow_table
+from ldae.cohort.table1 import cohort_table
 from ldae.evaluation import interpolation_tables, reconstruction_tables
 from ldae.files import write_json, write_table
 
@@ -38,6 +39,10 @@ def scans() -> pd.DataFrame:
                     "age": 70.0 + number,
                     "mmse": 28.0,
                     "cdr_global": 0.5,
+                    "sex": "FM"[number % 2],
+                    "apoe4": number % 3,
+                    "field_strength": 3.0,
+                    "cohort": "ADNI",
                     "split": "test" if number < 4 else "val" if number == 4 else "train",
                 }
             )
@@ -100,15 +105,21 @@ def make_results(folder: Path) -> tuple[dict[str, dict], dict]:
 def _cohort(index: pd.DataFrame, tables: Path) -> None:
     used = pd.DataFrame(
         {
+            "cohort": "ADNI",
             "image_id": [f"I{n}" for n in range(len(index))],
             "subject_id": index["participant_id"],
             "status": "used",
             "stage": "volumes",
+            "reason": None,
+            "split": index["split"],
+            "lacks": None,
         }
     )
-    lost = used.head(5).assign(status="excluded", stage=["selection"] * 3 + ["registration"] * 2)
-    conversion = pd.DataFrame({"status": ["missing"], "subject_id": ["x"]})
-    write_table(flow_table(pd.concat([used, lost]), conversion), tables / "flow.tsv")
+    lost = used.head(5).assign(status="excluded", stage=["selection"] * 3 + ["qc"] * 2, split=None)
+    lost["reason"] = "QC: dice 0.51 is below min_dice 0.85"
+    conversion = pd.DataFrame({"cohort": ["ADNI"], "status": ["missing"], "subject_id": ["x"]})
+    ledger = pd.concat([used, lost], ignore_index=True)
+    write_table(flow_table(ledger, conversion), tables / "flow.tsv")
     splits = index[["participant_id", "split"]].drop_duplicates()
     write_table(cohort_table(index.drop(columns="split"), splits), tables / "cohort.tsv")
 
@@ -120,10 +131,11 @@ def _quality(index: pd.DataFrame, folder: Path) -> list[Path]:
         anat = folder / "preproc" / scan.participant_id / scan.session_id / "anat"
         values = {"brain_ml": 1200.0 + number, "dice": 0.95, "ncc": 0.9 - 0.01 * number}
         values |= {"affine_determinant": 0.9 + 0.002 * number, "snr": 4.0 + 0.05 * number}
+        values |= {"cnr": 1.5, "residual_bias": 0.02, "fov_cut": 0.0, "border": 0.0}
         write_json(values, anat / f"{scan.scan_id}_desc-qc.json")
         picture.save(anat / f"{scan.scan_id}_desc-qc.png")
         bad = number == len(index) - 1
-        rows.append((scan.scan_id, "failed" if bad else "ok", "QC: ncc" if bad else "", 1.0))
+        rows.append((scan.scan_id, "qc" if bad else "ok", "QC: ncc" if bad else "", 1.0))
     table = pd.DataFrame(rows, columns=["scan_id", "status", "reason", "seconds"])
     paths = [folder / f"preproc/manifests/registration/shard-{k}.tsv" for k in range(2)]
     for k, path in enumerate(paths):

@@ -1,15 +1,13 @@
-"""From every image of the download to the scans used: a flow chart with counts and reasons."""
+"""From every image of the download to the scans used: a CONSORT flow chart with the reasons."""
 
-import textwrap
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from ldae.errors import require
-from ldae.figures.style import DIAGNOSIS, GREY, INK, PAGE, new_figure
+from ldae.figures.flow_boxes import GAP, Sheet, Text, box_height, items
+from ldae.figures.style import DIAGNOSIS, PAGE
 from ldae.figures.text import Drawing, count, listing
 from ldae.files import read_table
 
@@ -19,30 +17,57 @@ INPUTS = {
 }
 OPTIONAL: dict[str, str] = {}
 DATA = "tsv"
+FLOW = ("cohort", "stage", "images", "subjects", "remaining", "remaining_subjects", "reasons")
 SPLITS = {"train": "Training", "val": "Validation", "test": "Test"}
+# Phases from top to bottom: label, heading of the losses beside, name of what is left, stages.
+PHASES = (
+    ("Download", "Not to be converted", "image", ("file", "metadata", "adni_qc", "selection")),
+    ("Conversion", "Lost in conversion", "scan", ("conversion", "duplicate")),
+    (
+        "Preprocessing",
+        "Lost in preprocessing",
+        "scan",
+        ("n4", "brain", "registration", "qc", "exclude"),
+    ),
+)
 STAGES = {
-    "metadata": "Study tables",
-    "adni_qc": "ADNI's quality check",
-    "selection": "Choice of one scan per visit",
-    "conversion": "Conversion to BIDS",
-    "exclude": "Exclusion by hand",
-    "n4": "Bias field correction",
-    "brain": "Brain extraction",
-    "registration": "Registration and its quality check",
+    "file": "Damaged or unrecognised file",
+    "metadata": "Not in the study tables, or not a study to convert",
+    "adni_qc": "Rejected by ADNI's quality check",
+    "selection": "Not chosen for the visit",
+    "conversion": "Conversion failed",
+    "duplicate": "Duplicate of another scan",
+    "n4": "Bias field correction failed",
+    "brain": "Brain extraction failed",
+    "registration": "Registration failed",
+    "qc": "Outside the bounds of our quality control",
+    "exclude": "Left out by a person",
 }
-LINE = 3.4  # mm
-PAD = 1.6  # mm
+MARGIN, LEFT, SIDE = 3.0, 12.0, 75.0  # mm: edge, main column from, side boxes from
+BETWEEN = 4.0  # mm between the boxes of the splits
+MIDDLE = (PAGE - LEFT - MARGIN - 2 * BETWEEN) / 3  # the training box hangs right below
+SIDE_WIDTH = PAGE - SIDE - MARGIN
+
+
+@dataclass
+class Step:
+    """A box of the main column with the losses on the way to it."""
+
+    phase: str
+    box: list[Text]
+    losses: list[Text]
 
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
-    """Boxes top down: images, those left after each stage with the exclusions beside, splits."""
-    flow = read_table(inputs["flow"], ("stage", "images", "subjects", "remaining", "explanation"))
+    """Boxes top down: what is left after each phase, the losses beside, and the three splits."""
+    flow = read_table(inputs["flow"], FLOW)
     scans = read_table(inputs["index"], ("scan_id", "participant_id", "split", "diagnosis"))
-    rows = flow.set_index("stage")
+    rows = flow[flow["cohort"] == flow["cohort"].iloc[0]].set_index("stage")
     require("download" in rows.index, f"{inputs['flow']} has no row for the stage 'download'.")
-    figure = _chart(flow, rows, scans)
+    parts = flow[flow["cohort"] != flow["cohort"].iloc[0]].set_index(["stage", "cohort"])["images"]
+    sheet = _chart(_steps(rows, parts), rows, scans)
 
-    total, used = int(rows.loc["download", "images"]), len(scans)
+    total, used = (rows.loc[stage, "images"] for stage in ("download", "used"))
     sides = listing(
         [
             f"{name.lower()} {count(len(part), 'scan')} of "
@@ -53,121 +78,109 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     )
     body = (
         f"Every one of the {count(total, 'image')} of "
-        f"{count(int(rows.loc['download', 'subjects']), 'subject')} in the download is accounted "
-        f"for: {count(used, 'image')} used, {count(total - used, 'image')} excluded at the stages "
-        f"shown (one by one, with reasons, in the ledger). Splits are by subject: {sides}."
+        f"{count(rows.loc['download', 'subjects'], 'subject')} is accounted for: "
+        f"{count(used, 'image')} used, {count(total - used, 'image')} excluded for the reasons "
+        "shown (one by one in the ledger; in brackets how often, and a scan that two measures of "
+        f"quality refuse counts for both). Splits are by subject: {sides}."
     )
-    if "missing" in rows.index and rows.loc["missing", "images"]:
-        lacking = count(int(rows.loc["missing", "images"]), "scan")
+    if len(parts):
+        body += f" Cohorts: {listing(_shares(parts, 'used'))} of the scans used."
+    if rows.loc["missing", "images"]:
+        lacking = count(rows.loc["missing", "images"], "scan")
         body += f" The study tables name {lacking} more that the download lacks."
-    return Drawing(figure, flow, "Flow of images through the workflow", body)
+    return Drawing(sheet.figure, flow, "Flow of images through the workflow", body)
 
 
-def _chart(flow: pd.DataFrame, rows: pd.DataFrame, scans: pd.DataFrame) -> Figure:
-    # Each step: text of the exclusions beside the arrow, text of the box it leads to.
-    first = f"{count(int(rows.loc['download', 'images']), 'image')} in the download"
-    steps: list[tuple[list[str], str]] = []
-    for one in flow[flow["stage"].isin(list(STAGES)) & (flow["images"] > 0)].itertuples():
-        beside = [f"{STAGES[one.stage]}: {count(one.images, 'image')} excluded"]
-        beside += textwrap.wrap(str(one.explanation), 66)
-        steps.append((beside, f"{count(int(one.remaining), 'image')} left"))
-    last = (
-        f"{count(len(scans), 'scan')} of {count(scans['participant_id'].nunique(), 'subject')} used"
-    )
-    boxes = [first, *(text for _, text in steps)]
-    boxes = [*boxes[:-1], last] if steps else [*boxes, last]
-
-    box_height = LINE + 2 * PAD
-    sides = [len(beside) * LINE + 2 * PAD for beside, _ in steps] or [0.0]
-    height = 6 + len(boxes) * box_height + sum(size + 3 for size in sides) + 10 + 3 * LINE + 2 * PAD
-    figure = new_figure(PAGE, height)
-    ax = figure.add_axes([0, 0, 1, 1])
-    ax.set(xlim=(0, PAGE), ylim=(height, 0))
-    ax.axis("off")
-    x, width, y = 38.0, 58.0, 3.0
-    _box(ax, x - width / 2, y, width, box_height, [boxes[0]], strong=True)
-    y += box_height
-    for index, text in enumerate(boxes[1:]):
-        size = sides[index]
-        _arrow(ax, (x, y), (x, y + size + 3))
-        if steps:
-            _arrow(ax, (x, y + (size + 3) / 2), (80, y + (size + 3) / 2))
-            _box(ax, 80, y + 1.5, 97, size, steps[index][0], align="left", strong=True)
-        y += size + 3
-        _box(ax, x - width / 2, y, width, box_height, [text], strong=index == len(boxes) - 2)
-        y += box_height
-    _splits(ax, x, y, scans)
-    return figure
+def _steps(rows: pd.DataFrame, parts: pd.Series) -> list[Step]:
+    """The boxes of the main column; a phase without losses has none."""
+    first = [*_left(rows, "download", "image", " on disk"), *_cohorts(parts, "download")]
+    steps = [Step("", first, [])]
+    for phase, heading, noun, stages in PHASES:
+        lost = rows.loc[list(stages), "images"]
+        if lost.sum() == 0:
+            continue
+        losses = [Text(f"{heading}: {count(int(lost.sum()), noun)}", bold=True)]
+        for stage in lost[lost > 0].sort_values(ascending=False, kind="stable").index:
+            losses.append(Text(f"{STAGES[stage]}: {lost[stage]:,}"))
+            reasons = rows.loc[stage, "reasons"]
+            if not pd.isna(reasons):
+                losses += items(str(reasons).split("; "), SIDE_WIDTH, indent=2.5)
+        steps.append(Step(phase, _left(rows, stages[-1], "scan", " left"), losses))
+    steps[-1].box = [*_left(rows, "used", "scan", " used"), *_cohorts(parts, "used")]
+    for label in ("diagnosis", "age"):
+        lacking = rows.loc[f"no_{label}", "images"]
+        if lacking:
+            steps[-1].box.append(Text(f"of which {lacking:,} without {label}", small=True))
+    return steps
 
 
-def _splits(ax: Axes, x: float, y: float, scans: pd.DataFrame) -> None:
-    """One box a split, hanging from the box of used scans at ``x``, ``y``."""
-    parts = [(name, scans[scans["split"] == key]) for key, name in SPLITS.items()]
-    parts = [(name, part) for name, part in parts if len(part)]
-    step = (PAGE - 6) / len(parts)
-    centres = [3 + step * (i + 0.5) for i in range(len(parts))]
-    ax.plot([x, x], [y, y + 4], color=INK, lw=0.8)
-    ax.plot([min(*centres, x), max(*centres, x)], [y + 4] * 2, color=INK, lw=0.8)
-    for centre, (name, part) in zip(centres, parts, strict=True):
-        _arrow(ax, (centre, y + 4), (centre, y + 9))
-        subjects = count(part["participant_id"].nunique(), "subject")
-        lines = [name, f"{subjects}, {count(len(part), 'scan')}", _diagnoses(part)]
-        left = max(centre - step / 2 + 2, 3.0)
-        width = min(step - 4, 56.0)
-        _box(
-            ax,
-            centre - width / 2 if width < step - 4 else left,
-            y + 9,
-            width,
-            3 * LINE + 2 * PAD,
-            lines,
-            strong=True,
-        )
+def _left(rows: pd.DataFrame, stage: str, noun: str, what: str) -> list[Text]:
+    images, subjects = (int(rows.loc[stage, name]) for name in ("remaining", "remaining_subjects"))
+    return [Text(f"{count(images, noun)}{what}", bold=True), Text(count(subjects, "subject"))]
 
 
-def _diagnoses(part: pd.DataFrame) -> str:
-    sizes = part["diagnosis"].fillna("unknown").value_counts()
-    order = [name for name in DIAGNOSIS if name in sizes] + sorted(
-        set(sizes.index) - set(DIAGNOSIS)
-    )
-    return ", ".join(f"{name} {sizes[name]:,}" for name in order)
+def _cohorts(parts: pd.Series, stage: str) -> list[Text]:
+    return items(_shares(parts, stage), MIDDLE)
 
 
-def _box(
-    ax: Axes,
-    x: float,
-    y: float,
-    width: float,
-    height: float,
-    lines: list[str],
-    align: str = "center",
-    strong: bool = False,
-) -> None:
-    ax.add_patch(Rectangle((x, y), width, height, facecolor="#F7F7F7", edgecolor=GREY, lw=0.7))
-    at = x + width / 2 if align == "center" else x + PAD
-    for index, line in enumerate(lines):
-        ax.text(
-            at,
-            y + PAD + (index + 0.5) * LINE,
-            line,
-            ha=align,
-            va="center",
-            fontsize=6.5 if align == "left" else 7,
-            fontweight="bold" if strong and index == 0 else "normal",
-        )
+def _shares(parts: pd.Series, stage: str) -> list[str]:
+    """``ADNI 10,340`` for each of several cohorts."""
+    return [f"{name} {images:,}" for name, images in parts[stage].items()] if len(parts) else []
 
 
-def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    ax.annotate(
-        "",
-        xy=end,
-        xytext=start,
-        arrowprops={
-            "arrowstyle": "-|>",
-            "lw": 0.8,
-            "color": INK,
-            "shrinkA": 0,
-            "shrinkB": 0,
-            "mutation_scale": 7,
-        },
-    )
+def _chart(steps: list[Step], rows: pd.DataFrame, scans: pd.DataFrame) -> Sheet:
+    parts = {name: scans[scans["split"] == key] for key, name in SPLITS.items()}
+    parts = {name: part for name, part in parts.items() if len(part)}
+    width = (PAGE - LEFT - MARGIN - BETWEEN * (len(parts) - 1)) / len(parts)
+    splits = [_split(name, part, width) for name, part in parts.items()]
+    tallest = max(map(box_height, splits))
+    height = sum(box_height(step.box) for step in steps) + tallest + 3 * GAP
+    height += sum(box_height(step.losses) + GAP for step in steps if step.losses)
+    missing = int(rows.loc["missing", "images"])
+
+    sheet = Sheet(PAGE, height)
+    x, y = LEFT + MIDDLE / 2, GAP / 2
+    for number, step in enumerate(steps):
+        if step.losses:
+            side = box_height(step.losses)
+            sheet.arrow((x, y), (x, y + side + GAP))
+            sheet.arrow((x, y + (side + GAP) / 2), (SIDE, y + (side + GAP) / 2))
+            sheet.box(SIDE, y + GAP / 2, SIDE_WIDTH, step.losses, align="left", loss=True)
+            sheet.phase(MARGIN, y + GAP / 2, side, step.phase)
+            y += side + GAP
+        size = box_height(step.box)
+        if number == 0 and missing:
+            note = [Text(f"Named by the study tables, not on disk: {count(missing, 'scan')}")]
+            middle = y + (size - box_height(note)) / 2
+            sheet.box(SIDE, middle, SIDE_WIDTH, note, align="left", dashed=True)
+        sheet.box(LEFT, y, MIDDLE, step.box, strong=number in (0, len(steps) - 1))
+        y += size
+
+    bar = y + GAP
+    centres = [LEFT + width / 2 + number * (width + BETWEEN) for number in range(len(splits))]
+    sheet.line((x, y), (x, bar))
+    sheet.line((min(*centres, x), bar), (max(*centres, x), bar))
+    sheet.phase(MARGIN, bar + GAP, tallest, "Splits")
+    for centre, lines in zip(centres, splits, strict=True):
+        sheet.arrow((centre, bar), (centre, bar + GAP))
+        sheet.box(centre - width / 2, bar + GAP, width, lines, strong=True, height=tallest)
+    return sheet
+
+
+def _split(name: str, part: pd.DataFrame, width: float) -> list[Text]:
+    lines = [
+        Text(name, bold=True),
+        Text(count(len(part), "scan")),
+        Text(count(part["participant_id"].nunique(), "subject")),
+        *items(_sizes(part["diagnosis"].fillna("unknown"), list(DIAGNOSIS)), width),
+    ]
+    if "cohort" in part and part["cohort"].nunique() > 1:
+        lines += items(_sizes(part["cohort"], []), width)
+    return lines
+
+
+def _sizes(values: pd.Series, first: list[str]) -> list[str]:
+    """``CN 3,200``, ``MCI 4,100``; values in ``first`` lead in that order."""
+    sizes = values.value_counts()
+    order = [name for name in first if name in sizes] + sorted(set(sizes.index) - set(first))
+    return [f"{name} {sizes[name]:,}" for name in order]

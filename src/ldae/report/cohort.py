@@ -6,13 +6,20 @@ from ldae.figures.text import ABSENT
 from ldae.report.tables import Table
 
 TABLE1 = {
+    "cohort": "Cohort",
     "group": "Group",
     "subjects": "Subjects",
     "samples": "Scans",
     "age": "Age (years)",
     "mmse": "MMSE",
     "cdr": "CDR",
+    "female": "Women (%)",
+    "apoe4": "APOE ε4 carriers (%)",
+    "field_1_5t": "1.5 T scans",
+    "field_3t": "3 T scans",
+    "follow_up": "Follow-up (months)",
 }
+PERCENT = ("female", "apoe4")
 
 
 def cohort(table: pd.DataFrame) -> Table:
@@ -24,29 +31,51 @@ def cohort(table: pd.DataFrame) -> Table:
             names[column] = f"{split} {'scans' if what == 'samples' else what}"
     shown = [name for name in names if name in table]
     rows = [
-        ["–" if pd.isna(v) else f"{v:,}" if isinstance(v, int) else str(v) for v in row]
+        [_cell(name, value) for name, value in zip(shown, row, strict=True)]
         for row in table[shown].astype(object).itertuples(index=False)
     ]
+    sums = {number for number, group in enumerate(table["group"]) if group == "all"}
     return Table(
         "The cohort (the paper's Table 1)",
         [names[name] for name in shown],
         rows,
-        "Mean ± standard deviation over scans. A subject whose diagnosis changed counts in each of "
-        "its groups, as in the paper; “all” counts everyone once.",
-        {len(rows) - 1},
+        "Mean ± standard deviation over scans; diagnosis, age and scores are those of the visit. "
+        "Women and carriers: per cent of the subjects of whom it is known. Follow-up: median time "
+        "between a subject's first and last scan. A subject whose diagnosis changed counts in each "
+        "of its groups, as in the paper; “all” counts everyone once. The paper: CN 965 subjects, "
+        "3,673 scans; AD 748, 2,064; MCI 1,193, 4,603.",
+        sums,
     )
 
 
+def _cell(column: str, value) -> str:
+    if pd.isna(value):
+        return "n/a" if column == "group" else ABSENT
+    if column in PERCENT:
+        return f"{float(value):.1f}"
+    if column == "follow_up":
+        return f"{float(value):g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def flow(table: pd.DataFrame) -> Table:
-    """What was left out where."""
-    rows = [
-        [
-            str(one.stage),
-            f"{one.images:,}",
-            f"{one.subjects:,}",
-            ABSENT if pd.isna(one.remaining) else f"{int(one.remaining):,}",
-            str(one.explanation),
-        ]
-        for one in table.itertuples()
-    ]
-    return Table("Images by stage", ["Stage", "Images", "Subjects", "Remaining", "What"], rows)
+    """What was left out where, and for which reasons; of each of several cohorts what it lost."""
+    several = table["cohort"].nunique() > 1
+    table = table[(table["cohort"] == table["cohort"].iloc[0]) | (table["images"] > 0)]
+    rows = []
+    for one in table.itertuples():
+        remaining = ABSENT if pd.isna(one.remaining) else f"{int(one.remaining):,}"
+        reasons = ABSENT if pd.isna(one.reasons) else str(one.reasons)
+        rows.append(
+            [
+                *([str(one.cohort)] if several else []),
+                str(one.stage),
+                f"{one.images:,}",
+                f"{one.subjects:,}",
+                remaining,
+                str(one.explanation),
+                reasons,
+            ]
+        )
+    header = ["Stage", "Images", "Subjects", "Remaining", "What", "Most frequent reasons"]
+    return Table("Images by stage", [*(["Cohort"] if several else []), *header], rows)

@@ -40,17 +40,29 @@ def _data(config: dict[str, Any], index: pd.DataFrame) -> str:
             if len(part := index[index["split"] == name])
         ]
     )
-    source = (
-        "A synthetic ADNI download (image folders of DICOM series and study tables with known "
-        "truth)"
-        if "synthetic" in config
-        else "ADNI's T1-weighted images and study tables"
-    )
     return (
-        f"{source} was converted to BIDS with Clinica. Subjects, not scans, were divided by a hash "
-        f"of their identifier (test fraction {splits['test_fraction']:g}, validation "
-        f"{splits['val_fraction']:g} of the rest, seed {splits['seed']}): {sizes}."
+        f"{_sources(config)} Subjects, not scans, were divided within each cohort and first known "
+        "diagnosis, in the order of a hash of their identifier (test fraction "
+        f"{splits['test_fraction']:g}, validation {splits['val_fraction']:g} of the rest, seed "
+        f"{splits['seed']}): {sizes}."
     )
+
+
+def _sources(config: dict[str, Any]) -> str:
+    """Where the scans come from, in a sentence or two."""
+    cohort = config["cohort"]
+    if cohort["bids_dir"]:
+        main = f"The scans are those of the BIDS data set {cohort['name']}."
+    else:
+        what = (
+            "a synthetic ADNI download (image folders of DICOM series and study tables with known "
+            "truth)"
+            if "synthetic" in config
+            else "ADNI's T1-weighted images and study tables"
+        )
+        main = f"The scans are those of {what}, converted to BIDS with Clinica."
+    beside = listing(sorted(cohort["beside"]))
+    return f"{main} Beside it: the BIDS data set(s) {beside}." if beside else main
 
 
 def _preprocessing(config: dict[str, Any]) -> str:
