@@ -1,282 +1,240 @@
-"""Volume and latent stores, sampling, embeddings."""
+"""The volume store as its readers see it: values, order, and what is refused."""
 
 import json
+import pickle
+import shutil
 
-import nibabel as nib
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from registered import CFG, SPLITS, Cohort, write_scan
 
-from ldae.data.embeddings import load_embeddings, save_embeddings
-from ldae.data.latent_store import LatentStore, build_latent_store, training_std
-from ldae.data.sampling import Sampler, derive_seed
-from ldae.data.volume_store import VolumeStore, build_volume_store
+from ldae.data.__main__ import main
+from ldae.data.volume_index import build_volume_store
+from ldae.data.volume_store import VolumeStore
+from ldae.data.volume_transform import StoreTransform
 from ldae.errors import UserError
-from ldae.files import sha256
-from ldae.modelfile import save_model
-from ldae.nets.autoencoder import build_autoencoder
-
-TEMPLATE = "MNI"
-CFG = {
-    "spacing": 4.0,
-    "shape": [8, 8, 8],
-    "interpolation": "bspline",
-    "antialias": False,
-    "dtype": "float16",
-}
-AUTOENCODER = {
-    "channels": [4, 4],
-    "num_res_blocks": 1,
-    "latent_channels": 2,
-    "norm_num_groups": 2,
-    "pretrained": None,
-}
-SPLITS = {"sub-A": "train", "sub-B": "train", "sub-C": "val", "sub-D": "test"}
-
-
-def write_scan(path, shape=(8, 8, 8), spacing=4.0, orientation=(1, 1, 1), seed=0):
-    """A registered image centred on the origin; returns its array."""
-    array = np.random.default_rng(seed).uniform(0, 500, shape).astype(np.float32)
-    affine = np.diag([*(spacing * np.array(orientation)), 1.0])
-    affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(array, affine), path)
-    return array
+from ldae.files import read_table, sha256, write_table
+from ldae.fingerprint import _closure
 
 
 @pytest.fixture
-def source(tmp_path):
-    """Two visits of four subjects; the second visit of D failed and has no image."""
-    rows, arrays = [], {}
-    for number, participant in enumerate(SPLITS):
-        for session in ("ses-M000", "ses-M012"):
-            scan = f"{participant}_{session}"
-            rows.append((scan, participant, session, 70.5 + number))
-            folder = tmp_path / "preproc" / participant / session / "anat"
-            if scan != "sub-D_ses-M012":
-                arrays[scan] = write_scan(
-                    folder / f"{scan}_space-{TEMPLATE}_desc-brain_T1w.nii.gz", seed=len(rows)
-                )
-    scans = pd.DataFrame(rows, columns=["scan_id", "participant_id", "session_id", "age"])
-    scans.to_csv(tmp_path / "scans.tsv", sep="\t", index=False)
-    pd.DataFrame(SPLITS.items(), columns=["participant_id", "split"]).to_csv(
-        tmp_path / "splits.tsv", sep="\t", index=False
-    )
-    manifest = scans[["scan_id"]].assign(status="ok", reason="n/a", seconds=1)
-    manifest.loc[manifest["scan_id"] == "sub-D_ses-M012", "status"] = "failed"
-    manifest.to_csv(tmp_path / "shard-0.tsv", sep="\t", index=False)
-    return tmp_path, arrays
+def cohort(tmp_path):
+    return Cohort(tmp_path)
 
 
-def build(root, jobs=1, out="volumes", excluded=frozenset(), **changes):
-    """Build the store of ``source``."""
-    build_volume_store(
-        root / "scans.tsv",
-        root / "splits.tsv",
-        [root / "shard-0.tsv"],
-        root / "preproc",
-        root / out,
-        CFG | changes,
-        TEMPLATE,
-        excluded=excluded,
-        jobs=jobs,
-    )
-    return VolumeStore(root / out)
+def files(folder):
+    """Contents of a folder by relative path."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-def test_volume_store_holds_usable_scans_in_order_and_range(source):
-    root, arrays = source
-    store = build(root)
-    assert store.index["scan_id"].tolist() == sorted(arrays)  # the failed scan is left out
+def test_the_store_holds_usable_scans_in_order_and_range(cohort):
+    store = cohort.build()
+    usable = sorted(set(cohort.arrays) - {"sub-C_ses-M012"})  # QC refused that one
+    assert store.index["scan_id"].tolist() == usable
     assert store.index["split"].tolist() == [SPLITS[p] for p in store.index["participant_id"]]
-    assert store.index["age"].tolist() == [70.5, 70.5, 71.5, 71.5, 72.5, 72.5, 73.5]
+    assert store.index["age"].tolist() == [70.5, 70.5, 71.5, 71.5, 72.5, 73.5]
     assert store.rows("train").tolist() == [0, 1, 2, 3]
-    assert store.spacing == 4.0
-    assert store.shape == (8, 8, 8)
+    assert (store.spacing, store.shape) == (4.0, (8, 8, 8))
     assert np.allclose(store.affine[:3, 3], -14)
-    for row, scan in enumerate(sorted(arrays)):
-        volume, array = store.volume(row), arrays[scan]
+    for row, scan in enumerate(usable):
+        volume, array = store.volume(row), cohort.arrays[scan]
         expected = (array - array.min()) / np.ptp(array)  # on the grid already: not interpolated
         assert volume.dtype == torch.float32
         assert volume.shape == (1, 8, 8, 8)
         assert np.abs(volume[0].numpy() - expected).max() < 1e-3  # float16
         assert (volume.min(), volume.max()) == (0, 1)
+    store.verify()
 
 
-def test_workers_do_not_change_the_store(source):
-    root, _ = source
-    build(root)
-    build(root, jobs=2, out="parallel")
-    assert sha256(root / "volumes/volumes.npy") == sha256(root / "parallel/volumes.npy")
+@pytest.mark.parametrize("dtype", ["float16", "float32", "uint8"])
+def test_values_are_those_of_the_transform_bit_for_bit(cohort, dtype):
+    store = cohort.build(dtype=dtype)
+    transform = StoreTransform(CFG["spacing"], CFG["shape"], CFG["interpolation"])
+    for row, scan in enumerate(store.index["scan_id"]):
+        exact, affine = transform(cohort.image(scan))
+        kept = (exact * 255).round() / 255 if dtype == "uint8" else exact.to(getattr(torch, dtype))
+        assert torch.equal(store.volume(row), kept.float())
+        assert np.allclose(affine, store.affine)
+    assert torch.equal(store.volumes(np.array([2, 0]))[1], store.volume(0))
 
 
-def test_excluded_scans_are_left_out(source):
-    root, arrays = source
-    store = build(root, excluded={"sub-B_ses-M000", "sub-D_ses-M012"})
-    assert store.index["scan_id"].tolist() == sorted(set(arrays) - {"sub-B_ses-M000"})
-
-
-def test_orientation_spacing_and_padding(source):
-    root, arrays = source
-    first = sorted(arrays)[0]
-    path = next((root / "preproc").rglob(f"{first}_*"))
+def test_orientation_spacing_and_padding(cohort):
+    path = cohort.image("sub-A_ses-M000")
     array = write_scan(path, shape=(6, 10, 8), orientation=(-1, 1, 1), seed=1)
-    store = build(root)
-    volume = store.volume(0)[0].numpy()
+    volume = cohort.build().volume(0)[0].numpy()
     assert (volume[0] == 0).all()  # padded by one voxel on either side of x
     expected = array[::-1, 1:-1] / array[:, 1:-1].max()  # LAS -> RAS, y cropped
     assert np.abs(volume[1:-1] - (expected - expected.min()) / np.ptp(expected)).max() < 0.02
 
 
-def test_coarser_images_are_resampled(source):
-    root, arrays = source
-    for scan in arrays:
-        write_scan(next((root / "preproc").rglob(f"{scan}_*")), shape=(17, 17, 17), spacing=2.0)
-    store = build(root)
+def test_images_on_another_spacing_are_resampled(cohort):
+    for scan in cohort.arrays:
+        write_scan(cohort.image(scan), shape=(17, 17, 17), spacing=2.0)
+    store = cohort.build()
     assert store.shape == (8, 8, 8)
     assert np.allclose(np.diag(store.affine)[:3], 4.0)
 
 
-def test_inputs_that_do_not_fit_are_refused(source):
-    root, arrays = source
-    manifest = pd.read_csv(root / "shard-0.tsv", sep="\t")
-    manifest.iloc[1:].to_csv(root / "shard-0.tsv", sep="\t", index=False)
-    with pytest.raises(UserError, match=r"sub-A_ses-M000.*preprocess"):
-        build(root)
-    manifest.to_csv(root / "shard-0.tsv", sep="\t", index=False)
+def test_same_input_gives_the_same_bytes(cohort):
+    cohort.build()
+    cohort.build("again")
+    assert files(cohort.root / "volumes") == files(cohort.root / "again")
 
-    splits = pd.read_csv(root / "splits.tsv", sep="\t")
-    leak = pd.concat([splits, pd.DataFrame({"participant_id": ["sub-A"], "split": ["test"]})])
-    leak.to_csv(root / "splits.tsv", sep="\t", index=False)
+
+def test_the_store_can_be_copied_and_sent_to_a_loader_process(cohort):
+    store = cohort.build()
+    shutil.copytree(cohort.root / "volumes", cohort.root / "scratch/copy")
+    shutil.rmtree(cohort.root / "volumes")
+    shutil.rmtree(cohort.root / "preproc")  # no NIfTI is read
+    copy = VolumeStore(cohort.root / "scratch/copy")
+    sent = pickle.dumps(copy)
+    assert len(sent) < 20_000  # not the volumes
+    assert torch.equal(pickle.loads(sent).volume(3), store.volume(3))
+    assert copy.sum == store.sum
+
+
+def test_a_verdict_or_other_splits_move_no_volume(cohort):
+    before = cohort.build()
+    stamps = {path: path.stat().st_mtime_ns for path in (before.folder / "shards").glob("*.npy")}
+    cohort.set_status("sub-C_ses-M012", "ok")  # a person keeps it
+    after = cohort.build()
+    assert after.index["scan_id"].tolist() == sorted(cohort.arrays)
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert after.sum != before.sum
+
+    usable = cohort.usable().assign(split="test")
+    cards = sorted((after.folder / "shards").glob("shard-*.json"))
+    build_volume_store(usable, cards, after.folder)
+    assert VolumeStore(after.folder).sum != after.sum
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+
+
+def test_a_corrected_age_leaves_the_card_as_it_is(cohort):
+    before = cohort.build()
+    card, index = ((before.folder / name).read_bytes() for name in ("store.json", "index.tsv"))
+    cohort.scans["age"] += 1
+    after = cohort.build()
+    assert (after.folder / "store.json").read_bytes() == card  # models stay valid
+    assert (after.folder / "index.tsv").read_bytes() != index
+    assert after.index["age"][0] == 71.5
+
+
+def test_another_number_of_shards_is_the_same_store(cohort, monkeypatch):
+    before = cohort.build()
+    monkeypatch.setattr("registered.SHARDS", dict.fromkeys(SPLITS, 0))
+    card = cohort.pack(0)
+    build_volume_store(cohort.usable(), [card], before.folder)
+    after = VolumeStore(before.folder)
+    assert after.sum == before.sum
+    assert torch.equal(after.volumes(np.arange(6)), before.volumes(np.arange(6)))
+    assert sorted(path.name for path in (after.folder / "shards").iterdir()) == [
+        ".shard-0.json",
+        "shard-0.json",
+        "shard-0.npy",
+    ]
+
+
+def test_shards_that_do_not_fit_the_cohort_are_refused(cohort):
+    folder = cohort.root / "volumes"
+    cards = [cohort.pack(0), cohort.pack(1)]
+    with pytest.raises(UserError, match=r"3 usable scans are in no shard.*another cohort"):
+        build_volume_store(cohort.usable(), cards[:1], folder)
+    copy = cards[0].with_name("shard-2.json")
+    shutil.copy(cards[0], copy)
+    with pytest.raises(UserError, match="in two shards"):
+        build_volume_store(cohort.usable(), [*cards, copy], folder)
+    torn = cohort.usable()
+    torn.loc[torn["scan_id"] == "sub-A_ses-M012", "split"] = "test"
     with pytest.raises(UserError, match=r"two sides.*sub-A"):
-        build(root)
-    splits.to_csv(root / "splits.tsv", sep="\t", index=False)
-
-    path = next((root / "preproc").rglob(f"{sorted(arrays)[2]}_*"))
-    write_scan(path, shape=(10, 8, 8))
-    shifted = nib.load(path)
-    nib.save(nib.Nifti1Image(shifted.get_fdata(), shifted.affine + np.eye(4, k=3)), path)
-    with pytest.raises(UserError, match="another grid"):
-        build(root)
-    nib.save(nib.Nifti1Image(np.full((8, 8, 8), 3.0), shifted.affine), path)
-    with pytest.raises(UserError, match="no contrast"):
-        build(root)
-    assert not (root / "volumes/store.json").exists()
+        build_volume_store(torn, cards, folder)
+    cohort.pack(1, spacing=5.0)
+    with pytest.raises(UserError, match="different settings"):
+        build_volume_store(cohort.usable(), cards, folder)
+    cohort.pack(1)
+    np.save(folder / "shards/shard-1.npy", np.zeros((1, 1, 8, 8, 8), np.float16))
+    with pytest.raises(UserError, match=r"shard-1\.npy holds"):
+        build_volume_store(cohort.usable(), cards, folder)
     with pytest.raises(UserError, match="no finished store"):
-        VolumeStore(root / "volumes")
+        VolumeStore(folder)
 
 
-def test_a_store_whose_files_disagree_is_refused(source):
-    root, _ = source
-    build(root)
-    folder = root / "volumes"
-    index, card = (folder / "index.tsv").read_text(), (folder / "store.json").read_text()
+def test_a_store_whose_files_disagree_is_refused(cohort):
+    folder = cohort.build().folder
+    whole = files(folder)
 
-    (folder / "index.tsv").write_text(index.replace("train", "test"))
+    def restore():
+        for name, content in whole.items():
+            (folder / name).write_bytes(content)
+
+    def sign():
+        (folder / "index.sha256").write_text(f"{sha256(folder / 'index.tsv')}  index.tsv\n")
+
+    (folder / "index.tsv").write_bytes(whole["index.tsv"].replace(b"70.5", b"71"))
     with pytest.raises(UserError, match="not the index"):
         VolumeStore(folder)
 
-    # Someone edits the split and mends the sum: the leak is still seen.
-    (folder / "index.tsv").write_text(index.replace("train", "test", 1))
-    edited = json.loads(card) | {"index_sha256": sha256(folder / "index.tsv")}
-    (folder / "store.json").write_text(json.dumps(edited))
+    # Someone moves a scan to the test side and mends the checksum: the leak is still seen.
+    (folder / "index.tsv").write_bytes(whole["index.tsv"].replace(b"train", b"test", 1))
+    sign()
     with pytest.raises(UserError, match="two sides"):
         VolumeStore(folder)
 
-    (folder / "index.tsv").write_text(index)
-    (folder / "store.json").write_text(card)
-    np.save(folder / "volumes.npy", np.zeros((7, 1, 8, 8, 4), np.float16))
-    with pytest.raises(UserError, match=r"store\.json"):
+    # Someone leaves a scan out: the card is that of another cohort.
+    restore()
+    table = read_table(folder / "index.tsv")
+    write_table(table.iloc[:-1], folder / "index.tsv")
+    sign()
+    with pytest.raises(UserError, match="not of one store"):
         VolumeStore(folder)
-    (folder / "volumes.npy").write_bytes(b"nonsense")
-    with pytest.raises(UserError, match="cannot be read"):
+    restore()
+    card = json.loads(whole["store.json"]) | {"spacing": 2.0}
+    (folder / "store.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match="not of one store"):
         VolumeStore(folder)
+    (folder / "index.sha256").unlink()
+    with pytest.raises(UserError, match="earlier version"):
+        VolumeStore(folder)
+    restore()
+    VolumeStore(folder)
 
 
-def encoded(root, out="latents", source="mean", seed=0):
-    """An autoencoder with random weights, and the latent store it makes."""
-    volumes = build(root)
-    torch.manual_seed(seed)
-    model = build_autoencoder(AUTOENCODER)
-    card = {"kind": "autoencoder", "architecture": AUTOENCODER, "data": volumes.sum}
-    card = save_model(root / "ae", model.state_dict(), card)
-    build_latent_store(
-        root / "volumes", root / "ae", root / out, {"source": source}, "cpu", 1, batch_size=3
-    )
-    return volumes, model.eval(), card
+def test_a_damaged_array_is_refused(cohort):
+    store = cohort.build()
+    path = store.folder / "shards/shard-1.npy"
+    whole = path.read_bytes()
+    for content in (whole[:-1], b"nonsense", b""):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"shard-1\.npy cannot be read or is cut short"):
+            VolumeStore(store.folder)
+    np.save(path, np.zeros((3, 1, 8, 8, 8), np.float32))
+    with pytest.raises(UserError, match="holds float32"):
+        VolumeStore(store.folder)
+    path.write_bytes(whole[:-7] + b"x" + whole[-6:])  # an edit that only a full check can see
+    with pytest.raises(UserError, match=r"1 of 6 arrays .*sub-D_ses-M000.*Remake"):
+        VolumeStore(store.folder).verify()
 
 
-def test_latent_store_is_scaled_over_the_training_split(source):
-    root, _ = source
-    volumes, model, card = encoded(root)
-    store = LatentStore(root / "latents", card["sha256"], volumes)
-    with torch.inference_mode():
-        mean, std = model.encode(volumes.volumes(np.arange(len(volumes))))
-    train = volumes.rows("train")
-    assert store.scale == pytest.approx(1 / mean[train].std(correction=0).item(), rel=1e-4)
-    assert torch.allclose(store.latents(np.arange(7)), store.scale * mean, atol=1e-5)
-    assert torch.allclose(store.std(6), store.scale * std[6], atol=1e-5)
-    assert store.shape == (2, 4, 4, 4)
-    assert store.index.equals(volumes.index)
+def test_stores_can_be_checked_from_the_command_line(cohort, capsys):
+    folder = cohort.build().folder
+    assert main([str(folder)]) == 0
+    assert "6 volumes are whole" in capsys.readouterr().out
+    path = folder / "shards/shard-0.npy"
+    path.write_bytes(path.read_bytes()[:-2] + b"xx")  # of the scan that is not used
+    assert main([str(folder)]) == 0
+    path.write_bytes(path.read_bytes()[:500] + b"xx" + path.read_bytes()[502:])
+    assert main([str(folder), "nowhere"]) == 1
+    assert "sub-A_ses-M000" in capsys.readouterr().err
+    assert main([str(cohort.root)]) == 1
+    assert "no finished store" in capsys.readouterr().err
 
 
-def test_scale_of_sampled_latents_counts_the_posterior():
-    rng = np.random.default_rng(0)
-    moments = [rng.normal(1, 2, (50, 3, 4, 4, 4)), np.full((50, 3, 4, 4, 4), 1.5)]
-    assert training_std(moments, np.arange(50), "mean") == pytest.approx(2, rel=0.02)
-    assert training_std(moments, np.arange(50), "sample") == pytest.approx(2.5, rel=0.02)
+def test_edits_elsewhere_repack_and_retrain_nothing():
+    def names(*modules):
+        return {path.name for path in _closure(modules)}
 
-
-def test_latents_of_another_autoencoder_or_store_are_refused(source):
-    root, _ = source
-    _, _, card = encoded(root)
-    with pytest.raises(UserError, match="another autoencoder"):
-        LatentStore(root / "latents", "0" * 64)
-    path = next((root / "preproc").rglob("sub-A_ses-M000_*"))
-    write_scan(path, seed=99)
-    other = build(root)
-    with pytest.raises(UserError, match="another volume store"):
-        LatentStore(root / "latents", card["sha256"], other)
-    with pytest.raises(UserError, match="trained on another volume store"):
-        build_latent_store(
-            root / "volumes", root / "ae", root / "latents", {"source": "mean"}, "cpu", 1
-        )
-
-
-def test_sampler_covers_every_scan_once_an_epoch_and_is_deterministic():
-    sampler = Sampler("ldm", n=10, batch_size=4, micro_batch=2, seed=3)
-    steps = sampler.steps(epochs=6)
-    assert steps == 15
-    seen = np.concatenate([sampler.batch(step) for step in range(steps)])
-    epochs = seen.reshape(6, 10)
-    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
-    assert len({tuple(epoch) for epoch in epochs}) == 6
-    assert [sampler.epochs_done(step) for step in (0, 2, 3, 5, 15)] == [0, 0, 1, 2, 6]
-    again = Sampler("ldm", n=10, batch_size=4, micro_batch=4, seed=3)
-    assert (again.batch(7) == seen[28:32]).all()
-    assert list(sampler.micro_batches(7, 8)) == [seen[28:30].tolist(), seen[30:32].tolist()]
-    other = Sampler("ldm", n=10, batch_size=4, micro_batch=2, seed=4)
-    assert not (other.permutation(0) == sampler.permutation(0)).all()
-    assert derive_seed(1, 23) != derive_seed(12, 3)
-
-
-def test_sampler_refuses_batches_that_do_not_divide_or_fill():
-    with pytest.raises(UserError, match=r"ldm\.batch_size.*ldm\.micro_batch"):
-        Sampler("ldm", n=10, batch_size=5, micro_batch=2, seed=0)
-    with pytest.raises(UserError, match=r"ldm\.batch_size is 16, but only 10"):
-        Sampler("ldm", n=10, batch_size=16, micro_batch=2, seed=0)
-
-
-def test_embeddings_come_back(tmp_path):
-    codes = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
-    save_embeddings(tmp_path / "ldae.npz", ["a", "b", "c"], codes)
-    scans, read = load_embeddings(tmp_path / "ldae.npz")
-    assert scans == ["a", "b", "c"]
-    assert (read == codes).all()
-    with pytest.raises(UserError, match="do not exist"):
-        load_embeddings(tmp_path / "other.npz")
-    codes[1, 1] = np.nan
-    save_embeddings(tmp_path / "ldae.npz", ["a", "b", "c"], codes)
-    with pytest.raises(UserError, match="not finite"):
-        load_embeddings(tmp_path / "ldae.npz")
+    packing = {"volume_shards.py", "volume_index.py", "volume_transform.py"}
+    assert not names("training/stages.py", "training/latents.py") & packing
+    assert not names("data/volume_shards.py") & {"splits.py", "store.py", "volume_store.py"}
+    assert not names("training/latent_rows.py", "nets/autoencoder.py") & {"unet.py", "latents.py"}

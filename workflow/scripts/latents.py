@@ -3,7 +3,7 @@
 from _adapter import folder, job
 
 with job(snakemake):
-    from ldae.data.latent_store import build_latent_store
+    from ldae.training.latents import build_latent_store
 
     build_latent_store(
         folder(snakemake.input.volumes),
@@ -12,5 +12,5 @@ with job(snakemake):
         snakemake.params.settings,
         snakemake.params.device,
         snakemake.threads,
-        fingerprint=snakemake.params.source,
+        fingerprint=snakemake.params.encoding,
     )

@@ -1,27 +1,21 @@
-"""Pack all usable registered scans into one store, unless too many have failed."""
+"""Make the store of all usable scans over the packed shards, unless too many have failed."""
 
-from _adapter import job
+from _adapter import folder, job
 
 with job(snakemake):
     from pathlib import Path
 
-    from ldae.cohort.ledger import STEPS, check_failures, read_exclude, read_manifests
-    from ldae.data.volume_store import build_volume_store
+    from ldae.cohort.limit import check_failures
+    from ldae.cohort.manifests import STEPS, read_manifests
+    from ldae.cohort.usable import usable_scans
+    from ldae.cohort.verdicts import read_verdicts
+    from ldae.data.volume_index import build_volume_store
     from ldae.files import read_table
 
-    manifests = read_manifests({step: snakemake.input[step] for step in STEPS})
-    check_failures(manifests, snakemake.params.max_failed_fraction)
-    scans = read_table(snakemake.input.scans, ["scan_id"])
-    excluded = read_exclude(snakemake.params.exclude, set(scans["scan_id"]))
-    build_volume_store(
-        snakemake.input.scans,
-        snakemake.input.splits,
-        snakemake.input.registration,
-        snakemake.params.preproc,
-        Path(snakemake.output.card).parent,
-        snakemake.params.settings,
-        snakemake.params.template,
-        excluded=set(excluded["scan_id"]),
-        jobs=snakemake.threads,
-        fingerprint=snakemake.params.source,
-    )
+    source = snakemake.input
+    manifests = read_manifests({step: source[step] for step in STEPS})
+    scans = read_table(source.scans, ["scan_id"])
+    verdicts = read_verdicts(snakemake.params.exclude, set(scans["scan_id"]))
+    check_failures(manifests, verdicts, snakemake.params.max_failed_fraction)
+    usable = usable_scans(scans, read_table(source.splits), manifests, verdicts)
+    build_volume_store(usable, [Path(card) for card in source.shards], folder(snakemake.output))

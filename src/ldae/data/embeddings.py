@@ -1,4 +1,4 @@
-"""Embeddings on disk: scan ids and their vectors, one file a system."""
+"""Embeddings on disk: scan ids and their vectors, one file a system, and what they were made of."""
 
 from pathlib import Path
 
@@ -8,29 +8,58 @@ from ldae.errors import require
 from ldae.files import atomic
 
 
-def save_embeddings(path: str | Path, scan_ids: list[str], y_sem: np.ndarray) -> None:
-    """Write ``scan_id`` (N,) and ``y_sem`` (N, d) float32 to an npz, atomically."""
+def save_embeddings(
+    path: str | Path, scan_ids: list[str], y_sem: np.ndarray, model: str = "", volumes: str = ""
+) -> None:
+    """Write an npz, atomically.
+
+    Args:
+        path: The file.
+        scan_ids: N scans.
+        y_sem: Their vectors (N, d); kept as float32.
+        model: SHA-256 of the model that made them.
+        volumes: ``sum`` of the volume store they were made from.
+    """
     y_sem = np.asarray(y_sem, dtype=np.float32)
     if y_sem.ndim != 2 or len(y_sem) != len(scan_ids):
         raise ValueError(f"{len(scan_ids)} scans, but embeddings of shape {y_sem.shape}")
+    content = {"scan_id": np.asarray(scan_ids, dtype=str), "y_sem": y_sem}
     with atomic(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, scan_id=np.asarray(scan_ids, dtype=str), y_sem=y_sem)
+        np.savez(stream, **content, model=np.asarray(model), volumes=np.asarray(volumes))
 
 
-def load_embeddings(path: str | Path) -> tuple[list[str], np.ndarray]:
+def load_embeddings(
+    path: str | Path, model: str | None = None, volumes: str | None = None
+) -> tuple[list[str], np.ndarray]:
     """Read scan ids and vectors (N, d) float32.
 
+    Args:
+        path: The file.
+        model: When given, SHA-256 of the model that must have made them.
+        volumes: When given, ``sum`` of the volume store that they must be of.
+
     Raises:
-        UserError: the file does not exist or holds values that are not finite.
+        UserError: the file does not exist, holds values that are not finite, or is of another model
+            or store.
     """
+    remake = f"Delete {path} and run `snakemake embeddings`."
     require(
         Path(path).is_file(),
         f"The embeddings {path} do not exist. Run `snakemake embeddings` first.",
     )
     with np.load(path) as content:
         scan_ids, y_sem = content["scan_id"].tolist(), content["y_sem"]
+        made_of = {key: str(content[key]) for key in ("model", "volumes") if key in content}
     require(
         bool(np.isfinite(y_sem).all()),
         f"{path} holds values that are not finite; train the model again with precision: fp32.",
+    )
+    require(
+        model in (None, made_of.get("model")),
+        f"The embeddings {path} were made by another model than the present one. {remake}",
+    )
+    require(
+        volumes in (None, made_of.get("volumes")),
+        f"The embeddings {path} are of another volume store than the present one. {remake}",
     )
     return scan_ids, y_sem

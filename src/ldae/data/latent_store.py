@@ -1,129 +1,23 @@
-"""The latent store: what the autoencoder makes of every volume, and the scale of it all.
+"""Reads the latent store: what the autoencoder made of every volume, and the scale of it all.
 
 Both moments of the posterior are kept, unscaled. ``scale`` is one number, 1/std over the latents of
 the training split (the paper takes the first batch), and goes into every model trained on them.
-Layout of a store: ``mean.npy`` and ``std.npy`` (N, C, *S) float32, ``index.tsv``, ``store.json``.
+Layout of a store, besides the tables (:mod:`ldae.data.store`): ``mean.npy`` and ``std.npy``
+(N, C, *S) float32, in the order of the volume store. :mod:`ldae.training.latents` builds it.
 """
 
-import logging
-import shutil
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ldae.data.store import Store, require_same_data
+from ldae.data.store import Store, open_array
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
-from ldae.files import atomic, digest, sha256, write_json
-from ldae.progress import Progress
 
-SOURCES = ("mean", "sample")
-
-log = logging.getLogger(__name__)
-
-
-def build_latent_store(
-    volumes_dir: Path,
-    autoencoder_dir: Path,
-    out_dir: Path,
-    cfg: dict[str, Any],
-    device: str,
-    threads: int,
-    batch_size: int = 4,
-    fingerprint: str = "",
-) -> None:
-    """Encode every volume in fp32 by the trained autoencoder and store posterior mean and std.
-
-    Args:
-        volumes_dir: The volume store.
-        autoencoder_dir: Model folder of stage 1.
-        out_dir: The store's folder.
-        cfg: ``config["latents"]``: source, mean or sample, of what training will see.
-        device: cuda or cpu.
-        threads: CPU threads.
-        batch_size: Volumes encoded at once.
-        fingerprint: Of the sources and settings, kept in store.json.
-
-    Raises:
-        UserError: the autoencoder was trained on another volume store.
-    """
-    from ldae.modelfile import load_autoencoder
-    from ldae.training.compute import Compute
-
-    require(
-        cfg["source"] in SOURCES,
-        f"latents.source is {cfg['source']!r}; allowed are {', '.join(SOURCES)}.",
-    )
-    out_dir = Path(out_dir)
-    (out_dir / "store.json").unlink(missing_ok=True)
-    compute = Compute.prepare(device, threads, "fp32")
-    volumes = VolumeStore(volumes_dir)
-    model, card = load_autoencoder(autoencoder_dir)
-    require_same_data(volumes, card, autoencoder_dir)
-    model = compute.place(model)
-    progress = Progress("latents", len(volumes))
-    with atomic(out_dir / "mean.npy") as mean_file, atomic(out_dir / "std.npy") as std_file:
-        moments: list[np.ndarray] = []
-        for start in range(0, len(volumes), batch_size):
-            rows = np.arange(start, min(start + batch_size, len(volumes)))
-            with torch.inference_mode():
-                batch = model.encode(compute.move(volumes.volumes(rows)))  # mean, std (B, C, *S)
-            batch = [part.float().cpu().numpy() for part in batch]
-            require(
-                all(bool(np.isfinite(part).all()) for part in batch),
-                f"The autoencoder in {autoencoder_dir} gives latents that are not finite for rows "
-                f"{rows.tolist()}. Train it again with autoencoder.precision: fp32.",
-            )
-            if not moments:
-                shape = (len(volumes), *batch[0].shape[1:])
-                moments = [
-                    np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
-                    for file in (mean_file, std_file)
-                ]
-            for moment, part in zip(moments, batch, strict=True):
-                moment[rows] = part
-            progress.step(int(rows[-1]) + 1)
-        for moment in moments:
-            moment.flush()
-        scale = 1.0 / float(training_std(moments, volumes.rows("train"), cfg["source"]))
-    with atomic(out_dir / "index.tsv") as temporary:
-        shutil.copyfile(volumes.folder / "index.tsv", temporary)
-    store = {
-        "kind": "latents",
-        "shape": list(shape),
-        "dtype": "float32",
-        "sha256": digest([sha256(out_dir / name) for name in ("mean.npy", "std.npy")]),
-        "index_sha256": sha256(out_dir / "index.tsv"),
-        "scale": scale,
-        "source": cfg["source"],
-        "volumes": volumes.sum,
-        "autoencoder": card["sha256"],
-        "fingerprint": fingerprint,
-    }
-    write_json(store, out_dir / "store.json")
-    log.info("%d latents of %s in %s, scale %.4f", len(volumes), list(shape[1:]), out_dir, scale)
-
-
-def training_std(moments: list[np.ndarray], rows: np.ndarray, source: str) -> float:
-    """Standard deviation of the training latents, one number over scans, channels and voxels.
-
-    A sample's variance is that of the mean plus the mean posterior variance. Sums run in float64,
-    scan by scan, so that 10,000 scans need no memory.
-    """
-    total = square = noise = 0.0
-    for row in rows:
-        mean = moments[0][row].astype(np.float64)
-        total, square = total + mean.mean(), square + (mean**2).mean()
-        noise += (moments[1][row].astype(np.float64) ** 2).mean()
-    n = len(rows)
-    variance = square / n - (total / n) ** 2 + (noise / n if source == "sample" else 0.0)
-    require(
-        variance > 0,
-        "The autoencoder gives the same latent for every training scan; train it longer.",
-    )
-    return variance**0.5
+MOMENTS = ("mean", "std")
 
 
 class LatentStore(Store):
@@ -138,10 +32,7 @@ class LatentStore(Store):
         UserError: files that disagree, another autoencoder, or another volume store.
     """
 
-    arrays = ("mean", "std")
     made_by = "latents"
-    _mean: np.ndarray
-    _std: np.ndarray
 
     def __init__(
         self,
@@ -150,16 +41,32 @@ class LatentStore(Store):
         volumes: VolumeStore | None = None,
     ):
         super().__init__(folder)
+        remake = "Remake them: `snakemake latents`."
         require(
             autoencoder_sha256 in (None, self.card["autoencoder"]),
-            f"The latents in {folder} were made by another autoencoder. Remake them: "
-            "`snakemake latents`.",
+            f"The latents in {folder} were made by another autoencoder. {remake}",
         )
         require(
             volumes is None or volumes.sum == self.card["volumes"],
-            f"The latents in {folder} were made from another volume store. Remake them: "
-            "`snakemake latents`.",
+            f"The latents in {folder} were made from another volume store. {remake}",
         )
+        self._open()
+
+    def _open(self) -> None:
+        self._mean, self._std = (
+            open_array(
+                self.folder / f"{name}.npy", self.card["shape"], self.card["dtype"], self.again
+            )
+            for name in MOMENTS
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the maps: a loader process that is not forked opens its own."""
+        return {name: value for name, value in self.__dict__.items() if name not in _MAPS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -187,3 +94,17 @@ class LatentStore(Store):
     def latents(self, rows: np.ndarray) -> torch.Tensor:
         """Scaled posterior means (B, C, *S)."""
         return torch.stack([self.latent(int(row)) for row in rows])
+
+    def row_sum(self, row: int) -> str:
+        """SHA-256 of both moments as they are on disk."""
+        return moments_sum(self._mean[row], self._std[row])
+
+
+_MAPS = ("_mean", "_std")
+
+
+def moments_sum(mean: np.ndarray, std: np.ndarray) -> str:
+    """SHA-256 of a scan's posterior mean and standard deviation."""
+    total = hashlib.sha256(np.ascontiguousarray(mean))
+    total.update(np.ascontiguousarray(std))
+    return total.hexdigest()

@@ -2,7 +2,9 @@
 
 Training draws from an endless sequence of permutations, one an epoch. A batch may begin in one
 permutation and end in the next, so every scan is used exactly once an epoch, no batch is short and
-none is dropped. Neither the number of loader processes nor the micro-batch changes the sequence.
+none is dropped. Neither the number of loader processes, nor the micro-batch, nor the number of
+training processes changes the sequence: a batch is cut into micro-batches, of which each training
+process takes its run.
 """
 
 import hashlib
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ldae.data.batches import check_batch
 from ldae.errors import require
 
 
@@ -34,8 +37,10 @@ class Sampler:
         stage: Name of the config section, for messages and for the seed.
         n: Number of training scans.
         batch_size: Scans an optimizer step uses: the effective batch.
-        micro_batch: Scans a forward pass holds; divides ``batch_size``.
+        micro_batch: Scans a forward pass holds.
         seed: Seed of the permutations.
+        processes: How many train together; ``micro_batch * processes`` divides ``batch_size``.
+        rank: Which of them this one is.
     """
 
     stage: str
@@ -43,13 +48,11 @@ class Sampler:
     batch_size: int
     micro_batch: int
     seed: int
+    processes: int = 1
+    rank: int = 0
 
     def __post_init__(self) -> None:
-        require(
-            self.micro_batch > 0 and self.batch_size % self.micro_batch == 0,
-            f"{self.stage}.batch_size is {self.batch_size}, which is not a multiple of "
-            f"{self.stage}.micro_batch ({self.micro_batch}).",
-        )
+        check_batch(self.stage, self.batch_size, self.micro_batch, self.processes)
         require(
             self.batch_size <= self.n,
             f"{self.stage}.batch_size is {self.batch_size}, but only {self.n} scans are in the "
@@ -58,8 +61,13 @@ class Sampler:
 
     @property
     def accumulation(self) -> int:
-        """Micro-batches a step."""
-        return self.batch_size // self.micro_batch
+        """Micro-batches a step in each process."""
+        return self.batch_size // (self.micro_batch * self.processes)
+
+    @property
+    def first_micro_batch(self) -> int:
+        """Number, among a step's micro-batches, of this process's first."""
+        return self.rank * self.accumulation
 
     def permutation(self, epoch: int) -> np.ndarray:
         """Order of the scans in one epoch (0, 1, ...)."""
@@ -81,6 +89,8 @@ class Sampler:
         return np.array([orders[place // self.n][place % self.n] for place in places])
 
     def micro_batches(self, start: int, stop: int) -> Iterator[list[int]]:
-        """Lists of positions, micro-batch by micro-batch, of the steps start .. stop-1."""
+        """This process's lists of positions, one a micro-batch, of the steps start .. stop-1."""
+        first = self.first_micro_batch
         for step in range(start, stop):
-            yield from self.batch(step).reshape(-1, self.micro_batch).tolist()
+            pieces = self.batch(step).reshape(-1, self.micro_batch)
+            yield from pieces[first : first + self.accumulation].tolist()

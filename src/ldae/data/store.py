@@ -1,49 +1,110 @@
-"""What the volume and the latent store have in common: card, index, and checks of both."""
+"""What the volume and the latent store have in common: their tables, and the checks of both.
 
+A store is a folder that may be copied anywhere: all its paths are relative. Its tables::
+
+    index.tsv      a row a scan, in the store's order: row, the columns of scans.tsv, split, and
+                   sha256 of the scan's array (raw bytes)
+    index.sha256   checksum of index.tsv, as ``sha256sum --check`` reads it
+    store.json     shape, dtype and ``sum``; written last: without it the store is not finished
+
+``sum`` covers the arrays, their order and who is on which side, not what else index.tsv says of a
+scan: a corrected diagnosis makes other tables, but neither another store nor other models.
+"""
+
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ldae.cohort.splits import assert_disjoint
 from ldae.errors import UserError, require
-from ldae.files import digest, read_json, read_table, sha256
+from ldae.files import atomic, digest, read_json, read_table, sha256, write_json, write_table
+
+INDEX, INDEX_SUM, CARD = "index.tsv", "index.sha256", "store.json"
+IDENTITY = ("scan_id", "participant_id", "split", "sha256")
+
+
+def open_array(path: Path, shape: Iterable[int], dtype: str, again: str) -> np.ndarray:
+    """Memory-map an ``.npy`` of at least ``shape[0]`` rows and otherwise just this shape.
+
+    Raises:
+        UserError: it is absent, cut short or of another kind; ends with the advice ``again``.
+    """
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} cannot be read or is cut short. {again}") from error
+    rows, *shape = shape
+    require(
+        array.shape[1:] == tuple(shape) and len(array) >= rows and str(array.dtype) == dtype,
+        f"{path} holds {array.dtype} {list(array.shape)}, but its store says {dtype} of "
+        f"{rows} x {shape}. {again}",
+    )
+    return array
+
+
+def finish_store(folder: Path, index: pd.DataFrame, card: dict[str, Any]) -> None:
+    """Write the tables of a store whose arrays are there, the card last.
+
+    Args:
+        folder: The store.
+        index: Its scans in order, with the columns ``IDENTITY``; ``row`` is added in front.
+        card: shape and dtype of all arrays as one, and what else makes a store what it is. Equal
+            content gives equal bytes, whenever and by whatever code it was made.
+    """
+    folder = Path(folder)
+    (folder / CARD).unlink(missing_ok=True)
+    index = index.reset_index(drop=True)
+    index.insert(0, "row", np.arange(len(index)))
+    write_table(index, folder / INDEX)
+    with atomic(folder / INDEX_SUM) as temporary:
+        temporary.write_text(f"{sha256(folder / INDEX)}  {INDEX}\n")
+    write_json({**card, "sum": store_sum(card, index)}, folder / CARD)
+
+
+def store_sum(card: dict[str, Any], index: pd.DataFrame) -> str:
+    """Hash of a store: its card and the identity of its rows."""
+    content = {key: value for key, value in card.items() if key != "sum"}
+    return digest([content, index[list(IDENTITY)].to_numpy().tolist()])
 
 
 class Store:
-    """What both stores share: the card, the index, the check that the files belong together."""
+    """What both stores share: the card, the index, the check that the files belong together.
 
-    arrays: tuple[str, ...] = ()
+    Raises:
+        UserError: the store is unfinished, its files disagree, or a participant is on two sides.
+    """
+
     made_by = ""
+    columns: tuple[str, ...] = ()  # of the index, besides row and IDENTITY
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
+        self.again = f"Remake it: delete {self.folder} and run `snakemake {self.made_by}`."
         require(
-            (self.folder / "store.json").is_file(),
+            (self.folder / CARD).is_file(),
             f"There is no finished store in {self.folder}. Run `snakemake {self.made_by}`.",
         )
-        self.card: dict[str, Any] = read_json(self.folder / "store.json")
-        index_file = self.folder / "index.tsv"
-        self.index = read_table(index_file, ["row", "scan_id", "participant_id", "split"])
-        again = f"Remake it: delete the folder and run `snakemake {self.made_by}`."
+        self.card: dict[str, Any] = read_json(self.folder / CARD)
+        index_file, sum_file = self.folder / INDEX, self.folder / INDEX_SUM
         require(
-            sha256(index_file) == self.card["index_sha256"]
-            and len(self.index) == self.card["shape"][0]
-            and bool((self.index["row"] == np.arange(len(self.index))).all()),
-            f"{index_file} is not the index that {self.folder} was built with. {again}",
+            "sum" in self.card and sum_file.is_file(),
+            f"The store in {self.folder} was made by an earlier version. {self.again}",
         )
+        require(
+            index_file.is_file() and sum_file.read_text().split()[:1] == [sha256(index_file)],
+            f"{index_file} is not the index that {self.folder} was built with. {self.again}",
+        )
+        self.index = read_table(index_file, ["row", *IDENTITY, *self.columns])
         assert_disjoint(self.index)
-        for name in self.arrays:
-            try:
-                array = np.load(self.folder / f"{name}.npy", mmap_mode="r")
-            except (OSError, ValueError) as error:
-                raise UserError(f"{self.folder / name}.npy cannot be read. {again}") from error
-            require(
-                list(array.shape) == self.card["shape"] and str(array.dtype) == self.card["dtype"],
-                f"{self.folder / name}.npy is {array.dtype} {list(array.shape)}, but its store.json"
-                f" says {self.card['dtype']} {self.card['shape']}. {again}",
-            )
-            setattr(self, f"_{name}", array)
+        require(
+            len(self.index) == self.card["shape"][0]
+            and bool((self.index["row"] == np.arange(len(self.index))).all())
+            and self.card["sum"] == store_sum(self.card, self.index),
+            f"{self.folder / CARD} and {index_file} are not of one store. {self.again}",
+        )
 
     def __len__(self) -> int:
         return len(self.index)
@@ -64,14 +125,35 @@ class Store:
 
     @property
     def sum(self) -> str:
-        """One hash of contents and index, kept in every model trained on the store."""
-        return digest([self.card["sha256"], self.card["index_sha256"]])
+        """One hash of arrays, order and sides, kept in every model trained on the store."""
+        return self.card["sum"]
 
     @property
     def split_hash(self) -> str:
         """Hash of who is on which side."""
         sides = self.index[["participant_id", "split"]].drop_duplicates()
         return digest(sorted(map(list, sides.itertuples(index=False))))
+
+    def row_sum(self, row: int) -> str:
+        """SHA-256 of a row's arrays as they are on disk."""
+        raise NotImplementedError
+
+    def verify(self) -> None:
+        """Read everything and compare it with the checksums.
+
+        Raises:
+            UserError: a row was changed after the store was made.
+        """
+        wrong = [
+            scan.scan_id
+            for scan in self.index.itertuples()
+            if self.row_sum(int(scan.row)) != scan.sha256
+        ]
+        require(
+            not wrong,
+            f"{len(wrong)} of {len(self)} arrays in {self.folder} differ from their checksums, "
+            f"first that of {wrong[0] if wrong else ''}. {self.again}",
+        )
 
 
 def require_same_data(volumes: Store, card: dict[str, Any], folder: str | Path) -> None:

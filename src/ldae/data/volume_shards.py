@@ -1,0 +1,196 @@
+"""Packs the registered scans of one shard into one file, scan by scan only where one has changed.
+
+Whatever registration delivered is packed, also a scan that QC or a person has put aside: which of
+them are used is the business of :mod:`ldae.data.volume_index`.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ldae.data.intensities import to_stored
+from ldae.data.volume_transform import StoreTransform
+from ldae.derivatives import ScanFiles, scan_files
+from ldae.errors import UserError, require
+from ldae.files import atomic, read_json, sha256, write_json
+from ldae.progress import Progress
+
+PACKED = ("ok", "qc")  # statuses of the registration manifest that come with an image
+GRID_TOLERANCE = 1e-3  # mm
+SETTINGS = ("spacing", "shape", "interpolation", "dtype")
+
+log = logging.getLogger(__name__)
+
+
+class _Earlier:
+    """What an earlier run packed into the shard, as far as it is still valid and intact."""
+
+    def __init__(self, array: Path, stamp: Path, key: dict[str, Any]):
+        self.card: dict[str, Any] | None = None
+        self.affine: np.ndarray | None = None
+        self._rows: dict[tuple[str, str], int] = {}
+        if not (array.is_file() and stamp.is_file()):
+            return
+        card = read_json(stamp)
+        if card["key"] != key:
+            return
+        try:
+            self._array = np.load(array, mmap_mode="r")
+        except (ValueError, EOFError):
+            log.warning("%s is damaged; it is packed anew", array)
+            return
+        if [len(self._array), *self._array.shape[2:]] != [len(card["scans"]), *key["shape"]]:
+            return
+        self.card = card
+        self.affine = None if card["affine"] is None else np.asarray(card["affine"])
+        self._rows = {(scan["scan_id"], scan["image"]): n for n, scan in enumerate(card["scans"])}
+
+    def same(self, files: list[ScanFiles], images: list[str]) -> bool:
+        """Whether just these scans were packed, in this order, and all are unharmed."""
+        wanted = list(zip([scan.scan_id for scan in files], images, strict=True))
+        return wanted == list(self._rows) and all(self.row(*scan) for scan in wanted)
+
+    def row(self, scan_id: str, image: str) -> tuple[np.ndarray, dict[str, Any]] | None:
+        """Array (1, X, Y, Z) and record of a scan packed from the same image, if unharmed.
+
+        An image that could not be used is tried again: its disk may have failed for a moment.
+        """
+        number = self._rows.get((scan_id, image))
+        if number is None or self.card["scans"][number]["reason"]:
+            return None
+        array, record = self._array[number], self.card["scans"][number]
+        return (array, record) if hashlib.sha256(array).hexdigest() == record["sha256"] else None
+
+
+def pack_shard(
+    scans: pd.DataFrame,
+    manifest: pd.DataFrame,
+    preproc_dir: Path,
+    out: Path,
+    cfg: dict[str, Any],
+    template: str,
+    source: str = "",
+) -> dict[str, Any]:
+    """Bring ``shard-{k}.npy`` up to date and describe it in ``shard-{k}.json``.
+
+    The array and a hidden copy of the description stay when Snakemake deletes ``out`` before it
+    runs the job again: rows of scans whose registered image, settings and source are the same are
+    copied from them. The result does not depend on what was there before.
+
+    Args:
+        scans: Rows of scans.tsv of the shard.
+        manifest: Of the shard's registration (scan_id, status).
+        preproc_dir: Folder of the preprocessed derivatives.
+        out: ``.../shards/shard-{k}.json``; the array goes beside it.
+        cfg: ``config["volumes"]``: spacing (mm), shape, interpolation, dtype.
+        template: Name of the template space in file names.
+        source: Fingerprint of the code; another one packs everything anew.
+
+    Returns:
+        What was written: key (settings and source), affine (4, 4), and scans in the order of the
+        rows: scan_id, image (SHA-256 of the registered file), sha256 (of the row), and reason,
+        empty unless the image cannot be used (its row is zero).
+
+    Raises:
+        UserError: inputs that do not fit together, or images on different grids.
+    """
+    array_file, stamp = out.with_suffix(".npy"), out.with_name(f".{out.name}")
+    key = {name: cfg[name] for name in SETTINGS} | {"source": source}
+    files = _registered(scans, manifest, preproc_dir, template)
+    images = [sha256(scan.registered_brain) for scan in files]
+    earlier = _Earlier(array_file, stamp, key)
+    card = earlier.card
+    if card is not None and earlier.same(files, images):
+        log.info("%s: %d scans, none has changed", out.stem, len(files))
+    else:
+        card = {"key": key, **_pack(files, images, earlier, array_file, key)}
+        write_json(card, stamp)
+    write_json(card, out)
+    return card
+
+
+def _pack(
+    files: list[ScanFiles],
+    images: list[str],
+    earlier: _Earlier,
+    out: Path,
+    key: dict[str, Any],
+) -> dict[str, Any]:
+    """Write a new array and return the affine and the records of its rows."""
+    records: list[dict[str, Any]] = []
+    affine: np.ndarray | None = None
+    shape = (len(files), 1, *key["shape"])
+    repacked = 0
+    with atomic(out) as temporary:
+        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=key["dtype"], shape=shape)
+        rows = _rows(files, images, earlier, key)
+        progress = Progress(out.stem, len(files))
+        for number, (row, record, found, is_new) in enumerate(rows):
+            array[number] = row
+            records.append(record)
+            affine = found if affine is None else affine
+            require(
+                found is None or np.allclose(found, affine, atol=GRID_TOLERANCE),
+                f"{files[number].registered_brain} lies on another grid than the scans before it. "
+                "Run `snakemake preprocess` again.",
+            )
+            repacked += is_new
+            progress.step(number + 1, packed=repacked)
+        array.flush()
+        del array
+    log.info("%s: %d scans, of which %d packed anew", out.stem, len(files), repacked)
+    return {
+        "affine": None if affine is None else np.asarray(affine).round(6).tolist(),
+        "scans": records,
+    }
+
+
+def _registered(
+    scans: pd.DataFrame, manifest: pd.DataFrame, preproc_dir: Path, template: str
+) -> list[ScanFiles]:
+    """Files of the shard's registered scans, by scan_id."""
+    status = manifest.set_index("scan_id")["status"]
+    absent = sorted(set(scans["scan_id"]) - set(status.index))
+    require(
+        not absent,
+        f"{len(absent)} scans are in no registration manifest (first: "
+        f"{absent[0] if absent else ''}). Run `snakemake preprocess` again.",
+    )
+    scans = scans[scans["scan_id"].map(status).isin(PACKED)].sort_values("scan_id")
+    files = scan_files(scans, preproc_dir, template)
+    missing = [scan.registered_brain for scan in files if not scan.registered_brain.is_file()]
+    require(
+        not missing,
+        f"{len(missing)} registered images are missing although their manifest says ok, first "
+        f"{missing[0] if missing else ''}. Delete the manifest of their shard below "
+        "preproc/manifests/registration and run `snakemake preprocess` again.",
+    )
+    return files
+
+
+def _rows(
+    files: list[ScanFiles], images: list[str], earlier: _Earlier, key: dict[str, Any]
+) -> Iterator[tuple[np.ndarray, dict[str, Any], np.ndarray | None, bool]]:
+    """Array, record, affine (None for an image of no use) of each scan, and whether it is new."""
+    transform: StoreTransform | None = None
+    for scan, image in zip(files, images, strict=True):
+        found = earlier.row(scan.scan_id, image)
+        if found is not None:
+            array, record = found
+            yield array, record, earlier.affine, False
+            continue
+        transform = transform or StoreTransform(key["spacing"], key["shape"], key["interpolation"])
+        try:
+            volume, affine = transform(scan.registered_brain)
+            array, reason = to_stored(volume.numpy(), key["dtype"]), ""
+        except UserError as error:
+            array, affine, reason = np.zeros((1, *key["shape"]), key["dtype"]), None, str(error)
+            log.warning("%s: %s", scan.scan_id, reason)
+        sum_ = hashlib.sha256(array).hexdigest()
+        record = {"scan_id": scan.scan_id, "image": image, "sha256": sum_, "reason": reason}
+        yield array, record, affine, True

@@ -1,0 +1,180 @@
+"""The latent store: scale, what is encoded again, and what is refused."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from registered import SPLITS, Cohort, write_scan
+
+from ldae.data.latent_store import LatentStore
+from ldae.data.volume_store import VolumeStore
+from ldae.errors import UserError
+from ldae.modelfile import save_model
+from ldae.nets.autoencoder import build_autoencoder
+from ldae.training import latent_rows, latents
+from ldae.training.datasets import LatentsAndVolumes
+from ldae.training.latents import build_latent_store, training_std
+
+AUTOENCODER = {
+    "channels": [4, 4],
+    "num_res_blocks": 1,
+    "latent_channels": 2,
+    "norm_num_groups": 2,
+    "pretrained": None,
+}
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    cohort = Cohort(tmp_path)
+    cohort.build()
+    return cohort
+
+
+def train(root, seed=0):
+    """An autoencoder with random weights, said to be trained on the present volumes."""
+    torch.manual_seed(seed)
+    model = build_autoencoder(AUTOENCODER)
+    data = VolumeStore(root / "volumes").sum
+    card = {"kind": "autoencoder", "architecture": AUTOENCODER, "data": data}
+    return model.eval(), save_model(root / "ae", model.state_dict(), card)
+
+
+def encode(root, out="latents", source="mean", fingerprint=""):
+    """Build the latent store and open it."""
+    settings = {"source": source}
+    build_latent_store(
+        root / "volumes", root / "ae", root / out, settings, "cpu", 1, fingerprint=fingerprint
+    )
+    return LatentStore(root / out)
+
+
+@pytest.fixture
+def encoded(monkeypatch):
+    """Numbers of volumes encoded by each build."""
+    counts = []
+    load = latents.load_autoencoder
+
+    def counting(folder):
+        model, card = load(folder)
+        counts.append(0)
+        encode = model.encode
+
+        def count(x):
+            counts[-1] += len(x)
+            return encode(x)
+
+        model.encode = count
+        return model, card
+
+    monkeypatch.setattr(latents, "load_autoencoder", counting)
+    return counts
+
+
+def arrays(folder):
+    return [(folder / name).read_bytes() for name in ("mean.npy", "std.npy", "store.json")]
+
+
+def test_latents_are_scaled_over_the_training_split(cohort):
+    volumes = VolumeStore(cohort.root / "volumes")
+    model, card = train(cohort.root)
+    store = encode(cohort.root)
+    with torch.inference_mode():
+        mean, std = model.encode(volumes.volumes(np.arange(len(volumes))))
+    rows = volumes.rows("train")
+    assert store.scale == pytest.approx(1 / mean[rows].std(correction=0).item(), rel=1e-4)
+    assert torch.allclose(store.latents(np.arange(6)), store.scale * mean, atol=1e-5)
+    assert torch.allclose(store.std(5), store.scale * std[5], atol=1e-5)
+    assert store.shape == (2, 4, 4, 4)
+    assert store.card["autoencoder"] == card["sha256"]
+    columns = ["row", "scan_id", "participant_id", "split", "age"]
+    assert store.index[columns].equals(volumes.index[columns])
+    store.verify()
+    path = store.folder / "std.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(UserError, match="differ from their checksums"):
+        LatentStore(store.folder).verify()
+
+
+def test_scale_of_sampled_latents_counts_the_posterior():
+    rng = np.random.default_rng(0)
+    moments = [rng.normal(1, 2, (50, 3, 4, 4, 4)), np.full((50, 3, 4, 4, 4), 1.5)]
+    assert training_std(moments, np.arange(50), "mean") == pytest.approx(2, rel=0.02)
+    assert training_std(moments, np.arange(50), "sample") == pytest.approx(2.5, rel=0.02)
+
+
+def test_a_killed_run_goes_on_and_gives_the_same_bytes(cohort, encoded, monkeypatch):
+    train(cohort.root)
+    encode(cohort.root, "whole")
+    write, done = np.save, []
+
+    def killed(stream, array):
+        if len(done) == 4:
+            raise KeyboardInterrupt
+        done.append(write(stream, array))
+
+    monkeypatch.setattr(latent_rows.np, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        encode(cohort.root)
+    monkeypatch.setattr(latent_rows.np, "save", write)
+    with pytest.raises(UserError, match="no finished store"):
+        LatentStore(cohort.root / "latents")
+    encode(cohort.root)
+    assert encoded == [6, 5, 2]  # the fifth was not saved
+    assert arrays(cohort.root / "latents") == arrays(cohort.root / "whole")
+
+
+def test_only_new_scans_and_other_autoencoders_are_encoded(cohort, encoded):
+    train(cohort.root)
+    mean = encode(cohort.root)
+    sample = encode(cohort.root, source="sample")
+    assert encoded == [6, 0]
+    assert sample.scale < mean.scale
+    assert sample.sum != mean.sum
+    cohort.set_status("sub-C_ses-M012", "ok")
+    cohort.build()
+    train(cohort.root)  # the same weights: the same autoencoder
+    more = encode(cohort.root)
+    assert len(more) == 7
+    assert encoded == [6, 0, 1]
+    again = encode(cohort.root, "new")
+    assert arrays(more.folder) == arrays(again.folder)
+    damaged = next((more.folder / "rows").glob("*/*.npy"))
+    damaged.write_bytes(damaged.read_bytes()[:-3])
+    assert arrays(encode(cohort.root).folder) == arrays(again.folder)
+    train(cohort.root, seed=1)
+    other = encode(cohort.root)
+    encode(cohort.root, fingerprint="edited")
+    assert encoded == [6, 0, 1, 7, 1, 7, 7]
+    assert other.sum != more.sum
+    assert len(list((more.folder / "rows").iterdir())) == 1  # old rows are gone
+
+
+def test_latents_of_another_autoencoder_or_store_are_refused(cohort):
+    _, card = train(cohort.root)
+    encode(cohort.root)
+    with pytest.raises(UserError, match="another autoencoder"):
+        LatentStore(cohort.root / "latents", "0" * 64)
+    write_scan(cohort.image("sub-A_ses-M000"), seed=99)
+    other = cohort.build()
+    with pytest.raises(UserError, match="another volume store"):
+        LatentStore(cohort.root / "latents", card["sha256"], other)
+    with pytest.raises(UserError, match="trained on another volume store"):
+        encode(cohort.root)
+
+
+def test_stage_3_reads_maps_and_no_image(cohort, monkeypatch):
+    train(cohort.root)
+    latent_store = pickle.loads(pickle.dumps(encode(cohort.root)))  # as a loader process has it
+    for path in cohort.root.glob("preproc/**/*.nii.gz"):
+        path.unlink()
+    volumes = VolumeStore(cohort.root / "volumes")
+    monkeypatch.setattr(np, "fromfile", None)
+    data = LatentsAndVolumes(latent_store, volumes, volumes.rows("train"))
+    assert data[3]["volume"].equal(volumes.volume(3))
+    assert data[3]["latent"].equal(latent_store.latent(3))
+    assert isinstance(latent_store._mean, np.memmap)
+    assert all(isinstance(array, np.memmap) for array in volumes._maps.values())
+    assert {volumes.index["split"][row] for row in data.latents.rows} == {"train"}
+    assert set(SPLITS.values()) == set(volumes.index["split"])

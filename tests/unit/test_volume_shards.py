@@ -1,0 +1,144 @@
+"""Packing a shard: only what has changed is packed anew, and the result never depends on that."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from registered import Cohort, write_scan
+
+from ldae.data import volume_shards
+from ldae.data.volume_index import build_volume_store
+from ldae.data.volume_transform import StoreTransform
+from ldae.errors import UserError
+from ldae.files import read_json
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    return Cohort(tmp_path)
+
+
+@pytest.fixture
+def transformed(monkeypatch):
+    """Names of the scans that were packed anew, in order."""
+    names = []
+
+    class Counting(StoreTransform):
+        def __call__(self, path):
+            names.append(path.name.split("_space")[0])
+            return super().__call__(path)
+
+    monkeypatch.setattr(volume_shards, "StoreTransform", Counting)
+    return names
+
+
+def content(card):
+    return card.read_bytes(), card.with_suffix(".npy").read_bytes()
+
+
+def test_an_unchanged_shard_is_not_packed_again(cohort, transformed):
+    card = cohort.pack(0)
+    assert transformed == [f"sub-{s}_ses-M{m}" for s in "AC" for m in ("000", "012")]
+    before, stamp = content(card), card.with_suffix(".npy").stat()
+    transformed.clear()
+    card = cohort.pack(0)
+    assert transformed == []
+    assert content(card) == before
+    assert card.with_suffix(".npy").stat().st_ino == stamp.st_ino  # nor written again
+
+
+def test_only_what_changed_is_packed_and_the_bytes_are_those_of_a_new_store(cohort, transformed):
+    cohort.pack(0)
+    write_scan(cohort.image("sub-C_ses-M000"), seed=99)  # changed
+    cohort.set_status("sub-A_ses-M000", "failed")  # gone: rows move up
+    transformed.clear()
+    changed = cohort.pack(0)
+    assert transformed == ["sub-C_ses-M000"]
+    assert content(changed) == content(cohort.pack(0, out="new"))
+    cohort.set_status("sub-A_ses-M000", "ok")  # come
+    transformed.clear()
+    assert content(cohort.pack(0)) == content(cohort.pack(0, out="other"))
+    assert transformed[:1] == ["sub-A_ses-M000"]
+    assert len(transformed) == 1 + 4
+
+
+def test_other_settings_or_other_code_pack_everything(cohort, transformed):
+    cohort.pack(0)
+    transformed.clear()
+    cohort.pack(0, dtype="uint8")
+    cohort.pack(0, dtype="uint8", source="edited")
+    assert len(transformed) == 8
+
+
+@pytest.mark.parametrize("damage", ["byte", "short", "nonsense", "stamp", "gone"])
+def test_damage_is_packed_again(cohort, transformed, damage):
+    card = cohort.pack(0)
+    array, before = card.with_suffix(".npy"), content(card)
+    whole = array.read_bytes()
+    if damage == "byte":
+        array.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    elif damage == "stamp":
+        card.with_name(".shard-0.json").unlink()
+    elif damage == "gone":
+        array.unlink()
+    else:
+        array.write_bytes(whole[:-1] if damage == "short" else b"nonsense")
+    transformed.clear()
+    assert content(cohort.pack(0)) == before
+    assert len(transformed) == (1 if damage == "byte" else 4)
+
+
+def test_a_shard_without_scans_is_empty(cohort):
+    cohort.manifest["status"] = "failed"
+    for _ in range(2):
+        assert read_json(cohort.pack(0))["scans"] == []
+    with pytest.raises(UserError, match="No scan is left"):
+        build_volume_store(cohort.usable(), [cohort.pack(0)], cohort.root / "volumes")
+
+
+def test_an_empty_shard_beside_a_full_one_is_no_matter(cohort):
+    cohort.manifest.loc[cohort.manifest["scan_id"].str.contains("sub-A|sub-C"), "status"] = "failed"
+    assert cohort.build().index["scan_id"].tolist() == [
+        "sub-B_ses-M000",
+        "sub-B_ses-M012",
+        "sub-D_ses-M000",
+    ]
+
+
+def test_an_image_of_no_use_stops_the_store_only_if_it_is_used(cohort, transformed):
+    path = cohort.image("sub-C_ses-M012")
+    nib.save(nib.Nifti1Image(np.full((8, 8, 8), 3.0), nib.load(path).affine), path)
+    store = cohort.build()  # QC has refused the scan
+    cohort.set_status("sub-C_ses-M012", "ok")
+    transformed.clear()
+    with pytest.raises(UserError, match=r"sub-C_ses-M012: .*no contrast.*cohort\.exclude"):
+        cohort.build()
+    assert transformed == ["sub-C_ses-M012"]  # tried again, and no other
+    path = cohort.image("sub-A_ses-M000")
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(UserError, match=r"sub-A_ses-M000: .*cannot be read as an image"):
+        cohort.build()
+    assert not (store.folder / "store.json").exists()
+
+
+def test_scans_on_another_grid_are_refused(cohort):
+    cohort.pack(0)
+    path = cohort.image("sub-C_ses-M000")
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(image.get_fdata(), image.affine + np.eye(4, k=3)), path)
+    with pytest.raises(UserError, match=r"sub-C_ses-M000.*another grid"):
+        cohort.pack(0)
+    for scan in ("sub-A_ses-M000", "sub-A_ses-M012", "sub-C_ses-M012"):
+        image = nib.load(cohort.image(scan))
+        moved = nib.Nifti1Image(image.get_fdata(), image.affine + np.eye(4, k=3))
+        nib.save(moved, cohort.image(scan))
+    with pytest.raises(UserError, match="different grids"):
+        cohort.build()
+
+
+def test_a_scan_without_status_or_image_is_refused(cohort):
+    cohort.image("sub-A_ses-M012").unlink()
+    with pytest.raises(UserError, match=r"1 registered images are missing.*sub-A_ses-M012"):
+        cohort.pack(0)
+    cohort.manifest = cohort.manifest.iloc[1:]
+    with pytest.raises(UserError, match=r"sub-A_ses-M000.*preprocess"):
+        cohort.pack(0)

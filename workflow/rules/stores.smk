@@ -1,0 +1,102 @@
+"""What the networks read, by memory map: volumes packed shard by shard, and latents."""
+
+
+rule volume_shard:
+    input:
+        scans=results("cohort/shards/shard-{shard}.tsv"),
+        registration=rules.registration.output.manifest,
+    output:
+        # The array beside it is not declared: Snakemake would delete it before every rerun, but
+        # only scans that have changed are packed anew.
+        card=results("cache/volumes/shards/shard-{shard}.json"),
+    log:
+        logfile("volume_shard/shard-{shard}.log"),
+    benchmark:
+        timing("volume_shard/shard-{shard}.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        preproc=lambda wildcards, input: above(input.registration, 3),
+        settings={
+            key: config["volumes"][key]
+            for key in ("spacing", "shape", "interpolation", "dtype")
+        },
+        template=config["preprocess"]["template"]["name"],
+        source=source("data/volume_shards.py"),
+    message:
+        "Packing the registered scans of shard {wildcards.shard}"
+    script:
+        "../scripts/volume_shard.py"
+
+
+rule volumes:
+    input:
+        scans=rules.scans.output.scans,
+        splits=rules.splits.output.splits,
+        exclude=staged(config["cohort"]["exclude"]),
+        n4=expand(rules.n4.output.manifest, shard=SHARDS),
+        brain=expand(rules.brain_extraction.output.manifest, shard=SHARDS),
+        registration=expand(rules.registration.output.manifest, shard=SHARDS),
+        shards=expand(rules.volume_shard.output.card, shard=SHARDS),
+    output:
+        card=results("cache/volumes/store.json"),
+        index=results("cache/volumes/index.tsv"),
+        index_sum=results("cache/volumes/index.sha256"),
+    log:
+        logfile("volumes.log"),
+    benchmark:
+        timing("volumes.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        exclude=config["cohort"]["exclude"],
+        max_failed_fraction=config["cohort"]["max_failed_fraction"],
+        source=source("data/volume_index.py", "cohort/usable.py", "cohort/limit.py"),
+    message:
+        "Listing the usable volumes of all shards in one store"
+    script:
+        "../scripts/volumes.py"
+
+
+rule preprocess:
+    input:
+        rules.volumes.output,
+        rules.qc.output,
+
+
+rule latents:
+    input:
+        # The index as well: what it says of a scan, such as its diagnosis, is copied.
+        volumes=rules.volumes.output,
+        autoencoder=results("models/autoencoder/model.json"),
+    output:
+        card=results("cache/latents/store.json"),
+        arrays=multiext(results("cache/latents/"), "mean.npy", "std.npy"),
+        index=multiext(results("cache/latents/index"), ".tsv", ".sha256"),
+    log:
+        logfile("latents.log"),
+    benchmark:
+        timing("latents.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=16000,
+        runtime=240,
+        gpu=GPUS,
+    params:
+        settings=config["latents"],
+        device=config["device"],
+        source=source("training/latents.py"),
+        # What is encoded stays so unless this changes.
+        encoding=source("training/latent_rows.py", "nets/autoencoder.py"),
+    message:
+        "Encoding every scan: posterior mean and standard deviation"
+    script:
+        "../scripts/latents.py"

@@ -1,0 +1,19 @@
+"""Pack the registered scans of one shard, only those that have changed since the last time."""
+
+from _adapter import job
+
+with job(snakemake):
+    from pathlib import Path
+
+    from ldae.data.volume_shards import pack_shard
+    from ldae.files import read_table
+
+    pack_shard(
+        read_table(snakemake.input.scans, ["scan_id", "participant_id", "session_id"]),
+        read_table(snakemake.input.registration, ["scan_id", "status"]),
+        Path(snakemake.params.preproc),
+        Path(snakemake.output.card),
+        snakemake.params.settings,
+        snakemake.params.template,
+        source=snakemake.params.source,
+    )
