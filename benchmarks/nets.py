@@ -1,12 +1,17 @@
-"""Networks of the paper's configuration: parameters, FLOPs, and what sharing the down path saves.
+"""Networks of the paper's configuration: parameters, FLOPs, memory, and what sharing saves.
 
     PYTHONPATH=src python benchmarks/nets.py
 
 Parameters and FLOPs (batch 1, 1 MAC = 2 FLOP) are counted on the meta device: nothing is computed.
-The last part measures a small network on one CPU thread; its ratios are what counts.
+A training step's memory is followed on tensors without content, under the autocast of CPUs: tensors
+alive at once, without what kernels use inside (on a GPU normalisations stay float32: some more).
+The next part measures a small network on one CPU thread; its ratios are what counts. With a GPU the
+training steps are run as well, and timed.
 """
 
 import argparse
+import copy
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -15,7 +20,9 @@ from typing import Any
 
 import torch
 import yaml
+from steps import STEPS, PeakBytes, Step
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ldae.nets.autoencoder import build_autoencoder, build_discriminator
@@ -25,12 +32,28 @@ from ldae.nets.sizes import latent_shape
 from ldae.nets.unet import build_unet
 
 CONFIG = Path(__file__).parents[1] / "config/config.yaml"
+WAYS = {
+    "plain": {},
+    "checkpointing": {"checkpointing": True},
+    "compile": {"compile": True},
+    "both": {"checkpointing": True, "compile": True},
+}
 SMALL = {"base_channels": 32, "channel_mult": [1, 2], "attention_factors": [2]}
+
+
+def convolution_backward_flops(
+    grad: torch.Size, x: torch.Size, weight: torch.Size, *rest: Any, **_: Any
+) -> int:
+    """As many as forward for each gradient; torch's own count forgets groups (ConvNeXt's)."""
+    mask = rest[-1]
+    forward = 2 * grad[0] * math.prod(grad[2:]) * math.prod(weight)
+    return forward * (mask[0] + mask[1])
 
 
 def gflops(call: Callable[[], Any]) -> float:
     """Billions of floating point operations of one call."""
-    with FlopCounterMode(display=False) as counter:
+    mapping = {torch.ops.aten.convolution_backward: convolution_backward_flops}
+    with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         call()
     return counter.get_total_flops() / 1e9
 
@@ -56,7 +79,8 @@ def paper_size(cfg: dict[str, Any]) -> None:
             print(f"{'autoencoder, decode':<40}{'':>14}{gflops(decode):>16.0f}")
             judge = gflops(lambda: discriminator(x))
             print(f"{'discriminator':<40}{count(discriminator):>14}{judge:>16.0f}")
-            y_sem = gflops(lambda: encoder(x))
+            # Not encoder(x), which leaves autocast, and the meta device knows none.
+            y_sem = gflops(lambda: encoder.aggregate(encoder.embed_slices(x)))
             print(f"{'semantic encoder':<40}{count(encoder):>14}{y_sem:>16.0f}")
             for mode in ("isotropic", "inner_axes"):
                 ldm = {**cfg["ldm"], "resample": mode}
@@ -70,6 +94,68 @@ def paper_size(cfg: dict[str, Any]) -> None:
                 print(f"{f'UNet + G, {mode}':<40}{count(guided):>14}{both:>16.0f}")
                 naive = (both + shared) / both
                 print(f"{'  down path run twice / shared':<40}{'':>14}{naive:>16.2f}")
+
+
+def section_with(cfg: dict[str, Any], stage: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """The config with some keys of a stage changed."""
+    changed = copy.deepcopy(cfg)
+    changed[stage] |= changes
+    return changed
+
+
+def drop_gradients(step: Step) -> None:
+    """Let go of every gradient as soon as it is whole: it is counted apart."""
+    for net in step.trained:
+        for parameter in net.parameters():
+            if parameter.requires_grad:
+                parameter.register_post_accumulate_grad_hook(lambda p: setattr(p, "grad", None))
+
+
+def training_memory(cfg: dict[str, Any]) -> None:
+    """Print FLOPs and memory of one micro-batch's forward and backward, by stage."""
+    print(
+        f"\n{'training step':<28}{'batch':>6}{'TFLOP/item':>12}{'activations GiB':>17}"
+        f"{'state GiB':>11}"
+    )
+    for stage, build in STEPS.items():
+        for way in ("plain", "checkpointing"):
+            changed = section_with(cfg, stage, WAYS[way])
+            with FakeTensorMode(allow_non_fake_inputs=True):
+                # Apart: the counter keeps tensors alive.
+                step = build(section_with(changed, stage, {"micro_batch": 1}), "cpu")
+                flops = gflops(lambda: step.run("cpu")) / 1e3  # noqa: B023  called at once
+                step = build(changed, "cpu")
+                drop_gradients(step)
+                with PeakBytes() as memory:
+                    step.run("cpu")
+            print(
+                f"{f'{stage}, {way}':<28}{step.batch:>6}{flops:>12.2f}"
+                f"{memory.peak / 2**30:>17.1f}{step.bytes() / 2**30:>11.1f}"
+            )
+
+
+def training_time(cfg: dict[str, Any], repeats: int) -> None:
+    """Run the steps on the GPU; print its peak memory and the seconds of a micro-batch."""
+    print(f"\n{torch.cuda.get_device_name():<28}{'batch':>6}{'seconds':>12}{'peak GiB':>17}")
+    for stage, build in STEPS.items():
+        for way, changes in WAYS.items():
+            step = build(section_with(cfg, stage, changes), "cuda")
+            times = []
+            try:
+                for _ in range(repeats + 2):  # the first ones choose kernels, and compile
+                    torch.cuda.reset_peak_memory_stats()
+                    torch.cuda.synchronize()
+                    begin = time.perf_counter()
+                    step.run("cuda")
+                    torch.cuda.synchronize()
+                    times.append(time.perf_counter() - begin)
+                took = f"{statistics.median(times[2:]):>12.3f}"
+            except torch.OutOfMemoryError:
+                took = f"{'too large':>12}"
+            peak = torch.cuda.max_memory_allocated() / 2**30
+            print(f"{f'{stage}, {way}':<28}{step.batch:>6}{took}{peak:>17.1f}")
+            del step
+            torch.cuda.empty_cache()
 
 
 def seconds(call: Callable[[], Any], repeats: int) -> float:
@@ -121,4 +207,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     config = yaml.safe_load(arguments.config.read_text())
     paper_size(config)
+    training_memory(config)
     sharing(config, arguments.repeats)
+    if torch.cuda.is_available():
+        training_time(config, arguments.repeats)

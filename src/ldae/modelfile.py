@@ -9,10 +9,13 @@ Keys every card has, by kind:
     ldm           kind, architecture (``ldm``), latent_channels
     ldae          kind, architecture (``ldae.encoder``), ldm_sha256 (``sha256`` of the ldm's card)
 
-Whatever else a stage records (latent scale, seeds, versions, scores) is kept as it is.
+Whatever else a stage records (latent scale, seeds, scores) is kept as it is. Citation, version of
+the code, departures from the paper and flags are added (:mod:`ldae.modelcard`). :func:`load`
+restores a model of any kind.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +25,7 @@ from torch import Tensor, nn
 
 from ldae.errors import UserError, require
 from ldae.files import atomic, read_json, sha256, write_json
+from ldae.modelcard import complete
 
 if TYPE_CHECKING:
     from monai.networks.nets import AutoencoderKL
@@ -37,18 +41,70 @@ REQUIRED = {
     "ldae": ("architecture", "ldm_sha256"),
 }
 ENCODER, ESTIMATOR = "encoder.", "estimator."
+# Of training alone: a restored model is neither compiled nor pretrained once more.
+RESTORED = {"pretrained": None, "checkpointing": False, "compile": False}
 Net = TypeVar("Net", bound=nn.Module)
 
 
+@dataclass(frozen=True)
+class Model:
+    """A restored model, frozen, in evaluation mode, on the CPU.
+
+    Attributes:
+        card: Its card; ``card["sha256"]`` names the weights, to be kept with what is made by them.
+        net: By kind the autoencoder, the denoiser, or the guided UNet (which holds the denoiser).
+        encoder: The semantic encoder of an ldae, else None.
+    """
+
+    card: dict[str, Any]
+    net: nn.Module
+    encoder: "SemanticEncoder | None" = None
+
+    @property
+    def kind(self) -> str:
+        """``autoencoder``, ``ldm`` or ``ldae``."""
+        return self.card["kind"]
+
+
+def load(folder: str | Path, ldm_folder: str | Path | None = None) -> Model:
+    """Restore a model of any kind.
+
+    Args:
+        folder: The model.
+        ldm_folder: For an ldae, the denoiser it was trained on; by default ``ldm`` beside it.
+
+    Raises:
+        UserError: a model is missing, damaged, of unknown kind, or does not belong to the other.
+    """
+    kind = load_card(folder)["kind"]
+    if kind == "autoencoder":
+        net, card = load_autoencoder(folder)
+        return Model(card, net)
+    if kind == "ldm":
+        net, card = load_ldm(folder)
+        return Model(card, net)
+    require(
+        kind == "ldae",
+        f"The model in {folder} is of kind {kind!r}; known are {', '.join(REQUIRED)}.",
+    )
+    encoder, guided, card = load_ldae(folder, ldm_folder or Path(folder).parent / "ldm")
+    return Model(card, guided, encoder)
+
+
 def save_model(
-    folder: str | Path, state_dict: Mapping[str, Tensor], card: Mapping[str, Any]
+    folder: str | Path,
+    state_dict: Mapping[str, Tensor],
+    card: Mapping[str, Any],
+    flags: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Write a model; each file atomically, the card last.
 
     Args:
         folder: Made if need be.
         state_dict: Tensors by key; an ldae's keys begin with ``encoder.`` or ``estimator.``.
-        card: JSON-like, with the keys listed above; ``sha256`` is added.
+        card: JSON-like, with the keys listed above; ``sha256`` and what
+            :func:`ldae.modelcard.complete` knows are added.
+        flags: Warnings for the card, one sentence each.
 
     Returns:
         The card as written.
@@ -66,7 +122,7 @@ def save_model(
     tensors = {key: value.detach().cpu().contiguous() for key, value in state_dict.items()}
     with atomic(folder / TENSORS) as temporary:
         save_file(tensors, temporary)
-    written = {**card, "sha256": sha256(folder / TENSORS)}
+    written = {**complete(card, flags), "sha256": sha256(folder / TENSORS)}
     write_json(written, folder / CARD)
     return written
 
@@ -122,7 +178,7 @@ def load_autoencoder(folder: str | Path) -> "tuple[AutoencoderKL, dict[str, Any]
     from ldae.nets.autoencoder import build_autoencoder
 
     card = _card(folder, "autoencoder")
-    cfg = {**card["architecture"], "pretrained": None}
+    cfg = {**card["architecture"], **RESTORED}
     return _restore(lambda: build_autoencoder(cfg), load_state(folder), folder), card
 
 
@@ -131,7 +187,7 @@ def load_ldm(folder: str | Path) -> "tuple[UNet, dict[str, Any]]":
     from ldae.nets.unet import build_unet
 
     card = _card(folder, "ldm")
-    cfg, channels = card["architecture"], card["latent_channels"]
+    cfg, channels = {**card["architecture"], **RESTORED}, card["latent_channels"]
     return _restore(lambda: build_unet(cfg, channels), load_state(folder), folder), card
 
 
@@ -166,7 +222,7 @@ def load_ldae(
     strange = [key for key in state if not key.startswith((ENCODER, ESTIMATOR))]
     require(not strange, f"{folder}: unexpected tensors {', '.join(strange[:8])}.")
     # Not on the meta device: a timm backbone may hold buffers that no state dict carries.
-    encoder = build_encoder({**card["architecture"], "pretrained": None})
+    encoder = build_encoder({**card["architecture"], **RESTORED})
     load_part(encoder, state, ENCODER, folder)
     guided = build_guided_unet(unet, ldm_card["architecture"], encoder.dim)
     load_part(guided.estimator, state, ESTIMATOR, folder)

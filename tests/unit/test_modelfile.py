@@ -1,15 +1,20 @@
 """Models written and restored: bit for bit, or not at all."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
+from ldae import __version__
 from ldae.errors import UserError
+from ldae.modelcard import departures
 from ldae.modelfile import (
     CARD,
     TENSORS,
     ldae_state,
+    load,
     load_autoencoder,
     load_card,
     load_ldae,
@@ -166,3 +171,64 @@ def test_a_failed_write_leaves_the_old_model(tmp_path):
         save_model(tmp_path, {"a": shared, "b": shared}, card)
     assert load_card(tmp_path) == before
     assert torch.equal(load_state(tmp_path)["a"], torch.ones(2))
+
+
+def test_one_function_restores_every_kind(folders):
+    root, unet, encoder, guided = folders
+    net = filled(build_autoencoder({**AE, "pretrained": None}))
+    settings = {**AE, "checkpointing": True, "compile": True}
+    save_model(root / "ae", net.state_dict(), {"kind": "autoencoder", "architecture": settings})
+    compression = load(root / "ae")
+    assert compression.kind == "autoencoder"
+    assert same(compression.net, net.state_dict())
+    assert not compression.net.encoder.checkpointing  # of training alone
+    assert same(load(root / "ldm").net, unet.state_dict())
+    whole = load(root / "ldae")  # finds the ldm beside it
+    assert same(whole.encoder, encoder.state_dict())
+    assert same(whole.net, guided.state_dict())
+    assert whole.card["sha256"] == load_card(root / "ldae")["sha256"]
+    (root / "ldm").rename(root / "elsewhere")
+    assert same(load(root / "ldae", root / "elsewhere").net, guided.state_dict())
+    with pytest.raises(UserError, match=r"no trained model in .*ldm"):
+        load(root / "ldae")
+    card = load_card(root / "ae")
+    (root / "ae" / CARD).write_text(json.dumps({**card, "kind": "voxel"}))
+    with pytest.raises(UserError, match="of kind 'voxel'; known are autoencoder, ldm, ldae"):
+        load(root / "ae")
+
+
+def test_card_states_code_departures_and_citation(tmp_path):
+    cfg = {**AE, "pretrained": None, "perceptual": {"net": "alex"}}
+    card = {
+        "kind": "autoencoder",
+        "architecture": cfg,
+        "flags": ["idle"],
+        "versions": {"torch": "2.13"},
+        "data": "d",
+        "split": "s",
+        "metrics": {"ssim": 0.9},
+    }
+    written = save_model(tmp_path, {"a": torch.ones(1)}, card, flags=["odd"])
+    assert written == load_card(tmp_path)
+    assert written["flags"] == ["idle", "odd"]
+    assert written["versions"] == {"ldae": __version__, "torch": "2.13"}
+    assert written["departures"] == [
+        "autoencoder trained from scratch, not from UK Biobank weights",
+        "perceptual loss by LPIPS with alex, not SqueezeNet",
+    ]
+    assert "Medical Image Analysis" in written["citation"]
+    assert [written[key] for key in ("data", "split", "metrics")] == ["d", "s", {"ssim": 0.9}]
+    # Written anew from a card that was read: nothing is said twice.
+    assert save_model(tmp_path, {"a": torch.ones(1)}, written) == written
+
+
+def test_the_papers_settings_are_no_departure():
+    config = yaml.safe_load((Path(__file__).parents[2] / "config/config.yaml").read_text())
+    for kind, cfg in (
+        ("autoencoder", config["autoencoder"]),
+        ("ldm", config["ldm"]),
+        ("ldae", config["ldae"]["encoder"]),
+    ):
+        assert departures({"kind": kind, "architecture": cfg}) == []
+    cfg = config["ldae"]["encoder"] | {"backbone": "convnext_atto", "pretrained": None}
+    assert len(departures({"kind": "ldae", "architecture": cfg})) == 2

@@ -4,20 +4,46 @@ from collections.abc import Mapping
 from typing import Any
 
 from monai.networks.nets import AutoencoderKL, PatchDiscriminator
+from monai.networks.nets.autoencoderkl import Decoder, Encoder
+from torch import Tensor
 
-from ldae.nets.weights import load_pretrained
+from ldae.nets.execution import Recomputable, prepare, run
+from ldae.nets.guards import guard_gradients
+from ldae.nets.keymaps import monai_autoencoder
+from ldae.nets.weights import load_strictly, load_weights
 
 HOW_TO_STAGE = (
-    "Put the weights of an AutoencoderKL there as safetensors with MONAI's key names, "
-    "or set autoencoder.pretrained to null to train from scratch."
+    "Put the weights of an AutoencoderKL there, as safetensors or as the torch file of MONAI's "
+    "bundle, or set autoencoder.pretrained to null to train from scratch."
 )
+
+
+class _Blocks(Recomputable):
+    """MONAI's loop over the blocks of an encoder or decoder, each of them recomputed if asked."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, X, Y, Z) through all blocks."""
+        for block in self.blocks:
+            x = run(block, x, recompute=self.checkpointing)
+        return x
+
+
+class BlockEncoder(_Blocks, Encoder):
+    """MONAI's encoder with recomputable blocks."""
+
+
+class BlockDecoder(_Blocks, Decoder):
+    """MONAI's decoder with recomputable blocks."""
 
 
 def build_autoencoder(cfg: Mapping[str, Any]) -> AutoencoderKL:
     """Build the autoencoder of the ``autoencoder`` section of the config (Table 2).
 
     No attention; 13,766,248 parameters in the paper's configuration. ``encode(x)[0]`` is the
-    posterior mean; ``encode_stage_2_inputs`` draws a sample.
+    posterior mean; ``encode_stage_2_inputs`` draws a sample. MONAI's own ``use_checkpoint`` keeps
+    nothing of a whole encoder, which lowers no peak; here it is done block by block.
+
+    Optional keys: ``checkpointing`` and ``compile`` (see :mod:`ldae.nets.execution`).
 
     Raises:
         UserError: ``pretrained`` names a file that is missing or does not fit.
@@ -35,9 +61,16 @@ def build_autoencoder(cfg: Mapping[str, Any]) -> AutoencoderKL:
         with_encoder_nonlocal_attn=False,
         with_decoder_nonlocal_attn=False,
     )
+    # Same attributes and state dict; only the loop over the blocks is ours.
+    net.encoder.__class__, net.decoder.__class__ = BlockEncoder, BlockDecoder
     if cfg["pretrained"] is not None:
-        load_pretrained(net, cfg["pretrained"], "autoencoder.pretrained", HOW_TO_STAGE)
-    return net
+        path = str(cfg["pretrained"])
+        state = load_weights(path, "autoencoder.pretrained", HOW_TO_STAGE)
+        load_strictly(net, monai_autoencoder(state), path)
+    guard_gradients(
+        net, "autoencoder", "autoencoder.precision: fp32, or choose another volumes.shape"
+    )
+    return prepare(net, cfg)
 
 
 def build_discriminator(cfg: Mapping[str, Any]) -> PatchDiscriminator:
@@ -45,10 +78,16 @@ def build_discriminator(cfg: Mapping[str, Any]) -> PatchDiscriminator:
 
     Its forward returns the features of every layer; the last item holds the patch logits.
     """
-    return PatchDiscriminator(
+    net = PatchDiscriminator(
         spatial_dims=3,
         channels=cfg["channels"],
         in_channels=1,
         out_channels=1,
         num_layers_d=cfg["num_layers"],
     )
+    guard_gradients(
+        net,
+        "discriminator",
+        "autoencoder.precision: fp32, or choose another autoencoder.adversarial.num_layers",
+    )
+    return net

@@ -5,14 +5,11 @@ condition of PDAE (Zhang et al. 2022; paper section 3.5).
 """
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from ldae.errors import require
 
 Resample = Literal["isotropic", "inner_axes"]
 FACTORS: dict[str, tuple[int, int, int]] = {"isotropic": (2, 2, 2), "inner_axes": (1, 2, 2)}
@@ -52,30 +49,6 @@ def repeat_voxels(x: Tensor, factor: tuple[int, int, int]) -> Tensor:
         batch, channels, size[0], factor[0], size[1], factor[1], size[2], factor[2]
     )
     return grown.reshape(batch, channels, *[s * f for s, f in zip(size, factor, strict=True)])
-
-
-def refuse_undefined_gradients(features: Sequence[Tensor]) -> None:
-    """Stop training where torch's CPU kernels would return garbage.
-
-    In bfloat16 the weight gradient of a 3-D convolution whose result is two voxels wide along x is
-    read from memory never written (torch 2.13, oneDNN, measured: kernels of 3 and 4; one or three
-    voxels, kernels of 1, and float32 are right). The forward pass is right, so that only NaN some
-    steps later would tell.
-
-    Raises:
-        UserError: such a convolution is about to be trained.
-    """
-    if not (
-        torch.is_grad_enabled()
-        and torch.is_autocast_enabled("cpu")
-        and torch.get_autocast_dtype("cpu") is torch.bfloat16
-    ):
-        return
-    require(
-        all(x.device.type != "cpu" or x.shape[2] != 2 for x in features),
-        "A level of the UNet is two voxels wide along x, for which bfloat16 gradients are "
-        "undefined on CPUs: set precision: fp32, or choose another volumes.shape.",
-    )
 
 
 class ResBlock(nn.Module):
@@ -164,7 +137,12 @@ class Stage(nn.Module):
         super().__init__()
         self.block, self.attention = block, attention
 
-    def forward(self, x: Tensor, t_emb: Tensor, y_emb: Tensor | None = None) -> Tensor:
-        """As :meth:`ResBlock.forward`."""
-        h = self.block(x, t_emb, y_emb)
+    def forward(
+        self, x: Tensor, t_emb: Tensor, y_emb: Tensor | None = None, skip: Tensor | None = None
+    ) -> Tensor:
+        """As :meth:`ResBlock.forward`; the channels of ``skip`` are put behind those of ``x``.
+
+        Joined in here, so that a recomputed stage keeps no copy of both.
+        """
+        h = self.block(x if skip is None else torch.cat([x, skip], dim=1), t_emb, y_emb)
         return h if self.attention is None else self.attention(h)

@@ -1,5 +1,6 @@
 """The 2.5-D semantic encoder: a 2-D network on every slice, attention over slices (section 3.4)."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -13,18 +14,27 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from ldae.errors import UserError, require
-from ldae.nets.blocks import timestep_embedding
+from ldae.nets.execution import Recomputable, run
+from ldae.nets.keymaps import timm_convnext
 from ldae.nets.weights import load_strictly, load_weights
 
 # The array axis that each plane's slices are stacked along, in RAS+ volumes (B, 1, X, Y, Z).
 PLANES = {"sagittal": 2, "coronal": 3, "axial": 4}
+RECOMPUTED_SLICES = 16
 HOW_TO_STAGE = (
-    "Put the backbone's ImageNet weights there as safetensors with timm's key names, or set "
+    "Put the backbone's ImageNet weights there, with timm's or torchvision's key names, or set "
     "ldae.encoder.pretrained to null to train from scratch."
 )
 
 
-class SemanticEncoder(nn.Module):
+def slice_positions(length: int, dim: int, device: torch.device | None = None) -> Tensor:
+    """Code of slice numbers (length, dim): sine and cosine in turn, of falling frequencies."""
+    frequencies = torch.exp(torch.arange(0, dim, 2, device=device) * (-math.log(10000.0) / dim))
+    angles = torch.arange(length, device=device)[:, None] * frequencies
+    return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)
+
+
+class SemanticEncoder(Recomputable):
     """x_0 -> y_sem.
 
     Every slice is embedded by one shared 2-D backbone: E (B, L, d). Soft attention, a softmax of
@@ -36,13 +46,20 @@ class SemanticEncoder(nn.Module):
         plane: The plane of the slices: ``axial``, ``coronal`` or ``sagittal``.
         num_heads: Heads of the attention (Table 4: 8).
         attention_dropout: On its weights (Table 4: 0.1).
-        position: ``sinusoidal`` adds the slice's position to its embedding; ``none`` is the paper.
-        projections: Normalise E by a LayerNorm and give query, key and value a linear layer of
-            their own before the attention's, as in the configuration whose parameters are counted
-            (53,588,065 with ConvNeXt-Small); False leaves the text of section 3.4 alone
-            (51,814,753).
+        position: ``sinusoidal`` adds the slice's position to its embedding, as the authors' code
+            does; ``none`` is the paper.
+        position_dropout: On the embeddings with their positions (the authors' code: 0.1).
+        projections: A LayerNorm, and for query, key and value a linear layer of their own before
+            the attention's, as in the configuration whose parameters are counted (53,588,065 with
+            ConvNeXt-Small); False leaves the text of section 3.4 alone (51,814,753).
+        layer_norm: Where that LayerNorm is: ``input`` normalises E, ``output`` the result of the
+            attention, as the authors' code does.
         standardize: z-score every component of y_sem by running statistics (BatchNorm without
             affine map). Training then needs two scans or more in a micro-batch.
+        slice_batch: Slices that go through the backbone at once; None: all of them, or 16 with
+            :attr:`checkpointing`, which never keeps the activations of more slices than this.
+        skip_empty_slices: Embed all slices without any signal (zero throughout, as outside the
+            brain) once instead of one by one. The result is the same.
 
     Attributes:
         dim: Length d of y_sem, the backbone's number of features.
@@ -57,6 +74,10 @@ class SemanticEncoder(nn.Module):
         position: Literal["none", "sinusoidal"] = "none",
         projections: bool = True,
         standardize: bool = False,
+        position_dropout: float = 0.0,
+        layer_norm: Literal["input", "output"] = "input",
+        slice_batch: int | None = None,
+        skip_empty_slices: bool = False,
     ):
         super().__init__()
         require(plane in PLANES, f"ldae.encoder.plane is one of {', '.join(PLANES)}, not {plane}.")
@@ -64,16 +85,26 @@ class SemanticEncoder(nn.Module):
             position in ("none", "sinusoidal"),
             f"ldae.encoder.position is none or sinusoidal, not {position}.",
         )
+        require(
+            layer_norm in ("input", "output"),
+            f"ldae.encoder.layer_norm is input or output, not {layer_norm}.",
+        )
+        self.batch_norms = any(
+            isinstance(module, nn.modules.batchnorm._BatchNorm) for module in backbone.modules()
+        )
+        self._require_no_batch_norms(bool(slice_batch or skip_empty_slices))
         self.dim: int = backbone.head_hidden_size
         require(
             self.dim % num_heads == 0,
             f"ldae.encoder.num_heads is {num_heads}, which does not divide the backbone's "
             f"{self.dim} features.",
         )
-        self.plane, self.position = plane, position
+        self.plane, self.position, self.layer_norm = plane, position, layer_norm
+        self.slice_batch, self.skip_empty_slices = slice_batch, skip_empty_slices
         self.backbone = backbone
         # A slice smaller than the backbone's total stride would vanish on its way.
         self.stride: int = max(level["reduction"] for level in backbone.feature_info)
+        self.position_dropout = nn.Dropout(position_dropout)
         self.norm = nn.LayerNorm(self.dim) if projections else nn.Identity()
         self.soft_attention = nn.Linear(self.dim, 1)
         self.query, self.key, self.value = (
@@ -84,8 +115,12 @@ class SemanticEncoder(nn.Module):
         )
         self.standardize = nn.BatchNorm1d(self.dim, affine=False) if standardize else nn.Identity()
 
+    def compiled_parts(self) -> list[nn.Module]:
+        """The backbone; the attention over slices is small."""
+        return [self.backbone]
+
     def embed_slices(self, x: Tensor) -> Tensor:
-        """Embed all slices of all volumes in one call of the backbone: (B, L, d)."""
+        """Embed all slices of all volumes: (B, L, d)."""
         slices = x.movedim(PLANES[self.plane], 1)  # (B, L, 1, H, W)
         batch, length = slices.shape[:2]
         slices = slices.flatten(0, 1)
@@ -93,7 +128,35 @@ class SemanticEncoder(nn.Module):
         if any(short):
             top, left = short[0] // 2, short[1] // 2
             slices = F.pad(slices, (left, short[1] - left, top, short[0] - top))
-        return self.backbone(slices).unflatten(0, (batch, length))
+        embed = self._embed_distinct if self.skip_empty_slices else self._embed
+        return embed(slices).unflatten(0, (batch, length))
+
+    def _embed_distinct(self, slices: Tensor) -> Tensor:
+        """As :meth:`_embed`, the empty slices as one."""
+        filled = slices.flatten(1).any(dim=1).nonzero().squeeze(1)
+        if len(filled) == len(slices):
+            return self._embed(slices)
+        index = torch.zeros(len(slices), dtype=torch.long, device=slices.device)
+        index[filled] = torch.arange(1, len(filled) + 1, device=slices.device)
+        empty = torch.zeros_like(slices[:1])
+        return self._embed(torch.cat([empty, slices[filled]]))[index]
+
+    def _embed(self, slices: Tensor) -> Tensor:
+        """Run the backbone: (N, 1, H, W) -> (N, d)."""
+        recomputed = self.checkpointing and torch.is_grad_enabled()
+        self._require_no_batch_norms(recomputed)
+        together = RECOMPUTED_SLICES if recomputed else len(slices)
+        parts = slices.split(self.slice_batch or together)
+        embedded = [run(self.backbone, part, recompute=self.checkpointing) for part in parts]
+        return embedded[0] if len(embedded) == 1 else torch.cat(embedded)
+
+    def _require_no_batch_norms(self, parts: bool) -> None:
+        """Statistics would be of a part of the slices, and gathered twice when recomputed."""
+        require(
+            not (parts and self.batch_norms),
+            "ldae.encoder.slice_batch, ldae.encoder.skip_empty_slices and ldae.checkpointing need "
+            "a backbone without batch normalisation, such as a ConvNeXt; leave them off.",
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode volumes.
@@ -113,14 +176,18 @@ class SemanticEncoder(nn.Module):
     def aggregate(self, embeddings: Tensor) -> Tensor:
         """Combine the embeddings of a volume's slices (B, L, d) into y_sem (B, d)."""
         if self.position == "sinusoidal":
-            index = torch.arange(embeddings.shape[1], device=embeddings.device)
-            embeddings = embeddings + timestep_embedding(index, self.dim)
-        embeddings = self.norm(embeddings)
+            positions = slice_positions(embeddings.shape[1], self.dim, embeddings.device)
+            embeddings = embeddings + positions
+        embeddings = self.position_dropout(embeddings)
+        if self.layer_norm == "input":
+            embeddings = self.norm(embeddings)
         weights = self.soft_attention(embeddings).softmax(dim=1)  # (B, L, 1)
         summary = (weights * embeddings).sum(dim=1, keepdim=True)  # (B, 1, d)
         y_sem, _ = self.cross_attention(
             self.query(summary), self.key(embeddings), self.value(embeddings), need_weights=False
         )
+        if self.layer_norm == "output":
+            y_sem = self.norm(y_sem)
         return self.standardize(y_sem.squeeze(1))
 
 
@@ -133,7 +200,7 @@ def load_backbone(backbone: nn.Module, path: str, what: str) -> None:
     Raises:
         UserError: the file is missing, or its keys or shapes do not fit (naming them).
     """
-    state = load_weights(path, what, HOW_TO_STAGE)
+    state = timm_convnext(load_weights(path, what, HOW_TO_STAGE))
     classifier = backbone.pretrained_cfg["classifier"]
     state = {key: value for key, value in state.items() if not key.startswith(f"{classifier}.")}
     first = f"{backbone.pretrained_cfg['first_conv']}.weight"
@@ -146,8 +213,9 @@ def load_backbone(backbone: nn.Module, path: str, what: str) -> None:
 def build_encoder(cfg: Mapping[str, Any]) -> SemanticEncoder:
     """Build the encoder of the ``ldae.encoder`` section of the config (Table 4).
 
-    Optional keys: ``backbone_kwargs`` (a mapping handed to the timm model; none by default) and
-    ``projections`` (true by default).
+    Optional keys: ``backbone_kwargs`` (a mapping handed to the timm model; none by default),
+    ``projections`` (true), ``layer_norm`` (input), ``position_dropout`` (0), ``slice_batch`` (null)
+    and ``skip_empty_slices`` (false).
 
     Raises:
         UserError: an unknown backbone or option, or weights that are missing or do not fit.
@@ -170,4 +238,8 @@ def build_encoder(cfg: Mapping[str, Any]) -> SemanticEncoder:
         position=cfg["position"],
         projections=cfg.get("projections", True),
         standardize=cfg["standardize"],
+        position_dropout=cfg.get("position_dropout", 0.0),
+        layer_norm=cfg.get("layer_norm", "input"),
+        slice_batch=cfg.get("slice_batch"),
+        skip_empty_slices=cfg.get("skip_empty_slices", False),
     )

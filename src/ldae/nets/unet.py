@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -19,10 +18,13 @@ from ldae.nets.blocks import (
     ResBlock,
     SelfAttention,
     Stage,
-    refuse_undefined_gradients,
     timestep_embedding,
     zero_init,
 )
+from ldae.nets.execution import Recomputable, prepare, run
+from ldae.nets.guards import guard_gradients
+
+BF16_ADVICE = "precision: fp32, or choose another volumes.shape"
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class UNetShape:
         return SelfAttention(channels, self.num_heads, self.norm_num_groups)
 
 
-class DownPath(nn.Module):
+class DownPath(Recomputable):
     """First convolution and all levels down; returns what every skip connection carries."""
 
     def __init__(self, shape: UNetShape):
@@ -101,16 +103,17 @@ class DownPath(nn.Module):
             if level < len(shape.channel_mult) - 1:
                 self.stages.append(Stage(shape.block(channels, channels, resample="down")))
                 self.skip_channels.append(channels)
+        guard_gradients(self, "UNet", BF16_ADVICE)
 
     def forward(self, z: Tensor, t_emb: Tensor) -> list[Tensor]:
         """Return the features of every stage, finest first; the last one enters the middle."""
         features = [self.conv(z)]
         for stage in self.stages:
-            features.append(stage(features[-1], t_emb))
+            features.append(run(stage, features[-1], t_emb, recompute=self.checkpointing))
         return features
 
 
-class UpPath(nn.Module):
+class UpPath(Recomputable):
     """Middle, all levels up, and the output convolution, which starts at zero.
 
     Args:
@@ -145,18 +148,19 @@ class UpPath(nn.Module):
                 self.joins.append(False)
         self.norm = nn.GroupNorm(shape.norm_num_groups, channels)
         self.conv = zero_init(nn.Conv3d(channels, shape.out_channels, 3, padding=1))
+        guard_gradients(self, "estimator" if conditional else "UNet", BF16_ADVICE)
 
     def forward(
         self, features: Sequence[Tensor], t_emb: Tensor, y_emb: Tensor | None = None
     ) -> Tensor:
         """Map the features of :class:`DownPath` to (B, out_channels, X, Y, Z)."""
-        refuse_undefined_gradients(features)
         skips = list(features)
         h = skips[-1]
         for stage in self.middle:
-            h = stage(h, t_emb, y_emb)
+            h = run(stage, h, t_emb, y_emb, recompute=self.checkpointing)
         for stage, joins in zip(self.stages, self.joins, strict=True):
-            h = stage(torch.cat([h, skips.pop()], dim=1) if joins else h, t_emb, y_emb)
+            skip = skips.pop() if joins else None
+            h = run(stage, h, t_emb, y_emb, skip, recompute=self.checkpointing)
         return self.conv(F.silu(self.norm(h)))
 
 
@@ -250,5 +254,8 @@ def unet_shape(cfg: Mapping[str, Any], latent_channels: int) -> UNetShape:
 
 
 def build_unet(cfg: Mapping[str, Any], latent_channels: int) -> UNet:
-    """Build the UNet of the ``ldm`` section of the config, for latents of ``latent_channels``."""
-    return UNet(**dataclasses.asdict(unet_shape(cfg, latent_channels)))
+    """Build the UNet of the ``ldm`` section of the config, for latents of ``latent_channels``.
+
+    Optional keys: ``checkpointing`` and ``compile`` (see :mod:`ldae.nets.execution`).
+    """
+    return prepare(UNet(**dataclasses.asdict(unet_shape(cfg, latent_channels))), cfg)

@@ -1,28 +1,39 @@
-"""Staged weights: safetensors files that must exist and must fit, never a silent random start."""
+"""Staged weights: files that must exist and must fit, never a silent random start."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ldae.errors import UserError, require
+from ldae.nets.torch_files import read_torch_file, state_dict_of
+
+TORCH_SUFFIXES = (".pt", ".pth", ".ckpt")
 
 
 def load_weights(path: str | Path, what: str, how_to_stage: str) -> dict[str, Tensor]:
-    """Read a safetensors file.
+    """Read a safetensors file, or a state dict written by ``torch.save``.
 
     Args:
-        path: The file.
+        path: The file; its name ends in ``.safetensors``, or in ``.pt``, ``.pth`` or ``.ckpt``.
         what: What it is for, as the user knows it (a config key).
         how_to_stage: One sentence saying how to provide it.
 
     Raises:
-        UserError: the file does not exist.
+        UserError: the file does not exist or cannot be read.
     """
     path = Path(path)
     require(path.is_file(), f"{what}: the weights {path} do not exist. {how_to_stage}")
-    return load_file(path)
+    if path.suffix in TORCH_SUFFIXES:
+        return state_dict_of(read_torch_file(path, what), path, what)
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UserError(
+            f"{what}: {path} is not a whole safetensors file ({error}). {how_to_stage}"
+        ) from error
 
 
 def _names(keys: Iterable[str], limit: int = 8) -> str:
@@ -68,8 +79,3 @@ def load_strictly(
             + "."
         )
     net.load_state_dict(state, assign=assign)
-
-
-def load_pretrained(net: nn.Module, path: str | Path, what: str, how_to_stage: str) -> None:
-    """Load a staged file into ``net`` in place; errors as in the two functions above."""
-    load_strictly(net, load_weights(path, what, how_to_stage), str(path))

@@ -1,0 +1,66 @@
+"""What a model's card says beside its architecture: where it comes from and how to cite it.
+
+A card (``model.json``) holds, as far as the stage knows it:
+
+    kind, architecture     what to build                              (required, see modelfile)
+    config                 the stage's section of the config
+    data, split            hash of the store, hash of who is on which side
+    metrics, epoch, steps  what was reached, and when
+    versions               of this code, of torch, MONAI, numpy, timm
+    flags                  warnings, one sentence each
+    departures             where its settings leave the paper, one sentence each
+    citation               what to cite
+    sha256                 of model.safetensors: a result that names it belongs to this model
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ldae import __version__
+
+CITATION = (
+    "Lozupone et al. Latent Diffusion Autoencoders: toward efficient and meaningful unsupervised "
+    "representation learning in medical imaging. Medical Image Analysis 2026."
+)
+PAPER_BACKBONE, PAPER_PERCEPTUAL = "convnext_small", "squeeze"
+
+
+def complete(card: Mapping[str, Any], flags: Iterable[str] = ()) -> dict[str, Any]:
+    """Add citation, code version, departures and flags to a card; what it says is kept.
+
+    Args:
+        card: From a stage.
+        flags: Warnings beside those that it holds.
+    """
+    return {
+        **card,
+        "versions": {"ldae": __version__, **card.get("versions", {})},
+        "flags": [*card.get("flags", []), *flags],
+        "departures": departures(card),
+        "citation": CITATION,
+    }
+
+
+def departures(card: Mapping[str, Any]) -> list[str]:
+    """Where the settings in a card leave the paper in what the model has learnt from.
+
+    Sizes are not compared: they stand in the architecture.
+    """
+    cfg, found = card.get("architecture", {}), []
+    if card["kind"] == "autoencoder":
+        if "pretrained" in cfg and cfg["pretrained"] is None:
+            found.append("autoencoder trained from scratch, not from UK Biobank weights")
+        perceptual = cfg.get("perceptual")
+        if perceptual and perceptual["net"] != PAPER_PERCEPTUAL:
+            net = perceptual["net"]
+            found.append(
+                f"perceptual loss by LPIPS with {net}, not SqueezeNet"
+                if net
+                else "trained without a perceptual loss"
+            )
+    if card["kind"] == "ldae":
+        if "pretrained" in cfg and cfg["pretrained"] is None:
+            found.append("semantic encoder trained from scratch, not from ImageNet weights")
+        if cfg.get("backbone", PAPER_BACKBONE) != PAPER_BACKBONE:
+            found.append(f"backbone {cfg['backbone']}, not ConvNeXt-Small")
+    return found

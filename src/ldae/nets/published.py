@@ -1,0 +1,187 @@
+"""The authors' published weights as model folders of ours, so that they can be evaluated untrained.
+
+    python -m ldae.nets.published --autoencoder autoencoderkl.pth --encoder encoder.pth \\
+        --decoder decoder.pth --out results/published --volumes results/cache/volumes
+
+or, from a Lightning checkpoint of their third stage, ``--ldae best.ckpt`` in place of all three.
+Files are read tensors only (:mod:`ldae.nets.torch_files`); every tensor that has no place in our
+networks, and every one they lack, is an error that names it (:mod:`ldae.nets.published_keys`).
+
+What differs from a model trained here, and stands in the cards: the architecture of the authors'
+configuration, the latents' constant scale of 0.8730 (latents drawn from the posterior), and that
+nobody outside knows which subjects they trained on. Their volumes were made by another registration
+(SyN to the ANTs MNI template) in that template's orientation, which was not to be established here;
+ours are RAS+.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ldae.errors import UserError, require
+from ldae.modelfile import ldae_state, save_model
+from ldae.nets.autoencoder import build_autoencoder
+from ldae.nets.gradient_estimator import build_guided_unet
+from ldae.nets.keymaps import monai_autoencoder, part
+from ldae.nets.published_keys import load_encoder, load_guided
+from ldae.nets.semantic_encoder import build_encoder
+from ldae.nets.torch_files import read_torch_file, state_dict_of
+from ldae.nets.unet import build_unet
+from ldae.nets.weights import load_strictly
+
+LATENT_SCALE = 0.8730
+# The authors' configuration, in the names of our config.
+ARCHITECTURE: dict[str, dict[str, Any]] = {
+    "autoencoder": {
+        "channels": [64, 128, 128, 128],
+        "num_res_blocks": 2,
+        "latent_channels": 3,
+        "norm_num_groups": 32,
+    },
+    "ldm": {
+        "base_channels": 256,
+        "channel_mult": [1, 2, 3],
+        "num_res_blocks": 2,
+        "attention_factors": [2, 4],
+        "num_heads": 1,
+        "dropout": 0.1,
+        "norm_num_groups": 32,
+        "resample": "inner_axes",
+    },
+    "encoder": {
+        "backbone": "convnext_small",
+        "backbone_kwargs": {},
+        "plane": "axial",
+        "num_heads": 8,
+        "attention_dropout": 0.1,
+        "projections": True,
+        "layer_norm": "output",
+        "position": "sinusoidal",
+        "position_dropout": 0.1,
+        "standardize": False,
+    },
+    "diffusion": {"timesteps": 1000, "beta_start": 1e-4, "beta_end": 2e-2, "gamma": 0.1},
+}
+FLAG = "weights published by the authors, converted: not trained by this workflow"
+UNSEEN = (
+    "which subjects the authors trained on is not known: your test subjects may be among them, and "
+    "scores on them may be too good"
+)
+log = logging.getLogger("ldae.nets.published")
+
+
+def read_part(path: str | Path, what: str, *prefixes: str) -> dict[str, Tensor]:
+    """One network's tensors from a file that holds it alone, or below one of ``prefixes``."""
+    return part(state_dict_of(read_torch_file(path, what), path, what), *prefixes)
+
+
+def convert(
+    autoencoder: str | Path,
+    encoder: str | Path,
+    decoder: str | Path,
+    out: str | Path,
+    volumes: str | Path | None = None,
+    latent_scale: float = LATENT_SCALE,
+    architecture: Mapping[str, Mapping[str, Any]] = ARCHITECTURE,
+) -> None:
+    """Write the model folders ``autoencoder``, ``ldm`` and ``ldae`` below ``out``.
+
+    Args:
+        autoencoder: State dict of the AutoencoderKL, or a checkpoint of their first or third stage.
+        encoder: State dict of the semantic encoder, or a checkpoint of the third stage, whose
+            averaged weights are taken.
+        decoder: The same of the denoiser with its gradient estimator.
+        out: Parent of the model folders.
+        volumes: The volume store to evaluate on. Its hashes go into the cards in place of those of
+            the authors' data, with a flag saying so; without it evaluation refuses the models.
+        latent_scale: What latents were multiplied by in training.
+        architecture: Of the three networks, and the noise schedule.
+
+    Raises:
+        UserError: a file cannot be read, or holds too few or too many tensors, naming them.
+    """
+    out = Path(out)
+    # The seed is that of the untrained control, which has the architecture of the card.
+    common = {**_data(volumes), "published": True, "seed": 0}
+    flags = [FLAG, UNSEEN]
+
+    shape = {**architecture["autoencoder"], "pretrained": None}
+    compression = build_autoencoder(shape)
+    weights = read_part(autoencoder, "--autoencoder", "vae.", "model.")
+    load_strictly(compression, monai_autoencoder(weights), str(autoencoder))
+    card = {"kind": "autoencoder", "architecture": dict(architecture["autoencoder"]), **common}
+    saved = save_model(out / "autoencoder", compression.state_dict(), card, flags)
+    log.info("%s: the autoencoder", out / "autoencoder")
+    common |= {
+        "autoencoder_sha256": saved["sha256"],
+        "latent_scale": latent_scale,
+        "diffusion": dict(architecture["diffusion"]),
+    }
+
+    semantic = build_encoder({**architecture["encoder"], "pretrained": None})
+    load_encoder(semantic, read_part(encoder, "--encoder", "ema_encoder."), str(encoder))
+    channels = architecture["autoencoder"]["latent_channels"]
+    unet = build_unet(architecture["ldm"], channels)
+    guided = build_guided_unet(unet, architecture["ldm"], semantic.dim)
+    load_guided(guided, read_part(decoder, "--decoder", "ema_decoder."), str(decoder))
+    card = {"kind": "ldm", "architecture": dict(architecture["ldm"]), **common}
+    saved = save_model(
+        out / "ldm", guided.unet.state_dict(), card | {"latent_channels": channels}, flags
+    )
+    log.info("%s: the denoiser", out / "ldm")
+    card = {"kind": "ldae", "architecture": dict(architecture["encoder"]), **common}
+    card |= {"y_dim": semantic.dim, "ldm_sha256": saved["sha256"]}
+    save_model(out / "ldae", ldae_state(semantic, guided.estimator), card, flags)
+    log.info("%s: semantic encoder and gradient estimator", out / "ldae")
+
+
+def _data(volumes: str | Path | None) -> dict[str, str]:
+    """The card's hashes of data and split."""
+    if volumes is None:
+        return {"data": "published", "split": "published"}
+    from ldae.data.volume_store import VolumeStore
+
+    store = VolumeStore(volumes)
+    return {"data": store.sum, "split": store.split_hash}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ldae.nets.published",
+        description="Convert the authors' published weights to model folders.",
+    )
+    parser.add_argument("--autoencoder", type=Path, help="their AutoencoderKL")
+    parser.add_argument("--encoder", type=Path, help="their semantic encoder")
+    parser.add_argument("--decoder", type=Path, help="their denoiser with gradient estimator")
+    parser.add_argument(
+        "--ldae", type=Path, help="a checkpoint of their third stage that holds all"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="parent of the model folders")
+    parser.add_argument("--volumes", type=Path, help="volume store to evaluate on")
+    parser.add_argument("--latent-scale", type=float, default=LATENT_SCALE)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    files = {
+        name: getattr(options, name) or options.ldae
+        for name in ("autoencoder", "encoder", "decoder")
+    }
+    try:
+        lacking = [f"--{name}" for name, path in files.items() if path is None]
+        require(not lacking, f"Give {', '.join(lacking)}, or --ldae with a whole checkpoint.")
+        convert(
+            **files, out=options.out, volumes=options.volumes, latent_scale=options.latent_scale
+        )
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

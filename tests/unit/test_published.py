@@ -1,0 +1,267 @@
+"""Others' weights in our networks: the same tensors give the same numbers."""
+
+import collections
+import json
+import os
+import shutil
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+import ldae._torchvision  # noqa: F401
+
+# isort: split
+import timm
+import torchvision
+from fake_stores import write_store
+from small_nets import SMALL_AE, randomise
+
+from ldae.errors import UserError
+from ldae.evaluation.systems import LdaeSystem
+from ldae.modelfile import load
+from ldae.nets.autoencoder import build_autoencoder
+from ldae.nets.keymaps import MONAI_RULES, monai_autoencoder, rename, timm_convnext, without_alias
+from ldae.nets.published import ARCHITECTURE, convert, main, read_part
+from ldae.nets.torch_files import read_torch_file
+
+# Names and shapes of small instances of the authors' encoder and decoder, listed from these.
+NAMES = Path(__file__).parents[1] / "data/published_names.tsv"
+ALIAS, ORIGINAL = "slice_distributed.module.backbone.", "backbone.backbone."
+SMALL = {
+    "autoencoder": {
+        "channels": [8, 16],
+        "num_res_blocks": 1,
+        "latent_channels": 3,
+        "norm_num_groups": 4,
+    },
+    "ldm": ARCHITECTURE["ldm"]
+    | {
+        "base_channels": 32,
+        "channel_mult": [1, 2],
+        "num_res_blocks": 1,
+        "attention_factors": [2],
+        "num_heads": 2,
+    },
+    "encoder": ARCHITECTURE["encoder"]
+    | {
+        "backbone": "convnext_tiny",
+        "backbone_kwargs": {"depths": [1, 1, 1, 1], "dims": [8, 8, 16, 24]},
+        "num_heads": 4,
+    },
+    "diffusion": ARCHITECTURE["diffusion"],
+}
+
+
+def drawn(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def theirs(network: str) -> dict[str, Tensor]:
+    """State dict in the authors' names; each tensor is drawn from its name alone."""
+    table = pd.read_csv(NAMES, sep="\t").query("network == @network")
+    state = {}
+    for name, shape in zip(table["name"], table["shape"], strict=True):
+        size = [int(side) for side in shape.split()]
+        value = 0.2 * drawn(zlib.crc32(name.removeprefix(ORIGINAL).encode()), *size)
+        state[name] = value + (1.0 if len(size) == 1 and name.endswith("weight") else 0.0)
+    if network == "encoder":
+        length, dim = state["positional_encoding.pe"].shape[1:]
+        index, rate = torch.arange(length)[:, None], 10000 ** (-torch.arange(0, dim, 2) / dim)
+        state["positional_encoding.pe"][0, :, 0::2] = (index * rate).sin()
+        state["positional_encoding.pe"][0, :, 1::2] = (index * rate).cos()
+        twins = {k.replace(ORIGINAL, ALIAS): v for k, v in state.items() if k.startswith(ORIGINAL)}
+        state |= twins
+    return state
+
+
+def old_autoencoder() -> tuple[torch.nn.Module, dict[str, Tensor]]:
+    """An autoencoder of ours and its state dict in the names of MONAI's GenerativeModels."""
+    net = randomise(build_autoencoder(SMALL_AE)).eval()
+    old = {key.replace(".postconv.", ".conv."): value for key, value in net.state_dict().items()}
+    assert old.keys() != net.state_dict().keys()
+    return net, old
+
+
+@pytest.fixture
+def files(tmp_path):
+    states = {
+        "autoencoder": old_autoencoder()[1],
+        "encoder": theirs("encoder"),
+        "decoder": theirs("decoder"),
+    }
+    for name, state in states.items():
+        torch.save(state, tmp_path / f"{name}.pth")
+    return {name: tmp_path / f"{name}.pth" for name in states}
+
+
+def test_converted_networks_give_the_authors_numbers(files, tmp_path):
+    """The numbers were computed by the authors' own modules (with these names and draws)."""
+    convert(**files, out=tmp_path / "models", architecture=SMALL)
+    model = load(tmp_path / "models/ldae")
+    with torch.no_grad():
+        eps, g = model.net(drawn(0, 2, 3, 4, 4, 4), torch.tensor([3, 700]), drawn(1, 2, 24))
+        y_sem = model.encoder(
+            3 * torch.randn(2, 1, 32, 36, 6, generator=torch.Generator().manual_seed(2))
+        )
+    for found, expected, mean in (
+        (eps, [2.245676, 4.226476, -1.833295, -3.71706], 2.2993920),
+        (g, [0.43381, -4.509579, 1.25984, -0.04689], 1.8969933),
+    ):
+        some = torch.cat([found[:, 1, 2, 1, 3], found[:, 0, 0, 3, 0]])
+        torch.testing.assert_close(some, torch.tensor(expected), rtol=1e-4, atol=1e-4)
+        assert found.abs().mean().item() == pytest.approx(mean, rel=1e-4)
+    expected = torch.tensor([0.611316, -2.064542, 0.875898, -0.590407, -1.043967, -0.375902])
+    torch.testing.assert_close(y_sem[:, ::8].flatten(), expected, rtol=1e-3, atol=1e-4)
+
+    net, _ = old_autoencoder()
+    x = torch.rand(1, 1, 8, 8, 8)
+    compression = load(tmp_path / "models/autoencoder")
+    with torch.no_grad():
+        assert torch.equal(compression.net.encode(x)[0], net.encode(x)[0])
+    assert model.card["published"] is True
+    assert model.card["latent_scale"] == 0.8730
+    assert model.card["autoencoder_sha256"] == compression.card["sha256"]
+    assert any("test subjects may be among them" in flag for flag in model.card["flags"])
+
+
+def test_a_whole_checkpoint_with_foreign_objects_gives_its_averaged_weights(files, tmp_path):
+    state = {f"ema_encoder.{key}": value for key, value in theirs("encoder").items()}
+    state |= {f"ema_decoder.{key}": value for key, value in theirs("decoder").items()}
+    state |= {f"encoder.{key}": value + 1 for key, value in theirs("encoder").items()}
+    state |= {f"vae.{key}": value for key, value in old_autoencoder()[1].items()}
+    hyper = {"lr": 2.5e-5, "args": collections.Counter("ab"), "where": Path("x"), "of": json.loads}
+    torch.save({"state_dict": state, "hyper_parameters": hyper}, tmp_path / "best.ckpt")
+    convert(**files, out=tmp_path / "apart", architecture=SMALL)
+    convert(*[tmp_path / "best.ckpt"] * 3, out=tmp_path / "whole", architecture=SMALL)
+    for name in ("autoencoder", "ldm", "ldae"):
+        cards = [load(tmp_path / way / name).card for way in ("apart", "whole")]
+        assert cards[0]["sha256"] == cards[1]["sha256"]
+
+
+def test_the_models_are_evaluated_on_the_store_they_are_tied_to(files, tmp_path):
+    index = pd.DataFrame(
+        {
+            "scan_id": ["a", "b"],
+            "participant_id": ["sub-1", "sub-2"],
+            "split": ["train", "test"],
+        }
+    )
+    volumes = np.zeros((2, 1, 32, 32, 8), np.float32)
+    write_store(tmp_path / "volumes", index, {"kind": "volumes"}, volumes=volumes)
+    for name, store in (("tied", tmp_path / "volumes"), ("free", None)):
+        convert(**files, out=tmp_path / name, volumes=store, architecture=SMALL)
+    folders = [
+        [tmp_path / name / kind for kind in ("autoencoder", "ldm", "ldae")]
+        for name in ("tied", "free")
+    ]
+    cfg = {"guidance": "sqrt_one_minus_ab"}
+    tied, free = (LdaeSystem.load(*folder, cfg, "cpu", 1) for folder in folders)
+    assert tied.scale == 0.8730
+    assert len(tied.volume_store(tmp_path / "volumes")) == 2
+    assert tied.y_sem(torch.zeros(1, 1, 32, 32, 6)).shape == (1, 24)
+    with pytest.raises(UserError, match="another volume store"):
+        free.volume_store(tmp_path / "volumes")
+
+
+class Call:
+    """Unpickling this the ordinary way calls a function."""
+
+    def __init__(self, function, *args):
+        self.call = (function, args)
+
+    def __reduce__(self):
+        return self.call
+
+
+def test_nothing_in_a_file_is_run(tmp_path):
+    source, path = tmp_path / "source", tmp_path / "a.pth"
+    source.write_text("x")
+    copied = Call(shutil.copyfile, str(source), str(tmp_path / "trace"))
+    torch.save({"w": torch.ones(2), "x": copied}, path)
+    content = read_torch_file(path, "--encoder")
+    assert torch.equal(content["w"], torch.ones(2))
+    torch.save({"w": torch.ones(2), "x": Call(os.mkdir, str(tmp_path / "trace"))}, path)
+    with pytest.raises(UserError, match=r"a\.pth cannot be read safely: .*posix"):
+        read_torch_file(path, "--encoder")
+    assert not (tmp_path / "trace").exists()
+    path.write_bytes(b"not a file of torch")
+    with pytest.raises(UserError, match=r"not a file of torch\.save"):
+        read_torch_file(path, "--encoder")
+    torch.save([1, 2], path)
+    with pytest.raises(UserError, match="holds no state dict"):
+        read_part(path, "--encoder")
+
+
+@pytest.mark.parametrize(
+    "network, key",
+    [
+        ("autoencoder", "post_quant_conv.conv.bias"),
+        ("encoder", "layer_norm_after_attention.bias"),
+        ("decoder", "shift_output_blocks.0.0.emb_z_layers.1.bias"),
+    ],
+)
+def test_tensors_missing_and_left_over_are_named(files, tmp_path, network, key, capsys):
+    state = torch.load(files[network])
+    state["another.thing"] = state.pop(key)
+    torch.save(state, files[network])
+    with pytest.raises(UserError, match=r"missing: .*unexpected: another\.thing"):
+        convert(**files, out=tmp_path / "models", architecture=SMALL)
+
+
+def test_other_positions_and_unequal_twins_are_refused(files, tmp_path):
+    state = theirs("encoder")
+    state["positional_encoding.pe"] = state["positional_encoding.pe"] + 0.1
+    torch.save(state, files["encoder"])
+    with pytest.raises(UserError, match="another code of positions"):
+        convert(**files, out=tmp_path / "models", architecture=SMALL)
+    with pytest.raises(UserError, match=r"b\.w should be a second name of a\.w"):
+        without_alias({"a.w": torch.ones(1), "b.w": torch.zeros(1)}, "b.", "a.")
+
+
+def test_command_line_says_what_is_lacking(files, tmp_path, capsys):
+    assert main(["--encoder", str(files["encoder"]), "--out", str(tmp_path)]) == 1
+    assert "--autoencoder, --decoder, or --ldae" in capsys.readouterr().err
+    arguments = [f"--{name}={path}" for name, path in files.items()]
+    assert main([*arguments, f"--out={tmp_path}"]) == 1  # small tensors in the published sizes
+    assert "other shape" in capsys.readouterr().err
+
+
+def test_bundle_names_of_attention_and_of_monai_itself():
+    old = ["encoder.blocks.3.to_q.weight", "decoder.blocks.1.proj_attn.bias"]
+    assert [rename(key, MONAI_RULES) for key in old] == [
+        "encoder.blocks.3.attn.to_q.weight",
+        "decoder.blocks.1.attn.out_proj.bias",
+    ]
+    state = build_autoencoder(SMALL_AE).state_dict()
+    assert monai_autoencoder(state).keys() == state.keys()
+
+
+def test_autoencoder_starts_from_the_file_of_the_bundle(tmp_path):
+    net, old = old_autoencoder()
+    torch.save(old, tmp_path / "autoencoder.pt")
+    started = build_autoencoder({**SMALL_AE, "pretrained": tmp_path / "autoencoder.pt"})
+    assert all(torch.equal(v, net.state_dict()[k]) for k, v in started.state_dict().items())
+
+
+def test_torchvision_names_of_convnext():
+    """All 344 names and shapes of ConvNeXt-Small, and equal features of a small one."""
+    with torch.device("meta"):
+        ours = timm.create_model("convnext_small", pretrained=False).state_dict()
+        named = timm_convnext(torchvision.models.convnext_small().state_dict())
+    assert {k: v.shape for k, v in named.items()} == {k: v.shape for k, v in ours.items()}
+    assert timm_convnext(ours) == ours
+
+    from torchvision.models.convnext import CNBlockConfig, ConvNeXt
+
+    sizes = [(8, 16), (16, 16), (16, 24), (24, None)]
+    net = randomise(ConvNeXt([CNBlockConfig(a, b, 1) for a, b in sizes])).eval()
+    kwargs = {"depths": [1, 1, 1, 1], "dims": [8, 16, 16, 24]}
+    same = timm.create_model("convnext_tiny", pretrained=False, **kwargs).eval()
+    same.load_state_dict(timm_convnext(net.state_dict()))
+    x = drawn(0, 1, 3, 32, 32)
+    torch.testing.assert_close(same(x), net(x))
