@@ -11,7 +11,7 @@ MODELS = dict(
 rule reconstruction:
     input:
         **MODELS,
-        volumes=results("cache/volumes/store.json"),
+        volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
         lpips=config["evaluation"]["lpips"]["weights"],
     output:
         scans=results("evaluation/reconstruction_scans.tsv"),
@@ -49,7 +49,7 @@ rule reconstruction:
 rule guidance:
     input:
         **MODELS,
-        latents=results("cache/latents/store.json"),
+        latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
     output:
         scans=results("evaluation/guidance_scans.tsv"),
         table=results("tables/guidance.tsv"),
@@ -78,7 +78,7 @@ rule guidance:
 rule manipulation:
     input:
         **MODELS,
-        volumes=results("cache/volumes/store.json"),
+        volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
         classifier=rules.probes.output.classifier,
     output:
         scans=results("evaluation/manipulation_scans.tsv"),
@@ -112,7 +112,7 @@ rule manipulation:
 rule interpolation:
     input:
         **MODELS,
-        volumes=results("cache/volumes/store.json"),
+        volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
     output:
         triplets=results("evaluation/interpolation_triplets.tsv"),
         example=results("evaluation/interpolation_example.npz"),
@@ -143,7 +143,7 @@ rule interpolation:
 rule examples:
     input:
         **MODELS,
-        volumes=results("cache/volumes/store.json"),
+        volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
         classifier=rules.probes.output.classifier,
     output:
         reconstruction=results("evaluation/reconstruction_examples.npz"),

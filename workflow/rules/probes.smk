@@ -3,13 +3,14 @@
 
 rule probes:
     input:
-        latents=results("cache/latents/store.json"),
+        latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
         ldae=results("embeddings/ldae.npz"),
         untrained=results("embeddings/untrained.npz"),
     output:
         table=results("tables/probes.tsv"),
         differences=results("tables/probes_differences.tsv"),
         classifier=results("evaluation/classifier.npz"),
+        age_regressor=results("evaluation/age_regressor.npz"),
         lda=results("evaluation/lda_projection.tsv"),
         diagnosis=results("evaluation/predictions_diagnosis.tsv"),
         age=results("evaluation/predictions_age.tsv"),
@@ -36,7 +37,7 @@ if config["evaluation"]["truth"]:
 
     rule truth:
         input:
-            latents=results("cache/latents/store.json"),
+            latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
             ldae=results("embeddings/ldae.npz"),
             untrained=results("embeddings/untrained.npz"),
             truth=config["evaluation"]["truth"],

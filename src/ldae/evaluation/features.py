@@ -36,13 +36,21 @@ class ProbeData:
         )
 
 
-def aligned_embeddings(path: str | Path, scan_ids: pd.Series) -> np.ndarray:
+def aligned_embeddings(
+    path: str | Path, scan_ids: pd.Series, model: str | None = None, volumes: str | None = None
+) -> np.ndarray:
     """Rows of an embeddings file in the order of ``scan_ids``: (N, d) float64.
 
+    Args:
+        path: The file.
+        scan_ids: The wanted scans.
+        model, volumes: When given, the model and the volume store that they must be of, as
+            :func:`ldae.data.embeddings.load_embeddings` has them.
+
     Raises:
-        UserError: a scan has no embedding.
+        UserError: a scan has no embedding, or they are of another model or store.
     """
-    names, vectors = load_embeddings(path)
+    names, vectors = load_embeddings(path, model, volumes)
     place = {name: row for row, name in enumerate(names)}
     lacking = [name for name in scan_ids if name not in place]
     if lacking:
@@ -95,7 +103,8 @@ def load_probe_data(latents: str | Path, embeddings: dict[str, str | Path], seed
             f"No scan of the split(s) {', '.join(part)} has age and sex; the probes need them.",
         )
     features = {
-        name: aligned_embeddings(path, table["scan_id"]) for name, path in embeddings.items()
+        name: aligned_embeddings(path, table["scan_id"], volumes=store.card["volumes"])
+        for name, path in embeddings.items()
     }
     features["latents_pca"] = latents_pca(store, table, seed)
     features["age_sex"] = np.column_stack([table["age"], table["sex"] == "M"]).astype(np.float64)

@@ -14,7 +14,6 @@ import torch
 
 from ldae.data.sampling import generator
 from ldae.evaluation.bootstrap import ClusterBootstrap
-from ldae.evaluation.features import aligned_embeddings
 from ldae.evaluation.scans import batches, spread_over_subjects, wrong_scans
 from ldae.evaluation.systems import LdaeSystem
 from ldae.files import write_table
@@ -65,12 +64,12 @@ def evaluate_guidance(
     """
     store = system.latent_store(latents)
     test = spread_over_subjects(store.index.loc[store.rows("test")], cfg["max_scans"])
-    own = aligned_embeddings(embeddings, test["scan_id"])
+    own = system.stored_codes(embeddings, test["scan_id"])
     training = store.index.loc[store.rows("train"), "scan_id"]
     codes = {
         "right_y_sem": own,
-        "wrong_y_sem": aligned_embeddings(embeddings, pd.Series(wrong_scans(test, seed))),
-        "mean_y_sem": np.broadcast_to(aligned_embeddings(embeddings, training).mean(0), own.shape),
+        "wrong_y_sem": system.stored_codes(embeddings, pd.Series(wrong_scans(test, seed))),
+        "mean_y_sem": np.broadcast_to(system.stored_codes(embeddings, training).mean(0), own.shape),
     }
     steps = fixed_timesteps(system.schedule.timesteps)
     loss = {name: np.zeros((len(test), len(steps))) for name in SYSTEMS}

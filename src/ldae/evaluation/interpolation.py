@@ -15,7 +15,6 @@ from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.interpolation import lerp, slerp
 from ldae.errors import UserError
 from ldae.evaluation.arrays import as_arrays, save_arrays
-from ldae.evaluation.features import aligned_embeddings
 from ldae.evaluation.interpolation_tables import difference_table, summary_table
 from ldae.evaluation.metrics import brain_mask, mse, ssim, ssim_window
 from ldae.evaluation.scans import batches, spread
@@ -95,7 +94,7 @@ class Codes:
         batch_size: int,
     ):
         self.visits = visits
-        self.y = torch.from_numpy(aligned_embeddings(embeddings, visits["scan_id"])).float()
+        self.y = torch.from_numpy(system.stored_codes(embeddings, visits["scan_id"])).float()
         parts = []
         progress = Progress("visits encoded", len(visits))
         for part in batches(len(visits), batch_size):

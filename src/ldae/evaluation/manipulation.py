@@ -1,6 +1,5 @@
 """Moving y_sem along the AD/CN direction (sections 3.7 and 5.4.1, Figures 6 and 7)."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +9,16 @@ import torch
 from torch import Tensor
 
 from ldae.data.volume_store import VolumeStore
-from ldae.errors import UserError, require
+from ldae.errors import UserError
 from ldae.evaluation.arrays import as_arrays, save_arrays
 from ldae.evaluation.bootstrap import ClusterBootstrap
-from ldae.evaluation.features import aligned_embeddings
+from ldae.evaluation.direction import Direction
 from ldae.evaluation.metrics import brain_mask, ssim
 from ldae.evaluation.scans import batches, example_scans, spread_over_subjects
 from ldae.evaluation.systems import LdaeSystem
 from ldae.files import write_table
 from ldae.progress import Progress
 
-MODES = ("normalised", "raw")
 # Bodies and frontal horns of the lateral ventricles in MNI space: mm RAS, low and high per axis.
 VENTRICLES = ((-28.0, 28.0), (-46.0, 36.0), (-6.0, 32.0))
 DARK = 0.5  # of the median brain intensity: below it a voxel counts as fluid
@@ -32,57 +30,6 @@ MEASURES = (
     "logit_asked",
     "logit_decoded",
 )
-
-
-@dataclass(frozen=True)
-class Direction:
-    """The classifier of y_sem: logit = w . (y - mean)/std + b, positive for ``classes[1]``."""
-
-    mean: Tensor
-    std: Tensor
-    w: Tensor
-    b: float
-    classes: tuple[str, str]
-
-    @classmethod
-    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> "Direction":
-        """Read ``classifier.npz`` of the probes.
-
-        Raises:
-            UserError: the file does not exist.
-        """
-        require(
-            Path(path).is_file(), f"The classifier {path} does not exist. Run the probes first."
-        )
-        with np.load(path) as file:
-            mean, std, w = (torch.from_numpy(file[k]).to(device) for k in ("mean", "std", "w"))
-            return cls(mean, std, w, float(file["b"]), tuple(file["classes"].tolist()))
-
-    def logit(self, y: Tensor) -> Tensor:
-        """Classifier output (B,) of y_sem (B, d)."""
-        return ((y.double() - self.mean) / self.std) @ self.w + self.b
-
-    def move(self, y: Tensor, alpha: Tensor | float, mode: str) -> Tensor:
-        """Move y_sem (B, d) by ``alpha`` (scalar or (B,)) towards the positive class.
-
-        ``normalised``: z-scored y_sem moves by alpha sqrt(d) along the unit vector of w, so alpha
-        is a length in units of the typical norm of a z-scored code, comparable between encoders;
-        the alphas of Figures 6 and 7 belong to this mode. ``raw``: y + alpha w_raw, the formula of
-        section 5.4.1, w_raw being the weights for y_sem as it is. alpha = 0 is the identity.
-
-        Raises:
-            UserError: unknown mode.
-        """
-        if mode not in MODES:
-            raise UserError(
-                f"evaluation.manipulation.mode is {mode!r}; allowed: {', '.join(MODES)}."
-            )
-        alpha = torch.as_tensor(alpha).to(y.device, torch.float64).reshape(-1, 1)
-        if mode == "normalised":
-            step = self.std * self.w / self.w.norm() * len(self.w) ** 0.5
-        else:
-            step = self.w / self.std
-        return (y.double() + alpha * step).to(y.dtype)
 
 
 def ventricle_box(affine: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, ...]:
@@ -167,7 +114,7 @@ def evaluate_manipulation(
     for source, target, sign in ((positive, negative, -1), (negative, positive, 1)):
         chosen = test[test["diagnosis"] == source]
         chosen = spread_over_subjects(chosen, settings["max_scans"])
-        codes = torch.from_numpy(aligned_embeddings(embeddings, chosen["scan_id"])).float()
+        codes = torch.from_numpy(system.stored_codes(embeddings, chosen["scan_id"])).float()
         progress = Progress(f"manipulation {source} to {target}", len(chosen))
         for part in batches(len(chosen), cfg["batch_size"]):
             rows, y = chosen.iloc[part], system.compute.move(codes[part])
@@ -202,8 +149,8 @@ def _measure_batch(
         moved = direction.move(y, sign * alpha, settings["mode"])
         image = base if alpha == 0 else system.image(system.decode(z_T, moved, steps))
         values = measure(image, base, box, voxel_ml)
-        values["logit_asked"] = direction.logit(moved)
-        values["logit_decoded"] = direction.logit(system.y_sem(image))
+        values["logit_asked"] = direction(moved)
+        values["logit_decoded"] = direction(system.y_sem(image))
         columns = {name: value.cpu().numpy() for name, value in values.items()}
         known = rows[["scan_id", "participant_id"]]
         frames.append(known.assign(direction=label, alpha=alpha, **columns))
@@ -265,7 +212,7 @@ def manipulation_examples(
         shown.append(scan)
         x = store.volumes(np.array([scan["row"]]))
         y = system.compute.move(
-            torch.from_numpy(aligned_embeddings(embeddings, pd.Series([scan["scan_id"]]))).float()
+            torch.from_numpy(system.stored_codes(embeddings, pd.Series([scan["scan_id"]]))).float()
         )
         z_T = system.encode_zT(system.encode_z(x), y, steps)
         strengths = sorted({0.0, float(settings["alpha"]), *alphas})

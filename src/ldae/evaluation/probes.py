@@ -40,7 +40,8 @@ def evaluate_probes(
         embeddings: ``{"ldae": path, "untrained": path}``.
         latents: Folder of the latent store: scans, splits, and the baseline ``latents_pca``.
         out_dir: Receives ``predictions_diagnosis.tsv``, ``predictions_age.tsv``,
-            ``classifier.npz`` (direction for the manipulation) and ``lda_projection.tsv``.
+            ``classifier.npz`` (direction for the manipulation), ``age_regressor.npz`` and
+            ``lda_projection.tsv``.
         table: Scores: target, system, metric, value, ci_low, ci_high, n_scans, n_subjects,
             n_positive, penalty, paper, paper_source.
         differences: Paired differences of the LDAE with the other systems, same resamples.
@@ -58,7 +59,7 @@ def evaluate_probes(
         require_classes(diagnosis.table, part, (negative, positive))
 
     classifiers, predicted_class = probe_diagnosis(diagnosis, positive, cfg["probes"], seed)
-    predicted_age = probe_age(data, cfg["probes"])
+    regressors, predicted_age = probe_age(data, cfg["probes"])
     rows, gaps = [], []
     for target, predictions in (("diagnosis", predicted_class), ("age", predicted_age)):
         found = score_table(target, predictions, (negative, positive), cfg["bootstrap"], seed)
@@ -66,7 +67,8 @@ def evaluate_probes(
         gaps += found[1]
     write_table(predicted_class, out_dir / "predictions_diagnosis.tsv")
     write_table(predicted_age, out_dir / "predictions_age.tsv")
-    save_direction(classifiers[COMPARED], (negative, positive), out_dir / "classifier.npz")
+    save_linear(classifiers[COMPARED], out_dir / "classifier.npz", classes=[negative, positive])
+    save_linear(regressors[COMPARED], out_dir / "age_regressor.npz")
     write_table(lda_projection(diagnosis), out_dir / "lda_projection.tsv")
     write_table(pd.DataFrame(gaps), differences)
     write_table(pd.DataFrame(rows), table)
@@ -121,21 +123,23 @@ def probe_diagnosis(
     return models, pd.concat(frames, ignore_index=True)
 
 
-def probe_age(data: ProbeData, cfg: dict[str, Any]) -> pd.DataFrame:
-    """Test predictions of age in years: system, scan_id, participant_id, age, predicted, penalty.
+def probe_age(data: ProbeData, cfg: dict[str, Any]) -> tuple[dict[str, Pipeline], pd.DataFrame]:
+    """Fitted regressors of age in years by system, and their test predictions.
 
-    Baselines are the sex alone and the mean age of the training scans.
+    Columns of the predictions: system, scan_id, participant_id, age, predicted, penalty. Baselines
+    are the sex alone and the mean age of the training scans.
     """
     sex = data.features["age_sex"][:, 1:]
     features = {k: v for k, v in data.features.items() if k != "age_sex"} | {"sex": sex}
     data = ProbeData(data.table, features)
     test = (data.table["split"] == TEST).to_numpy()
     truth = data.table["age"].to_numpy()
-    frames = []
+    models, frames = {}, []
     for system in features:
         x_train, x_test, training = _halves(data, system)
         groups = data.table.loc[training, "participant_id"]
         model = fit_regressor(x_train, truth[training], groups, cfg["cv_folds"])
+        models[system] = model
         frames.append(
             _frame(
                 data, system, penalty_of(model), age=truth[test], predicted=model.predict(x_test)
@@ -143,7 +147,7 @@ def probe_age(data: ProbeData, cfg: dict[str, Any]) -> pd.DataFrame:
         )
     mean = np.full(int(test.sum()), truth[training].mean())
     frames.append(_frame(data, "mean_age", np.nan, age=truth[test], predicted=mean))
-    return pd.concat(frames, ignore_index=True)
+    return models, pd.concat(frames, ignore_index=True)
 
 
 def _statistics(target: str, frame: pd.DataFrame, classes: tuple[str, str]) -> dict[str, Statistic]:
@@ -204,13 +208,14 @@ def score_table(
     return rows, gaps
 
 
-def save_direction(model: Pipeline, classes: tuple[str, str], path: str | Path) -> None:
-    """The classifier of y_sem as a direction: logit = w . (y - mean)/std + b = w_raw . y + b_raw.
+def save_linear(model: Pipeline, path: str | Path, **more: Any) -> None:
+    """A linear model of y_sem: output = w . (y - mean)/std + b = w_raw . y + b_raw.
 
-    Arrays: mean, std, w, w_raw (d,), b, b_raw (), classes (2,): negative and positive class.
+    The output is the logit of the positive class, or the age in years. Arrays: mean, std, w, w_raw
+    (d,), b, b_raw (); ``more`` is kept beside (``classes``: negative and positive class).
     """
-    scaler, regression = model[0], model[-1]
-    w, b = regression.coef_[0], regression.intercept_[0]
+    scaler, linear = model[0], model[-1]
+    w, b = np.ravel(linear.coef_), float(np.ravel(linear.intercept_)[0])
     w_raw = w / scaler.scale_
     with atomic(path) as temporary, temporary.open("wb") as stream:
         np.savez(
@@ -221,7 +226,7 @@ def save_direction(model: Pipeline, classes: tuple[str, str], path: str | Path) 
             b=b,
             w_raw=w_raw,
             b_raw=b - w_raw @ scaler.mean_,
-            classes=np.array(classes),
+            **{name: np.array(value) for name, value in more.items()},
         )
 
 

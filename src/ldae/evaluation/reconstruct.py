@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ldae.evaluation.arrays import as_arrays, save_arrays
-from ldae.evaluation.features import aligned_embeddings
 from ldae.evaluation.metrics import ImageMetrics, mse, ssim, ssim_window
 from ldae.evaluation.metrics import brain_mask as brain_of
 from ldae.evaluation.reconstruction_tables import control_table, summary_table
@@ -57,10 +56,10 @@ def evaluate_reconstruction(
     """
     store = system.volume_store(volumes)
     test = spread_over_subjects(store.index.loc[store.rows("test")], cfg["max_scans"])
-    own = aligned_embeddings(embeddings, test["scan_id"])
-    wrong = aligned_embeddings(embeddings, pd.Series(wrong_scans(test, seed)))
+    own = system.stored_codes(embeddings, test["scan_id"])
+    wrong = system.stored_codes(embeddings, pd.Series(wrong_scans(test, seed)))
     training = store.index.loc[store.rows("train"), "scan_id"]
-    mean = np.broadcast_to(aligned_embeddings(embeddings, training).mean(0), own.shape)
+    mean = np.broadcast_to(system.stored_codes(embeddings, training).mean(0), own.shape)
     codes = {"y_sem": own, "wrong_y_sem": wrong, "mean_y_sem": mean}
     metrics = ImageMetrics(cfg["lpips"], system.compute.device)
 
@@ -145,7 +144,7 @@ def reconstruction_examples(
     """
     store, steps = system.volume_store(volumes), max(cfg["ddim_steps"])
     chosen = example_scans(store.index.loc[store.rows("test")], subjects)
-    codes = torch.from_numpy(aligned_embeddings(embeddings, chosen["scan_id"])).float()
+    codes = torch.from_numpy(system.stored_codes(embeddings, chosen["scan_id"])).float()
     y = system.compute.move(codes)
     x = store.volumes(chosen["row"].to_numpy())
     z_0 = system.encode_z(x)

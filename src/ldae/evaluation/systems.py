@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 from monai.networks.nets import AutoencoderKL
 from torch import Tensor
@@ -17,6 +19,7 @@ from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.ddim import ddim_decode, ddim_encode
 from ldae.diffusion.schedule import Guidance, Schedule
 from ldae.errors import require
+from ldae.evaluation.features import aligned_embeddings
 from ldae.modelfile import load_autoencoder, load_ldae
 from ldae.nets.gradient_estimator import GuidedUNet
 from ldae.nets.semantic_encoder import SemanticEncoder
@@ -119,6 +122,14 @@ class LdaeSystem:
             "them: `snakemake latents`.",
         )
         return store
+
+    def stored_codes(self, embeddings: str | Path, scan_ids: pd.Series) -> np.ndarray:
+        """y_sem of scans from the embeddings on disk: (N, d) float64.
+
+        Raises:
+            UserError: a scan is not there, or this model did not make them from its volumes.
+        """
+        return aligned_embeddings(embeddings, scan_ids, self.card["sha256"], self.card["data"])
 
     @torch.inference_mode()
     def encode_z(self, x: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""The trained models in a user's hands: `python -m ldae`, for scans outside the workflow."""

@@ -1,0 +1,100 @@
+"""From a raw head to what the models say of it: preprocess, encode, classify, counterfactual."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from ldae.application.bundle import Bundle
+from ldae.application.images import read_volume, write_volume
+from ldae.derivatives import ScanFiles, scan_files
+from ldae.errors import UserError, require
+from ldae.files import read_json, write_json
+from ldae.preprocess.pipeline import run_all
+
+NOTICE = "A research model's output, not a medical finding."
+
+
+def preprocess(raw: Path, folder: Path, settings: dict[str, Any], despite_qc: bool) -> ScanFiles:
+    """Run N4, brain extraction and registration on one head, as in training.
+
+    What is done already for the same file and settings is kept.
+
+    Args:
+        raw: T1-weighted head, NIfTI.
+        folder: Receives the derivatives, named like a BIDS subject's.
+        settings: ``preprocess`` and ``volumes`` of the bundle.
+        despite_qc: Go on where the quality check rejects the scan.
+
+    Raises:
+        UserError: no such file, or a step failed or rejected the scan; the message says why.
+    """
+    require(raw.is_file(), f"The head {raw} does not exist.")
+    label = re.sub(r"[^A-Za-z0-9]", "", raw.name.split(".")[0]) or "scan"
+    scan = {
+        "scan_id": f"sub-{label}_ses-1",
+        "participant_id": f"sub-{label}",
+        "session_id": "ses-1",
+        "path": raw.name,
+    }
+    scans = pd.DataFrame([scan])
+    verdict = run_all(scans, raw.parent, folder, settings["preprocess"], settings["volumes"])
+    status, reason = verdict.loc[0, ["status", "reason"]]
+    if status == "qc" and not despite_qc:
+        raise UserError(
+            f"{raw} did not pass the quality check ({reason}): look at the picture below {folder}. "
+            "With --despite-qc it is used all the same."
+        )
+    require(status in ("ok", "qc"), f"{raw} could not be preprocessed: {reason}.")
+    return scan_files(scans, folder, settings["preprocess"]["template"]["name"])[0]
+
+
+def apply(
+    bundle: Bundle, raw: Path, out: Path, alpha: float, steps: int, despite_qc: bool = False
+) -> dict[str, Any]:
+    """Everything the models say of a raw head, written below ``out``.
+
+    Writes ``preproc/`` (derivatives, QC picture), ``reconstruction.nii.gz``,
+    ``counterfactual.nii.gz`` (moved by ``alpha`` away from the predicted class),
+    ``difference.nii.gz`` (counterfactual minus reconstruction) and ``findings.json``.
+
+    Returns:
+        The content of ``findings.json``: classes, probability of the positive class, predicted
+        class, logit asked of and measured on the counterfactual, age (years), QC measures.
+    """
+    system, settings = bundle.system, bundle.settings
+    files = preprocess(Path(raw), out / "preproc", settings, despite_qc)
+    x, affine = read_volume(files.registered_brain, settings["volumes"])
+    direction, age = bundle.direction(), bundle.age()
+    y = system.y_sem(x)
+    logit = direction(y)
+    positive = bool(logit > 0)
+    z_T = system.encode_zT(system.encode_z(x), y, steps)
+    moved = direction.move(y, -alpha if positive else alpha, settings["mode"])
+    pair = system.image(system.decode(torch.cat([z_T, z_T]), torch.cat([y, moved]), steps))
+    for volume, name in (
+        (pair[0, 0], "reconstruction"),
+        (pair[1, 0], "counterfactual"),
+        (pair[1, 0] - pair[0, 0], "difference"),
+    ):
+        write_volume(volume, affine, out / f"{name}.nii.gz")
+    findings = {
+        "notice": NOTICE,
+        "classes": list(direction.classes),
+        f"probability_{direction.classes[1]}": round(float(torch.sigmoid(logit)), 4),
+        "predicted": direction.classes[positive],
+        "predicted_age": round(float(age(y)), 1),
+        "counterfactual": {
+            "towards": direction.classes[not positive],
+            "alpha": alpha,
+            "logit_before": round(float(logit), 4),
+            "logit_asked": round(float(direction(moved)), 4),
+            "logit_measured": round(float(direction(system.y_sem(pair[1:]))), 4),
+        },
+        "quality": read_json(files.measures),
+        "models": settings["models"],
+    }
+    write_json(findings, out / "findings.json")
+    return findings

@@ -1,0 +1,40 @@
+"""The models as a product: what `python -m ldae` needs beside them."""
+
+
+rule application:
+    input:
+        autoencoder=results("models/autoencoder/model.json"),
+        ldm=results("models/ldm/model.json"),
+        ldae=results("models/ldae/model.json"),
+        classifier=results("evaluation/classifier.npz"),
+        age_regressor=results("evaluation/age_regressor.npz"),
+    output:
+        card=results("models/application/application.json"),
+        classifier=results("models/application/classifier.npz"),
+        age_regressor=results("models/application/age_regressor.npz"),
+    log:
+        logfile("application.log"),
+    benchmark:
+        timing("application.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings=dict(
+            preprocess={
+                key: value
+                for key, value in config["preprocess"].items()
+                if key != "shards"
+            },
+            volumes=config["volumes"],
+            guidance=config["evaluation"]["guidance"],
+            ddim_steps=config["evaluation"]["manipulation"]["ddim_steps"],
+            mode=config["evaluation"]["manipulation"]["mode"],
+        ),
+        source=source("application/bundle.py"),
+    message:
+        "Packing probes and settings beside the models"
+    script:
+        "../scripts/application.py"
