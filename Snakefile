@@ -11,14 +11,18 @@ configfile: "config/config.yaml"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/resources.smk"
 include: "workflow/rules/synthetic.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/import.smk"
 include: "workflow/rules/bids.smk"
 include: "workflow/rules/cohort.smk"
 include: "workflow/rules/preprocess.smk"
+include: "workflow/rules/stores.smk"
 include: "workflow/rules/autoencoder.smk"
 include: "workflow/rules/ldm.smk"
 include: "workflow/rules/ldae.smk"
 include: "workflow/rules/probes.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/application.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 
@@ -30,6 +34,8 @@ rule all:
     # Also what the report is made of: Snakemake does not miss a deleted file that nobody asks for.
     input:
         rules.cohort.input,
+        rules.qc.output,
         rules.evaluate.input,
         rules.figures.input,
+        rules.application.output,
         rules.report.output,

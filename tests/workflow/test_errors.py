@@ -52,22 +52,27 @@ def test_empty_download_stops_before_the_conversion(project):
     config = real_download(project, images=str(images), tables=str(tables))
     done = project.snakemake("bids", config=config, check=False)
     assert done.returncode != 0
-    assert "check_download: " in done.stdout
-    assert str(images) in done.stdout
-    assert not (project.path / "results/cohort/subjects.txt").exists()
+    assert "study_tables: " in done.stdout
+    assert str(tables) in done.stdout
+    assert not (project.path / "results/cohort/images.tsv").exists()
     assert not (project.path / "results/bids").exists()
 
 
 def test_every_missing_table_and_column_is_listed_at_once(project):
     images, tables = project.path / "images", project.path / "tables"
-    scan = images / "002_S_0413/MPRAGE/2006-05-02_00_00_00.0/I1/ADNI_002_S_0413_MR_x_I1.nii"
-    scan.parent.mkdir(parents=True)
-    scan.write_bytes(b"")
+    (images / "002_S_0413").mkdir(parents=True)
     tables.mkdir()
     (tables / "MPRAGEMETA.csv").write_text("SubjectID,Visit\n002_S_0413,ADNI Screening\n")
     config = real_download(project, images=str(images), tables=str(tables))
     done = project.snakemake("bids", config=config, check=False)
     assert done.returncode != 0
-    for expected in ("ADNIMERGE", "MRIQUALITY", "APOERES", "DXSUM_PDXCONV", "ImageUID"):
+    for expected in ("ADNIMERGE", "MRIQUALITY", "APOERES", "DXSUM", "ImageUID"):
         assert expected in done.stdout, expected
     assert not Path(project.path / "results/bids").exists()
+
+
+def test_a_missing_data_set_beside_is_named(project):
+    config = written(project, {"cohort": {"beside": {"OASIS3": {"bids_dir": "/nowhere"}}}})
+    done = project.snakemake("-n", config=config, check=False)
+    assert done.returncode != 0
+    assert "cohort.beside.OASIS3.bids_dir: the folder '/nowhere' does not exist" in done.stdout

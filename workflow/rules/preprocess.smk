@@ -1,12 +1,19 @@
-"""Per-scan steps, a shard of subjects a job: N4, brain extraction, affine registration, store."""
+"""Per-scan steps, a shard of subjects a job: N4, brain extraction, affine registration; quality."""
+
+MANIFEST = {
+    step: results("preproc/manifests/%s/shard-{shard}.tsv" % step)
+    for step in ("n4", "brain", "registration")
+}
+BRAIN_FIRST = config["preprocess"]["n4"]["mask"] == "brain"
 
 
 rule n4:
     input:
         scans=results("cohort/shards/shard-{shard}.tsv"),
         bids=ancient(rules.bids.output.bids),
+        earlier=MANIFEST["brain"] if BRAIN_FIRST else [],
     output:
-        manifest=results("preproc/manifests/n4/shard-{shard}.tsv"),
+        manifest=MANIFEST["n4"],
     log:
         logfile("n4/shard-{shard}.log"),
     benchmark:
@@ -29,10 +36,11 @@ rule n4:
 rule brain_extraction:
     input:
         scans=results("cohort/shards/shard-{shard}.tsv"),
-        n4=rules.n4.output.manifest,
+        bids=ancient(rules.bids.output.bids),
+        earlier=[] if BRAIN_FIRST else MANIFEST["n4"],
         weights=brain_extraction_weights,
     output:
-        manifest=results("preproc/manifests/brain/shard-{shard}.tsv"),
+        manifest=MANIFEST["brain"],
     log:
         logfile("brain_extraction/shard-{shard}.log"),
     benchmark:
@@ -44,7 +52,7 @@ rule brain_extraction:
         runtime=480,
     params:
         preproc=lambda wildcards, output: above(output.manifest, 3),
-        settings=step_settings("brain_extraction"),
+        settings=step_settings("n4", "brain_extraction"),
         source=source("preprocess/brain.py"),
     message:
         "Brain extraction by {params.settings[brain_extraction][method]}, shard {wildcards.shard}"
@@ -55,11 +63,11 @@ rule brain_extraction:
 rule registration:
     input:
         scans=results("cohort/shards/shard-{shard}.tsv"),
-        brain=rules.brain_extraction.output.manifest,
+        earlier=MANIFEST["n4"] if BRAIN_FIRST else MANIFEST["brain"],
         template=config["preprocess"]["template"]["image"],
         mask=config["preprocess"]["template"]["mask"],
     output:
-        manifest=results("preproc/manifests/registration/shard-{shard}.tsv"),
+        manifest=MANIFEST["registration"],
     log:
         logfile("registration/shard-{shard}.log"),
     benchmark:
@@ -80,41 +88,49 @@ rule registration:
         "../scripts/registration.py"
 
 
-rule volumes:
+rule qc:
     input:
         scans=rules.scans.output.scans,
-        splits=rules.splits.output.splits,
+        n4=expand(MANIFEST["n4"], shard=SHARDS),
+        brain=expand(MANIFEST["brain"], shard=SHARDS),
+        registration=expand(MANIFEST["registration"], shard=SHARDS),
         exclude=staged(config["cohort"]["exclude"]),
-        n4=expand(rules.n4.output.manifest, shard=SHARDS),
-        brain=expand(rules.brain_extraction.output.manifest, shard=SHARDS),
-        registration=expand(rules.registration.output.manifest, shard=SHARDS),
     output:
-        volumes=results("cache/volumes/volumes.npy"),
-        index=results("cache/volumes/index.tsv"),
-        card=results("cache/volumes/store.json"),
+        page=results("qc/index.html"),
+        measures=results("qc/measures.tsv"),
+        quarantine=results("preproc/quarantine.tsv"),
+        description=results("preproc/dataset_description.json"),
     log:
-        logfile("volumes.log"),
+        logfile("qc.log"),
     benchmark:
-        timing("volumes.tsv")
+        timing("qc.tsv")
     conda:
         "../../envs/ldae.yaml"
-    threads: config["threads"]
     resources:
-        mem_mb=8000,
-        runtime=480,
+        mem_mb=2000,
+        runtime=60,
     params:
-        preproc=lambda wildcards, input: above(input.registration[0], 3),
+        bids=results("bids"),
         exclude=config["cohort"]["exclude"],
-        settings=config["volumes"],
-        template=config["preprocess"]["template"]["name"],
-        max_failed_fraction=config["cohort"]["max_failed_fraction"],
-        source=source("data/volume_store.py", "cohort/ledger.py"),
+        settings=step_settings("brain_extraction", "qc"),
+        source=source("preprocess/page.py", "preprocess/dataset.py"),
     message:
-        "Packing registered scans into one memory-mapped store"
+        "Page of quality: every scan's picture and measures, outliers first"
     script:
-        "../scripts/volumes.py"
+        "../scripts/qc.py"
 
 
-rule preprocess:
-    input:
-        rules.volumes.output,
+# Not a stage: `snakemake retry` lets failed scans out of quarantine; the next run tries them again.
+localrules:
+    retry,
+
+
+rule retry:
+    log:
+        logfile("retry.log"),
+    params:
+        preproc=results("preproc"),
+    message:
+        "Letting failed scans out of quarantine"
+    script:
+        "../scripts/retry.py"

@@ -8,8 +8,9 @@ with job(snakemake):
 
     run_brain_extraction(
         read_table(snakemake.input.scans),
+        snakemake.input.bids,
         snakemake.params.preproc,
-        snakemake.input.n4,
         snakemake.output.manifest,
         snakemake.params.settings,
+        snakemake.input.earlier or None,
     )

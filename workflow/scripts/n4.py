@@ -12,4 +12,5 @@ with job(snakemake):
         snakemake.params.preproc,
         snakemake.output.manifest,
         snakemake.params.settings,
+        snakemake.input.earlier or None,
     )

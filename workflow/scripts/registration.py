@@ -9,8 +9,8 @@ with job(snakemake):
     run_registration(
         read_table(snakemake.input.scans),
         snakemake.params.preproc,
-        snakemake.input.brain,
         snakemake.output.manifest,
         snakemake.params.settings,
         snakemake.params.volumes,
+        snakemake.input.earlier,
     )

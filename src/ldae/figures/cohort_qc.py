@@ -12,6 +12,7 @@ from ldae.errors import require
 from ldae.figures.style import BLUE, GREY, PAGE, RED, letter, new_figure
 from ldae.figures.text import Drawing, count, number
 from ldae.files import read_json, read_table
+from ldae.preprocess.bounds import MEASURES
 
 INPUTS = {
     "manifests": "manifests of the registration, one a shard",
@@ -19,13 +20,7 @@ INPUTS = {
 }
 OPTIONAL: dict[str, str] = {}
 DATA = "tsv"
-MEASURES = {  # key in *_desc-qc.json: axis label, keys of preprocess.qc that bound it
-    "ncc": ("Correlation with template", ()),
-    "dice": ("Dice with template mask", ("min_dice",)),
-    "brain_ml": ("Brain volume (ml)", ("min_brain_ml", "max_brain_ml")),
-    "affine_determinant": ("Determinant of affine", ()),
-    "snr": ("Signal to noise", ()),
-}
+SHOWN = MEASURES[:5]  # in the histograms: as many as fit
 COLUMNS, ROWS = 4, 3
 TITLE = 24  # px: the line of text above each scan's picture, legible on screen alone
 
@@ -42,7 +37,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     figure = new_figure(PAGE, height)
     grid = figure.add_gridspec(
         1,
-        len(MEASURES),
+        len(SHOWN),
         left=left / PAGE,
         right=1 - 3 / PAGE,
         top=1 - 6 / height,
@@ -50,10 +45,11 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         wspace=0.28,
     )
     bounds = settings.get("qc") or {}
-    for index, (key, (label, limits)) in enumerate(MEASURES.items()):
+    for index, measure in enumerate(SHOWN):
         ax = figure.add_subplot(grid[index])
-        _histogram(ax, measures, key, [bounds[name] for name in limits if name in bounds])
-        ax.set_xlabel(label)
+        limits = [bounds[key] for key in measure.bounds if bounds.get(key) is not None]
+        _histogram(ax, measures, measure.key, limits)
+        ax.set_xlabel(measure.label)
         if index == 0:
             ax.set_ylabel("Scans")
             letter(ax, "a", dx=-8)
@@ -98,7 +94,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
 def load_measures(manifests: str | list[str], preproc: str | Path) -> pd.DataFrame:
     """Measures of every registered scan, lowest correlation with the template first.
 
-    Columns: scan_id, status, reason, the measures, picture (path or None).
+    Columns: scan_id, status, reason, the measures of ``MEASURES``, picture (path or None).
     """
     paths = [manifests] if isinstance(manifests, str | Path) else list(manifests)
     scans = pd.concat([read_table(path, ("scan_id", "status", "reason")) for path in paths])
@@ -107,13 +103,14 @@ def load_measures(manifests: str | list[str], preproc: str | Path) -> pd.DataFra
         participant, session = scan.scan_id.split("_")[:2]
         stem = Path(preproc) / participant / session / "anat" / scan.scan_id
         measured = stem.with_name(f"{scan.scan_id}_desc-qc.json")
-        if not measured.is_file():  # failed before registration: counted in the flow chart
+        # failed before registration: counted in the flow chart, whatever an earlier run left
+        if scan.status == "skipped" or not measured.is_file():
             continue
         picture = stem.with_name(f"{scan.scan_id}_desc-qc.png")
         values = read_json(measured)
         rows.append(
             {"scan_id": scan.scan_id, "status": scan.status, "reason": scan.reason}
-            | {key: values[key] for key in MEASURES if key in values}
+            | {measure.key: values[measure.key] for measure in MEASURES}
             | {"picture": str(picture) if picture.is_file() else None}
         )
     require(

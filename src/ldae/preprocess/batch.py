@@ -3,29 +3,25 @@
 import errno
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ldae.derivatives import ScanFiles
 from ldae.errors import require
 from ldae.files import read_json, read_table, sha256, write_json, write_table
-from ldae.preprocess.scan_files import ScanFiles
 from ldae.progress import Progress
 
 MANIFEST = ("scan_id", "status", "reason", "seconds")
-OK, FAILED, SKIPPED = "ok", "failed", "skipped"
+OK, FAILED, SKIPPED, QC = "ok", "failed", "skipped", "qc"
 log = logging.getLogger("ldae.preprocess")
 
 
 class ScanRejected(Exception):
-    """A verdict on a scan, not a defect: the scan fails with this sentence as its reason.
-
-    It is remembered in the scan's stamp, so that the scan is not tried again until its input or
-    the step's parameters change.
-    """
+    """A scan is unusable, and not by a defect of ours: its message alone is the reason."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ class Step:
         fingerprint: Hash of the step's parameters, source and other files it depends on.
         inputs, outputs: Files of a scan that the step reads and writes.
         run: Does the work; may raise :class:`ScanRejected`.
-        verdict: Judges the outputs, also of scans done earlier: a reason to fail, or None.
+        verdict: Judges the outputs, also of scans done earlier: a reason against it, or None.
     """
 
     name: str
@@ -54,14 +50,17 @@ def run_step(
     """Run ``step`` over ``scans`` and write the shard's manifest.
 
     A scan whose stamp names the same fingerprint and the same input bytes, and whose outputs
-    exist, is not run again. An exception of one scan is logged with its traceback and becomes
-    its reason; the others go on. Running out of memory or disk concerns all scans and is raised.
+    exist, is not run again. An exception of one scan is logged with its traceback, becomes its
+    reason and is remembered in the stamp: the scan is in quarantine and is not tried again before
+    its input, the settings or the source change, or :func:`~ldae.preprocess.quarantine.release`
+    lets it out. The others go on. Running out of memory or disk concerns all scans and is raised.
 
     Args:
         step: What to do.
         scans: Scans of the shard.
-        manifest: Table to write: scan_id, status (ok, failed, skipped), reason, seconds. Skipped:
-            failed in an earlier step, whose reason is carried on.
+        manifest: Table to write: scan_id, status, reason, seconds. Status: ok; failed; qc (done,
+            but the verdict is against it); skipped (not ok in an earlier step, whose reason is
+            carried on).
         earlier: Manifest of the step before; None for the first.
 
     Returns:
@@ -77,8 +76,7 @@ def run_step(
         if files.scan_id in carried:
             rows.append((files.scan_id, SKIPPED, carried[files.scan_id], 0.0))
         else:
-            reason, seconds = _run_scan(step, files)
-            rows.append((files.scan_id, FAILED if reason else OK, reason, round(seconds, 2)))
+            rows.append((files.scan_id, *_run_scan(step, files)))
         progress.step(number, not_ok=sum(row[1] != OK for row in rows))
     table = pd.DataFrame(rows, columns=list(MANIFEST))
     write_table(table, manifest)
@@ -109,18 +107,57 @@ def _carried(earlier: str | Path, scan_ids: list[str]) -> dict[str, str]:
     }
 
 
-def _run_scan(step: Step, files: ScanFiles) -> tuple[str, float]:
-    """Reason of failure ("" if none) and wall seconds the work took, now or earlier."""
+def _run_scan(step: Step, files: ScanFiles) -> tuple[str, str, float]:
+    """Status, reason ("" if ok) and the wall seconds that the work took, now or earlier."""
+    stamp = read_json(files.stamp(step.name)) if files.stamp(step.name).is_file() else {}
+    known = stamp.get("inputs", []) if stamp.get("fingerprint") == step.fingerprint else []
+    inputs = [_identity(path, known) for path in step.inputs(files)]
+    if not (_same(known, inputs) and _complete(step, files, stamp)):
+        stamp = _work(step, files, inputs)
+    if stamp["failed"]:
+        return FAILED, stamp["failed"], stamp["seconds"]
+    against = step.verdict(files)
+    return (QC if against else OK), against or "", stamp["seconds"]
+
+
+def _identity(path: Path, known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What tells one content of an input from another; ``sha256`` is None for a missing file.
+
+    A file of the size and time that its stamp knows is not read again.
+    """
+    if not path.is_file():
+        return {"name": path.name, "sha256": None}
+    state = path.stat()
+    made = {"name": path.name, "size": state.st_size, "mtime_ns": state.st_mtime_ns}
+    for entry in known:
+        if made.items() <= entry.items():
+            return dict(entry)
+    return {**made, "sha256": sha256(path)}
+
+
+def _same(known: Sequence[Mapping[str, Any]], inputs: Sequence[Mapping[str, Any]]) -> bool:
+    return [entry["sha256"] for entry in known] == [entry["sha256"] for entry in inputs]
+
+
+def _complete(step: Step, files: ScanFiles, stamp: Mapping[str, Any]) -> bool:
+    """Whether a stamp of the right key can be believed: it failed, or its outputs are there."""
+    return bool(stamp) and (
+        bool(stamp["failed"]) or all(path.is_file() for path in step.outputs(files))
+    )
+
+
+def _work(step: Step, files: ScanFiles, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Run the step on one scan; what an earlier run left goes first, the stamp comes last."""
     began = time.monotonic()
+    for path in (files.stamp(step.name), *step.outputs(files)):
+        path.unlink(missing_ok=True)
+    files.folder.mkdir(parents=True, exist_ok=True)
+    failed = ""
     try:
-        key = {
-            "fingerprint": step.fingerprint,
-            "inputs": [sha256(path) for path in step.inputs(files)],
-        }
-        done = _finished(step, files, key)
-        if done is None:
-            done = _work(step, files, key, began)
-        return done["rejected"] or step.verdict(files) or "", done["seconds"]
+        step.run(files)
+    except ScanRejected as verdict:
+        failed = str(verdict)
+        log.warning("%s: %s", files.scan_id, failed)
     except Exception as error:
         if isinstance(error, MemoryError) or getattr(error, "errno", None) in (
             errno.ENOSPC,
@@ -128,35 +165,20 @@ def _run_scan(step: Step, files: ScanFiles) -> tuple[str, float]:
         ):
             raise
         log.exception("%s: %s failed", files.scan_id, step.name)
-        return one_line(error), time.monotonic() - began
-
-
-def _finished(step: Step, files: ScanFiles, key: dict[str, Any]) -> dict[str, Any] | None:
-    """The stamp of a finished scan if it is still valid."""
-    path = files.stamp(step.name)
-    if not path.is_file():
-        return None
-    stamp = read_json(path)
-    if any(stamp[name] != value for name, value in key.items()):
-        return None
-    complete = stamp["rejected"] or all(path.is_file() for path in step.outputs(files))
-    return stamp if complete else None
-
-
-def _work(step: Step, files: ScanFiles, key: dict[str, Any], began: float) -> dict[str, Any]:
-    """Run the step on one scan; what an earlier run left goes first, the stamp comes last."""
-    for path in (files.stamp(step.name), *step.outputs(files)):
-        path.unlink(missing_ok=True)
-    files.folder.mkdir(parents=True, exist_ok=True)
-    rejected = ""
-    try:
-        step.run(files)
-    except ScanRejected as verdict:
-        rejected = str(verdict)
-        log.warning("%s: %s", files.scan_id, rejected)
-    stamp = {**key, "seconds": round(time.monotonic() - began, 2), "rejected": rejected}
+        failed = one_line(error)
+    stamp = {
+        "fingerprint": step.fingerprint,
+        "inputs": inputs,
+        "seconds": round(time.monotonic() - began, 2),
+        "failed": failed,
+    }
     write_json(stamp, files.stamp(step.name))
     return stamp
+
+
+def brain_first(cfg: Mapping[str, Any]) -> bool:
+    """Whether the brain is found in the raw head and N4 works inside it (config["preprocess"])."""
+    return cfg["n4"]["mask"] == "brain"
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:

@@ -4,44 +4,39 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from ldae.files import atomic, digest
+from ldae.derivatives import ScanFiles, scan_files
+from ldae.files import digest
 from ldae.fingerprint import source_fingerprint
 from ldae.preprocess._ants import ants
-from ldae.preprocess.batch import ScanRejected, Step, run_step
-from ldae.preprocess.scan_files import ScanFiles, scan_files
+from ldae.preprocess.batch import Step, brain_first, run_step
+from ldae.preprocess.images import read_head, write_image
 
 
 def correct_bias(
-    head: ants.ANTsImage, shrink_factor: int, iterations: list[int], tolerance: float
+    head: ants.ANTsImage,
+    shrink_factor: int,
+    iterations: list[int],
+    tolerance: float,
+    mask: ants.ANTsImage | None = None,
 ) -> ants.ANTsImage:
-    """Divide a head by its estimated bias field; no mask, since brain extraction comes after.
+    """Divide a head by its estimated bias field.
 
     Args:
         head: Native T1w image (X, Y, Z).
         shrink_factor: The field is estimated on a grid coarser by this factor.
         iterations: Most iterations per level of the B-spline pyramid.
         tolerance: Change of the field below which a level stops.
+        mask: Where the field is estimated (it is applied everywhere); None: all voxels.
     """
     return ants.n4_bias_field_correction(
-        head, shrink_factor=shrink_factor, convergence={"iters": iterations, "tol": tolerance}
+        head,
+        mask=mask,
+        shrink_factor=shrink_factor,
+        convergence={"iters": iterations, "tol": tolerance},
     )
-
-
-def read_head(path: Path) -> ants.ANTsImage:
-    """Read a T1w image as float32; voxels that are not a number become 0.
-
-    Raises:
-        ScanRejected: it is not one three-dimensional image of varying intensity.
-    """
-    image = ants.image_read(str(path))
-    if image.dimension != 3 or image.components != 1:
-        raise ScanRejected(f"the image has shape {image.shape}, expected one 3-D volume")
-    values = image.numpy()
-    if values.min() == values.max():
-        raise ScanRejected("all voxels of the image are equal")
-    return image
 
 
 def run_n4(
@@ -50,28 +45,41 @@ def run_n4(
     preproc_dir: str | Path,
     manifest: str | Path,
     cfg: Mapping[str, Any],
+    earlier: str | Path | None = None,
 ) -> pd.DataFrame:
     """Correct the scans of one shard.
 
     Args:
         scans: Rows of scans.tsv.
         bids_dir: Folder the ``path`` column is relative to.
-        preproc_dir: Output folder; writes ``*_desc-n4_T1w.nii.gz``.
+        preproc_dir: Output folder; writes ``*_desc-n4_T1w.nii.gz``. Where ``cfg["n4"]["mask"]`` is
+            ``brain``, reads the brain mask and writes ``*_desc-brain_T1w.nii.gz`` as well.
         manifest: Manifest to write.
         cfg: config["preprocess"].
+        earlier: Manifest of the brain extraction, where that comes first.
     """
+    settings = {key: value for key, value in cfg["n4"].items() if key != "mask"}
+    inside = brain_first(cfg)
 
     def run(files: ScanFiles) -> None:
-        corrected = correct_bias(read_head(Path(bids_dir) / files.source), **cfg["n4"])
-        with atomic(files.n4) as temporary:
-            ants.image_write(corrected, str(temporary))
+        head = read_head(Path(bids_dir) / files.source)
+        mask = ants.image_read(str(files.mask)) if inside else None
+        corrected = correct_bias(head, mask=mask, **settings)
+        write_image(corrected, files.n4)
+        if mask is not None:
+            brain = np.where(mask.numpy() > 0, corrected.numpy(), 0)
+            write_image(corrected.new_image_like(brain), files.brain)
+
+    def inputs(files: ScanFiles) -> list[Path]:
+        return [Path(bids_dir) / files.source, *([files.mask] if inside else [])]
 
     source = source_fingerprint("preprocess/bias.py", "preprocess/_ants.py")
     step = Step(
         name="n4",
         fingerprint=digest({"source": source, "n4": dict(cfg["n4"])}),
-        inputs=lambda files: [Path(bids_dir) / files.source],
-        outputs=lambda files: [files.n4],
+        inputs=inputs,
+        outputs=lambda files: [files.n4, *([files.brain] if inside else [])],
         run=run,
     )
-    return run_step(step, scan_files(scans, preproc_dir, cfg["template"]["name"]), manifest)
+    files = scan_files(scans, preproc_dir, cfg["template"]["name"])
+    return run_step(step, files, manifest, earlier)

@@ -12,12 +12,13 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
+from ldae.derivatives import ScanFiles, scan_files
 from ldae.errors import UserError, require
-from ldae.files import atomic, digest, sha256
+from ldae.files import digest, sha256
 from ldae.fingerprint import source_fingerprint
 from ldae.preprocess._ants import ants
-from ldae.preprocess.batch import ScanRejected, Step, run_step
-from ldae.preprocess.scan_files import ScanFiles, scan_files
+from ldae.preprocess.batch import ScanRejected, Step, brain_first, run_step
+from ldae.preprocess.images import affine, as_mask, border_share, read_head, write_image
 
 ANTSXNET_FILES = ("brainExtractionRobustT1.h5", "S_template3.nii.gz")
 MAX_BORDER = 0.10  # share of the image's outer faces that a brain mask may cover
@@ -27,8 +28,8 @@ SOFT_MASK_LEVEL = 0.5  # where a probability counts as brain when it is kept as 
 class Extractor(Protocol):
     """A network that finds the brain in one head."""
 
-    def probability(self, head: Path) -> np.ndarray:
-        """Probability of brain, float32 (X, Y, Z) in the voxel order of the file."""
+    def probability(self, head: ants.ANTsImage) -> np.ndarray:
+        """Probability of brain, float32 (X, Y, Z) in the voxel order of ``head``."""
         ...
 
 
@@ -62,8 +63,8 @@ class AntsNet:
         antspynet.set_antsxnet_cache_directory(str(weights))
         self._extract, self._clear = antspynet.brain_extraction, keras.backend.clear_session
 
-    def probability(self, head: Path) -> np.ndarray:
-        image = self._extract(ants.image_read(str(head)), modality="t1", verbose=False)
+    def probability(self, head: ants.ANTsImage) -> np.ndarray:
+        image = self._extract(head, modality="t1", verbose=False)
         self._clear()  # ANTsPyNet builds its network anew for each scan
         return image.numpy()
 
@@ -78,17 +79,14 @@ class DeepBet:
         torch.set_num_threads(1)
         self._network = BrainExtraction(no_gpu=True)
 
-    def probability(self, head: Path) -> np.ndarray:
-        image = nib.load(head)
-        canonical = nib.as_closest_canonical(image)
+    def probability(self, head: ants.ANTsImage) -> np.ndarray:
+        to_ras = nib.io_orientation(affine(head))
         # The network sees the brain's bounding box on a cube of 256 voxels. For heads of 2 mm one
         # of 192 does: Dice 0.99 with the mask of 256 at a third of the time.
-        side = 256 if max(canonical.header.get_zooms()[:3]) < 1.75 else 192
-        voxels = np.ascontiguousarray(canonical.get_fdata(dtype=np.float32))
+        side = 256 if max(head.spacing) < 1.75 else 192
+        voxels = np.ascontiguousarray(nib.apply_orientation(head.numpy(), to_ras))
         values = self._network.run_model(voxels, shape=(side, side, side))
-        back = nib.orientations.ornt_transform(
-            nib.io_orientation(canonical.affine), nib.io_orientation(image.affine)
-        )
+        back = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), to_ras)
         return nib.apply_orientation(values, back)
 
 
@@ -115,8 +113,7 @@ def clean_mask(probability: np.ndarray, threshold: float) -> np.ndarray:
     if not mask.any():
         raise ScanRejected(f"the brain mask is empty (highest probability {probability.max():.3g})")
     mask = fill_voids.fill(cc3d.largest_k(mask, k=1).astype(bool)).astype(bool)
-    faces = [mask.take(end, axis) for axis in range(3) for end in (0, -1)]
-    border = sum(face.sum() for face in faces) / sum(face.size for face in faces)
+    border = border_share(mask)
     if border > MAX_BORDER:
         raise ScanRejected(
             f"the brain mask covers {border:.0%} of the image's outer faces "
@@ -127,55 +124,65 @@ def clean_mask(probability: np.ndarray, threshold: float) -> np.ndarray:
 
 def run_brain_extraction(
     scans: pd.DataFrame,
+    bids_dir: str | Path,
     preproc_dir: str | Path,
-    manifest_in: str | Path,
     manifest: str | Path,
     cfg: Mapping[str, Any],
+    earlier: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Find the brains of one shard's scans.
+    """Find the brains of one shard's scans, in the corrected head or, before N4, in the raw one.
 
     Args:
         scans: Rows of scans.tsv.
-        preproc_dir: Folder of the N4 step; writes ``*_desc-brain_mask.nii.gz`` and
-            ``*_desc-brain_T1w.nii.gz`` on the native grid.
-        manifest_in: Manifest of the N4 step.
+        bids_dir: Folder the ``path`` column is relative to.
+        preproc_dir: Output folder; writes ``*_desc-brain_mask.nii.gz`` on the native grid, and,
+            if N4 has been, ``*_desc-brain_T1w.nii.gz``.
         manifest: Manifest to write.
         cfg: config["preprocess"]. ``brain_extraction.threshold``: null multiplies the head by the
             probability instead of a binary mask; the mask file is binary in both cases.
+            ``n4.mask`` says which of the two steps is first.
+        earlier: Manifest of N4, where that comes first.
 
     Raises:
-        UserError: weights are missing, or the method is unknown.
+        UserError: weights are missing, the method is unknown, or a soft mask is asked for before
+            there is a corrected head to multiply it with.
     """
     settings = cfg["brain_extraction"]
+    threshold, first = settings["threshold"], brain_first(cfg)
+    require(
+        threshold is not None or not first,
+        "preprocess.brain_extraction.threshold: null (a soft mask) needs preprocess.n4.mask: none; "
+        "set the threshold to a number such as 0.5 for n4.mask: brain.",
+    )
     extractor = build_extractor(settings)
-    threshold = settings["threshold"]
+
+    def head_of(files: ScanFiles) -> Path:
+        return Path(bids_dir) / files.source if first else files.n4
 
     def run(files: ScanFiles) -> None:
-        head = ants.image_read(str(files.n4))
-        probability = extractor.probability(files.n4)
+        head = read_head(head_of(files))
+        probability = extractor.probability(head)
         mask = clean_mask(probability, SOFT_MASK_LEVEL if threshold is None else threshold)
-        weight = probability if threshold is None else mask
-        brain = head.new_image_like((head.numpy() * weight).astype(np.float32))
-        for image, path in (
-            (brain, files.brain),
-            (head.new_image_like(mask.astype(np.float32)).clone("unsigned char"), files.mask),
-        ):
-            with atomic(path) as temporary:
-                ants.image_write(image, str(temporary))
+        write_image(as_mask(mask, head), files.mask)
+        if not first:
+            weight = probability if threshold is None else mask
+            brain = (head.numpy() * weight).astype(np.float32)
+            write_image(head.new_image_like(brain), files.brain)
 
     depends = {
         "source": source_fingerprint("preprocess/brain.py", "preprocess/_ants.py"),
         "method": settings["method"],
         "threshold": threshold,
+        "first": first,
     }
     if settings["method"] == "antspynet":
         depends["weights"] = [sha256(Path(settings["weights"]) / name) for name in ANTSXNET_FILES]
     step = Step(
         name="brain",
         fingerprint=digest(depends),
-        inputs=lambda files: [files.n4],
-        outputs=lambda files: [files.brain, files.mask],
+        inputs=lambda files: [head_of(files)],
+        outputs=lambda files: [files.mask, *([] if first else [files.brain])],
         run=run,
     )
     files = scan_files(scans, preproc_dir, cfg["template"]["name"])
-    return run_step(step, files, manifest, earlier=manifest_in)
+    return run_step(step, files, manifest, earlier)

@@ -67,22 +67,36 @@ def _sources(config: dict[str, Any]) -> str:
 
 def _preprocessing(config: dict[str, Any]) -> str:
     cfg, volumes = config["preprocess"], config["volumes"]
-    n4, qc = cfg["n4"], cfg["qc"]
+    n4 = cfg["n4"]
     extraction = cfg["brain_extraction"]
     threshold = extraction["threshold"]
     mask = "as a soft mask" if threshold is None else f"cut at {threshold:g}"
     smooth = ", after a Gaussian against aliasing" if volumes["antialias"] else ""
+    inside = ", inside the brain mask, which was found first" if n4["mask"] == "brain" else ""
     return (
         f"N4 bias correction (shrink factor {n4['shrink_factor']}, iterations "
-        f"{' × '.join(map(str, n4['iterations']))}), brain extraction by "
+        f"{' × '.join(map(str, n4['iterations']))}{inside}), brain extraction by "
         f"{EXTRACTION.get(extraction['method'], extraction['method'])}, its probability {mask}, "
         f"and {cfg['registration']['type'].lower()} registration to {cfg['template']['name']} with "
         f"ANTs, estimated at {cfg['registration']['estimate_spacing']:g} mm and applied once "
         f"({volumes['interpolation']} interpolation{smooth}) onto a grid of "
-        f"{volumes['spacing']:g} mm with {' × '.join(map(str, volumes['shape']))} voxels. Scans "
-        f"with a Dice overlap below {qc['min_dice']:g} with the template's brain mask or a brain "
-        f"outside {qc['min_brain_ml']:g} to {qc['max_brain_ml']:g} ml were excluded. Intensities "
-        "were scaled to 0 to 1 per scan."
+        f"{volumes['spacing']:g} mm with {' × '.join(map(str, volumes['shape']))} voxels. "
+        f"{_quality(cfg['qc'])} Intensities were scaled to 0 to 1 per scan."
+    )
+
+
+def _quality(qc: dict[str, float | None]) -> str:
+    """The bounds that exclude a scan; null ones are off."""
+    bounds = []
+    for key, bound in qc.items():
+        side, measure = key.split("_", 1)
+        if bound is not None:
+            bounds.append(f"{measure.replace('_', ' ')} {'<' if side == 'min' else '>'} {bound:g}")
+    if not bounds:
+        return "No scan was excluded by its quality measures."
+    return (
+        f"Scans were excluded by their quality measures ({', '.join(bounds)}) unless a person "
+        "decided otherwise."
     )
 
 

@@ -1,0 +1,58 @@
+"""What makes the folder of the preprocessing a BIDS data set of derivatives."""
+
+import os
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ldae import __version__
+from ldae.files import atomic, write_json
+
+BIDS_VERSION = "1.10.0"
+README = """Made by the LDAE workflow from the T1-weighted images of the source data set.
+
+desc-n4        head without its bias field, native grid
+desc-brain     brain and brain mask, native grid; with space-<template>: on the template's grid
+desc-qc        quality measures and picture of the scan (what they mean: docs/qc.md)
+xfm            affine from the head to the template, ITK's format
+manifests/     what each step did to each scan; quarantine.tsv: scans set aside, and why
+"""
+NO_BIDS_NAME = ("manifests", "manifests/**", "quarantine.tsv", "*_desc-qc.*", "*_xfm.*")
+PACKAGES = {"antspynet": ("antspyx", "antspynet"), "deepbet": ("antspyx", "deepbet")}
+
+
+def describe_dataset(preproc_dir: str | Path, bids_dir: str | Path, cfg: Mapping[str, Any]) -> None:
+    """Write dataset_description.json, .bidsignore and what is the same for all images.
+
+    Args:
+        preproc_dir: Folder of the derivatives.
+        bids_dir: The raw data set they were made from.
+        cfg: config["preprocess"].
+    """
+    folder, method = Path(preproc_dir), cfg["brain_extraction"]["method"]
+    write_json(
+        {
+            "Name": "T1-weighted heads: bias-corrected, skull-stripped, on the template's grid",
+            "BIDSVersion": BIDS_VERSION,
+            "DatasetType": "derivative",
+            "License": "as the source data set",
+            "GeneratedBy": [
+                {"Name": "ldae-workflow", "Version": __version__},
+                *({"Name": name, "Version": version(name)} for name in PACKAGES[method]),
+            ],
+            "SourceDatasets": [{"URL": Path(os.path.relpath(bids_dir, folder)).as_posix()}],
+        },
+        folder / "dataset_description.json",
+    )
+    # By BIDS' inheritance these hold for every image below whose name has these entities.
+    for name, content in {
+        "desc-n4_T1w": {"SkullStripped": False},
+        "desc-brain_T1w": {"SkullStripped": True},
+        "desc-brain_mask": {"Type": "Brain"},
+    }.items():
+        write_json(content, folder / f"{name}.json")
+    ignored = "".join(f"{pattern}\n" for pattern in NO_BIDS_NAME)
+    for name, text in {"README": README, ".bidsignore": ignored}.items():
+        with atomic(folder / name) as temporary:
+            temporary.write_text(text)

@@ -1,0 +1,134 @@
+"""The cohort's page of quality: every scan's picture and measures, outliers first."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from ldae.cohort.manifests import STEPS, lost_scans
+from ldae.cohort.verdicts import read_verdicts
+from ldae.derivatives import scan_files
+from ldae.errors import require
+from ldae.files import atomic, read_json, write_table
+from ldae.preprocess.bounds import MEASURES, outlyingness
+
+FAR = 3.5  # robust SDs from which a scan is called an outlier (Iglewicz and Hoaglin 1993)
+TEMPLATE = Path(__file__).with_name("page.html.j2")
+
+
+def write_page(
+    scans: pd.DataFrame,
+    manifests: Mapping[str, pd.DataFrame],
+    preproc_dir: str | Path,
+    exclude: str | Path | None,
+    page: str | Path,
+    table: str | Path,
+    cfg: Mapping[str, Any],
+) -> None:
+    """Gather what is known of every scan into a table and an HTML page.
+
+    Args:
+        scans: Rows of scans.tsv.
+        manifests: From :func:`ldae.cohort.manifests.read_manifests`.
+        preproc_dir: Folder of the preprocessing.
+        exclude: Table of a person's verdicts, shown on the page; None: there are none.
+        page: HTML file to write; it links to the scans' pictures relative to its own place.
+        table: measures.tsv to write: scan_id, status, step, reason, the measures, worst, z.
+        cfg: config["preprocess"].
+
+    Raises:
+        UserError: a scan is in no manifest, or the table of verdicts is wrong.
+    """
+    known = gather(scans, manifests, preproc_dir, cfg["template"]["name"])
+    write_table(known.drop(columns="picture").replace("", None), table)
+    verdicts = read_verdicts(exclude, scans["scan_id"].tolist())
+    sentences = {
+        row.scan_id: f"{row.verdict}: {row.reason}" for row in verdicts.itertuples(index=False)
+    }
+    with atomic(page) as temporary:
+        temporary.write_text(_html(known, sentences, cfg["qc"], Path(page).parent))
+
+
+def gather(
+    scans: pd.DataFrame,
+    manifests: Mapping[str, pd.DataFrame],
+    preproc_dir: str | Path,
+    template: str,
+) -> pd.DataFrame:
+    """One row a scan: failed ones first, then those outside the bounds, then by outlyingness.
+
+    Returns:
+        scan_id, status, step, reason, the measures of ``MEASURES`` (missing where the scan was not
+        registered), worst and z of :func:`~ldae.preprocess.bounds.outlyingness`, picture (path).
+
+    Raises:
+        UserError: a scan is in no manifest.
+    """
+    table = manifests[STEPS[-1]][["scan_id"]].merge(lost_scans(manifests), on="scan_id", how="left")
+    table["status"] = table["step"].map(lambda step: "qc" if step == "qc" else "failed")
+    table.loc[table["step"].isna(), "status"] = "ok"
+    table = table[["scan_id", "status", "step", "reason"]].astype(object).fillna("")
+    absent = sorted(set(scans["scan_id"]) - set(table["scan_id"]))
+    require(
+        not absent,
+        f"{len(absent)} scan(s) are in no manifest of the preprocessing, first {absent[:1]}: run "
+        "`snakemake preprocess` again.",
+    )
+    files = {file.scan_id: file for file in scan_files(scans, preproc_dir, template)}
+    table = table[table["scan_id"].isin(files)].reset_index(drop=True)
+    done = table["status"] != "failed"
+    measured = pd.DataFrame(
+        [
+            read_json(files[scan_id].measures) if ok else {}
+            for scan_id, ok in zip(table["scan_id"], done, strict=True)
+        ],
+        columns=[measure.key for measure in MEASURES],
+        dtype=float,
+    )
+    table = pd.concat([table, measured], axis=1)
+    table = table.join(outlyingness(table[done])) if done.any() else table.assign(worst=None, z=0.0)
+    table["picture"] = [
+        str(files[scan_id].picture) if ok else None
+        for scan_id, ok in zip(table["scan_id"], done, strict=True)
+    ]
+    order = table["status"].map({"failed": 0, "qc": 1, "ok": 2})
+    return (
+        table.assign(order=order, z=table["z"].round(2))
+        .sort_values(["order", "z", "scan_id"], ascending=[True, False, True], ignore_index=True)
+        .drop(columns="order")
+    )
+
+
+def _html(
+    known: pd.DataFrame, verdicts: Mapping[str, str], bounds: Mapping[str, Any], place: Path
+) -> str:
+    cards = []
+    for row in known.to_dict("records"):
+        failed = row["status"] == "failed"
+        reason = row["reason"] or ("" if failed else f"{row['worst']} is an outlier")
+        cards.append(
+            {
+                **row,
+                "failed": failed,
+                "far": not failed and row["z"] >= FAR,
+                "link": None if failed else Path(os.path.relpath(row["picture"], place)).as_posix(),
+                "verdict": verdicts.get(row["scan_id"]),
+                "line": f"{row['scan_id']}\t{'keep' if row['status'] == 'qc' else 'exclude'}\t"
+                f"{'looked at: fine' if row['status'] == 'qc' else reason}",
+            }
+        )
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(TEMPLATE.read_text()).render(
+        cards=cards,
+        measures=MEASURES,
+        medians={measure.key: known[measure.key].dropna().median() for measure in MEASURES},
+        bounds=bounds,
+        counts=known["status"].value_counts().to_dict(),
+        far=sum(card["far"] for card in cards),
+        limit=FAR,
+    )

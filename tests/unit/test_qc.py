@@ -1,0 +1,213 @@
+"""Quality control: measures that see a damage, bounds, the cohort's page, the BIDS data set."""
+
+import json
+import re
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from heads import SPACING, base, save, scan_table
+
+from ldae.derivatives import scan_files
+from ldae.errors import UserError
+from ldae.files import read_table, write_json
+from ldae.preprocess._ants import ants
+from ldae.preprocess.bounds import MEASURES, judge, outlyingness
+from ldae.preprocess.dataset import describe_dataset
+from ldae.preprocess.images import border_share
+from ldae.preprocess.page import write_page
+from ldae.preprocess.picture import Head, write_picture
+from ldae.preprocess.quality import dice, outside_share, tissue_measures
+
+GOOD = {
+    "ncc": 0.7, "dice": 0.95, "brain_ml": 1400, "affine_determinant": 0.7, "snr": 16, "cnr": 1.6,
+    "residual_bias": 0.02, "fov_cut": 0.0, "border": 0.0,
+}  # fmt: skip
+BOUNDS = {key: None for measure in MEASURES for key in measure.bounds}
+
+
+# --- measures -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def brain() -> tuple[np.ndarray, np.ndarray]:
+    """Three shells as CSF, grey and white matter, with noise, and their mask."""
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, 48),) * 3, indexing="ij")
+    radius = np.sqrt(x**2 + y**2 + z**2)
+    values = np.select([radius < 0.6, radius < 0.8, radius < 0.9], [100.0, 70.0, 30.0], 0.0)
+    noise = np.random.default_rng(0).normal(0, 4, values.shape)
+    return np.where(values > 0, values + noise, 0).astype(np.float32), values > 0
+
+
+def test_noise_and_contrast_are_those_of_the_tissues(brain):
+    found = tissue_measures(*brain)
+    assert found["snr"] == pytest.approx(100 / 4, rel=0.1)
+    assert 2.5 < found["cnr"] < (100 - 70) / np.hypot(4, 4) * 1.02
+    assert found["residual_bias"] < 0.005
+
+
+def test_each_damage_moves_its_measure(brain):
+    values, mask = brain
+    rng = np.random.default_rng(1)
+    noisy = np.where(mask, values + rng.normal(0, 12, values.shape), 0)
+    flat = np.where(values > 85, values - 15, values)
+    slope = np.exp(np.linspace(-0.2, 0.2, 48))[:, None, None]
+    before = tissue_measures(values, mask)
+    assert tissue_measures(noisy, mask)["snr"] < before["snr"] / 2
+    assert tissue_measures(flat, mask)["cnr"] < 0.7 * before["cnr"]
+    biased = tissue_measures(values * slope, mask)
+    inside = np.log(np.broadcast_to(slope, mask.shape)[values > 85]).std()
+    assert biased["residual_bias"] == pytest.approx(inside, rel=0.15)
+    assert biased["snr"] == pytest.approx(before["snr"], rel=0.2)
+
+
+def test_what_the_field_of_view_misses_is_counted():
+    image = ants.from_numpy(
+        np.zeros((10, 10, 10), np.float32), origin=(5.0, 0, 0), spacing=(2.0, 2.0, 2.0),
+        direction=np.diag([-1.0, 1, 1]),
+    )  # fmt: skip
+    x = np.arange(-20, 10) + 0.5  # inside: from 5 - 18 - 1 to 5 + 1
+    points = np.column_stack([x, np.full(30, 9.0), np.full(30, 9.0)])
+    assert outside_share(image, points) == pytest.approx(10 / 30)
+    faces = np.zeros((10, 10, 10), bool)
+    faces[:, :, 0] = True
+    assert border_share(faces) == pytest.approx((100 + 4 * 10) / 600)
+    a = np.zeros((4, 4, 4))
+    a[:2] = 1
+    assert dice(a, np.roll(a, 1, axis=0)) == 0.5
+
+
+# --- bounds ---------------------------------------------------------------------------------
+
+
+def test_a_verdict_names_measure_value_and_bound():
+    assert judge(GOOD, {**BOUNDS, "min_dice": 0.95, "max_brain_ml": 1400}) is None
+    assert judge({**GOOD, "dice": 0.8}, BOUNDS) is None
+    assert (
+        judge({**GOOD, "dice": 0.8}, {**BOUNDS, "min_dice": 0.85})
+        == "QC: dice 0.8 is below min_dice 0.85"
+    )
+    assert (
+        judge({**GOOD, "brain_ml": 2300}, {**BOUNDS, "max_brain_ml": 2200})
+        == "QC: brain_ml 2300 is above max_brain_ml 2200"
+    )
+
+
+def test_outliers_are_found_in_the_direction_that_means_trouble():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame([GOOD] * 40) + rng.normal(0, 1e-3, (40, len(GOOD)))
+    table["border"] = 0.0
+    table.loc[3, "dice"] -= 0.02
+    table.loc[4, "dice"] += 0.02  # better than the others is no trouble
+    table.loc[5, "brain_ml"] += 0.1  # either side is
+    table.loc[6, "border"] = 0.01  # the only one
+    found = outlyingness(table)
+    assert found["worst"][3] == "dice" and found["z"][3] > 10
+    assert found["z"][4] < 5
+    assert found["worst"][5] == "brain_ml" and found["z"][5] > 20
+    assert found["worst"][6] == "border" and found["z"][6] > 10
+    assert np.isfinite(found["z"]).all()
+
+
+def test_one_scan_has_no_outliers():
+    assert outlyingness(pd.DataFrame([GOOD]))["z"].tolist() == [0.0]
+
+
+# --- the page -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """Arguments of write_page: A and B good (B an outlier), C outside the bounds, D failed."""
+    scans = scan_table("A", "B", "C", "D")
+    rows = [("ok", ""), ("ok", ""), ("qc", "QC: dice 0.5 is below min_dice 0.9"), ("skipped", "x")]
+    registration = scans[["scan_id"]].assign(
+        status=[status for status, _ in rows], reason=[reason for _, reason in rows]
+    )
+    n4 = registration.assign(status=["ok"] * 3 + ["failed"], reason=["", "", "", "<bad> header"])
+    files = scan_files(scans, tmp_path / "preproc", "T")
+    changed = {"B": {"snr": 3.0}, "C": {"dice": 0.5}, "D": {"dice": 0.99}}
+    for file, name in zip(files, "ABCD", strict=True):
+        write_json({"scan_id": file.scan_id, **GOOD, **changed.get(name, {})}, file.measures)
+    exclude = tmp_path / "exclude.tsv"
+    exclude.write_text("scan_id\tverdict\treason\nsub-A_ses-M000\t\tmoved\n")
+    return {
+        "scans": scans,
+        "manifests": {"n4": n4, "brain": registration, "registration": registration},
+        "preproc_dir": tmp_path / "preproc",
+        "exclude": exclude,
+        "page": tmp_path / "qc/index.html",
+        "table": tmp_path / "qc/measures.tsv",
+        "cfg": {"template": {"name": "T"}, "qc": {**BOUNDS, "min_dice": 0.9}},
+    }
+
+
+def test_page_puts_failures_and_outliers_first(cohort):
+    write_page(**cohort)
+    html = cohort["page"].read_text()
+    assert re.findall(r"<h2>sub-(\w)_", html) == ["D", "C", "B", "A"]
+    assert "failed in n4: &lt;bad&gt; header" in html
+    assert 'src="../preproc/sub-B/ses-M000/anat/sub-B_ses-M000_desc-qc.png"' in html
+    assert "sub-D_ses-M000_desc-qc.png" not in html  # left by an earlier run
+    assert "sub-C_ses-M000\tkeep\tlooked at: fine" in html
+    assert "sub-B_ses-M000\texclude\tsnr is an outlier" in html
+    assert "Verdict: exclude: moved" in html
+    assert not re.search(r"(src|href)=\"https?:", html)
+    table = read_table(cohort["table"])
+    assert list(table["scan_id"].str[4]) == ["D", "C", "B", "A"]
+    assert list(table["status"]) == ["failed", "qc", "ok", "ok"]
+    assert np.isnan(table["dice"][0]) and table["worst"][2] == "snr"
+
+
+def test_page_is_the_same_for_the_same_scans(cohort):
+    write_page(**cohort)
+    before = cohort["page"].read_bytes()
+    write_page(**cohort)
+    assert cohort["page"].read_bytes() == before
+
+
+def test_page_of_a_cohort_in_which_all_failed(cohort):
+    bad = cohort["manifests"]["n4"].assign(status="failed", reason="broken")
+    skipped = bad.assign(status="skipped")
+    manifests = {"n4": bad, "brain": skipped, "registration": skipped}
+    write_page(**{**cohort, "manifests": manifests, "exclude": None})
+    assert cohort["page"].read_text().count("failed in n4: broken") == 4
+
+
+def test_page_names_scans_that_no_manifest_has(cohort):
+    with pytest.raises(UserError, match=r"1 scan\(s\) are in no manifest .*sub-E_ses-M000"):
+        write_page(**{**cohort, "scans": scan_table("A", "B", "C", "D", "E")})
+
+
+# --- pictures and data set ------------------------------------------------------------------
+
+
+def test_picture_does_not_depend_on_how_the_voxels_are_stored(tmp_path):
+    head, mask, _ = base("colin27")
+    pictures = []
+    for codes in ("RAS", "LPI", "ASL"):
+        parts = []
+        for number, values in enumerate((head, mask.astype(np.float32))):
+            stored = nib.Nifti1Image(values, np.diag([SPACING, SPACING, SPACING, 1.0]))
+            turn = nib.orientations.ornt_transform(
+                nib.io_orientation(stored.affine), nib.orientations.axcodes2ornt(codes)
+            )
+            turned = stored.as_reoriented(turn)
+            path = save(turned.get_fdata(), turned.affine, tmp_path / f"{codes}{number}.nii")
+            parts.append(ants.image_read(str(path)))
+        path = tmp_path / f"{codes}.png"
+        write_picture(path, Head(*parts, limit=100), Head(*parts, limit=100), "title")
+        pictures.append(path.read_bytes())
+    assert pictures[0] == pictures[1] == pictures[2]
+
+
+def test_dataset_says_what_made_it_and_of_what(tmp_path):
+    cfg = {"brain_extraction": {"method": "deepbet"}, "template": {"name": "T"}}
+    describe_dataset(tmp_path / "out/preproc", tmp_path / "out/bids", cfg)
+    about = json.loads((tmp_path / "out/preproc/dataset_description.json").read_text())
+    assert about["DatasetType"] == "derivative"
+    assert {"antspyx", "deepbet"} < {tool["Name"] for tool in about["GeneratedBy"]}
+    assert about["SourceDatasets"] == [{"URL": "../bids"}]
+    ignored = (tmp_path / "out/preproc/.bidsignore").read_text().splitlines()
+    assert "manifests" in ignored and "*_desc-qc.*" in ignored

@@ -1,0 +1,188 @@
+"""How a shard skips, survives and resumes, and how quarantined scans are let out again."""
+
+import errno
+import logging
+import os
+from pathlib import Path
+
+import pytest
+from heads import scan_table
+
+from ldae.cohort import manifests as cohort
+from ldae.derivatives import scan_files
+from ldae.errors import UserError
+from ldae.preprocess import batch
+from ldae.preprocess.__main__ import main
+from ldae.preprocess.batch import ScanRejected, Step, read_manifests, run_step
+from ldae.preprocess.quarantine import release
+
+
+class Copier:
+    """A step that copies its input and keeps count; what the input says decides how it fails."""
+
+    def __init__(self, folder: Path, names=("A", "B", "C")):
+        self.folder, self.runs = folder, []
+        self.manifest = folder / "manifests" / "n4" / "shard-0.tsv"
+        folder.mkdir(exist_ok=True)
+        self.files = scan_files(scan_table(*names), folder, "Test")
+        for name, files in zip(names, self.files, strict=True):
+            self.source(files).write_text(name)
+
+    def source(self, files):
+        return self.folder / f"{files.scan_id}.txt"
+
+    def run(self, files):
+        self.runs.append(files.scan_id[4])
+        text = self.source(files).read_text()
+        if text == "defect":
+            raise ValueError("first line\nsecond line")
+        if text == "reject":
+            raise ScanRejected("not a head")
+        if text == "full":
+            raise OSError(errno.ENOSPC, "disk full")
+        files.n4.write_text(text)
+
+    def __call__(self, fingerprint="1", verdict=lambda files: None, earlier=None):
+        self.runs = []
+        step = Step(
+            "n4",
+            fingerprint,
+            lambda files: [self.source(files)],
+            lambda files: [files.n4],
+            self.run,
+            verdict,
+        )
+        run_step(step, self.files, self.manifest, earlier)
+        table = read_manifests([self.manifest])
+        return list(table["status"]), list(table["reason"])
+
+
+def test_only_what_changed_runs_again(tmp_path):
+    copier = Copier(tmp_path)
+    assert copier() == (["ok"] * 3, [""] * 3)
+    assert copier.runs == ["A", "B", "C"]
+    assert copier()[0] == ["ok"] * 3
+    assert copier.runs == []
+    copier.source(copier.files[1]).touch()
+    copier()
+    assert copier.runs == []
+    copier.source(copier.files[1]).write_text("changed")
+    copier()
+    assert copier.runs == ["B"]
+    copier.source(copier.files[1]).write_text("CHANGED")  # of the same size
+    os.utime(copier.source(copier.files[1]), ns=(1, 1))
+    copier()
+    assert copier.runs == ["B"]
+    copier.files[2].n4.unlink()
+    copier()
+    assert copier.runs == ["C"]
+    copier(fingerprint="2")
+    assert copier.runs == ["A", "B", "C"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("defect", "ValueError: first line second line"), ("reject", "not a head")],
+)
+def test_a_failing_scan_fails_alone_and_stays_in_quarantine(tmp_path, text, reason, caplog):
+    copier = Copier(tmp_path)
+    copier()
+    copier.source(copier.files[1]).write_text(text)
+    with caplog.at_level(logging.WARNING):
+        assert copier() == (["ok", "failed", "ok"], ["", reason, ""])
+    assert ("Traceback" in caplog.text) == (text == "defect")
+    assert not copier.files[1].n4.exists()  # nothing stale of the earlier run is left
+    assert copier() == (["ok", "failed", "ok"], ["", reason, ""])
+    assert copier.runs == []
+    copier(fingerprint="2")
+    assert copier.runs == ["A", "B", "C"]
+    copier.source(copier.files[1]).write_text("good")
+    assert copier(fingerprint="2")[0] == ["ok"] * 3
+    assert copier.runs == ["B"]
+
+
+def test_a_retry_tries_the_failed_scans_and_no_other(tmp_path):
+    copier = Copier(tmp_path / "preproc")
+    copier.source(copier.files[0]).write_text("defect")
+    copier.source(copier.files[2]).write_text("reject")
+    copier()
+    later = tmp_path / "preproc/manifests/registration/shard-0.tsv"
+    other = tmp_path / "preproc/manifests/n4/shard-1.tsv"
+    for path in (later, other):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("scan_id\tstatus\treason\tseconds\nsub-D_ses-M000\tok\tn/a\t1\n")
+    listed = tmp_path / "preproc/quarantine.tsv"
+    listed.write_text("scan_id\tstep\treason\n")
+
+    assert main(["retry", "--results", str(tmp_path), "--scan", "sub-C_ses-M000"]) == 0
+    assert not copier.manifest.exists() and not later.exists() and not listed.exists()
+    assert other.exists()
+    copier()
+    assert copier.runs == ["C"]
+    assert release(tmp_path / "preproc") == ["sub-A_ses-M000", "sub-C_ses-M000"]
+    copier()
+    assert copier.runs == ["A", "C"]
+
+
+def test_a_retry_of_what_has_not_failed_is_refused(tmp_path, capsys):
+    copier = Copier(tmp_path / "preproc")
+    with pytest.raises(UserError, match="no manifests"):
+        release(tmp_path / "preproc")
+    copier(verdict=lambda files: "too small" if "sub-B" in files.scan_id else None)
+    assert release(tmp_path / "preproc") == []
+    assert copier.manifest.exists()
+    assert main(["retry", "--results", str(tmp_path), "--scan", "sub-B_ses-M000"]) == 1
+    assert "sub-B_ses-M000: not among the failed scans" in capsys.readouterr().err
+
+
+def test_statuses_are_those_that_the_cohort_reads():
+    for name in ("OK", "FAILED", "SKIPPED", "QC"):
+        assert getattr(batch, name) == getattr(cohort, name)
+
+
+def test_a_missing_input_fails_its_scan_alone(tmp_path):
+    copier = Copier(tmp_path)
+    copier.source(copier.files[2]).unlink()
+    status, reason = copier()
+    assert status == ["ok", "ok", "failed"]
+    assert "FileNotFoundError" in reason[2]
+    copier()
+    assert copier.runs == []
+    copier.source(copier.files[2]).write_text("here")
+    assert copier()[0] == ["ok"] * 3
+
+
+def test_a_full_disk_stops_the_shard(tmp_path):
+    copier = Copier(tmp_path)
+    copier.source(copier.files[1]).write_text("full")
+    with pytest.raises(OSError, match="disk full"):
+        copier()
+    assert not copier.manifest.exists()
+
+
+def test_an_earlier_failure_is_carried_not_retried(tmp_path):
+    copier = Copier(tmp_path)
+    earlier = tmp_path / "bids" / "shard-0.tsv"
+    earlier.parent.mkdir()
+    earlier.write_text(
+        "scan_id\tstatus\treason\tseconds\n"
+        "sub-A_ses-M000\tok\tn/a\t1\n"
+        "sub-B_ses-M000\tfailed\tbroken\t1\n"
+        "sub-C_ses-M000\tskipped\tfailed in x: y\t1\n"
+    )
+    status, reason = copier(earlier=earlier)
+    assert copier.runs == ["A"]
+    assert status == ["ok", "skipped", "skipped"]
+    assert reason == ["", "failed in bids: broken", "failed in x: y"]
+    earlier.write_text("scan_id\tstatus\treason\tseconds\nsub-A_ses-M000\tok\tn/a\t1\n")
+    with pytest.raises(UserError, match="lacks 2 scan"):
+        copier(earlier=earlier)
+
+
+def test_a_verdict_needs_no_new_run(tmp_path):
+    copier = Copier(tmp_path)
+    copier()
+    status, reason = copier(verdict=lambda files: "too small" if "sub-B" in files.scan_id else None)
+    assert copier.runs == []
+    assert status == ["ok", "qc", "ok"]
+    assert reason[1] == "too small"
