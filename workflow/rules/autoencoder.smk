@@ -1,4 +1,4 @@
-"""Stage 1: the autoencoder (Table 2), and the latents of every scan."""
+"""Stage 1: the autoencoder (Table 2)."""
 
 
 rule autoencoder:
@@ -20,12 +20,12 @@ rule autoencoder:
         "../../envs/ldae.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=32000,
+        mem_mb=16000 + 16000 * config["autoencoder"]["processes"],
         runtime=5760,
-        gpu=GPUS,
+        gpu=GPUS * config["autoencoder"]["processes"],
     params:
         **TRAINING,
-        settings=config["autoencoder"],
+        settings=learnt(config["autoencoder"]),
         run_dir=results("runs/autoencoder"),
         source=source(
             "training/autoencoder.py", "training/loop.py", "training/product.py"
@@ -33,33 +33,4 @@ rule autoencoder:
     message:
         "Stage 1: training the autoencoder"
     script:
-        "../scripts/train_autoencoder.py"
-
-
-rule latents:
-    input:
-        volumes=results("cache/volumes/store.json"),
-        autoencoder=results("models/autoencoder/model.json"),
-    output:
-        multiext(
-            results("cache/latents/"), "mean.npy", "std.npy", "index.tsv", "store.json"
-        ),
-    log:
-        logfile("latents.log"),
-    benchmark:
-        timing("latents.tsv")
-    conda:
-        "../../envs/ldae.yaml"
-    threads: config["threads"]
-    resources:
-        mem_mb=16000,
-        runtime=240,
-        gpu=GPUS,
-    params:
-        settings=config["latents"],
-        device=config["device"],
-        source=source("data/latent_store.py"),
-    message:
-        "Encoding every scan: posterior mean and standard deviation"
-    script:
-        "../scripts/latents.py"
+        "../scripts/train.py"

@@ -14,27 +14,51 @@ inherited = os.environ.get("PYTHONPATH")
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(LIBRARY), inherited])))
 
 from ldae.config import check_config
+from ldae.data.batches import check_batch
 from ldae.errors import UserError
 from ldae.files import read_json
 from ldae.fingerprint import source_fingerprint
 from ldae.nets.sizes import check_sizes
+from ldae.training.settings import learnt
 
 try:
     check_config(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
     check_sizes(config["volumes"]["shape"], config["autoencoder"], config["ldm"])
+    for stage in ("autoencoder", "ldm", "ldae"):
+        sizes = [
+            config[stage][key] for key in ("batch_size", "micro_batch", "processes")
+        ]
+        check_batch(stage, *sizes)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
 RESULTS = config["paths"]["results"]
-# Which download the results are of: two in one folder would be mixed without a word.
+FROM_DOWNLOAD = config["cohort"]["bids_dir"] is None
+
+
+def sources():
+    """What the results are of: the download or the data set in its place, and all beside."""
+    of = {kind: config["paths"][kind] for kind in ("images", "tables")}
+    if not FROM_DOWNLOAD:
+        of = {"bids_dir": config["cohort"]["bids_dir"]}
+    beside = {
+        name: about["bids_dir"] for name, about in config["cohort"]["beside"].items()
+    }
+    return of | ({"beside": beside} if beside else {})
+
+
+# Two downloads in one folder would be mixed without a word; data sets beside may come and go.
 DOWNLOAD = Path(RESULTS) / "cohort/download.json"
 if DOWNLOAD.is_file():
-    of, wanted = read_json(DOWNLOAD), config["paths"]
-    if any(of[kind] != wanted[kind] for kind in of):
+    of, wanted = (
+        {key: value for key, value in found.items() if key != "beside"}
+        for found in (read_json(DOWNLOAD), sources())
+    )
+    if of != wanted:
         raise WorkflowError(
-            f"paths.results: the results in '{RESULTS}' are of another download ({of['images']}) "
-            f"than the one asked for ({wanted['images']}). Set paths.results to a folder of its "
-            f"own; or, if the download has only moved, delete {DOWNLOAD}."
+            f"paths.results: the results in '{RESULTS}' are of another download ({of}) than the "
+            f"one asked for ({wanted}). Set paths.results to a folder of its own; or, if the "
+            f"download has only moved, delete {DOWNLOAD}."
         )
 
 RESOURCES = config["paths"]["resources"]

@@ -20,12 +20,12 @@ rule ldae:
         "../../envs/ldae.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=48000,
+        mem_mb=32000 + 16000 * config["ldae"]["processes"],
         runtime=5760,
-        gpu=GPUS,
+        gpu=GPUS * config["ldae"]["processes"],
     params:
         **TRAINING,
-        settings=config["ldae"],
+        settings=learnt(config["ldae"]),
         diffusion=config["diffusion"],
         latents=config["latents"],
         run_dir=results("runs/ldae"),
@@ -33,7 +33,7 @@ rule ldae:
     message:
         "Stage 3: training the semantic encoder and the gradient estimator"
     script:
-        "../scripts/train_ldae.py"
+        "../scripts/train.py"
 
 
 rule embeddings:

@@ -4,6 +4,7 @@
 rule ldm:
     input:
         latents=results("cache/latents/store.json"),
+        autoencoder=results("models/autoencoder/model.json"),
     output:
         multiext(
             results("models/ldm/"), "model.safetensors", "model.json", "history.tsv"
@@ -16,12 +17,12 @@ rule ldm:
         "../../envs/ldae.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=32000,
+        mem_mb=16000 + 16000 * config["ldm"]["processes"],
         runtime=2880,
-        gpu=GPUS,
+        gpu=GPUS * config["ldm"]["processes"],
     params:
         **TRAINING,
-        settings=config["ldm"],
+        settings=learnt(config["ldm"]),
         diffusion=config["diffusion"],
         latents=config["latents"],
         run_dir=results("runs/ldm"),
@@ -29,4 +30,4 @@ rule ldm:
     message:
         "Stage 2: pretraining the latent diffusion model"
     script:
-        "../scripts/train_ldm.py"
+        "../scripts/train.py"

@@ -14,7 +14,7 @@ def job(snakemake) -> Iterator[None]:
     """Log to the rule's log file; show a user's error as one sentence, anything else in full."""
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if snakemake.log:
-        handlers.append(logging.FileHandler(snakemake.log[0], mode="w"))
+        handlers.append(logging.FileHandler(snakemake.log[0]))
     logging.basicConfig(
         level=logging.INFO, handlers=handlers, format="%(asctime)s %(levelname)s %(message)s"
     )

@@ -13,10 +13,12 @@ from ldae.data.sampling import derive_seed
 from ldae.data.volume_store import VolumeStore
 from ldae.nets.autoencoder import build_autoencoder, build_discriminator
 from ldae.nets.sizes import latent_shape
+from ldae.training.collapse import LatentActivity, latent_flags
 from ldae.training.compute import Compute
 from ldae.training.datasets import Volumes
-from ldae.training.objective import Beat, Group, Objective, Tensors, detached
-from ldae.training.validation import mean_ssim
+from ldae.training.objective import Beat, Group, Losses, Objective, Tensors, detached
+from ldae.training.observer import Pictures
+from ldae.training.validation import SHOWN, mean_ssim
 
 
 class AutoencoderObjective(Objective):
@@ -61,7 +63,7 @@ class AutoencoderObjective(Objective):
             "slices": torch.randint(2**31, (batch_size,), generator=generator),
         }
 
-    def backward(self, batch: Tensors, draws: Tensors, share: float, epoch: int) -> Tensors:
+    def backward(self, batch: Tensors, draws: Tensors, share: float, epoch: int) -> Losses:
         """Gradient of the generator's loss, then of the discriminator's on the same pair."""
         cfg, x = self.cfg, batch["volume"]  # x: (B, 1, X, Y, Z)
         joined = self.discriminator is not None and epoch >= cfg["adversarial"]["start_epoch"]
@@ -80,11 +82,11 @@ class AutoencoderObjective(Objective):
             losses["adversarial"] = self.judge(x_hat, real=True, training_it=False)
             loss = loss + cfg["adversarial"]["weight"] * losses["adversarial"]
             self.discriminator.requires_grad_(True)
-        (share * loss).backward()
+        self.compute.backward(share * loss)
         if joined:
             fake = self.judge(x_hat.detach(), real=False, training_it=True)
             losses["discriminator"] = 0.5 * (fake + self.judge(x, real=True, training_it=True))
-            (share * losses["discriminator"]).backward()
+            self.compute.backward(share * losses["discriminator"])
         return {"loss": loss.detach(), **{name: value.detach() for name, value in losses.items()}}
 
     def judge(self, x: torch.Tensor, real: bool, training_it: bool) -> torch.Tensor:
@@ -97,16 +99,36 @@ class AutoencoderObjective(Objective):
 
     @torch.inference_mode()
     def validate(self, beat: Beat) -> dict[str, float]:
-        """L1 and SSIM of decode(posterior mean) over the validation split."""
+        """L1 and SSIM of decode(posterior mean) over the validation split; latent activity."""
         total, ssim, size = 0.0, 0.0, self.cfg["micro_batch"]
+        activity = LatentActivity()
         for start in range(0, len(self.val_rows), size):
             beat()
             x = self.compute.move(self.volumes.volumes(self.val_rows[start : start + size]))
             with self.compute.autocast():
-                x_hat = self.model.decode(self.model.encode(x)[0]).float()
+                mean, std = self.model.encode(x)
+                x_hat = self.model.decode(mean).float()
             total += functional.l1_loss(x_hat, x).item() * len(x)
             ssim += mean_ssim(x_hat, x) * len(x)
-        return {"l1": total / len(self.val_rows), "ssim": ssim / len(self.val_rows)}
+            activity.add(mean, std)
+        count = len(self.val_rows)
+        return {"l1": total / count, "ssim": ssim / count, **activity.result()}
+
+    def flags(self, metrics: dict[str, float]) -> list[str]:
+        """Latent channels that say nothing."""
+        return latent_flags(metrics)
+
+    @torch.inference_mode()
+    def pictures(self, beat: Beat) -> Pictures:
+        """Validation scans and their reconstructions."""
+        rows = []
+        for row in self.val_rows[:SHOWN]:
+            beat()
+            x = self.compute.move(self.volumes.volumes([row]))
+            with self.compute.autocast():
+                x_hat = self.model.decode(self.model.encode(x)[0])
+            rows.append(torch.cat([x[0], x_hat[0].float()]).cpu())
+        return Pictures(("scan", "reconstruction"), torch.stack(rows))
 
     def model_state(self) -> Tensors:
         """Weights of the autoencoder; the discriminator has done its work."""

@@ -7,23 +7,21 @@ two kept. ``identity.json`` beside them says in full what the digest stands for.
 import logging
 import pickle
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ldae.errors import UserError
 from ldae.files import atomic, digest, read_json, sha256, write_json
+from ldae.training.batch_norm import batch_norms
 from ldae.training.objective import Objective
+from ldae.training.settings import OPERATION, Settings
 
 KEPT = 2
 # Keys that may change between two attempts of one run: they do not change what is learnt, only how
-# long, how fast, or (precision, micro_batch) by rounding.
-FREE = ("epochs", "workers", "micro_batch", "precision", "validate_every")
-# Their statistics are a micro-batch's, so with one of them micro_batch does change what is learnt.
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+# long, how fast, or (precision, micro_batch, processes) by rounding.
+FREE = (*OPERATION, "epochs", "micro_batch", "precision", "validate_every")
 # Keys of the config that name files a training begins from.
 FILES = ("pretrained", "weights")
 IDENTITY = "identity.json"
@@ -34,28 +32,6 @@ CORRUPT = (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError, 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Run:
-    """Settings of one training.
-
-    Args:
-        folder: Of the stage; checkpoints live in its subfolder named by the training's identity.
-        cfg: The stage's config section (batch_size, micro_batch, epochs, grad_clip, workers,
-            validate_every are read here).
-        seed: Of every random draw.
-        fingerprint: Of the sources; another one is another training.
-        checkpoint_seconds: Wall time between checkpoints.
-        stop_after: Leave with :class:`Interrupted` after this step, as a signal would; for tests.
-    """
-
-    folder: Path
-    cfg: dict[str, Any]
-    seed: int
-    fingerprint: str = ""
-    checkpoint_seconds: float = 600.0
-    stop_after: int | None = None
-
-
 class Checkpoints:
     """The checkpoints of one run.
 
@@ -63,10 +39,11 @@ class Checkpoints:
     the best epoch lie beside it in ``best-<step>.pt``, named by the checkpoint's ``best``.
     """
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path, tidy: bool = True):
+        """Use ``folder``; ``tidy`` removes what a killed process left half-written in it."""
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self.folder.glob(".tmp*.pt"):  # of a killed process
+        for leftover in self.folder.glob(".tmp*.pt") if tidy else ():
             leftover.unlink()
 
     def steps(self) -> list[int]:
@@ -93,15 +70,24 @@ class Checkpoints:
         """
         for step in reversed(self.steps()):
             try:
-                content = torch.load(self.path(step), map_location="cpu", weights_only=True)
-                if content["step"] == step:
-                    return content
-                raise ValueError("its step is not the one of its name")
+                return self.load(step)
             except CORRUPT as error:
                 log.warning(
                     "%s cannot be read (%s); trying the one before.", self.path(step), error
                 )
         return None
+
+    def load(self, step: int) -> dict[str, Any]:
+        """The checkpoint of a step, on the CPU; raises one of ``CORRUPT`` if it is none."""
+        content = torch.load(self.path(step), map_location="cpu", weights_only=True)
+        if content["step"] != step:
+            raise ValueError("its step is not the one of its name")
+        return content
+
+    def last_good(self) -> str:
+        """The newest checkpoint, in words for a message."""
+        steps = self.steps()
+        return f"{self.path(steps[-1]).name} in {self.folder} is kept" if steps else "none saved"
 
     def save_best(self, step: int, state: dict[str, torch.Tensor]) -> str:
         """Write the weights of the best epoch so far; return the file's name."""
@@ -146,7 +132,7 @@ def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def training_identity(objective: Objective, run: Run) -> dict[str, Any]:
+def training_identity(objective: Objective, settings: Settings) -> dict[str, Any]:
     """All that decides what a training learns; two with the same may share checkpoints.
 
     These are the config without the ``FREE`` keys (with ``micro_batch``, if a network has batch
@@ -156,25 +142,28 @@ def training_identity(objective: Objective, run: Run) -> dict[str, Any]:
     Returns:
         Flat dict of JSON values, keys as in ``ldm.learning_rate``.
     """
-    layers = (layer for network in objective.modules().values() for layer in network.modules())
-    fixed = {"micro_batch"} if any(isinstance(layer, BATCH_NORMS) for layer in layers) else set()
-    kept = {key: value for key, value in run.cfg.items() if key not in FREE or key in fixed}
-    settings = flatten({objective.stage: kept})
+    # A batch norm's statistics are a micro-batch's: there micro_batch does change what is learnt.
+    fixed = {"micro_batch"} if batch_norms(objective.modules().values()) else set()
+    kept = {key: value for key, value in settings.cfg.items() if key not in FREE or key in fixed}
+    section = flatten({objective.stage: kept})
     files = {
         f"{key}.sha256": sha256(value)
-        for key, value in settings.items()
+        for key, value in section.items()
         if key.split(".")[-1] in FILES and isinstance(value, str) and Path(value).is_file()
     }
-    others = {"seed": run.seed, "source": run.fingerprint, **flatten(objective.identity())}
-    return settings | files | others
+    others = {"seed": settings.seed, "source": settings.fingerprint}
+    return section | files | others | flatten(objective.identity())
 
 
-def run_folder(run_dir: Path, identity: dict[str, Any]) -> Path:
-    """Make and return the folder of an identity's checkpoints in the stage's ``run_dir``.
+def run_folder(run_dir: Path, identity: dict[str, Any], first: bool = True) -> Path:
+    """Return the folder of an identity's checkpoints in the stage's ``run_dir``.
 
-    Folders of other identities are left alone; a warning names what they differ in.
+    The ``first`` process makes it, and warns of folders of other identities, which are left alone,
+    and of what they differ in.
     """
     folder = run_dir / digest(identity)
+    if not first:
+        return folder
     write_json(identity, folder / IDENTITY)
     for other in sorted(run_dir.glob(f"*/{IDENTITY}")):
         if other.parent != folder:

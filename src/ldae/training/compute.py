@@ -12,23 +12,33 @@ from torch import nn
 
 from ldae.errors import require
 
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "bf16", "fp16")
 Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class Compute:
-    """A prepared device. Make it by :meth:`prepare`."""
+    """A prepared device. Make it by :meth:`prepare`.
+
+    ``scaler`` scales the loss in fp16, whose range gradients would leave; else it does nothing.
+    """
 
     device: torch.device
     threads: int
     precision: str
+    scaler: torch.amp.GradScaler
 
     @classmethod
-    def prepare(cls, device: str, threads: int, precision: str) -> "Compute":
+    def prepare(cls, device: str, threads: int, precision: str, local_rank: int = 0) -> "Compute":
         """Check the device and set threads and kernels for it.
 
         On CUDA: TF32 for what stays fp32, and cuDNN's choice of algorithms by measurement.
+
+        Args:
+            device: cuda or cpu.
+            threads: CPU threads of this process.
+            precision: One of ``PRECISIONS``.
+            local_rank: Which of the machine's GPUs, counted among those this process may see.
 
         Raises:
             UserError: an unknown device or precision, or cuda without a GPU.
@@ -44,12 +54,23 @@ class Compute:
             "or set device: cpu.",
         )
         torch.set_num_threads(threads)
+        where = torch.device(device)
         if device == "cuda":
+            seen = torch.cuda.device_count()
+            # Slurm may show each of its tasks one GPU alone.
+            where = torch.device("cuda", 0 if seen == 1 else local_rank)
+            require(
+                where.index < seen,
+                f"This is process {local_rank} of its machine, but it has {seen} GPUs. Ask the "
+                "scheduler for one GPU a process, or lower the stage's key processes.",
+            )
+            torch.cuda.set_device(where)
             torch.backends.cuda.matmul.allow_tf32 = True
             torch.backends.cudnn.allow_tf32 = True
             torch.backends.cudnn.benchmark = True
             torch.cuda.reset_peak_memory_stats()
-        return cls(torch.device(device), threads, precision)
+        scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")
+        return cls(where, threads, precision, scaler)
 
     @property
     def cuda(self) -> bool:
@@ -71,10 +92,15 @@ class Compute:
         return tensor
 
     def autocast(self) -> AbstractContextManager:
-        """bf16 autocast, or nothing for fp32. bf16 has fp32's range, so no loss scaling."""
+        """Autocast to bf16 or fp16, or nothing for fp32."""
         if self.precision == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
+        return torch.autocast(self.device.type, dtype=dtype)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradient of a loss, scaled in fp16."""
+        self.scaler.scale(loss).backward()
 
     def peak_memory_mib(self) -> float:
         """Peak memory so far: of the GPU, or this process's resident set."""

@@ -125,4 +125,5 @@ def embed(
             rows = np.arange(start, min(start + batch_size, len(volumes)))
             codes.append(encoder(compute.move(volumes.volumes(rows))).float().cpu())
             progress.step(int(rows[-1]) + 1)
-    save_embeddings(out, volumes.index["scan_id"].tolist(), torch.cat(codes).numpy())
+    scans, y_sem = volumes.index["scan_id"].tolist(), torch.cat(codes).numpy()
+    save_embeddings(out, scans, y_sem, model=card["sha256"], volumes=volumes.sum)

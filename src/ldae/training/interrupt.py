@@ -1,9 +1,17 @@
-"""Stopping on a scheduler's signal or Ctrl-C: finish the step, save, leave with exit code 75."""
+"""Stopping on a scheduler's signal or Ctrl-C: finish the step, save, leave with exit code 75.
 
+Under Slurm a signal reaches the job's Snakemake, but not always the script that it runs; so the end
+of the job's time counts as a signal as well.
+"""
+
+import os
 import signal
+import time
+from collections.abc import Mapping
 from types import FrameType, TracebackType
 
 EXIT_CODE = 75  # EX_TEMPFAIL: nothing is wrong, run the same command again
+MARGIN = 180.0  # seconds before the end of a Slurm job's time
 
 
 class Interrupted(SystemExit):
@@ -17,6 +25,11 @@ class Interrupted(SystemExit):
         return self.message
 
 
+def deadline(environment: Mapping[str, str]) -> float:
+    """When to leave, seconds since the epoch: shortly before a Slurm job's end, else never."""
+    return float(environment.get("SLURM_JOB_END_TIME", "inf")) - MARGIN
+
+
 class Interrupts:
     """Within the context SIGTERM, SIGUSR1 and SIGINT are noted instead of ending the process."""
 
@@ -24,6 +37,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.received: str | None = None
+        self.deadline = deadline(os.environ)
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "Interrupts":
@@ -43,10 +57,21 @@ class Interrupts:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number).name
 
+    def told(self) -> bool:
+        """Whether a signal has come to this process, or its time is up."""
+        if self.received is None and time.time() > self.deadline:
+            self.received = "the end of the job's time"
+        return self.received is not None
+
     def check(self) -> None:
-        """Raise :class:`Interrupted` when a signal has come."""
-        if self.received:
-            raise Interrupted(f"stopped by {self.received}; the same command continues")
+        """Raise :class:`Interrupted` if :meth:`told`."""
+        if self.told():
+            self.leave()
+
+    def leave(self) -> None:
+        """Raise :class:`Interrupted`: a signal has come to one of the processes."""
+        source = self.received or "a signal to another process"
+        raise Interrupted(f"stopped by {source}; the same command continues")
 
 
 def ignore_in_worker(_: int) -> None:

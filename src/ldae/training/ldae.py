@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -14,15 +15,25 @@ from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.ddim import ddim_decode
 from ldae.diffusion.schedule import Schedule
 from ldae.modelfile import ldae_state
+from ldae.nets.execution import prepare
 from ldae.nets.gradient_estimator import build_guided_unet
 from ldae.nets.unet import UNet
+from ldae.training.collapse import code_flags, code_spread
 from ldae.training.compute import Compute
 from ldae.training.datasets import LatentsAndVolumes
 from ldae.training.ema import Ema
 from ldae.training.encoding import initial_encoder, recalibrate
 from ldae.training.ldm import clean_latents, diffusion_draws, schedule_settings
-from ldae.training.objective import Beat, Group, Objective, Tensors, detached
-from ldae.training.validation import QUARTILES, fixed_noise, mean_ssim, quartile_draws
+from ldae.training.objective import Beat, Group, Losses, Objective, Tensors, detached
+from ldae.training.observer import Pictures
+from ldae.training.validation import (
+    QUARTILES,
+    SHOWN,
+    by_quartile,
+    fixed_noise,
+    mean_ssim,
+    quartile_draws,
+)
 
 if TYPE_CHECKING:
     from monai.networks.nets import AutoencoderKL
@@ -66,10 +77,10 @@ class LdaeObjective(Objective):
         self.train_rows = volumes.rows("train")
         self.val_rows = volumes.rows("val")[: cfg["validate_scans"]]
         self.autoencoder = compute.place(autoencoder)
-        self.encoder = compute.place(initial_encoder(cfg["encoder"], seed))
+        self.encoder = compute.place(prepare(initial_encoder(cfg["encoder"], seed), cfg))
         torch.manual_seed(derive_seed(seed, self.stage, "estimator"))
         guided = build_guided_unet(unet, ldm_card["architecture"], self.encoder.dim)
-        self.guided = compute.place(guided)
+        self.guided = compute.place(prepare(guided, cfg))
         trained = {"encoder": self.encoder, "estimator": self.guided.estimator}
         self.groups["main"] = Group(trained, cfg["learning_rate"])
         self.ema = Ema(trained, cfg["ema_decay"])
@@ -82,42 +93,79 @@ class LdaeObjective(Objective):
         """Steps and noise; noise of the posterior too where samples are trained on."""
         return diffusion_draws(self.latents, self.schedule, generator, batch_size)
 
-    def backward(self, batch: Tensors, draws: Tensors, share: float, epoch: int) -> Tensors:
+    def backward(self, batch: Tensors, draws: Tensors, share: float, epoch: int) -> Losses:
         """Gradient of the weighted loss for encoder and estimator."""
         t, eps = draws["t"], draws["eps"]
         z_t = self.schedule.q_sample(clean_latents(batch, draws), t, eps)
         with self.compute.autocast():
             eps_theta, g = self.guided(z_t, t, self.encoder(batch["volume"]))
         guided = self.schedule.guided_eps(eps_theta.float(), g.float(), t)
-        weights = self.schedule.at(self.schedule.weights, t, eps)
-        loss = (weights * (eps - guided) ** 2).mean()
-        (share * loss).backward()
-        with torch.no_grad():
-            frozen = (weights * (eps - eps_theta.float()) ** 2).mean()
-        return {"loss": loss.detach(), "loss_frozen": frozen}
+        losses = self.weighted(eps - guided, t)
+        self.compute.backward(share * losses.mean())
+        losses = losses.detach()
+        return {
+            "loss": losses.mean(),
+            "loss_frozen": self.weighted(eps - eps_theta.float(), t).mean(),
+            **by_quartile(losses, t, self.schedule.timesteps),
+        }
+
+    def weighted(self, error: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """lambda_t times the mean square of each item's error (B, C, *S): (B,)."""
+        squares = error.square().flatten(1).mean(1)
+        return self.schedule.at(self.schedule.weights, t, squares) * squares
 
     @torch.inference_mode()
     def validate(self, beat: Beat) -> dict[str, float]:
-        """SSIM from y_sem and fixed noise, and the loss with and without guidance, by EMA."""
+        """SSIM from y_sem and fixed noise, losses with and without guidance, by EMA; codes."""
         with self.averaged():
-            return {"ssim": self.generation_ssim(beat), **self.guided_losses(beat)}
+            codes = self.codes(beat)
+            ssim = self.generation_ssim(codes, beat)
+            return {"ssim": ssim, **self.guided_losses(codes, beat), **code_spread(codes)}
 
-    def generation_ssim(self, beat: Beat) -> float:
+    def flags(self, metrics: dict[str, float]) -> list[str]:
+        """Codes that do not tell scans apart, or guidance that helps nothing."""
+        return code_flags(metrics, len(self.val_rows))
+
+    def codes(self, beat: Beat) -> torch.Tensor:
+        """y_sem of the validation scans (N, d)."""
+        codes = []
+        for start in range(0, len(self.val_rows), self.cfg["micro_batch"]):
+            beat()
+            rows = self.val_rows[start : start + self.cfg["micro_batch"]]
+            codes.append(self.encode(self.compute.move(self.volumes.volumes(rows))))
+        return torch.cat(codes)
+
+    def generation_ssim(self, codes: torch.Tensor, beat: Beat) -> float:
         """SSIM(scan, decode(y_sem, fixed noise)), DDIM with ``validate_steps`` steps."""
         total, size = 0.0, self.cfg["micro_batch"]
         for start in range(0, len(self.val_rows), size):
             rows = self.val_rows[start : start + size]
             x = self.compute.move(self.volumes.volumes(rows))
-            noise = torch.stack([fixed_noise(self.seed, row, self.latents.shape) for row in rows])
-
-            eps_fn = partial(self.eps_hat, self.encode(x), beat)
-            z_0 = ddim_decode(
-                eps_fn, self.compute.move(noise), self.schedule, self.cfg["validate_steps"]
-            )
-            with self.compute.autocast():
-                x_hat = self.autoencoder.decode(z_0 / self.latents.scale)
-            total += mean_ssim(x_hat, x) * len(rows)
+            total += mean_ssim(self.generate(rows, codes[start : start + size], beat), x) * len(x)
         return total / len(self.val_rows)
+
+    def generate(self, rows: np.ndarray, codes: torch.Tensor, beat: Beat) -> torch.Tensor:
+        """Volumes (B, 1, X, Y, Z) decoded from codes (B, d) and the rows' fixed noise."""
+        noise = torch.stack([fixed_noise(self.seed, row, self.latents.shape) for row in rows])
+        z_0 = ddim_decode(
+            partial(self.eps_hat, codes, beat),
+            self.compute.move(noise),
+            self.schedule,
+            self.cfg["validate_steps"],
+        )
+        with self.compute.autocast():
+            return self.autoencoder.decode(z_0 / self.latents.scale).float()
+
+    @torch.inference_mode()
+    def pictures(self, beat: Beat) -> Pictures:
+        """Validation scans, and what their y_sem alone makes of fixed noise."""
+        pairs = []
+        with self.averaged():
+            for row in self.val_rows[:SHOWN]:
+                x = self.compute.move(self.volumes.volumes([row]))
+                made = self.generate([row], self.encode(x), beat)
+                pairs.append(torch.cat([x[0], made[0]]).cpu())
+        return Pictures(("scan", "from y_sem + noise"), torch.stack(pairs))
 
     def eps_hat(
         self, y_sem: torch.Tensor, beat: Beat, z: torch.Tensor, t: torch.Tensor
@@ -128,7 +176,7 @@ class LdaeObjective(Objective):
             eps, g = self.guided(z, t, y_sem)
         return self.schedule.guided_eps(eps.float(), g.float(), t)
 
-    def guided_losses(self, beat: Beat) -> dict[str, float]:
+    def guided_losses(self, codes: torch.Tensor, beat: Beat) -> dict[str, float]:
         """Weighted loss at fixed steps and noise, and the frozen denoiser's at the same ones."""
         steps, noise = quartile_draws(
             self.val_rows, self.latents.shape, self.schedule.timesteps, self.seed
@@ -136,20 +184,18 @@ class LdaeObjective(Objective):
         totals, size = torch.zeros(2, dtype=torch.float64), self.cfg["micro_batch"]
         for start in range(0, len(self.val_rows), size):
             part = slice(start, start + size)
-            rows = self.val_rows[part]
-            z_0 = self.compute.move(self.latents.latents(rows))
-            y_sem = self.encode(self.compute.move(self.volumes.volumes(rows)))
+            z_0 = self.compute.move(self.latents.latents(self.val_rows[part]))
             for quartile in range(QUARTILES):
                 beat()
                 t, eps = map(self.compute.move, (steps[part, quartile], noise[part, quartile]))
                 with self.compute.autocast():
-                    eps_theta, g = self.guided(self.schedule.q_sample(z_0, t, eps), t, y_sem)
-                weights = self.schedule.at(self.schedule.weights, t, eps)
+                    z_t = self.schedule.q_sample(z_0, t, eps)
+                    eps_theta, g = self.guided(z_t, t, codes[part])
                 guided = self.schedule.guided_eps(eps_theta.float(), g.float(), t)
                 for i, estimate in enumerate((guided, eps_theta.float())):
-                    loss = (weights * (eps - estimate) ** 2).mean().item()
-                    totals[i] += loss * len(rows) / len(self.val_rows) / QUARTILES
-        return {"loss": totals[0].item(), "loss_frozen": totals[1].item()}
+                    totals[i] += self.weighted(eps - estimate, t).sum().item()
+        loss, frozen = (totals / len(self.val_rows) / QUARTILES).tolist()
+        return {"loss": loss, "loss_frozen": frozen}
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """y_sem (B, d), float32."""

@@ -1,21 +1,25 @@
 """Stage 2: the unconditional latent diffusion model (Table 3)."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn import functional
 from torch.utils.data import Dataset
 
 from ldae.data.latent_store import LatentStore
 from ldae.data.sampling import derive_seed
+from ldae.diffusion.ddim import ddim_decode
 from ldae.diffusion.schedule import Schedule
 from ldae.nets.unet import build_unet
 from ldae.training.compute import Compute
 from ldae.training.datasets import Latents
 from ldae.training.ema import Ema
-from ldae.training.objective import Beat, Group, Objective, Tensors, detached
-from ldae.training.validation import QUARTILES, quartile_draws
+from ldae.training.objective import Beat, Group, Losses, Objective, Tensors, detached
+from ldae.training.observer import Pictures
+from ldae.training.validation import QUARTILES, SHOWN, by_quartile, fixed_noise, quartile_draws
+
+if TYPE_CHECKING:
+    from monai.networks.nets import AutoencoderKL
 
 
 class LdmObjective(Objective):
@@ -27,6 +31,7 @@ class LdmObjective(Objective):
         schedule: The noise schedule.
         compute: The device.
         seed: Of initial weights and of every draw.
+        autoencoder: Decoder of sample pictures; None: no pictures.
     """
 
     stage = "ldm"
@@ -38,8 +43,10 @@ class LdmObjective(Objective):
         schedule: Schedule,
         compute: Compute,
         seed: int,
+        autoencoder: "AutoencoderKL | None" = None,
     ):
         super().__init__(compute, seed)
+        self.autoencoder = None if autoencoder is None else compute.place(autoencoder)
         self.latents, self.cfg, self.schedule = latents, cfg, schedule.to(compute.device)
         self.train_rows, self.val_rows = latents.rows("train"), latents.rows("val")
         torch.manual_seed(derive_seed(seed, self.stage, "weights"))
@@ -55,14 +62,15 @@ class LdmObjective(Objective):
         """Steps and noise; noise of the posterior too where samples are trained on."""
         return diffusion_draws(self.latents, self.schedule, generator, batch_size)
 
-    def backward(self, batch: Tensors, draws: Tensors, share: float, epoch: int) -> Tensors:
+    def backward(self, batch: Tensors, draws: Tensors, share: float, epoch: int) -> Losses:
         """Gradient of the noise-prediction loss."""
         z_0, t, eps = clean_latents(batch, draws), draws["t"], draws["eps"]
         with self.compute.autocast():
             predicted = self.model(self.schedule.q_sample(z_0, t, eps), t)
-        loss = functional.mse_loss(predicted.float(), eps)
-        (share * loss).backward()
-        return {"loss": loss.detach()}
+        losses = (predicted.float() - eps).square().flatten(1).mean(1)  # (B,)
+        self.compute.backward(share * losses.mean())
+        losses = losses.detach()
+        return {"loss": losses.mean(), **by_quartile(losses, t, self.schedule.timesteps)}
 
     @torch.inference_mode()
     def validate(self, beat: Beat) -> dict[str, float]:
@@ -83,10 +91,33 @@ class LdmObjective(Objective):
                     )
                     with self.compute.autocast():
                         predicted = self.model(self.schedule.q_sample(z, t, eps), t)
-                    each = functional.mse_loss(predicted.float(), eps)
+                    each = (predicted.float() - eps).square().mean()
                     losses[quartile] += each.item() * len(z) / len(z_0)
-        by_quartile = {f"loss_q{q + 1}": losses[q].item() for q in range(QUARTILES)}
-        return {"loss": losses.mean().item(), **by_quartile}
+        parts = {f"loss_q{q + 1}": losses[q].item() for q in range(QUARTILES)}
+        return {"loss": losses.mean().item(), **parts}
+
+    @torch.inference_mode()
+    def pictures(self, beat: Beat) -> Pictures | None:
+        """Volumes decoded from unconditional samples of the EMA weights, from fixed noise."""
+        if self.autoencoder is None:
+            return None
+
+        def eps_fn(z: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            beat()
+            with self.compute.autocast():
+                return self.model(z, t).float()
+
+        shape, steps = self.latents.shape, self.cfg["sample_steps"]
+        noise = torch.stack([fixed_noise(self.seed, row, shape) for row in range(SHOWN)])
+        with self.ema.applied():
+            z_0 = ddim_decode(eps_fn, self.compute.move(noise), self.schedule, steps)
+        decoded = []
+        for z in z_0 / self.latents.scale:
+            beat()
+            with self.compute.autocast():
+                decoded.append(self.autoencoder.decode(z[None])[0, 0].float().cpu())
+        columns = tuple(f"sample {number + 1}" for number in range(SHOWN))
+        return Pictures(columns, torch.stack(decoded)[None])
 
     def model_state(self) -> Tensors:
         """The EMA weights."""

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -12,9 +12,20 @@ from torch.utils.data import Dataset
 
 from ldae.training.compute import Compute
 from ldae.training.ema import Ema
+from ldae.training.observer import Pictures
 
 Tensors = dict[str, torch.Tensor]
 Beat = Callable[[], None]  # called between pieces of long work; raises to interrupt it
+
+
+class Part(NamedTuple):
+    """A loss that some items of a micro-batch have: its sum over them, and how many they are."""
+
+    total: torch.Tensor
+    count: torch.Tensor
+
+
+Losses = dict[str, torch.Tensor | Part]  # a tensor is a mean over the micro-batch
 
 
 @dataclass(frozen=True)
@@ -60,16 +71,31 @@ class Objective(ABC):
         """Random draws of one effective batch, first dimension the batch, on the CPU.
 
         They are made for the whole batch at once and then cut into micro-batches, so that neither
-        accumulation nor, one day, the number of processes changes them.
+        accumulation nor the number of processes changes them.
         """
 
     @abstractmethod
-    def backward(self, batch: Tensors, draws: Tensors, share: float, epoch: int) -> Tensors:
-        """Add the gradient of ``share`` times the mean loss of a micro-batch; return its losses."""
+    def backward(self, batch: Tensors, draws: Tensors, share: float, epoch: int) -> Losses:
+        """Add the gradient of ``share`` times the mean loss of a micro-batch; return its losses.
+
+        By ``compute.backward``, which scales in fp16. One of the losses is called ``loss``; the
+        names are the same for every micro-batch of a step.
+        """
 
     @abstractmethod
     def validate(self, beat: Beat) -> dict[str, float]:
         """Metrics on the validation split. Must change no state and use fixed draws."""
+
+    def flags(self, metrics: dict[str, float]) -> list[str]:
+        """Warnings that the metrics of a validation give cause for, each a sentence."""
+        return []
+
+    def pictures(self, beat: Beat) -> Pictures | None:
+        """A few validation scans as the networks render them; None: this stage has none.
+
+        Must change no state and use fixed draws, as :meth:`validate`.
+        """
+        return None
 
     @abstractmethod
     def model_state(self) -> Tensors:

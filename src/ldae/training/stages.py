@@ -1,177 +1,165 @@
-"""Entry points of the three stages, called by the workflow's scripts.
+"""The trainings by name, and how each is built from its settings.
 
-Each prepares the device, checks that its inputs belong together, trains (continuing from the
-checkpoints of the same training in ``run_dir``, which go at the end) and writes model.safetensors,
-model.json and history.tsv to ``out_dir``. All raise :class:`ldae.training.interrupt.Interrupted` on
-SIGTERM, SIGUSR1 and SIGINT, after saving, and :class:`ldae.errors.UserError` for inputs or settings
-that do not fit.
+:func:`run` is what rules and command lines call. It trains, continuing from the checkpoints of the
+same training in ``run_dir``, which go at the end, and writes model.safetensors, model.json and
+history.tsv to ``out_dir``. It raises :class:`ldae.training.interrupt.Interrupted` on SIGTERM,
+SIGUSR1 and SIGINT, after saving, and :class:`ldae.errors.UserError` for inputs or settings that do
+not fit.
 """
 
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ldae.data.latent_store import LatentStore
-from ldae.data.store import Store, require_same_data
-from ldae.data.volume_store import VolumeStore
-from ldae.diffusion.schedule import Schedule
 from ldae.errors import require
-from ldae.modelfile import load_autoencoder, load_ldm
-from ldae.training.checkpoint import Run
-from ldae.training.compute import Compute
-from ldae.training.loop import fit
-from ldae.training.objective import Objective
-from ldae.training.product import save_trained
+from ldae.training.launch import launch
+from ldae.training.settings import Settings
+
+if TYPE_CHECKING:
+    from ldae.data.store import Store
+    from ldae.training.compute import Compute
+    from ldae.training.objective import Objective
+    from ldae.training.processes import Processes
 
 
-def train_autoencoder(
-    volumes_dir: Path,
-    out_dir: Path,
-    run_dir: Path,
-    cfg: dict[str, Any],
-    device: str,
-    threads: int,
-    seed: int,
-    fingerprint: str = "",
-    checkpoint_seconds: float = 600,
+class Stage(NamedTuple):
+    """A training ready to run."""
+
+    objective: "Objective"
+    store: "Store"  # it is trained on; goes into the card
+    card: dict[str, Any]  # what the card says beyond what all cards say
+
+
+def run(
+    settings: Settings,
+    log_file: str | Path | None = None,
+    slurm_task: bool = False,
+    launcher: int | None = None,
 ) -> None:
-    """Stage 1: the weights with the best validation SSIM.
+    """Train, in this process alone, as one of several, or by starting several.
 
     Args:
-        volumes_dir: The volume store.
-        out_dir: The model's folder.
-        run_dir: The stage's folder of checkpoints, one subfolder a training; emptied of this one
-            at its end.
-        cfg: ``config["autoencoder"]``.
-        device: cuda or cpu.
-        threads: CPU threads.
-        seed: Of the whole stage.
-        fingerprint: Of the sources, kept in the card; another one trains from the start.
-        checkpoint_seconds: Wall time between checkpoints.
+        settings: All that is to be known.
+        log_file: Processes started here append to it.
+        slurm_task: This process is one of many that srun has started.
+        launcher: The process that has started this one.
     """
+    from ldae.training.processes import Processes, placed
+
+    here = placed(os.environ, slurm_task, launcher)
+    if here is None and settings.processes > 1:
+        launch(settings, log_file)
+    else:
+        train(settings, here or Processes())
+
+
+def train(settings: Settings, processes: "Processes") -> None:
+    """Train in this process, the first of which saves the model and deletes the checkpoints."""
+    from ldae.training.compute import Compute
+    from ldae.training.loop import fit
+    from ldae.training.monitor import Monitor
+    from ldae.training.processes import joined
+    from ldae.training.product import save_trained
+
+    require(settings.stage in STAGES, f"There is no training {settings.stage!r}.")
+    threads = max(1, settings.threads // processes.size)
+    precision = settings.cfg["precision"]
+    compute = Compute.prepare(settings.device, threads, precision, processes.local_rank)
+    with joined(processes, settings.device, settings.processes):
+        objective, store, card = STAGES[settings.stage](settings, compute)
+        observer = Monitor(settings.out_dir, settings.stage) if processes.first else None
+        trained = fit(objective, settings, processes, observer)
+        if trained is not None:
+            save_trained(settings, trained, compute, store, **card)
+            shutil.rmtree(trained.folder)
+
+
+def autoencoder(settings: Settings, compute: "Compute") -> Stage:
+    """Stage 1: the weights with the best validation SSIM. Inputs: volumes."""
+    from ldae.data.volume_store import VolumeStore
     from ldae.training.autoencoder import AutoencoderObjective
 
-    compute = Compute.prepare(device, threads, cfg["precision"])
-    volumes = VolumeStore(volumes_dir)
-    objective = AutoencoderObjective(volumes, cfg, compute, seed)
-    run = Run(Path(run_dir), cfg, seed, fingerprint, checkpoint_seconds)
-    more = {"architecture": cfg}
-    _train(out_dir, objective, run, volumes, more)
+    volumes = VolumeStore(settings.inputs["volumes"])
+    objective = AutoencoderObjective(volumes, settings.cfg, compute, settings.seed)
+    return Stage(objective, volumes, {"architecture": settings.cfg})
 
 
-def train_ldm(
-    latents_dir: Path,
-    out_dir: Path,
-    run_dir: Path,
-    cfg: dict[str, Any],
-    diffusion: dict[str, Any],
-    device: str,
-    threads: int,
-    seed: int,
-    fingerprint: str = "",
-    checkpoint_seconds: float = 600,
-) -> None:
-    """Stage 2: the EMA weights of the last epoch.
-
-    Args:
-        latents_dir: The latent store.
-        out_dir: The model's folder.
-        run_dir: The stage's folder of checkpoints, one subfolder a training; emptied of this one
-            at its end.
-        cfg: ``config["ldm"]``.
-        diffusion: ``config["diffusion"]``.
-        device: cuda or cpu.
-        threads: CPU threads.
-        seed: Of the whole stage.
-        fingerprint: Of the sources, kept in the card; another one trains from the start.
-        checkpoint_seconds: Wall time between checkpoints.
-    """
+def ldm(settings: Settings, compute: "Compute") -> Stage:
+    """Stage 2: the EMA weights of the last epoch. Inputs: latents, autoencoder (for pictures)."""
+    from ldae.data.latent_store import LatentStore
+    from ldae.diffusion.schedule import Schedule
+    from ldae.modelfile import load_autoencoder
     from ldae.training.ldm import LdmObjective
 
-    compute = Compute.prepare(device, threads, cfg["precision"])
-    latents = LatentStore(latents_dir)
-    objective = LdmObjective(latents, cfg, Schedule(**diffusion), compute, seed)
-    run = Run(Path(run_dir), cfg, seed, fingerprint, checkpoint_seconds)
+    decoder, card = load_autoencoder(settings.inputs["autoencoder"])
+    latents = LatentStore(settings.inputs["latents"], card["sha256"])
+    schedule = Schedule(**settings.diffusion)
+    objective = LdmObjective(latents, settings.cfg, schedule, compute, settings.seed, decoder)
     more = {
-        "architecture": cfg,
+        "architecture": settings.cfg,
         "latent_channels": latents.shape[0],
         "latent_scale": latents.scale,
-        "autoencoder_sha256": latents.card["autoencoder"],
-        "diffusion": diffusion,
+        "autoencoder_sha256": card["sha256"],
+        "diffusion": settings.diffusion,
     }
-    _train(out_dir, objective, run, latents, more)
+    return Stage(objective, latents, more)
 
 
-def train_ldae(
-    volumes_dir: Path,
-    latents_dir: Path,
-    autoencoder_dir: Path,
-    ldm_dir: Path,
-    out_dir: Path,
-    run_dir: Path,
-    cfg: dict[str, Any],
-    diffusion: dict[str, Any],
-    device: str,
-    threads: int,
-    seed: int,
-    fingerprint: str = "",
-    checkpoint_seconds: float = 600,
-) -> None:
+def ldae(settings: Settings, compute: "Compute") -> Stage:
     """Stage 3: the EMA weights with the best validation SSIM of decoding from y_sem and noise.
 
-    Args:
-        volumes_dir: The volume store.
-        latents_dir: The latent store.
-        autoencoder_dir: Model of stage 1, which made the latents.
-        ldm_dir: Model of stage 2, trained on the latents.
-        out_dir: The model's folder.
-        run_dir: The stage's folder of checkpoints, one subfolder a training; emptied of this one
-            at its end.
-        cfg: ``config["ldae"]``.
-        diffusion: ``config["diffusion"]``.
-        device: cuda or cpu.
-        threads: CPU threads.
-        seed: Of the whole stage.
-        fingerprint: Of the sources, kept in the card; another one trains from the start.
-        checkpoint_seconds: Wall time between checkpoints.
+    Inputs: volumes, latents, autoencoder, which made the latents, and ldm, trained on the latents.
     """
+    from ldae.data.latent_store import LatentStore
+    from ldae.data.store import require_same_data
+    from ldae.data.volume_store import VolumeStore
+    from ldae.diffusion.schedule import Schedule
+    from ldae.modelfile import load_autoencoder, load_ldm
     from ldae.training.ldae import LdaeObjective
 
-    compute = Compute.prepare(device, threads, cfg["precision"])
-    volumes = VolumeStore(volumes_dir)
-    autoencoder, autoencoder_card = load_autoencoder(autoencoder_dir)
-    require_same_data(volumes, autoencoder_card, autoencoder_dir)
-    latents = LatentStore(latents_dir, autoencoder_card["sha256"], volumes)
-    unet, ldm_card = load_ldm(ldm_dir)
+    inputs, diffusion = settings.inputs, settings.diffusion
+    volumes = VolumeStore(inputs["volumes"])
+    decoder, decoder_card = load_autoencoder(inputs["autoencoder"])
+    require_same_data(volumes, decoder_card, inputs["autoencoder"])
+    latents = LatentStore(inputs["latents"], decoder_card["sha256"], volumes)
+    unet, ldm_card = load_ldm(inputs["ldm"])
     require(
         ldm_card["data"] == latents.sum,
-        f"The diffusion model in {ldm_dir} was trained on other latents than those in "
-        f"{latents_dir}. Train it again: `snakemake ldm`.",
+        f"The diffusion model in {inputs['ldm']} was trained on other latents than those in "
+        f"{inputs['latents']}. Train it again: `snakemake ldm`.",
     )
     require(
         ldm_card["diffusion"] == diffusion,
-        f"The diffusion model in {ldm_dir} was trained with diffusion: {ldm_card['diffusion']}, "
-        f"but config says {diffusion}. Restore it, or train stage 2 again.",
+        f"The diffusion model in {inputs['ldm']} was trained with diffusion: "
+        f"{ldm_card['diffusion']}, but config says {diffusion}. Restore it, or train stage 2 "
+        "again.",
     )
     objective = LdaeObjective(
-        volumes, latents, autoencoder, unet, ldm_card, cfg, Schedule(**diffusion), compute, seed
+        volumes,
+        latents,
+        decoder,
+        unet,
+        ldm_card,
+        settings.cfg,
+        Schedule(**diffusion),
+        compute,
+        settings.seed,
     )
-    run = Run(Path(run_dir), cfg, seed, fingerprint, checkpoint_seconds)
     more = {
-        "architecture": cfg["encoder"],
+        "architecture": settings.cfg["encoder"],
         "y_dim": objective.encoder.dim,
         "latent_scale": latents.scale,
-        "autoencoder_sha256": autoencoder_card["sha256"],
+        "autoencoder_sha256": decoder_card["sha256"],
         "ldm_sha256": ldm_card["sha256"],
         "diffusion": diffusion,
     }
-    _train(out_dir, objective, run, volumes, more)
+    return Stage(objective, volumes, more)
 
 
-def _train(
-    out_dir: Path, objective: Objective, run: Run, store: Store, more: dict[str, Any]
-) -> None:
-    """Train, save the model, and only then delete the checkpoints, which no one needs any more."""
-    trained = fit(objective, run)
-    save_trained(out_dir, objective, run, trained, store, **more)
-    shutil.rmtree(trained.folder)
+STAGES: dict[str, Callable[[Settings, "Compute"], Stage]] = {
+    "autoencoder": autoencoder,
+    "ldm": ldm,
+    "ldae": ldae,
+}

@@ -4,8 +4,10 @@ import numpy as np
 import torch
 
 from ldae.data.sampling import generator
+from ldae.training.objective import Part
 
 QUARTILES = 4
+SHOWN = 4  # validation scans in a picture
 
 
 def mean_ssim(x_hat: torch.Tensor, x: torch.Tensor) -> float:
@@ -41,3 +43,12 @@ def quartile_draws(
 def fixed_noise(seed: int, row: int, shape: tuple[int, ...]) -> torch.Tensor:
     """The noise (C, *S) that a validation scan is always generated from."""
     return torch.randn(shape, generator=generator(seed, "validation noise", int(row)))
+
+
+def by_quartile(losses: torch.Tensor, t: torch.Tensor, timesteps: int) -> dict[str, Part]:
+    """``loss_q1`` .. ``loss_q4``: losses (B,) of the items with t (B,) in a quarter."""
+    quarter = t * QUARTILES // timesteps
+    return {
+        f"loss_q{q + 1}": Part((losses * (quarter == q)).sum(), (quarter == q).sum())
+        for q in range(QUARTILES)
+    }

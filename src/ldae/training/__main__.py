@@ -1,0 +1,47 @@
+"""``python -m ldae.training settings.json``: one training, in as many processes as it says.
+
+Called by hand, by the launcher (`training.launch`), by torchrun or by srun.
+"""
+
+import argparse
+import logging
+import os
+import sys
+
+from ldae.errors import UserError
+from ldae.training.settings import Settings
+
+
+def main() -> None:
+    """Read the arguments and train; 0, 75 (interrupted, saved), or 1 with the reason in the log."""
+    parser = argparse.ArgumentParser(prog="python -m ldae.training", description=__doc__)
+    parser.add_argument("settings", help="JSON as training.settings.Settings.write makes it")
+    parser.add_argument("--log", help="file to append the log to")
+    parser.add_argument("--slurm-task", action="store_true", help="srun has started this process")
+    parser.add_argument("--launcher", type=int, help="process that has started this one")
+    options = parser.parse_args()
+    rank = int(os.environ.get("SLURM_PROCID" if options.slurm_task else "RANK", "0"))
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if options.log:
+        handlers.append(logging.FileHandler(options.log))
+    name = f" process {rank}" if rank else ""
+    logging.basicConfig(
+        level=logging.WARNING if rank else logging.INFO,
+        handlers=handlers,
+        format=f"%(asctime)s %(levelname)s{name} %(message)s",
+    )
+    logging.captureWarnings(True)
+    try:
+        from ldae.training.stages import run
+
+        run(Settings.read(options.settings), options.log, options.slurm_task, options.launcher)
+    except UserError as error:
+        logging.error("%s", error)
+        sys.exit(1)
+    except Exception:
+        logging.exception("training failed")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Starting the processes of one training, and answering for them as if they were one.
+
+On one machine this process starts them itself; in a Slurm allocation of several nodes ``srun``
+does. Signals are passed on, so that all save and leave together; the exit code is theirs: 0, 75
+when they were interrupted and saved (torchrun would make it 1), or 1.
+"""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from ldae.errors import require
+from ldae.training.interrupt import EXIT_CODE, Interrupted, Interrupts
+from ldae.training.settings import Settings
+
+POLL = 0.1  # seconds
+
+log = logging.getLogger(__name__)
+
+
+def launch(settings: Settings, log_file: str | Path | None = None) -> None:
+    """Run a training of several processes to its end.
+
+    Args:
+        settings: With ``processes`` above 1; written to ``<run_dir>/settings.json``.
+        log_file: The processes append to it.
+
+    Raises:
+        Interrupted: they were stopped by a signal and have saved.
+        SystemExit: with code 1; one of them failed and has logged why.
+    """
+    file = Path(settings.run_dir) / "settings.json"
+    settings.write(file)
+    command = [sys.executable, "-m", "ldae.training", str(file)]
+    command += ["--log", str(log_file)] if log_file else []
+    nodes = int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
+    if nodes > 1:
+        started = [subprocess.Popen(over_nodes(settings, command, nodes))]
+    else:
+        started = on_this_machine(settings, command)
+    with passing_signals(started) as passed:
+        code = wait(started, passed)
+    if code == EXIT_CODE:
+        raise Interrupted("the processes of the training were interrupted and have saved")
+    if code:
+        log.error("%s: one of its %d processes failed", settings.stage, settings.processes)
+        sys.exit(1)
+
+
+def on_this_machine(settings: Settings, command: list[str]) -> list[subprocess.Popen]:
+    """Start every process here; they meet at a free port of this machine."""
+    size = settings.processes
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {
+        "WORLD_SIZE": str(size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": str(max(1, settings.threads // size)),
+    }
+    log.info("%s: starting %d processes on this machine", settings.stage, size)
+    return [
+        subprocess.Popen(
+            [*command, "--launcher", str(os.getpid())],
+            env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(size)
+    ]
+
+
+def over_nodes(settings: Settings, command: list[str], nodes: int) -> list[str]:
+    """The srun that starts them over the nodes of the Slurm allocation, equally many on each."""
+    size = settings.processes
+    require(
+        size % nodes == 0,
+        f"{settings.stage}.processes is {size}, which {nodes} nodes cannot share equally. "
+        "Ask for another number of nodes.",
+    )
+    log.info("%s: starting %d processes on %d nodes by srun", settings.stage, size, nodes)
+    srun = ["srun", "--overlap", "--kill-on-bad-exit=1", "--cpu-bind=none", "--mem=0"]
+    srun += [f"--nodes={nodes}", f"--ntasks={size}", f"--ntasks-per-node={size // nodes}"]
+    srun += [f"--cpus-per-task={max(1, settings.threads // size)}"]
+    return [*srun, *command, "--slurm-task"]
+
+
+@contextmanager
+def passing_signals(started: list[subprocess.Popen]) -> Iterator[set[int]]:
+    """Within the context, signals that interrupt a training go to its processes.
+
+    Yields:
+        The signals passed on so far.
+    """
+    passed: set[int] = set()
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        number = signal.SIGTERM if number == signal.SIGINT else number  # srun asks back on SIGINT
+        passed.add(number)
+        for process in started:
+            if process.poll() is None:
+                process.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in Interrupts.signals}
+    try:
+        yield passed
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def wait(started: list[subprocess.Popen], passed: set[int]) -> int:
+    """Wait for all; when one fails, the others wait for it in vain and are killed.
+
+    A process that a passed signal ends before it can heed signals, while it still starts, has
+    nothing to save: it was interrupted.
+
+    Returns:
+        0, ``EXIT_CODE`` when any was interrupted, else 1.
+    """
+    while True:
+        codes = [process.poll() for process in started]
+        early = any(code is not None and -code in passed for code in codes)
+        failed = any(code not in (None, 0, EXIT_CODE) for code in codes)
+        if failed:
+            for process in started:
+                process.kill()
+                process.wait()
+            return EXIT_CODE if early else 1
+        if None not in codes:
+            return EXIT_CODE if EXIT_CODE in codes else 0
+        time.sleep(POLL)

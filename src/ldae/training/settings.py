@@ -1,0 +1,79 @@
+"""The settings of one training: what a rule, a command line and a test hand over, in one object."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ldae.data.batches import check_batch
+from ldae.errors import UserError, require
+from ldae.files import read_json, write_json
+
+# Keys of a stage's section that say how it runs and is watched, not what it learns.
+OPERATION = ("processes", "workers", "sample_every", "sample_steps", "checkpointing", "compile")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a training is told.
+
+    Args:
+        stage: Which training: a key of ``training.stages.STAGES``.
+        inputs: Folders of the stores and models it reads, by name (volumes, latents, autoencoder,
+            ldm).
+        out_dir: The model's folder.
+        run_dir: The stage's folder of checkpoints, one subfolder a training.
+        cfg: The stage's config section. The loop reads batch_size, micro_batch, processes, epochs,
+            grad_clip, workers, validate_every and sample_every of it.
+        seed: Of every random draw.
+        device: cuda or cpu.
+        threads: CPU threads of all processes together.
+        diffusion: The config section ``diffusion``, for stages that diffuse.
+        fingerprint: Of the sources; another one is another training.
+        checkpoint_seconds: Wall time between checkpoints.
+        stop_after: Leave as if interrupted after this step; None: never. For tests.
+    """
+
+    stage: str
+    inputs: dict[str, str]
+    out_dir: str
+    run_dir: str
+    cfg: dict[str, Any]
+    seed: int
+    device: str = "cpu"
+    threads: int = 1
+    diffusion: dict[str, Any] | None = None
+    fingerprint: str = ""
+    checkpoint_seconds: float = 600.0
+    stop_after: int | None = None
+
+    def __post_init__(self) -> None:
+        cfg = self.cfg
+        check_batch(self.stage, cfg["batch_size"], cfg["micro_batch"], cfg["processes"])
+
+    @property
+    def processes(self) -> int:
+        """Processes that train together, each with a device of its own."""
+        return self.cfg["processes"]
+
+    def write(self, path: str | Path) -> None:
+        """Write them as JSON for processes that are started apart."""
+        write_json(dataclasses.asdict(self), path)
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Settings":
+        """Read what :meth:`write` wrote.
+
+        Raises:
+            UserError: there is no such file, or it holds something else.
+        """
+        require(Path(path).is_file(), f"There are no training settings in {path}.")
+        try:
+            return cls(**read_json(path))
+        except (TypeError, ValueError, KeyError) as error:
+            raise UserError(f"{path} holds no training settings: {error}.") from error
+
+
+def learnt(cfg: dict[str, Any]) -> dict[str, Any]:
+    """What a stage's model depends on of its section; changes of the rest train nothing anew."""
+    return {key: value for key, value in cfg.items() if key not in OPERATION}

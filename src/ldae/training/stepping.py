@@ -1,0 +1,131 @@
+"""One optimizer step over the effective batch, in one process or in several."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+
+from ldae.data.sampling import Sampler, derive_seed, generator
+from ldae.training.batch_norm import RunningStatistics
+from ldae.training.history import Sums
+from ldae.training.objective import Losses, Objective, Part, Tensors
+from ldae.training.processes import Processes
+
+
+class Stepper:
+    """Optimizers of an objective, and how the processes take one step together.
+
+    Args:
+        objective: What is trained.
+        sampler: Which micro-batches of a step are this process's.
+        grad_clip: Largest gradient norm; None: any.
+        seed: Of every random draw.
+        processes: Those that train together.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        sampler: Sampler,
+        grad_clip: float | None,
+        seed: int,
+        processes: Processes,
+    ):
+        self.objective, self.sampler, self.processes = objective, sampler, processes
+        self.limit = math.inf if grad_clip is None else grad_clip
+        self.seeds = (seed, objective.stage)
+        self.optimizers = {
+            name: torch.optim.Adam(
+                [p for module in group.modules.values() for p in module.parameters()],
+                lr=group.learning_rate,
+                fused=True,
+            )
+            for name, group in objective.groups.items()
+        }
+        self.statistics = RunningStatistics(objective.modules().values(), processes)
+
+    def gradients(
+        self, step: int, batches: Iterator[Tensors], stop: Callable[[], bool]
+    ) -> tuple[Sums, dict[str, float], bool]:
+        """Leave the clipped gradient of the mean loss of an effective batch in every process.
+
+        Args:
+            step: Steps taken before.
+            batches: This process's micro-batches.
+            stop: Whether this process was told to stop; asked once the gradients are there.
+
+        Returns:
+            Sums of the losses, gradient norms by optimizer, and whether any was told to stop.
+        """
+        for module in self.objective.modules().values():
+            module.train()
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        self.statistics.begin()
+        parts = self.accumulate(step, batches)
+        self.statistics.end()
+        weights = [weight for optimizer in self.optimizers.values() for weight in live(optimizer)]
+        self.processes.sum([weight.grad for weight in weights])
+        sums, stopped = self.join(parts, stop())
+        norms = {name: self.clip(optimizer) for name, optimizer in self.optimizers.items()}
+        return sums, norms, stopped
+
+    def accumulate(self, step: int, batches: Iterator[Tensors]) -> dict[str, Part]:
+        """Add the gradients of this process's micro-batches; return sums of their losses."""
+        objective, sampler = self.objective, self.sampler
+        move = objective.compute.move
+        draws = objective.draw(generator(*self.seeds, "draw", step), sampler.batch_size)
+        size, epoch = sampler.micro_batch, sampler.epochs_done(step)
+        parts: dict[str, Part] = {}
+        first = sampler.first_micro_batch
+        for micro in range(first, first + sampler.accumulation):
+            torch.manual_seed(derive_seed(*self.seeds, "forward", step, micro))  # dropout
+            batch = {key: move(value) for key, value in next(batches).items()}
+            own = slice(micro * size, (micro + 1) * size)
+            drawn = {key: move(value[own]) for key, value in draws.items()}
+            share = size / sampler.batch_size
+            add(parts, objective.backward(batch, drawn, share, epoch), size)
+        return parts
+
+    def join(self, parts: dict[str, Part], stop: bool) -> tuple[Sums, bool]:
+        """Sum losses over all processes; whether any of them was told to stop."""
+        numbers = [number.double() for part in parts.values() for number in part]
+        numbers.append(torch.full_like(numbers[0], float(stop)))
+        together = torch.stack(numbers)
+        self.processes.sum([together])
+        *values, stopped = together.tolist()
+        pairs = zip(values[::2], values[1::2], strict=True)
+        return dict(zip(parts, pairs, strict=True)), stopped > 0
+
+    def clip(self, optimizer: torch.optim.Optimizer) -> float:
+        """Unscale and clip one optimizer's gradient; return its norm before."""
+        weights = live(optimizer)
+        if weights:
+            self.objective.compute.scaler.unscale_(optimizer)
+        return float(nn.utils.clip_grad_norm_(weights, self.limit))
+
+    def update(self, average: bool = True) -> None:
+        """Take the step; an optimizer without gradients, as an adversary's to come, takes none."""
+        scaler = self.objective.compute.scaler
+        for optimizer in self.optimizers.values():
+            if live(optimizer):
+                scaler.step(optimizer)
+        scaler.update()
+        if average and self.objective.ema is not None:
+            self.objective.ema.update()
+
+
+def live(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """Weights of an optimizer that have a gradient."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    return [weight for weight in weights if weight.grad is not None]
+
+
+def add(parts: dict[str, Part], losses: Losses, size: int) -> None:
+    """Add the losses of a micro-batch of ``size`` items to the sums of its step."""
+    for name, value in losses.items():
+        if not isinstance(value, Part):
+            value = Part(value * size, torch.full_like(value, size))
+        before = parts.get(name, Part(torch.zeros_like(value.total), torch.zeros_like(value.count)))
+        parts[name] = Part(before.total + value.total, before.count + value.count)

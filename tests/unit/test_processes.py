@@ -1,0 +1,78 @@
+"""Who a process is among its like, and how processes are started and answered for."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from small_training import LDM, settings
+
+from ldae.errors import UserError
+from ldae.training.launch import over_nodes, wait
+from ldae.training.processes import Processes, joined, placed
+from ldae.training.settings import Settings, learnt
+
+TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
+SLURM = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1"}
+
+
+def test_place_is_read_from_the_launcher_or_from_srun_when_told_so():
+    assert placed(TORCHRUN, slurm_task=False) == Processes(3, 8, 1)
+    assert placed(SLURM, slurm_task=True, launcher=7) == Processes(5, 8, 1, launcher=7)
+    assert placed(SLURM, slurm_task=False) is None  # a batch script has these variables as well
+    assert placed({}, slurm_task=False) is None
+    with pytest.raises(UserError, match="srun"):
+        placed({}, slurm_task=True)
+
+
+def test_another_number_of_processes_than_the_settings_say_is_refused():
+    with (
+        pytest.raises(UserError, match=r"in 4 process\(es\).*2 were started"),
+        joined(Processes(0, 2), "cpu", 4),
+    ):
+        pass
+
+
+def test_a_lost_launcher_is_noticed():
+    assert not Processes().orphaned
+    assert Processes(launcher=1 << 22).orphaned
+
+
+def test_settings_come_back_from_their_file(tmp_path):
+    told = settings("ldm", LDM, tmp_path, fingerprint="abc", threads=4)
+    told.write(tmp_path / "settings.json")
+    assert Settings.read(tmp_path / "settings.json") == told
+    with pytest.raises(UserError, match="no training settings"):
+        Settings.read(tmp_path / "none.json")
+    (tmp_path / "settings.json").write_text('{"stage": "ldm"}')
+    with pytest.raises(UserError, match="no training settings"):
+        Settings.read(tmp_path / "settings.json")
+
+
+def test_how_a_training_runs_is_no_part_of_what_it_learns():
+    other = LDM | {"processes": 8, "workers": 3, "sample_every": 7, "sample_steps": 9}
+    assert learnt(LDM) == learnt(other)
+    assert learnt(LDM) != learnt(LDM | {"learning_rate": 1.0})
+
+
+def start(*codes: str) -> list[subprocess.Popen]:
+    return [subprocess.Popen([sys.executable, "-S", "-c", code]) for code in codes]
+
+
+def test_the_exit_code_of_all_is_that_of_the_worst_and_a_failure_ends_the_others():
+    sleep = "import time; time.sleep(60)"
+    assert wait(start("", ""), set()) == 0
+    assert wait(start("", "import sys; sys.exit(75)"), set()) == 75
+    assert wait(start("1 / 0", sleep), set()) == 1
+    killed = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
+    assert wait(start(killed, sleep), set()) == 1
+    assert wait(start(killed, sleep), {signal.SIGTERM}) == 75  # before it could heed it
+
+
+def test_nodes_share_the_processes_equally_or_are_refused(tmp_path):
+    told = settings("ldm", LDM | {"processes": 4, "micro_batch": 1}, tmp_path, threads=16)
+    srun = over_nodes(told, ["python"], 2)
+    assert {"--ntasks=4", "--nodes=2", "--ntasks-per-node=2", "--cpus-per-task=4"} <= set(srun)
+    assert srun[-2:] == ["python", "--slurm-task"]
+    with pytest.raises(UserError, match="3 nodes cannot share equally"):
+        over_nodes(told, [], 3)

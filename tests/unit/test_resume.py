@@ -1,0 +1,240 @@
+"""Stopping anywhere and going on: the same weights bit for bit, and nothing stale continued."""
+
+import os
+import shutil
+import signal
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from small_training import (
+    LDAE,
+    LDM,
+    assert_same,
+    objective,
+    saved,
+    settings,
+    weights,
+    without_timing,
+)
+
+from ldae.errors import UserError
+from ldae.modelfile import load_card, load_state
+from ldae.training.checkpoint import Checkpoints
+from ldae.training.interrupt import EXIT_CODE, Interrupted
+from ldae.training.loop import fit
+from ldae.training.processes import Processes
+from ldae.training.stages import train
+
+
+@pytest.mark.parametrize(("stage", "workers"), [("autoencoder", 0), ("ldm", 2), ("ldae", 0)])
+def test_resume_equals_uninterrupted_bit_for_bit(chain, stage, workers, tmp_path):
+    whole, cfg = objective(chain, stage)
+    trained = fit(whole, settings(stage, cfg, tmp_path / "whole"))
+    assert trained.steps == 3
+    stopped, cfg = objective(chain, stage, workers=workers)
+    with pytest.raises(Interrupted):
+        fit(stopped, settings(stage, cfg, tmp_path, stop_after=1))  # in the middle of epoch 1
+    assert saved(tmp_path).steps() == [1]
+    resumed, cfg = objective(chain, stage, workers=workers)
+    again = fit(resumed, settings(stage, cfg, tmp_path))
+    assert_same(weights(whole), weights(resumed))
+    assert_same(trained.state, again.state)
+    assert without_timing(trained.history) == without_timing(again.history)
+
+
+def test_a_checkpoint_holds_all_that_a_training_is(chain, tmp_path):
+    made, cfg = objective(chain, "ldae", precision="fp16")
+    with pytest.raises(Interrupted):
+        fit(made, settings("ldae", cfg, tmp_path, fingerprint="abc", stop_after=1))
+    content = saved(tmp_path).latest()
+    assert content["modules"].keys() == {"encoder", "estimator"}
+    assert content["ema"].keys() == set(made.ema.shadow)
+    assert content["optimizers"]["main"]["state"][0]["step"] <= 1
+    assert content["scaler"]["scale"] > 1
+    assert content["config"] == cfg
+    assert (content["identity"]["seed"], content["identity"]["source"]) == (5, "abc")
+    assert {"data", "latents", "ldm"} <= content["identity"].keys()
+    assert content["watch"]["losses"]
+    assert {"torch", "ldae", "precision", "processes"} <= content["conditions"].keys()
+
+
+class _Signalling(torch.utils.data.Dataset):
+    """Sends a signal to this process when its first item is read."""
+
+    def __init__(self, inner, number):
+        self.inner, self.number = inner, number
+
+    def __len__(self):
+        return len(self.inner)
+
+    def __getitem__(self, position):
+        if self.number:
+            os.kill(os.getpid(), self.number)
+            self.number = None
+        return self.inner[position]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_signal_saves_and_the_same_call_continues(chain, number, tmp_path):
+    whole, cfg = objective(chain, "ldm")
+    trained = fit(whole, settings("ldm", cfg, tmp_path / "whole"))
+    stopped, cfg = objective(chain, "ldm")
+    inner = stopped.dataset()
+    stopped.dataset = lambda: _Signalling(inner, number)
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as raised:
+        fit(stopped, settings("ldm", cfg, tmp_path / "run"))
+    assert raised.value.code == EXIT_CODE == 75
+    assert signal.getsignal(number) == before
+    assert saved(tmp_path / "run").steps() == [1]
+    resumed, cfg = objective(chain, "ldm")
+    assert_same(trained.state, fit(resumed, settings("ldm", cfg, tmp_path / "run")).state)
+
+
+def test_the_end_of_a_slurm_jobs_time_is_a_signal(chain, tmp_path, monkeypatch):
+    made, cfg = objective(chain, "ldm")
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 60))
+    with pytest.raises(Interrupted, match="end of the job's time"):
+        fit(made, settings("ldm", cfg, tmp_path))
+    assert saved(tmp_path).steps() == [1]
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 3600))
+    resumed, cfg = objective(chain, "ldm")
+    assert fit(resumed, settings("ldm", cfg, tmp_path)).steps == 3
+
+
+def test_signal_during_validation_repeats_the_validation(chain, tmp_path):
+    whole, cfg = objective(chain, "ldae")
+    trained = fit(whole, settings("ldae", cfg, tmp_path / "whole"))
+    stopped, cfg = objective(chain, "ldae")
+    validate = stopped.validate
+
+    def interrupted(beat):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return validate(beat)
+
+    stopped.validate = interrupted
+    with pytest.raises(Interrupted):
+        fit(stopped, settings("ldae", cfg, tmp_path / "run"))
+    content = saved(tmp_path / "run").latest()
+    assert (content["step"], content["history"]) == (2, [])
+    resumed, cfg = objective(chain, "ldae")
+    again = fit(resumed, settings("ldae", cfg, tmp_path / "run"))
+    assert_same(trained.state, again.state)
+    assert without_timing(trained.history) == without_timing(again.history)
+
+
+def test_corrupt_checkpoint_is_skipped_for_the_one_before(chain, tmp_path, caplog):
+    made, cfg = objective(chain, "ldm", epochs=3)
+    trained = fit(made, settings("ldm", cfg, tmp_path, checkpoint_seconds=0))
+    assert saved(tmp_path).steps() == [4, 5]  # two are kept
+    newest = saved(tmp_path).path(5)
+    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+    resumed, cfg = objective(chain, "ldm", epochs=3)
+    again = fit(resumed, settings("ldm", cfg, tmp_path))
+    assert "checkpoint-5.pt cannot be read" in caplog.text
+    assert_same(trained.state, again.state)
+
+
+def test_best_weights_are_kept_as_long_as_a_checkpoint_names_them(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for step in range(1, 7):
+        if step in (1, 2, 4):
+            checkpoints.save_best(step, {"w": torch.tensor(step)})
+        checkpoints.save({"step": step})
+    assert checkpoints.steps() == [5, 6]
+    assert sorted(path.name for path in tmp_path.glob("best-*")) == ["best-4.pt"]
+    checkpoints.save_best(9, {"w": torch.tensor(9)})
+    assert checkpoints.load_best("best-4.pt") == {"w": 4}  # resuming from step 6 needs it
+
+
+def test_another_training_starts_anew_beside_the_stopped_one_and_names_what_differs(
+    chain, tmp_path, caplog
+):
+    made, cfg = objective(chain, "ldm")
+    with pytest.raises(Interrupted):
+        fit(made, settings("ldm", cfg, tmp_path, stop_after=2))
+    kept = saved(tmp_path)
+
+    def first_step(run, **changes):
+        made, cfg = objective(chain, "ldm", **changes)
+        made.latents.card |= run.pop("card", {})
+        caplog.clear()
+        with pytest.raises(Interrupted):
+            fit(made, settings("ldm", cfg, tmp_path, stop_after=1, **run))
+        return next(text for text in caplog.messages if str(kept.folder) in text)
+
+    message = first_step({}, num_res_blocks=2, learning_rate=1e-4)
+    assert "ldm.learning_rate (0.001 there, 0.0001 now); ldm.num_res_blocks (1 there" in message
+    assert "seed (5 there, 6 now)" in first_step({"seed": 6})
+    assert "data (" in first_step({"card": {"sum": "0"}})
+    assert "source ('' there, 'new' now)" in first_step({"fingerprint": "new"})
+    assert kept.steps() == [2]
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_a_checkpoint_moved_into_the_folder_of_another_training_is_refused(chain, tmp_path):
+    for seed in (5, 6):
+        made, cfg = objective(chain, "ldm")
+        with pytest.raises(Interrupted):
+            fit(made, settings("ldm", cfg, tmp_path / f"{seed}", seed=seed, stop_after=1))
+    one, other = (saved(tmp_path / f"{seed}").path(1) for seed in (5, 6))
+    one.replace(other)
+    with pytest.raises(UserError, match=r"seed \(5 in the checkpoint, 6 now\)"):
+        fit(objective(chain, "ldm")[0], settings("ldm", LDM, tmp_path / "6", seed=6))
+
+
+def test_other_epochs_precision_or_micro_batch_continue(chain, tmp_path):
+    made, cfg = objective(chain, "ldm")
+    with pytest.raises(Interrupted):
+        fit(made, settings("ldm", cfg, tmp_path, stop_after=2))
+    longer, cfg = objective(chain, "ldm", epochs=4, precision="bf16", micro_batch=4)
+    trained = fit(longer, settings("ldm", cfg, tmp_path))
+    assert (trained.steps, len(trained.history)) == (6, 4)
+    assert trained.folder == saved(tmp_path).folder  # the only one
+    shorter, cfg = objective(chain, "ldm", epochs=1)
+    with pytest.raises(UserError, match=r"ldm\.epochs"):
+        fit(shorter, settings("ldm", cfg, tmp_path))
+
+
+def test_micro_batch_is_part_of_the_training_where_batch_norm_sees_it(chain, tmp_path):
+    plain = LDAE["encoder"] | {"backbone": "test_convnext", "standardize": False}
+    for name, encoder, folders in (
+        ("plain", plain, 1),
+        ("standardized", plain | {"standardize": True}, 2),
+        ("batch_norm", plain | {"backbone": "test_resnet"}, 2),
+    ):
+        for micro_batch in (2, 4):
+            made, cfg = objective(chain, "ldae", encoder=encoder, micro_batch=micro_batch)
+            with pytest.raises(Interrupted):
+                fit(made, settings("ldae", cfg, tmp_path / name, stop_after=micro_batch // 2))
+        assert len(list((tmp_path / name).iterdir())) == folders
+
+
+def test_changed_bytes_of_a_pretrained_file_are_another_training(chain, tmp_path):
+    perceptual = tmp_path / "squeeze.safetensors"
+    shutil.copy(chain[0] / "squeeze.safetensors", perceptual)
+    section = chain[1]["autoencoder"]["perceptual"] | {"weights": str(perceptual)}
+    for scale in (1.0, 2.0):
+        save_file({k: scale * v for k, v in load_file(perceptual).items()}, perceptual)
+        made, cfg = objective(chain, "autoencoder", perceptual=section)
+        with pytest.raises(Interrupted):
+            fit(made, settings("autoencoder", cfg, tmp_path / "run", stop_after=1))
+    assert len(list((tmp_path / "run").iterdir())) == 2
+
+
+def test_a_stage_with_other_sources_ignores_old_checkpoints_and_leaves_none(chain, tmp_path):
+    root, configs = chain
+    assert not list((root / "runs").glob("*/*"))  # all three stages were successful
+    made, cfg = objective(chain, "ldm")
+    with pytest.raises(Interrupted):
+        fit(made, settings("ldm", cfg, tmp_path / "run", fingerprint="old", stop_after=2))
+    old = saved(tmp_path / "run")
+    old_bytes = old.path(2).read_bytes()
+    new = {"out_dir": str(tmp_path / "ldm"), "fingerprint": "new", "checkpoint_seconds": 0}
+    train(settings("ldm", configs["ldm"], tmp_path / "run", root, **new), Processes())
+    assert load_card(tmp_path / "ldm")["fingerprint"] == "new"
+    assert_same(load_state(tmp_path / "ldm"), load_state(root / "ldm"))
+    assert saved(tmp_path / "run").folder == old.folder  # the new one's is gone
+    assert old.path(2).read_bytes() == old_bytes

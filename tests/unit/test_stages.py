@@ -1,0 +1,79 @@
+"""What the three stages leave behind, and what they refuse to begin with."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from small_training import DIFFUSION, assert_same, inputs, objective, settings
+
+from ldae.data.embeddings import load_embeddings
+from ldae.data.latent_store import LatentStore
+from ldae.data.volume_store import VolumeStore
+from ldae.errors import UserError
+from ldae.modelfile import load_card, load_ldae, load_state, save_model
+from ldae.training.encoding import embed
+from ldae.training.history import TIMING
+from ldae.training.loop import fit
+from ldae.training.processes import Processes
+from ldae.training.stages import train
+
+
+def test_stages_leave_models_that_name_their_inputs(chain, tmp_path):
+    root, configs = chain
+    volumes, latents = VolumeStore(root / "volumes"), LatentStore(root / "latents")
+    cards = {name: load_card(root / name) for name in ("autoencoder", "ldm", "ldae")}
+    assert cards["autoencoder"]["data"] == cards["ldae"]["data"] == volumes.sum
+    assert {card["split"] for card in cards.values()} == {volumes.split_hash}
+    assert cards["ldm"]["data"] == latents.sum
+    assert cards["ldm"]["latent_scale"] == cards["ldae"]["latent_scale"] == latents.scale
+    assert cards["ldae"]["ldm_sha256"] == cards["ldm"]["sha256"]
+    assert cards["ldae"]["autoencoder_sha256"] == cards["autoencoder"]["sha256"]
+    assert cards["ldae"]["config"] == configs["ldae"]
+    history = pd.read_csv(root / "ldae/history.tsv", sep="\t")
+    assert history.columns[-3:].tolist() == TIMING
+    best = history.loc[history["val_ssim"].idxmax()]
+    assert cards["ldae"]["epoch"] == best["epoch"]
+    assert cards["ldae"]["metrics"]["val_ssim"] == pytest.approx(best["val_ssim"])
+    assert load_card(root / "ldm")["epoch"] == 2
+    made, cfg = objective(chain, "ldm")
+    fit(made, settings("ldm", cfg, tmp_path))
+    last = made.ema.state_dict()
+    assert_same({k.removeprefix("unet."): v for k, v in last.items()}, load_state(root / "ldm"))
+
+
+def test_embeddings_of_the_trained_and_of_the_untrained_encoder(chain, tmp_path):
+    root, _ = chain
+    codes = {}
+    for system in ("ldae", "untrained"):
+        out = tmp_path / f"{system}.npz"
+        embed(root / "volumes", root / "ldae", root / "ldm", out, system, "cpu", 1, batch_size=3)
+        scans, codes[system] = load_embeddings(out)
+        assert scans == VolumeStore(root / "volumes").index["scan_id"].tolist()
+    encoder, _, _ = load_ldae(root / "ldae", root / "ldm")
+    with torch.inference_mode():
+        expected = encoder(VolumeStore(root / "volumes").volumes(np.arange(10)))
+    assert np.allclose(codes["ldae"], expected, atol=1e-4)
+    assert codes["ldae"].shape == codes["untrained"].shape
+    # standardized by statistics of the very weights that were kept, over the training split
+    assert np.abs(codes["ldae"][:6].mean(0)).max() < 1e-3
+    variance = encoder.standardize.running_var.numpy()
+    expected = (variance / (variance + encoder.standardize.eps)) ** 0.5
+    assert np.allclose(codes["ldae"][:6].std(0, ddof=1), expected, rtol=1e-3)
+    assert np.abs(codes["untrained"][:6].mean(0)).max() > 1e-2
+
+
+def test_stage_three_refuses_inputs_that_do_not_belong_together(chain, tmp_path):
+    root, configs = chain
+    card = load_card(root / "ldm")
+    save_model(tmp_path / "ldm", load_state(root / "ldm"), card | {"data": "another"})
+    for folder, diffusion, message in (
+        (tmp_path / "none", DIFFUSION, "no trained model"),
+        (tmp_path / "ldm", DIFFUSION, "other latents"),
+        (root / "ldm", DIFFUSION | {"timesteps": 500}, "diffusion"),
+    ):
+        given = inputs(root, "ldae") | {"ldm": str(folder)}
+        wrong = settings(
+            "ldae", configs["ldae"], tmp_path / "run", inputs=given, diffusion=diffusion
+        )
+        with pytest.raises(UserError, match=message):
+            train(wrong, Processes())

@@ -1,0 +1,124 @@
+"""A download damaged in many ways: the right reason for each image, and everything else used."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from faults import FAULTS, Image
+
+from ldae.synthetic.download import make_download
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+
+BUILT_IN = (1, 2, 3, 6, 8)  # subjects (index modulo 10) whom the synthetic download damages itself
+SUBJECTS = 60
+
+
+def healthy_images(out: Path) -> pd.DataFrame:
+    """The chosen image of every visit of the subjects whom the synthetic download leaves alone."""
+    truth = pd.read_csv(out / "truth.tsv", sep="\t", dtype={"image_id": str})
+    truth = truth[~(truth["subject_index"] % 10).isin(BUILT_IN)]
+    rows = []
+    for row in truth.itertuples():
+        subject = row.participant_id.removeprefix("sub-ADNI").replace("S", "_S_")
+        folder = next((out / "images" / subject).glob(f"*/*/I{row.image_id}"))
+        nifti = next(folder.glob("*.nii"), None)
+        kind = "nifti" if nifti else "3t" if row.field_strength == 3.0 else "dicom"
+        rows.append((subject, f"I{row.image_id}", nifti or folder, kind))
+    return pd.DataFrame(rows, columns=["subject", "image_id", "path", "kind"])
+
+
+def damaged_download(out: Path) -> dict[str, Image]:
+    """Make a download and damage one image by each fault; by fault: its image."""
+    make_download(out, SUBJECTS, 2, 3.0, seed=5, jobs=2)
+    images = healthy_images(out)
+    damaged = {}
+    order = sorted(FAULTS, key=lambda name: (not FAULTS[name].whole, FAULTS[name].kind != "3t"))
+    for name in order:
+        fault = FAULTS[name]
+        kinds = ("dicom", "3t") if fault.kind == "dicom" else (fault.kind,)
+        row = images[images["kind"].isin(kinds)].iloc[0]
+        spent = images["subject"] == row.subject if fault.whole else images["path"] == row.path
+        images = images[~spent]
+        damaged[name] = Image(row.subject, row.image_id, row.path, out / "tables")
+    one, other = (
+        Image(row.subject, row.image_id, row.path, out / "tables")
+        for row in images[images["kind"] == "nifti"].head(2).itertuples()
+    )
+    shutil.copy(one.path, other.path)
+    damaged |= {"same image, one subject": one, "same image, other subject": other}
+    for name, fault in FAULTS.items():
+        fault.damage(damaged[name])
+    return damaged
+
+
+@pytest.fixture(scope="module")
+def books(tmp_path_factory):
+    """The ledger of a damaged download by image, the damaged images, and the project."""
+    from conftest import copy_project
+
+    project = copy_project(tmp_path_factory.mktemp("faults"))
+    damaged = damaged_download(project.path / "raw/faults")
+    base = yaml.safe_load((project.path / "config/demo.yaml").read_text())
+    del base["synthetic"]
+    base["paths"] |= {"images": "raw/faults/images", "tables": "raw/faults/tables"}
+    base["cohort"] |= {"max_failed_fraction": 0.5, "exclude": None}
+    (project.path / "config/demo.yaml").write_text(yaml.safe_dump(base))
+    (project.path / "faults.yaml").write_text("volumes: {spacing: 5.0}\n")
+    project.snakemake("cohort", config="faults.yaml")
+    ledger = pd.read_csv(project.path / "results/cohort/ledger.tsv", sep="\t", dtype=str)
+    return ledger, damaged, project
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault_is_named_in_the_ledger(books, name):
+    ledger, damaged, _ = books
+    fault, image = FAULTS[name], damaged[name]
+    rows = ledger[ledger["image_id"] == image.image_id]
+    if name == "no identifier in the name":
+        rows = ledger[ledger["path"].str.contains(image.path.name)]
+    assert len(rows) == 1, rows
+    row = rows.iloc[0]
+    if fault.stage is None:
+        assert row["status"] == "used", row.to_dict()
+    else:
+        assert (row["status"], row["stage"]) == ("excluded", fault.stage), row.to_dict()
+        assert fault.words.lower() in row["reason"].lower(), row["reason"]
+
+
+def test_one_image_under_two_subjects_is_used_for_neither(books):
+    ledger, damaged, _ = books
+    pair = [damaged[f"same image, {whose} subject"].image_id for whose in ("one", "other")]
+    rows = ledger[ledger["image_id"].isin(pair)]
+    assert list(rows["status"]) == ["excluded"] * 2
+    assert set(rows["stage"]) == {"duplicate"}
+
+
+def test_everything_else_is_used(books):
+    ledger, damaged, project = books
+    whole = {damaged[name].subject for name, fault in FAULTS.items() if fault.whole}
+    touched = {image.image_id for image in damaged.values()}
+    truth = pd.read_csv(project.path / "raw/faults/truth.tsv", sep="\t", dtype={"image_id": str})
+    main = set("I" + truth["image_id"]) - touched
+    rest = ledger[ledger["image_id"].isin(main) & ~ledger["subject_id"].isin(whole)]
+    assert len(rest) >= 50
+    assert set(rest["status"]) == {"used"}, rest[rest["status"] != "used"].to_dict("records")
+
+
+def test_counts_add_up_to_the_images_on_disk(books):
+    ledger, _damaged, project = books
+    flow = pd.read_csv(project.path / "results/tables/flow.tsv", sep="\t").set_index("stage")
+    on_disk = {path.name for path in (project.path / "raw/faults/images").glob("**/I9*")}
+    on_disk = {name.split("_")[-1].split(".")[0] for name in on_disk}
+    assert len(ledger) == len(on_disk) == flow.loc["download", "images"]
+    used = (ledger["status"] == "used").sum()
+    assert used == flow.loc["used", "images"]
+
+
+def test_a_missing_scan_is_named_without_a_row_in_the_ledger(books):
+    _, _, project = books
+    conversion = pd.read_csv(project.path / "results/cohort/conversion.tsv", sep="\t", dtype=str)
+    flow = pd.read_csv(project.path / "results/tables/flow.tsv", sep="\t").set_index("stage")
+    assert flow.loc["missing", "images"] == (conversion["status"] == "missing").sum()

@@ -1,0 +1,142 @@
+"""Trainings of one and two processes, killed and continued: bit for bit the same."""
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from multiprocessing import forkserver
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+
+import training_process
+from small_training import LDM, SEED, STATELESS, assert_same, settings
+
+from ldae.modelfile import load_card, load_state
+
+pytestmark = pytest.mark.workflow
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["training_process"])
+STAGES = ("autoencoder", "ldm", "ldae")
+LONG = {"epochs": 4}  # 6 steps
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("root")
+    with pytest.MonkeyPatch.context() as patch:  # the server finds modules by its environment
+        patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        forkserver.ensure_running()
+    process = SERVER.Process(target=training_process.make, args=(folder,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    return folder
+
+
+def start(root, stage, changes, run_dir, size):
+    """Start the processes of a training."""
+    run_dir.mkdir(exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    started = [
+        SERVER.Process(
+            target=training_process.train, args=(root, stage, changes, run_dir, rank, size, port)
+        )
+        for rank in range(size)
+    ]
+    for process in started:
+        process.start()
+    return started
+
+
+def trained(root, stage, changes, run_dir, size) -> list[dict]:
+    """Train to the end: what each process has left."""
+    started = start(root, stage, changes, run_dir, size)
+    for process in started:
+        process.join(timeout=120)
+    assert [process.exitcode for process in started] == [0] * size
+    return [torch.load(run_dir / f"result-{rank}.pt", weights_only=False) for rank in range(size)]
+
+
+def await_step(run_dir: Path, step: int) -> None:
+    """Wait for the checkpoint of a step or of a later one."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        steps = [int(p.stem.split("-")[1]) for p in run_dir.glob("*/checkpoint-*.pt")]
+        if max(steps, default=0) >= step:
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"no checkpoint of step {step} in {run_dir}")
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("stage", STAGES)
+def test_killed_and_continued_equals_uninterrupted_bit_for_bit(root, stage, size, tmp_path):
+    whole = trained(root, stage, LONG, tmp_path / "whole", size)
+    run_dir = tmp_path / "killed"
+    killed = start(root, stage, LONG | {"workers": 2}, run_dir, size)
+    await_step(run_dir, 2)
+    for process in killed:
+        process.kill()
+    while any(Path(f"/proc/{process.pid}").exists() for process in killed):
+        time.sleep(0.01)  # join would wait for their loaders to notice as well
+    assert not list(run_dir.glob("result-*"))
+    again = trained(root, stage, LONG, run_dir, size)
+    assert again[0]["history"] == whole[0]["history"]
+    assert_same(again[0]["state"], whole[0]["state"])
+    for result in (*again, *whole):  # also: all replicas are equal
+        assert_same(result["weights"], whole[0]["weights"])
+
+
+@pytest.mark.parametrize("stage", [*STAGES, "batch_norm"])
+def test_two_processes_learn_what_one_does(root, stage, tmp_path):
+    """4 micro-batches in one process or 2 in each of two; batch norms need 2 scans in each."""
+    name, micro = ("ldae", 2) if stage == "batch_norm" else (stage, 1)
+    changes = STATELESS["ldae"] if stage == "ldae" else {}  # dropout is drawn alike
+    changes = changes | {"micro_batch": micro, "validate_scans": 2}
+    one, _two = trained(root, name, changes, tmp_path / "2", 2)
+    (alone,) = trained(root, name, changes, tmp_path / "1", 1)
+    for key, value in alone["weights"].items():
+        assert torch.allclose(value.double(), one["weights"][key].double(), atol=1e-5), key
+    losses = [[row["train_loss"] for row in result["history"]] for result in (one, alone)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_the_launcher_passes_signals_on_and_answers_for_its_processes(root, tmp_path):
+    cfg = LDM | {"epochs": 20, "processes": 2}
+    told = settings(
+        "ldm", cfg, tmp_path / "run", root, out_dir=str(tmp_path / "ldm"), checkpoint_seconds=0
+    )
+    told.write(tmp_path / "settings.json")
+    command = [sys.executable, "-m", "ldae.training", str(tmp_path / "settings.json")]
+    command += ["--log", str(tmp_path / "log")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment) as launcher:
+        await_step(tmp_path / "run", 2)
+        launcher.send_signal(signal.SIGUSR1)
+    assert launcher.returncode == 75
+    log = (tmp_path / "log").read_text()
+    assert "starting 2 processes" in log
+    assert "interrupted at step" in log
+    assert not (tmp_path / "ldm/model.json").exists()
+    (file,) = (tmp_path / "run").glob("*/identity.json")
+    assert json.loads(file.read_text())["seed"] == SEED
+    done = subprocess.run(command, env=environment, check=False)
+    assert done.returncode == 0
+    assert "continues from step" in (tmp_path / "log").read_text()
+    card = load_card(tmp_path / "ldm")
+    assert (card["steps"], card["machine"]["processes"]) == (30, 2)
+    whole = trained(root, "ldm", {"epochs": 20}, tmp_path / "whole", 2)
+    assert_same(load_state(tmp_path / "ldm"), whole[0]["state"])
+    assert not list((tmp_path / "run").glob("*/checkpoint-*"))

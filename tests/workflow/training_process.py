@@ -1,0 +1,41 @@
+"""One process of a training in tests: forked from a server that has imported everything once."""
+
+import multiprocessing
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+
+import monai.losses
+import monai.metrics.regression
+import monai.networks.nets  # noqa: F401
+import torch
+from small_training import make_chain, objective, settings, weights, without_timing
+
+from ldae.training.loop import fit
+from ldae.training.processes import Processes, joined
+
+
+def make(root: Path) -> None:
+    """The stores and models that the trainings need."""
+    torch.save(make_chain(root), root / "chain.pt")
+
+
+def train(
+    root: Path, stage: str, changes: dict[str, Any], run_dir: Path, rank: int, size: int, port: int
+) -> None:
+    """Train and leave weights, averages and history in ``<run_dir>/result-<rank>.pt``."""
+    torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # of loaders, as outside tests
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    chain = torch.load(root / "chain.pt", weights_only=False)
+    made, cfg = objective(chain, stage, **changes | {"processes": size})
+    processes = Processes(rank, size, rank)
+    with joined(processes, "cpu", size):
+        trained = fit(made, settings(stage, cfg, run_dir, checkpoint_seconds=0), processes)
+    result: dict[str, Any] = {"weights": weights(made)}
+    if trained is not None:
+        result |= {"state": trained.state, "history": without_timing(trained.history)}
+    torch.save(result, run_dir / f"result-{rank}.pt")
