@@ -61,8 +61,9 @@ def _sources(config: dict[str, Any]) -> str:
             else "ADNI's T1-weighted images and study tables"
         )
         main = f"The scans are those of {what}, converted to BIDS with Clinica."
-    beside = listing(sorted(cohort["beside"]))
-    return f"{main} Beside it: the BIDS data set(s) {beside}." if beside else main
+    if not cohort["beside"]:
+        return main
+    return f"{main} Beside it: the BIDS data set(s) {listing(sorted(cohort['beside']))}."
 
 
 def _preprocessing(config: dict[str, Any]) -> str:
