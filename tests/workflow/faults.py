@@ -200,6 +200,14 @@ def _not_listed(image: Image) -> None:
     image.edit_table("MPRAGEMETA", lambda table: table[table["ImageUID"] != number])
 
 
+def _far_from_any_examination(image: Image) -> None:
+    def change(table: pd.DataFrame) -> pd.DataFrame:
+        table.loc[table["ImageUID"] == image.image_id.removeprefix("I"), "ScanDate"] = "2035-01-02"
+        return table
+
+    image.edit_table("MPRAGEMETA", change)
+
+
 def _failed_adni_qc(image: Image) -> None:
     meta = pd.read_csv(image.tables / "MPRAGEMETA.csv", dtype=str)
     series = meta.loc[meta["ImageUID"] == image.image_id.removeprefix("I"), "SeriesID"].iloc[0]
@@ -259,13 +267,14 @@ FAULTS = {
     "constant series": Fault("dicom", _constant_series, "conversion", "constant"),
     "unreadable file": Fault("dicom", _dangling_link, "file"),
     "no identifier in the name": Fault("dicom", _no_identifier, "file"),
-    "noise instead of a head": Fault("dicom", _noise, "brain"),
+    "noise instead of a head": Fault("dicom", _noise, "qc", "ncc"),
     "empty file": Fault("nifti", _empty_file, "file"),
     "truncated image": Fault("nifti", _truncated_nifti, "file"),
     "voxels that are not numbers": Fault("nifti", _nan, "file"),
     "constant image": Fault("nifti", _constant, "file", "constant"),
     "4-D image": Fault("nifti", _four_dimensional, "file"),
     "image in no table": Fault("dicom", _not_listed, "metadata", "MPRAGEMETA"),
+    "scan without examination": Fault("3t", _far_from_any_examination, "metadata", "examination"),
     "failed ADNI's check": Fault("nifti", _failed_adni_qc, "adni_qc", "MRIQUALITY"),
     "rejected by the Mayo Clinic": Fault("3t", _rejected_by_mayo, "adni_qc", "Mayo"),
     "subject without examination": Fault("dicom", _no_examination, "metadata", "ADNIMERGE", True),

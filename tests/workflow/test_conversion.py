@@ -1,5 +1,9 @@
 """The conversion by the real Clinica: batches change no byte, a bad subject costs one subject."""
 
+import os
+import signal
+import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -50,12 +54,30 @@ def convert(raw: Path, checked: Path, out: Path, batches: int) -> pd.DataFrame:
     return table.set_index("image_id")
 
 
+def killed(raw: Path, checked: Path, out: Path) -> None:
+    """Start a conversion and kill it and all its children when it has written a first image."""
+    child = get_context("fork").Process(target=_convert_alone, args=(raw, checked, out))
+    child.start()
+    deadline = time.monotonic() + 120
+    while not list(out.glob("bids_parts/.work-*/**/*_T1w.nii*")):
+        assert child.is_alive() and time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+
+
+def _convert_alone(raw: Path, checked: Path, out: Path) -> None:
+    os.setsid()
+    convert(raw, checked, out, 1)
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def test_one_subject_that_crashes_clinica(tmp_path, capsys):
+def test_a_kill_costs_nothing_and_a_crash_one_subject(tmp_path, capsys):
     raw, checked = tmp_path / "raw", tmp_path / "checked"
     make_download(raw, 4, 2, 5.0, seed=1)
     options = ["check", "--images", str(raw / "images"), "--tables", str(raw / "tables")]
@@ -66,6 +88,11 @@ def test_one_subject_that_crashes_clinica(tmp_path, capsys):
     before = contents(tmp_path / "healthy" / "bids")
     odd = [name for name in before if not BIDSValidator().is_bids(f"/{name}")]
     assert odd == [".bidsignore"]
+
+    killed(raw, checked, tmp_path / "killed")
+    assert not (tmp_path / "killed" / "bids").exists()
+    convert(raw, checked, tmp_path / "killed", 1)
+    assert contents(tmp_path / "killed" / "bids") == before
 
     displace_a_slice(raw / "images", UNEVEN)
     hurt = convert(raw, checked, tmp_path / "hurt", 1)
