@@ -1,4 +1,4 @@
-"""``python -m ldae``: the trained models on your own scans.
+"""``ldae`` or ``python -m ldae``: the trained models on your own scans.
 
 encode, reconstruct, manipulate and interpolate take scans that are preprocessed already (brain
 extracted, in the template's space, such as results/preproc/**/*_desc-brain_T1w.nii.gz); apply takes
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     decoding = argparse.ArgumentParser(add_help=False)
     decoding.add_argument("--steps", type=int, help="DDIM steps (default: the evaluation's)")
     top = argparse.ArgumentParser(
-        prog="python -m ldae",
+        prog="ldae",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -65,6 +65,11 @@ def parser() -> argparse.ArgumentParser:
     raw.add_argument("head", type=Path, help="raw T1-weighted NIfTI")
     raw.add_argument("--alpha", type=float, default=1.5, help="strength of the counterfactual")
     raw.add_argument("--despite-qc", action="store_true", help="go on where the QC says no")
+    raw.add_argument(
+        "--brain-weights",
+        type=Path,
+        help="folder of the brain extraction's weights (default: where the run had them)",
+    )
     raw.add_argument("--out", type=Path, required=True, help="folder to write")
     return top
 
@@ -91,7 +96,8 @@ def run(given: argparse.Namespace) -> dict:
         return {"written": str(given.out)}
     from ldae.application.raw import apply
 
-    return apply(bundle, given.head, given.out, given.alpha, steps, given.despite_qc)
+    quality, weights = given.despite_qc, given.brain_weights
+    return apply(bundle, given.head, given.out, given.alpha, steps, quality, weights)
 
 
 def main(arguments: list[str] | None = None) -> int:

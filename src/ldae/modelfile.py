@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ldae.errors import UserError, require
@@ -138,8 +139,8 @@ def load_card(folder: str | Path) -> dict[str, Any]:
     return read_json(path)
 
 
-def load_state(folder: str | Path) -> dict[str, Tensor]:
-    """Read a model's tensors, checked against its card.
+def load_state(folder: str | Path, prefix: str = "") -> dict[str, Tensor]:
+    """Read a model's tensors, or those alone whose keys begin so; checked against its card.
 
     Raises:
         UserError: the file is missing, or is not the one the card was written for.
@@ -151,7 +152,9 @@ def load_state(folder: str | Path) -> dict[str, Tensor]:
         f"{path} is not the file its card {CARD} was written for (SHA-256 differs): it is damaged "
         "or was exchanged. Copy both files together or train again.",
     )
-    return load_file(path)
+    with safe_open(path, framework="pt") as tensors:
+        keys = tensors.keys()
+        return {key: tensors.get_tensor(key) for key in keys if key.startswith(prefix)}
 
 
 def _card(folder: str | Path, kind: str) -> dict[str, Any]:
@@ -209,7 +212,6 @@ def load_ldae(
             the one the estimator was trained on.
     """
     from ldae.nets.gradient_estimator import build_guided_unet
-    from ldae.nets.semantic_encoder import build_encoder
 
     card = _card(folder, "ldae")
     unet, ldm_card = load_ldm(ldm_folder)
@@ -221,14 +223,31 @@ def load_ldae(
     state = load_state(folder)
     strange = [key for key in state if not key.startswith((ENCODER, ESTIMATOR))]
     require(not strange, f"{folder}: unexpected tensors {', '.join(strange[:8])}.")
+    encoder = _encoder(card, state, folder)
+    guided = build_guided_unet(unet, ldm_card["architecture"], encoder.dim)
+    load_part(guided.estimator, state, ESTIMATOR, folder)
+    return encoder, guided.eval().requires_grad_(False), card
+
+
+def load_encoder(folder: str | Path) -> "tuple[SemanticEncoder, dict[str, Any]]":
+    """Restore the semantic encoder of an ldae alone, frozen and in evaluation mode; and its card.
+
+    Raises:
+        UserError: the model is missing, damaged or of another kind.
+    """
+    card = _card(folder, "ldae")
+    return _encoder(card, load_state(folder, ENCODER), folder), card
+
+
+def _encoder(
+    card: dict[str, Any], state: dict[str, Tensor], folder: str | Path
+) -> "SemanticEncoder":
+    from ldae.nets.semantic_encoder import build_encoder
+
     # Not on the meta device: a timm backbone may hold buffers that no state dict carries.
     encoder = build_encoder({**card["architecture"], **RESTORED})
     load_part(encoder, state, ENCODER, folder)
-    guided = build_guided_unet(unet, ldm_card["architecture"], encoder.dim)
-    load_part(guided.estimator, state, ESTIMATOR, folder)
-    for net in (encoder, guided):
-        net.eval().requires_grad_(False)
-    return encoder, guided, card
+    return encoder.eval().requires_grad_(False)
 
 
 def load_part(net: nn.Module, state: dict[str, Tensor], prefix: str, source: str | Path) -> None:

@@ -54,7 +54,8 @@ def needed(config: Mapping[str, Any], resources: pd.DataFrame) -> list[str]:
     """Names of the resources that ``config`` refers to by a path, in the table's order.
 
     A path set to null, or to a file of the user's own outside the table, needs no staging; nor do
-    the weights of a brain extraction or a perceptual loss that is not used.
+    the weights of a brain extraction or a perceptual loss that is not used, nor those of trainings
+    that published weights replace.
     """
     root = Path(config["paths"]["resources"])
     sections = copy.deepcopy(dict(config))
@@ -63,6 +64,8 @@ def needed(config: Mapping[str, Any], resources: pd.DataFrame) -> list[str]:
         del sections["preprocess"]["brain_extraction"]["weights"]
     if sections["autoencoder"]["perceptual"]["net"] is None:
         del sections["autoencoder"]["perceptual"]["weights"]
+    if any(sections["published"].values()):
+        del sections["autoencoder"], sections["ldae"]
     paths = {Path(value) for value in _texts(sections)}
     return [
         name

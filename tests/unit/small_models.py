@@ -17,6 +17,7 @@ from ldae.nets.semantic_encoder import build_encoder
 from ldae.nets.unet import build_unet
 
 SHAPE, SPACING, DIM = (16, 16, 16), 12.0, 512
+SCALE = 2.0  # of the latents, in the store as in the models trained on it
 AUTOENCODER = {
     "channels": [4, 4],
     "num_res_blocks": 1,
@@ -108,9 +109,9 @@ def make_project(root: Path) -> Path:
         build_autoencoder(AUTOENCODER).state_dict(),
         {"kind": "autoencoder", "architecture": AUTOENCODER},
     )
-    latents = rng.normal(size=(len(index), 3, 8, 8, 8)).astype(np.float32)
+    latents = rng.normal(size=(len(index), 3, 8, 8, 8)).astype(np.float32) / SCALE
     data = VolumeStore(root / "volumes").sum
-    card = {"kind": "latents", "scale": 1.0, "source": "mean", "volumes": data}
+    card = {"kind": "latents", "scale": SCALE, "source": "mean", "volumes": data}
     card["autoencoder"] = autoencoder["sha256"]
     write_store(root / "latents", index, card, mean=latents, std=0 * latents)
     unet = build_unet(LDM, 3)
@@ -133,7 +134,7 @@ def make_project(root: Path) -> Path:
             "autoencoder_sha256": autoencoder["sha256"],
             "data": data,
             "diffusion": DIFFUSION,
-            "latent_scale": 2.0,
+            "latent_scale": SCALE,
         },
     )
     y = rng.normal(size=(len(index), DIM))

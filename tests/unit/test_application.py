@@ -1,19 +1,29 @@
 """`python -m ldae` on tiny random models."""
 
 import json
+import shutil
+import tomllib
+from importlib import import_module
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from small_models import CFG, SHAPE, SPACING, make_project
 
 from ldae.__main__ import main
-from ldae.application.bundle import write_bundle
+from ldae.application import raw
+from ldae.application.bundle import Bundle, write_bundle
+from ldae.application.images import read_volume
 from ldae.data.embeddings import load_embeddings
 from ldae.data.volume_store import VolumeStore
+from ldae.derivatives import COLUMNS, scan_files
 from ldae.errors import UserError
 from ldae.evaluation.direction import Direction
 from ldae.evaluation.probes import evaluate_probes
+from ldae.evaluation.systems import LdaeSystem
 from ldae.files import read_json, write_json
 
 
@@ -32,8 +42,17 @@ def models(tmp_path_factory):
         CFG,
         0,
     )
+    for name in ("template", "mask"):
+        (root / f"{name}.nii.gz").write_bytes(name.encode())
     settings = {
-        "preprocess": {},
+        "preprocess": {
+            "template": {
+                "image": str(root / "template.nii.gz"),
+                "mask": str(root / "mask.nii.gz"),
+                "name": "Small",
+            },
+            "brain_extraction": {"method": "antspynet", "weights": "nowhere/antsxnet"},
+        },
         "volumes": {"spacing": SPACING, "shape": list(SHAPE), "interpolation": "linear"},
         "guidance": "c_t",
         "ddim_steps": 2,
@@ -108,9 +127,10 @@ def test_interpolation_ends_at_its_ends(models, capsys, tmp_path):
     [
         (["encode", "/nowhere/scan.nii.gz", "--out", "y.npz"], "does not exist"),
         (["apply", "/nowhere/head.nii.gz", "--out", "folder"], "does not exist"),
+        (["apply", __file__, "--out", "folder"], "name it by --brain-weights"),
     ],
 )
-def test_a_missing_scan_is_one_sentence(models, capsys, arguments, message):
+def test_a_missing_file_is_one_sentence(models, capsys, arguments, message):
     assert main([*arguments, "--models", str(models)]) == 1
     assert message in capsys.readouterr().err
 
@@ -129,3 +149,96 @@ def test_settings_of_other_models_are_refused(models, capsys):
 def test_a_missing_probe_names_its_remedy(tmp_path):
     with pytest.raises(UserError, match="snakemake evaluate"):
         Direction.load(tmp_path / "classifier.npz")
+
+
+def test_encode_reads_the_encoder_alone(models, capsys, tmp_path):
+    lean = tmp_path / "models"
+    shutil.copytree(models, lean, ignore=shutil.ignore_patterns("volumes", "latents"))
+    for stage in ("autoencoder", "ldm"):
+        (lean / stage / "model.safetensors").unlink()
+    scan, out = models / "first.nii.gz", tmp_path / "y.npz"
+    run(lean, capsys, "encode", scan, "--out", out)
+    whole = Bundle.load(models, "cpu", 1)
+    y_sem = whole.system.y_sem(read_volume(scan, whole.settings["volumes"])[0])
+    np.testing.assert_allclose(load_embeddings(out)[1], y_sem, rtol=1e-4, atol=1e-5)
+    assert main(["reconstruct", str(scan), "--models", str(lean), "--out", "r.nii.gz"]) == 1
+    assert "lacks model.safetensors" in capsys.readouterr().err
+
+
+def test_y_sem_is_fp32_whatever_the_precision_of_the_rest(models):
+    folders = [models / stage for stage in ("autoencoder", "ldm", "ldae")]
+    full, half = (
+        LdaeSystem.load(*folders, {"guidance": "c_t"}, "cpu", 1, precision)
+        for precision in ("fp32", "bf16")
+    )
+    x = VolumeStore(models / "volumes").volume(0)[None]
+    assert torch.equal(full.y_sem(x), half.y_sem(x))
+    assert not torch.equal(full.encode_z(x), half.encode_z(x))
+
+
+@pytest.fixture
+def head(models, monkeypatch):
+    """A file to apply the models to, whose preprocessing gives the scan ``first``."""
+    given = {}
+
+    def preprocess(path, folder, cfg, volumes, despite_qc):
+        scans = pd.DataFrame([["sub-1_ses-1", "sub-1", "ses-1", path.name]], columns=COLUMNS)
+        files = scan_files(scans, folder, cfg["template"]["name"])[0]
+        files.folder.mkdir(parents=True)
+        shutil.copy(models / "first.nii.gz", files.registered_brain)
+        write_json({"dice": 0.95}, files.measures)
+        given.update(cfg=cfg, despite_qc=despite_qc)
+        return files
+
+    monkeypatch.setattr(raw, "preprocess", preprocess)
+    return given
+
+
+def test_apply_writes_findings_and_a_counterfactual(models, capsys, tmp_path, head):
+    out = tmp_path / "findings"
+    weights = ["--brain-weights", tmp_path]
+    printed = run(models, capsys, "apply", __file__, "--alpha", 2, "--out", out, *weights)
+    assert printed == read_json(out / "findings.json")
+    assert head["despite_qc"] is False
+    assert head["cfg"]["brain_extraction"]["weights"] == str(tmp_path)
+
+    bundle = Bundle.load(models, "cpu", 1)
+    scan = read_volume(models / "first.nii.gz", bundle.settings["volumes"])[0]
+    y = bundle.system.y_sem(scan)
+    logit = float(bundle.direction()(y))
+    assert printed["classes"] == ["CN", "AD"]
+    assert printed["predicted"] == ("AD" if logit > 0 else "CN")
+    assert printed["probability_AD"] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-3)
+    assert printed["predicted_age"] == pytest.approx(float(bundle.age()(y)), abs=0.1)
+    assert printed["quality"] == {"dice": 0.95}
+    assert set(printed["models"]) == {"autoencoder", "ldm", "ldae"}
+    moved = printed["counterfactual"]
+    assert moved["towards"] == ("CN" if logit > 0 else "AD") and moved["alpha"] == 2
+    assert moved["logit_before"] == pytest.approx(logit, abs=1e-3)
+    assert (moved["logit_asked"] - moved["logit_before"]) * np.sign(logit) < -0.1
+
+    plain, other, difference = (
+        nib.load(out / f"{name}.nii.gz").get_fdata()
+        for name in ("reconstruction", "counterfactual", "difference")
+    )
+    np.testing.assert_allclose(other - plain, difference, atol=1e-6)
+    assert np.abs(difference).max() > 1e-4
+
+
+def test_a_copied_folder_of_models_brings_its_template(models, tmp_path):
+    copied = tmp_path / "models"
+    shutil.copytree(models, copied, ignore=shutil.ignore_patterns("volumes", "latents"))
+    bundle = Bundle.load(copied, "cpu", 1)
+    template = bundle.preprocessing(tmp_path)["template"]
+    assert template["image"] == str(copied / "application/template.nii.gz")
+    assert Path(template["mask"]).read_bytes() == b"mask"
+    assert template["name"] == "Small"
+    Path(template["mask"]).write_bytes(b"another")
+    with pytest.raises(UserError, match=r"template_mask\.nii\.gz is missing or is not"):
+        bundle.preprocessing(tmp_path)
+
+
+def test_the_console_command_is_the_module():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    module, _, function = project["scripts"]["ldae"].partition(":")
+    assert getattr(import_module(module), function) is main

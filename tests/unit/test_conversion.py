@@ -9,12 +9,17 @@ import pandas as pd
 import pytest
 from fake_clinica import install
 
+from ldae.cohort import batch
 from ldae.cohort.batch import convert_batch
 from ldae.cohort.bids import check_scans, compress_image, image_fault, image_hash, scan_path
 from ldae.cohort.clinica import find_tools, versions
 from ldae.cohort.merge import link_tree, merge_bids
 from ldae.cohort.parts import merge_parts, remove_stale
-from ldae.cohort.plan import batch_of, plan_conversion, write_plan
+from ldae.cohort.plan import plan_conversion, write_plan
+from ldae.cohort.prepared import OTHER_IMAGES, read_prepared
+from ldae.cohort.retry import forget_failed
+from ldae.cohort.selection import explain
+from ldae.cohort.shares import share_of
 from ldae.errors import UserError
 from ldae.files import read_json, read_table, write_table
 
@@ -31,12 +36,12 @@ def image_of(subject, visit):
     return f"I4000{2 * subject + visit}"
 
 
-def put(images, ptid, image, word="10:42, called by Dr Who"):
-    """A processed image; ``word`` is what the fake Clinica obeys."""
+def put(images, ptid, image, word="10:42, called by Dr Who", axes=0):
+    """A processed image; ``word`` is what the fake Clinica obeys; ``axes`` more, of length 1."""
     folder = images / ptid / "Scaled" / image
     folder.mkdir(parents=True, exist_ok=True)
     voxels = np.arange(22**3, dtype=np.int16).reshape(22, 22, 22) + int(image[1:]) % 100
-    volume = nib.Nifti1Image(voxels, np.eye(4))
+    volume = nib.Nifti1Image(voxels.reshape(22, 22, 22, *[1] * axes), np.eye(4))
     volume.header["descrip"] = word
     path = folder / f"ADNI_{ptid}_MR_Scaled_S{image[1:]}_{image}.nii"
     nib.save(volume, path)
@@ -60,13 +65,22 @@ class Download:
                     put(self.images, ptid, image_of(i, j))
         for extra in (UNLISTED, REJECTED):
             put(self.images, PTIDS[0], extra)
-        merge = [{"RID": str(int(p[-4:])), "PTID": p, "ORIGPROT": "ADNI1"} for p in PTIDS]
+        exams = {"bl": "2006-01-02", "m06": "2006-07-02"}
+        merge = [
+            {
+                "RID": str(int(ptid[-4:])), "PTID": ptid, "VISCODE": code, "COLPROT": "ADNI1",
+                "ORIGPROT": "ADNI1", "EXAMDATE": day,
+            }
+            for ptid in PTIDS
+            for code, day in exams.items()
+        ]  # fmt: skip
         self.write("ADNIMERGE", merge)
         self.write("MPRAGEMETA", scans)
         self.write("MRIQUALITY", [{"RID": "413", "LONIUID": "S9", "PASS": "0"}])
         mayo = {"RID": "413", "loni_image": "I9", "series_type": "T1", "series_quality": "1"}
         self.write("MAYOADIRL_MRI_IMAGEQC_05_07_15", [mayo])
         self.write("APOERES", [{"PTID": p, "GENOTYPE": "3/4"} for p in PTIDS])
+        write_table(pd.DataFrame(columns=["image_id", "description"]), self.tables / OTHER_IMAGES)
         self.write("DXSUM_PDXCONV", [{"PTID": p, "VISCODE2": "sc"} for p in PTIDS])
 
     @staticmethod
@@ -136,7 +150,7 @@ def test_every_image_has_one_row_and_a_reason(download):
 def test_batches_do_not_change_a_byte(download):
     one, table = download.convert("one", batches=1)
     three, again = download.convert("three", batches=3)
-    assert len({batch_of(ptid, 3) for ptid in PTIDS}) > 1
+    assert len({share_of(ptid, 3) for ptid in PTIDS}) > 1
     assert contents(one / "bids") == contents(three / "bids")
     pd.testing.assert_frame_equal(table, again)
 
@@ -219,11 +233,11 @@ def test_two_scans_for_one_session(download):
 def test_an_unchanged_batch_is_kept_and_a_changed_one_is_not(download):
     out, table = download.convert("out", batches=3)
     download.calls()
-    part = out / "bids_parts" / f"ADNI-{batch_of(PTIDS[1], 3)}"
+    part = out / "bids_parts" / f"ADNI-{share_of(PTIDS[1], 3)}"
     stamp = (part / "stamp.json").stat().st_mtime_ns
     pd.testing.assert_frame_equal(download.convert("out", batches=3)[1], table)
     assert download.calls() == [] and (part / "stamp.json").stat().st_mtime_ns == stamp
-    mine = [ptid for ptid in PTIDS if batch_of(ptid, 3) == batch_of(PTIDS[1], 3)]
+    mine = [ptid for ptid in PTIDS if share_of(ptid, 3) == share_of(PTIDS[1], 3)]
     put(download.images, PTIDS[1], image_of(1, 0))
     download.convert("out", batches=3)
     assert download.calls() == [" ".join(mine)]
@@ -242,11 +256,111 @@ def test_an_unchanged_batch_is_kept_and_a_changed_one_is_not(download):
 def test_a_batch_that_fails_whole_is_tried_again(download):
     for i, ptid in enumerate(PTIDS):
         put(download.images, ptid, image_of(i, 0), "crash")
-    with pytest.raises(UserError, match=r"No scan was converted at all.*\n.*Clinica stopped"):
+    with pytest.raises(UserError, match=r"stopped at each of the batch's 4 subjects, the last"):
         download.convert("out")
     for i, ptid in enumerate(PTIDS):
         put(download.images, ptid, image_of(i, 0))
     assert (download.convert("out")[1]["status"] == "converted").sum() == 7
+
+
+def test_a_lone_subject_that_crashes_clinica_does_not_stop_the_run(download):
+    put(download.images, PTIDS[0], image_of(0, 1), "crash")
+    numbers = [share_of(ptid, 9) for ptid in PTIDS]
+    assert numbers.count(numbers[0]) == 1
+    _, table = download.convert("out", batches=9)
+    assert set(table.index[table["status"] == "failed"]) == {image_of(0, 0), image_of(0, 1)}
+    download.calls()
+    download.convert("out", batches=9)
+    assert download.calls() == []
+
+
+def test_what_failed_is_converted_again_after_a_retry(download):
+    put(download.images, PTIDS[2], image_of(2, 1), "crash")
+    out, _ = download.convert("out", batches=3)
+    (out / "cohort").mkdir()
+    (out / "parts").rename(out / "cohort" / "parts")
+    mine = f"ADNI-{share_of(PTIDS[2], 3)}"
+    made = [out / f"cohort/{name}.tsv" for name in ("conversion", "scans", "ledger")]
+    for path in made:
+        path.touch()
+    assert forget_failed(out) == [mine]
+    assert not any(path.exists() for path in [*made, out / "cohort" / "parts" / f"{mine}.tsv"])
+    download.calls()
+    together = [ptid for ptid in PTIDS if share_of(ptid, 3) == share_of(PTIDS[2], 3)]
+    download.convert("out", batches=3)
+    assert set(" ".join(download.calls()).split()) == set(together)
+    shutil.rmtree(out / "cohort" / "parts")
+    assert forget_failed(out) == []
+
+
+def test_a_full_disk_is_not_the_subjects_fault(download, monkeypatch):
+    full = shutil._ntuple_diskusage(10**9, 10**9 - 5 * 10**6, 5 * 10**6)
+    monkeypatch.setattr(batch.shutil, "disk_usage", lambda _: full)
+    assert (download.convert("healthy")[1]["status"] == "converted").sum() == 7
+    put(download.images, PTIDS[2], image_of(2, 1), "lost")
+    with pytest.raises(UserError, match="has 5 MB left"):
+        download.convert("out")
+    monkeypatch.undo()
+    clinica = download.bin / "clinica"
+    clinica.write_text("#!/bin/sh\necho 'OSError: No space left on device' >&2\nexit 1\n")
+    with pytest.raises(UserError, match=r"No space left on device\. Make room"):
+        download.convert("out")
+
+
+def test_the_earlier_part_stays_until_the_new_one_is_there(download):
+    out, table = download.convert("out")
+    for i, ptid in enumerate(PTIDS):
+        put(download.images, ptid, image_of(i, 0), "crash")
+    with pytest.raises(UserError, match="each of the batch's 4 subjects"):
+        download.convert("out")
+    part = out / "bids_parts" / "ADNI-0"
+    assert len(list((part / "bids").glob("sub-*"))) == len(PTIDS)
+    assert len(read_table(part / "conversion.tsv")) == len(table)
+
+
+def test_one_image_under_two_subjects_of_a_batch(download):
+    name = image_of(0, 0)
+    put(download.images, PTIDS[1], name)
+    out, _ = download.convert("out")
+    rows = read_table(out / "parts" / "ADNI-0.tsv")
+    rows = rows[rows["image_id"] == name].set_index("subject_id")
+    assert rows["status"].to_dict() == {PTIDS[0]: "converted", PTIDS[1]: "corrupt"}
+    assert "another subject" in rows["reason"][PTIDS[1]] and rows["path"].is_unique
+
+
+def test_an_image_that_clinica_did_not_find_has_failed(download):
+    study = read_prepared(download.tables)
+    index = plan_conversion(download.images, download.tables, download.held, 1)
+    chosen = {
+        "image_id": image_of(0, 0), "scan_id": scan_of(PTIDS[0], 0), "Subject_ID": PTIDS[0],
+        "Visit": VISITS[0], "Scan_Date": "2006-01-02", "Field_Strength": "1.5", "Path": "",
+        "image_hash": None, "fault": None,
+    }  # fmt: skip
+    table = explain(index, pd.DataFrame([chosen]), study, "ADNI", {}).set_index("image_id")
+    assert table["status"][image_of(0, 0)] == "failed"
+    assert "did not find" in table["reason"][image_of(0, 0)]
+
+
+def test_the_reason_is_that_of_the_examinations_study(download):
+    """Visits named after ADNI3, joined with examinations of ADNI1 and of ADNI3."""
+    scans = pd.read_csv(download.tables / "MPRAGEMETA.csv", dtype=str)
+    scans.loc[scans["SubjectID"].isin(PTIDS[:2]), "Visit"] = "ADNI3 Initial Visit-Cont Pt"
+    merge = pd.read_csv(download.tables / "ADNIMERGE.csv", dtype=str)
+    merge.loc[merge["PTID"] == PTIDS[1], "COLPROT"] = "ADNI3"
+    quality = pd.DataFrame({"RID": "1", "LONIUID": "S" + scans["SeriesID"], "PASS": "0"})
+    mayo = pd.DataFrame(columns=["RID", "loni_image", "series_type", "series_quality"])
+    study = read_prepared(download.tables)
+    study |= {"MPRAGEMETA": scans, "ADNIMERGE": merge, "MRIQUALITY": quality}
+    study["MAYOADIRL_MRI_IMAGEQC_05_07_15"] = mayo
+    index = plan_conversion(download.images, download.tables, download.held, 1)
+    none = pd.DataFrame(columns=["image_id", "scan_id", "Subject_ID", "Visit"])
+    table = explain(index, none, study, "ADNI", {}).set_index("image_id")
+    assert table["status"][image_of(0, 0)] == "rejected_qc"
+    assert table["status"][image_of(1, 0)] == "not_chosen"
+    assert "takes in ADNI3" in table["reason"][image_of(1, 0)]
+    study["ADNIMERGE"] = merge.iloc[:0]
+    table = explain(index, none, study, "ADNI", {}).set_index("image_id")
+    assert "No examination" in table["reason"][image_of(0, 0)]
 
 
 def test_a_removed_part_is_named(download):
@@ -360,6 +474,27 @@ def test_converted_images_are_checked(tmp_path):
         names[1:], ("cut off", "constant", "not finished", "no image", "one image"), strict=True
     ):
         assert words in found[name][0] and found[name][1] is None
+
+
+def test_further_axes_of_length_1_are_left_out(download):
+    put(download.images, PTIDS[0], image_of(0, 0), axes=2)
+    out, table = download.convert("out")
+    image = nib.load(scan_path(out / "bids", scan_of(PTIDS[0], 0)))
+    assert image.shape == (22, 22, 22) and table["status"][image_of(0, 0)] == "converted"
+    assert np.array_equal(np.asanyarray(image.dataobj).ravel(), np.arange(22**3))
+    assert table["image_hash"][image_of(0, 0)] == image_hash(
+        np.asanyarray(image.dataobj), np.eye(4)
+    )
+
+
+def test_big_endian_images_are_tidied(tmp_path):
+    header = nib.Nifti1Header(endianness=">")
+    voxels = np.arange(60, dtype=">i2").reshape(3, 4, 5, 1)
+    nib.save(nib.Nifti1Image(voxels, np.eye(4), header), tmp_path / "x.nii.gz")
+    compress_image(tmp_path / "x.nii.gz", tmp_path / "y.nii.gz")
+    image = nib.load(tmp_path / "y.nii.gz")
+    assert image.header.endianness == ">" and image.shape == (3, 4, 5)
+    assert np.array_equal(np.asanyarray(image.dataobj).ravel(), np.arange(60))
 
 
 def test_image_faults():

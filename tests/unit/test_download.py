@@ -1,7 +1,9 @@
 """A download: where its images lie, what is wrong with them, and the plan of their conversion."""
 
+import errno
 import os
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -14,10 +16,12 @@ from ldae.cohort.checks import dicom_fault, nifti_fault
 from ldae.cohort.download import find_folders, listing
 from ldae.cohort.headers import acquisition
 from ldae.cohort.images import index_images
-from ldae.cohort.plan import batch_of, plan_conversion, write_plan
+from ldae.cohort.plan import plan_conversion, write_plan
+from ldae.cohort.prepared import OTHER_IMAGES
+from ldae.cohort.shares import share_of
 from ldae.cohort.view import make_view
 from ldae.errors import UserError
-from ldae.files import read_table
+from ldae.files import read_table, write_table
 
 PTID = "002_S_0413"
 ROWS, SLICES = 8, 24
@@ -117,9 +121,11 @@ def test_nifti_faults(tmp_path):
         (np.where(voxels > 2, np.nan, voxels).astype(np.float32), "not finite"),
         (np.full_like(voxels, 7), "constant"),
         (np.stack([voxels] * 2, axis=-1), "4-D"),
+        (voxels[..., None, None] * 0, "constant"),
         (voxels[:, :, :5], "Only 5 slices"),
     ):
         assert words in nifti_fault(put_nifti(path, spoilt))
+    assert nifti_fault(put_nifti(path, voxels[..., None])) is None
     assert "too unequal" in nifti_fault(put_nifti(path, voxels, zooms=(1.0, 1.0, 5.5)))
     put_nifti(path, voxels)
     os.truncate(path, 5000)
@@ -237,6 +243,46 @@ def test_listing_changes_with_a_visit_and_nothing_else(images, tmp_path):
     assert len({first, second, third, listing(images)}) == 4
 
 
+def test_listing_changes_with_a_slice_and_a_mended_file(images, tmp_path):
+    folder = next(images.rglob("I40000"))
+    first = listing(images)
+    slices = sorted(folder.iterdir())
+    slices[5].rename(tmp_path / "slice")
+    second = listing(images)
+    (tmp_path / "slice").rename(slices[5])
+    content = slices[3].read_bytes()
+    slices[3].write_bytes(content[:400])
+    index = index_images(images, LISTED)
+    assert list(index["status"] == "corrupt") == [True, False, False]
+    write_table(index, tmp_path / "images.tsv")
+    third = listing(images, tmp_path / "images.tsv")
+    assert len({first, second, third}) == 3
+    assert third == listing(images)  # nothing has changed since the check
+    slices[3].write_bytes(content)
+    assert listing(images, tmp_path / "images.tsv") != third == listing(images)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
+def test_folders_that_cannot_be_opened(images, tables, monkeypatch, code):
+    real = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "ADNI2":
+            raise OSError(code, os.strerror(code), str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert find_folders(images).elsewhere == [images / "ADNI2"]
+    plan = plan_conversion(images, *tables, 2).set_index("path")
+    assert list(plan["image_id"].dropna()) == ["I40000", "I40002"]
+    row = plan.loc["ADNI2"]
+    assert row["status"] == "unrecognised" and os.strerror(code) in row["reason"]
+    assert listing(images)
+    monkeypatch.setattr(os, "scandir", lambda path: refuse("ADNI2"))
+    with pytest.raises(UserError, match="images cannot be opened"):
+        find_folders(images)
+
+
 def test_view_is_flat_and_lower_case(images, tmp_path):
     folder = next(images.rglob("I40000"))
     for path in sorted(folder.iterdir()):
@@ -269,6 +315,7 @@ def tables(tmp_path):
     pd.DataFrame({"SubjectID": subjects, "ImageUID": [40000, 40001, 40002]}).to_csv(
         folder / "MPRAGEMETA.csv", index=False
     )
+    (folder / OTHER_IMAGES).write_text("image_id\tdescription\nI4\tADNI Brain PET: Raw\n")
     held = tmp_path / "held_back.tsv"
     held.write_text("image_id\tstatus\treason\n")
     return folder, held
@@ -279,6 +326,7 @@ def test_plan_gives_every_image_a_batch_or_a_reason(images, tables, tmp_path):
     put_nifti(images / "003_S_4444" / "x_I1.nii")
     put_nifti(images / "003_S_6666" / "x_I2.nii")
     put_nifti(images / "x_I3.nii")
+    put_nifti(images / PTID / "x_I4.nii")
     put_nifti(images / "011_S_0005" / "x_I40001.nii")
     held.write_text(
         "image_id\tstatus\treason\nI2\tunsupported\tIt is of ADNI4.\nI40000\trejected_qc\tMayo.\n"
@@ -294,10 +342,12 @@ def test_plan_gives_every_image_a_batch_or_a_reason(images, tables, tmp_path):
     assert (rows["003_S_6666", "I2"].status, rows["003_S_6666", "I2"].reason) == (
         "unsupported", "It is of ADNI4.",
     )  # fmt: skip
+    assert rows[PTID, "I4"].status == "not_chosen"
+    assert "'ADNI Brain PET: Raw', which is not T1-weighted" in rows[PTID, "I4"].reason
     assert plan.loc[plan["image_id"] == "I3", "status"].item() == "no_metadata"
     goes = plan["subject_id"].isin([PTID, "011_S_0005"])
     assert plan["batch"].isna().equals(~goes)
-    assert set(plan.loc[plan["subject_id"] == PTID, "batch"]) == {batch_of(PTID, 5)}
+    assert set(plan.loc[plan["subject_id"] == PTID, "batch"]) == {share_of(PTID, 5)}
     paths = {number: tmp_path / f"batch-{number}.tsv" for number in range(5)}
     write_plan(plan, tmp_path / "images.tsv", paths)
     assert len(read_table(tmp_path / "images.tsv")) == len(plan)
@@ -306,7 +356,7 @@ def test_plan_gives_every_image_a_batch_or_a_reason(images, tables, tmp_path):
 
 def test_batches_are_stable():
     """Frozen: a change of the hash would convert a whole download again."""
-    assert [batch_of(f"002_S_{number:04d}", 7) for number in range(8)] == [1, 2, 1, 6, 0, 4, 3, 4]
+    assert [share_of(f"002_S_{number:04d}", 7) for number in range(8)] == [1, 2, 1, 6, 0, 4, 3, 4]
 
 
 def test_downloads_that_cannot_be_meant(images, tables, tmp_path):

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from ldae.cohort.duplicates import find_duplicates
-from ldae.cohort.external import CONVERSION, import_bids
+from ldae.cohort.external import import_bids
 from ldae.cohort.listing import bids_listing
 from ldae.cohort.mapping import months_of_label
+from ldae.cohort.selection import COLUMNS
 from ldae.errors import UserError
 from ldae.files import read_table
 
@@ -109,7 +110,7 @@ def test_every_image_is_accounted_for_and_none_is_touched(oasis):
     before = contents(oasis)
     table, part = take(oasis, OASIS_COLUMNS, OASIS_VALUES, jobs=2)
     assert contents(oasis) == before
-    assert list(table) == CONVERSION and set(table["cohort"]) == {"OASIS3"}
+    assert list(table) == COLUMNS and set(table["cohort"]) == {"OASIS3"}
     rows = table.set_index("path")
     assert len(rows) == 5 and rows.index.is_unique and table["image_id"].is_unique
     first, second = (anat("OAS30001", "d0129", f"run-0{run}_T1w.nii.gz") for run in (1, 2))
@@ -323,3 +324,30 @@ def test_duplicates_within_a_subject_and_across_cohorts(oasis, aibl):
     assert "sub-AIBL2, sub-OAS30001" in found.loc["sub-AIBL2_ses-M000", "reason"]
     none = find_duplicates(scans.drop_duplicates("image_hash"))
     assert none.empty and list(none) == ["scan_id", "duplicate_of", "reason"]
+
+
+def test_a_rare_value_that_cannot_be_is_unknown(tmp_path, caplog):
+    root = tmp_path / "odd"
+    for number in range(3):
+        put_image(root, anat(f"0{number}", "M000"), voxels(number))
+    lines = "participant_id | age_baseline | sex\n01 | 7.4 | M\n00 | 70 | F\n02 | 71 | F"
+    put_table(root / "participants.tsv", lines)
+    columns = {"age_baseline": "age_baseline"}
+    _, part = take(root, columns, name="Odd")
+    ages = [
+        read_table(path)["age"].item() for path in sorted(part.glob("bids/sub-*/*_sessions.tsv"))
+    ]
+    assert ages[0] == 70 and pd.isna(ages[1]) and ages[2] == 71
+    assert "age_baseline: 7.4 of 1 scan(s) is taken as unknown" in caplog.text
+    put_table(root / "participants.tsv", lines.replace("70", "840").replace("71", "852"))
+    with pytest.raises(UserError, match=r"'7\.4', '840', '852'; allowed: numbers"):
+        take(root, columns, name="Odd")
+
+
+def test_further_axes_of_length_1_are_left_out(tmp_path):
+    root = tmp_path / "four"
+    original = put_image(root, anat("01", "M000"), voxels(1)[..., None])
+    _, part = take(root, name="Four")
+    made = part / "bids" / anat("01", "M000")
+    assert not made.is_symlink() and nib.load(original).ndim == 4
+    assert np.array_equal(np.asanyarray(nib.load(made).dataobj), voxels(1))

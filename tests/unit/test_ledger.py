@@ -9,12 +9,12 @@ import pytest
 from ldae.cohort.flow import flow_table, summarise
 from ldae.cohort.ledger import STAGES, build_ledger, check_images
 from ldae.cohort.limit import check_conversion, check_failures
-from ldae.cohort.manifests import STEPS, read_manifests
 from ldae.cohort.table1 import cohort_table
 from ldae.cohort.usable import usable_scans
-from ldae.cohort.verdicts import read_verdicts
+from ldae.cohort.verdicts import known_scans, read_verdicts
 from ldae.errors import UserError
 from ldae.files import write_table
+from ldae.manifests import STEPS, lost_scans, read_manifests
 
 SIDES = {"sub-A": "train", "sub-B": "val", "sub-C": "test", "sub-D": "train"}
 LABELS = [  # participant, months, diagnosis, age, MMSE, sex, e4 alleles, Tesla, cohort
@@ -66,6 +66,8 @@ def books(tmp_path):
             table.loc[FAILED, ["status", "reason"]] = ended
         if step == "registration":
             table.loc[[REFUSED, KEPT], ["status", "reason"]] = ["qc", QC]
+        elif step == "pack":
+            table.loc[FAILED, ["status", "reason"]] = ["skipped", ""]
         for number, part in enumerate((table[:3], table[3:], table[:0])):
             shards[step].append(tmp_path / step / f"shard-{number}.tsv")
             write_table(part, shards[step][-1])
@@ -115,7 +117,9 @@ def test_usable_are_those_that_passed_and_those_a_person_keeps(books):
 def test_usable_scans_must_be_known_and_on_one_side(books):
     with pytest.raises(UserError, match=r"1 scan\(s\).*sub-D_ses-M000.*preprocess"):
         manifest = books["manifests"]["registration"]
-        used_by(books, manifests={"registration": manifest[:-1]})
+        used_by(books, manifests=books["manifests"] | {"registration": manifest[:-1]})
+    with pytest.raises(UserError, match=r"1 scan\(s\).*step pack, such as sub-D_ses-M000"):
+        used_by(books, manifests=books["manifests"] | {"pack": books["manifests"]["pack"][:-1]})
     with pytest.raises(UserError, match="no side in the splits, such as sub-D"):
         used_by(books, splits=books["splits"][:-1])
     same = books["scans"].assign(image_hash="h")
@@ -129,7 +133,7 @@ def test_usable_scans_must_be_known_and_on_one_side(books):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("sub-1_ses-M00\t\tmotion\n", "not in the scan table: sub-1_ses-M00"),
+        ("sub-1_ses-M00\t\tmotion\n", "nor the conversion knows: sub-1_ses-M00"),
         ("sub-1_ses-M000\t\t \n", "no reason"),
         ("sub-1_ses-M000\tmaybe\tmotion\n", "other than exclude and keep"),
         ("sub-1_ses-M000\tkeep\tgood\nsub-1_ses-M000\t\tbad\n", "twice"),
@@ -150,6 +154,48 @@ def test_verdicts_without_a_verdict_exclude(tmp_path):
     ]
     assert read_verdicts(None, set()).empty
     assert read_verdicts(Path(__file__).parents[2] / "config/exclude.tsv", set()).empty
+
+
+def test_a_verdict_may_be_of_a_scan_that_was_left_out_before(books, tmp_path):
+    """A duplicate, or a scan whose image is corrupt since: the verdict was right when written."""
+    conversion = books["conversion"]
+    conversion.loc[conversion["status"] == "failed", "scan_id"] = "sub-D_ses-M012"
+    known = known_scans(books["scans"], conversion)
+    path = tmp_path / "exclude.tsv"
+    path.write_text(
+        f"scan_id\treason\nsub-A_ses-M036\tmotion\nsub-D_ses-M012\tmotion\n{EXCLUDED}\tmotion\n"
+    )
+    verdicts = read_verdicts(path, known)
+    assert {KEPT, EXCLUDED}.isdisjoint(used_by(books, verdicts=verdicts)["scan_id"])
+    rows = build_ledger(
+        **books | {"verdicts": verdicts, "volumes": used_by(books, verdicts=verdicts)}
+    ).set_index("scan_id")
+    assert rows.loc["sub-A_ses-M036", "stage"] == "duplicate"
+    path.write_text("scan_id\treason\nsub-A_ses-M03\tmotion\n")
+    with pytest.raises(UserError, match="sub-A_ses-M03"):
+        read_verdicts(path, known)
+
+
+def test_a_scan_that_cannot_be_packed_is_lost_like_any_other(books):
+    why = {KEPT: "no contrast", EXCLUDED: "cannot be read", "sub-D_ses-M000": "no contrast"}
+    pack = books["manifests"]["pack"].set_index("scan_id", drop=False)
+    for scan, reason in why.items():
+        pack.loc[scan, ["status", "reason"]] = ["failed", reason]
+    manifests = books["manifests"] | {"pack": pack.reset_index(drop=True)}
+    lost = lost_scans(manifests).set_index("scan_id")["step"]
+    assert lost.to_dict() == {FAILED: "brain", REFUSED: "qc", **dict.fromkeys(why, "pack")}
+    volumes = used_by(books, manifests=manifests)
+    assert not set(volumes["scan_id"]) & set(why)
+    ledger = build_ledger(**books | {"manifests": manifests, "volumes": volumes})
+    rows = ledger.set_index("scan_id")
+    for scan, reason in why.items():  # also the one that a person wants to keep: it has no image
+        assert rows.loc[scan, ["stage", "reason"]].tolist() == ["pack", reason]
+    flow = flow_table(ledger, books["conversion"])
+    flow = flow[flow["cohort"] == "all"].set_index("stage")
+    assert flow.loc["pack", "images"] == 3 and flow.loc["pack", "reasons"].startswith("no contrast")
+    wanted = r"3 of 8 .*\n.*\n.*\n.*sub-D_ses-M000 \(pack\): no contrast"
+    with pytest.raises(UserError, match=wanted):
+        check_failures(manifests, books["verdicts"], max_failed_fraction=0.25)
 
 
 def test_manifests_of_another_kind_are_refused(tmp_path):

@@ -17,6 +17,7 @@ from ldae.modelfile import (
     load,
     load_autoencoder,
     load_card,
+    load_encoder,
     load_ldae,
     load_ldm,
     load_state,
@@ -108,7 +109,7 @@ def test_ldm_and_ldae_round_trip(folders):
     loaded, card = load_ldm(root / "ldm")
     assert same(loaded, unet.state_dict())
     assert card["latent_scale"] == 0.87
-    encoder_2, guided_2, _ = load_ldae(root / "ldae", root / "ldm")
+    encoder_2, guided_2, card_2 = load_ldae(root / "ldae", root / "ldm")
     assert same(encoder_2, encoder.state_dict())
     assert same(guided_2, guided.state_dict())
     x, z, t = torch.rand(2, 1, 32, 32, 4), torch.randn(2, 3, 4, 4, 4), torch.tensor([1, 500])
@@ -120,6 +121,9 @@ def test_ldm_and_ldae_round_trip(folders):
         expected, got = guided.eval()(z, t, y), guided_2(z, t, y)
     assert torch.equal(got[0], expected[0])
     assert torch.equal(got[1], expected[1])
+    alone, alone_card = load_encoder(root / "ldae")
+    assert same(alone, encoder.state_dict()) and alone_card == card_2
+    assert not any(p.requires_grad for p in alone.parameters()) and not alone.training
     assert not any(m.training for net in (encoder_2, guided_2) for m in net.modules())
 
 

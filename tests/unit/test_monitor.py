@@ -117,18 +117,21 @@ def test_codes_that_do_not_tell_scans_apart_are_flagged():
     generator = torch.Generator().manual_seed(0)
     helps = {"loss": 0.1, "loss_frozen": 0.2}
     codes = torch.randn(8, 16, generator=generator)
-    good = code_spread(codes)
+    each = [f"sub-{i}" for i in range(8)]
+    good = code_spread(codes, each)
     assert good["y_rank"] > 4
     assert code_flags(good | helps, 8) == []
     line = codes[:, :1] * torch.randn(1, 16, generator=generator)
-    assert code_spread(line)["y_rank"] == pytest.approx(1.0)
-    (flag,) = code_flags(code_spread(line) | helps, 8)
+    assert code_spread(line, each)["y_rank"] == pytest.approx(1.0)
+    (flag,) = code_flags(code_spread(line, each) | helps, 8)
     assert "one direction" in flag
-    (flag,) = code_flags(code_spread(1000 + codes * 0.1) | helps, 8)
+    (flag,) = code_flags(code_spread(1000 + codes * 0.1, each) | helps, 8)
     assert "nearly the same" in flag
     (flag,) = code_flags(good | {"loss": 0.2, "loss_frozen": 0.2}, 8)
     assert "idle" in flag
-    assert code_spread(codes[:1]) == {}
+    assert code_spread(codes, ["sub-0"] * 8) == {}
+    twice = torch.cat([codes + 1, codes - 1])  # two visits that differ more than the people
+    assert code_spread(twice, each * 2) == pytest.approx(good)
     assert code_flags(helps, 1) == []
 
 

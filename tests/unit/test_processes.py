@@ -1,15 +1,17 @@
 """Who a process is among its like, and how processes are started and answered for."""
 
 import signal
+import socket
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 from small_training import LDM, settings
 
 from ldae.errors import UserError
-from ldae.training.launch import over_nodes, wait
-from ldae.training.processes import Processes, joined, placed
+from ldae.training.launch import over_nodes, require_gpus, wait
+from ldae.training.processes import Processes, joined, meeting_point, placed
 from ldae.training.settings import Settings, learnt
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
@@ -18,7 +20,7 @@ SLURM = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1"}
 
 def test_place_is_read_from_the_launcher_or_from_srun_when_told_so():
     assert placed(TORCHRUN, slurm_task=False) == Processes(3, 8, 1)
-    assert placed(SLURM, slurm_task=True, launcher=7) == Processes(5, 8, 1, launcher=7)
+    assert placed(SLURM, slurm_task=True, launcher=7) == Processes(5, 8, 1, 7, True)
     assert placed(SLURM, slurm_task=False) is None  # a batch script has these variables as well
     assert placed({}, slurm_task=False) is None
     with pytest.raises(UserError, match="srun"):
@@ -31,6 +33,43 @@ def test_another_number_of_processes_than_the_settings_say_is_refused():
         joined(Processes(0, 2), "cpu", 4),
     ):
         pass
+
+
+def test_tasks_of_srun_meet_at_their_steps_first_node_and_own_port():
+    step = {"SLURM_JOB_ID": "123456", "SLURM_STEP_ID": "2", "SLURM_NODELIST": "other"}
+    for nodes, host in (
+        ("gpu7", "gpu7"),
+        ("gpu[03-05,9],b", "gpu03"),
+        ("a,gpu[1-2]", "a"),
+        ("rack[2-3]n[08,11]", "rack2n08"),
+        ("gpu[12]-ib,x", "gpu12-ib"),
+    ):
+        assert meeting_point(step | {"SLURM_STEP_NODELIST": nodes})[0] == host
+    assert meeting_point(step)[0] == "other"
+    others = [step | {"SLURM_STEP_ID": "3"}, step | {"SLURM_JOB_ID": "123457"}]
+    ports = {meeting_point(one)[1] for one in (step, *others)}
+    assert len(ports) == 3
+    assert all(20000 <= port < 32000 for port in ports)
+
+
+def test_a_process_whose_like_never_come_says_so(monkeypatch):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(port))
+    with (
+        pytest.raises(UserError, match=rf"has not met all others at 127\.0\.0\.1:{port} in 1 s"),
+        joined(Processes(0, 2), "cpu", 2, timedelta(seconds=1)),
+    ):
+        pass
+
+
+def test_a_launch_on_too_few_gpus_is_refused(tmp_path):
+    told = settings("ldm", LDM | {"processes": 4, "micro_batch": 1}, tmp_path)
+    require_gpus(told, 4)
+    with pytest.raises(UserError, match=r"ldm\.processes is 4.* sees 1 GPU"):
+        require_gpus(told, 1)
 
 
 def test_a_lost_launcher_is_noticed():

@@ -22,12 +22,15 @@ from fake_stores import write_store
 from small_nets import SMALL_AE, randomise
 
 from ldae.errors import UserError
+from ldae.evaluation.guidance import evaluate_guidance
 from ldae.evaluation.systems import LdaeSystem
 from ldae.modelfile import load
 from ldae.nets.autoencoder import build_autoencoder
 from ldae.nets.keymaps import MONAI_RULES, monai_autoencoder, rename, timm_convnext, without_alias
-from ldae.nets.published import ARCHITECTURE, convert, main, read_part
+from ldae.nets.published import convert, main, read_part
+from ldae.nets.published_model import ARCHITECTURE, PARTS, published_files
 from ldae.nets.torch_files import read_torch_file
+from ldae.training.encoding import embed
 
 # Names and shapes of small instances of the authors' encoder and decoder, listed from these.
 NAMES = Path(__file__).parents[1] / "data/published_names.tsv"
@@ -168,6 +171,54 @@ def test_the_models_are_evaluated_on_the_store_they_are_tied_to(files, tmp_path)
         free.volume_store(tmp_path / "volumes")
 
 
+def test_published_models_are_evaluated_with_their_own_latent_scale(files, tmp_path):
+    """Embeddings, and the held-out loss, on stores whose latents have another scale."""
+    subjects = [f"sub-{number}" for number in range(4)]
+    index = pd.DataFrame(
+        {
+            "scan_id": [f"{name}_ses-1" for name in subjects],
+            "participant_id": subjects,
+            "split": ["train", "train", "test", "test"],
+        }
+    )
+    volumes = drawn(5, 4, 1, 32, 36, 6).sigmoid().numpy()
+    write_store(tmp_path / "volumes", index, {"kind": "volumes"}, volumes=volumes)
+    convert(**files, out=tmp_path, volumes=tmp_path / "volumes", architecture=SMALL)
+    stages = [tmp_path / stage for stage in ("autoencoder", "ldm", "ldae")]
+    system = LdaeSystem.load(*stages, {"guidance": "sqrt_one_minus_ab"}, "cpu", 1)
+
+    means = drawn(6, 4, 3, 4, 4, 4).numpy()
+    card = {"kind": "latents", "scale": 3.0, "source": "mean", "volumes": system.card["data"]}
+    card["autoencoder"] = system.card["autoencoder_sha256"]
+    write_store(tmp_path / "latents", index, card, mean=means, std=0 * means)
+    z_0 = system.latents(system.latent_store(tmp_path / "latents"), np.arange(4))
+    torch.testing.assert_close(z_0, 0.8730 * torch.from_numpy(means))
+
+    for name in ("ldae", "untrained"):
+        out = tmp_path / f"{name}.npz"
+        embed(tmp_path / "volumes", stages[2], stages[1], out, name, "cpu", 1)
+    stored = system.stored_codes(tmp_path / "ldae.npz", index["scan_id"])
+    codes = system.y_sem(torch.from_numpy(volumes))
+    np.testing.assert_allclose(stored, codes, rtol=1e-4, atol=1e-5)
+    outputs = [tmp_path / f"{name}.tsv" for name in ("scans", "table", "differences")]
+    cfg = {"max_scans": None, "batch_size": 2, "bootstrap": 5}
+    where = (tmp_path / "latents", tmp_path / "ldae.npz")
+    evaluate_guidance(system, *where, *outputs, cfg, seed=0)
+    table = pd.read_csv(outputs[1], sep="\t").query("quartile == 'all' and metric == 'loss'")
+    assert set(table["system"]) == {"ldm", "right_y_sem", "wrong_y_sem", "mean_y_sem"}
+    assert np.isfinite(table["value"]).all() and table["value"].nunique() == 4
+
+
+def test_files_of_the_published_weights_are_asked_for_as_a_whole():
+    nothing = dict.fromkeys((*PARTS, "ldae"))
+    assert published_files(nothing) == {}
+    assert published_files(nothing | {"ldae": "a"}) == dict.fromkeys(PARTS, "a")
+    mixed = published_files(nothing | {"ldae": "a", "encoder": "b"})
+    assert mixed == {"autoencoder": "a", "encoder": "b", "decoder": "a"}
+    with pytest.raises(UserError, match=r"published\.encoder and published\.decoder must be given"):
+        published_files(nothing | {"autoencoder": "a"})
+
+
 class Call:
     """Unpickling this the ordinary way calls a function."""
 
@@ -225,7 +276,9 @@ def test_other_positions_and_unequal_twins_are_refused(files, tmp_path):
 
 def test_command_line_says_what_is_lacking(files, tmp_path, capsys):
     assert main(["--encoder", str(files["encoder"]), "--out", str(tmp_path)]) == 1
-    assert "--autoencoder, --decoder, or --ldae" in capsys.readouterr().err
+    assert "--autoencoder and --decoder must be given" in capsys.readouterr().err
+    assert main(["--out", str(tmp_path)]) == 1
+    assert "or --ldae with all three" in capsys.readouterr().err
     arguments = [f"--{name}={path}" for name, path in files.items()]
     assert main([*arguments, f"--out={tmp_path}"]) == 1  # small tensors in the published sizes
     assert "other shape" in capsys.readouterr().err

@@ -13,8 +13,9 @@ from ldae.derivatives import scan_files
 from ldae.errors import UserError
 from ldae.files import read_table, write_json
 from ldae.preprocess._ants import ants
+from ldae.preprocess.batch import ScanRejected
 from ldae.preprocess.bounds import MEASURES, judge, outlyingness
-from ldae.preprocess.dataset import describe_dataset
+from ldae.preprocess.dataset import describe_dataset, remove_withdrawn
 from ldae.preprocess.images import border_share
 from ldae.preprocess.page import write_page
 from ldae.preprocess.picture import Head, write_picture
@@ -60,6 +61,22 @@ def test_each_damage_moves_its_measure(brain):
     inside = np.log(np.broadcast_to(slope, mask.shape)[values > 85]).std()
     assert biased["residual_bias"] == pytest.approx(inside, rel=0.15)
     assert biased["snr"] == pytest.approx(before["snr"], rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (lambda values, mask: 100.0 * mask, "tell three tissues apart"),
+        (lambda values, mask: mask * (100 + 1e-7 * values), "tell three tissues apart"),
+        (lambda values, mask: 1e7 * (values == values.max()) + values, "tell three tissues apart"),
+        (lambda values, mask: 70.0 * (values > 85) + 30 * mask, "no noise"),
+    ],
+    ids=["constant", "nearly constant", "one voxel far above", "two levels"],
+)
+def test_a_brain_without_tissues_is_rejected_with_a_sentence(brain, made, reason):
+    with pytest.raises(ScanRejected, match=reason) as rejected:
+        tissue_measures(made(*brain).astype(np.float32), brain[1])
+    assert "bins" not in str(rejected.value)  # the library's words
 
 
 def test_what_the_field_of_view_misses_is_counted():
@@ -130,13 +147,21 @@ def cohort(tmp_path):
     changed = {"B": {"snr": 3.0}, "C": {"dice": 0.5}, "D": {"dice": 0.99}}
     for file, name in zip(files, "ABCD", strict=True):
         write_json({"scan_id": file.scan_id, **GOOD, **changed.get(name, {})}, file.measures)
-    exclude = tmp_path / "exclude.tsv"
-    exclude.write_text("scan_id\tverdict\treason\nsub-A_ses-M000\t\tmoved\n")
+    verdicts = pd.DataFrame([("sub-A_ses-M000", "exclude", "moved")])
     return {
         "scans": scans,
-        "manifests": {"n4": n4, "brain": registration, "registration": registration},
+        "manifests": {
+            "n4": n4,
+            "brain": registration,
+            "registration": registration,
+            "pack": registration.assign(status="ok"),
+        },
         "preproc_dir": tmp_path / "preproc",
-        "exclude": exclude,
+        "verdicts": verdicts.set_axis(["scan_id", "verdict", "reason"], axis=1),
+        "duplicates": pd.DataFrame(
+            [("sub-A_ses-M012", "sub-A_ses-M000", "The same <voxels>.")],
+            columns=["scan_id", "duplicate_of", "reason"],
+        ),
         "page": tmp_path / "qc/index.html",
         "table": tmp_path / "qc/measures.tsv",
         "cfg": {"template": {"name": "T"}, "qc": {**BOUNDS, "min_dice": 0.9}},
@@ -160,6 +185,19 @@ def test_page_puts_failures_and_outliers_first(cohort):
     assert np.isnan(table["dice"][0]) and table["worst"][2] == "snr"
 
 
+def test_page_lists_duplicates_and_scans_that_could_not_be_packed(cohort):
+    pack = cohort["manifests"]["pack"]
+    pack.loc[0, ["status", "reason"]] = ["failed", "no contrast"]
+    write_page(**cohort)
+    html = " ".join(cohort["page"].read_text().split())
+    assert "failed in pack: no contrast" in html and "2 failed; 1 more left out" in html
+    assert "Duplicates: 1 scans" in html
+    assert "<td>sub-A_ses-M012<td>sub-A_ses-M000<td>The same &lt;voxels&gt;." in html
+    write_page(**{**cohort, "duplicates": cohort["duplicates"][:0]})
+    html = cohort["page"].read_text()
+    assert "Duplicates:" not in html and "0 more left out" in html
+
+
 def test_page_is_the_same_for_the_same_scans(cohort):
     write_page(**cohort)
     before = cohort["page"].read_bytes()
@@ -170,8 +208,8 @@ def test_page_is_the_same_for_the_same_scans(cohort):
 def test_page_of_a_cohort_in_which_all_failed(cohort):
     bad = cohort["manifests"]["n4"].assign(status="failed", reason="broken")
     skipped = bad.assign(status="skipped")
-    manifests = {"n4": bad, "brain": skipped, "registration": skipped}
-    write_page(**{**cohort, "manifests": manifests, "exclude": None})
+    manifests = {"n4": bad, "brain": skipped, "registration": skipped, "pack": skipped}
+    write_page(**{**cohort, "manifests": manifests, "verdicts": cohort["verdicts"][:0]})
     assert cohort["page"].read_text().count("failed in n4: broken") == 4
 
 
@@ -211,3 +249,27 @@ def test_dataset_says_what_made_it_and_of_what(tmp_path):
     assert about["SourceDatasets"] == [{"URL": "../bids"}]
     ignored = (tmp_path / "out/preproc/.bidsignore").read_text().splitlines()
     assert "manifests" in ignored and "*_desc-qc.*" in ignored
+
+
+def test_derivatives_of_withdrawn_scans_go_and_nothing_else(tmp_path, caplog):
+    folder, elsewhere = tmp_path / "preproc", tmp_path / "elsewhere"
+    for path in (
+        "sub-A/ses-M000/anat/x.nii.gz", "sub-A/ses-M012/anat/x.nii.gz", "sub-A/notes.txt",
+        "sub-B/ses-M000/anat/x.nii.gz", "manifests/n4/shard-0.tsv", "ses-M000/x", "README",
+        "sub-C/ses-M000/anat/x.nii.gz", "sub-A/ses-M024",
+    ):  # fmt: skip
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text("x")
+    (elsewhere / "ses-M000").mkdir(parents=True)
+    (folder / "sub-D").symlink_to(elsewhere)
+    (folder / "sub-C/ses-M006").symlink_to(elsewhere)
+    with caplog.at_level("INFO"):
+        removed = remove_withdrawn(folder, {"sub-A_ses-M000", "sub-C_ses-M000"})
+    assert removed == ["sub-A_ses-M012", "sub-B_ses-M000"] and "2 scan(s)" in caplog.text
+    left = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
+    assert left == {
+        "sub-A/ses-M000/anat/x.nii.gz", "sub-A/notes.txt", "sub-A/ses-M024", "README", "ses-M000/x",
+        "manifests/n4/shard-0.tsv", "sub-C/ses-M000/anat/x.nii.gz",
+    }  # fmt: skip
+    assert not (folder / "sub-B").exists() and (elsewhere / "ses-M000").is_dir()
+    assert remove_withdrawn(folder, {"sub-A_ses-M000", "sub-C_ses-M000"}) == []

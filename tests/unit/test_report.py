@@ -3,6 +3,7 @@
 import base64
 import math
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -12,7 +13,7 @@ from PIL import Image
 
 from ldae.errors import UserError
 from ldae.figures import FIGURES
-from ldae.files import read_table
+from ldae.files import read_table, write_json
 from ldae.report import build
 from ldae.report.build import SECTIONS, TABLES, estimate
 from ldae.report.claims import OPEN, OPPOSITE, SHOWN, claims, tally, verdict
@@ -189,6 +190,26 @@ def test_warnings_name_what_is_off(run):
     assert "synthetic" in text and "UK Biobank" in text and "1 test subject" in text
     real = {**config, "evaluation": {**config["evaluation"], "truth": None}}
     assert "base heads" not in " ".join(warnings(real, index))
+
+
+def test_a_run_of_published_weights_is_said_to_be_one(run, tmp_path):
+    """Without histories, training curves and the entries of cards that trainings alone write."""
+    folder, config, _ = run
+    copied = tmp_path / "results"
+    shutil.copytree(folder, copied, ignore=shutil.ignore_patterns("history.tsv", "training_*"))
+    for stage in ("autoencoder", "ldm", "ldae"):
+        card = {"kind": stage, "published": True, "versions": {"ldae": "1"}, "latent_scale": 0.873}
+        card["architecture"] = {"backbone": "convnext_small", "plane": "axial"}
+        write_json(card, copied / "models" / stage / "model.json")
+    build(copied, config, tmp_path / "report.html")
+    page = Page((tmp_path / "report.html").read_text())
+    text = " ".join(" ".join(page.text).split())
+    assert "Published weights: autoencoder, latent diffusion model" in text
+    assert "multiplied by 0.873" in text
+    assert "the test subjects may be among them" in text
+    assert "weights published by the authors, not trained here" in text
+    assert "training" not in page.ids and "representation" in page.ids
+    assert "that no stage saw" not in text and "Adam" not in text
 
 
 def test_text_of_tables_is_escaped():

@@ -21,9 +21,11 @@ from small_training import (
 
 from ldae.errors import UserError
 from ldae.modelfile import load_card, load_state
-from ldae.training.checkpoint import Checkpoints
+from ldae.training.checkpoint import Checkpoints, card
+from ldae.training.identity import training_identity
 from ldae.training.interrupt import EXIT_CODE, Interrupted
-from ldae.training.loop import fit
+from ldae.training.loop import Trainer, fit
+from ldae.training.observer import Observer
 from ldae.training.processes import Processes
 from ldae.training.stages import train
 
@@ -137,16 +139,167 @@ def test_corrupt_checkpoint_is_skipped_for_the_one_before(chain, tmp_path, caplo
     assert_same(trained.state, again.state)
 
 
+def state(number: int) -> dict[str, torch.Tensor]:
+    """Weights to save."""
+    return {"w": torch.tensor(number)}
+
+
+def best_files(folder) -> list[str]:
+    """Names of the best weights in a folder."""
+    return sorted(path.name for path in folder.glob("best-*.pt"))
+
+
 def test_best_weights_are_kept_as_long_as_a_checkpoint_names_them(tmp_path):
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints, best = Checkpoints(tmp_path), None
     for step in range(1, 7):
         if step in (1, 2, 4):
-            checkpoints.save_best(step, {"w": torch.tensor(step)})
-        checkpoints.save({"step": step})
+            best = checkpoints.save_best(step, state(step))
+        checkpoints.save({"step": step, "best": best})
     assert checkpoints.steps() == [5, 6]
-    assert sorted(path.name for path in tmp_path.glob("best-*")) == ["best-4.pt"]
-    checkpoints.save_best(9, {"w": torch.tensor(9)})
-    assert checkpoints.load_best("best-4.pt") == {"w": 4}  # resuming from step 6 needs it
+    assert best_files(tmp_path) == ["best-4.pt"]
+    checkpoints.save_best(9, state(9))
+    assert checkpoints.load_best(best) == {"w": 4}  # resuming from step 6 needs it
+
+
+def test_best_weights_outlive_newer_ones_of_an_attempt_that_was_killed(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    best = checkpoints.save_best(80, state(80))
+    checkpoints.save({"step": 100, "best": best})
+    checkpoints.save_best(120, state(120))  # killed before a checkpoint named it
+    again = Checkpoints(tmp_path)
+    again.go_on_from(again.latest()["step"])
+    for step in (150, 200, 250):  # where step 120 was not as good this time
+        again.save({"step": step, "best": best})
+        assert best_files(tmp_path) == ["best-80.pt"]
+    assert again.load_best(best) == {"w": 80}
+
+
+def test_any_damage_to_a_checkpoint_is_noticed_and_what_cannot_be_read_is_out_of_the_way(
+    tmp_path, caplog
+):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save({"step": step, "best": None, "w": torch.rand(5000)})
+    file = checkpoints.path(2)
+    whole = file.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 0x40  # in the midst of the weights: it would load
+    for content in (flipped, b"", bytes(1000), whole[:-100]):
+        file.write_bytes(content)
+        assert checkpoints.latest()["step"] == 1
+        assert "checkpoint-2.pt cannot be read" in caplog.text
+        caplog.clear()
+    file.write_bytes(whole)
+    assert checkpoints.latest()["step"] == 2
+    for step in (1, 2):
+        (tmp_path / f"checkpoint-{step}.pt.json").unlink()
+    assert checkpoints.latest() is None
+    checkpoints.go_on_from(-1)
+    checkpoints.save({"step": 1, "best": None})
+    assert checkpoints.latest()["step"] == 1  # not one too many beside those with higher steps
+    assert (tmp_path / "damaged-checkpoint-2.pt").read_bytes() == whole
+
+
+def test_damaged_best_weights_are_replaced_by_older_or_later_ones_with_a_flag(chain, tmp_path):
+    def attempt(scores, **more):
+        made, cfg = objective(chain, "ldae", epochs=4, precision="fp32")  # ends 2, 3, 5, 6
+        told = {"loss": 0.1, "loss_frozen": 0.2}
+        made.validate = lambda beat: told | {"ssim": scores.pop(0)}
+        return fit(made, settings("ldae", cfg, tmp_path, **more))
+
+    for scores, stop in (([0.1], 2), ([0.1, 0.9], 4)):
+        with pytest.raises(Interrupted):
+            attempt(scores, stop_after=stop)
+    folder = saved(tmp_path).folder
+    # Step 2 is saved before its epoch ends: no checkpoint names its weights.
+    assert best_files(folder) == ["best-3.pt"]
+    (folder / "best-3.pt").write_bytes(b"")
+    trained = attempt([0.3, 0.2])
+    assert trained.epoch == 3
+    (flag,) = trained.flags
+    assert flag == (
+        "the best weights, of epoch 2, were damaged on the disk; those of a later one stand in "
+        "for them"
+    )
+    (folder / "best-5.pt").unlink()
+    last = attempt([])  # nothing left to train: the end must not fail
+    assert last.epoch == 4
+    assert len(last.flags) == 2
+
+
+def test_of_damaged_best_weights_the_next_older_are_taken(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    bests = [checkpoints.save_best(1, state(1))]
+    checkpoints.save({"step": 2, "best": bests[0]})
+    bests.append(checkpoints.save_best(3, state(3)))
+    checkpoints.save({"step": 4, "best": bests[1]})
+    assert checkpoints.sound_best(bests[1]) == bests[1]
+    (tmp_path / "best-3.pt").write_bytes(b"garbled")
+    assert checkpoints.sound_best(bests[1]) == bests[0]
+    (tmp_path / "best-1.pt").unlink()
+    assert checkpoints.sound_best(bests[1]) is None
+
+
+def test_moments_of_another_memory_layout_are_taken_over_by_position(chain, tmp_path):
+    whole, cfg = objective(chain, "ldm")
+    trained = fit(whole, settings("ldm", cfg, tmp_path / "whole"))
+    stopped, cfg = objective(chain, "ldm")
+    with pytest.raises(Interrupted):
+        fit(stopped, settings("ldm", cfg, tmp_path / "run", stop_after=2))
+    checkpoints = saved(tmp_path / "run")
+    content = checkpoints.latest()
+    for moments in content["optimizers"]["main"]["state"].values():
+        for key, moment in moments.items():
+            if moment.ndim == 5:  # as a GPU's training leaves them
+                moments[key] = moment.contiguous(memory_format=torch.channels_last_3d)
+    checkpoints.save(content)
+    resumed, cfg = objective(chain, "ldm")
+    again = fit(resumed, settings("ldm", cfg, tmp_path / "run"))
+    assert_same(trained.state, again.state)
+
+
+def test_a_checkpoint_is_made_on_leaving_after_one_high_loss_but_not_after_more(chain, tmp_path):
+    made, cfg = objective(chain, "ldm")
+    trainer = Trainer(made, settings("ldm", cfg, tmp_path), Processes(), Observer())
+    for high, steps in ((2, []), (1, [0])):
+        trainer.watch.high = high
+        trainer.save_before_leaving()
+        assert saved(tmp_path).steps() == steps
+
+
+def test_a_training_that_diverged_is_not_tried_again_until_something_changes(chain, tmp_path):
+    changes = {"learning_rate": 1e30, "epochs": 4}
+
+    def attempt(fingerprint="", **more):
+        made, cfg = objective(chain, "ldm", **changes | more)
+        fit(made, settings("ldm", cfg, tmp_path, fingerprint=fingerprint))
+
+    with pytest.raises(UserError, match="not finite") as first:
+        attempt()
+    with pytest.raises(UserError, match=r"delete .*diverged\.json") as second:
+        attempt(workers=1)
+    assert str(second.value).startswith(str(first.value))
+    note = saved(tmp_path).folder / "diverged.json"
+    for change in ({"fingerprint": "mended"}, {"grad_clip": None}, {"precision": "bf16"}):
+        with pytest.raises(UserError, match=r"train anew\.$"):
+            attempt(**change)
+    note.unlink()
+    with pytest.raises(UserError, match=r"train anew\.$"):
+        attempt()
+
+
+def test_a_finished_training_whose_checkpoints_were_kept_goes_on_with_more_epochs(
+    chain, tmp_path, caplog
+):
+    root, configs = chain
+    more = {"keep_checkpoints": True, "out_dir": str(tmp_path / "ldm")}
+    with caplog.at_level("INFO"):
+        for epochs in (1, 2):
+            cfg = configs["ldm"] | {"epochs": epochs}
+            train(settings("ldm", cfg, tmp_path / "run", root, **more), Processes())
+    assert "continues from step 2 of 3" in caplog.text
+    assert_same(load_state(tmp_path / "ldm"), load_state(root / "ldm"))
+    assert saved(tmp_path / "run").steps() == [2, 3]
 
 
 def test_another_training_starts_anew_beside_the_stopped_one_and_names_what_differs(
@@ -181,6 +334,7 @@ def test_a_checkpoint_moved_into_the_folder_of_another_training_is_refused(chain
             fit(made, settings("ldm", cfg, tmp_path / f"{seed}", seed=seed, stop_after=1))
     one, other = (saved(tmp_path / f"{seed}").path(1) for seed in (5, 6))
     one.replace(other)
+    card(one).replace(card(other))
     with pytest.raises(UserError, match=r"seed \(5 in the checkpoint, 6 now\)"):
         fit(objective(chain, "ldm")[0], settings("ldm", LDM, tmp_path / "6", seed=6))
 
@@ -212,16 +366,18 @@ def test_micro_batch_is_part_of_the_training_where_batch_norm_sees_it(chain, tmp
         assert len(list((tmp_path / name).iterdir())) == folders
 
 
-def test_changed_bytes_of_a_pretrained_file_are_another_training(chain, tmp_path):
+def test_bytes_of_a_pretrained_file_and_not_its_path_are_part_of_the_training(chain, tmp_path):
+    def identity(file):
+        section = chain[1]["autoencoder"]["perceptual"] | {"weights": str(file)}
+        made, cfg = objective(chain, "autoencoder", perceptual=section)
+        return training_identity(made, settings("autoencoder", cfg, tmp_path))
+
     perceptual = tmp_path / "squeeze.safetensors"
     shutil.copy(chain[0] / "squeeze.safetensors", perceptual)
-    section = chain[1]["autoencoder"]["perceptual"] | {"weights": str(perceptual)}
-    for scale in (1.0, 2.0):
-        save_file({k: scale * v for k, v in load_file(perceptual).items()}, perceptual)
-        made, cfg = objective(chain, "autoencoder", perceptual=section)
-        with pytest.raises(Interrupted):
-            fit(made, settings("autoencoder", cfg, tmp_path / "run", stop_after=1))
-    assert len(list((tmp_path / "run").iterdir())) == 2
+    before = identity(perceptual)
+    assert before == identity(chain[0] / "squeeze.safetensors")  # the same file elsewhere
+    save_file({k: 2.0 * v for k, v in load_file(perceptual).items()}, perceptual)
+    assert before != identity(perceptual)
 
 
 def test_a_stage_with_other_sources_ignores_old_checkpoints_and_leaves_none(chain, tmp_path):

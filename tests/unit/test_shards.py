@@ -3,17 +3,19 @@
 import errno
 import logging
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 from heads import scan_table
 
-from ldae.cohort import manifests as cohort
 from ldae.derivatives import scan_files
 from ldae.errors import UserError
+from ldae.manifests import read_manifest
 from ldae.preprocess import batch
 from ldae.preprocess.__main__ import main
-from ldae.preprocess.batch import ScanRejected, Step, read_manifests, run_step
+from ldae.preprocess.batch import ScanRejected, Step, run_step
 from ldae.preprocess.quarantine import release
 
 
@@ -53,7 +55,7 @@ class Copier:
             verdict,
         )
         run_step(step, self.files, self.manifest, earlier)
-        table = read_manifests([self.manifest])
+        table = read_manifest(self.manifest)
         return list(table["status"]), list(table["reason"])
 
 
@@ -135,11 +137,6 @@ def test_a_retry_of_what_has_not_failed_is_refused(tmp_path, capsys):
     assert "sub-B_ses-M000: not among the failed scans" in capsys.readouterr().err
 
 
-def test_statuses_are_those_that_the_cohort_reads():
-    for name in ("OK", "FAILED", "SKIPPED", "QC"):
-        assert getattr(batch, name) == getattr(cohort, name)
-
-
 def test_a_missing_input_fails_its_scan_alone(tmp_path):
     copier = Copier(tmp_path)
     copier.source(copier.files[2]).unlink()
@@ -158,6 +155,42 @@ def test_a_full_disk_stops_the_shard(tmp_path):
     with pytest.raises(OSError, match="disk full"):
         copier()
     assert not copier.manifest.exists()
+
+
+@pytest.mark.parametrize("place", ["output", "temporary"])
+def test_a_full_disk_that_a_library_hides_stops_the_shard(tmp_path, monkeypatch, place):
+    """ANTs' writers raise a RuntimeError: it must not put the scan into quarantine."""
+    copier = Copier(tmp_path)
+    copier.source(copier.files[1]).write_text("defect")
+    here = copier.files[1].folder if place == "output" else Path(tempfile.gettempdir())
+    state = shutil.disk_usage(tmp_path)
+
+    def usage(path):
+        return state._replace(free=99e6 if Path(path) == here else 101e6)
+
+    monkeypatch.setattr(batch.shutil, "disk_usage", usage)
+    with pytest.raises(OSError, match="99 MB free") as caught:
+        copier()
+    assert caught.value.errno == errno.ENOSPC and isinstance(caught.value.__cause__, ValueError)
+    assert not copier.manifest.exists() and not copier.files[1].stamp("n4").exists()
+    monkeypatch.setattr(batch.shutil, "disk_usage", lambda path: state._replace(free=101e6))
+    assert copier()[0] == ["ok", "failed", "ok"]
+
+
+def test_a_retry_registers_an_image_again_that_could_not_be_packed(tmp_path):
+    stamps = []
+    for files in scan_files(scan_table("A", "B"), tmp_path, "T"):
+        stamps.append(files.stamp("registration"))
+        stamps[-1].parent.mkdir(parents=True)
+        stamps[-1].touch()
+    for step in ("registration", "pack"):
+        path = tmp_path / "manifests" / step / "shard-0.tsv"
+        path.parent.mkdir(parents=True)
+        status = "failed\tno contrast" if step == "pack" else "ok\tn/a"
+        path.write_text(f"scan_id\tstatus\treason\nsub-A_ses-M000\t{status}\n")
+    assert release(tmp_path) == ["sub-A_ses-M000"]
+    assert [stamp.exists() for stamp in stamps] == [False, True]
+    assert not list(tmp_path.glob("manifests/*/*"))
 
 
 def test_an_earlier_failure_is_carried_not_retried(tmp_path):

@@ -105,6 +105,32 @@ def test_given_sides_are_kept_and_the_rest_makes_up_for_them(split, tmp_path):
     assert "sub-0000" not in early and split(subjects, given=given, seed=1)["sub-0000"] == "test"
 
 
+def test_a_given_table_that_grows_moves_nobody(split, tmp_path):
+    subjects, given = people(0, 300), tmp_path / "given.tsv"
+    before = split(subjects)
+    name = before.index[7]
+    given.write_text(f"participant_id\tsplit\n{name}\t{before[name]}\n")
+    assert split(subjects, given=given).equals(before)
+    with given.open("a") as stream:
+        stream.write("sub-0300\ttest\nsub-0301\tval\nsub-1999\ttest\n")
+    after = split(people(0, 302), given=given)
+    assert after[before.index].equals(before)
+    assert after[["sub-0300", "sub-0301"]].tolist() == ["test", "val"]
+    assert split(people(0, 302)).equals(after)  # without the table as well
+    (frozen,) = (tmp_path / "frozen").iterdir()
+
+    other = {"train": "test", "val": "train", "test": "train"}[before[name]]
+    given.write_text(f"participant_id\tsplit\n{name}\t{other}\nsub-0301\tval\n")
+    kept = frozen.read_bytes()
+    wanted = rf"given\.tsv .* 1 subject.*{frozen.name}.*{name} is {before[name]} there, {other}"
+    with pytest.raises(UserError, match=wanted):
+        split(people(0, 302), given=given)
+    with pytest.raises(UserError, match=wanted):  # also of a subject who is away
+        split(people(8, 400), given=given)
+    assert frozen.read_bytes() == kept
+    assert split(people(0, 302), given=given, seed=43)[name] == other
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from study_downloads import ADNI1, ADNI3, MAYO, PEOPLE, edit, make_downloads, prepare, put
 
-from ldae.cohort.prepared import restrict
+from ldae.cohort import held_back
+from ldae.cohort.prepared import read_other_images, restrict
 from ldae.cohort.repairs import iso_dates
 from ldae.cohort.study_tables import find_files
 
@@ -44,7 +45,8 @@ def test_dates(texts, dates):
 
 def test_examinations_are_mended(today, tmp_path):
     def spoil(table):
-        table.loc[0, ["DX", "AGE"]] = ["SMC", ">89"]
+        table.loc[0, ["DX", "AGE", "MMSE"]] = ["SMC", ">89", "-1"]
+        table.loc[3, ["AGE", "MMSE"]] = ["7.4", "30"]
         table.loc[1, "EXAMDATE"] = ""
         table.loc[2, "EXAMDATE_bl"] = ""
         table.loc[4, "EXAMDATE"] = "8/1/2011"
@@ -56,12 +58,18 @@ def test_examinations_are_mended(today, tmp_path):
     tables, told, _ = prepare(today, tmp_path)
     merge = tables["ADNIMERGE"]
     assert len(merge) == len(before["ADNIMERGE"]) - 1
-    assert merge.loc[0, ["DX", "AGE"]].tolist() == ["", ""]
+    assert merge.loc[0, ["DX", "AGE", "MMSE"]].tolist() == ["", "", ""]
+    outside = merge[merge["VISCODE"].ne("") & merge["MMSE"].eq("30") & merge["AGE"].eq("")]
+    assert len(outside) == 1 and "7.4" not in set(merge["AGE"])
     filled = merge[(merge["PTID"] == "991_S_0102") & (merge["VISCODE"] == "bl")].iloc[0]
     assert filled["EXAMDATE_bl"] == filled["EXAMDATE"]
     assert "2011-08-01" in set(merge["EXAMDATE"])
     repairs = told.loc["ADNIMERGE", "repairs"]
-    for part in ("VISCODE is no month", "1 value of DX blanked", "no readable EXAMDATE)"):
+    for part in (
+        "VISCODE is no month", "1 value of DX blanked", "no readable EXAMDATE)",
+        "1 value of MMSE blanked (not a number from 0 to 30)",
+        "2 values of AGE blanked (not a number from 18 to 120)",
+    ):  # fmt: skip
         assert part in repairs
     assert "991_S" not in repairs  # counts, no person
 
@@ -78,8 +86,8 @@ def test_genotypes_are_in_the_rows_of_the_examinations(downloads, tmp_path):
 
 def test_tables_by_visit(today, tmp_path):
     def spoil(table):
-        table.loc[1, "CDGLOBAL"] = "-1"
-        rows = table.iloc[[2, 2]].assign(VISCODE2=["bl", "4_bl"], CDGLOBAL="9")
+        table.loc[[1, 3], "CDGLOBAL"] = ["-1", "0.7"]
+        rows = table.iloc[[2, 2]].assign(VISCODE2=["bl", "4_bl"], CDGLOBAL="3")
         return pd.concat([table, rows])
 
     edit(today, "CDR", spoil)
@@ -88,11 +96,11 @@ def test_tables_by_visit(today, tmp_path):
     cdr = tables["CDR"].set_index(["RID", "VISCODE2"])
     assert ("101", "bl") in cdr.index and ("101", "sc") not in cdr.index
     # one that has a baseline row keeps its screening
-    assert cdr.loc[("102", "bl"), "CDGLOBAL"] == "9" and ("102", "sc") in cdr.index
+    assert cdr.loc[("102", "bl"), "CDGLOBAL"] == "3" and ("102", "sc") in cdr.index
     assert not {"nv", "4_bl"} & set(tables["CDR"]["VISCODE2"]) and "" not in set(
         tables["CDR"]["RID"]
     )
-    assert "-1" not in set(tables["CDR"]["CDGLOBAL"])
+    assert not {"-1", "0.7"} & set(tables["CDR"]["CDGLOBAL"])
     assert "4_bl, nv" in told.loc["CDR", "repairs"]
     assert tables["MOCA"].to_dict("records") == [{"RID": "101", "VISCODE2": "bl", "MOCA": "1"}]
 
@@ -166,3 +174,33 @@ def test_scans_far_from_any_examination_and_without_a_date(today, tmp_path):
     }  # fmt: skip
     assert "2558 days" in held.loc["I9000410", "reason"] and "ADNI4" in held.loc["I7", "reason"]
     assert not {"7", "9000110", "9000410"} & set(tables["MPRAGEMETA"]["ImageUID"])
+
+
+def test_field_strengths_that_no_scanner_has(today, tmp_path):
+    strengths = {"9000010": "0", "9000110": "15"}
+    edit(today, "MRIQC", lambda t: t.assign(
+        MagneticFieldStrength=t["image_id"].map(strengths).fillna(t["MagneticFieldStrength"])
+    ))  # fmt: skip
+    tables, told, _ = prepare(today, tmp_path)
+    scans = tables["MPRAGEMETA"].set_index("ImageUID")["MagStrength"]
+    assert list(scans[list(strengths)]) == ["", ""] and set(scans) >= {"1.5", "3.0"}
+    words = "2 values of MagStrength blanked (not a number above 0 and up to 7)"
+    assert words in told.loc["MPRAGEMETA", "repairs"]
+
+
+def test_visits_that_clinica_leaves_out(today, tmp_path, monkeypatch):
+    late = put(lambda t: (t["PTID"] == ADNI3) & (t["VISCODE"] == "m12"), "COLPROT", "ADNI4")
+    edit(today, "ADNIMERGE", late)
+    monkeypatch.setattr(held_back, "LEFT_OUT", {(ADNI1, "m06")})
+    tables, _, held = prepare(today, tmp_path)
+    assert set(held["status"]) == {"unsupported"}
+    assert "visits of ADNI4" in held.loc["I9000410", "reason"]
+    assert "leaves out this visit (m06)" in held.loc["I9000010", "reason"]
+    taken = set(tables["MPRAGEMETA"]["ImageUID"])
+    assert not {"9000010", "9000410"} & taken and {"9000000", "9000400"} <= taken
+
+
+def test_images_that_are_listed_as_something_else(today, tmp_path):
+    prepare(today, tmp_path)
+    other = read_other_images(tmp_path / "tables")
+    assert len(other) == 12 and set(other.values()) == {"ADNI Brain PET: Raw"}

@@ -1,15 +1,19 @@
 """Packing a shard: only what has changed is packed anew, and the result never depends on that."""
 
+import errno
+
 import nibabel as nib
 import numpy as np
 import pytest
 from registered import Cohort, write_scan
 
-from ldae.data import volume_shards
+from ldae.data import arrays, volume_shards
 from ldae.data.volume_index import build_volume_store
+from ldae.data.volume_shards import write_manifest
 from ldae.data.volume_transform import StoreTransform
 from ldae.errors import UserError
 from ldae.files import read_json
+from ldae.manifests import read_manifest
 
 
 @pytest.fixture
@@ -91,6 +95,9 @@ def test_a_shard_without_scans_is_empty(cohort):
     cohort.manifest["status"] = "failed"
     for _ in range(2):
         assert read_json(cohort.pack(0))["scans"] == []
+    for scans in (cohort.scans, cohort.scans[:0]):
+        write_manifest(scans, read_json(cohort.pack(0)), cohort.root / "m.tsv")
+        assert read_manifest(cohort.root / "m.tsv")["status"].tolist() == ["skipped"] * len(scans)
     with pytest.raises(UserError, match="No scan is left"):
         build_volume_store(cohort.usable(), [cohort.pack(0)], cohort.root / "volumes")
 
@@ -104,20 +111,60 @@ def test_an_empty_shard_beside_a_full_one_is_no_matter(cohort):
     ]
 
 
-def test_an_image_of_no_use_stops_the_store_only_if_it_is_used(cohort, transformed):
-    path = cohort.image("sub-C_ses-M012")
-    nib.save(nib.Nifti1Image(np.full((8, 8, 8), 3.0), nib.load(path).affine), path)
-    store = cohort.build()  # QC has refused the scan
-    cohort.set_status("sub-C_ses-M012", "ok")
+def test_an_image_of_no_use_is_left_out_with_a_reason(cohort, transformed):
+    flat, cut = cohort.image("sub-C_ses-M012"), cohort.image("sub-A_ses-M000")
+    nib.save(nib.Nifti1Image(np.full((8, 8, 8), 3.0), nib.load(flat).affine), flat)
+    cut.write_bytes(cut.read_bytes()[:300])
+    cohort.set_status("sub-A_ses-M012", "failed")
+    scans = cohort.scans[cohort.scans["participant_id"].isin(["sub-A", "sub-C"])]
+    manifest = cohort.root / "manifest.tsv"
+    write_manifest(scans, read_json(cohort.pack(0)), manifest)
+    table = read_manifest(manifest)
+    assert table["scan_id"].tolist() == scans["scan_id"].tolist()
+    assert table["status"].tolist() == ["failed", "skipped", "ok", "failed"]
+    assert "cannot be read as an image" in table["reason"][0]
+    assert "no contrast" in table["reason"][3] and table["reason"][2] == ""
     transformed.clear()
-    with pytest.raises(UserError, match=r"sub-C_ses-M012: .*no contrast.*cohort\.exclude"):
+    cohort.pack(0)
+    assert transformed == ["sub-A_ses-M000", "sub-C_ses-M012"]  # tried again, and no other
+    with pytest.raises(UserError, match=r"1 usable scans could not be packed.*sub-A_ses-M000"):
         cohort.build()
-    assert transformed == ["sub-C_ses-M012"]  # tried again, and no other
-    path = cohort.image("sub-A_ses-M000")
-    path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(UserError, match=r"sub-A_ses-M000: .*cannot be read as an image"):
-        cohort.build()
-    assert not (store.folder / "store.json").exists()
+    cohort.set_status("sub-A_ses-M000", "failed")
+    assert cohort.build().index["scan_id"].tolist()[:2] == ["sub-B_ses-M000", "sub-B_ses-M012"]
+
+
+def test_a_full_disk_is_an_error_and_leaves_what_was_there(cohort, monkeypatch):
+    card = cohort.pack(0)
+    array, before = card.with_suffix(".npy"), content(card)
+    assert array.stat().st_blocks * 512 >= array.stat().st_size
+    write_scan(cohort.image("sub-C_ses-M000"), seed=99)
+
+    def full(stream, start, size):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(arrays.os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        cohort.pack(0)
+    assert array.read_bytes() == before[1]
+    assert not list(array.parent.glob(".tmp*"))
+
+
+@pytest.mark.parametrize("code", arrays.UNSUPPORTED)
+def test_a_file_system_that_reserves_no_space_will_do(cohort, monkeypatch, code):
+    def refuse(stream, start, size):
+        raise OSError(code, "no")
+
+    monkeypatch.setattr(arrays.os, "posix_fallocate", refuse)
+    assert len(read_json(cohort.pack(0))["scans"]) == 4
+
+
+def test_the_space_of_an_array_is_reserved_before_it_is_filled(tmp_path):
+    made = arrays.create_array(tmp_path / "a.npy", "float32", [64, 64, 64])
+    state = (tmp_path / "a.npy").stat()
+    assert state.st_size > made.nbytes and state.st_blocks * 512 >= state.st_size
+    made[0] = 1
+    made.flush()
+    assert np.load(tmp_path / "a.npy")[:2, 0, 0].tolist() == [1, 0]
 
 
 def test_scans_on_another_grid_are_refused(cohort):

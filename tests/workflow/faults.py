@@ -52,7 +52,8 @@ class Fault:
     """Damage to one image and what the ledger must say of it.
 
     Attributes:
-        kind: ``dicom``, ``3t`` (DICOM of 3 tesla) or ``nifti``: what the image must be.
+        kind: What the image must be: ``dicom``, ``3t`` (DICOM of 3 tesla), ``3t later`` (of a
+            visit after baseline, which is matched by its date) or ``nifti``.
         stage: Where the ledger says it ends; None: it is used all the same.
         words: Part of the reason.
         whole: The damage is to all of the subject, who has no other fault.
@@ -274,7 +275,9 @@ FAULTS = {
     "constant image": Fault("nifti", _constant, "file", "constant"),
     "4-D image": Fault("nifti", _four_dimensional, "file"),
     "image in no table": Fault("dicom", _not_listed, "metadata", "MPRAGEMETA"),
-    "scan without examination": Fault("3t", _far_from_any_examination, "metadata", "examination"),
+    "scan without examination": Fault(
+        "3t later", _far_from_any_examination, "metadata", "examination"
+    ),
     "failed ADNI's check": Fault("nifti", _failed_adni_qc, "adni_qc", "MRIQUALITY"),
     "rejected by the Mayo Clinic": Fault("3t", _rejected_by_mayo, "adni_qc", "Mayo"),
     "subject without examination": Fault("dicom", _no_examination, "metadata", "ADNIMERGE", True),

@@ -8,12 +8,15 @@ import pytest
 import yaml
 from faults import FAULTS, Image
 
+from ldae.cohort.download import PTID
+from ldae.cohort.plan import batch_of
 from ldae.synthetic.download import make_download
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 BUILT_IN = (1, 2, 3, 6, 8)  # subjects (index modulo 10) whom the synthetic download damages itself
 SUBJECTS = 60
+ASTRAY = "folder of another subject"
 
 
 def healthy_images(out: Path) -> pd.DataFrame:
@@ -26,6 +29,7 @@ def healthy_images(out: Path) -> pd.DataFrame:
         folder = next((out / "images" / subject).glob(f"*/*/I{row.image_id}"))
         nifti = next(folder.glob("*.nii"), None)
         kind = "nifti" if nifti else "3t" if row.field_strength == 3.0 else "dicom"
+        kind += " later" if kind == "3t" and row.session_id != "ses-M000" else ""
         rows.append((subject, f"I{row.image_id}", nifti or folder, kind))
     return pd.DataFrame(rows, columns=["subject", "image_id", "path", "kind"])
 
@@ -35,10 +39,13 @@ def damaged_download(out: Path) -> dict[str, Image]:
     make_download(out, SUBJECTS, 2, 3.0, seed=5, jobs=2)
     images = healthy_images(out)
     damaged = {}
-    order = sorted(FAULTS, key=lambda name: (not FAULTS[name].whole, FAULTS[name].kind != "3t"))
+    order = sorted(
+        FAULTS, key=lambda name: (not FAULTS[name].whole, not FAULTS[name].kind.startswith("3t"))
+    )
     for name in order:
         fault = FAULTS[name]
-        kinds = ("dicom", "3t") if fault.kind == "dicom" else (fault.kind,)
+        kinds = {"dicom": ("dicom", "3t", "3t later"), "3t": ("3t", "3t later")}
+        kinds = kinds.get(fault.kind, (fault.kind,))
         row = images[images["kind"].isin(kinds)].iloc[0]
         spent = images["subject"] == row.subject if fault.whole else images["path"] == row.path
         images = images[~spent]
@@ -51,7 +58,19 @@ def damaged_download(out: Path) -> dict[str, Image]:
     damaged |= {"same image, one subject": one, "same image, other subject": other}
     for name, fault in FAULTS.items():
         fault.damage(damaged[name])
+    damaged[ASTRAY] = copy_to_another_subject(images[images["kind"] != "nifti"], out)
     return damaged
+
+
+def copy_to_another_subject(images: pd.DataFrame, out: Path) -> Image:
+    """Copy the first of these images into the folder of another subject of the same batch."""
+    first = images.iloc[0]
+    others = images.loc[images["subject"] != first["subject"], "subject"]
+    same = [name for name in others if batch_of(name, 2) == batch_of(first["subject"], 2)]
+    path = first["path"]
+    place = out / "images" / same[0] / path.relative_to(out / "images" / first["subject"])
+    shutil.copytree(path, place)
+    return Image(first["subject"], first["image_id"], path, out / "tables")
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +117,16 @@ def test_one_image_under_two_subjects_is_used_for_neither(books):
     assert set(rows["stage"]) == {"duplicate"}
 
 
+def test_an_image_in_the_folder_of_another_subject_too(books):
+    ledger, damaged, _ = books
+    image = damaged[ASTRAY]
+    rows = ledger[ledger["image_id"] == image.image_id].set_index("subject_id")
+    own, other = rows.loc[image.subject], rows.drop(image.subject).iloc[0]
+    assert len(rows) == 2 and own["status"] == "used"
+    assert (other["status"], other["stage"]) == ("excluded", "file")
+    assert "another subject" in other["reason"]
+
+
 def test_everything_else_is_used(books):
     ledger, damaged, project = books
     whole = {damaged[name].subject for name, fault in FAULTS.items() if fault.whole}
@@ -112,8 +141,11 @@ def test_everything_else_is_used(books):
 def test_counts_add_up_to_the_images_on_disk(books):
     ledger, _damaged, project = books
     flow = pd.read_csv(project.path / "results/tables/flow.tsv", sep="\t").set_index("stage")
-    on_disk = {path.name for path in (project.path / "raw/faults/images").glob("**/I9*")}
-    on_disk = {name.split("_")[-1].split(".")[0] for name in on_disk}
+    folders = (project.path / "raw/faults/images").glob("**/I9*")
+    on_disk = {
+        (next(part for part in path.parts if PTID.fullmatch(part)), path.name.split(".")[0])
+        for path in folders
+    }
     assert len(ledger) == len(on_disk) == flow.loc["download", "images"]
     used = (ledger["status"] == "used").sum()
     assert used == flow.loc["used", "images"]

@@ -1,11 +1,18 @@
 """One small run of everything, and what a second one does."""
 
 import hashlib
+import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
+ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 
@@ -18,6 +25,20 @@ def test_every_image_of_the_download_is_accounted_for(finished):
     assert ledger.loc[ledger["status"] == "excluded", "reason"].str.len().min() > 0
 
 
+@pytest.mark.parametrize("folder", ["bids", "preproc"])
+def test_the_bids_validator_finds_no_error(finished, folder, tmp_path):
+    validator = Path(sys.executable).with_name("bids-validator-deno")
+    done = subprocess.run(
+        [validator, "--json", finished.path / "results" / folder],
+        env=os.environ | {"DENO_DIR": str(tmp_path)}, check=False, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    report = json.loads(done.stdout)
+    found = [issue for issue in report["issues"]["issues"] if issue["severity"] == "error"]
+    assert found == []
+    subjects = list((finished.path / "results" / folder).glob("sub-*"))
+    assert len(report["summary"]["subjects"]) == len(subjects) > 0  # it has looked
+
+
 def test_no_subject_is_on_both_sides(finished):
     index = pd.read_csv(finished.path / "results/cache/volumes/index.tsv", sep="\t")
     assert (index.groupby("participant_id")["split"].nunique() == 1).all()
@@ -26,6 +47,38 @@ def test_no_subject_is_on_both_sides(finished):
 
 def test_a_second_run_does_nothing(finished):
     assert "Nothing to be done" in finished.snakemake().stdout
+
+
+@pytest.mark.parametrize("profile", ["demo", "slurm"])
+def test_a_big_table_that_comes_out_the_same_reruns_nothing(profile, tmp_path):
+    """By the profile's limit for checksums: Snakemake's own, 1 MB, is below a real cohort's tables.
+
+    The executor of a cluster is not for here; only its other settings are.
+    """
+    settings = yaml.safe_load((ROOT / "profiles" / profile / "config.yaml").read_text())
+    limit = settings["max-checksum-file-size"]
+    (tmp_path / "Snakefile").write_text(
+        "rule use:\n    input: 'table.tsv'\n    output: 'used'\n    shell: 'touch {output}'\n"
+        "rule make:\n    input: 'source'\n    output: 'table.tsv'\n"
+        "    shell: 'head -c 2000000 /dev/zero > {output}'\n"
+    )
+
+    def snakemake(*arguments):
+        command = [sys.executable, "-m", "snakemake", "--cores", "1", *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, check=True, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        ).stdout  # fmt: skip
+
+    (tmp_path / "source").write_text("1")
+    allow = ("--max-checksum-file-size", str(limit))
+    snakemake(*allow)
+    later = (tmp_path / "used").stat().st_mtime + 100
+    os.utime(tmp_path / "source", (later - 50, later - 50))
+    snakemake("make", *allow)
+    os.utime(tmp_path / "table.tsv", (later, later))
+    assert "Nothing to be done" in snakemake("-n", *allow)
+    assert "Nothing to be done" not in snakemake("-n")
 
 
 def test_a_deleted_figure_alone_is_redrawn_byte_for_byte(finished):

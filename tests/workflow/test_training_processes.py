@@ -43,7 +43,7 @@ def root(tmp_path_factory) -> Path:
     return folder
 
 
-def start(root, stage, changes, run_dir, size):
+def start(root, stage, changes, run_dir, size, stop_after=None):
     """Start the processes of a training."""
     run_dir.mkdir(exist_ok=True)
     with socket.socket() as probe:
@@ -51,7 +51,8 @@ def start(root, stage, changes, run_dir, size):
         port = probe.getsockname()[1]
     started = [
         SERVER.Process(
-            target=training_process.train, args=(root, stage, changes, run_dir, rank, size, port)
+            target=training_process.train,
+            args=(root, stage, changes, run_dir, rank, size, port, stop_after),
         )
         for rank in range(size)
     ]
@@ -111,6 +112,29 @@ def test_two_processes_learn_what_one_does(root, stage, tmp_path):
         assert torch.allclose(value.double(), one["weights"][key].double(), atol=1e-5), key
     losses = [[row["train_loss"] for row in result["history"]] for result in (one, alone)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_nobody_leaves_before_the_checkpoint_is_on_the_disk(root, tmp_path):
+    started = start(root, "ldae", {"processes": 2}, tmp_path, 2, stop_after=1)
+    for process in started:
+        process.join(timeout=120)
+    assert [process.exitcode for process in started] == [75, 75]
+    (card,) = tmp_path.glob("*/checkpoint-1.pt.json")
+    for rank in range(2):
+        assert card.stat().st_mtime_ns <= (tmp_path / f"left-{rank}").stat().st_mtime_ns
+
+
+def test_an_error_in_one_process_ends_all_and_is_logged_at_once(root, tmp_path):
+    (tmp_path / "file").touch()
+    told = settings("ldm", LDM | {"processes": 2}, tmp_path, root, out_dir=str(tmp_path / "file/x"))
+    told.write(tmp_path / "settings.json")
+    command = [sys.executable, "-m", "ldae.training", str(tmp_path / "settings.json")]
+    done = subprocess.run(
+        [*command, "--log", str(tmp_path / "log")], check=False, timeout=120, capture_output=True
+    )
+    assert done.returncode == 1
+    assert "Not a directory" in (tmp_path / "log").read_text()  # the first alone makes pictures
+    assert "one of its 2 processes failed" in done.stderr.decode()
 
 
 def test_the_launcher_passes_signals_on_and_answers_for_its_processes(root, tmp_path):

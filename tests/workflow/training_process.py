@@ -24,17 +24,31 @@ def make(root: Path) -> None:
 
 
 def train(
-    root: Path, stage: str, changes: dict[str, Any], run_dir: Path, rank: int, size: int, port: int
+    root: Path,
+    stage: str,
+    changes: dict[str, Any],
+    run_dir: Path,
+    rank: int,
+    size: int,
+    port: int,
+    stop_after: int | None = None,
 ) -> None:
-    """Train and leave weights, averages and history in ``<run_dir>/result-<rank>.pt``."""
+    """Train and leave weights, averages and history in ``<run_dir>/result-<rank>.pt``.
+
+    ``<run_dir>/left-<rank>`` is made when the process is done with the training, come what may.
+    """
     torch.set_num_threads(1)
     multiprocessing.set_start_method("fork", force=True)  # of loaders, as outside tests
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     chain = torch.load(root / "chain.pt", weights_only=False)
     made, cfg = objective(chain, stage, **changes | {"processes": size})
     processes = Processes(rank, size, rank)
-    with joined(processes, "cpu", size):
-        trained = fit(made, settings(stage, cfg, run_dir, checkpoint_seconds=0), processes)
+    told = settings(stage, cfg, run_dir, checkpoint_seconds=0, stop_after=stop_after)
+    try:
+        with joined(processes, "cpu", size):
+            trained = fit(made, told, processes)
+    finally:
+        (run_dir / f"left-{rank}").touch()
     result: dict[str, Any] = {"weights": weights(made)}
     if trained is not None:
         result |= {"state": trained.state, "history": without_timing(trained.history)}

@@ -1,4 +1,4 @@
-"""The models as a product: what `python -m ldae` needs beside them."""
+"""The models as a product: what `ldae` needs beside them."""
 
 
 rule application:
@@ -8,10 +8,14 @@ rule application:
         ldae=results("models/ldae/model.json"),
         classifier=results("evaluation/classifier.npz"),
         age_regressor=results("evaluation/age_regressor.npz"),
+        template=config["preprocess"]["template"]["image"],
+        mask=config["preprocess"]["template"]["mask"],
     output:
         card=results("models/application/application.json"),
         classifier=results("models/application/classifier.npz"),
         age_regressor=results("models/application/age_regressor.npz"),
+        template=results("models/application/template.nii.gz"),
+        mask=results("models/application/template_mask.nii.gz"),
     log:
         logfile("application.log"),
     benchmark:
@@ -35,6 +39,6 @@ rule application:
         ),
         source=source("application/bundle.py"),
     message:
-        "Packing probes and settings beside the models"
+        "Packing probes, template and settings beside the models"
     script:
         "../scripts/application.py"

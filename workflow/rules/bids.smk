@@ -1,28 +1,5 @@
 """Raw ADNI download to BIDS by Clinica, in batches of subjects, merged with imported data sets."""
 
-from ldae.cohort.download import listing
-
-ADNI = config["cohort"]["name"]
-BATCHES = range(config["cohort"]["batches"])
-# Parts of the BIDS data set: of batches NAME-NUMBER, of imported data sets their names.
-PARTS = [f"{ADNI}-{batch}" for batch in BATCHES] if FROM_DOWNLOAD else [ADNI]
-PARTS += list(config["cohort"]["beside"])
-
-
-def parts():
-    """The conversion tables of all parts; their images lie in bids_parts/<part>/, undeclared."""
-    return expand(results("cohort/parts/{part}.tsv"), part=PARTS)
-
-
-def images_listing(wildcards):
-    """A param that changes when a visit is added to the download (the folder's time does not).
-
-    The synthetic download is made by a rule, which says itself when it changes.
-    """
-    if "synthetic" in config:
-        return "made by the rule synthetic"
-    return listing(config["paths"]["images"])
-
 
 rule check_download:
     input:
@@ -105,9 +82,32 @@ rule bids:
         folder=results("bids_parts"),
         cohort=ADNI,
         sources=sources(),
-        max_failed_fraction=config["cohort"]["max_failed_fraction"],
-        source=source("cohort/parts.py", "cohort/limit.py"),
+        source=source("cohort/parts.py"),
     message:
         "Merging the parts to one BIDS data set"
     script:
         "../scripts/bids.py"
+
+
+# A rule of its own: what fails loses its outputs, and the table of conversions must stay.
+rule conversion_check:
+    input:
+        conversion=rules.bids.output.conversion,
+    output:
+        counts=results("cohort/conversion.json"),
+    log:
+        logfile("conversion_check.log"),
+    benchmark:
+        timing("conversion_check.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        max_failed_fraction=config["cohort"]["max_failed_fraction"],
+        source=source("cohort/limit.py"),
+    message:
+        "Comparing failed conversions with the limit"
+    script:
+        "../scripts/conversion_check.py"

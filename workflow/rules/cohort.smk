@@ -1,10 +1,20 @@
 """The cohort: table of scans, split of subjects, ledger and flow of all images, Table 1."""
 
+from ldae.manifests import STEPS
+
+# What became of each scan at each step of preprocessing: one shard's, and all shards'.
+MANIFEST = {
+    step: results("preproc/manifests/%s/shard-{shard}.tsv" % step) for step in STEPS
+}
+MANIFESTS = {step: expand(MANIFEST[step], shard=SHARDS) for step in STEPS}
+
 
 rule scans:
     input:
         bids=rules.bids.output.bids,
         conversion=rules.bids.output.conversion,
+        # Its time says nothing of the scans: another limit indexes nothing anew.
+        checked=ancient(rules.conversion_check.output.counts),
         schema="workflow/schemas/scans.schema.yaml",
     output:
         scans=results("cohort/scans.tsv"),
@@ -55,16 +65,12 @@ rule splits:
 
 rule ledger:
     input:
+        **MANIFESTS,
         conversion=rules.bids.output.conversion,
         images=rules.check_download.output.images if FROM_DOWNLOAD else [],
         scans=rules.scans.output.scans,
         duplicates=rules.scans.output.duplicates,
         splits=rules.splits.output.splits,
-        n4=expand(results("preproc/manifests/n4/shard-{shard}.tsv"), shard=SHARDS),
-        brain=expand(results("preproc/manifests/brain/shard-{shard}.tsv"), shard=SHARDS),
-        registration=expand(
-            results("preproc/manifests/registration/shard-{shard}.tsv"), shard=SHARDS
-        ),
         volumes=results("cache/volumes/index.tsv"),
         exclude=staged(config["cohort"]["exclude"]),
     output:

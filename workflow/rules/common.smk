@@ -16,14 +16,19 @@ os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(LIBRARY), inherit
 from ldae.config import check_config
 from ldae.data.batches import check_batch
 from ldae.errors import UserError
-from ldae.files import read_json
 from ldae.fingerprint import source_fingerprint
+from ldae.nets.published_model import ARCHITECTURE, published_files
 from ldae.nets.sizes import check_sizes
 from ldae.training.settings import learnt
 
 try:
     check_config(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
-    check_sizes(config["volumes"]["shape"], config["autoencoder"], config["ldm"])
+    # Files of the authors' model, by part; empty: the three models are trained.
+    PUBLISHED = published_files(config["published"])
+    architecture = ARCHITECTURE if PUBLISHED else config
+    check_sizes(
+        config["volumes"]["shape"], architecture["autoencoder"], architecture["ldm"]
+    )
     for stage in ("autoencoder", "ldm", "ldae"):
         sizes = [
             config[stage][key] for key in ("batch_size", "micro_batch", "processes")
@@ -33,34 +38,6 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 RESULTS = config["paths"]["results"]
-FROM_DOWNLOAD = config["cohort"]["bids_dir"] is None
-
-
-def sources():
-    """What the results are of: the download or the data set in its place, and all beside."""
-    of = {kind: config["paths"][kind] for kind in ("images", "tables")}
-    if not FROM_DOWNLOAD:
-        of = {"bids_dir": config["cohort"]["bids_dir"]}
-    beside = {
-        name: about["bids_dir"] for name, about in config["cohort"]["beside"].items()
-    }
-    return of | ({"beside": beside} if beside else {})
-
-
-# Two downloads in one folder would be mixed without a word; data sets beside may come and go.
-DOWNLOAD = Path(RESULTS) / "cohort/download.json"
-if DOWNLOAD.is_file():
-    of, wanted = (
-        {key: value for key, value in found.items() if key != "beside"}
-        for found in (read_json(DOWNLOAD), sources())
-    )
-    if of != wanted:
-        raise WorkflowError(
-            f"paths.results: the results in '{RESULTS}' are of another download ({of}) than the "
-            f"one asked for ({wanted}). Set paths.results to a folder of its own; or, if the "
-            f"download has only moved, delete {DOWNLOAD}."
-        )
-
 RESOURCES = config["paths"]["resources"]
 SHARDS = range(config["preprocess"]["shards"])
 TRAINING = dict(device=config["device"], seed=config["seed"])
@@ -85,28 +62,6 @@ def timing(path="{rule}.tsv"):
 def source(*modules):
     """A param that changes when these modules of src/ldae change, and only then."""
     return source_fingerprint(*modules)
-
-
-def download(kind):
-    """The folder of images or tables of the download, with an error that helps if it is absent."""
-    folder = config["paths"][kind]
-
-    def check(wildcards):
-        if not ("synthetic" in config or Path(folder).is_dir() or DOWNLOAD.is_file()):
-            raise WorkflowError(
-                f"paths.{kind}: the folder '{folder}' does not exist. Set paths.{kind} in "
-                "config/config.yaml to where your ADNI download lies (docs/adni.md), "
-                "or run the synthetic one by: make demo"
-            )
-        return folder
-
-    return check
-
-
-def clinica_path(wildcards):
-    """Folder to put on PATH for Clinica; '.' changes nothing where it is found on PATH already."""
-    folder = config["software"]["clinica_bin"]
-    return folder or "."
 
 
 def staged(path):

@@ -45,6 +45,8 @@ FIGURES = {
         "npz",
     ),
 }
+if PUBLISHED:
+    del FIGURES["training_curves"]  # nothing was trained
 if config["evaluation"]["truth"]:
     FIGURES["truth"] = (
         dict(

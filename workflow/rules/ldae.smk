@@ -1,39 +1,44 @@
 """Stage 3: semantic encoder and gradient estimator (Table 4, Eq. 9), and the embeddings."""
 
+if not PUBLISHED:
 
-rule ldae:
-    input:
-        volumes=results("cache/volumes/store.json"),
-        latents=results("cache/latents/store.json"),
-        autoencoder=results("models/autoencoder/model.json"),
-        ldm=results("models/ldm/model.json"),
-        weights=encoder_weights,
-    output:
-        multiext(
-            results("models/ldae/"), "model.safetensors", "model.json", "history.tsv"
-        ),
-    log:
-        logfile("ldae.log"),
-    benchmark:
-        timing("ldae.tsv")
-    conda:
-        "../../envs/ldae.yaml"
-    threads: config["threads"]
-    resources:
-        mem_mb=32000 + 16000 * config["ldae"]["processes"],
-        runtime=5760,
-        gpu=GPUS * config["ldae"]["processes"],
-    params:
-        **TRAINING,
-        settings=learnt(config["ldae"]),
-        diffusion=config["diffusion"],
-        latents=config["latents"],
-        run_dir=results("runs/ldae"),
-        source=source("training/ldae.py", "training/loop.py", "training/product.py"),
-    message:
-        "Stage 3: training the semantic encoder and the gradient estimator"
-    script:
-        "../scripts/train.py"
+    rule ldae:
+        input:
+            volumes=results("cache/volumes/store.json"),
+            latents=results("cache/latents/store.json"),
+            autoencoder=results("models/autoencoder/model.json"),
+            ldm=results("models/ldm/model.json"),
+            weights=encoder_weights,
+        output:
+            multiext(
+                results("models/ldae/"),
+                "model.safetensors",
+                "model.json",
+                "history.tsv",
+            ),
+        log:
+            logfile("ldae.log"),
+        benchmark:
+            timing("ldae.tsv")
+        conda:
+            "../../envs/ldae.yaml"
+        # config["threads"] is of one process; train.py shares them out.
+        threads: config["threads"] * config["ldae"]["processes"]
+        resources:
+            mem_mb=32000 + 16000 * config["ldae"]["processes"],
+            runtime=5760,
+            gpu=GPUS * config["ldae"]["processes"],
+        params:
+            **TRAINING,
+            settings=learnt(config["ldae"]),
+            diffusion=config["diffusion"],
+            latents=config["latents"],
+            run_dir=results("runs/ldae"),
+            source=source("training/ldae.py", "training/loop.py", "training/product.py"),
+        message:
+            "Stage 3: training the semantic encoder and the gradient estimator"
+        script:
+            "../scripts/train.py"
 
 
 rule embeddings:

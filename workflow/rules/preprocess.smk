@@ -1,9 +1,5 @@
 """Per-scan steps, a shard of subjects a job: N4, brain extraction, affine registration; quality."""
 
-MANIFEST = {
-    step: results("preproc/manifests/%s/shard-{shard}.tsv" % step)
-    for step in ("n4", "brain", "registration")
-}
 BRAIN_FIRST = config["preprocess"]["n4"]["mask"] == "brain"
 
 
@@ -90,10 +86,10 @@ rule registration:
 
 rule qc:
     input:
+        **MANIFESTS,
         scans=rules.scans.output.scans,
-        n4=expand(MANIFEST["n4"], shard=SHARDS),
-        brain=expand(MANIFEST["brain"], shard=SHARDS),
-        registration=expand(MANIFEST["registration"], shard=SHARDS),
+        conversion=rules.bids.output.conversion,
+        duplicates=rules.scans.output.duplicates,
         exclude=staged(config["cohort"]["exclude"]),
     output:
         page=results("qc/index.html"),
@@ -113,14 +109,16 @@ rule qc:
         bids=results("bids"),
         exclude=config["cohort"]["exclude"],
         settings=step_settings("brain_extraction", "qc"),
-        source=source("preprocess/page.py", "preprocess/dataset.py"),
+        source=source(
+            "preprocess/page.py", "preprocess/dataset.py", "cohort/verdicts.py"
+        ),
     message:
         "Page of quality: every scan's picture and measures, outliers first"
     script:
         "../scripts/qc.py"
 
 
-# Not a stage: `snakemake retry` lets failed scans out of quarantine; the next run tries them again.
+# Not a stage: `snakemake retry` forgets failed scans and conversions; the next run tries them again.
 localrules:
     retry,
 
@@ -128,9 +126,11 @@ localrules:
 rule retry:
     log:
         logfile("retry.log"),
+    conda:
+        "../../envs/ldae.yaml"
     params:
-        preproc=results("preproc"),
+        results=RESULTS,
     message:
-        "Letting failed scans out of quarantine"
+        "Letting failed scans and conversions be tried again"
     script:
         "../scripts/retry.py"

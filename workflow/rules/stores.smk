@@ -9,6 +9,7 @@ rule volume_shard:
         # The array beside it is not declared: Snakemake would delete it before every rerun, but
         # only scans that have changed are packed anew.
         card=results("cache/volumes/shards/shard-{shard}.json"),
+        manifest=MANIFEST["pack"],
     log:
         logfile("volume_shard/shard-{shard}.log"),
     benchmark:
@@ -34,13 +35,14 @@ rule volume_shard:
 
 rule volumes:
     input:
+        **MANIFESTS,
+        conversion=rules.bids.output.conversion,
         scans=rules.scans.output.scans,
         splits=rules.splits.output.splits,
         exclude=staged(config["cohort"]["exclude"]),
-        n4=expand(rules.n4.output.manifest, shard=SHARDS),
-        brain=expand(rules.brain_extraction.output.manifest, shard=SHARDS),
-        registration=expand(rules.registration.output.manifest, shard=SHARDS),
         shards=expand(rules.volume_shard.output.card, shard=SHARDS),
+        # Where too many scans are lost, the message sends its reader to this page.
+        page=rules.qc.output.page,
     output:
         card=results("cache/volumes/store.json"),
         index=results("cache/volumes/index.tsv"),

@@ -1,17 +1,5 @@
 """ADNI's study tables as they are downloaded today, turned into what Clinica accepts."""
 
-from ldae.cohort.study_tables import tables_listing
-
-
-def table_files(wildcards):
-    """A param that changes when a table is edited in place (the folder's time does not).
-
-    The synthetic download is made by a rule, which says itself when it changes.
-    """
-    if "synthetic" in config:
-        return "made by the rule synthetic"
-    return tables_listing(config["paths"]["tables"])
-
 
 rule study_tables:
     input:

@@ -1,11 +1,10 @@
-"""Merge the parts to one BIDS data set; account for every image; stop if too many failed."""
+"""Merge the parts to one BIDS data set; account for every image."""
 
 from _adapter import job
 
 with job(snakemake):
     from pathlib import Path
 
-    from ldae.cohort.limit import check_conversion
     from ldae.cohort.parts import merge_parts, remove_stale
     from ldae.files import write_json, write_table
 
@@ -17,6 +16,5 @@ with job(snakemake):
         snakemake.output.bids,
     )
     write_table(conversion, snakemake.output.conversion)
-    check_conversion(conversion, snakemake.params.max_failed_fraction)
     remove_stale(snakemake.params.folder, snakemake.params.cohort, snakemake.params.names)
     write_json(snakemake.params.sources, snakemake.output.download)

@@ -15,5 +15,6 @@ with job(snakemake):
         snakemake.params.source,
         clinica_bin=snakemake.params.clinica_bin,
         jobs=snakemake.threads,
+        log=snakemake.log[0],
     )
     write_table(conversion, snakemake.output.conversion)

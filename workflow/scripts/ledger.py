@@ -5,10 +5,10 @@ from _adapter import job
 with job(snakemake):
     from ldae.cohort.flow import flow_table
     from ldae.cohort.ledger import build_ledger, check_images
-    from ldae.cohort.manifests import STEPS, read_manifests
     from ldae.cohort.table1 import cohort_table
-    from ldae.cohort.verdicts import read_verdicts
+    from ldae.cohort.verdicts import known_scans, read_verdicts
     from ldae.files import read_table, write_table
+    from ldae.manifests import STEPS, read_manifests
 
     source, made = snakemake.input, snakemake.output
     conversion, duplicates, scans, splits, volumes = (
@@ -16,7 +16,7 @@ with job(snakemake):
         for name in ("conversion", "duplicates", "scans", "splits", "volumes")
     )
     manifests = read_manifests({step: source[step] for step in STEPS})
-    verdicts = read_verdicts(snakemake.params.exclude, set(scans["scan_id"]))
+    verdicts = read_verdicts(snakemake.params.exclude, known_scans(scans, conversion))
     ledger = build_ledger(conversion, duplicates, scans, splits, manifests, volumes, verdicts)
     if source.images:
         check_images(

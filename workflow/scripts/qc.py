@@ -5,23 +5,26 @@ from pathlib import Path
 from _adapter import job
 
 with job(snakemake):
-    from ldae.cohort.manifests import lost_scans, read_manifests
+    from ldae.cohort.verdicts import known_scans, read_verdicts
     from ldae.files import read_table, write_table
-    from ldae.preprocess.dataset import describe_dataset
+    from ldae.manifests import STEPS, lost_scans, read_manifests
+    from ldae.preprocess.dataset import describe_dataset, remove_withdrawn
     from ldae.preprocess.page import write_page
 
-    paths, cfg = snakemake.input, snakemake.params.settings
+    source, cfg = snakemake.input, snakemake.params.settings
     folder = Path(snakemake.output.description).parent
-    manifests = read_manifests(
-        {"n4": paths.n4, "brain": paths.brain, "registration": paths.registration}
-    )
+    manifests = read_manifests({step: source[step] for step in STEPS})
+    scans = read_table(source.scans)
+    known = known_scans(scans, read_table(source.conversion, ["scan_id"]))
+    remove_withdrawn(folder, {name for table in manifests.values() for name in table["scan_id"]})
     describe_dataset(folder, snakemake.params.bids, cfg)
     write_table(lost_scans(manifests), snakemake.output.quarantine)
     write_page(
-        read_table(paths.scans),
+        scans,
         manifests,
         folder,
-        snakemake.params.exclude,
+        read_verdicts(snakemake.params.exclude, known),
+        read_table(source.duplicates),
         snakemake.output.page,
         snakemake.output.measures,
         cfg,

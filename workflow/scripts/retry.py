@@ -1,10 +1,9 @@
-"""Let failed scans out of quarantine."""
+"""Let failed scans and failed conversions be tried again."""
 
 from _adapter import job
 
 with job(snakemake):
-    from ldae.preprocess.quarantine import release
+    from ldae.preprocess.quarantine import try_again
 
-    released = release(snakemake.params.preproc)
-    print(f"{len(released)} scan(s) released: {', '.join(released) or 'none had failed'}")
+    print("\n".join(try_again(snakemake.params.results)))
     print("The next run tries them again.")

@@ -20,5 +20,6 @@ with job(snakemake):
         diffusion=snakemake.params.get("diffusion"),
         fingerprint=snakemake.params.source,
         checkpoint_seconds=snakemake.config["checkpoint_seconds"],
+        keep_checkpoints=snakemake.config["keep_checkpoints"],
     )
     run(settings, log_file=snakemake.log[0])

@@ -5,11 +5,12 @@ from _adapter import job
 with job(snakemake):
     from pathlib import Path
 
-    from ldae.data.volume_shards import pack_shard
+    from ldae.data.volume_shards import pack_shard, write_manifest
     from ldae.files import read_table
 
-    pack_shard(
-        read_table(snakemake.input.scans, ["scan_id", "participant_id", "session_id"]),
+    scans = read_table(snakemake.input.scans, ["scan_id", "participant_id", "session_id"])
+    card = pack_shard(
+        scans,
         read_table(snakemake.input.registration, ["scan_id", "status"]),
         Path(snakemake.params.preproc),
         Path(snakemake.output.card),
@@ -17,3 +18,4 @@ with job(snakemake):
         snakemake.params.template,
         source=snakemake.params.source,
     )
+    write_manifest(scans, card, snakemake.output.manifest)

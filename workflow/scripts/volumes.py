@@ -6,16 +6,17 @@ with job(snakemake):
     from pathlib import Path
 
     from ldae.cohort.limit import check_failures
-    from ldae.cohort.manifests import STEPS, read_manifests
     from ldae.cohort.usable import usable_scans
-    from ldae.cohort.verdicts import read_verdicts
+    from ldae.cohort.verdicts import known_scans, read_verdicts
     from ldae.data.volume_index import build_volume_store
     from ldae.files import read_table
+    from ldae.manifests import STEPS, read_manifests
 
     source = snakemake.input
     manifests = read_manifests({step: source[step] for step in STEPS})
     scans = read_table(source.scans, ["scan_id"])
-    verdicts = read_verdicts(snakemake.params.exclude, set(scans["scan_id"]))
+    known = known_scans(scans, read_table(source.conversion, ["scan_id"]))
+    verdicts = read_verdicts(snakemake.params.exclude, known)
     check_failures(manifests, verdicts, snakemake.params.max_failed_fraction)
     usable = usable_scans(scans, read_table(source.splits), manifests, verdicts)
     build_volume_store(usable, [Path(card) for card in source.shards], folder(snakemake.output))

@@ -1,23 +1,29 @@
 """What the commands need beside the models: grid, probes and preprocessing, in one folder.
 
-Layout of ``results/models/application``: ``application.json`` (settings and the SHA-256 of the
-models they belong to), ``classifier.npz`` and ``age_regressor.npz`` (linear probes of y_sem).
+Layout of ``results/models/application``: ``application.json`` (settings, and the SHA-256 of the
+models they belong to and of the template's files), ``classifier.npz`` and ``age_regressor.npz``
+(linear probes of y_sem), ``template.nii.gz`` and ``template_mask.nii.gz``. The folder of models may
+be copied anywhere; weights of the brain extraction are not in it.
 """
 
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ldae.errors import require
 from ldae.evaluation.direction import Direction, LinearModel
 from ldae.evaluation.systems import LdaeSystem
-from ldae.files import atomic, read_json, write_json
-from ldae.modelfile import load_card
+from ldae.files import atomic, read_json, sha256, write_json
+from ldae.modelfile import load_card, load_encoder
+from ldae.nets.semantic_encoder import SemanticEncoder
+from ldae.training.compute import Compute
 
 CARD = "application.json"
 CLASSIFIER, AGE = "classifier.npz", "age_regressor.npz"
+TEMPLATE = {"image": "template.nii.gz", "mask": "template_mask.nii.gz"}
 STAGES = ("autoencoder", "ldm", "ldae")
 
 
@@ -35,52 +41,113 @@ def write_bundle(
         models: Model folder of each of :data:`STAGES`.
         classifier, age_regressor: Files of the probes.
         settings: ``preprocess``, ``volumes`` (config sections), ``guidance``, ``ddim_steps``,
-            ``mode``.
+            ``mode``. The template that ``preprocess`` names is copied.
     """
     folder = Path(folder)
-    for source, name in ((classifier, CLASSIFIER), (age_regressor, AGE)):
+    template = settings["preprocess"]["template"]
+    copied = {name: template[key] for key, name in TEMPLATE.items()}
+    for name, source in {CLASSIFIER: classifier, AGE: age_regressor, **copied}.items():
         with atomic(folder / name) as temporary:
             shutil.copyfile(source, temporary)
     sums = {stage: load_card(models[stage])["sha256"] for stage in STAGES}
-    write_json({"models": sums, **settings}, folder / CARD)
+    content = {**settings, "preprocess": {**settings["preprocess"]}}
+    content["preprocess"]["template"] = {**TEMPLATE, "name": template["name"]}
+    files = {name: sha256(folder / name) for name in copied}
+    write_json({"models": sums, "files": files, **content}, folder / CARD)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """The models, loaded, with probes and settings (see :func:`write_bundle`)."""
+    """Settings and probes (see :func:`write_bundle`), and the models, loaded when first used.
 
-    system: LdaeSystem
+    Attributes:
+        models: Folder of the models.
+        settings: Content of ``application.json``.
+        compute: Device, threads and the precision of the semantic encoder.
+    """
+
+    models: Path
     settings: dict[str, Any]
-    folder: Path
+    compute: Compute
 
     @classmethod
     def load(cls, models: str | Path, device: str, threads: int) -> "Bundle":
-        """Restore everything below a ``models`` folder.
+        """Open a ``models`` folder; no network is read yet.
 
         Raises:
             UserError: something is missing, or the settings belong to other models.
         """
         models = Path(models)
-        folder = models / "application"
+        card = models / "application" / CARD
         require(
-            (folder / CARD).is_file(),
-            f"{folder / CARD} does not exist: name the folder of the trained models by --models "
+            card.is_file(),
+            f"{card} does not exist: name the folder of the trained models by --models "
             "(results/models of a finished run), or make it: `snakemake application`.",
         )
-        settings = read_json(folder / CARD)
+        settings = read_json(card)
         for stage, expected in settings["models"].items():
             require(
                 load_card(models / stage)["sha256"] == expected,
-                f"The {stage} in {models} was trained anew since {folder} was written. Run "
+                f"The {stage} in {models} was trained anew since {card.parent} was written. Run "
                 "`snakemake application`.",
             )
-        system = LdaeSystem.load(*(models / stage for stage in STAGES), settings, device, threads)
-        return cls(system, settings, folder)
+        return cls(models, settings, Compute.prepare(device, threads, "fp32"))
+
+    @property
+    def folder(self) -> Path:
+        """The folder of settings and probes."""
+        return self.models / "application"
+
+    @cached_property
+    def encoder(self) -> SemanticEncoder:
+        """The semantic encoder alone."""
+        return self.compute.place(load_encoder(self.models / "ldae")[0])
+
+    @cached_property
+    def system(self) -> LdaeSystem:
+        """All four networks."""
+        folders = (self.models / stage for stage in STAGES)
+        where = self.compute
+        return LdaeSystem.load(*folders, self.settings, where.device.type, where.threads)
 
     def direction(self) -> Direction:
         """The diagnosis classifier of y_sem."""
-        return Direction.load(self.folder / CLASSIFIER, self.system.compute.device)
+        return Direction.load(self.folder / CLASSIFIER, self.compute.device)
 
     def age(self) -> LinearModel:
         """The age regressor of y_sem, years."""
-        return LinearModel.load(self.folder / AGE, self.system.compute.device)
+        return LinearModel.load(self.folder / AGE, self.compute.device)
+
+    def preprocessing(self, weights: str | Path | None = None) -> dict[str, Any]:
+        """The section ``preprocess`` with the paths that hold here.
+
+        Args:
+            weights: Folder of the brain extraction's weights; None: where they were when the
+                models were made.
+
+        Raises:
+            UserError: the template is missing or another one, or the weights are missing.
+        """
+        cfg = self.settings["preprocess"]
+        template = {key: self.folder / name for key, name in TEMPLATE.items()}
+        for path in template.values():
+            require(
+                path.is_file() and sha256(path) == self.settings["files"][path.name],
+                f"{path} is missing or is not the template the models were trained with. Copy the "
+                "folder of the models as a whole, or run `snakemake application` where they were "
+                "made.",
+            )
+        extraction = cfg["brain_extraction"]
+        if extraction["method"] == "antspynet":
+            extraction = extraction | {"weights": str(weights or extraction["weights"])}
+            require(
+                Path(extraction["weights"]).is_dir(),
+                f"The folder {extraction['weights']} with the weights of the brain extraction does "
+                "not exist here: name it by --brain-weights (docs/pretrained.md).",
+            )
+        paths = {key: str(path) for key, path in template.items()}
+        return {
+            **cfg,
+            "template": {**paths, "name": cfg["template"]["name"]},
+            "brain_extraction": extraction,
+        }

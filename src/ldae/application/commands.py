@@ -12,6 +12,7 @@ from ldae.data.embeddings import save_embeddings
 from ldae.diffusion.interpolation import lerp, slerp
 from ldae.errors import require
 from ldae.evaluation.metrics import brain_mask, ssim
+from ldae.evaluation.systems import semantic_codes
 
 
 def _read(bundle: Bundle, scan: str | Path) -> tuple[torch.Tensor, np.ndarray]:
@@ -20,8 +21,9 @@ def _read(bundle: Bundle, scan: str | Path) -> tuple[torch.Tensor, np.ndarray]:
 
 def encode(bundle: Bundle, scans: Sequence[Path], out: Path) -> np.ndarray:
     """Write y_sem of each scan to an npz (``scan_id``: file names; ``y_sem`` (N, d)); return it."""
-    codes = [bundle.system.y_sem(_read(bundle, scan)[0]).cpu().numpy() for scan in scans]
-    y_sem = np.concatenate(codes)
+    volumes = (_read(bundle, scan)[0] for scan in scans)
+    codes = [semantic_codes(bundle.encoder, x, bundle.compute) for x in volumes]
+    y_sem = torch.cat(codes).cpu().numpy()
     save_embeddings(out, [scan.name.split(".")[0] for scan in scans], y_sem)
     return y_sem
 

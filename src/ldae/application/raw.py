@@ -17,7 +17,9 @@ from ldae.preprocess.pipeline import run_all
 NOTICE = "A research model's output, not a medical finding."
 
 
-def preprocess(raw: Path, folder: Path, settings: dict[str, Any], despite_qc: bool) -> ScanFiles:
+def preprocess(
+    raw: Path, folder: Path, cfg: dict[str, Any], volumes: dict[str, Any], despite_qc: bool
+) -> ScanFiles:
     """Run N4, brain extraction and registration on one head, as in training.
 
     What is done already for the same file and settings is kept.
@@ -25,13 +27,12 @@ def preprocess(raw: Path, folder: Path, settings: dict[str, Any], despite_qc: bo
     Args:
         raw: T1-weighted head, NIfTI.
         folder: Receives the derivatives, named like a BIDS subject's.
-        settings: ``preprocess`` and ``volumes`` of the bundle.
+        cfg, volumes: Settings of the preprocessing and of the grid, from the bundle.
         despite_qc: Go on where the quality check rejects the scan.
 
     Raises:
-        UserError: no such file, or a step failed or rejected the scan; the message says why.
+        UserError: a step failed or rejected the scan; the message says why.
     """
-    require(raw.is_file(), f"The head {raw} does not exist.")
     label = re.sub(r"[^A-Za-z0-9]", "", raw.name.split(".")[0]) or "scan"
     scan = {
         "scan_id": f"sub-{label}_ses-1",
@@ -40,7 +41,7 @@ def preprocess(raw: Path, folder: Path, settings: dict[str, Any], despite_qc: bo
         "path": raw.name,
     }
     scans = pd.DataFrame([scan])
-    verdict = run_all(scans, raw.parent, folder, settings["preprocess"], settings["volumes"])
+    verdict = run_all(scans, raw.parent, folder, cfg, volumes)
     status, reason = verdict.loc[0, ["status", "reason"]]
     if status == "qc" and not despite_qc:
         raise UserError(
@@ -48,11 +49,17 @@ def preprocess(raw: Path, folder: Path, settings: dict[str, Any], despite_qc: bo
             "With --despite-qc it is used all the same."
         )
     require(status in ("ok", "qc"), f"{raw} could not be preprocessed: {reason}.")
-    return scan_files(scans, folder, settings["preprocess"]["template"]["name"])[0]
+    return scan_files(scans, folder, cfg["template"]["name"])[0]
 
 
 def apply(
-    bundle: Bundle, raw: Path, out: Path, alpha: float, steps: int, despite_qc: bool = False
+    bundle: Bundle,
+    raw: Path,
+    out: Path,
+    alpha: float,
+    steps: int,
+    despite_qc: bool = False,
+    brain_weights: Path | None = None,
 ) -> dict[str, Any]:
     """Everything the models say of a raw head, written below ``out``.
 
@@ -60,14 +67,28 @@ def apply(
     ``counterfactual.nii.gz`` (moved by ``alpha`` away from the predicted class),
     ``difference.nii.gz`` (counterfactual minus reconstruction) and ``findings.json``.
 
+    Args:
+        bundle: The models.
+        raw: T1-weighted head, NIfTI.
+        out: Folder to write.
+        alpha: Strength of the counterfactual.
+        steps: DDIM steps.
+        despite_qc: Go on where the quality check rejects the scan.
+        brain_weights: See :meth:`ldae.application.bundle.Bundle.preprocessing`.
+
     Returns:
         The content of ``findings.json``: classes, probability of the positive class, predicted
         class, logit asked of and measured on the counterfactual, age (years), QC measures.
+
+    Raises:
+        UserError: no such file, or a step of the preprocessing failed or rejected the scan.
     """
-    system, settings = bundle.system, bundle.settings
-    files = preprocess(Path(raw), out / "preproc", settings, despite_qc)
-    x, affine = read_volume(files.registered_brain, settings["volumes"])
-    direction, age = bundle.direction(), bundle.age()
+    require(raw.is_file(), f"The head {raw} does not exist.")
+    settings = bundle.settings
+    cfg, volumes = bundle.preprocessing(brain_weights), settings["volumes"]
+    files = preprocess(raw, out / "preproc", cfg, volumes, despite_qc)
+    x, affine = read_volume(files.registered_brain, volumes)
+    system, direction, age = bundle.system, bundle.direction(), bundle.age()
     y = system.y_sem(x)
     logit = direction(y)
     positive = bool(logit > 0)

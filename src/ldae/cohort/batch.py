@@ -8,6 +8,7 @@ that one bad subject costs one subject.
 
 import logging
 import shutil
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,10 @@ from ldae.cohort.names import image_files
 from ldae.cohort.prepared import read_prepared, restrict, write_tables
 from ldae.cohort.selection import COLUMNS, explain
 from ldae.cohort.view import make_view
+from ldae.errors import UserError, require
 from ldae.files import digest, read_json, read_table, write_json, write_table
+
+MIN_FREE = 100e6  # bytes; a disk with less counts as full
 
 
 @dataclass
@@ -63,6 +67,8 @@ class Batch:
         found = check_scans(bids, expected.loc[expected["Path"] != "", "scan_id"], jobs)
         expected["fault"] = [found.get(scan, (None, None))[0] for scan in expected["scan_id"]]
         expected["image_hash"] = [found.get(scan, (None, None))[1] for scan in expected["scan_id"]]
+        if error or expected["fault"].notna().any():
+            _require_space(folder)
         return Run(subjects, bids, expected, error)
 
 
@@ -75,6 +81,7 @@ def convert_batch(
     fingerprint: str,
     clinica_bin: str | None = None,
     jobs: int = 1,
+    log: str | Path | None = None,
 ) -> pd.DataFrame:
     """Convert one batch, unless its part is there already and made of the same.
 
@@ -87,12 +94,15 @@ def convert_batch(
         fingerprint: Of the source; another one converts again.
         clinica_bin: Folder of ``clinica`` and ``dcm2niix``; None: found on PATH.
         jobs: Parallel conversions.
+        log: Where logging goes, for the message.
 
     Returns:
         The conversion table of the batch, columns :data:`ldae.cohort.selection.COLUMNS`.
 
     Raises:
-        UserError: Clinica is not there.
+        UserError: Clinica is not there; the disk is full; or Clinica stopped at each of several
+            subjects, which is not the subjects' fault. Nothing is kept then, so that the next run
+            tries again.
     """
     part = Path(part)
     index = read_table(batch, ["image_id", "subject_id", "path", "status", "reason", "content"])
@@ -113,19 +123,17 @@ def convert_batch(
         logging.info("Nothing has changed: %s is kept.", part)
         return read_table(part / "conversion.tsv")
     work = part.with_name(f".work-{part.name}")
-    for folder in (work, part):
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     runs = []
     if subjects:
         runs = _convert(
             Batch(Path(images), index, study, work.resolve(), environment), subjects, jobs
         )
+        _require_one_good(runs, log)
     conversion = _finish(runs, index, study, cohort, Path(images), work / "part", programs)
-    # Where Clinica stopped at everybody, the machine may be the cause, such as a full disk: the
-    # batch is converted again whenever its job runs.
-    if not runs or not all(run.error for run in runs):
-        write_json({"key": key}, work / "part" / "stamp.json")
+    write_json({"key": key}, work / "part" / "stamp.json")
+    shutil.rmtree(part, ignore_errors=True)
     (work / "part").replace(part)
     shutil.rmtree(work)
     return conversion
@@ -157,6 +165,26 @@ def _convert(batch: Batch, subjects: list[str], jobs: int) -> list[Run]:
         alone = list(pool.map(lambda subject: batch.run([subject], 1), suspects))
     rest = [name for name in subjects if name not in suspects]
     return [_only(together, rest), *alone] if rest else alone
+
+
+def _require_one_good(runs: list[Run], log: str | Path | None) -> None:
+    """Stop where Clinica stopped at each of several subjects; a lone one may be bad itself."""
+    if len(runs) > 1 and all(run.error for run in runs):
+        raise UserError(
+            f"Clinica stopped at each of the batch's {len(runs)} subjects, the last time with: "
+            f"{runs[-1].error}. All it said is in {log or 'the log'}. Mend the cause and run again."
+        )
+
+
+def _require_space(folder: Path) -> None:
+    """Stop if a run may have failed because a disk is full: its subjects are not bad."""
+    for place in (folder, Path(tempfile.gettempdir())):
+        free = shutil.disk_usage(place).free
+        require(
+            free >= MIN_FREE,
+            f"The conversion failed and the disk of {place} has {free / 1e6:.0f} MB left. Make "
+            "room and run again.",
+        )
 
 
 def _faulty(run: Run) -> list[str]:

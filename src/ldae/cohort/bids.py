@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import shutil
+import struct
 import zlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -14,6 +15,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
+from ldae.cohort.checks import as_volume
 from ldae.files import MISSING, atomic, write_json
 
 # Free-text fields of a NIfTI-1 header (offset, bytes): data_type, db_name, descrip, aux_file,
@@ -41,7 +43,7 @@ def inspect_image(path: str | Path) -> tuple[str | None, str | None]:
     """Read a NIfTI image whole; returns why it cannot be used, or else the hash of its voxels."""
     try:
         image = nib.load(path)
-        data = np.asanyarray(image.dataobj)  # (X, Y, Z)
+        data = as_volume(np.asanyarray(image.dataobj))  # (X, Y, Z)
     except _UNREADABLE as error:
         return f"The image cannot be read ({_cause(error)}).", None
     if not isinstance(image, nib.Nifti1Image) or isinstance(image, nib.Nifti2Image):
@@ -92,23 +94,39 @@ def image_hash(data: np.ndarray, affine: np.ndarray) -> str:
 
 
 def compress_image(source: str | Path, target: str | Path) -> None:
-    """Compress a NIfTI file, the same bytes each time, NIfTI-1's free-text fields emptied."""
+    """Compress a NIfTI file, the same bytes each time, NIfTI-1's header tidied.
+
+    Its free-text fields are emptied, and trailing axes of length 1 left out. ``source`` may be
+    compressed already.
+    """
     content = Path(source).read_bytes()
+    content = gzip.decompress(content) if Path(source).suffix == ".gz" else content
+    _write_compressed(_tidy(content), target)
+
+
+def _write_compressed(content: bytes, target: str | Path) -> None:
     with atomic(target) as temporary:
-        temporary.write_bytes(_compressed(content))
+        temporary.write_bytes(gzip.compress(content, compresslevel=1, mtime=0))
 
 
-def _compressed(content: bytes) -> bytes:
-    blank = bytearray(content)
-    for at, size in _TEXT_FIELDS if content[344:348] == b"n+1\0" else ():
-        blank[at : at + size] = bytes(size)
-    return gzip.compress(blank, compresslevel=1, mtime=0)
+def _tidy(content: bytes) -> bytes:
+    """NIfTI-1 without free text and without trailing axes of length 1; other bytes as they are."""
+    if content[344:348] != b"n+1\0":
+        return content
+    tidy = bytearray(content)
+    for at, size in _TEXT_FIELDS:
+        tidy[at : at + size] = bytes(size)
+    axes = "<8h" if content[:4] == struct.pack("<i", 348) else ">8h"
+    number, *lengths = struct.unpack_from(axes, content, 40)
+    if number > 3 and set(lengths[3:number]) == {1}:
+        struct.pack_into(axes, tidy, 40, 3, *lengths[:3], 1, 1, 1, 1)
+    return bytes(tidy)
 
 
 def check_scans(
     bids: Path, scan_ids: Iterable[str], jobs: int = 1
 ) -> dict[str, tuple[str | None, str | None]]:
-    """Find scans without exactly one good image; the headers of good ones lose their free text.
+    """Find scans without exactly one good image; the headers of good ones are tidied.
 
     Returns:
         By scan_id: the fault, a sentence (None: good), and the voxels' hash (None: bad).
@@ -136,9 +154,9 @@ def _check_scan(bids: Path, scan_id: str) -> tuple[str | None, str | None]:
     fault, found = inspect_image(path)
     if fault is None:
         content = gzip.decompress(path.read_bytes())
-        if any(content[at : at + size].strip(b"\0") for at, size in _TEXT_FIELDS):
-            with atomic(path) as temporary:
-                temporary.write_bytes(_compressed(content))
+        tidy = _tidy(content)
+        if tidy != content:
+            _write_compressed(tidy, path)
     return fault, found
 
 

@@ -2,6 +2,10 @@
 
 Each returns why the image cannot be used, in a sentence, or None. The sentences hold nothing that
 is read from a header, which may name a person.
+
+One DICOM file with many frames (enhanced DICOM) states positions, orientations and spacing in
+sequences, a frame each. The checks of geometry do not apply to it: the frames are counted and the
+pixels must be complete; :func:`ldae.cohort.bids.inspect_image` judges what dcm2niix makes of it.
 """
 
 import re
@@ -156,11 +160,17 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", str(name).lower())
 
 
+def as_volume(data: np.ndarray) -> np.ndarray:
+    """An array (X, Y, Z, 1, ...) without its trailing axes of length 1; any other as it is."""
+    extra = data.shape[3:]
+    return data.reshape(data.shape[:3]) if extra and set(extra) == {1} else data
+
+
 def nifti_fault(path: Path) -> str | None:
     """Why a NIfTI file does not hold one regular, finite 3-D image, or None."""
     try:
         image = nib.load(path)
-        data = np.asanyarray(image.dataobj)
+        data = as_volume(np.asanyarray(image.dataobj))
     except OSError as error:
         return f"The file cannot be read ({error.strerror or 'it is cut off or damaged'})."
     except Exception as error:  # nibabel raises nearly anything on bytes that are not NIfTI
@@ -176,4 +186,4 @@ def nifti_fault(path: Path) -> str | None:
         return "The image is constant: all voxels have the same value."
     if not np.isfinite(image.affine).all() or np.linalg.det(image.affine[:3, :3]) == 0:
         return "The image's orientation is not defined: its matrix is singular or not finite."
-    return _edges_fault(image.header.get_zooms())
+    return _edges_fault(image.header.get_zooms()[:3])

@@ -1,5 +1,6 @@
 """Running Clinica's converter and reading what it says: which scans it chose, and its errors."""
 
+import errno
 import logging
 import os
 import re
@@ -17,6 +18,7 @@ EXPECTED_COLUMNS = [
 ]  # fmt: skip
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _PATH = re.compile(r"(?:/[^\s'\",:;()]+)+/?")
+_FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
 _LONGEST = 300  # characters of an error in a table
 
 
@@ -68,6 +70,9 @@ def convert(
     Returns:
         None, or the last line of Clinica's error without paths if it did not finish. That it
         finished says little: a scan that it could not convert is a warning.
+
+    Raises:
+        UserError: Clinica or dcm2niix says that the disk, or the quota, is full.
     """
     folder = bids.parent
     # Without a sorted list Clinica follows the order of the directory.
@@ -86,6 +91,12 @@ def convert(
     )
     spoken, error = _COLOUR.sub("", done.stdout).strip(), _COLOUR.sub("", done.stderr).strip()
     logging.getLogger(__name__).info("Clinica, exit %d:\n%s\n%s", done.returncode, spoken, error)
+    full = next((words for words in _FULL if words in spoken or words in error), None)
+    require(
+        full is None,
+        f"Clinica could not write to {folder} or the folder of temporary files: {full}. Make room "
+        "and run again.",
+    )
     if done.returncode == 0 and expected_path(bids).is_file():
         return None
     if done.returncode < 0:

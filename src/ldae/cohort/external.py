@@ -8,19 +8,18 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import nibabel as nib
 import pandas as pd
 
 from bids import BIDSLayout, BIDSLayoutIndexer
 from ldae.cohort.bids import compress_image, inspect_image, scan_path
 from ldae.cohort.mapping import SUBJECT, VISIT, read_visits
+from ldae.cohort.names import BIDS_VERSION
+from ldae.cohort.selection import COLUMNS
 from ldae.errors import UserError, require
 from ldae.files import read_json, write_json, write_table
 from ldae.progress import Progress
 
-CONVERSION = [
-    "cohort", "image_id", "subject_id", "path", "scan_id", "status", "reason", "field_strength",
-    "image_hash",
-]  # fmt: skip
 # Neither beside the subjects' folders nor in those of other modalities is there a T1w image.
 _IGNORED = [
     re.compile(r"^/(?!sub-|$)"),
@@ -43,8 +42,9 @@ def import_bids(
     """Make a part (``bids/``, ``conversion.tsv``) of a data set whose files stay as they are.
 
     Of each session the first T1-weighted image is taken (by run, then by name). Images become
-    links to the originals under normalised names; uncompressed ones are compressed once, into the
-    part. Each image taken is read whole: what is not one finite, varying 3-D image has failed.
+    links to the originals under normalised names; uncompressed ones, and those with further axes of
+    length 1, are written once more, into the part. Each image taken is read whole: what is not one
+    finite, varying 3-D image has failed.
 
     Args:
         bids_dir: The data set.
@@ -52,7 +52,7 @@ def import_bids(
         columns: Our name -> the data set's column; see :mod:`ldae.cohort.mapping`.
         values: Our name -> {the data set's value: ours}.
         part_dir: Written: the part; an earlier one is replaced.
-        conversion: Written: the part's conversion table once more, columns ``CONVERSION``: one row
+        conversion: Written: the part's conversion table once more, columns ``COLUMNS``: one row
             a T1-weighted image (status converted, failed, not_chosen); path is relative to
             ``bids_dir``, image_id is the cohort's name and the path without .nii.gz.
         jobs: Parallel processes that read images.
@@ -160,7 +160,7 @@ def _take(source: Path, target: Path) -> tuple[str | None, str | None]:
     fault, found = inspect_image(source)
     if fault is None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if source.suffix == ".gz":
+        if source.suffix == ".gz" and nib.load(source).ndim == 3:
             target.symlink_to(source.resolve())
         else:
             compress_image(source, target)
@@ -180,7 +180,7 @@ def _write_tables(good: pd.DataFrame, bids: Path, name: str) -> None:
         if pd.notna(row.field_strength):
             content["MagneticFieldStrength"] = float(row.field_strength)
         write_json(content, scan_path(bids, row.scan_id).with_name(f"{row.scan_id}_T1w.json"))
-    about = {"Name": name, "BIDSVersion": "1.7.0", "DatasetType": "raw"}
+    about = {"Name": name, "BIDSVersion": BIDS_VERSION, "DatasetType": "raw"}
     write_json(about, bids / "dataset_description.json")
 
 
@@ -200,7 +200,7 @@ def _conversion(images: pd.DataFrame, chosen: pd.DataFrame, name: str) -> pd.Dat
             reason = f"The first of the session's T1-weighted images ({rivals})."
             rest = (best.scan_id, "converted", reason, best.field_strength, best.image_hash)
         rows.append((name, row.image_id, row.subject, row.path, *rest))
-    table = pd.DataFrame(rows, columns=CONVERSION)
+    table = pd.DataFrame(rows, columns=COLUMNS)
     logging.info("%s: %s", name, table["status"].value_counts().to_dict())
     return table
 

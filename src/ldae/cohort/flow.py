@@ -25,6 +25,7 @@ _STAGES = {
     "n4": "failed in bias field correction",
     "brain": "failed in brain extraction",
     "registration": "failed in registration",
+    "pack": "failed in packing: the registered image cannot be used",
     "qc": "outside the bounds of our quality control",
     "exclude": "left out by a person (cohort.exclude)",
 }

@@ -1,4 +1,4 @@
-"""Scans that are kept from Clinica, since it would abort on them or join them with a wrong visit.
+"""Scans that are kept from Clinica: it would abort, leave them out or join them with a wrong visit.
 
 Clinica 0.12 chooses the scan of a visit by field strength and the Mayo Clinic's verdicts, and
 fails (``int(None)``, an index error) where nothing is left to choose. Its choice is followed here
@@ -13,11 +13,17 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ldae.cohort.prepared import MAYO, QUALITY, SCANS
-from ldae.cohort.visits import Exam, join_visits
+from ldae.cohort.prepared import MAYO, QUALITY, SCANS, STUDIES
+from ldae.cohort.visits import Exam, exams_of, join_visits
 
 COLUMNS = ["image_id", "status", "reason"]
 MAX_DAYS = 365  # ours: Clinica takes a lone visit however far the scan is from it
+# Clinica 0.12 leaves these visits out of every conversion of T1-weighted scans (PTID, VISCODE).
+LEFT_OUT = {
+    ("031_S_0830", "m48"), ("100_S_0995", "m18"), ("031_S_0867", "m48"), ("100_S_0892", "m18"),
+    ("003_S_6264", "m12"), ("011_S_4105", "m72"), ("006_S_4485", "m84"), ("029_S_2395", "m72"),
+    ("114_S_6039", "bl"), ("016_S_4952", "m48"),
+}  # fmt: skip
 _MPRAGE = re.compile(r"mprage|mp-rage|mp rage", re.IGNORECASE)
 
 
@@ -50,10 +56,10 @@ def hold_back(tables: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFra
 
     Returns:
         MPRAGEMETA without these scans, and the scans with columns ``COLUMNS``: status rejected_qc,
-        not_chosen or no_metadata.
+        not_chosen, no_metadata or unsupported.
     """
     table = tables[SCANS]
-    exams = _exams(tables["ADNIMERGE"])
+    exams = exams_of(tables["ADNIMERGE"])
     verdicts = _verdicts(tables)
     columns = [
         "SubjectID", "ScanDate", "Visit", "ImageUID", "SeriesID", "Orig/Proc", "Sequence",
@@ -71,16 +77,6 @@ def hold_back(tables: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFra
     taken = [["I" + image, *held[image]] for image in table["ImageUID"] if image in held]
     kept = table[~table["ImageUID"].isin(held)].reset_index(drop=True)
     return kept, pd.DataFrame(taken, columns=COLUMNS)
-
-
-def _exams(merge: pd.DataFrame) -> dict[str, list[Exam]]:
-    """Every subject's examinations in the order of their dates."""
-    rows = merge.sort_values(["PTID", "EXAMDATE"], kind="stable")
-    rows = rows[["PTID", "VISCODE", "COLPROT", "ORIGPROT", "EXAMDATE"]].itertuples(index=False)
-    return {
-        subject: [Exam(*row[1:]) for row in group]
-        for subject, group in groupby(rows, key=lambda row: row.PTID)
-    }
 
 
 def _verdicts(tables: dict[str, pd.DataFrame]) -> _Verdicts:
@@ -109,6 +105,12 @@ def _fault(
                 f"{days} days away, too far to describe this scan."
             )
             return _all(here, "no_metadata", reason)
+        if exam.phase not in STUDIES:
+            reason = f"Clinica does not convert visits of {exam.phase or 'no study'}."
+            return _all(here, "unsupported", reason)
+        if (here[0].subject, exam.code) in LEFT_OUT:
+            reason = f"Clinica leaves out this visit ({exam.code}) as one known to fail."
+            return _all(here, "unsupported", reason)
         if bad := _cannot_choose(here, exam.phase, verdicts):
             return bad
     return {}
@@ -151,8 +153,6 @@ def _candidates(scans: list[_Scan], phase: str, verdicts: _Verdicts) -> list[_Sc
     if phase == "ADNI3":
         lower = [(scan, scan.sequence.lower()) for scan in originals]
         return [scan for scan, name in lower if "accel" in name and not name.endswith("_nd")]
-    if phase not in ("ADNI1", "ADNIGO", "ADNI2"):
-        return []
     passed = [scan for scan in scans if scan.series not in verdicts.failed]
     processed = [scan for scan in passed if scan.kind == "Processed"]
     for ending in ("Scaled", "N3m"):

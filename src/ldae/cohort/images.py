@@ -1,6 +1,5 @@
 """Every image of a download: where it lies, and why it cannot be used if it cannot."""
 
-import hashlib
 import os
 from collections.abc import Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -12,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from ldae.cohort.checks import dicom_fault, nifti_fault
-from ldae.cohort.download import PTID, find_folders
-from ldae.cohort.names import read_name
+from ldae.cohort.download import PTID, find_folders, is_folder
+from ldae.cohort.names import content_of, read_name
 from ldae.files import sha256
 from ldae.progress import Progress
 
@@ -71,7 +70,7 @@ def index_images(images: str | Path, listed: Collection[str], jobs: int = 1) -> 
 
 def _walk(path: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
     """Every file at or below ``path``, links followed (not in circles); unreadable folders too."""
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112 (Path's raises where it may not look)
         yield path
         return
     real = os.path.realpath(path)
@@ -80,11 +79,11 @@ def _walk(path: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
     try:
         with os.scandir(path) as entries:
             children = sorted(entries, key=lambda entry: entry.name)
-    except PermissionError:
+    except OSError:
         yield path
         return
     for entry in children:
-        if entry.is_dir():
+        if is_folder(entry):
             yield from _walk(Path(entry.path), (*above, real))
         else:
             yield Path(entry.path)
@@ -99,7 +98,7 @@ def _index_subject(
     for place in places:
         for path in _walk(place):
             found = read_name(path.name)
-            if not found and path.is_dir():  # a folder that cannot be opened
+            if os.path.isdir(path):  # noqa: PTH112 (a folder that cannot be opened)
                 nameless.setdefault(path, [])
             elif found:
                 file = _File(path, *found)
@@ -133,7 +132,7 @@ def _image_row(
         "files": len(paths),
         "status": "corrupt" if fault else None,
         "reason": fault,
-        "content": _content(paths),
+        "content": content_of(paths),
     }
 
 
@@ -162,9 +161,17 @@ def _places_fault(places: list[list[Path]]) -> str | None:
     return f"The image is there {len(places)} times with different content."
 
 
+def _why_closed(folder: Path) -> str:
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return "for a while"
+
+
 def _nameless_row(images: Path, ptid: str | None, folder: Path, files: list[_File]) -> dict:
     if not files:
-        reason = "The folder cannot be opened (Permission denied)."
+        reason = f"The folder cannot be opened ({_why_closed(folder)})."
     elif all(file.format == "other" for file in files):
         reason = "Archives that are not unpacked, or images of a format that is not converted."
     else:
@@ -178,20 +185,8 @@ def _nameless_row(images: Path, ptid: str | None, folder: Path, files: list[_Fil
         "files": len(files),
         "status": "unrecognised",
         "reason": reason,
-        "content": _content([file.path for file in files]),
+        "content": content_of([file.path for file in files]),
     }
-
-
-def _content(paths: list[Path]) -> str:
-    """A hash of the files' names, sizes (bytes) and times of change."""
-    total = hashlib.sha256()
-    for path in sorted(paths):
-        try:
-            facts = path.stat()
-            total.update(os.fsencode(f"{path.name} {facts.st_size} {facts.st_mtime_ns}\n"))
-        except OSError:
-            total.update(os.fsencode(f"{path.name} unreadable\n"))
-    return f"sha256:{total.hexdigest()[:16]}"
 
 
 def _relative(path: Path, images: Path) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from ldae.cohort.manifests import lost_scans
 from ldae.errors import UserError
+from ldae.manifests import lost_scans
 
 SHOWN = 50  # scans listed in the message
 
@@ -18,7 +18,7 @@ def check_failures(
     A scan that a person has judged, to be kept or excluded, no longer counts.
 
     Args:
-        manifests: From :func:`ldae.cohort.manifests.read_manifests`.
+        manifests: From :func:`ldae.manifests.read_manifests`.
         verdicts: From :func:`ldae.cohort.verdicts.read_verdicts`.
         max_failed_fraction: Largest share of scans that may be lost.
 
@@ -51,7 +51,9 @@ def check_conversion(conversion: pd.DataFrame, max_failed_fraction: float) -> No
         len(wanted),
         "failed in the conversion",
         max_failed_fraction,
-        "Download damaged images again, or raise that limit to go on without these.",
+        "All are in cohort/conversion.tsv of the results. Download damaged images again and run "
+        "with --forcerun check_download; mend what the machine lacked and run `snakemake retry`; "
+        "or raise that limit to go on without these.",
     )
 
 

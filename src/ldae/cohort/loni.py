@@ -49,8 +49,7 @@ def scan_list(images: Found, auxiliary: dict[str, Found], merge: pd.DataFrame) -
     """
     notes = list(images.notes)
     table = images.table
-    description = table["image_description"]
-    wanted = description.str.contains(_T1) & ~description.str.contains(_OTHER)
+    wanted = _is_t1(table)
     notes.append(
         f"Made of {count(wanted.sum(), 'row')} of T1-weighted scans; "
         f"{(~wanted).sum()} of other images were left out."
@@ -82,6 +81,18 @@ def scan_list(images: Found, auxiliary: dict[str, Found], merge: pd.DataFrame) -
         if lacking := (scans[column] == "").sum():
             notes.append(f"No table gives the {what} of {count(lacking, 'scan')}.")
     return Found(scans, files, "today", notes)
+
+
+def other_images(images: Found) -> dict[str, str]:
+    """Images of All Images that are no T1-weighted scans: image_id to description."""
+    table = images.table[~_is_t1(images.table)]
+    pairs = zip(numbers(table["image_id"]), table["image_description"], strict=True)
+    return {f"I{number}": text for number, text in pairs if number}
+
+
+def _is_t1(table: pd.DataFrame) -> pd.Series:
+    description = table["image_description"]
+    return description.str.contains(_T1) & ~description.str.contains(_OTHER)
 
 
 def _fill(

@@ -52,6 +52,8 @@ def read_visits(
 
     Raises:
         UserError: a mapped column that does not exist, values that are not ours, months unknown.
+
+    Numbers that cannot be are taken as unknown, with a warning, where they are the fewer half.
     """
     tables = _Tables(root, scans, columns, section)
     reader = _Values(values, section)
@@ -151,12 +153,22 @@ class _Values:
     def __call__(self, name: str, texts: pd.Series) -> pd.Series:
         known = {_key(value): ours for value, ours in self._values.get(name, {}).items()}
         translated: dict[str, str | float | None] = {}
-        strange = []
+        strange, outside = [], []
         for text in sorted(set(texts)):
             ours = None if text in ("", MISSING) else known.get(_key(text), text)
             translated[text] = value = None if ours is None else _ours(name, str(ours))
-            if ours is not None and value is None:
+            if ours is not None and value is None and ours == text and _is_outlier(name, text):
+                outside.append(text)
+            elif ours is not None and value is None:
                 strange.append(f"{text!r}" + (f" (mapped to {ours!r})" if ours != text else ""))
+        # A column of the wrong meaning or unit is refused; a rare value of a right one is not.
+        if 2 * texts.isin(outside).sum() >= (~texts.isin(["", MISSING])).sum():
+            strange = sorted([*strange, *map(repr, outside)])
+        elif outside:
+            logging.warning(
+                "%s: %s of %d scan(s) is taken as unknown; allowed: %s",
+                name, ", ".join(outside), texts.isin(outside).sum(), _allowed(name),
+            )  # fmt: skip
         if strange:
             self._faults.append(
                 f"{name}: {', '.join(strange)}; allowed: {_allowed(name)}; "
@@ -189,6 +201,11 @@ def _ours(name: str, text: str) -> str | float | None:
         return number if number in _LEVELS[name] else None
     low, high = _RANGES[name]
     return number if low <= number <= high else None
+
+
+def _is_outlier(name: str, text: str) -> bool:
+    """Whether a text is a number, but none that our value can be. Months are never guessed at."""
+    return name not in _TEXTS and name != "months" and isinstance(_key(text), float)
 
 
 def _allowed(name: str) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 import ldae
+from ldae.cohort.names import BIDS_VERSION
 from ldae.errors import UserError, require
 from ldae.files import MISSING, atomic, read_json, write_json
 
-BIDS_VERSION = "1.9.0"
 README = """\
 T1-weighted MRI of {names}, made by the workflow of Latent Diffusion Autoencoders (LDAE).
 

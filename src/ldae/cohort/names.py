@@ -1,9 +1,12 @@
 """What the name of a file of a download says: is it an image, which one, of what format."""
 
+import hashlib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
+BIDS_VERSION = "1.10.0"  # of every data set that we write
 # Extension (lower case) -> format. ``other``: image formats that ADNI delivers and Clinica does not
 # convert, and archives that were not unpacked.
 FORMATS = (
@@ -33,3 +36,15 @@ def image_files(images: str | Path, path: str, image_id: str) -> list[Path]:
     number = image_id.removeprefix("I")
     names = ((entry.name, read_name(entry.name)) for entry in os.scandir(path))
     return sorted(path / name for name, found in names if found and found[0] == number)
+
+
+def content_of(files: Iterable[Path]) -> str:
+    """A hash of the files' names, sizes (bytes) and times of change."""
+    total = hashlib.sha256()
+    for path in sorted(files):
+        try:
+            facts = path.stat()
+            total.update(os.fsencode(f"{path.name} {facts.st_size} {facts.st_mtime_ns}\n"))
+        except OSError:
+            total.update(os.fsencode(f"{path.name} unreadable\n"))
+    return f"sha256:{total.hexdigest()[:16]}"

@@ -1,20 +1,15 @@
 """The plan of a conversion: every image of the download, its batch or why it has none."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from ldae.cohort.images import index_images
-from ldae.cohort.prepared import read_prepared, supported_subjects
+from ldae.cohort.prepared import read_other_images, read_prepared, supported_subjects
+from ldae.cohort.shares import share_of
 from ldae.errors import UserError, require
 from ldae.files import read_table, write_table
-
-
-def batch_of(ptid: str, batches: int) -> int:
-    """The batch of a subject: SHA-256 of its PTID modulo the number of batches."""
-    return int(hashlib.sha256(ptid.encode()).hexdigest(), 16) % batches
 
 
 def plan_conversion(
@@ -35,8 +30,8 @@ def plan_conversion(
 
     Returns:
         Rows of :func:`ldae.cohort.images.index_images` and batch (n/a: not converted). status is
-        n/a for an image that may be converted; corrupt, unrecognised, no_metadata, unsupported, or
-        that of ``held_back``, each with a reason.
+        n/a for an image that may be converted; corrupt, unrecognised, no_metadata, unsupported,
+        not_chosen (not T1-weighted), or that of ``held_back``, each with a reason.
 
     Raises:
         UserError: no image, no subject that can be converted, or tables of another download.
@@ -46,6 +41,7 @@ def plan_conversion(
     owner = dict(
         zip("I" + study["MPRAGEMETA"]["ImageUID"], study["MPRAGEMETA"]["SubjectID"], strict=True)
     )
+    other = read_other_images(tables)
     index = index_images(images, set(owner), jobs)
     named = index["image_id"].notna()
     _check_found(Path(images), index[named], owner)
@@ -63,6 +59,8 @@ def plan_conversion(
             pass
         elif row.image_id in held:
             verdict = held[row.image_id]
+        elif row.image_id in other and row.image_id not in owner:
+            verdict = ("not_chosen", _not_t1(other[row.image_id]))
         elif row.subject_id not in supported:
             verdict = unsupported.get(row.subject_id) or _unknown(row.subject_id)
         elif owner.get(row.image_id, row.subject_id) != row.subject_id:
@@ -70,7 +68,7 @@ def plan_conversion(
         verdicts.append(verdict)
     index["status"], index["reason"] = zip(*verdicts, strict=True)
     goes = named & index["subject_id"].isin(supported)
-    numbers = [batch_of(name, batches) for name in index.loc[goes, "subject_id"]]
+    numbers = [share_of(name, batches) for name in index.loc[goes, "subject_id"]]
     index["batch"] = pd.Series(numbers, index=index.index[goes], dtype="Int64")
     return index
 
@@ -92,6 +90,10 @@ def _check_found(images: Path, index: pd.DataFrame, owner: Mapping[str, str]) ->
 def _verdicts(held_back: str | Path) -> dict[str, tuple[str, str]]:
     table = read_table(held_back, ["image_id", "status", "reason"])
     return {row.image_id: (row.status, row.reason) for row in table.itertuples()}
+
+
+def _not_t1(description: str) -> str:
+    return f"It is listed as {description[:60]!r}, which is not T1-weighted."
 
 
 def _unknown(subject: str | None) -> tuple[str, str]:

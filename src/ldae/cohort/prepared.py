@@ -5,10 +5,12 @@ from pathlib import Path
 import pandas as pd
 
 from ldae.errors import UserError
-from ldae.files import atomic
+from ldae.files import atomic, read_table
 
-STUDIES = ("ADNI1", "ADNIGO", "ADNI2", "ADNI3")
+ADNI1_TO_2 = ("ADNI1", "ADNIGO", "ADNI2")
+STUDIES = (*ADNI1_TO_2, "ADNI3")
 QUALITY, MAYO, SCANS = "MRIQUALITY", "MAYOADIRL_MRI_IMAGEQC_05_07_15", "MPRAGEMETA"
+OTHER_IMAGES = "other_images.tsv"
 _SUBJECT = {SCANS: "SubjectID", "ADNIMERGE": "PTID", "APOERES": "PTID", "DXSUM_PDXCONV": "PTID"}
 
 
@@ -25,6 +27,15 @@ def read_prepared(folder: str | Path) -> dict[str, pd.DataFrame]:
         path.stem: pd.read_csv(path, dtype=str, keep_default_na=False)
         for path in sorted(Path(folder).glob("*.csv"))
     }
+
+
+def read_other_images(folder: str | Path) -> dict[str, str]:
+    """Images that the download's list has, but not as T1-weighted scans: image_id to description.
+
+    None is known of a download whose list (MPRAGEMETA) has T1-weighted scans alone.
+    """
+    table = read_table(Path(folder) / OTHER_IMAGES, ["image_id", "description"])
+    return dict(zip(table["image_id"], table["description"].fillna(""), strict=True))
 
 
 def restrict(tables: dict[str, pd.DataFrame], ptids: list[str]) -> dict[str, pd.DataFrame]:

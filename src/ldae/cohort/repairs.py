@@ -19,6 +19,12 @@ _NAMED = re.compile(r"(\d{1,2})[- ]?([A-Za-z]{3})[a-z]*[- ]?(\d{4})")
 VISIT2 = re.compile(r"(sc|bl|[mM]\d+|f|uns1)?")  # what Clinica's parser of VISCODE2 can read
 PTID = re.compile(r"\d{3}_S_\d{4}")
 
+# What a value can be; also the bounds of the table of scans (workflow/schemas).
+ADULT = (18, 120)  # years
+MMSE = (0, 30)
+CDR = (0, 0.5, 1, 2, 3)
+TESLA = 7
+
 
 def count(number: int, what: str) -> str:
     """``1 row``, ``2 rows``."""
@@ -70,6 +76,14 @@ def _blank(table: pd.DataFrame, column: str, bad: pd.Series, why: str, notes: li
         notes.append(f"{count(bad.sum(), 'value')} of {column} blanked ({why}).")
 
 
+def _blank_outside(
+    table: pd.DataFrame, column: str, bounds: tuple[int, int], notes: list[str]
+) -> None:
+    """Blank what is no number within ``bounds``: one such value would stop all scans."""
+    odd = (table[column] != "") & ~_numeric(table[column]).between(*bounds)
+    _blank(table, column, odd, "not a number from {} to {}".format(*bounds), notes)
+
+
 def _numeric(values: pd.Series) -> pd.Series:
     return pd.to_numeric(values, errors="coerce")
 
@@ -99,8 +113,8 @@ def examinations(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     table = leave_out(table, table["EXAMDATE_bl"] == "", "no readable EXAMDATE_bl")
     known = table["DX"].isin(("CN", "MCI", "Dementia", ""))
     _blank(table, "DX", ~known, "not CN, MCI or Dementia", notes)
-    age = table["AGE"]
-    _blank(table, "AGE", (age != "") & _numeric(age).isna(), "no number", notes)
+    _blank_outside(table, "AGE", ADULT, notes)
+    _blank_outside(table, "MMSE", MMSE, notes)
     return table.reset_index(drop=True)
 
 
@@ -117,10 +131,12 @@ def scans(table: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, pd.DataF
             notes.append(f"{column} of {count(bad.sum(), 'scan')} set to 0 (blank or no number).")
         table[column] = values.mask(bad, "0")
     strength = table["MagStrength"].str.replace(r"\s*(T|tesla)$", "", regex=True, case=False)
-    bad = (strength != "") & _numeric(strength).isna()
-    table["MagStrength"] = _numeric(strength).astype(float).map(str).replace("nan", "")
+    number = _numeric(strength).astype(float)
+    bad = (strength != "") & ~((number > 0) & (number <= TESLA))
+    table["MagStrength"] = number.mask(bad).map(str).replace("nan", "")
     if bad.any():
-        notes.append(f"{count(bad.sum(), 'value')} of MagStrength blanked (no number).")
+        why = f"not a number above 0 and up to {TESLA}"
+        notes.append(f"{count(bad.sum(), 'value')} of MagStrength blanked ({why}).")
     table["ScanDate"], rewritten = iso_dates(table["ScanDate"])
     if rewritten.any():
         notes.append(f"{count(rewritten.sum(), 'date')} of ScanDate written as YYYY-MM-DD.")
@@ -214,5 +230,6 @@ def by_visit(name: str, table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
         table.loc[moved, "VISCODE2"] = "bl"
         notes.append(f"{count(moved.sum(), 'screening row')} made baseline, for want of one.")
     if "CDGLOBAL" in table:
-        _blank(table, "CDGLOBAL", _numeric(table["CDGLOBAL"]) < 0, "negative: a gap", notes)
+        odd = (table["CDGLOBAL"] != "") & ~_numeric(table["CDGLOBAL"]).isin(CDR)
+        _blank(table, "CDGLOBAL", odd, "not 0, 0.5, 1, 2 or 3: a gap, or an error", notes)
     return table

@@ -1,6 +1,5 @@
 """The scan table: every scan of the BIDS folder with what is known of it at its visit."""
 
-import hashlib
 from pathlib import Path
 
 import jsonschema
@@ -9,6 +8,7 @@ import yaml
 
 from bids import BIDSLayout, BIDSLayoutIndexer
 from ldae.cohort.duplicates import find_duplicates
+from ldae.cohort.shares import share_of
 from ldae.errors import UserError, require
 from ldae.files import read_table
 
@@ -59,7 +59,7 @@ def build_scans(
     # Clinica says the months in the session's label alone.
     label = scans["session_id"].str.extract(r"^ses-M(\d+)$", expand=False)
     scans["months"] = [int(value) for value in scans["months"].fillna(label)]
-    scans["shard"] = [shard_of(name, shards) for name in scans["participant_id"]]
+    scans["shard"] = [share_of(name, shards) for name in scans["participant_id"]]
     scans = scans[COLUMNS].sort_values("scan_id").reset_index(drop=True)
     validate_scans(scans, schema)
     duplicates = find_duplicates(scans)
@@ -70,11 +70,6 @@ def build_scans(
             "Check that the cohorts are not one data set under two names."
         )
     return scans.astype(dict.fromkeys(_NUMBERS, float)), duplicates
-
-
-def shard_of(participant_id: str, shards: int) -> int:
-    """The shard of a subject: SHA-256 of its identifier modulo the number of shards."""
-    return int(hashlib.sha256(participant_id.encode()).hexdigest(), 16) % shards
 
 
 def validate_scans(scans: pd.DataFrame, schema: str | Path) -> None:

@@ -2,6 +2,9 @@
 
 import pandas as pd
 
+from ldae.cohort.prepared import ADNI1_TO_2, SCANS
+from ldae.cohort.visits import joined_exams
+
 COLUMNS = [
     "cohort", "image_id", "subject_id", "path", "scan_id", "status", "reason", "field_strength",
     "image_hash",
@@ -31,12 +34,16 @@ def explain(
         One row an image on disk, and one an expected scan that is not on disk (path n/a); columns
         ``COLUMNS``.
     """
-    on_disk = {row.image_id: row for row in index.itertuples()}
-    rows = [_chosen(row, on_disk.get(row.image_id), expected) for row in expected.itertuples()]
-    chosen = set(expected["image_id"])
+    # An image can also lie, by mistake, in the folder of another subject.
+    on_disk = {(row.image_id, row.subject_id): row for row in index.itertuples()}
+    chosen = list(zip(expected["image_id"], expected["Subject_ID"], strict=True))
+    rows = [
+        _chosen(row, on_disk.get(key), expected)
+        for key, row in zip(chosen, expected.itertuples(), strict=True)
+    ]
     explained = _NotChosen(expected, study, errors)
     for row in index.itertuples():
-        if row.image_id in chosen:
+        if (row.image_id, row.subject_id) in chosen:
             continue
         status, reason = row.status, row.reason
         if pd.isna(status):
@@ -71,6 +78,8 @@ def _chosen(row, image, expected: pd.DataFrame) -> list:
         reason = f"Clinica chose {', '.join(rivals)} for one session: which it wrote is unknown."
     elif pd.notna(row.fault):
         status, reason = "failed", row.fault
+    elif not row.Path or pd.isna(row.image_hash):
+        status, reason = "failed", "Clinica chose this image, but did not find its files."
     else:
         status, reason = "converted", f"Chosen by Clinica for the visit {row.Visit!r}."
         image_hash = row.image_hash
@@ -85,7 +94,8 @@ class _NotChosen:
     def __init__(
         self, expected: pd.DataFrame, study: dict[str, pd.DataFrame], errors: dict[str, str]
     ):
-        scans = study["MPRAGEMETA"]
+        scans = study[SCANS]
+        self._exams = joined_exams(scans, study["ADNIMERGE"])
         self._scans = scans.set_index("I" + scans["ImageUID"]).to_dict("index")
         quality = study["MRIQUALITY"].drop_duplicates("LONIUID")
         self._quality = dict(zip(quality["LONIUID"], quality["PASS"], strict=True))
@@ -105,9 +115,13 @@ class _NotChosen:
             return "failed", self._errors[subject]
         scan = self._scans[image_id]
         visit = scan["Visit"]
+        exam = self._exams.get((subject, visit))
+        if exam is None and (subject, visit) not in self._chosen:
+            reason = f"No examination in ADNIMERGE is left for the visit {visit!r}."
+            return "not_chosen", reason
         passed = self._quality.get("S" + scan["SeriesID"], "1")
-        # Clinica asks MRIQUALITY about ADNI1, GO and 2 alone.
-        if not visit.startswith("ADNI3") and not _equals(passed, 1):
+        # Clinica asks MRIQUALITY about examinations of ADNI1, GO and 2 alone.
+        if exam is not None and exam.phase in ADNI1_TO_2 and not _equals(passed, 1):
             return (
                 "rejected_qc",
                 f"Series S{scan['SeriesID']} did not pass ADNI's quality check "
@@ -122,8 +136,8 @@ class _NotChosen:
             return "not_chosen", f"Clinica preferred {rival} for the visit {visit!r}."
         return (
             "not_chosen",
-            f"Clinica chose no scan for {visit!r}: no examination in ADNIMERGE matches it, or the "
-            f"sequence {scan['Sequence']!r} is not one that it takes.",
+            f"Clinica chose no scan for {visit!r}: the sequence {scan['Sequence']!r} is not one "
+            f"that it takes in {exam.phase}.",
         )
 
 

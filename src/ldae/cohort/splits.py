@@ -45,31 +45,34 @@ def make_splits(
 ) -> pd.DataFrame:
     """Give each subject its side for good.
 
-    A subject in the frozen file keeps its side. A new one takes that of ``given``; the others are
-    taken in the order of a hash of seed and identifier, and each stratum's share is filled up: of n
-    subjects, n ``test_fraction`` are tested, rounded up or down, and likewise validation among the
-    rest. A table ``given`` that departs from the shares is made up for by the subjects it lacks.
+    A subject in the frozen file keeps its side, whatever becomes of ``given``. A new one takes that
+    of ``given``; the others are taken in the order of a hash of seed and identifier, and each
+    stratum's share is filled up: of n subjects, n ``test_fraction`` are tested, rounded up or down,
+    and likewise validation among the rest. A table ``given`` that departs from the shares is made
+    up for by the subjects it lacks.
 
     Args:
         subjects: participant_id, stratum; one row a subject, those present.
         test_fraction: Share of subjects in the test split.
         val_fraction: Share of the remaining subjects in the validation split.
         seed: Another seed is another split.
-        frozen: Folder of the frozen files, one for each choice of fractions, seed and content of
-            ``given``, so that a setting put back finds its sides again. Only ever appended to.
-        given: Table participant_id, split to start from.
+        frozen: Folder of the frozen files, one for each choice of fractions and seed, so that a
+            setting put back finds its sides again. Only ever appended to.
+        given: Table participant_id, split to start from; rows added later hold for subjects that
+            have no side yet.
 
     Returns:
         Columns participant_id, split; the present subjects, sorted by participant_id.
 
     Raises:
         UserError: a split is empty (nothing is frozen then; the message names the config key to
-            change), or a table cannot be used.
+            change), a table cannot be used, or ``given`` contradicts the frozen file.
     """
     fixed = _read_given(given, subjects) if given else {}
-    settings = [float(test_fraction), float(val_fraction), seed, sorted(fixed.items())]
+    settings = [float(test_fraction), float(val_fraction), seed]
     path = Path(frozen) / f"splits-{digest(settings)}.tsv"
     known = _read_frozen(path)
+    _require_agreement(known, path, fixed, given)
     new = subjects[~subjects["participant_id"].isin(known["participant_id"])]
     drawn = pd.concat(
         [
@@ -150,6 +153,21 @@ def _read_given(path: str | Path, subjects: pd.DataFrame) -> dict[str, str]:
         "Write them so.",
     )
     return dict(zip(table["participant_id"], table["split"], strict=True))
+
+
+def _require_agreement(
+    known: pd.DataFrame, path: Path, fixed: dict[str, str], given: str | Path | None
+) -> None:
+    """Refuse sides given to subjects that have another one for good."""
+    frozen = zip(known["participant_id"], known["split"], strict=True)
+    torn = [(name, side) for name, side in frozen if fixed.get(name, side) != side]
+    name, side = torn[0] if torn else ("", "")
+    require(
+        not torn,
+        f"{given} (cohort.splits.given) puts {len(torn)} subject(s) on another side than "
+        f"{path}, which keeps the splits: {name} is {side} there, {fixed.get(name)} here. Remove "
+        "these rows, or set another cohort.splits.seed, which splits all subjects anew.",
+    )
 
 
 def _require_one_side(table: pd.DataFrame, path: str | Path, remedy: str) -> None:

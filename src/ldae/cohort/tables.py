@@ -14,7 +14,7 @@ import pandas as pd
 
 from ldae.cohort import loni, repairs
 from ldae.cohort.held_back import COLUMNS, hold_back
-from ldae.cohort.prepared import MAYO, QUALITY, SCANS, STUDIES, write_tables
+from ldae.cohort.prepared import MAYO, OTHER_IMAGES, QUALITY, SCANS, STUDIES, write_tables
 from ldae.cohort.repairs import count
 from ldae.cohort.study_tables import (
     OPTIONAL,
@@ -39,7 +39,8 @@ def prepare_tables(
 
     Args:
         folder: The download's study tables (CSV, at any depth); only read.
-        out_dir: Written anew: one ``<Clinica's name>.csv`` a table.
+        out_dir: Written anew: one ``<Clinica's name>.csv`` a table, and ``OTHER_IMAGES``: what is
+            listed but is no T1-weighted scan (image_id, description).
         provenance: Written: one row a table, columns ``PROVENANCE``; form is ``clinica`` (as it
             was), ``today`` (converted) or ``made`` (empty, for want of a source); repairs in
             sentences with counts.
@@ -51,7 +52,9 @@ def prepare_tables(
     found, auxiliary = read_download(folder)
     raw_merge = found["ADNIMERGE"].table
     merge = _repair(found["ADNIMERGE"], repairs.examinations)
+    other: dict[str, str] = {}
     if found[SCANS].form == "today":
+        other = loni.other_images(found[SCANS])
         found[SCANS] = loni.scan_list(found[SCANS], auxiliary, merge)
     for name, make in ((QUALITY, loni.quality_from_mriqc), (MAYO, loni.mayo_from_mriqc)):
         found[name] = _verdicts(name, found.get(name), auxiliary.get("MRIQC"), make)
@@ -65,7 +68,7 @@ def prepare_tables(
     for name in set(OPTIONAL) & set(found):
         found[name].table = repairs.by_visit(name, found[name].table, found[name].notes)
 
-    held = _unreadable(undated), _unsupported(scans.table, raw_merge, merge)
+    held = [_unreadable(undated), _unsupported(scans.table, raw_merge, merge)]
     scans.table = scans.table[~("I" + scans.table["ImageUID"]).isin(held[1]["image_id"])]
     scans.table, more = hold_back({name: item.table for name, item in found.items()})
     held = pd.concat([*held, more], ignore_index=True)
@@ -76,6 +79,8 @@ def prepare_tables(
     work = out_dir.with_name(f".tmp{os.getpid()}-{out_dir.name}")
     try:
         write_tables({name: item.table for name, item in found.items()}, work)
+        other = pd.DataFrame(other.items(), columns=["image_id", "description"])
+        write_table(other, work / OTHER_IMAGES)
         if out_dir.exists():
             shutil.rmtree(out_dir)
         work.rename(out_dir)

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from ldae.cohort.manifests import OK, QC
 from ldae.cohort.splits import assert_disjoint
 from ldae.cohort.verdicts import EXCLUDE, KEEP
 from ldae.errors import require
+from ldae.manifests import OK, QC
 
 log = logging.getLogger(__name__)
 
@@ -21,13 +21,13 @@ def usable_scans(
 ) -> pd.DataFrame:
     """The rows of scans.tsv that are used, with their subject's side.
 
-    Used is what registration passed, and what our quality control refused but a person keeps; never
+    Used is what passed all steps, and what our quality control refused but a person keeps; never
     what a step failed on (there is no image then), nor what a person excludes.
 
     Args:
         scans: Scan table.
         splits: participant_id, split.
-        manifests: From :func:`ldae.cohort.manifests.read_manifests`.
+        manifests: From :func:`ldae.manifests.read_manifests`.
         verdicts: From :func:`ldae.cohort.verdicts.read_verdicts`.
 
     Returns:
@@ -37,19 +37,14 @@ def usable_scans(
         UserError: a scan has no status, its subject no side or two, an image is on two sides, or
             no scan is left.
     """
-    status = scans["scan_id"].map(manifests["registration"].set_index("scan_id")["status"])
-    absent = scans.loc[status.isna(), "scan_id"]
-    require(
-        absent.empty,
-        f"{len(absent)} scan(s) of the scan table are in no registration manifest, such as "
-        f"{next(iter(absent), '')}. Run the target `preprocess`.",
-    )
+    status, packed = (_status(scans, manifests[step], step) for step in ("registration", "pack"))
     verdict = scans["scan_id"].map(verdicts.set_index("scan_id")["verdict"])
-    useless = scans.loc[(verdict == KEEP) & ~status.isin([OK, QC]), "scan_id"]
+    useless = scans.loc[(verdict == KEEP) & (packed != OK), "scan_id"]
     for scan_id in useless:
         log.warning("%s is to be kept, but a step failed on it: there is no image", scan_id)
     passed = (status == OK) | ((status == QC) & (verdict == KEEP))
-    table = scans[passed & (verdict != EXCLUDE)].sort_values("scan_id", ignore_index=True)
+    table = scans[passed & (packed == OK) & (verdict != EXCLUDE)]
+    table = table.sort_values("scan_id", ignore_index=True)
     require(
         len(table) > 0,
         f"None of the {len(scans)} scans passed preprocessing and quality control: see the "
@@ -65,3 +60,15 @@ def usable_scans(
     )
     assert_disjoint(table)
     return table
+
+
+def _status(scans: pd.DataFrame, manifest: pd.DataFrame, step: str) -> pd.Series:
+    """Status of each scan at a step, on the index of ``scans``."""
+    status = scans["scan_id"].map(manifest.set_index("scan_id")["status"])
+    absent = scans.loc[status.isna(), "scan_id"]
+    require(
+        absent.empty,
+        f"{len(absent)} scan(s) of the scan table are in no manifest of the step {step}, such as "
+        f"{next(iter(absent), '')}. Run the target `preprocess`.",
+    )
+    return status

@@ -18,7 +18,7 @@ def read_verdicts(path: str | Path | None, scan_ids: Collection[str]) -> pd.Data
     Args:
         path: Table scan_id, reason and perhaps verdict: ``exclude`` (also where it is empty or the
             column is absent) or ``keep``, which lets a scan in that our quality control refused.
-        scan_ids: Scans of the scan table.
+        scan_ids: Scans that the cohort knows (:func:`known_scans`).
 
     Returns:
         Columns ``COLUMNS``.
@@ -41,11 +41,22 @@ def read_verdicts(path: str | Path | None, scan_ids: Collection[str]) -> pd.Data
     unknown = sorted(set(table["scan_id"]) - set(scan_ids))
     require(
         not unknown,
-        f"{path} names scan(s) that are not in the scan table: {', '.join(unknown)}. Correct them "
-        "or remove the rows.",
+        f"{path} names scan(s) that neither the scan table nor the conversion knows: "
+        f"{', '.join(unknown)}. Correct them or remove the rows.",
     )
     twice = table.loc[table["scan_id"].duplicated(), "scan_id"]
     require(twice.empty, f"{path} names {', '.join(twice)} twice. Remove one of the rows.")
     silent = table.loc[table["reason"] == "", "scan_id"]
     require(silent.empty, f"{path} gives no reason for {', '.join(silent)}. Add one.")
     return table
+
+
+def known_scans(scans: pd.DataFrame, conversion: pd.DataFrame) -> set[str]:
+    """Scans of the scan table and those that were left out of it, on which a verdict may remain.
+
+    Args:
+        scans: Scan table (scan_id).
+        conversion: conversion.tsv (scan_id; n/a for images that are no scan): also scans that
+            failed, are missing, or are left out as duplicates.
+    """
+    return {*scans["scan_id"], *conversion["scan_id"].dropna()}

@@ -7,6 +7,9 @@ their dates. Written from its behaviour; the rules are listed in docs/adni.md.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
+from itertools import groupby
+
+import pandas as pd
 
 NOT_CONVERTED = "ADNI Baseline"  # Clinica leaves this visit out: screening has the T1-weighted scan
 
@@ -78,3 +81,26 @@ def join_visits(first_days: dict[str, str], exams: Iterable[Exam]) -> dict[str, 
         if taken.setdefault(key, visit) == visit:
             joined[visit] = exam, days_between(exam.day, first_days[visit])
     return joined
+
+
+def exams_of(merge: pd.DataFrame) -> dict[str, list[Exam]]:
+    """Every subject's examinations (rows of ADNIMERGE) in the order of their dates, by PTID."""
+    rows = merge.sort_values(["PTID", "EXAMDATE"], kind="stable")
+    rows = rows[["PTID", "VISCODE", "COLPROT", "ORIGPROT", "EXAMDATE"]].itertuples(index=False)
+    return {
+        subject: [Exam(*row[1:]) for row in group]
+        for subject, group in groupby(rows, key=lambda row: row.PTID)
+    }
+
+
+def joined_exams(scans: pd.DataFrame, merge: pd.DataFrame) -> dict[tuple[str, str], Exam]:
+    """The examination that Clinica joins each visit of MPRAGEMETA with, by PTID and visit."""
+    exams = exams_of(merge)
+    first = scans.sort_values("ScanDate", kind="stable").drop_duplicates(["SubjectID", "Visit"])
+    return {
+        (subject, visit): exam
+        for subject, own in first.groupby("SubjectID")
+        for visit, (exam, _) in join_visits(
+            dict(zip(own["Visit"], own["ScanDate"], strict=True)), exams.get(subject, [])
+        ).items()
+    }

@@ -27,8 +27,8 @@ def build_volume_store(usable: pd.DataFrame, shards: Sequence[Path], out_dir: Pa
             number of shards, are deleted.
 
     Raises:
-        UserError: a usable scan is not packed, an image is of no use, a subject is on two sides, or
-            the shards differ in grid or settings.
+        UserError: a usable scan is not packed or could not be, a subject is on two sides, or the
+            shards differ in grid or settings.
     """
     out_dir = Path(out_dir)
     (out_dir / CARD).unlink(missing_ok=True)
@@ -47,9 +47,8 @@ def build_volume_store(usable: pd.DataFrame, shards: Sequence[Path], out_dir: Pa
     useless = index[index["reason"] != ""]
     require(
         useless.empty,
-        f"{len(useless)} usable scan(s) cannot be packed: "
-        f"{'; '.join(f'{scan.scan_id}: {scan.reason}' for scan in useless[:5].itertuples())}. Look "
-        "at the QC pictures and put the scans into the file that cohort.exclude names.",
+        f"{len(useless)} usable scans could not be packed (first "
+        f"{useless['scan_id'].tolist()[:1]}), whatever their manifest says. {again}",
     )
     used = [cards[path] for path in cards if _array_name(path, out_dir) in set(index["file"])]
     first = used[0]

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ldae.data.arrays import create_array
 from ldae.data.intensities import to_stored
 from ldae.data.volume_transform import StoreTransform
 from ldae.derivatives import ScanFiles, scan_files
 from ldae.errors import UserError, require
-from ldae.files import atomic, read_json, sha256, write_json
+from ldae.files import atomic, read_json, sha256, write_json, write_table
+from ldae.manifests import COLUMNS, FAILED, OK, REGISTERED, SKIPPED
 from ldae.progress import Progress
 
-PACKED = ("ok", "qc")  # statuses of the registration manifest that come with an image
 GRID_TOLERANCE = 1e-3  # mm
 SETTINGS = ("spacing", "shape", "interpolation", "dtype")
 
@@ -114,6 +115,25 @@ def pack_shard(
     return card
 
 
+def write_manifest(scans: pd.DataFrame, card: dict[str, Any], path: str | Path) -> None:
+    """Write what became of a shard's scans: scan_id, status, reason.
+
+    Args:
+        scans: Rows of scans.tsv of the shard.
+        card: From :func:`pack_shard`.
+        path: Manifest to write. Status: ok; failed (the image cannot be used); skipped (there is
+            no registered image).
+    """
+    reasons = {scan["scan_id"]: scan["reason"] for scan in card["scans"]}
+    rows = [
+        (scan_id, FAILED if reasons[scan_id] else OK, reasons[scan_id] or None)
+        if scan_id in reasons
+        else (scan_id, SKIPPED, None)
+        for scan_id in scans["scan_id"]
+    ]
+    write_table(pd.DataFrame(rows, columns=COLUMNS[:3]), path)
+
+
 def _pack(
     files: list[ScanFiles],
     images: list[str],
@@ -127,7 +147,7 @@ def _pack(
     shape = (len(files), 1, *key["shape"])
     repacked = 0
     with atomic(out) as temporary:
-        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=key["dtype"], shape=shape)
+        array = create_array(temporary, key["dtype"], shape)
         rows = _rows(files, images, earlier, key)
         progress = Progress(out.stem, len(files))
         for number, (row, record, found, is_new) in enumerate(rows):
@@ -161,7 +181,7 @@ def _registered(
         f"{len(absent)} scans are in no registration manifest (first: "
         f"{absent[0] if absent else ''}). Run `snakemake preprocess` again.",
     )
-    scans = scans[scans["scan_id"].map(status).isin(PACKED)].sort_values("scan_id")
+    scans = scans[scans["scan_id"].map(status).isin(REGISTERED)].sort_values("scan_id")
     files = scan_files(scans, preproc_dir, template)
     missing = [scan.registered_brain for scan in files if not scan.registered_brain.is_file()]
     require(

@@ -75,7 +75,7 @@ def evaluate_guidance(
     loss = {name: np.zeros((len(test), len(steps))) for name in SYSTEMS}
     progress = Progress("guidance", len(test))
     for part in batches(len(test), cfg["batch_size"]):
-        z_0 = system.compute.move(store.latents(test.index[part].to_numpy()))
+        z_0 = system.latents(store, test.index[part].to_numpy())
         names = test["scan_id"].iloc[part]
         y = {
             name: system.compute.move(torch.from_numpy(code[part]).float())

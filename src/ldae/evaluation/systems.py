@@ -25,7 +25,15 @@ from ldae.nets.gradient_estimator import GuidedUNet
 from ldae.nets.semantic_encoder import SemanticEncoder
 from ldae.training.compute import Compute
 
-PRECISION = {"cuda": "bf16", "cpu": "fp32"}  # of the networks; z, metrics and decoding stay fp32
+# Of autoencoder and denoiser. z, metrics and sampling stay fp32, and so does the semantic encoder:
+# the probes are fitted on embeddings that were made in fp32.
+PRECISION = {"cuda": "bf16", "cpu": "fp32"}
+
+
+@torch.inference_mode()
+def semantic_codes(encoder: SemanticEncoder, x: Tensor, compute: Compute) -> Tensor:
+    """y_sem (B, d) of volumes, in fp32 whatever the precision of ``compute``."""
+    return encoder(compute.move(x)).float()
 
 
 class LdaeSystem:
@@ -72,8 +80,8 @@ class LdaeSystem:
             cfg: Section ``evaluation`` (``guidance``).
             device: ``cuda`` or ``cpu``.
             threads: CPU threads.
-            precision: Of the networks, ``bf16`` (autocast) or ``fp32``; None: bf16 on cuda, fp32 on
-                cpu.
+            precision: Of autoencoder and denoiser, ``bf16`` (autocast) or ``fp32``; None: bf16 on
+                cuda, fp32 on cpu. The semantic encoder is always fp32.
 
         Raises:
             UserError: a model is missing, or they do not belong together.
@@ -145,11 +153,16 @@ class LdaeSystem:
             x = self.autoencoder.decode(self.compute.move(z / self.scale))
         return x.float().clamp(0, 1)
 
-    @torch.inference_mode()
     def y_sem(self, x: Tensor) -> Tensor:
-        """Semantic code of volumes."""
-        with self.compute.autocast():
-            return self.encoder(self.compute.move(x)).float()
+        """Semantic code of volumes, in fp32 as the stored embeddings."""
+        return semantic_codes(self.encoder, x, self.compute)
+
+    def latents(self, store: LatentStore, rows: np.ndarray) -> Tensor:
+        """Posterior means z_0 of a store's rows, scaled as the models were trained.
+
+        Not by the store's own scale: published models were trained with another one.
+        """
+        return self.compute.move(store.latents(rows) * (self.scale / store.scale))
 
     @torch.inference_mode()
     def estimates(self, z_t: Tensor, t: Tensor, *codes: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -27,7 +27,7 @@ PHASES = (
         "Preprocessing",
         "Lost in preprocessing",
         "scan",
-        ("n4", "brain", "registration", "qc", "exclude"),
+        ("n4", "brain", "registration", "pack", "qc", "exclude"),
     ),
 )
 STAGES = {
@@ -40,6 +40,7 @@ STAGES = {
     "n4": "Bias field correction failed",
     "brain": "Brain extraction failed",
     "registration": "Registration failed",
+    "pack": "Registered image of no use",
     "qc": "Outside the bounds of our quality control",
     "exclude": "Left out by a person",
 }

@@ -28,7 +28,11 @@ class GradientEstimator(nn.Module):
 
     def forward(self, features: Sequence[Tensor], t_emb: Tensor, y_sem: Tensor) -> Tensor:
         """Map the UNet's features, its time code (B, E) and y_sem (B, y_dim) to G."""
-        return self.up(features, t_emb, self.semantic(y_sem))
+        # In float32 also under autocast, as the encoder's last steps: bfloat16 would round away
+        # what tells scans apart.
+        with torch.autocast(y_sem.device.type, enabled=False):
+            code = self.semantic(y_sem.float())
+        return self.up(features, t_emb, code)
 
 
 class GuidedUNet(nn.Module):

@@ -4,6 +4,7 @@
         --decoder decoder.pth --out results/published --volumes results/cache/volumes
 
 or, from a Lightning checkpoint of their third stage, ``--ldae best.ckpt`` in place of all three.
+In the workflow the rule ``published`` does this where the config section of that name has files.
 Files are read tensors only (:mod:`ldae.nets.torch_files`); every tensor that has no place in our
 networks, and every one they lack, is an error that names it (:mod:`ldae.nets.published_keys`).
 
@@ -29,49 +30,19 @@ from ldae.nets.autoencoder import build_autoencoder
 from ldae.nets.gradient_estimator import build_guided_unet
 from ldae.nets.keymaps import monai_autoencoder, part
 from ldae.nets.published_keys import load_encoder, load_guided
+from ldae.nets.published_model import (
+    ARCHITECTURE,
+    FLAG,
+    LATENT_SCALE,
+    PARTS,
+    UNSEEN,
+    published_files,
+)
 from ldae.nets.semantic_encoder import build_encoder
 from ldae.nets.torch_files import read_torch_file, state_dict_of
 from ldae.nets.unet import build_unet
 from ldae.nets.weights import load_strictly
 
-LATENT_SCALE = 0.8730
-# The authors' configuration, in the names of our config.
-ARCHITECTURE: dict[str, dict[str, Any]] = {
-    "autoencoder": {
-        "channels": [64, 128, 128, 128],
-        "num_res_blocks": 2,
-        "latent_channels": 3,
-        "norm_num_groups": 32,
-    },
-    "ldm": {
-        "base_channels": 256,
-        "channel_mult": [1, 2, 3],
-        "num_res_blocks": 2,
-        "attention_factors": [2, 4],
-        "num_heads": 1,
-        "dropout": 0.1,
-        "norm_num_groups": 32,
-        "resample": "inner_axes",
-    },
-    "encoder": {
-        "backbone": "convnext_small",
-        "backbone_kwargs": {},
-        "plane": "axial",
-        "num_heads": 8,
-        "attention_dropout": 0.1,
-        "projections": True,
-        "layer_norm": "output",
-        "position": "sinusoidal",
-        "position_dropout": 0.1,
-        "standardize": False,
-    },
-    "diffusion": {"timesteps": 1000, "beta_start": 1e-4, "beta_end": 2e-2, "gamma": 0.1},
-}
-FLAG = "weights published by the authors, converted: not trained by this workflow"
-UNSEEN = (
-    "which subjects the authors trained on is not known: your test subjects may be among them, and "
-    "scores on them may be too good"
-)
 log = logging.getLogger("ldae.nets.published")
 
 
@@ -167,13 +138,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--latent-scale", type=float, default=LATENT_SCALE)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    files = {
-        name: getattr(options, name) or options.ldae
-        for name in ("autoencoder", "encoder", "decoder")
-    }
+    given = {name: getattr(options, name) for name in (*PARTS, "ldae")}
     try:
-        lacking = [f"--{name}" for name, path in files.items() if path is None]
-        require(not lacking, f"Give {', '.join(lacking)}, or --ldae with a whole checkpoint.")
+        files = published_files(given, "--{}")
+        require(bool(files), "Give --autoencoder, --encoder, --decoder, or --ldae with all three.")
         convert(
             **files, out=options.out, volumes=options.volumes, latent_scale=options.latent_scale
         )

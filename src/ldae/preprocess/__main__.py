@@ -5,24 +5,24 @@ import sys
 from pathlib import Path
 
 from ldae.errors import UserError
-from ldae.preprocess.quarantine import release
+from ldae.preprocess.quarantine import try_again
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="ldae.preprocess", description=__doc__)
     retry = parser.add_subparsers(required=True).add_parser(
-        "retry", help="let failed scans out of quarantine; the next run tries them again"
+        "retry", help="let failed scans and conversions be tried again by the next run"
     )
     retry.add_argument("--results", type=Path, default=Path("results"), help="paths.results")
     retry.add_argument("--scan", nargs="+", metavar="ID", help="only these; all if not given")
     options = parser.parse_args(arguments)
     try:
-        released = release(options.results / "preproc", options.scan)
+        told = try_again(options.results, options.scan)
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{len(released)} scan(s) released: {', '.join(released) or 'none had failed'}")
+    print("\n".join(told))
     return 0
 
 

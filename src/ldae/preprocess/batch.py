@@ -2,6 +2,8 @@
 
 import errno
 import logging
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +14,12 @@ import pandas as pd
 
 from ldae.derivatives import ScanFiles
 from ldae.errors import require
-from ldae.files import read_json, read_table, sha256, write_json, write_table
+from ldae.files import read_json, sha256, write_json, write_table
+from ldae.manifests import COLUMNS, FAILED, OK, QC, SKIPPED, read_manifest
 from ldae.progress import Progress
 
-MANIFEST = ("scan_id", "status", "reason", "seconds")
-OK, FAILED, SKIPPED, QC = "ok", "failed", "skipped", "qc"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+LEAST_FREE = 100e6  # bytes: with less, a failure may well be the disk's and not the scan's
 log = logging.getLogger("ldae.preprocess")
 
 
@@ -78,21 +81,14 @@ def run_step(
         else:
             rows.append((files.scan_id, *_run_scan(step, files)))
         progress.step(number, not_ok=sum(row[1] != OK for row in rows))
-    table = pd.DataFrame(rows, columns=list(MANIFEST))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
     write_table(table, manifest)
     return table
 
 
-def read_manifests(paths: Sequence[str | Path]) -> pd.DataFrame:
-    """The manifests of a step's shards as one table, sorted by scan_id; ``reason`` is text."""
-    tables = [read_table(path, MANIFEST) for path in paths]
-    table = pd.concat(tables, ignore_index=True).sort_values("scan_id", ignore_index=True)
-    return table.assign(reason=table["reason"].astype(object).fillna(""))
-
-
 def _carried(earlier: str | Path, scan_ids: list[str]) -> dict[str, str]:
     """Scan and reason of those that did not pass an earlier step."""
-    table = read_manifests([earlier]).set_index("scan_id")
+    table = read_manifest(earlier).set_index("scan_id")
     missing = [scan_id for scan_id in scan_ids if scan_id not in table.index]
     require(
         not missing,
@@ -159,11 +155,9 @@ def _work(step: Step, files: ScanFiles, inputs: list[dict[str, Any]]) -> dict[st
         failed = str(verdict)
         log.warning("%s: %s", files.scan_id, failed)
     except Exception as error:
-        if isinstance(error, MemoryError) or getattr(error, "errno", None) in (
-            errno.ENOSPC,
-            errno.EDQUOT,
-        ):
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) in FULL:
             raise
+        _require_space(files.folder, error)
         log.exception("%s: %s failed", files.scan_id, step.name)
         failed = one_line(error)
     stamp = {
@@ -174,6 +168,16 @@ def _work(step: Step, files: ScanFiles, inputs: list[dict[str, Any]]) -> dict[st
     }
     write_json(stamp, files.stamp(step.name))
     return stamp
+
+
+def _require_space(folder: Path, error: Exception) -> None:
+    """Raise OSError (ENOSPC) if a disk is all but full: ANTs' writers do not say so themselves."""
+    for place in (folder, Path(tempfile.gettempdir())):
+        free = shutil.disk_usage(place).free
+        if free < LEAST_FREE:
+            raise OSError(
+                errno.ENOSPC, f"No space left on device ({free / 1e6:.0f} MB free)", str(place)
+            ) from error
 
 
 def brain_first(cfg: Mapping[str, Any]) -> bool:

@@ -1,15 +1,18 @@
 """What makes the folder of the preprocessing a BIDS data set of derivatives."""
 
+import logging
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ldae import __version__
+from ldae.cohort.names import BIDS_VERSION
 from ldae.files import atomic, write_json
 
-BIDS_VERSION = "1.10.0"
+log = logging.getLogger(__name__)
 README = """Made by the LDAE workflow from the T1-weighted images of the source data set.
 
 desc-n4        head without its bias field, native grid
@@ -56,3 +59,32 @@ def describe_dataset(preproc_dir: str | Path, bids_dir: str | Path, cfg: Mapping
     for name, text in {"README": README, ".bidsignore": ignored}.items():
         with atomic(folder / name) as temporary:
             temporary.write_text(text)
+
+
+def remove_withdrawn(preproc_dir: str | Path, scan_ids: Collection[str]) -> list[str]:
+    """Delete the derivatives of scans that the cohort no longer has, such as of a withdrawn person.
+
+    Only folders ``sub-*/ses-*`` of the preprocessing are looked at; links are left alone.
+
+    Args:
+        preproc_dir: Folder of the derivatives.
+        scan_ids: Scans of the manifests: the folders of all others go.
+
+    Returns:
+        The scans whose folders were deleted.
+    """
+    removed = []
+    for folder in sorted(Path(preproc_dir).glob("sub-*/ses-*")):
+        subject, scan_id = folder.parent, f"{folder.parent.name}_{folder.name}"
+        linked = folder.is_symlink() or subject.is_symlink()
+        if scan_id in scan_ids or linked or not folder.is_dir():
+            continue
+        shutil.rmtree(folder)
+        removed.append(scan_id)
+        if not any(subject.iterdir()):
+            subject.rmdir()
+    if removed:
+        log.info(
+            "deleted the derivatives of %d scan(s) that the cohort no longer has", len(removed)
+        )
+    return removed

@@ -8,11 +8,10 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from ldae.cohort.manifests import STEPS, lost_scans
-from ldae.cohort.verdicts import read_verdicts
 from ldae.derivatives import scan_files
 from ldae.errors import require
 from ldae.files import atomic, read_json, write_table
+from ldae.manifests import lost_scans
 from ldae.preprocess.bounds import MEASURES, outlyingness
 
 FAR = 3.5  # robust SDs from which a scan is called an outlier (Iglewicz and Hoaglin 1993)
@@ -23,7 +22,8 @@ def write_page(
     scans: pd.DataFrame,
     manifests: Mapping[str, pd.DataFrame],
     preproc_dir: str | Path,
-    exclude: str | Path | None,
+    verdicts: pd.DataFrame,
+    duplicates: pd.DataFrame,
     page: str | Path,
     table: str | Path,
     cfg: Mapping[str, Any],
@@ -32,24 +32,24 @@ def write_page(
 
     Args:
         scans: Rows of scans.tsv.
-        manifests: From :func:`ldae.cohort.manifests.read_manifests`.
+        manifests: From :func:`ldae.manifests.read_manifests`.
         preproc_dir: Folder of the preprocessing.
-        exclude: Table of a person's verdicts, shown on the page; None: there are none.
+        verdicts: A person's, from :func:`ldae.cohort.verdicts.read_verdicts`, shown on the page.
+        duplicates: duplicates.tsv (scan_id, duplicate_of, reason), listed on the page.
         page: HTML file to write; it links to the scans' pictures relative to its own place.
         table: measures.tsv to write: scan_id, status, step, reason, the measures, worst, z.
         cfg: config["preprocess"].
 
     Raises:
-        UserError: a scan is in no manifest, or the table of verdicts is wrong.
+        UserError: a scan is in no manifest.
     """
     known = gather(scans, manifests, preproc_dir, cfg["template"]["name"])
     write_table(known.drop(columns="picture").replace("", None), table)
-    verdicts = read_verdicts(exclude, scans["scan_id"].tolist())
     sentences = {
         row.scan_id: f"{row.verdict}: {row.reason}" for row in verdicts.itertuples(index=False)
     }
     with atomic(page) as temporary:
-        temporary.write_text(_html(known, sentences, cfg["qc"], Path(page).parent))
+        temporary.write_text(_html(known, sentences, duplicates, cfg["qc"], Path(page).parent))
 
 
 def gather(
@@ -67,7 +67,8 @@ def gather(
     Raises:
         UserError: a scan is in no manifest.
     """
-    table = manifests[STEPS[-1]][["scan_id"]].merge(lost_scans(manifests), on="scan_id", how="left")
+    last = manifests["registration"][["scan_id"]]
+    table = last.merge(lost_scans(manifests), on="scan_id", how="left")
     table["status"] = table["step"].map(lambda step: "qc" if step == "qc" else "failed")
     table.loc[table["step"].isna(), "status"] = "ok"
     table = table[["scan_id", "status", "step", "reason"]].astype(object).fillna("")
@@ -103,7 +104,11 @@ def gather(
 
 
 def _html(
-    known: pd.DataFrame, verdicts: Mapping[str, str], bounds: Mapping[str, Any], place: Path
+    known: pd.DataFrame,
+    verdicts: Mapping[str, str],
+    duplicates: pd.DataFrame,
+    bounds: Mapping[str, Any],
+    place: Path,
 ) -> str:
     cards = []
     for row in known.to_dict("records"):
@@ -125,6 +130,7 @@ def _html(
     )
     return environment.from_string(TEMPLATE.read_text()).render(
         cards=cards,
+        duplicates=duplicates.to_dict("records"),
         measures=MEASURES,
         medians={measure.key: known[measure.key].dropna().median() for measure in MEASURES},
         bounds=bounds,

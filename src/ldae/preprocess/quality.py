@@ -5,8 +5,11 @@ from scipy import ndimage as ndi
 from skimage.filters import threshold_multiotsu
 
 from ldae.preprocess._ants import ants
+from ldae.preprocess.batch import ScanRejected
 from ldae.preprocess.images import border_share
 
+NO_TISSUES = "the intensities of the brain do not tell three tissues apart"
+NO_NOISE = 1e-6  # SD over mean: what is left of constant values by the rounding of float32
 FIELD_SAMPLES = 20_000  # white-matter voxels to which the residual field is fitted
 
 
@@ -57,20 +60,30 @@ def tissue_measures(brain: np.ndarray, mask: np.ndarray) -> dict[str, float]:
             defacing take away.
         residual_bias: Standard deviation of the log of a quadratic field fitted to the inner white
             matter: 0.03 is a coil's shading of 3 %.
+
+    Raises:
+        ScanRejected: the brain has not three tissues that can be told apart.
     """
     box = ndi.find_objects(mask.astype(np.uint8))[0]
     values, inside = brain[box].astype(np.float32), mask[box] > 0
     blurred = ndi.uniform_filter(values, 3) / np.maximum(
         ndi.uniform_filter(inside.astype(np.float32), 3), 1 / 27
     )
-    grey_from, white_from = threshold_multiotsu(blurred[inside], classes=3, nbins=128)
+    try:
+        grey_from, white_from = threshold_multiotsu(blurred[inside], classes=3, nbins=128)
+    except ValueError as error:  # too few values, or too near to each other
+        raise ScanRejected(NO_TISSUES) from error
     white = inside & (blurred > white_from)
     inner = ndi.binary_erosion(white)
     inner = (inner if inner.sum() > 100 else white) & (values > 0)
     grey = values[inside & (blurred > grey_from) & ~white]
+    if not (inner.any() and grey.size):
+        raise ScanRejected(NO_TISSUES)
     field = _log_field(values, inner)
     flat = values[inner] * np.exp(-field)
     noise = np.hypot(values[white].std(), grey.std())
+    if not (flat.std() > NO_NOISE * flat.mean() and noise > 0):
+        raise ScanRejected("the white matter has no noise at all, which no scan has")
     return {
         "snr": float(flat.mean() / flat.std()),
         "cnr": float((values[white].mean() - grey.mean()) / noise),

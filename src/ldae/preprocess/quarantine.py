@@ -3,9 +3,32 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ldae.cohort.retry import forget_failed
 from ldae.derivatives import ScanFiles
 from ldae.errors import require
-from ldae.preprocess.batch import FAILED, read_manifests
+from ldae.manifests import FAILED, read_manifest
+
+
+def try_again(results: str | Path, scan_ids: Sequence[str] | None = None) -> list[str]:
+    """Let what failed be tried again by the next run: conversions too, unless scans are named.
+
+    Args:
+        results: The results folder.
+        scan_ids: Only these, which failed in preprocessing; None: all that failed anywhere.
+
+    Returns:
+        What was done, in sentences.
+
+    Raises:
+        UserError: see :func:`release`; not where there is a conversion to try again.
+    """
+    parts = forget_failed(results) if scan_ids is None else []
+    told = [f"{len(parts)} part(s) will be converted again: {', '.join(parts)}"] if parts else []
+    preproc = Path(results) / "preproc"
+    if parts and not (preproc / "manifests").is_dir():
+        return told
+    released = release(preproc, scan_ids)
+    return [*told, f"{len(released)} scan(s) released: {', '.join(released) or 'none had failed'}"]
 
 
 def release(preproc_dir: str | Path, scan_ids: Sequence[str] | None = None) -> list[str]:
@@ -46,7 +69,9 @@ def release(preproc_dir: str | Path, scan_ids: Sequence[str] | None = None) -> l
     for scan_id, path in failed:
         participant, session = scan_id.split("_")[:2]
         folder = preproc_dir / participant / session / "anat"
-        ScanFiles(scan_id, Path(), folder, "").stamp(path.parent.name).unlink(missing_ok=True)
+        # An image that could not be packed has to be registered again.
+        step = "registration" if path.parent.name == "pack" else path.parent.name
+        ScanFiles(scan_id, Path(), folder, "").stamp(step).unlink(missing_ok=True)
     for shard in {path.name for _, path in failed}:
         for path in (preproc_dir / "manifests").glob(f"*/{shard}"):
             path.unlink()
@@ -56,5 +81,5 @@ def release(preproc_dir: str | Path, scan_ids: Sequence[str] | None = None) -> l
 
 
 def _failed(manifest: Path) -> list[str]:
-    table = read_manifests([manifest])
+    table = read_manifest(manifest)
     return table.loc[table["status"] == FAILED, "scan_id"].tolist()

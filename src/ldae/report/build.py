@@ -19,7 +19,7 @@ from ldae.files import atomic, read_json, read_table
 from ldae.report import cohort
 from ldae.report import tables as make
 from ldae.report.claims import claims, tally
-from ldae.report.methods import methods, warnings
+from ldae.report.methods import is_published, methods, warnings
 from ldae.report.references import ADNI, REFERENCES
 from ldae.report.resources import resources, software, training_table
 
@@ -93,6 +93,7 @@ def build(results: str | Path, config: dict[str, Any], out: str | Path) -> None:
     Args:
         results: ``paths.results``: reads tables/*.tsv, figures/*.{png,caption.txt},
             models/*/{model.json,history.tsv}, cache/volumes/index.tsv, benchmarks/**/*.tsv.
+            Published models have no history, and the report no section about training.
         config: The whole configuration of the run, as Snakemake holds it.
         out: The HTML file.
 
@@ -104,12 +105,13 @@ def build(results: str | Path, config: dict[str, Any], out: str | Path) -> None:
     names = [*TABLES, *(["truth"] if synthetic_truth else [])]
     tables = {name: read_table(results / "tables" / f"{name}.tsv") for name in names}
     cards = {stage: _card(results / "models" / stage / "model.json") for stage in STAGES}
-    histories = {stage: read_table(results / "models" / stage / "history.tsv") for stage in STAGES}
+    trained = [stage for stage in STAGES if not is_published(cards[stage])]
+    histories = {stage: read_table(results / "models" / stage / "history.tsv") for stage in trained}
     index = read_table(results / "cache/volumes/index.tsv", ("participant_id", "split"))
     content = _tables(tables, cards, histories)
     sections, number = [], 0
     for key, title, figures in SECTIONS:
-        if key == "truth" and not synthetic_truth:
+        if (key == "truth" and not synthetic_truth) or (key == "training" and not trained):
             continue
         pictures = []
         for name in figures:
@@ -120,7 +122,7 @@ def build(results: str | Path, config: dict[str, Any], out: str | Path) -> None:
     page = _template().render(
         title="Latent Diffusion Autoencoders: report of a run",
         lead=_lead(config, index, cards),
-        warnings=warnings(config, index),
+        warnings=warnings(config, index, is_published(cards["ldae"])),
         claims=found,
         tally=tally(found),
         sections=sections,
@@ -170,7 +172,7 @@ def _tables(
     return {
         "cohort": [cohort.cohort(tables["cohort"]), cohort.flow(tables["flow"])],
         "quality": [],
-        "training": [training_table(cards, histories)],
+        "training": [training_table(cards, histories)] if histories else [],
         "reconstruction": [
             make.reconstruction(tables["reconstruction"]),
             make.controls(tables["reconstruction_controls"]),
@@ -198,12 +200,17 @@ def _lead(config: dict[str, Any], index: pd.DataFrame, cards: dict[str, dict[str
     test = index[index["split"] == "test"]
     kind = "synthetic cohort" if "synthetic" in config else "ADNI cohort"
     shape = " × ".join(map(str, config["volumes"]["shape"]))
+    ldae = cards["ldae"]
+    models = (
+        "weights published by the authors, not trained here"
+        if is_published(ldae)
+        else f"trained on {ldae['machine']['device']} ({ldae['machine']['device_name']})"
+    )
     return (
         f"{count(len(index), 'scan')} of {count(index['participant_id'].nunique(), 'subject')} "
         f"({kind}), {count(len(test), 'scan')} of "
         f"{count(test['participant_id'].nunique(), 'subject')} held out for testing; volumes of "
-        f"{shape} voxels at {config['volumes']['spacing']:g} mm; trained on "
-        f"{cards['ldae']['machine']['device']} ({cards['ldae']['machine']['device_name']})."
+        f"{shape} voxels at {config['volumes']['spacing']:g} mm; {models}."
     )
 
 

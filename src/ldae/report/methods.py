@@ -23,11 +23,36 @@ def methods(config: dict[str, Any], cards: Cards, index: pd.DataFrame) -> list[t
     return [
         ("Data", _data(config, index)),
         ("Preprocessing", _preprocessing(config)),
+        *_models(config, cards),
+        ("Evaluation", _evaluation(config, is_published(cards["ldae"]))),
+    ]
+
+
+def is_published(card: dict[str, Any]) -> bool:
+    """Whether a model is the authors' published one, not trained by this workflow."""
+    return card.get("published", False)
+
+
+def _models(config: dict[str, Any], cards: Cards) -> list[tuple[str, str]]:
+    """Paragraphs of the three models, or one where they are the authors'."""
+    if is_published(cards["ldae"]):
+        return [("Models", _published(cards["ldae"]))]
+    return [
         ("Compression model", _autoencoder(config, cards["autoencoder"])),
         ("Latent diffusion model", _ldm(config, cards["ldm"])),
         ("Semantic encoder and gradient estimator", _ldae(config, cards["ldae"])),
-        ("Evaluation", _evaluation(config)),
     ]
+
+
+def _published(card: dict[str, Any]) -> str:
+    encoder = card["architecture"]
+    return (
+        "Published weights: autoencoder, latent diffusion model, semantic encoder and gradient "
+        "estimator are those that the authors published, converted; nothing was trained here. "
+        f"Their encoder is {encoder['backbone']} on {encoder['plane']} slices; latents were "
+        f"multiplied by {number(float(card['latent_scale']))}, as in their training. The settings "
+        "of trainings in the configuration were not used."
+    )
 
 
 def _data(config: dict[str, Any], index: pd.DataFrame) -> str:
@@ -165,11 +190,14 @@ def _ldae(config: dict[str, Any], card: dict[str, Any]) -> str:
     )
 
 
-def _evaluation(config: dict[str, Any]) -> str:
+def _evaluation(config: dict[str, Any], published: bool) -> str:
     cfg = config["evaluation"]
     lpips = cfg["lpips"]
+    unseen = (
+        "test subjects of this workflow's split" if published else "test subjects that no stage saw"
+    )
     return (
-        f"All numbers are of test subjects that no stage saw. DDIM with "
+        f"All numbers are of {unseen}. DDIM with "
         f"{listing(cfg['ddim_steps'])} steps, guidance coefficient {cfg['guidance']}, no clamping. "
         "SSIM with a Gaussian window over the whole volume and within the brain, MSE, LPIPS "
         f"({lpips['net']}) over fixed axial slices. Probes: standardised logistic and ridge "
@@ -181,9 +209,15 @@ def _evaluation(config: dict[str, Any]) -> str:
     )
 
 
-def warnings(config: dict[str, Any], index: pd.DataFrame) -> list[str]:
-    """What a reader must know before reading any number."""
+def warnings(config: dict[str, Any], index: pd.DataFrame, published: bool = False) -> list[str]:
+    """What a reader must know before reading any number; ``published``: the models are."""
     found = []
+    if published:
+        found.append(
+            "The models are the authors' published weights. Which subjects they were trained on is "
+            "not known: the test subjects may be among them, and scores on them may be too good. "
+            "Their preprocessing differs from this one (docs/pretrained.md)."
+        )
     if "synthetic" in config:
         found.append(
             "The cohort is synthetic. The numbers say whether the workflow works from end to end, "
@@ -205,21 +239,27 @@ def warnings(config: dict[str, Any], index: pd.DataFrame) -> list[str]:
             "wide, percentile intervals of so few subjects tend to be too narrow still, and a "
             "claim that is not shown here is not thereby refuted."
         )
-    off = pretrained_off(config)
+    off = pretrained_off(config, published)
     if off:
         found.append(f"Pretrained parts that the paper uses and this run does not: {listing(off)}.")
     return found
 
 
-def pretrained_off(config: dict[str, Any]) -> list[str]:
-    """Pretrained parts of the paper that are switched off or replaced."""
-    checks = (
+def pretrained_off(config: dict[str, Any], published: bool = False) -> list[str]:
+    """Pretrained parts of the paper that are switched off or replaced.
+
+    ``published``: the models are the authors', so that no part of a training counts.
+    """
+    trainings = (
         (config["autoencoder"]["pretrained"] is None, "UK Biobank weights of the autoencoder"),
         (config["ldae"]["encoder"]["pretrained"] is None, "ImageNet weights of the encoder"),
         (
             config["autoencoder"]["perceptual"]["net"] != "squeeze",
             "SqueezeNet of the perceptual loss",
         ),
+    )
+    checks = (
+        *(() if published else trainings),
         (
             config["preprocess"]["brain_extraction"]["method"] != "antspynet",
             "ANTsPyNet's brain extraction",

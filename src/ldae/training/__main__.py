@@ -7,9 +7,13 @@ import argparse
 import logging
 import os
 import sys
+import time
 
 from ldae.errors import UserError
+from ldae.training.interrupt import Interrupted
 from ldae.training.settings import Settings
+
+GRACE = 10.0  # seconds in which the other tasks of srun end
 
 
 def main() -> None:
@@ -35,12 +39,28 @@ def main() -> None:
         from ldae.training.stages import run
 
         run(Settings.read(options.settings), options.log, options.slurm_task, options.launcher)
+    except Interrupted:
+        # All have saved. The first answers for all, and last: srun ends a step with the first task
+        # that does not return 0, and would report the others as killed.
+        if rank:
+            sys.exit(0)
+        if options.slurm_task:
+            time.sleep(GRACE)
+        raise
     except UserError as error:
         logging.error("%s", error)
-        sys.exit(1)
+        fail()
     except Exception:
         logging.exception("training failed")
-        sys.exit(1)
+        fail()
+
+
+def fail() -> None:
+    """End with 1, at once: what is left of a broken group of processes could wait for hours."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from ldae.training.compute import Compute
 from ldae.training.datasets import Volumes
 from ldae.training.objective import Beat, Group, Losses, Objective, Tensors, detached
 from ldae.training.observer import Pictures
-from ldae.training.validation import SHOWN, mean_ssim
+from ldae.training.validation import SHOWN, mean_ssim, over_subjects
 
 
 class AutoencoderObjective(Objective):
@@ -38,7 +38,9 @@ class AutoencoderObjective(Objective):
         super().__init__(compute, seed)
         self.volumes, self.cfg = volumes, cfg
         self.latent_shape = latent_shape(volumes.shape, cfg)
-        self.train_rows, self.val_rows = volumes.rows("train"), volumes.rows("val")
+        self.train_rows = volumes.rows("train")
+        # Pictures show the first ones.
+        self.val_rows = over_subjects(volumes.rows("val"), volumes.index["participant_id"])
         torch.manual_seed(derive_seed(seed, self.stage, "weights"))
         self.model = compute.place(build_autoencoder(cfg))
         self.groups["generator"] = Group({"autoencoder": self.model}, cfg["learning_rate"])

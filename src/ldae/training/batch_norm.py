@@ -9,16 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from ldae.training.norms import batch_norms
 from ldae.training.processes import Processes
-
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-
-
-def batch_norms(modules: Iterable[nn.Module]) -> list[nn.Module]:
-    """All batch norms inside the modules."""
-    return [
-        layer for module in modules for layer in module.modules() if isinstance(layer, BATCH_NORMS)
-    ]
 
 
 class RunningStatistics:

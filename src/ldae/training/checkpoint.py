@@ -1,33 +1,22 @@
-"""Checkpoints, and the training they belong to: its settings and its identity.
+"""Checkpoint files: on the disk, not only in its cache, when written; checked before they are used.
 
-``checkpoint-<step>.pt`` files lie in ``<run_dir>/<digest of the identity>``, written atomically,
-two kept. ``identity.json`` beside them says in full what the digest stands for.
+``checkpoint-<step>.pt`` files lie in ``<run_dir>/<digest of the identity>``, two of them kept, and
+beside them the weights of the best epochs that they name. ``<file>.json`` beside each holds its
+SHA-256: a flipped bit in a tensor would otherwise be loaded without a word.
 """
 
 import logging
-import pickle
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ldae.errors import UserError
-from ldae.files import atomic, digest, read_json, sha256, write_json
-from ldae.training.batch_norm import batch_norms
-from ldae.training.objective import Objective
-from ldae.training.settings import OPERATION, Settings
+from ldae.files import atomic, read_json, sha256, write_json
 
 KEPT = 2
-# Keys that may change between two attempts of one run: they do not change what is learnt, only how
-# long, how fast, or (precision, micro_batch, processes) by rounding.
-FREE = (*OPERATION, "epochs", "micro_batch", "precision", "validate_every")
-# Keys of the config that name files a training begins from.
-FILES = ("pretrained", "weights")
-IDENTITY = "identity.json"
 NAME = re.compile(r"checkpoint-(\d+)\.pt")
-# What torch.load raises for files that are cut short, garbled, or no checkpoints at all.
-CORRUPT = (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError, KeyError)
 
 log = logging.getLogger(__name__)
 
@@ -35,15 +24,16 @@ log = logging.getLogger(__name__)
 class Checkpoints:
     """The checkpoints of one run.
 
-    A checkpoint is a dict of tensors, numbers and strings, so ``weights_only`` loads it. Weights of
-    the best epoch lie beside it in ``best-<step>.pt``, named by the checkpoint's ``best``.
+    A checkpoint is a dict of tensors, numbers and strings, so ``weights_only`` loads it. Its
+    ``best`` is None or names the file of the best weights (``file``) and their SHA-256
+    (``sha256``).
     """
 
     def __init__(self, folder: str | Path, tidy: bool = True):
         """Use ``folder``; ``tidy`` removes what a killed process left half-written in it."""
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self.folder.glob(".tmp*.pt") if tidy else ():
+        for leftover in self.folder.glob(".tmp*") if tidy else ():
             leftover.unlink()
 
     def steps(self) -> list[int]:
@@ -57,11 +47,11 @@ class Checkpoints:
 
     def save(self, content: dict[str, Any]) -> None:
         """Write the checkpoint of ``content["step"]`` and remove all but the last two."""
-        with atomic(self.path(content["step"])) as temporary:
-            torch.save(content, temporary)
+        file = self.path(content["step"])
+        write(content, file, best=content["best"])
         for step in self.steps()[:-KEPT]:
-            self.path(step).unlink()
-        self._prune_best(content["step"])
+            remove(self.path(step))
+        self.forget_best()
 
     def latest(self) -> dict[str, Any] | None:
         """The newest checkpoint that can be read, on the CPU; None if there is none.
@@ -71,15 +61,16 @@ class Checkpoints:
         for step in reversed(self.steps()):
             try:
                 return self.load(step)
-            except CORRUPT as error:
+            except Exception as error:  # a garbled file may fail in any way
                 log.warning(
                     "%s cannot be read (%s); trying the one before.", self.path(step), error
                 )
         return None
 
     def load(self, step: int) -> dict[str, Any]:
-        """The checkpoint of a step, on the CPU; raises one of ``CORRUPT`` if it is none."""
-        content = torch.load(self.path(step), map_location="cpu", weights_only=True)
+        """The checkpoint of a step, on the CPU; raises anything if it cannot be read."""
+        file = self.path(step)
+        content = read(file, read_json(card(file))["sha256"])
         if content["step"] != step:
             raise ValueError("its step is not the one of its name")
         return content
@@ -89,114 +80,94 @@ class Checkpoints:
         steps = self.steps()
         return f"{self.path(steps[-1]).name} in {self.folder} is kept" if steps else "none saved"
 
-    def save_best(self, step: int, state: dict[str, torch.Tensor]) -> str:
-        """Write the weights of the best epoch so far; return the file's name."""
-        name = f"best-{step}.pt"
-        with atomic(self.folder / name) as temporary:
-            torch.save(state, temporary)
-        self._prune_best(step)
-        return name
+    def save_best(self, step: int, state: dict[str, torch.Tensor]) -> dict[str, str]:
+        """Write the weights of the best epoch so far; return the file's name and SHA-256."""
+        file = self.folder / f"best-{step}.pt"
+        named = {"file": file.name, "sha256": write(state, file)}
+        self.forget_best(but=file.name)
+        return named
 
-    def _prune_best(self, now: int) -> None:
-        """Keep what a checkpoint may name: the newest best file at its step, and the newest now."""
-        files = {int(path.stem.split("-")[1]): path for path in self.folder.glob("best-*.pt")}
-        kept = {
-            max((step for step in files if step <= moment), default=None)
-            for moment in (*self.steps(), now)
-        }
-        for step, path in files.items():
-            if step not in kept:
-                path.unlink()
+    def forget_best(self, but: str | None = None) -> None:
+        """Remove all best weights that no checkpoint names, ``but`` those not saved in one yet.
 
-    def load_best(self, name: str) -> dict[str, torch.Tensor]:
-        """Weights written by :meth:`save_best`.
-
-        Raises:
-            UserError: the file is gone or garbled.
+        Only the names count: after a resume newer weights may lie there whose epoch is trained
+        once more, and on a GPU need not become the best again.
         """
-        try:
-            return torch.load(self.folder / name, map_location="cpu", weights_only=True)
-        except CORRUPT as error:
-            raise UserError(
-                f"The best weights {self.folder / name} cannot be read ({error}). Delete the "
-                f"folder {self.folder} and train again."
-            ) from error
+        kept = {but, *(best["file"] for best in self.named_best())}
+        for path in self.folder.glob("best-*.pt"):
+            if path.name not in kept:
+                remove(path)
+
+    def go_on_from(self, step: int) -> None:
+        """Set aside checkpoints after a step, which could not be read; forget their best weights.
+
+        Left in place, they would count among those to keep. Their bytes stay, in case it was not
+        the file but the reading that failed.
+        """
+        for later in (later for later in self.steps() if later > step):
+            for file in (self.path(later), card(self.path(later))):
+                if file.is_file():
+                    file.replace(file.with_name(f"damaged-{file.name}"))
+        self.forget_best()
+
+    def named_best(self) -> list[dict[str, Any]]:
+        """The best weights that the checkpoints name, from the newest one on."""
+        found = []
+        for step in reversed(self.steps()):
+            try:
+                found.append(read_json(card(self.path(step)))["best"])
+            except (OSError, ValueError, KeyError, TypeError):
+                log.warning("%s cannot be read.", card(self.path(step)))
+        return [best for best in found if best]
+
+    def sound_best(self, best: dict[str, Any]) -> dict[str, Any] | None:
+        """``best`` if its file is what was written, else an older one that is; None: no more."""
+        for candidate in (best, *self.named_best()):
+            file = self.folder / candidate["file"]
+            if file.is_file() and sha256(file) == candidate["sha256"]:
+                return candidate
+        return None
+
+    def load_best(self, best: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Weights written by :meth:`save_best`; raises ValueError if they are others."""
+        return read(self.folder / best["file"], best["sha256"])
 
 
-def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``; lists stay values."""
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        nested = isinstance(value, dict)
-        flat |= flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
-    return flat
+def card(file: Path) -> Path:
+    """The JSON beside a file, with its SHA-256."""
+    return file.with_name(f"{file.name}.json")
 
 
-def training_identity(objective: Objective, settings: Settings) -> dict[str, Any]:
-    """All that decides what a training learns; two with the same may share checkpoints.
-
-    These are the config without the ``FREE`` keys (with ``micro_batch``, if a network has batch
-    norm), the SHA-256 of files it names as pretrained weights, seed, sources, and the objective's
-    data and upstream models.
-
-    Returns:
-        Flat dict of JSON values, keys as in ``ldm.learning_rate``.
-    """
-    # A batch norm's statistics are a micro-batch's: there micro_batch does change what is learnt.
-    fixed = {"micro_batch"} if batch_norms(objective.modules().values()) else set()
-    kept = {key: value for key, value in settings.cfg.items() if key not in FREE or key in fixed}
-    section = flatten({objective.stage: kept})
-    files = {
-        f"{key}.sha256": sha256(value)
-        for key, value in section.items()
-        if key.split(".")[-1] in FILES and isinstance(value, str) and Path(value).is_file()
-    }
-    others = {"seed": settings.seed, "source": settings.fingerprint}
-    return section | files | others | flatten(objective.identity())
+def write(content: dict[str, Any], file: Path, **more: Any) -> str:
+    """Save ``content`` so that a power cut leaves it whole or not at all; return its SHA-256."""
+    card(file).unlink(missing_ok=True)  # of an earlier file of this name
+    with atomic(file) as temporary:
+        torch.save(content, temporary)
+        flush(temporary)
+    total = sha256(file)
+    write_json({"sha256": total, **more}, card(file))
+    flush(card(file))
+    flush(file.parent)
+    return total
 
 
-def run_folder(run_dir: Path, identity: dict[str, Any], first: bool = True) -> Path:
-    """Return the folder of an identity's checkpoints in the stage's ``run_dir``.
-
-    The ``first`` process makes it, and warns of folders of other identities, which are left alone,
-    and of what they differ in.
-    """
-    folder = run_dir / digest(identity)
-    if not first:
-        return folder
-    write_json(identity, folder / IDENTITY)
-    for other in sorted(run_dir.glob(f"*/{IDENTITY}")):
-        if other.parent != folder:
-            log.warning(
-                "%s holds another training, stopped before its end, which is not continued: %s. "
-                "Delete the folder unless you mean to go back to it.",
-                other.parent,
-                differences(read_json(other), identity, "there"),
-            )
-    return folder
+def read(file: Path, total: str) -> dict[str, Any]:
+    """What :func:`write` saved with this SHA-256, on the CPU."""
+    if sha256(file) != total:
+        raise ValueError("its bytes are not those that were written")
+    return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def warn_of_conditions(then: dict[str, Any], now: dict[str, Any]) -> None:
-    """Log what of machine and versions changed since a checkpoint, which is allowed."""
-    changed = [f"{key}: {then.get(key)} -> {now[key]}" for key in now if then.get(key) != now[key]]
-    if changed:
-        log.warning("resumed under other conditions, rounding may differ: %s", changed)
+def remove(file: Path) -> None:
+    """Remove a file and its card."""
+    file.unlink()
+    card(file).unlink(missing_ok=True)
 
 
-def differences(saved: dict[str, Any], current: dict[str, Any], where: str) -> str:
-    """Every key in which two identities differ, with both values; empty if there is none."""
-    return "; ".join(
-        f"{key} ({saved.get(key)!r} {where}, {current.get(key)!r} now)"
-        for key in sorted(saved.keys() | current.keys())
-        if saved.get(key) != current.get(key)
-    )
-
-
-def refuse_difference(saved: dict[str, Any], current: dict[str, Any], folder: Path) -> None:
-    """Raise :class:`UserError` naming what a checkpoint put into ``folder`` by hand differs in."""
-    differing = differences(saved, current, "in the checkpoint")
-    if differing:
-        raise UserError(
-            f"The checkpoints in {folder} belong to another training: {differing}. "
-            "Restore the setting, or delete the folder to train anew."
-        )
+def flush(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

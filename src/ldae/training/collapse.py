@@ -1,10 +1,15 @@
 """Measures of codes that have lost what they should tell, and the flags raised on them."""
 
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 ACTIVE = 0.01  # share of a channel's variance that must come from its means
-MIN_SCANS = 4  # fewer codes have no rank worth a warning
+MIN_SUBJECTS = 4  # fewer codes have no rank worth a warning
 MIN_RANK = 1.5
 MIN_SPREAD = 1e-3
 
@@ -37,17 +42,21 @@ class LatentActivity:
         }
 
 
-def code_spread(codes: Tensor) -> dict[str, float]:
-    """How much y_sem (N, d) differs between N scans, and in how many directions.
+def code_spread(codes: Tensor, subjects: Sequence[str]) -> dict[str, float]:
+    """How much y_sem (N, d) of N scans differs between subjects, and in how many directions.
+
+    A subject counts by the mean over its scans: repeated scans of few people are no spread.
 
     Returns:
-        ``y_spread``, standard deviation between scans over root mean square; and ``y_rank``, the
-        effective number of directions (squared sum over sum of squares of the covariance's
-        eigenvalues). Empty for a single scan.
+        ``y_spread``, standard deviation between subjects over root mean square; and ``y_rank``,
+        the effective number of directions (squared sum over sum of squares of the covariance's
+        eigenvalues). Empty for a single subject.
     """
-    if len(codes) < 2:
+    numbers, _ = pd.factorize(np.asarray(subjects))
+    if len(set(numbers)) < 2:
         return {}
-    codes = codes.double().cpu()
+    member = functional.one_hot(torch.as_tensor(numbers)).double().T  # (subjects, N)
+    codes = member @ codes.double().cpu() / member.sum(1, keepdim=True)
     centred = codes - codes.mean(0)
     variances = torch.linalg.svdvals(centred) ** 2
     rank = variances.sum() ** 2 / (variances**2).sum().clamp_min(1e-300)
@@ -66,13 +75,13 @@ def latent_flags(metrics: dict[str, float]) -> list[str]:
     ]
 
 
-def code_flags(metrics: dict[str, float], scans: int) -> list[str]:
-    """Flags on :func:`code_spread`'s measures over so many scans, and on the guidance."""
+def code_flags(metrics: dict[str, float], subjects: int) -> list[str]:
+    """Flags on :func:`code_spread`'s measures over so many subjects, and on the guidance."""
     flags = []
     if metrics.get("y_spread", 1.0) < MIN_SPREAD:
-        flags.append("y_sem collapses: it is nearly the same for every validation scan")
-    if scans >= MIN_SCANS and metrics["y_rank"] < MIN_RANK:
-        flags.append("y_sem collapses: the validation scans differ along one direction only")
+        flags.append("y_sem collapses: it is nearly the same for every validation subject")
+    if subjects >= MIN_SUBJECTS and metrics["y_rank"] < MIN_RANK:
+        flags.append("y_sem collapses: the validation subjects differ along one direction only")
     if metrics["loss"] >= metrics["loss_frozen"]:
         flags.append("the guidance is idle: y_sem does not lower the frozen denoiser's loss")
     return flags

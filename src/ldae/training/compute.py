@@ -29,7 +29,14 @@ class Compute:
     scaler: torch.amp.GradScaler
 
     @classmethod
-    def prepare(cls, device: str, threads: int, precision: str, local_rank: int = 0) -> "Compute":
+    def prepare(
+        cls,
+        device: str,
+        threads: int,
+        precision: str,
+        local_rank: int = 0,
+        slurm_task: bool = False,
+    ) -> "Compute":
         """Check the device and set threads and kernels for it.
 
         On CUDA: TF32 for what stays fp32, and cuDNN's choice of algorithms by measurement.
@@ -39,9 +46,11 @@ class Compute:
             threads: CPU threads of this process.
             precision: One of ``PRECISIONS``.
             local_rank: Which of the machine's GPUs, counted among those this process may see.
+            slurm_task: Whether srun has started this process.
 
         Raises:
-            UserError: an unknown device or precision, or cuda without a GPU.
+            UserError: an unknown device or precision, cuda without a GPU, or bf16 on one that has
+                none.
         """
         require(device in ("cuda", "cpu"), f"device is {device!r}; allowed are cuda, cpu.")
         require(
@@ -57,14 +66,10 @@ class Compute:
         where = torch.device(device)
         if device == "cuda":
             seen = torch.cuda.device_count()
-            # Slurm may show each of its tasks one GPU alone.
-            where = torch.device("cuda", 0 if seen == 1 else local_rank)
-            require(
-                where.index < seen,
-                f"This is process {local_rank} of its machine, but it has {seen} GPUs. Ask the "
-                "scheduler for one GPU a process, or lower the stage's key processes.",
-            )
+            where = torch.device("cuda", gpu_number(local_rank, seen, slurm_task))
             torch.cuda.set_device(where)
+            has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+            require_bf16(precision, has_bf16, torch.cuda.get_device_name())
             torch.backends.cuda.matmul.allow_tf32 = True
             torch.backends.cudnn.allow_tf32 = True
             torch.backends.cudnn.benchmark = True
@@ -117,6 +122,34 @@ class Compute:
             "threads": self.threads,
             "precision": self.precision,
         }
+
+
+def gpu_number(local_rank: int, seen: int, slurm_task: bool) -> int:
+    """Which of the GPUs it sees a process takes: one that no other process of the machine takes.
+
+    Slurm may show each of its tasks one GPU alone; of other launchers a single GPU for several
+    processes is a mistake.
+
+    Raises:
+        UserError: there is none for it.
+    """
+    if slurm_task and seen == 1:
+        return 0
+    require(
+        local_rank < seen,
+        f"This is process {local_rank} of its machine, counted from 0, but it sees {seen} GPU(s). "
+        "Ask the scheduler for one GPU a process, or lower the stage's key processes.",
+    )
+    return local_rank
+
+
+def require_bf16(precision: str, supported: bool, gpu: str) -> None:
+    """Raise :class:`UserError` for bf16 on a GPU that would only emulate it."""
+    require(
+        supported or precision != "bf16",
+        f"precision is bf16, which the GPU ({gpu}) does not have. Set precision: fp16, or fp32, "
+        "in the sections of the trainings.",
+    )
 
 
 def use_channels_last(module: nn.Module) -> None:

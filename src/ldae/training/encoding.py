@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from ldae.data.embeddings import save_embeddings
 from ldae.data.sampling import derive_seed
@@ -17,11 +16,11 @@ from ldae.modelfile import load_card, load_ldae
 from ldae.nets.semantic_encoder import SemanticEncoder, build_encoder
 from ldae.progress import Progress
 from ldae.training.compute import Compute
+from ldae.training.norms import BATCH_NORMS, batch_norms
 
 SYSTEMS = ("ldae", "untrained")
 CALIBRATION_SCANS = 256
 CALIBRATION_BATCH = 16
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def initial_encoder(cfg: Mapping[str, Any], seed: int) -> SemanticEncoder:
@@ -52,11 +51,7 @@ def recalibrate(
         compute: The device.
     """
     last = encoder.standardize
-    inner = [
-        module
-        for module in encoder.modules()
-        if isinstance(module, BATCH_NORMS) and module is not last
-    ]
+    inner = [norm for norm in batch_norms([encoder]) if norm is not last]
     rows = rows[:CALIBRATION_SCANS]
 
     def codes() -> torch.Tensor:

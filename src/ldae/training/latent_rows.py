@@ -1,8 +1,7 @@
 """Encodes volumes one by one into files of their own, which the latent store is put together from.
 
 A file is named by the checksum of its volume, is written whole or not at all, and depends on no
-other. So a killed run goes on where it stopped, what was encoded once is not encoded again, and
-several processes can share the work: each calls :func:`encode_rows` with rows of its own.
+other. So a killed run goes on where it stopped, and what was encoded once is not encoded again.
 """
 
 import logging

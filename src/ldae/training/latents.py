@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ldae.data.arrays import create_array
 from ldae.data.latent_store import moments_sum
 from ldae.data.store import CARD, finish_store, require_same_data
 from ldae.data.volume_store import VolumeStore
@@ -65,10 +66,7 @@ def build_latent_store(
     shape = (len(volumes), *first.shape[1:])
     sums = []
     with atomic(out_dir / "mean.npy") as mean_file, atomic(out_dir / "std.npy") as std_file:
-        moments = [
-            np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
-            for file in (mean_file, std_file)
-        ]
+        moments = [create_array(file, np.float32, shape) for file in (mean_file, std_file)]
         for row in range(len(volumes)):
             pair = load_row(row_file(rows_dir, volumes, row))
             for moment, part in zip(moments, pair, strict=True):

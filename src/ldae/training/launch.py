@@ -58,6 +58,10 @@ def launch(settings: Settings, log_file: str | Path | None = None) -> None:
 def on_this_machine(settings: Settings, command: list[str]) -> list[subprocess.Popen]:
     """Start every process here; they meet at a free port of this machine."""
     size = settings.processes
+    if settings.device == "cuda":
+        import torch  # takes seconds, and is needed for nothing else here
+
+        require_gpus(settings, torch.cuda.device_count())
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -75,6 +79,16 @@ def on_this_machine(settings: Settings, command: list[str]) -> list[subprocess.P
         )
         for rank in range(size)
     ]
+
+
+def require_gpus(settings: Settings, seen: int) -> None:
+    """Raise :class:`UserError` unless each process gets a GPU of the ``seen`` ones for itself."""
+    require(
+        seen >= settings.processes,
+        f"{settings.stage}.processes is {settings.processes}, one a GPU, but this job sees {seen} "
+        f"GPU(s). Ask the scheduler for {settings.processes} (resources: gpu of the profile), or "
+        f"lower {settings.stage}.processes.",
+    )
 
 
 def over_nodes(settings: Settings, command: list[str], nodes: int) -> list[str]:

@@ -32,6 +32,7 @@ from ldae.training.validation import (
     by_quartile,
     fixed_noise,
     mean_ssim,
+    over_subjects,
     quartile_draws,
 )
 
@@ -75,7 +76,9 @@ class LdaeObjective(Objective):
         self.volumes, self.latents, self.cfg = volumes, latents, cfg
         self.ldm_card, self.schedule = ldm_card, schedule.to(compute.device)
         self.train_rows = volumes.rows("train")
-        self.val_rows = volumes.rows("val")[: cfg["validate_scans"]]
+        subjects = volumes.index["participant_id"]
+        self.val_rows = over_subjects(volumes.rows("val"), subjects)[: cfg["validate_scans"]]
+        self.val_subjects = subjects[self.val_rows].tolist()
         self.autoencoder = compute.place(autoencoder)
         self.encoder = compute.place(prepare(initial_encoder(cfg["encoder"], seed), cfg))
         torch.manual_seed(derive_seed(seed, self.stage, "estimator"))
@@ -84,6 +87,7 @@ class LdaeObjective(Objective):
         trained = {"encoder": self.encoder, "estimator": self.guided.estimator}
         self.groups["main"] = Group(trained, cfg["learning_rate"])
         self.ema = Ema(trained, cfg["ema_decay"])
+        self.judged = False
 
     def dataset(self) -> Dataset:
         """Training latents with their volumes."""
@@ -97,8 +101,9 @@ class LdaeObjective(Objective):
         """Gradient of the weighted loss for encoder and estimator."""
         t, eps = draws["t"], draws["eps"]
         z_t = self.schedule.q_sample(clean_latents(batch, draws), t, eps)
+        y_sem = self.encode(batch["volume"])
         with self.compute.autocast():
-            eps_theta, g = self.guided(z_t, t, self.encoder(batch["volume"]))
+            eps_theta, g = self.guided(z_t, t, y_sem)
         guided = self.schedule.guided_eps(eps_theta.float(), g.float(), t)
         losses = self.weighted(eps - guided, t)
         self.compute.backward(share * losses.mean())
@@ -117,14 +122,18 @@ class LdaeObjective(Objective):
     @torch.inference_mode()
     def validate(self, beat: Beat) -> dict[str, float]:
         """SSIM from y_sem and fixed noise, losses with and without guidance, by EMA; codes."""
-        with self.averaged():
+        with self.examined():
             codes = self.codes(beat)
             ssim = self.generation_ssim(codes, beat)
-            return {"ssim": ssim, **self.guided_losses(codes, beat), **code_spread(codes)}
+            return {
+                "ssim": ssim,
+                **self.guided_losses(codes, beat),
+                **code_spread(codes, self.val_subjects),
+            }
 
     def flags(self, metrics: dict[str, float]) -> list[str]:
         """Codes that do not tell scans apart, or guidance that helps nothing."""
-        return code_flags(metrics, len(self.val_rows))
+        return code_flags(metrics, len(set(self.val_subjects)))
 
     def codes(self, beat: Beat) -> torch.Tensor:
         """y_sem of the validation scans (N, d)."""
@@ -160,7 +169,7 @@ class LdaeObjective(Objective):
     def pictures(self, beat: Beat) -> Pictures:
         """Validation scans, and what their y_sem alone makes of fixed noise."""
         pairs = []
-        with self.averaged():
+        with self.examined():
             for row in self.val_rows[:SHOWN]:
                 x = self.compute.move(self.volumes.volumes([row]))
                 made = self.generate([row], self.encode(x), beat)
@@ -203,21 +212,26 @@ class LdaeObjective(Objective):
             return self.encoder(x).float()
 
     @contextmanager
-    def averaged(self) -> Iterator[None]:
+    def examined(self) -> Iterator[None]:
         """Within the context the networks hold the EMA weights, and statistics that fit them."""
+        if self.judged:
+            yield
+            return
         buffers = detached(dict(self.encoder.named_buffers()))
         with self.ema.applied():
             try:
+                self.judged = True
                 recalibrate(self.encoder, self.encode, self.volumes, self.train_rows, self.compute)
                 yield
             finally:
+                self.judged = False
                 for key, buffer in self.encoder.named_buffers():
                     buffer.copy_(buffers[key])
 
     @torch.inference_mode()
     def model_state(self) -> Tensors:
         """EMA weights of encoder and estimator; the denoiser stays in its own file."""
-        with self.averaged():
+        with self.examined():
             return detached(ldae_state(self.encoder, self.guided.estimator))
 
     def identity(self) -> dict[str, Any]:

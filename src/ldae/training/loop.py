@@ -9,32 +9,23 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from contextlib import nullcontext
 
 from torch.utils.data import DataLoader
 
-from ldae import __version__
 from ldae.data.sampling import Sampler
-from ldae.errors import UserError, require
+from ldae.errors import UserError
 from ldae.progress import Progress
-from ldae.training.checkpoint import (
-    Checkpoints,
-    refuse_difference,
-    run_folder,
-    training_identity,
-    warn_of_conditions,
-)
-from ldae.training.compute import versions
 from ldae.training.history import Means, Row, write_history
 from ldae.training.interrupt import Interrupted, Interrupts, ignore_in_worker
+from ldae.training.keeper import Keeper
 from ldae.training.objective import Objective, Tensors
 from ldae.training.observer import Observer
 from ldae.training.processes import Processes
 from ldae.training.settings import Settings
 from ldae.training.state import State, Trained
 from ldae.training.stepping import Stepper
-from ldae.training.watch import Watch
+from ldae.training.watch import Diverged, Watch
 
 log = logging.getLogger(__name__)
 
@@ -77,18 +68,15 @@ class Trainer:
             processes.rank,
         )
         self.total = self.sampler.steps(cfg["epochs"])
-        self.identity = training_identity(objective, settings)
         self.stepper = Stepper(objective, self.sampler, cfg["grad_clip"], settings.seed, processes)
-        folder = run_folder(Path(settings.run_dir), self.identity, processes.first)
-        self.checkpoints = Checkpoints(folder, tidy=processes.first)
         self.watch = Watch(objective.stage, self.compute.precision)
         self.state = State()
-        self.saved = time.monotonic()
+        self.keeper = Keeper(objective, settings, processes, self.stepper, self.watch, self.state)
 
     def fit(self) -> Trained | None:
         """Resume and train."""
         state, sampler = self.state, self.sampler
-        self.resume()
+        self.keeper.resume(self.total)
         self.observer.begin(state.step, self.total)
         progress = Progress(self.objective.stage, self.total, start=state.step)
         batches = self.batches()
@@ -105,20 +93,35 @@ class Trainer:
                         interrupts.leave()
                     if state.step == self.settings.stop_after:
                         raise Interrupted(f"stopped after step {state.step}")
-                    due = time.monotonic() - self.saved > self.settings.checkpoint_seconds
+                    # The first process's clock for all: they save together.
+                    due = self.processes.of_first(int(self.keeper.due), self.compute.device)
                     if due and not self.watch.suspicious:
-                        self.save()
+                        self.keeper.save()
             except Interrupted:
-                if not self.watch.suspicious:
-                    self.save()
+                self.save_before_leaving()
                 log.info(
                     "%s interrupted at step %d of %d", self.objective.stage, state.step, self.total
                 )
                 raise
+            except Diverged as error:
+                if self.processes.first:
+                    self.keeper.note_divergence(error)
+                raise
             finally:
                 self.observer.end()
-        self.save()
+        self.keeper.save()
         return self.result() if self.processes.first else None
+
+    def save_before_leaving(self) -> None:
+        """Save unless the loss has risen for more than a step, which may spoil what is there."""
+        if self.watch.rising:
+            log.warning(
+                "%s: the loss is high since some steps, so the present state is not saved: %s",
+                self.objective.stage,
+                self.keeper.checkpoints.last_good(),
+            )
+        else:
+            self.keeper.save()
 
     def batches(self) -> Iterator[Tensors]:
         """This process's micro-batches from the current step to the last."""
@@ -142,7 +145,7 @@ class Trainer:
 
         sums, norms, stopped = self.stepper.gradients(state.step, batches, stop)
         losses = {name: total / count for name, (total, count) in sums.items() if count}
-        self.watch.look(state.step + 1, losses, norms, self.checkpoints.last_good)
+        self.watch.look(state.step + 1, losses, norms, self.keeper.checkpoints.last_good)
         self.stepper.update(average=not self.watch.skipped)
         state.step += 1
         state.seconds += time.monotonic() - began
@@ -183,7 +186,7 @@ class Trainer:
         state.history.append(row)
         state.means, state.seconds = Means(), 0.0
         if self.processes.first:
-            write_history(state.history, self.checkpoints.folder / "history.tsv")
+            write_history(state.history, self.keeper.folder / "history.tsv")
             self.observer.epoch(row)
 
     def examine(self, epoch: int, interrupts: Interrupts) -> Row:
@@ -192,97 +195,29 @@ class Trainer:
         last = self.state.step >= self.total
         for module in objective.modules().values():
             module.eval()
+        validates = epoch % cfg["validate_every"] == 0 or last
+        shows = cfg["sample_every"] and (epoch % cfg["sample_every"] == 0 or last)
         metrics: dict[str, float] = {}
-        if epoch % cfg["validate_every"] == 0 or last:
-            metrics = objective.validate(interrupts.check)
-            for flag in objective.flags(metrics):
-                log.warning("%s epoch %d: %s", objective.stage, epoch, flag)
-        if cfg["sample_every"] and (epoch % cfg["sample_every"] == 0 or last):
-            pictures = objective.pictures(interrupts.check)
-            if pictures is not None:
-                self.observer.show(epoch, self.state.step, pictures)
-        if metrics:
-            self.keep_best(epoch, metrics)
+        with objective.examined() if validates or shows else nullcontext():
+            if validates:
+                metrics = objective.validate(interrupts.check)
+                for flag in objective.flags(metrics):
+                    log.warning("%s epoch %d: %s", objective.stage, epoch, flag)
+            if shows:
+                pictures = objective.pictures(interrupts.check)
+                if pictures is not None:
+                    self.observer.show(epoch, self.state.step, pictures)
+            if metrics:
+                self.keeper.keep_best(epoch, metrics)
         return {f"val_{name}": value for name, value in metrics.items()}
-
-    def keep_best(self, epoch: int, metrics: dict[str, float]) -> None:
-        """Save the weights when the selection metric is the best so far."""
-        name, best = self.objective.selects, self.state.best
-        if name is None:
-            return
-        score, step = metrics[name], self.state.step
-        if not math.isfinite(score):
-            self.watch.stop(
-                f"At step {step} validation {name} is not finite.", self.checkpoints.last_good
-            )
-        if best is not None and score <= best["score"]:
-            return
-        file = self.checkpoints.save_best(step, self.objective.model_state())
-        self.state.best = {"epoch": epoch, "step": step, "score": score, "file": file}
-        log.info("%s epoch %d: best %s so far, %.4f", self.objective.stage, epoch, name, score)
-
-    def save(self) -> None:
-        """Write a checkpoint of everything, in the first process: all hold the same."""
-        self.saved = time.monotonic()
-        if not self.processes.first:
-            return
-        objective, state = self.objective, self.state
-        self.checkpoints.save(
-            {
-                **state.state_dict(),
-                "identity": self.identity,
-                "config": self.settings.cfg,
-                "modules": {k: module.state_dict() for k, module in objective.modules().items()},
-                "ema": objective.ema.state_dict() if objective.ema else {},
-                "optimizers": {k: o.state_dict() for k, o in self.stepper.optimizers.items()},
-                "scaler": self.compute.scaler.state_dict(),
-                "watch": self.watch.state_dict(),
-                "conditions": self.conditions(),
-            }
-        )
-
-    def conditions(self) -> dict[str, Any]:
-        """Machine, versions and processes, which may differ between two attempts."""
-        machine = self.compute.describe() | {"processes": self.processes.size}
-        return {**machine, **versions(), "ldae": __version__}
-
-    def resume(self) -> None:
-        """Continue from the latest checkpoint that can be read, if there is one."""
-        content = self.checkpoints.latest() if self.processes.first else None
-        found = -1 if content is None else content["step"]
-        found = self.processes.of_first(found, self.compute.device)
-        if found < 0:
-            return
-        content = content or self.checkpoints.load(found)
-        objective, state = self.objective, self.state
-        refuse_difference(content["identity"], self.identity, self.checkpoints.folder)
-        require(
-            found <= self.total,
-            f"The checkpoint in {self.checkpoints.folder} is at step {found}, beyond the "
-            f"{self.total} steps of {objective.stage}.epochs: {self.settings.cfg['epochs']}. Raise "
-            "it, or delete the folder to train anew.",
-        )
-        for name, module in objective.modules().items():
-            module.load_state_dict(content["modules"][name])
-        for name, optimizer in self.stepper.optimizers.items():
-            optimizer.load_state_dict(content["optimizers"][name])
-        if objective.ema is not None:
-            objective.ema.load_state_dict(content["ema"])
-        if content["scaler"] and self.compute.scaler.is_enabled():
-            self.compute.scaler.load_state_dict(content["scaler"])
-        state.load_state_dict({key: content[key] for key in vars(state)})
-        self.watch.load_state_dict(content["watch"])
-        warn_of_conditions(content["conditions"], self.conditions())
-        log.info("%s continues from step %d of %d", objective.stage, state.step, self.total)
 
     def result(self) -> Trained:
         """The best weights, or the last ones where nothing is selected."""
-        state, best = self.state, self.state.best
-        if self.objective.selects is not None and best is None:
+        state = self.state
+        if not state.history:
             raise UserError(f"{self.objective.stage}.epochs is 0: there is nothing to keep.")
-        weights = self.checkpoints.load_best(best["file"]) if best else self.objective.model_state()
-        epoch = best["epoch"] if best else len(state.history)
+        weights, epoch = self.keeper.chosen()
         metrics = {k: v for k, v in state.history[epoch - 1].items() if k.startswith("val_")}
         flags = self.objective.flags({k.removeprefix("val_"): v for k, v in metrics.items()})
-        folder = self.checkpoints.folder
+        flags, folder = [*flags, *state.faults], self.keeper.folder
         return Trained(weights, epoch, metrics, flags, state.history, state.step, folder)

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -81,6 +82,14 @@ class Objective(ABC):
         By ``compute.backward``, which scales in fp16. One of the losses is called ``loss``; the
         names are the same for every micro-batch of a step.
         """
+
+    def examined(self) -> AbstractContextManager:
+        """Within the context the networks are as they are judged and kept.
+
+        Entered once for :meth:`validate`, :meth:`pictures` and :meth:`model_state` together, so
+        that what they share is made ready once; each of them works outside it as well.
+        """
+        return nullcontext()
 
     @abstractmethod
     def validate(self, beat: Beat) -> dict[str, float]:

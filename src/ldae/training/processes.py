@@ -6,6 +6,7 @@ The first process alone validates, writes and logs progress; the others wait for
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +15,16 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
-from ldae.errors import require
+from ldae.errors import UserError, require
+from ldae.training.interrupt import Interrupted
 
+# Until all have started and found each other. A process that never comes should not cost hours.
+MEETING = timedelta(minutes=10)
 # The first process validates and writes meanwhile; a process that died ends its job at once.
 PATIENCE = timedelta(hours=12)
+PORTS = range(20000, 32000)  # below those that systems give to outgoing connections
 
 
 @dataclass(frozen=True)
@@ -30,12 +36,14 @@ class Processes:
         size: How many there are.
         local_rank: Number of this process on its machine: which GPU it takes.
         launcher: Process that started this one and whose end must be its end; None: none.
+        slurm_task: Whether srun started this one.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     launcher: int | None = None
+    slurm_task: bool = False
 
     @property
     def first(self) -> bool:
@@ -67,6 +75,12 @@ class Processes:
         dist.broadcast(shared, src=0)
         return int(shared.item())
 
+    def meet(self, device: torch.device) -> None:
+        """Wait until all are here."""
+        self.sum([torch.zeros(1, device=device)])
+        if device.type == "cuda" and self.size > 1:
+            torch.cuda.synchronize(device)
+
 
 def placed(
     environment: Mapping[str, str], slurm_task: bool, launcher: int | None = None
@@ -87,18 +101,36 @@ def placed(
         require(not slurm_task, "--slurm-task is for processes that srun has started.")
         return None
     rank, size, local_rank = (int(environment[name]) for name in names)
-    return Processes(rank, size, local_rank, launcher)
+    return Processes(rank, size, local_rank, launcher, slurm_task)
+
+
+def meeting_point(environment: Mapping[str, str]) -> tuple[str, int]:
+    """Host and port where the tasks of srun meet: the first node of the step, the first task's.
+
+    The port is made of the numbers of job and step, so that steps side by side have their own.
+
+    Args:
+        environment: ``os.environ`` of a task. Node lists look like ``a,b``, ``gpu[03-05,9],b``.
+    """
+    nodes = environment.get("SLURM_STEP_NODELIST") or environment["SLURM_NODELIST"]
+    host = re.sub(r"\[(\d+)[^]]*]", r"\1", nodes).split(",")[0]
+    job, step = int(environment["SLURM_JOB_ID"]), int(environment.get("SLURM_STEP_ID", "0"))
+    return host, PORTS[(job + 4099 * step) % len(PORTS)]
 
 
 @contextmanager
-def joined(processes: Processes, device: str, expected: int) -> Iterator[None]:
+def joined(
+    processes: Processes, device: str, expected: int, meeting: timedelta = MEETING
+) -> Iterator[None]:
     """Within the context the processes can talk: NCCL between GPUs, gloo between CPUs.
 
-    Meeting point: MASTER_ADDR and MASTER_PORT; under srun by default the node it was called on and
-    a port made of the job's number.
+    They meet at MASTER_ADDR and MASTER_PORT; tasks of srun by default at :func:`meeting_point`.
+    An orderly end, also an interruption, is one of all. After an error in one the others may wait
+    in the midst of a message: nothing is closed then, and the process has to end by itself.
 
     Raises:
-        UserError: the number of processes is not the one of the settings.
+        UserError: the number of processes is not the one of the settings, or not all came to the
+            meeting point in the time ``meeting``.
     """
     require(
         processes.size == expected,
@@ -110,13 +142,29 @@ def joined(processes: Processes, device: str, expected: int) -> Iterator[None]:
         return
     environment = os.environ
     if "MASTER_ADDR" not in environment:
-        environment["MASTER_ADDR"] = environment["SLURM_LAUNCH_NODE_IPADDR"]
-        environment["MASTER_PORT"] = str(20000 + int(environment["SLURM_JOB_ID"]) % 20000)
-    backend = "nccl" if device == "cuda" else "gloo"
+        host, port = meeting_point(environment)
+        environment |= {"MASTER_ADDR": host, "MASTER_PORT": str(port)}
+    try:
+        store, _, _ = next(rendezvous("env://", processes.rank, processes.size, timeout=meeting))
+    except dist.DistError as error:
+        place = f"{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}"
+        raise UserError(
+            f"Process {processes.rank} of {processes.size} has not met all others at {place} in "
+            f"{meeting.total_seconds():.0f} s ({str(error).splitlines()[0]}). See in the log "
+            "whether one of them failed, and whether the nodes can reach each other there; "
+            "MASTER_ADDR and MASTER_PORT name another place."
+        ) from error
+    store.set_timeout(PATIENCE)
     dist.init_process_group(
-        backend, rank=processes.rank, world_size=processes.size, timeout=PATIENCE
+        "nccl" if device == "cuda" else "gloo",
+        store=store,
+        rank=processes.rank,
+        world_size=processes.size,
+        timeout=PATIENCE,
     )
     try:
         yield
-    finally:
+    except Interrupted:
         dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()

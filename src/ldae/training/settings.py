@@ -31,6 +31,8 @@ class Settings:
         diffusion: The config section ``diffusion``, for stages that diffuse.
         fingerprint: Of the sources; another one is another training.
         checkpoint_seconds: Wall time between checkpoints.
+        keep_checkpoints: Keep the last ones when the model is written, so that the same training
+            with more epochs continues from them.
         stop_after: Leave as if interrupted after this step; None: never. For tests.
     """
 
@@ -45,6 +47,7 @@ class Settings:
     diffusion: dict[str, Any] | None = None
     fingerprint: str = ""
     checkpoint_seconds: float = 600.0
+    keep_checkpoints: bool = False
     stop_after: int | None = None
 
     def __post_init__(self) -> None:

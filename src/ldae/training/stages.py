@@ -1,10 +1,10 @@
 """The trainings by name, and how each is built from its settings.
 
 :func:`run` is what rules and command lines call. It trains, continuing from the checkpoints of the
-same training in ``run_dir``, which go at the end, and writes model.safetensors, model.json and
-history.tsv to ``out_dir``. It raises :class:`ldae.training.interrupt.Interrupted` on SIGTERM,
-SIGUSR1 and SIGINT, after saving, and :class:`ldae.errors.UserError` for inputs or settings that do
-not fit.
+same training in ``run_dir``, and writes model.safetensors, model.json and history.tsv to
+``out_dir``; then the checkpoints go, unless they are to be kept. It raises
+:class:`ldae.training.interrupt.Interrupted` on SIGTERM, SIGUSR1 and SIGINT, after saving, and
+:class:`ldae.errors.UserError` for inputs or settings that do not fit.
 """
 
 import os
@@ -66,14 +66,17 @@ def train(settings: Settings, processes: "Processes") -> None:
     require(settings.stage in STAGES, f"There is no training {settings.stage!r}.")
     threads = max(1, settings.threads // processes.size)
     precision = settings.cfg["precision"]
-    compute = Compute.prepare(settings.device, threads, precision, processes.local_rank)
+    compute = Compute.prepare(
+        settings.device, threads, precision, processes.local_rank, processes.slurm_task
+    )
     with joined(processes, settings.device, settings.processes):
         objective, store, card = STAGES[settings.stage](settings, compute)
         observer = Monitor(settings.out_dir, settings.stage) if processes.first else None
         trained = fit(objective, settings, processes, observer)
         if trained is not None:
             save_trained(settings, trained, compute, store, **card)
-            shutil.rmtree(trained.folder)
+            if not settings.keep_checkpoints:
+                shutil.rmtree(trained.folder)
 
 
 def autoencoder(settings: Settings, compute: "Compute") -> Stage:

@@ -14,7 +14,8 @@ class State:
 
     step: int = 0
     history: list[Row] = field(default_factory=list)
-    best: dict[str, Any] | None = None  # epoch, step, score, file
+    best: dict[str, Any] | None = None  # epoch, step, score, file, sha256
+    faults: list[str] = field(default_factory=list)  # of the disk; flags of the model
     means: Means = field(default_factory=Means)  # of the current epoch
     seconds: float = 0.0  # of the current epoch's steps
 
@@ -41,4 +42,4 @@ class Trained:
     flags: list[str]  # warnings that the metrics give cause for
     history: list[Row]
     steps: int
-    folder: Path  # of the checkpoints, of no use once the weights are saved
+    folder: Path  # of the checkpoints

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -44,6 +45,19 @@ class Stepper:
             for name, group in objective.groups.items()
         }
         self.statistics = RunningStatistics(objective.modules().values(), processes)
+
+    def load_optimizers(self, states: dict[str, dict[str, Any]]) -> None:
+        """Continue from the optimizers' ``state_dict``, wherever and however it was laid out.
+
+        Adam's fused kernel reads weights and moments by one order in memory, and
+        ``load_state_dict`` keeps the moments' own: channels last from a GPU, say, but not on a CPU.
+        """
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(states[name])
+            for weight, moments in optimizer.state.items():
+                for key, moment in moments.items():
+                    if moment.shape == weight.shape:
+                        moments[key] = torch.empty_like(weight).copy_(moment)
 
     def gradients(
         self, step: int, batches: Iterator[Tensors], stop: Callable[[], bool]

@@ -1,6 +1,7 @@
 """Validation measures shared by the stages."""
 
 import numpy as np
+import pandas as pd
 import torch
 
 from ldae.data.sampling import generator
@@ -19,6 +20,20 @@ def mean_ssim(x_hat: torch.Tensor, x: torch.Tensor) -> float:
 
     metric = SSIMMetric(spatial_dims=3, data_range=1.0)
     return metric(y_pred=x_hat.float(), y=x.float()).mean().item()
+
+
+def over_subjects(rows: np.ndarray, subjects: pd.Series) -> np.ndarray:
+    """The rows so ordered that the first n are of as many subjects as can be.
+
+    Args:
+        rows: Of a store, ascending.
+        subjects: Participant of every row of the store.
+
+    Returns:
+        The first row of each subject, then the second of each that has one, and so on.
+    """
+    visit = subjects[rows].groupby(subjects[rows]).cumcount().to_numpy()
+    return rows[np.argsort(visit, kind="stable")]
 
 
 def quartile_draws(

@@ -14,6 +14,10 @@ PATIENCE = 20  # steps in a row
 MAX_SKIPPED = 20  # steps in a row without a finite gradient, in fp16
 
 
+class Diverged(UserError):
+    """The training has gone wrong; the same one would do so again."""
+
+
 class Watch:
     """Looks at every step's values.
 
@@ -30,8 +34,13 @@ class Watch:
 
     @property
     def suspicious(self) -> bool:
-        """Whether the present weights may be spoilt, so that no checkpoint should be made."""
+        """Whether the present weights may be spoilt, so that a checkpoint had better wait."""
         return self.high > 0
+
+    @property
+    def rising(self) -> bool:
+        """Whether the loss is high for more than a step: no checkpoint, even of the last moment."""
+        return self.high > 1
 
     def look(self, step: int, losses: dict[str, float], norms: dict[str, float], kept: str) -> None:
         """Judge a step before the optimizers take it.
@@ -43,7 +52,7 @@ class Watch:
             kept: Tells the last good checkpoint, in words.
 
         Raises:
-            UserError: something is not finite, or the loss diverges.
+            Diverged: something is not finite, or the loss diverges.
         """
         gradients = [f"{name} gradient" for name, norm in norms.items() if not math.isfinite(norm)]
         self.skipped = self.skipped + 1 if self.scaled and gradients else 0
@@ -65,8 +74,8 @@ class Watch:
             self.losses.append(loss)
 
     def stop(self, what: str, kept: Callable[[], str]) -> None:
-        """Raise with advice."""
-        raise UserError(
+        """Raise :class:`Diverged` with advice."""
+        raise Diverged(
             f"{what} Last good state: {kept()}. Set {self.stage}.precision: fp32 and run again to "
             f"continue from it, or lower {self.stage}.learning_rate or {self.stage}.grad_clip and "
             "train anew."

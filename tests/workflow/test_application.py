@@ -1,0 +1,58 @@
+"""`python -m ldae apply` on a raw head of the small run, with its own models."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ldae.data.embeddings import load_embeddings
+from ldae.evaluation.direction import Direction, LinearModel
+from ldae.files import read_json
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+
+
+def test_a_raw_head_is_told_what_the_workflow_told_it(finished, tmp_path):
+    """From another folder, with a copy of the models: nothing of the project's own is needed."""
+    results = finished.path / "results"
+    models = tmp_path / "models"
+    shutil.copytree(results / "models", models)
+    names, y_sem = load_embeddings(results / "embeddings/ldae.npz")
+    scans = pd.read_csv(results / "cohort/scans.tsv", sep="\t").set_index("scan_id")
+    manifests = pd.concat(
+        pd.read_csv(path, sep="\t")
+        for path in (results / "preproc/manifests/registration").glob("*.tsv")
+    ).set_index("scan_id")
+    scan = next(name for name in names if manifests.loc[name, "status"] == "ok")
+    head = results / "bids" / scans.loc[scan, "path"]
+    command = [sys.executable, "-m", "ldae", "apply", str(head), "--models", str(models)]
+    command += ["--alpha", "1", "--steps", "4", "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        command, cwd=tmp_path, text=True, capture_output=True, check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(finished.path / "src")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = read_json(tmp_path / "out/findings.json")
+    assert found == json.loads(done.stdout[done.stdout.index("{") :])
+
+    folder = models / "application"
+    stored = y_sem[names.index(scan)][None].astype(np.float64)
+    direction = Direction.load(folder / "classifier.npz", "cpu")
+    age = LinearModel.load(folder / "age_regressor.npz", "cpu")
+    expected = 1 / (1 + np.exp(-direct(direction, stored)))
+    assert found[f"probability_{direction.classes[1]}"] == pytest.approx(expected, abs=0.002)
+    assert found["predicted_age"] == pytest.approx(direct(age, stored), abs=0.1)
+    for name in ("reconstruction", "counterfactual", "difference"):
+        assert (tmp_path / f"out/{name}.nii.gz").is_file()
+
+
+def direct(model, codes: np.ndarray) -> float:
+    """What a linear model says of one code."""
+    import torch
+
+    return float(model(torch.from_numpy(codes).float()))

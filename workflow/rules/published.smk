@@ -1,0 +1,30 @@
+"""The authors' published weights in place of the three trainings, where the config has them."""
+
+if PUBLISHED:
+
+    rule published:
+        input:
+            **PUBLISHED,
+            volumes=results("cache/volumes/store.json"),
+        output:
+            autoencoder=multiext(
+                results("models/autoencoder/"), "model.safetensors", "model.json"
+            ),
+            ldm=multiext(results("models/ldm/"), "model.safetensors", "model.json"),
+            ldae=multiext(results("models/ldae/"), "model.safetensors", "model.json"),
+        log:
+            logfile("published.log"),
+        benchmark:
+            timing("published.tsv")
+        conda:
+            "../../envs/ldae.yaml"
+        resources:
+            mem_mb=24000,
+            runtime=60,
+        params:
+            out=lambda wildcards, output: above(output.ldae[0], 2),
+            source=source("nets/published.py"),
+        message:
+            "Converting the authors' published weights"
+        script:
+            "../scripts/published.py"

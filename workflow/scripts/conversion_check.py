@@ -1,0 +1,11 @@
+"""Stop if too many images failed before or in the conversion."""
+
+from _adapter import job
+
+with job(snakemake):
+    from ldae.cohort.limit import check_conversion
+    from ldae.files import read_table, write_json
+
+    conversion = read_table(snakemake.input.conversion)
+    check_conversion(conversion, snakemake.params.max_failed_fraction)
+    write_json(conversion["status"].value_counts().to_dict(), snakemake.output.counts)
