@@ -22,10 +22,16 @@ include: "workflow/rules/published.smk"
 include: "workflow/rules/autoencoder.smk"
 include: "workflow/rules/ldm.smk"
 include: "workflow/rules/ldae.smk"
+include: "workflow/rules/dae.smk"
+include: "workflow/rules/supervised.smk"
 include: "workflow/rules/probes.smk"
+include: "workflow/rules/manipulation.smk"
+include: "workflow/rules/counterfactual.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/tables_paper.smk"
 include: "workflow/rules/application.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/model_card.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -40,4 +46,5 @@ rule all:
         rules.evaluate.input,
         rules.figures.input,
         rules.application.output,
+        rules.model_card.output,
         rules.report.output,

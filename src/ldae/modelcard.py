@@ -58,7 +58,9 @@ def departures(card: Mapping[str, Any]) -> list[str]:
                 if net
                 else "trained without a perceptual loss"
             )
-    if card["kind"] == "ldae":
+    if card["kind"] in ("dae", "supervised"):
+        cfg = cfg.get("encoder", {})
+    if card["kind"] in ("ldae", "dae", "supervised"):
         if "pretrained" in cfg and cfg["pretrained"] is None:
             found.append("semantic encoder trained from scratch, not from ImageNet weights")
         if cfg.get("backbone", PAPER_BACKBONE) != PAPER_BACKBONE:

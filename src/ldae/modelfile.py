@@ -8,10 +8,13 @@ Keys every card has, by kind:
     autoencoder   kind, architecture (the config's ``autoencoder`` section)
     ldm           kind, architecture (``ldm``), latent_channels
     ldae          kind, architecture (``ldae.encoder``), ldm_sha256 (``sha256`` of the ldm's card)
+    dae           kind, architecture (``dae`` with the ``encoder`` of ``ldae``)
+    supervised    kind, architecture (``supervised`` with that ``encoder``), target (diagnosis or
+                  age), outputs (numbers that it predicts)
 
 Whatever else a stage records (latent scale, seeds, scores) is kept as it is. Citation, version of
 the code, departures from the paper and flags are added (:mod:`ldae.modelcard`). :func:`load`
-restores a model of any kind.
+restores a model of the first three kinds, :mod:`ldae.baselines` the others.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -40,6 +43,8 @@ REQUIRED = {
     "autoencoder": ("architecture",),
     "ldm": ("architecture", "latent_channels"),
     "ldae": ("architecture", "ldm_sha256"),
+    "dae": ("architecture",),
+    "supervised": ("architecture", "target", "outputs"),
 }
 ENCODER, ESTIMATOR = "encoder.", "estimator."
 # Of training alone: a restored model is neither compiled nor pretrained once more.
@@ -68,7 +73,7 @@ class Model:
 
 
 def load(folder: str | Path, ldm_folder: str | Path | None = None) -> Model:
-    """Restore a model of any kind.
+    """Restore a model of the three stages.
 
     Args:
         folder: The model.
@@ -86,7 +91,7 @@ def load(folder: str | Path, ldm_folder: str | Path | None = None) -> Model:
         return Model(card, net)
     require(
         kind == "ldae",
-        f"The model in {folder} is of kind {kind!r}; known are {', '.join(REQUIRED)}.",
+        f"The model in {folder} is of kind {kind!r}; known are autoencoder, ldm, ldae.",
     )
     encoder, guided, card = load_ldae(folder, ldm_folder or Path(folder).parent / "ldm")
     return Model(card, guided, encoder)
@@ -157,7 +162,8 @@ def load_state(folder: str | Path, prefix: str = "") -> dict[str, Tensor]:
         return {key: tensors.get_tensor(key) for key in keys if key.startswith(prefix)}
 
 
-def _card(folder: str | Path, kind: str) -> dict[str, Any]:
+def card_of(folder: str | Path, kind: str) -> dict[str, Any]:
+    """Read the card of a model that must be of this kind."""
     card = load_card(folder)
     require(
         card["kind"] == kind,
@@ -180,7 +186,7 @@ def load_autoencoder(folder: str | Path) -> "tuple[AutoencoderKL, dict[str, Any]
     """Restore the autoencoder, frozen and in evaluation mode, on the CPU; and its card."""
     from ldae.nets.autoencoder import build_autoencoder
 
-    card = _card(folder, "autoencoder")
+    card = card_of(folder, "autoencoder")
     cfg = {**card["architecture"], **RESTORED}
     return _restore(lambda: build_autoencoder(cfg), load_state(folder), folder), card
 
@@ -189,7 +195,7 @@ def load_ldm(folder: str | Path) -> "tuple[UNet, dict[str, Any]]":
     """Restore the denoiser, frozen and in evaluation mode, on the CPU; and its card."""
     from ldae.nets.unet import build_unet
 
-    card = _card(folder, "ldm")
+    card = card_of(folder, "ldm")
     cfg, channels = {**card["architecture"], **RESTORED}, card["latent_channels"]
     return _restore(lambda: build_unet(cfg, channels), load_state(folder), folder), card
 
@@ -213,16 +219,14 @@ def load_ldae(
     """
     from ldae.nets.gradient_estimator import build_guided_unet
 
-    card = _card(folder, "ldae")
+    card = card_of(folder, "ldae")
     unet, ldm_card = load_ldm(ldm_folder)
     if card["ldm_sha256"] != ldm_card["sha256"]:
         raise UserError(
             f"The model in {folder} was trained on another diffusion model than the one in "
             f"{ldm_folder} (SHA-256 differs). Train the ldae stage again, or restore its ldm."
         )
-    state = load_state(folder)
-    strange = [key for key in state if not key.startswith((ENCODER, ESTIMATOR))]
-    require(not strange, f"{folder}: unexpected tensors {', '.join(strange[:8])}.")
+    state = parts_of(folder, ENCODER, ESTIMATOR)
     encoder = _encoder(card, state, folder)
     guided = build_guided_unet(unet, ldm_card["architecture"], encoder.dim)
     load_part(guided.estimator, state, ESTIMATOR, folder)
@@ -235,7 +239,7 @@ def load_encoder(folder: str | Path) -> "tuple[SemanticEncoder, dict[str, Any]]"
     Raises:
         UserError: the model is missing, damaged or of another kind.
     """
-    card = _card(folder, "ldae")
+    card = card_of(folder, "ldae")
     return _encoder(card, load_state(folder, ENCODER), folder), card
 
 
@@ -250,6 +254,14 @@ def _encoder(
     return encoder.eval().requires_grad_(False)
 
 
+def parts_of(folder: str | Path, *prefixes: str) -> dict[str, Tensor]:
+    """A model's tensors, all of whose keys must begin with one of the prefixes."""
+    state = load_state(folder)
+    strange = [key for key in state if not key.startswith(prefixes)]
+    require(not strange, f"{folder}: unexpected tensors {', '.join(strange[:8])}.")
+    return state
+
+
 def load_part(net: nn.Module, state: dict[str, Tensor], prefix: str, source: str | Path) -> None:
     """Load into ``net`` the tensors of ``state`` whose keys begin with ``prefix``, strictly."""
     from ldae.nets.weights import load_strictly
@@ -259,7 +271,9 @@ def load_part(net: nn.Module, state: dict[str, Tensor], prefix: str, source: str
 
 def ldae_state(encoder: nn.Module, estimator: nn.Module) -> dict[str, Tensor]:
     """Join the two trained parts of stage 3 into one state dict, keys prefixed."""
-    return {
-        **{ENCODER + key: value for key, value in encoder.state_dict().items()},
-        **{ESTIMATOR + key: value for key, value in estimator.state_dict().items()},
-    }
+    return prefixed(encoder, ENCODER) | prefixed(estimator, ESTIMATOR)
+
+
+def prefixed(net: nn.Module, prefix: str) -> dict[str, Tensor]:
+    """A network's state dict with a prefix before every key."""
+    return {prefix + key: value for key, value in net.state_dict().items()}

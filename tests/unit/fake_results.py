@@ -3,18 +3,25 @@
 Tables that the library makes without a model are made by it, so that a changed column shows here.
 """
 
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import yaml
+from fake_changes import make_changes
 from PIL import Image
 
 from ldae.cohort.flow import flow_table
 from ldae.cohort.table1 import cohort_table
-from ldae.evaluation import interpolation_tables, reconstruction_tables
+from ldae.evaluation import (
+    interpolation_tables,
+    reconstruction_tables,
+)
 from ldae.files import write_json, write_table
+from ldae.modelcard import complete
+from ldae.preprocess.bounds import outlyingness
 
 ROOT = Path(__file__).parents[2]
 SUBJECTS = 12
@@ -69,6 +76,7 @@ def make_results(folder: Path) -> tuple[dict[str, dict], dict]:
     _arrays(evaluation)
     _reconstruction(index, tables, evaluation)
     _others(index, tables, evaluation)
+    make_changes(tables, evaluation, brain, SPACING)
     _benchmarks(folder)
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     config["evaluation"]["truth"] = "truth.tsv"
@@ -88,16 +96,25 @@ def make_results(folder: Path) -> tuple[dict[str, dict], dict]:
         "probes": {"table": tables / "probes.tsv"},
         "figure6_progression": {"arrays": evaluation / "progression.npz"},
         "figure7_manipulation": {"arrays": evaluation / "manipulation_examples.npz"},
-        "manipulation_dose": {"table": tables / "manipulation.tsv"},
+        "manipulation_dose": {
+            "table": tables / "manipulation.tsv",
+            "trends": tables / "manipulation_trends.tsv",
+        },
         "figure8_interpolation": {
             "table": tables / "interpolation.tsv",
             "differences": tables / "interpolation_differences.tsv",
+            "extrapolation": tables / "extrapolation.tsv",
         },
         "figure9_interpolation_example": {"arrays": evaluation / "interpolation_example.npz"},
         "truth": {
             "table": tables / "truth.tsv",
             "predictions": evaluation / "truth_predictions.tsv",
         },
+        "counterfactual": {
+            "table": tables / "counterfactual.tsv",
+            "differences": tables / "counterfactual_differences.tsv",
+        },
+        "counterfactual_example": {"arrays": evaluation / "counterfactual_examples.npz"},
     }
     return inputs, config
 
@@ -125,7 +142,7 @@ def _cohort(index: pd.DataFrame, tables: Path) -> None:
 
 
 def _quality(index: pd.DataFrame, folder: Path) -> list[Path]:
-    rows = []
+    rows, measured = [], []
     picture = Image.new("RGB", (84, 80), (90, 90, 90))
     for number, scan in enumerate(index.itertuples()):
         anat = folder / "preproc" / scan.participant_id / scan.session_id / "anat"
@@ -134,9 +151,15 @@ def _quality(index: pd.DataFrame, folder: Path) -> list[Path]:
         values |= {"cnr": 1.5, "residual_bias": 0.02, "fov_cut": 0.0, "border": 0.0}
         write_json(values, anat / f"{scan.scan_id}_desc-qc.json")
         picture.save(anat / f"{scan.scan_id}_desc-qc.png")
+        measured.append(values)
         bad = number == len(index) - 1
-        rows.append((scan.scan_id, "qc" if bad else "ok", "QC: ncc" if bad else "", 1.0))
+        reason = "QC: ncc 0.2 is below min_ncc 0.35" if bad else ""
+        rows.append((scan.scan_id, "qc" if bad else "ok", reason, 1.0))
     table = pd.DataFrame(rows, columns=["scan_id", "status", "reason", "seconds"])
+    known = table[["scan_id", "status"]].assign(step="registration", reason=table["reason"])
+    known = known.replace("", None).join(pd.DataFrame(measured))
+    known = known.join(outlyingness(known)).sort_values("z", ascending=False)
+    write_table(known, folder / "qc/measures.tsv")
     paths = [folder / f"preproc/manifests/registration/shard-{k}.tsv" for k in range(2)]
     for k, path in enumerate(paths):
         write_table(table[k::2], path)
@@ -161,6 +184,8 @@ def _trainings(folder: Path) -> dict[str, Path]:
         card = {
             "kind": stage,
             "config": config[stage],
+            "architecture": config[stage]["encoder"] if stage == "ldae" else config[stage],
+            "sha256": f"{len(histories):064x}",
             "epoch": 8,
             "epochs": 8,
             "steps": 80,
@@ -169,7 +194,7 @@ def _trainings(folder: Path) -> dict[str, Path]:
             "machine": {"device": "cpu", "device_name": "x86_64", "precision": "fp32"},
             "versions": {"python": "3.11.7", "torch": "2.0"},
         }
-        write_json(card, folder / f"models/{stage}/model.json")
+        write_json(complete(card), folder / f"models/{stage}/model.json")
     return histories
 
 
@@ -255,6 +280,14 @@ def _reconstruction(index: pd.DataFrame, tables: Path, evaluation: Path) -> None
     write_table(controls, tables / "reconstruction_controls.tsv")
 
 
+def _visits(triplets: pd.DataFrame, name: str, groups: Callable, tables: Path) -> None:
+    methods = list(triplets["method"].drop_duplicates())
+    summary = interpolation_tables.summary_table(triplets, groups(triplets), methods, RESAMPLES, 0)
+    write_table(summary, tables / f"{name}.tsv")
+    differences = interpolation_tables.difference_table(triplets, methods, RESAMPLES, 0)
+    write_table(differences, tables / f"{name}_differences.tsv")
+
+
 def _long(rows: list[dict], name: str, width: float) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     return table.assign(
@@ -279,27 +312,34 @@ def _others(index: pd.DataFrame, tables: Path, evaluation: Path) -> None:
                 known |= {"prediction_gap": gap, "time_gap": end - start, "method": method}
                 rows.append(known | values)
     triplets = pd.DataFrame(rows)
-    summary = interpolation_tables.summary_table(triplets, RESAMPLES, 0)
-    write_table(summary, tables / "interpolation.tsv")
-    differences = interpolation_tables.difference_table(triplets, RESAMPLES, 0)
-    write_table(differences, tables / "interpolation_differences.tsv")
+    _visits(triplets, "interpolation", interpolation_tables.interpolation_groups, tables)
 
     rows, gaps = [], []
     values = {"ldae": 0.83, "untrained": 0.7, "latents_pca": 0.8, "age_sex": 0.6}
     for system, value in values.items():
         for metric in ("auroc", "balanced_accuracy"):
             paper = 0.8948 if (system, metric) == ("ldae", "auroc") else np.nan
-            key = {"target": "diagnosis", "system": system, "metric": metric, "value": value}
+            key = {"target": "diagnosis", "probe": "regularised", "system": system}
+            key |= {"metric": metric, "value": value}
             rows.append(key | {"n_positive": 6, "paper": paper})
             if system != "ldae":
-                gaps.append(key | {"system": "ldae", "reference": system, "difference": 0.2})
+                gaps.append(
+                    key
+                    | {"system": "ldae", "reference": system, "difference": 0.2}
+                    | {"p": 0.01, "p_holm": 0.03}
+                )
     for system, value in {"ldae": 5.11, "untrained": 6, "sex": 7, "mean_age": 7.5}.items():
         for metric in ("mae", "rmse"):
             paper = 4.16 if (system, metric) == ("ldae", "mae") else np.nan
-            key = {"target": "age", "system": system, "metric": metric, "value": value}
+            key = {"target": "age", "probe": "regularised", "system": system}
+            key |= {"metric": metric, "value": value}
             rows.append(key | {"n_positive": np.nan, "paper": paper})
             if system != "ldae":
-                gaps.append(key | {"system": "ldae", "reference": system, "difference": -0.5})
+                gaps.append(
+                    key
+                    | {"system": "ldae", "reference": system, "difference": -0.5}
+                    | {"p": 0.01, "p_holm": 0.03}
+                )
     write_table(_long(rows, "value", 0.1), tables / "probes.tsv")
     write_table(_long(gaps, "difference", 0.3), tables / "probes_differences.tsv")
 
@@ -308,19 +348,6 @@ def _others(index: pd.DataFrame, tables: Path, evaluation: Path) -> None:
     projection = index[names].assign(ld1=axis + draw.normal(0, 0.5, len(index)))
     projection["ld2"] = draw.normal(0, 1, len(index))
     write_table(projection[projection["diagnosis"] != "MCI"], evaluation / "lda_projection.tsv")
-
-    rows = [
-        {"direction": name, "alpha": a, "metric": m, "value": sign * a * 0.5}
-        for name, sign in (("AD to CN", -1), ("CN to AD", 1))
-        for a in (0.0, 2.0, 5.0)
-        for m in (
-            "change_ventricle_dark_ml",
-            "change_logit_decoded",
-            "change_logit_asked",
-            "ssim_to_unmanipulated",
-        )
-    ]
-    write_table(_long(rows, "value", 0.2), tables / "manipulation.tsv")
 
     rows = [
         {"system": a, "reference": b, "quartile": q, "metric": m, "difference": -0.0123}

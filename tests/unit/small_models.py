@@ -9,6 +9,8 @@ from fake_stores import write_store
 
 from ldae.data.embeddings import save_embeddings
 from ldae.data.volume_store import VolumeStore
+from ldae.evaluation.probes import evaluate_probes
+from ldae.evaluation.tissue_volumes import measure_volumes
 from ldae.files import write_table
 from ldae.modelfile import ldae_state, save_model
 from ldae.nets.autoencoder import build_autoencoder
@@ -53,7 +55,22 @@ CFG = {
     "max_scans": None,
     "bootstrap": 50,
     "lpips": None,
-    "probes": {"classes": ["CN", "AD"], "cv_folds": 3},
+    "timing_scans": 2,
+    "probes": {
+        "classes": ["CN", "AD"],
+        "groups": ["CN", "MCI", "AD"],
+        "conversion_months": 36,
+        "min_subjects": 2,
+        "cv_folds": 3,
+        "seeds": [1, 2],
+        "paper": {
+            "train_fraction": 0.7,
+            "learning_rate": 1e-3,
+            "classifier_epochs": 40,
+            "regressor_epochs": 40,
+            "batch_size": 64,
+        },
+    },
     "manipulation": {
         "alphas": [0, 1],
         "alpha": 1.5,
@@ -93,6 +110,23 @@ def make_volumes(count: int) -> np.ndarray:
     rng = np.random.default_rng(3)
     brain = (radius < 0.8) * (0.7 + 0.1 * rng.random((count, 1, *SHAPE)))
     return np.where(radius < 0.2 + 0.1 * rng.random((count, 1, 1, 1, 1)), 0.1, brain)
+
+
+def run_probes(root: Path, out: Path, **changes) -> Path:
+    """Probe the project's embeddings; arguments of evaluate_probes may be changed."""
+    given = {
+        "embeddings": {name: root / f"{name}.npz" for name in ("ldae", "untrained")},
+        "latents": root / "latents",
+        "out_dir": out,
+        "table": out / "probes.tsv",
+        "differences": out / "probes_differences.tsv",
+        "cfg": CFG,
+        "seed": 0,
+        "volumes": root / "tissue_volumes.tsv",
+        "visits": root / "visits.tsv",
+    }
+    evaluate_probes(**{**given, **changes})
+    return out
 
 
 def make_project(root: Path) -> Path:
@@ -143,6 +177,8 @@ def make_project(root: Path) -> Path:
     y[:, :40] += 3 * (index["diagnosis"] == "AD").to_numpy()[:, None]
     y[:, 40:80] += 0.3 * (index["age"].to_numpy() - 70)[:, None]
     save_embeddings(root / "ldae.npz", index["scan_id"].tolist(), y, **made_of)
+    measure_volumes(root / "volumes", root / "tissue_volumes.tsv")
+    write_table(index[["participant_id", "months", "diagnosis"]], root / "visits.tsv")
     write_table(
         index[["participant_id", "session_id", "age", "diagnosis"]].assign(
             atrophy=y[:, :40].mean(1),
@@ -152,3 +188,19 @@ def make_project(root: Path) -> Path:
         root / "truth.tsv",
     )
     return root
+
+
+def bundle_settings(root: Path) -> dict:
+    """What the application's bundle is told of a run, with a stand-in of its template."""
+    template = {"name": "Small"}
+    for key in ("image", "mask"):
+        (root / f"template_{key}.nii.gz").write_bytes(key.encode())
+        template[key] = str(root / f"template_{key}.nii.gz")
+    extraction = {"method": "antspynet", "weights": "nowhere/antsxnet"}
+    return {
+        "preprocess": {"template": template, "brain_extraction": extraction},
+        "volumes": {"spacing": SPACING, "shape": list(SHAPE), "interpolation": "linear"},
+        "guidance": "c_t",
+        "ddim_steps": 2,
+        "mode": "normalised",
+    }

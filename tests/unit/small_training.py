@@ -1,4 +1,4 @@
-"""Trainings of a few thousand weights: stores, settings and the three objectives."""
+"""Trainings of a few thousand weights: stores, settings and the objectives."""
 
 import warnings
 from collections.abc import Mapping
@@ -19,6 +19,7 @@ from ldae.modelfile import load_autoencoder, load_ldm
 from ldae.training.autoencoder import AutoencoderObjective
 from ldae.training.checkpoint import Checkpoints
 from ldae.training.compute import Compute
+from ldae.training.dae import DaeObjective
 from ldae.training.history import TIMING
 from ldae.training.latents import build_latent_store
 from ldae.training.ldae import LdaeObjective
@@ -26,6 +27,7 @@ from ldae.training.ldm import LdmObjective
 from ldae.training.processes import Processes
 from ldae.training.settings import Settings
 from ldae.training.stages import train
+from ldae.training.supervised import AgeObjective, DiagnosisObjective
 
 COMMON = {
     "learning_rate": 1e-3,
@@ -81,13 +83,31 @@ LDAE = COMMON | {
     "validate_steps": 3,
     "validate_scans": 1,
 }
+DAE = COMMON | {
+    "encoder": LDAE["encoder"],
+    "shape": [12, 16, 12],
+    "resize": "resample",
+    **{key: LDM[key] for key in ("base_channels", "channel_mult", "num_res_blocks", "dropout")},
+    **{key: LDM[key] for key in ("attention_factors", "num_heads", "norm_num_groups", "resample")},
+    "clamp": 1.0,
+    "ema_decay": 0.9,
+    "validate_steps": 3,
+    "validate_scans": 2,
+}
+SUPERVISED = COMMON | {
+    "encoder": LDAE["encoder"],
+    "classes": ["CN", "AD"],
+    "class_weights": "none",
+    "age_loss": "mse",
+}
 # No batch norm, whose batch is the micro-batch, and no dropout, whose draws are.
+PLAIN = {"backbone": "test_convnext", "standardize": False, "attention_dropout": 0.0}
 STATELESS = {
     "ldm": {"dropout": 0.0},
-    "ldae": {
-        "encoder": LDAE["encoder"]
-        | {"backbone": "test_convnext", "standardize": False, "attention_dropout": 0.0}
-    },
+    "ldae": {"encoder": LDAE["encoder"] | PLAIN},
+    "dae": {"encoder": LDAE["encoder"] | PLAIN, "dropout": 0.0},
+    "supervised_diagnosis": {"encoder": LDAE["encoder"] | PLAIN},
+    "supervised_age": {"encoder": LDAE["encoder"] | PLAIN},
 }
 DIFFUSION = {"timesteps": 1000, "beta_start": 1e-4, "beta_end": 2e-2, "gamma": 0.1}
 SEED = 5
@@ -101,6 +121,8 @@ def write_volumes(folder: Path) -> None:
     index = pd.DataFrame({"scan_id": [f"scan{i}" for i in range(10)]})
     index["participant_id"] = [f"sub-{i // 2}" for i in range(10)]
     index["split"] = ["train"] * 6 + ["val"] * 2 + ["test"] * 2
+    index["diagnosis"] = ["CN", "CN", "AD", "AD", "CN", "AD"] + ["CN", "AD"] * 2
+    index["age"], index["sex"] = 60.0 + np.arange(10), ["M", "F"] * 5
     array = ((volumes - low) / (high - low)).numpy().astype(np.float16)
     write_store(folder, index, {}, volumes=array)
 
@@ -124,7 +146,7 @@ def inputs(root: Path, stage: str) -> dict[str, str]:
         "ldm": ["latents", "autoencoder"],
         "ldae": ["volumes", "latents", "autoencoder", "ldm"],
     }
-    return {name: str(root / name) for name in names[stage]}
+    return {name: str(root / name) for name in names.get(stage, ["volumes"])}
 
 
 def settings(
@@ -137,13 +159,13 @@ def settings(
         "run_dir": str(run_dir),
         "cfg": dict(cfg),
         "seed": SEED,
-        "diffusion": None if stage == "autoencoder" else DIFFUSION,
+        "diffusion": DIFFUSION if stage in ("ldm", "ldae", "dae") else None,
     }
     return Settings(stage, **(given | more))
 
 
 def make_chain(root: Path) -> tuple[Path, dict[str, dict]]:
-    """All stages by their entry point, two epochs each; returns folder and configs."""
+    """The three stages by their entry point, two epochs each; returns folder and all configs."""
     torch.set_num_threads(1)
     write_volumes(root / "volumes")
     write_squeezenet(root / "squeeze.safetensors")
@@ -153,6 +175,7 @@ def make_chain(root: Path) -> tuple[Path, dict[str, dict]]:
         "ldm": LDM | {"sample_every": 2},
         "ldae": LDAE,
     }
+    baselines = {"dae": DAE, "supervised_diagnosis": SUPERVISED, "supervised_age": SUPERVISED}
     for stage, cfg in configs.items():
         run_dir = root / "runs" / stage
         train(settings(stage, cfg, run_dir, root, out_dir=str(root / stage)), Processes())
@@ -160,7 +183,7 @@ def make_chain(root: Path) -> tuple[Path, dict[str, dict]]:
             build_latent_store(
                 root / "volumes", root / stage, root / "latents", {"source": "sample"}, "cpu", 1
             )
-    return root, configs
+    return root, configs | baselines
 
 
 def objective(chain, stage, **changes):
@@ -171,7 +194,12 @@ def objective(chain, stage, **changes):
     volumes = VolumeStore(root / "volumes")
     if stage == "autoencoder":
         return AutoencoderObjective(volumes, cfg, compute, SEED), cfg
+    for kind in (DiagnosisObjective, AgeObjective):
+        if stage == kind.stage:
+            return kind(volumes, cfg, compute, SEED), cfg
     latents, schedule = LatentStore(root / "latents"), Schedule(**DIFFUSION)
+    if stage == "dae":
+        return DaeObjective(volumes, cfg, schedule, compute, SEED), cfg
     decoder, _ = load_autoencoder(root / "autoencoder")
     if stage == "ldm":
         return LdmObjective(latents, cfg, schedule, compute, SEED, decoder), cfg

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small_models import CFG, SHAPE, SPACING, make_project
+from small_models import SHAPE, bundle_settings, make_project, run_probes
 
 from ldae.__main__ import main
 from ldae.application import raw
@@ -22,7 +22,6 @@ from ldae.data.volume_store import VolumeStore
 from ldae.derivatives import COLUMNS, scan_files
 from ldae.errors import UserError
 from ldae.evaluation.direction import Direction
-from ldae.evaluation.probes import evaluate_probes
 from ldae.evaluation.systems import LdaeSystem
 from ldae.files import read_json, write_json
 
@@ -31,39 +30,14 @@ from ldae.files import read_json, write_json
 def models(tmp_path_factory):
     """Folder of models with the application beside them, and one preprocessed scan as NIfTI."""
     root = make_project(tmp_path_factory.mktemp("application"))
-    names = ("ldae", "untrained")
     out = root / "probes"
-    evaluate_probes(
-        {name: root / f"{name}.npz" for name in names},
-        root / "latents",
-        out,
-        out / "probes.tsv",
-        out / "differences.tsv",
-        CFG,
-        0,
-    )
-    for name in ("template", "mask"):
-        (root / f"{name}.nii.gz").write_bytes(name.encode())
-    settings = {
-        "preprocess": {
-            "template": {
-                "image": str(root / "template.nii.gz"),
-                "mask": str(root / "mask.nii.gz"),
-                "name": "Small",
-            },
-            "brain_extraction": {"method": "antspynet", "weights": "nowhere/antsxnet"},
-        },
-        "volumes": {"spacing": SPACING, "shape": list(SHAPE), "interpolation": "linear"},
-        "guidance": "c_t",
-        "ddim_steps": 2,
-        "mode": "normalised",
-    }
+    run_probes(root, out)
     write_bundle(
         root / "application",
         {stage: root / stage for stage in ("autoencoder", "ldm", "ldae")},
         out / "classifier.npz",
         out / "age_regressor.npz",
-        settings,
+        bundle_settings(root),
     )
     store = VolumeStore(root / "volumes")
     for row, name in ((0, "first"), (1, "second")):

@@ -12,7 +12,7 @@ from snakemake_executor_plugin_slurm.utils import set_gres_string
 
 ROOT = Path(__file__).parents[2]
 PROFILE = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
-TRAININGS = ("autoencoder", "ldm", "ldae")
+TRAININGS = ("autoencoder", "ldm", "ldae", "dae", "supervised_diagnosis", "supervised_age")
 
 
 def sbatch(rule: str, gpus: int, threads: int) -> list[str]:
@@ -41,11 +41,14 @@ def test_a_training_fits_a_day_and_one_node(rule):
 
 
 def test_every_rule_that_uses_a_gpu_has_a_partition_to_set():
-    rules = {}
+    gpu = set()
     for path in (ROOT / "workflow/rules").glob("*.smk"):
-        for block in re.split(r"\n(?= *rule )", path.read_text())[1:]:
-            rules[re.match(r" *rule (\w*)", block)[1]] = block
-    gpu = {name for name, block in rules.items() if "gpu=GPUS" in block}
+        for block in re.split(r"\n(?= *rule[ :])", path.read_text())[1:]:
+            if "gpu=GPUS" in block:
+                name = re.match(r" *rule (\w+)", block) or re.search(r'f"(\w+)_{target}"', block)
+                per_target = "{target}" in block
+                ends = ("_diagnosis", "_age") if per_target else ("",)
+                gpu |= {name[1] + end for end in ends}
     assert set(TRAININGS) < gpu
     assert {
         name for name, wanted in PROFILE["set-resources"].items() if "slurm_partition" in wanted

@@ -3,8 +3,8 @@
 import base64
 import math
 import re
-import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,15 +13,22 @@ from PIL import Image
 
 from ldae.errors import UserError
 from ldae.figures import FIGURES
-from ldae.files import read_table, write_json
-from ldae.report import build
-from ldae.report.build import SECTIONS, TABLES, estimate
-from ldae.report.claims import OPEN, OPPOSITE, SHOWN, claims, tally, verdict
-from ldae.report.methods import pretrained_off, warnings
-from ldae.report.resources import duration
+from ldae.files import read_json, read_table, write_json, write_table
+from ldae.report import build, formats
+from ldae.report.build import NEEDED, SECTIONS
+from ldae.report.citations import printed
+from ldae.report.claim import OPEN, OPPOSITE, SHOWN, verdict
+from ldae.report.claims import claims, tally
+from ldae.report.model_card import write_model_card
+from ldae.report.page import estimate
+from ldae.report.references import REFERENCES
+from ldae.report.resources import COLUMNS, accounting, duration, resources
+from ldae.report.tables import Table
+from ldae.report.tidy import without_paths
+from ldae.report.warnings import departures, warnings
 
 OWN = "Decoding from the scan's own y_sem is closer to it than from another subject's"
-NAMES = [name for *_, figures in SECTIONS for name in figures]
+ASKED = {"autoencoder": {"gpu": 2, "threads": 8, "mem_mb": 48000, "runtime": 5760}}
 
 
 class Page(HTMLParser):
@@ -50,22 +57,80 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
+def outputs(folder):
+    """Where a test has the report written."""
+    names = {"html": "report.html", "methods": "methods.md", "references": "references.bib"}
+    return {key: folder / name for key, name in names.items()} | {"resources": folder / "took.tsv"}
+
+
+def write(folder, config, out, **more):
+    """Build the report as the rule does; returns the page."""
+    tables = sorted(path.stem for path in (folder / "tables").glob("*.tsv"))
+    figures = list(FIGURES)
+    if not config["evaluation"]["truth"]:
+        tables, figures = (
+            [name for name in names if not name.startswith(("truth", "counterfactual"))]
+            for names in (tables, figures)
+        )
+    given = {"tables": tables, "figures": figures, "asked": ASKED} | more
+    build(folder, config, outputs(out), **given)
+    return outputs(out)["html"].read_text()
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A results folder with a picture for every figure, its configuration, and the page."""
     folder = tmp_path_factory.mktemp("results")
     _, config = make_results(folder)
     (folder / "figures").mkdir()
-    for number, name in enumerate(NAMES):
+    for number, name in enumerate(FIGURES):
         Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / f"figures/{name}.png")
         caption = f"Title of {name}\n\nBody of {name} with y_sem & <numbers>.\n"
         (folder / f"figures/{name}.caption.txt").write_text(caption)
-    build(folder, config, folder / "report/report.html")
-    return folder, config, (folder / "report/report.html").read_text()
+    write_table(pd.DataFrame({"new_thing": [1.5, None], "empty": None}), folder / "tables/new.tsv")
+    config["paths"]["images"] = "/data/secret/ADNI"
+    return folder, config, write(folder, config, folder / "report")
 
 
-def test_the_report_shows_every_figure_there_is():
-    assert sorted(NAMES) == sorted(FIGURES)
+def words(html):
+    return " ".join(" ".join(Page(html).text).split())
+
+
+def test_every_figure_has_a_place_of_its_own():
+    assert sorted(name for _, _, names, _ in SECTIONS for name in names) == sorted(FIGURES)
+
+
+def test_every_table_and_figure_given_is_shown(run):
+    folder, _, html = run
+    for name in FIGURES:
+        assert f'id="figure-{name}"' in html
+    for path in (folder / "tables").glob("*.tsv"):
+        assert f"tables/{path.name}" in html, path.name
+    text = words(html)
+    assert "Further tables" in text and "new thing" in text  # in no section of its own
+    assert "Empty" not in text
+
+
+def test_the_papers_tables_are_shown_as_written(run, tmp_path):
+    folder, config, _ = run
+    for path in folder.iterdir():
+        if path.name != "tables":
+            (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "tables").mkdir()
+    for path in (folder / "tables").glob("*.tsv"):
+        (tmp_path / "tables" / path.name).write_bytes(path.read_bytes())
+    cells = [["LDAE", "0.945 [0.940, 0.950]", "–"]]
+    table = Table("Table 6: reconstruction", ["System", "SSIM", "Paper"], cells, "Of 12 scans.")
+    paths = {form: tmp_path / f"tables/table6.{form}" for form in ("tsv", "md", "tex")}
+    formats.write(table, paths)
+    text = words(write(tmp_path, config, tmp_path / "out"))
+    assert "Table 6: reconstruction. Of 12 scans." in text
+    assert "LDAE 0.945 [0.940, 0.950] –" in text
+    assert "Reconstruction of test scans (Table 6)" not in text  # would say the same
+    assert "tables/table6.tsv, tables/reconstruction.tsv" in text
+    paths["md"].unlink()
+    with pytest.raises(UserError, match=r"table6\.md"):
+        write(tmp_path, config, tmp_path / "out")
 
 
 def test_the_page_loads_nothing_and_is_well_formed(run):
@@ -76,11 +141,32 @@ def test_the_page_loads_nothing_and_is_well_formed(run):
     assert not re.search(r"url\(|@import|https?:", run[2])
 
 
+def test_nothing_of_the_machine_or_of_patients_leaves(run, tmp_path):
+    folder, config, html = run
+    assert "secret" not in html and "…/ADNI" in html
+    files = outputs(folder / "report")
+    flow = read_table(folder / "tables/flow.tsv")
+    flow["reasons"] = "cannot read /home/someone/raw/I1.dcm (2)"
+    (tmp_path / "tables").mkdir()
+    for path in folder.iterdir():
+        if path.name != "tables":
+            (tmp_path / path.name).symlink_to(path)
+    for path in (folder / "tables").glob("*.tsv"):
+        (tmp_path / "tables" / path.name).write_bytes(path.read_bytes())
+    write_table(flow, tmp_path / "tables/flow.tsv")
+    again = write(tmp_path, config, tmp_path / "again")
+    assert "cannot read …/I1.dcm (2)" in again and "someone" not in again
+    pixels = re.compile(r"base64,[^\"]+")
+    for text in (pixels.sub("", html), files["methods"].read_text()):
+        for path in (str(folder), str(tmp_path), str(Path.cwd()), str(Path.home()) + "/"):
+            assert path not in text
+        assert not re.search(r"PatientName|PatientID|BirthDate|OtherPatientIDs", text)
+
+
 def test_every_figure_is_inline_with_its_caption(run):
     folder, _, html = run
-    text = " ".join(" ".join(Page(html).text).split())
-    for name in NAMES:
-        assert f'id="figure-{name}"' in html
+    text = words(html)
+    for name in FIGURES:
         png = base64.b64encode((folder / f"figures/{name}.png").read_bytes()).decode()
         assert png in html
         assert f"Title of {name}" in text and f"Body of {name}" in text
@@ -88,14 +174,13 @@ def test_every_figure_is_inline_with_its_caption(run):
 
 
 def test_tables_methods_and_resources_are_there(run):
-    html = run[2]
-    text = " ".join(" ".join(Page(html).text).split())
-    for words in (
+    text = words(run[2])
+    for phrase in (
         "The cohort (the paper's Table 1)",
         "Reconstruction of test scans (Table 6)",
         "Linear probes: AD against CN (Table 7)",
         "Only 4 test subjects (12 scans)",
-        "N4 bias correction (shrink factor 4",
+        "(shrink factor 4",
         "12 scans of 4 subjects (test)",
         "2 min 30 s",  # two jobs of n4
         "Adam (learning rate 2.5e-05",
@@ -103,19 +188,156 @@ def test_tables_methods_and_resources_are_there(run):
         "(the paper’s Figure 3)",
         "max_failed_fraction",
     ):
-        assert words in text, words
-    assert "sub-ADNI009S0109" not in html  # a training subject: in no figure, so nowhere
+        assert phrase in text, phrase
+
+
+def test_outliers_of_preprocessing_have_their_numbers(run):
+    folder, _, html = run
+    worst = read_table(folder / "qc/measures.tsv").iloc[0]
+    text = words(html)
+    assert "0 failed a step, 1 set aside by a bound" in text
+    assert f"{worst['scan_id']} used" in text or f"{worst['scan_id']} set aside" in text
+    assert "QC: ncc 0.2 is below min_ncc 0.35" in text and "at least 0.35" in text
+
+
+def test_what_each_rule_took(run):
+    took = read_table(outputs(run[0] / "report")["resources"]).set_index("rule")
+    assert list(took.columns) == list(COLUMNS[1:])
+    assert took.loc["n4", ["jobs", "seconds", "longest_seconds"]].tolist() == [2, 150, 75]
+    assert took.loc["n4", ["cpu_seconds", "max_rss_mib", "gpus"]].tolist() == [120, 1024, 0]
+    assert took.loc["autoencoder", "gpu_hours"] == pytest.approx(2 * 75 / 3600, rel=1e-4)
+    assert took.loc["autoencoder", "mem_mib_asked"] == 48000
+    assert pd.isna(took.loc["n4", "mem_mib_asked"]) and "0.04" in words(run[2])
+
+
+def test_jobs_too_short_to_be_measured_are_no_zero(tmp_path):
+    row = pd.DataFrame([{"s": 0.4, "max_rss": "NA", "cpu_time": "-"}])
+    row.to_csv(tmp_path / "splits.tsv", sep="\t", index=False)
+    row.to_csv(tmp_path / "report.tsv", sep="\t", index=False)  # written after the report
+    took = accounting(tmp_path, {})
+    assert took["rule"].tolist() == ["splits"] and took["cpu_seconds"].isna().all()
+    assert resources(took).rows[0][4:6] == ["–", "–"]
+    assert resources(accounting(tmp_path / "none", {})) is None
+
+
+def test_timings_are_in_no_other_file(run, tmp_path):
+    folder, config, _ = run
+    first = outputs(folder / "report")
+    benchmark = folder / "benchmarks/autoencoder.tsv"
+    content = benchmark.read_text()
+    benchmark.write_text(content.replace("75", "99"))
+    try:
+        write(folder, config, tmp_path)
+    finally:
+        benchmark.write_text(content)
+    for key in ("methods", "references"):
+        assert outputs(tmp_path)[key].read_bytes() == first[key].read_bytes()
+    assert outputs(tmp_path)["resources"].read_bytes() != first["resources"].read_bytes()
+
+
+def test_methods_cite_what_is_in_the_bibliography(run):
+    files = outputs(run[0] / "report")
+    text, bib = files["methods"].read_text(), files["references"].read_text()
+    keys = set(re.findall(r"@(\w+)[;\]]", text))
+    assert keys == set(re.findall(r"^@\w+\{(\w+),$", bib, re.M)) and len(keys) > 12
+    assert "fisch2024" not in keys  # ANTsPyNet extracts the brains in this configuration
+    assert bib.count("% checked: ") == len(keys) and "bibliography: references.bib" in text
+    assert bib.count("{") == bib.count("}")
+    html = run[2]
+    for key in keys:
+        assert f'id="ref-{key}"' in html and f'href="#ref-{key}"' in html
+    for phrase in ("shrink factor 4", "36 scans", "torch 2.0", "Only 4 test subjects"):
+        assert phrase in text or phrase == "36 scans"
+
+
+def test_references_are_whole():
+    assert len({one.key for one in REFERENCES}) == len(REFERENCES)
+    for one in REFERENCES:
+        assert one.title in printed(one) and str(one.year) in printed(one)
+        assert one.doi or one.eprint or one.pages
+        assert one.doi == "" or re.fullmatch(r"10\.\d{4,}/\S+", one.doi)
+
+
+def test_published_weights_have_no_training_to_tell_of(run, tmp_path):
+    folder, config, _ = run
+    for path in folder.iterdir():
+        if path.name != "models":
+            (tmp_path / path.name).symlink_to(path)
+    for stage in ("autoencoder", "ldm", "ldae"):
+        card = read_json(folder / f"models/{stage}/model.json")
+        keep = ("kind", "architecture", "versions", "sha256", "citation")
+        bare = {key: card[key] for key in keep} | {"published": True, "seed": 0, "departures": []}
+        bare |= {"versions": {"ldae": "0.1.0"}, "flags": ["which subjects they saw is unknown"]}
+        write_json(bare, tmp_path / f"models/{stage}/model.json")
+    text = words(write(tmp_path, config, tmp_path / "out"))
+    assert "published weights" in text and "nothing was trained here" in text
+    assert "The model card of ldae says: which subjects they saw is unknown." in text
+    write_model_card(tmp_path, config, tmp_path / "out/CARD.md")
+    assert "published by the authors" in (tmp_path / "out/CARD.md").read_text()
+
+
+def test_the_baselines_models_are_told_of_as_well(run, tmp_path):
+    folder, config, _ = run
+    for path in folder.iterdir():
+        if path.name != "models":
+            (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "models").mkdir()
+    for path in (folder / "models").iterdir():
+        (tmp_path / "models" / path.name).symlink_to(path)
+    own = {"architecture": {"encoder": {"plane": "axial"}, "checkpointing": True}}
+    for name, kind in {"dae": "dae", "supervised_age": "supervised"}.items():
+        card = read_json(folder / "models/ldae/model.json") | own | {"kind": kind}
+        write_json(card, tmp_path / f"models/{name}/model.json")
+        history = read_table(folder / "models/ldae/history.tsv")
+        write_table(history, tmp_path / f"models/{name}/history.tsv")
+    text = words(write(tmp_path, config, tmp_path / "out"))
+    assert "Voxel-space diffusion autoencoder" in text and "112 × 128 × 112 voxels" in text
+    assert "Supervised age (supervised encoder)" in text
+    write_model_card(tmp_path, config, tmp_path / "CARD.md")
+    text = (tmp_path / "CARD.md").read_text()
+    assert "| dae | dae | `" in text and "**supervised_age**: encoder.plane axial." in text
+
+
+def test_the_model_card_says_how_good_and_for_what_not(run, tmp_path):
+    folder, config, _ = run
+    out = tmp_path / "MODEL_CARD.md"
+    write_model_card(folder, config, out)
+    text = out.read_text()
+    first = out.read_bytes()
+    write_model_card(folder, config, out)
+    assert out.read_bytes() == first
+    for phrase in (
+        "## Intended use",
+        "## Not intended",
+        "no output is a medical finding",
+        f"`{2:064x}`",  # of the third stage
+        "| test | 4 | 12 |",
+        "| AUROC | 0.830 [0.730, 0.930]",
+        "Only 4 test subjects (12 scans)",
+        "10.1016/j.media.2026.103932",
+    ):
+        assert phrase in text, phrase
+    assert "secret" not in text
+    cells = [line.count(" | ") for line in text.splitlines() if line.startswith("| ")]
+    assert min(cells) >= 2
 
 
 def test_a_missing_table_or_figure_is_a_users_error(run, tmp_path):
     folder, config, _ = run
-    for victim in ("tables/probes.tsv", "figures/probes.png", "models/ldm/model.json"):
+    tables = [path.stem for path in (folder / "tables").glob("*.tsv")]
+    for victim in (
+        "tables/probes.tsv",
+        "tables/new.tsv",
+        "figures/probes.png",
+        "models/ldm/model.json",
+        "qc/measures.tsv",
+    ):
         path = folder / victim
         content = path.read_bytes()
         path.unlink()
         try:
             with pytest.raises(UserError, match=re.escape(path.name)):
-                build(folder, config, tmp_path / "report.html")
+                write(folder, config, tmp_path, tables=tables)
         finally:
             path.write_bytes(content)
     assert not list(tmp_path.iterdir())
@@ -124,8 +346,7 @@ def test_a_missing_table_or_figure_is_a_users_error(run, tmp_path):
 def test_without_known_truth_there_is_no_section_of_it(run, tmp_path):
     folder, config, _ = run
     config = {**config, "evaluation": {**config["evaluation"], "truth": None}}
-    build(folder, config, tmp_path / "report.html")
-    html = (tmp_path / "report.html").read_text()
+    html = write(folder, config, tmp_path)
     assert 'id="figure-truth"' not in html and "synthetic" not in html
 
 
@@ -140,7 +361,7 @@ def test_verdicts():
 
 
 def test_claims_say_what_the_tables_say(run):
-    tables = {name: read_table(run[0] / f"tables/{name}.tsv") for name in (*TABLES, "truth")}
+    tables = {name: read_table(run[0] / f"tables/{name}.tsv") for name in (*NEEDED, "truth")}
     found = {one.text: one for one in claims(tables, 1.5)}
     assert found[OWN].verdict == SHOWN
     assert found["The autoencoder reproduces unseen scans"].verdict == SHOWN
@@ -160,8 +381,19 @@ def test_claims_say_what_the_tables_say(run):
     assert "for 1 the opposite is seen" in tally(list(changed.values()))
 
 
+def test_claims_about_the_known_truth_and_the_next_visit(run):
+    names = (*NEEDED, "truth", "counterfactual_differences", "extrapolation_differences")
+    tables = {name: read_table(run[0] / f"tables/{name}.tsv") for name in names}
+    found = {one.text: one for one in claims(tables, 1.5)}
+    nearer = "A scan moved AD → CN is nearer to its true counterfactual than by leaving it"
+    assert found[nearer].verdict == SHOWN and "α = 2" in found[nearer].measure
+    assert found[nearer].found.startswith("−0.0100 [")
+    assert found["The next visit is predicted better than by the last one"].verdict == SHOWN
+    assert len(found) - len(claims({name: tables[name] for name in NEEDED}, 1.5)) == 4 + 1 + 2
+
+
 def test_manipulation_is_judged_at_the_strength_stated(run):
-    tables = {name: read_table(run[0] / f"tables/{name}.tsv") for name in TABLES}
+    tables = {name: read_table(run[0] / f"tables/{name}.tsv") for name in NEEDED}
     rows = tables["manipulation"]
     text = "Manipulation CN → AD makes the ventricles larger"
 
@@ -181,35 +413,28 @@ def test_manipulation_is_judged_at_the_strength_stated(run):
 
 
 def test_warnings_name_what_is_off(run):
-    _, config, _ = run
-    index = pd.DataFrame({"participant_id": ["a"], "split": ["test"]})
-    assert pretrained_off(config) == []
-    off = {**config, "synthetic": {}, "autoencoder": {**config["autoencoder"], "pretrained": None}}
-    text = " ".join(warnings(off, index))
-    assert "three real base heads" in text and "rather than the individual" in text
-    assert "synthetic" in text and "UK Biobank" in text and "1 test subject" in text
-    real = {**config, "evaluation": {**config["evaluation"], "truth": None}}
-    assert "base heads" not in " ".join(warnings(real, index))
-
-
-def test_a_run_of_published_weights_is_said_to_be_one(run, tmp_path):
-    """Without histories, training curves and the entries of cards that trainings alone write."""
     folder, config, _ = run
-    copied = tmp_path / "results"
-    shutil.copytree(folder, copied, ignore=shutil.ignore_patterns("history.tsv", "training_*"))
-    for stage in ("autoencoder", "ldm", "ldae"):
-        card = {"kind": stage, "published": True, "versions": {"ldae": "1"}, "latent_scale": 0.873}
-        card["architecture"] = {"backbone": "convnext_small", "plane": "axial"}
-        write_json(card, copied / "models" / stage / "model.json")
-    build(copied, config, tmp_path / "report.html")
-    page = Page((tmp_path / "report.html").read_text())
-    text = " ".join(" ".join(page.text).split())
-    assert "Published weights: autoencoder, latent diffusion model" in text
-    assert "multiplied by 0.873" in text
-    assert "the test subjects may be among them" in text
-    assert "weights published by the authors, not trained here" in text
-    assert "training" not in page.ids and "representation" in page.ids
-    assert "that no stage saw" not in text and "Adam" not in text
+    index = pd.DataFrame({"participant_id": ["a"], "split": ["test"]})
+    card = read_json(folder / "models/autoencoder/model.json")
+    assert departures(config, {"autoencoder": card}) == []
+    scratch = {"departures": ["autoencoder trained from scratch"], "flags": ["it collapsed"]}
+    preprocess = config["preprocess"] | {"brain_extraction": {"method": "deepbet"}}
+    off = {**config, "synthetic": {}, "preprocess": preprocess}
+    text = " ".join(warnings(off, index, {"autoencoder": scratch, "ldae": scratch}))
+    assert "three real base heads" in text and "rather than the individual" in text
+    assert "synthetic" in text and "1 test subject" in text
+    assert text.count("autoencoder trained from scratch") == 1 and "deepbet" in text
+    assert "The model card of ldae says: it collapsed." in text
+    assert "LPIPS in the tables is measured by alex" in text
+    squeeze = {**config["evaluation"], "truth": None, "lpips": {"net": "squeeze"}}
+    text = " ".join(warnings({**config, "evaluation": squeeze}, index, {}))
+    assert "base heads" not in text and "LPIPS" not in text
+
+
+def test_paths_are_shortened_and_nothing_else():
+    assert without_paths("of /data/a b, '/x/y/z.tsv' and /tmp/q/") == "of …/a b, '…/z.tsv' and …/q"
+    for text in ("and/or/nor", "1/2/3", "results/tables/x.tsv", "</td></tr>", "doi:10.1/a/b"):
+        assert without_paths(text) == text
 
 
 def test_text_of_tables_is_escaped():

@@ -30,7 +30,17 @@ from ldae.training.processes import Processes
 from ldae.training.stages import train
 
 
-@pytest.mark.parametrize(("stage", "workers"), [("autoencoder", 0), ("ldm", 2), ("ldae", 0)])
+@pytest.mark.parametrize(
+    ("stage", "workers"),
+    [
+        ("autoencoder", 0),
+        ("ldm", 2),
+        ("ldae", 0),
+        ("dae", 0),
+        ("supervised_diagnosis", 2),
+        ("supervised_age", 0),
+    ],
+)
 def test_resume_equals_uninterrupted_bit_for_bit(chain, stage, workers, tmp_path):
     whole, cfg = objective(chain, stage)
     trained = fit(whole, settings(stage, cfg, tmp_path / "whole"))

@@ -163,7 +163,7 @@ def test_statistics_for_the_averaged_weights_are_gathered_once_a_validation(
         gathered.append(args)
         recalibrate(*args)
 
-    monkeypatch.setattr("ldae.training.ldae.recalibrate", counted)
+    monkeypatch.setattr("ldae.training.encoding.recalibrate", counted)
     fit(made, settings("ldae", cfg, tmp_path))  # 2 epochs: metrics, pictures, the best weights
     assert len(gathered) == 2
 

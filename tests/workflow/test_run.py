@@ -91,6 +91,18 @@ def test_a_deleted_figure_alone_is_redrawn_byte_for_byte(finished):
     assert hashlib.sha256(figure.read_bytes()).hexdigest() == before
 
 
+def test_baselines_that_are_left_out_are_not_made(finished):
+    text = (finished.path / "tests/workflow/small.yaml").read_text()
+    (finished.path / "none.yaml").write_text(f"{text}\nbaselines: []\n")
+    with_all = finished.planned("--forceall")
+    without = finished.planned("--forceall", config="none.yaml")
+    assert with_all - without == {
+        *("dae", "embeddings_dae", "reconstruction_dae", "inference_dae"),
+        *("supervised_diagnosis", "supervised_predictions_diagnosis"),
+        *("supervised_age", "supervised_predictions_age"),
+    }
+
+
 def test_changing_ddim_steps_reruns_evaluation_only(finished):
     config = finished.path / "steps.yaml"
     config.write_text((finished.path / "tests/workflow/small.yaml").read_text())

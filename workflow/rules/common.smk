@@ -18,8 +18,8 @@ from ldae.data.batches import check_batch
 from ldae.errors import UserError
 from ldae.fingerprint import source_fingerprint
 from ldae.nets.published_model import ARCHITECTURE, published_files
-from ldae.nets.sizes import check_sizes
-from ldae.training.settings import learnt
+from ldae.nets.sizes import check_dae_shape, check_sizes
+from ldae.training.settings import learnt, section
 
 try:
     check_config(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
@@ -29,7 +29,9 @@ try:
     check_sizes(
         config["volumes"]["shape"], architecture["autoencoder"], architecture["ldm"]
     )
-    for stage in ("autoencoder", "ldm", "ldae"):
+    if "dae" in config["baselines"]:
+        check_dae_shape(config["dae"])
+    for stage in ("autoencoder", "ldm", "ldae", *config["baselines"]):
         sizes = [
             config[stage][key] for key in ("batch_size", "micro_batch", "processes")
         ]
@@ -47,6 +49,15 @@ GPUS = 1 if config["device"] == "cuda" else 0
 def results(path):
     """A path below the results folder; wildcards stay as they are."""
     return f"{RESULTS}/{path}"
+
+
+# The trained models and codes that evaluation reads.
+MODELS = dict(
+    autoencoder=results("models/autoencoder/model.json"),
+    ldm=results("models/ldm/model.json"),
+    ldae=results("models/ldae/model.json"),
+    embeddings=results("embeddings/ldae.npz"),
+)
 
 
 def logfile(path="{rule}.log"):
@@ -109,6 +120,26 @@ def figure_settings():
         spacing=config["volumes"]["spacing"],
         qc=config["preprocess"]["qc"],
     )
+
+
+def asked():
+    """By rule, what its jobs ask for, where it is a number: threads, memory, minutes, GPUs."""
+    wants = dict(threads="_cores", mem_mb="mem_mb", runtime="runtime", gpu="gpu")
+    return {
+        each.name: {
+            name: each.resources[key].value
+            for name, key in wants.items()
+            if key in each.resources and not each.resources[key].is_evaluable()
+        }
+        for each in workflow.rules
+    }
+
+
+def made(inputs, folder, suffix):
+    """Names of the files below a folder of the results that are among a rule's inputs."""
+    found = [str(path) for path in inputs if str(path).endswith(suffix)]
+    inside = [path for path in found if path.startswith(results(f"{folder}/"))]
+    return sorted({Path(path).name.removesuffix(suffix) for path in inside})
 
 
 def above(path, levels):

@@ -1,12 +1,5 @@
 """Evaluation on held-out subjects: tables with intervals, controls as rows, arrays of figures."""
 
-MODELS = dict(
-    autoencoder=results("models/autoencoder/model.json"),
-    ldm=results("models/ldm/model.json"),
-    ldae=results("models/ldae/model.json"),
-    embeddings=results("embeddings/ldae.npz"),
-)
-
 
 rule reconstruction:
     input:
@@ -75,40 +68,6 @@ rule guidance:
         "../scripts/guidance.py"
 
 
-rule manipulation:
-    input:
-        **MODELS,
-        volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
-        classifier=rules.probes.output.classifier,
-    output:
-        scans=results("evaluation/manipulation_scans.tsv"),
-        table=results("tables/manipulation.tsv"),
-    log:
-        logfile("manipulation.log"),
-    benchmark:
-        timing("manipulation.tsv")
-    conda:
-        "../../envs/ldae.yaml"
-    threads: config["threads"]
-    resources:
-        mem_mb=24000,
-        runtime=480,
-        gpu=GPUS,
-    params:
-        **TRAINING,
-        settings=evaluation(
-            "manipulation",
-            "guidance",
-            "batch_size",
-            "bootstrap",
-        ),
-        source=source("evaluation/manipulation.py"),
-    message:
-        "Moving test scans along the AD direction"
-    script:
-        "../scripts/manipulation.py"
-
-
 rule interpolation:
     input:
         **MODELS,
@@ -118,6 +77,9 @@ rule interpolation:
         example=results("evaluation/interpolation_example.npz"),
         table=results("tables/interpolation.tsv"),
         differences=results("tables/interpolation_differences.tsv"),
+        extrapolation_triplets=results("evaluation/extrapolation_triplets.tsv"),
+        extrapolation=results("tables/extrapolation.tsv"),
+        extrapolation_differences=results("tables/extrapolation_differences.tsv"),
     log:
         logfile("interpolation.log"),
     benchmark:
@@ -183,9 +145,16 @@ rule examples:
 rule evaluate:
     input:
         rules.reconstruction.output,
+        rules.reconstruction_dae.output if "dae" in config["baselines"] else [],
         rules.guidance.output,
         rules.probes.output,
+        [
+            results(f"tables/table{number}.{form}")
+            for number in (5, 6, 7)
+            for form in ("tsv", "md", "tex")
+        ],
         rules.manipulation.output,
         rules.interpolation.output,
         rules.examples.output,
         rules.truth.output if config["evaluation"]["truth"] else [],
+        rules.counterfactual.output if config["evaluation"]["truth"] else [],

@@ -32,11 +32,18 @@ FIGURES = {
     "probes": (dict(table=rules.probes.output.table), "tsv"),
     "figure6_progression": (dict(arrays=EXAMPLES.progression), "npz"),
     "figure7_manipulation": (dict(arrays=EXAMPLES.manipulation), "npz"),
-    "manipulation_dose": (dict(table=rules.manipulation.output.table), "tsv"),
+    "manipulation_dose": (
+        dict(
+            table=rules.manipulation.output.table,
+            trends=rules.manipulation.output.trends,
+        ),
+        "tsv",
+    ),
     "figure8_interpolation": (
         dict(
             table=rules.interpolation.output.table,
             differences=rules.interpolation.output.differences,
+            extrapolation=rules.interpolation.output.extrapolation,
         ),
         "tsv",
     ),
@@ -53,6 +60,17 @@ if config["evaluation"]["truth"]:
             table=rules.truth.output.table, predictions=rules.truth.output.predictions
         ),
         "tsv",
+    )
+    FIGURES["counterfactual"] = (
+        dict(
+            table=rules.counterfactual.output.table,
+            differences=rules.counterfactual.output.differences,
+        ),
+        "tsv",
+    )
+    FIGURES["counterfactual_example"] = (
+        dict(arrays=rules.counterfactual.output.examples),
+        "npz",
     )
 
 for figure, (inputs, data) in FIGURES.items():

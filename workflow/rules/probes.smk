@@ -1,11 +1,47 @@
 """Linear probes of frozen embeddings, and their comparison with a known truth."""
 
+# Systems with y_sem of every scan, and models that predict by themselves: they are only added here.
+EMBEDDINGS = dict(
+    ldae=results("embeddings/ldae.npz"),
+    untrained=results("embeddings/untrained.npz"),
+)
+PREDICTIONS = dict(diagnosis_predictions=[], age_predictions=[])
+if "dae" in config["baselines"]:
+    EMBEDDINGS["dae"] = results("embeddings/dae.npz")
+for target in SUPERVISED_TARGETS:
+    file = results(f"evaluation/supervised_{target}.tsv")
+    PREDICTIONS[f"{target}_predictions"] = [file]
+
+
+rule tissue_volumes:
+    input:
+        volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
+    output:
+        results("evaluation/tissue_volumes.tsv"),
+    log:
+        logfile("tissue_volumes.log"),
+    benchmark:
+        timing("tissue_volumes.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        source=source("evaluation/tissue_volumes.py"),
+    message:
+        "Measuring tissues and ventricles of every registered scan"
+    script:
+        "../scripts/tissue_volumes.py"
+
 
 rule probes:
     input:
+        **EMBEDDINGS,
+        **PREDICTIONS,
         latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
-        ldae=results("embeddings/ldae.npz"),
-        untrained=results("embeddings/untrained.npz"),
+        volumes=rules.tissue_volumes.output,
+        visits=results("cohort/scans.tsv"),
     output:
         table=results("tables/probes.tsv"),
         differences=results("tables/probes_differences.tsv"),
@@ -14,6 +50,8 @@ rule probes:
         lda=results("evaluation/lda_projection.tsv"),
         diagnosis=results("evaluation/predictions_diagnosis.tsv"),
         age=results("evaluation/predictions_age.tsv"),
+        groups=results("evaluation/predictions_groups.tsv"),
+        conversion=results("evaluation/predictions_conversion.tsv"),
     log:
         logfile("probes.log"),
     benchmark:
@@ -25,10 +63,11 @@ rule probes:
         runtime=120,
     params:
         **TRAINING,
+        systems=list(EMBEDDINGS),
         settings=evaluation("probes", "bootstrap"),
         source=source("evaluation/probes.py"),
     message:
-        "Linear probes for diagnosis and age (Table 7)"
+        "Linear probes for diagnosis, age, three groups and conversion (Table 7)"
     script:
         "../scripts/probes.py"
 

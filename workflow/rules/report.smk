@@ -1,4 +1,4 @@
-"""The report: one HTML file that opens offline."""
+"""The report: one HTML file that opens offline, the methods text, what each rule took."""
 
 
 rule report:
@@ -6,8 +6,12 @@ rule report:
         rules.figures.input,
         rules.evaluate.input,
         rules.cohort.input,
+        rules.qc.output.measures,
     output:
         html=results("report/report.html"),
+        methods=results("report/methods.md"),
+        references=results("report/references.bib"),
+        resources=results("tables/resources.tsv"),
     log:
         logfile("report.log"),
     benchmark:
@@ -19,6 +23,9 @@ rule report:
         runtime=30,
     params:
         results=lambda wildcards, output: above(output.html, 2),
+        tables=lambda wildcards, input: made(input, "tables", ".tsv"),
+        figures=lambda wildcards, input: made(input, "figures", ".png"),
+        asked=asked(),
         config=config,
         source=source("report"),
     message:

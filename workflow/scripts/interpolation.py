@@ -1,4 +1,4 @@
-"""Missing visits interpolated between earlier and later ones."""
+"""Missing visits interpolated between earlier and later ones, next visits extrapolated."""
 
 from _adapter import folder, job, load_system
 
@@ -9,10 +9,7 @@ with job(snakemake):
         load_system(snakemake),
         folder(snakemake.input.volumes),
         snakemake.input.embeddings,
-        scans=snakemake.output.triplets,
-        table=snakemake.output.table,
-        differences=snakemake.output.differences,
-        arrays=snakemake.output.example,
+        outputs=dict(snakemake.output.items()),
         cfg=snakemake.params.settings,
         subject=snakemake.params.subject,
         seed=snakemake.params.seed,

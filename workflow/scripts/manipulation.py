@@ -10,8 +10,10 @@ with job(snakemake):
         folder(snakemake.input.volumes),
         snakemake.input.embeddings,
         snakemake.input.classifier,
+        snakemake.input.age_regressor,
         scans=snakemake.output.scans,
         table=snakemake.output.table,
+        trend_table=snakemake.output.trends,
         cfg=snakemake.params.settings,
         seed=snakemake.params.seed,
     )

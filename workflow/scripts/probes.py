@@ -1,4 +1,4 @@
-"""Linear probes for diagnosis and age on frozen embeddings."""
+"""Linear probes for diagnosis, age, three groups and conversion on frozen embeddings."""
 
 from _adapter import folder, job
 
@@ -6,11 +6,17 @@ with job(snakemake):
     from ldae.evaluation.probes import evaluate_probes
 
     evaluate_probes(
-        {name: snakemake.input[name] for name in ("ldae", "untrained")},
+        {name: snakemake.input[name] for name in snakemake.params.systems},
         folder(snakemake.input.latents),
         out_dir=folder(snakemake.output.classifier),
         table=snakemake.output.table,
         differences=snakemake.output.differences,
         cfg=snakemake.params.settings,
         seed=snakemake.params.seed,
+        volumes=snakemake.input.volumes,
+        visits=snakemake.input.visits,
+        predictions={
+            target: snakemake.input.get(f"{target}_predictions", [])
+            for target in ("diagnosis", "age")
+        },
     )

@@ -3,7 +3,7 @@
 from _adapter import folder, job
 
 with job(snakemake):
-    from ldae.training.settings import Settings
+    from ldae.training.settings import Settings, section
     from ldae.training.stages import run
 
     given = dict(snakemake.input.items())
@@ -13,7 +13,7 @@ with job(snakemake):
         inputs={name: str(folder(path)) for name, path in given.items()},
         out_dir=str(folder(snakemake.output)),
         run_dir=snakemake.params.run_dir,
-        cfg=snakemake.config[snakemake.rule],
+        cfg=section(snakemake.config, snakemake.rule),
         seed=snakemake.params.seed,
         device=snakemake.params.device,
         threads=snakemake.threads,

@@ -41,6 +41,7 @@ def _step(
     z_0 = (z - noise * eps) / signal
     if clamp is not None:
         z_0 = z_0.clamp(-clamp, clamp)
+        eps = (z - signal * z_0) / noise  # what then explains z: else the step leaves the bound
     signal, noise = schedule.level(end)
     return signal * z_0 + noise * eps
 
@@ -65,7 +66,7 @@ def ddim_encode(
         z_0: Clean latents (B, C, ...), in the unit-variance scale of the diffusion model.
         schedule: The schedule the network was trained with.
         steps: Number of DDIM steps T; T network calls.
-        clamp: Bound on the predicted z_0; None (latents) leaves it free.
+        clamp: Bound on the predicted z_0, which eps then follows; None (latents) leaves it free.
         refinements: Fixed-point iterations per step. Plain inversion evaluates eps at the lower end
             of a step, decoding at its upper end; each iteration re-evaluates it at the upper end,
             which makes the round trip nearly exact for one more network call a step.

@@ -10,8 +10,10 @@ from sklearn.decomposition import PCA
 from ldae.data.embeddings import load_embeddings
 from ldae.data.latent_store import LatentStore
 from ldae.errors import UserError, require
+from ldae.files import read_table
 
-COLUMNS = ("row", "scan_id", "participant_id", "session_id", "diagnosis", "age", "sex", "split")
+COLUMNS = ("row", "scan_id", "participant_id", "session_id", "months", "diagnosis", "age", "sex")
+COLUMNS += ("split",)
 TRAINING = ("train", "val")
 TEST = "test"
 PCA_COMPONENTS = 64
@@ -79,17 +81,41 @@ def latents_pca(store: LatentStore, table: pd.DataFrame, seed: int) -> np.ndarra
     return pca.transform(flat).astype(np.float64)
 
 
-def load_probe_data(latents: str | Path, embeddings: dict[str, str | Path], seed: int) -> ProbeData:
+def aligned_table(path: str | Path, scan_ids: pd.Series) -> np.ndarray:
+    """Rows of a table of measures (scan_id and numbers) in the order of ``scan_ids``: (N, d).
+
+    Raises:
+        UserError: a scan has no row, or a number is missing.
+    """
+    found = read_table(path, ("scan_id",)).set_index("scan_id")
+    lacking = [name for name in scan_ids if name not in found.index]
+    lacking = lacking or found.index[found.isna().any(axis=1)].tolist()
+    if lacking:
+        raise UserError(
+            f"The table {path} lacks {len(lacking)} scan(s) or numbers of them, the first is "
+            f"{lacking[0]}; delete the file so that it is made again for the present scans."
+        )
+    return found.loc[scan_ids].to_numpy(dtype=np.float64)
+
+
+def load_probe_data(
+    latents: str | Path,
+    embeddings: dict[str, str | Path],
+    seed: int,
+    tables: dict[str, str | Path] | None = None,
+) -> ProbeData:
     """Features of every scan with a known age and sex.
 
     Args:
         latents: Folder of the latent store; its index has the columns of scans.tsv and the split,
             and is refused if a participant is in two splits.
-        embeddings: Name of the system (``ldae``, ``untrained``) to its embeddings file.
+        embeddings: Name of the system (``ldae``, ``untrained``, ...) to its embeddings file.
         seed: Of the randomised PCA.
+        tables: Name of the system (``volumes``) to its table of measures.
 
     Returns:
-        Systems: ``embeddings``' names, ``latents_pca`` and ``age_sex`` (years; 1 for male).
+        Systems: ``embeddings``' names, ``latents_pca``, ``tables``' names and ``age_sex`` (years;
+        1 for male).
     """
     store = LatentStore(latents)
     lacking = [name for name in COLUMNS if name not in store.index.columns]
@@ -107,5 +133,7 @@ def load_probe_data(latents: str | Path, embeddings: dict[str, str | Path], seed
         for name, path in embeddings.items()
     }
     features["latents_pca"] = latents_pca(store, table, seed)
+    for name, path in (tables or {}).items():
+        features[name] = aligned_table(path, table["scan_id"])
     features["age_sex"] = np.column_stack([table["age"], table["sex"] == "M"]).astype(np.float64)
     return ProbeData(table, features)

@@ -11,14 +11,21 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ldae.data.volume_store import VolumeStore
-from ldae.diffusion.interpolation import lerp, slerp
+from ldae.diffusion.interpolation import lerp
 from ldae.errors import UserError
+from ldae.evaluation import extrapolation
 from ldae.evaluation.arrays import as_arrays, save_arrays
-from ldae.evaluation.interpolation_tables import difference_table, summary_table
-from ldae.evaluation.metrics import brain_mask, mse, ssim, ssim_window
-from ldae.evaluation.scans import batches, spread
+from ldae.evaluation.interpolation_tables import (
+    METHODS,
+    difference_table,
+    extrapolation_groups,
+    interpolation_groups,
+    summary_table,
+)
+from ldae.evaluation.metrics import ssim_window
+from ldae.evaluation.scans import batches
 from ldae.evaluation.systems import LdaeSystem
+from ldae.evaluation.visits import Codes, longitudinal
 from ldae.files import write_table
 from ldae.progress import Progress
 
@@ -57,66 +64,7 @@ def triplets(months: Sequence[int], first: int = 0) -> list[Triplet]:
     return [t for t in found if t.months[0] < t.months[1] < t.months[2]]
 
 
-def longitudinal(test: pd.DataFrame, min_visits: int, most: int | None) -> list[pd.DataFrame]:
-    """Visits of test participants with at least ``min_visits`` of them, in order of months.
-
-    At most ``most`` participants, evenly spread over the sorted ids.
-
-    Raises:
-        UserError: no participant has so many visits.
-    """
-    series = [part.sort_values("months") for _, part in test.groupby("participant_id")]
-    series = [part for part in series if part["months"].nunique() >= max(min_visits, 3)]
-    if not series:
-        raise UserError(
-            f"No test participant has {max(min_visits, 3)} visits, so nothing can be interpolated. "
-            "Lower evaluation.interpolation.min_visits (3 is the least) or add follow-up scans."
-        )
-    return [series[i] for i in spread(len(series), most)]
-
-
-class Codes:
-    """What all methods need of V visits, each encoded once; kept in the CPU's memory.
-
-    Attributes:
-        visits: Rows of the store's index, in order of ``participant_id`` and ``months``.
-        y, z_0, z_T: (V, d), (V, C, *S), (V, C, *S).
-        decoded: The autoencoder's reconstructions (V, 1, X, Y, Z).
-    """
-
-    def __init__(
-        self,
-        system: LdaeSystem,
-        store: VolumeStore,
-        embeddings: str | Path,
-        visits: pd.DataFrame,
-        steps: int,
-        batch_size: int,
-    ):
-        self.visits = visits
-        self.y = torch.from_numpy(system.stored_codes(embeddings, visits["scan_id"])).float()
-        parts = []
-        progress = Progress("visits encoded", len(visits))
-        for part in batches(len(visits), batch_size):
-            z_0 = system.encode_z(store.volumes(visits["row"].to_numpy()[part]))
-            z_T = system.encode_zT(z_0, system.compute.move(self.y[part]), steps)
-            parts.append([x.cpu() for x in (z_0, z_T, system.image(z_0))])
-            progress.step(int(part[-1]) + 1)
-        self.z_0, self.z_T, self.decoded = (torch.cat(x) for x in zip(*parts, strict=True))
-
-    def between(
-        self, system: LdaeSystem, start: list[int], end: list[int], alpha: Tensor, steps: int
-    ) -> Tensor:
-        """LDAE's volumes between visits: y_sem linear, z_T spherical (Eqs. 12, 13), decoded."""
-        y = lerp(self.y[start], self.y[end], alpha)
-        z_T = slerp(self.z_T[start], self.z_T[end], alpha)
-        move = system.compute.move
-        return system.image(system.decode(move(z_T), move(y), steps))
-
-
-def predictions(
-    system: LdaeSystem, codes: Codes, chosen: list[Triplet], steps: int
-) -> Iterator[tuple[str, Tensor]]:
+def predictions(codes: Codes, chosen: list[Triplet]) -> Iterator[tuple[str, Tensor]]:
     """Predicted volumes (B, 1, X, Y, Z) of the targets by every method.
 
     ``ldae``: :meth:`Codes.between`. Baselines, all within the autoencoder's output space:
@@ -124,8 +72,8 @@ def predictions(
     """
     start, end = [t.places[0] for t in chosen], [t.places[2] for t in chosen]
     alpha = torch.tensor([t.alpha for t in chosen], dtype=torch.float64)
-    move = system.compute.move
-    yield "ldae", codes.between(system, start, end, alpha, steps)
+    system, move = codes.system, codes.system.compute.move
+    yield "ldae", codes.between(start, end, alpha)
     yield "nearest_visit", move(codes.decoded[[t.nearest for t in chosen]])
     yield "voxel_average", move(lerp(codes.decoded[start], codes.decoded[end], alpha))
     yield "latent_lerp", system.image(move(lerp(codes.z_0[start], codes.z_0[end], alpha)))
@@ -135,83 +83,81 @@ def evaluate_interpolation(
     system: LdaeSystem,
     volumes: str | Path,
     embeddings: str | Path,
-    scans: str | Path,
-    table: str | Path,
-    differences: str | Path,
-    arrays: str | Path,
+    outputs: dict[str, str | Path],
     cfg: dict[str, Any],
     subject: str | None,
     seed: int,
 ) -> None:
-    """Predict every intermediate visit of test participants and compare it with the real one.
+    """Predict visits of test participants from others and compare them with the real ones.
+
+    Every visit between two others is interpolated from them, every visit after two others is
+    extrapolated from the two just before it.
 
     Args:
         system, volumes, embeddings: As in the reconstruction.
-        scans: Per-triplet table: participant_id, start, target, end (months), alpha,
+        outputs: Paths to write, by name.
+            ``triplets``, per-triplet table: participant_id, start, target, end (months), alpha,
             prediction_gap (months to the nearer end), time_gap (months between the ends), method,
-            ssim_to_ae, mse_to_ae (the paper's reference: the autoencoder's reconstruction of the
-            target), ssim, ssim_brain, mse (against the original), ssim_window.
-        table: grouping (overall, prediction_gap, time_gap, relative_position), group, method,
-            metric, value, ci_low, ci_high, n_triplets, n_subjects.
-        differences: Paired differences of the LDAE with every baseline, overall.
-        arrays: npz of the example (Figure 9): participant_id, scan_id, months, factor (V,),
-            original, autoencoder, interpolated (V, X, Y, Z), spacing; interpolated from the first
-            and the last visit, which are decoded from their own codes (factor 0 and 1).
+            the metrics of :meth:`Codes.compare` and ssim_window.
+            ``table``: grouping (overall, prediction_gap, time_gap, relative_position), group,
+            method, metric, value, ci_low, ci_high, n_triplets, n_subjects.
+            ``differences``: paired differences of the LDAE with every baseline, overall.
+            ``extrapolation_triplets``, ``extrapolation``, ``extrapolation_differences``: the same
+            of :func:`ldae.evaluation.extrapolation.extrapolate`; groupings overall, horizon,
+            time_gap.
+            ``example``: npz of the example (Figure 9): participant_id, scan_id, months, factor
+            (V,), original, autoencoder, interpolated (V, X, Y, Z), spacing; interpolated from the
+            first and the last visit, which are decoded from their own codes (factor 0 and 1).
         cfg: Section ``evaluation`` (``interpolation``, ``batch_size``, ``bootstrap``).
         subject: ``figures.interpolation_subject``; None: the participant with most visits.
         seed: Of the resamples.
     """
     store, settings = system.volume_store(volumes), cfg["interpolation"]
-    steps, size = settings["ddim_steps"], cfg["batch_size"]
     test = store.index.loc[store.rows("test")]
     series = longitudinal(test, settings["min_visits"], settings["subjects"])
-    visits = pd.concat(series, ignore_index=True)
-    codes = Codes(system, store, embeddings, visits, steps, size)
+    shown = _shown(test, series, subject)
+    evaluated = pd.concat(series)
+    more = shown[~shown["scan_id"].isin(evaluated["scan_id"])]
+    visits = pd.concat([evaluated, more]).sort_values(["participant_id", "months"], kind="stable")
+    size, resamples = cfg["batch_size"], cfg["bootstrap"]
+    codes = Codes(system, store, embeddings, visits, settings["ddim_steps"], size)
+    known = codes.visits["participant_id"].isin(evaluated["participant_id"])
     every: list[Triplet] = []
-    for _, rows in visits.groupby("participant_id", sort=False):
+    for _, rows in codes.visits[known].groupby("participant_id", sort=False):
         every += triplets(rows["months"].tolist(), int(rows.index[0]))
+    tables = {"": _interpolate(codes, every, size)}
+    ahead = extrapolation.extrapolate(codes, size)
+    tables["extrapolation_"] = ahead[ahead["participant_id"].isin(evaluated["participant_id"])]
+    for kind, found in tables.items():
+        write_table(found.assign(ssim_window=ssim_window(store.shape)), outputs[f"{kind}triplets"])
+        groups = extrapolation_groups(found) if kind else interpolation_groups(found)
+        methods = extrapolation.METHODS if kind else METHODS
+        summary = summary_table(found, groups, methods, resamples, seed)
+        write_table(summary, outputs["extrapolation" if kind else "table"])
+        gaps = difference_table(found, methods, resamples, seed)
+        write_table(gaps, outputs[f"{kind}differences"])
+    places = codes.visits.index[codes.visits["scan_id"].isin(shown["scan_id"])]
+    _example(codes, places.tolist(), outputs["example"], size)
+
+
+def _interpolate(codes: Codes, every: list[Triplet], size: int) -> pd.DataFrame:
+    """The per-triplet table, all methods."""
     frames = []
     progress = Progress("interpolation", len(every))
     for part in batches(len(every), size):
-        frames += _compare(system, store, codes, [every[i] for i in part], steps)
+        chosen = [every[i] for i in part]
+        at = np.array([t.months for t in chosen])
+        targets = [t.places[1] for t in chosen]
+        known = pd.DataFrame(at, columns=["start", "target", "end"])
+        known.insert(0, "participant_id", codes.visits["participant_id"].to_numpy()[targets])
+        known["alpha"] = [t.alpha for t in chosen]
+        known["prediction_gap"] = np.minimum(at[:, 1] - at[:, 0], at[:, 2] - at[:, 1])
+        known["time_gap"] = at[:, 2] - at[:, 0]
+        for method, image in predictions(codes, chosen):
+            frames.append(known.assign(method=method, **codes.compare(targets, image)))
         progress.step(int(part[-1]) + 1)
     key = ["participant_id", "start", "target", "end"]
-    result = pd.concat(frames).sort_values(key, kind="stable", ignore_index=True)
-    result["ssim_window"] = ssim_window(store.shape)
-    write_table(result, scans)
-    shown = _shown(test, series, subject)
-    _example(system, store, Codes(system, store, embeddings, shown, steps, size), arrays, cfg)
-    write_table(difference_table(result, cfg["bootstrap"], seed), differences)
-    write_table(summary_table(result, cfg["bootstrap"], seed), table)
-
-
-def _compare(
-    system: LdaeSystem, store: VolumeStore, codes: Codes, chosen: list[Triplet], steps: int
-) -> list[pd.DataFrame]:
-    """Rows of one batch of triplets, all methods."""
-    at = np.array([t.months for t in chosen])
-    targets = [t.places[1] for t in chosen]
-    known = pd.DataFrame(at, columns=["start", "target", "end"])
-    known.insert(0, "participant_id", codes.visits["participant_id"].to_numpy()[targets])
-    known["alpha"] = [t.alpha for t in chosen]
-    known["prediction_gap"] = np.minimum(at[:, 1] - at[:, 0], at[:, 2] - at[:, 1])
-    known["time_gap"] = at[:, 2] - at[:, 0]
-    original = system.compute.move(store.volumes(codes.visits["row"].to_numpy()[targets]))
-    decoded = system.compute.move(codes.decoded[targets])
-    brain = brain_mask(original)
-    frames = []
-    for method, image in predictions(system, codes, chosen, steps):
-        whole, within = ssim(original, image, brain)
-        values = {
-            "ssim_to_ae": ssim(decoded, image, brain)[0],
-            "mse_to_ae": mse(decoded, image),
-            "ssim": whole,
-            "ssim_brain": within,
-            "mse": mse(original, image),
-        }
-        columns = {name: value.cpu().numpy() for name, value in values.items()}
-        frames.append(known.assign(method=method, **columns))
-    return frames
+    return pd.concat(frames).sort_values(key, kind="stable", ignore_index=True)
 
 
 def _shown(test: pd.DataFrame, series: list[pd.DataFrame], subject: str | None) -> pd.DataFrame:
@@ -228,26 +174,23 @@ def _shown(test: pd.DataFrame, series: list[pd.DataFrame], subject: str | None) 
     return visits.drop_duplicates("months")
 
 
-def _example(
-    system: LdaeSystem, store: VolumeStore, codes: Codes, path: str | Path, cfg: dict[str, Any]
-) -> None:
+def _example(codes: Codes, places: list[int], path: str | Path, size: int) -> None:
     """All visits of one participant decoded between the first and the last one."""
-    visits, steps = codes.visits, cfg["interpolation"]["ddim_steps"]
+    visits = codes.visits.iloc[places]
     months = visits["months"].to_numpy()
     factor = (months - months[0]) / (months[-1] - months[0])
     interpolated = []
-    for part in batches(len(months), cfg["batch_size"]):
-        first, last = [0] * len(part), [len(months) - 1] * len(part)
-        alpha = torch.from_numpy(factor[part])
-        interpolated.append(as_arrays(codes.between(system, first, last, alpha, steps)))
+    for part in batches(len(months), size):
+        first, last = [places[0]] * len(part), [places[-1]] * len(part)
+        interpolated.append(as_arrays(codes.between(first, last, torch.from_numpy(factor[part]))))
     save_arrays(
         path,
         participant_id=visits["participant_id"].iloc[0],
         scan_id=visits["scan_id"],
         months=months,
         factor=factor,
-        original=as_arrays(store.volumes(visits["row"].to_numpy())),
-        autoencoder=as_arrays(codes.decoded),
+        original=as_arrays(codes.original(places)),
+        autoencoder=as_arrays(codes.decoded[places]),
         interpolated=np.concatenate(interpolated),
-        spacing=store.spacing,
+        spacing=codes.store.spacing,
     )

@@ -1,5 +1,6 @@
-"""Tables of the interpolation: by gap and position, and against the trivial baselines."""
+"""Tables of predicted visits: by gap and position, and against the trivial baselines."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -12,8 +13,8 @@ METRICS = ("ssim_to_ae", "mse_to_ae", "ssim", "ssim_brain", "mse")
 POSITIONS = (0.2, 0.4, 0.6, 0.8)  # inner edges of the classes of alpha; 0.5 is in the middle one
 
 
-def _groups(triplets: pd.DataFrame) -> dict[str, pd.Series]:
-    """Label of each triplet per grouping; gaps in months sort as numbers."""
+def interpolation_groups(triplets: pd.DataFrame) -> dict[str, pd.Series]:
+    """Label of each interpolated visit per grouping; gaps in months sort as numbers."""
     edges = (0.0, *POSITIONS, 1.0)
     labels = [f"{low:g}-{high:g}" for low, high in pairwise(edges)]
     position = np.digitize(triplets["alpha"].round(9), POSITIONS)
@@ -25,20 +26,37 @@ def _groups(triplets: pd.DataFrame) -> dict[str, pd.Series]:
     }
 
 
-def summary_table(triplets: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
+def extrapolation_groups(triplets: pd.DataFrame) -> dict[str, pd.Series]:
+    """Label of each extrapolated visit per grouping."""
+    return {
+        "overall": pd.Series("all", index=triplets.index),
+        "horizon": triplets["horizon"],
+        "time_gap": triplets["time_gap"],
+    }
+
+
+def summary_table(
+    triplets: pd.DataFrame,
+    groups: dict[str, pd.Series],
+    methods: Sequence[str],
+    resamples: int,
+    seed: int,
+) -> pd.DataFrame:
     """Means by group and method with intervals over subjects (none for a single subject).
 
     Args:
         triplets: Per-triplet table of
             :func:`ldae.evaluation.interpolation.evaluate_interpolation`.
+        groups: Label of each row, by name of the grouping.
+        methods: In the order of the table.
 
     Returns:
         grouping, group, method, metric, value, ci_low, ci_high, n_triplets, n_subjects.
     """
     rows = []
-    for grouping, labels in _groups(triplets).items():
+    for grouping, labels in groups.items():
         for group, part in triplets.groupby(labels):
-            for method in METHODS:
+            for method in methods:
                 mine = part[part["method"] == method]
                 bootstrap = ClusterBootstrap(mine["participant_id"], resamples, seed)
                 for metric in METRICS:
@@ -50,25 +68,27 @@ def summary_table(triplets: pd.DataFrame, resamples: int, seed: int) -> pd.DataF
     return pd.DataFrame(rows)
 
 
-def difference_table(triplets: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
-    """Paired differences of the LDAE with every baseline over all triplets.
+def difference_table(
+    triplets: pd.DataFrame, methods: Sequence[str], resamples: int, seed: int
+) -> pd.DataFrame:
+    """Paired differences of the first of ``methods`` with all others over all triplets.
 
     Returns:
         method, reference, metric, difference, ci_low, ci_high, n_triplets, n_subjects, n_better:
-        triplets on which the LDAE is better (higher SSIM, lower MSE).
+        triplets on which the method is better (higher SSIM, lower MSE).
     """
     key = ["participant_id", "start", "target", "end"]
     tables = {name: part.set_index(key) for name, part in triplets.groupby("method")}
-    ours = tables["ldae"]
+    ours = tables[methods[0]]
     bootstrap = ClusterBootstrap(ours.index.get_level_values(0), resamples, seed)
     rows = []
-    for reference in METHODS[1:]:
+    for reference in methods[1:]:
         other = tables[reference].loc[ours.index]
         for metric in METRICS:
             difference = ours[metric].to_numpy() - other[metric].to_numpy()
             better = difference > 0 if metric.startswith("ssim") else difference < 0
             rows.append(
-                {"method": "ldae", "reference": reference, "metric": metric}
+                {"method": methods[0], "reference": reference, "metric": metric}
                 | bootstrap.mean(difference).row("difference")
                 | {"n_triplets": bootstrap.size, "n_subjects": bootstrap.clusters}
                 | {"n_better": int(better.sum())}

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss, mean_squared_error
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, cross_val_predict
@@ -17,15 +18,16 @@ MAX_ITERATIONS = 5000
 
 
 def fit_classifier(
-    x: np.ndarray, positive: np.ndarray, groups: Sequence[str], folds: int, seed: int
+    x: np.ndarray, labels: np.ndarray, groups: Sequence[str], folds: int, seed: int
 ) -> Pipeline:
     """Standardisation and logistic regression; C by cross-validated log loss over subjects.
 
-    Folds hold whole subjects and are stratified by class, so that no fold trains on one class
-    alone. Fewer subjects of a class than ``folds`` make fewer folds.
+    More than two classes give a multinomial regression. Folds hold whole subjects and are
+    stratified by class, so that no fold trains without a class. Fewer subjects of a class than
+    ``folds`` make fewer folds.
 
     Args:
-        x: (N, d) features. positive: (N,) bool. groups: participant of each row.
+        x: (N, d) features. labels: (N,) class, or bool. groups: participant of each row.
         folds: Number of inner folds (``evaluation.probes.cv_folds``).
         seed: Of the assignment of subjects to folds.
 
@@ -33,14 +35,15 @@ def fit_classifier(
         UserError: a class has fewer than two training subjects.
     """
     groups = np.asarray(groups)
-    fewest = min(len(set(groups[positive])), len(set(groups[~positive])))
+    classes = np.unique(labels)
+    fewest = min(len(set(groups[labels == one])) for one in classes) if len(classes) > 1 else 0
     require(
         fewest >= 2,
         f"The diagnosis probe needs at least two training subjects of each class; the smaller "
         f"class has {fewest}. Add subjects, or change evaluation.probes.classes.",
     )
     inner = StratifiedGroupKFold(min(folds, fewest), shuffle=True, random_state=seed)
-    splits = list(inner.split(x, positive, groups))
+    splits = list(inner.split(x, labels, groups))
 
     def model(inverse_penalty: float) -> Pipeline:
         return make_pipeline(
@@ -49,11 +52,11 @@ def fit_classifier(
 
     def loss(inverse_penalty: float) -> float:
         held_out = cross_val_predict(
-            model(inverse_penalty), x, positive, cv=splits, method="predict_proba"
+            model(inverse_penalty), x, labels, cv=splits, method="predict_proba"
         )
-        return log_loss(positive, held_out[:, 1], labels=[False, True])
+        return log_loss(labels, held_out, labels=classes)
 
-    return model(min(INVERSE_PENALTIES, key=loss)).fit(x, positive)
+    return model(min(INVERSE_PENALTIES, key=loss)).fit(x, labels)
 
 
 def fit_regressor(x: np.ndarray, target: np.ndarray, groups: Sequence[str], folds: int) -> Pipeline:
@@ -66,7 +69,7 @@ def fit_regressor(x: np.ndarray, target: np.ndarray, groups: Sequence[str], fold
     require(
         subjects >= 2, f"A regression probe needs at least two training subjects, not {subjects}."
     )
-    splits = list(GroupKFold(min(folds, subjects)).split(x, target, groups))
+    splits = _folds(groups, folds)
 
     def model(penalty: float) -> Pipeline:
         return make_pipeline(StandardScaler(), Ridge(alpha=penalty))
@@ -75,6 +78,21 @@ def fit_regressor(x: np.ndarray, target: np.ndarray, groups: Sequence[str], fold
         return mean_squared_error(target, cross_val_predict(model(penalty), x, target, cv=splits))
 
     return model(min(PENALTIES, key=loss)).fit(x, target)
+
+
+def held_out_predictions(
+    model: Pipeline, x: np.ndarray, target: np.ndarray, groups: Sequence[str], folds: int
+) -> np.ndarray:
+    """Predictions (N,) for the scans a regressor was fitted on, by models without their subjects.
+
+    The penalty stays the one chosen on all of them.
+    """
+    return cross_val_predict(clone(model), x, target, cv=_folds(groups, folds))
+
+
+def _folds(groups: Sequence[str], folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    inner = GroupKFold(min(folds, len(set(groups))))
+    return list(inner.split(np.zeros(len(groups)), groups=groups))
 
 
 def penalty_of(model: Pipeline) -> float:

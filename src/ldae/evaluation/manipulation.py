@@ -1,5 +1,7 @@
-"""Moving y_sem along the AD/CN direction (sections 3.7 and 5.4.1, Figures 6 and 7)."""
+"""Moving y_sem along the AD/CN direction and judging by numbers what changes (3.7 and 5.4.1)."""
 
+import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,74 +11,98 @@ import torch
 from torch import Tensor
 
 from ldae.data.volume_store import VolumeStore
-from ldae.errors import UserError
 from ldae.evaluation.arrays import as_arrays, save_arrays
-from ldae.evaluation.bootstrap import ClusterBootstrap
-from ldae.evaluation.direction import Direction
-from ldae.evaluation.metrics import brain_mask, ssim
+from ldae.evaluation.direction import Direction, LinearModel
+from ldae.evaluation.features import TRAINING
+from ldae.evaluation.linear import fit_classifier
+from ldae.evaluation.manipulation_tables import summarise, trends
+from ldae.evaluation.metrics import brain_mask, ssim, ssim_map
+from ldae.evaluation.regions import Regions, soft_volumes, weighted
 from ldae.evaluation.scans import batches, example_scans, spread_over_subjects
 from ldae.evaluation.systems import LdaeSystem
 from ldae.files import write_table
 from ldae.progress import Progress
 
-# Bodies and frontal horns of the lateral ventricles in MNI space: mm RAS, low and high per axis.
-VENTRICLES = ((-28.0, 28.0), (-46.0, 36.0), (-6.0, 32.0))
-DARK = 0.5  # of the median brain intensity: below it a voxel counts as fluid
-MEASURES = (
-    "ventricle_dark_ml",
-    "ventricle_mean",
-    "brain_dark_fraction",
-    "ssim_to_unmanipulated",
-    "logit_asked",
-    "logit_decoded",
-)
 
+@dataclass(frozen=True)
+class Judges:
+    """The linear models of y_sem that judge moved codes and decoded volumes.
 
-def ventricle_box(affine: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """Voxels of :data:`VENTRICLES` on the store's grid (axes along RAS).
-
-    Raises:
-        UserError: the box is not inside the volume.
+    Attributes:
+        direction: Classifier of AD against CN.
+        age: Regressor of age in years.
+        sex: Classifier of male sex; None where the training subjects do not have both sexes.
     """
-    low, high = np.array(VENTRICLES).T
-    inverse = np.linalg.inv(affine)
-    corners = np.stack([inverse[:3, :3] @ mm + inverse[:3, 3] for mm in (low, high)])
-    first = np.ceil(corners.min(0)).astype(int)
-    last = np.floor(corners.max(0)).astype(int)
-    if (first < 0).any() or (last >= np.array(shape)).any() or (last < first).any():
-        raise UserError(
-            f"The ventricles in MNI space (x, y, z in mm: {VENTRICLES}) do not lie in the volumes "
-            f"of shape {tuple(shape)}; check volumes.shape and volumes.spacing."
-        )
-    return tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))
+
+    direction: Direction
+    age: LinearModel
+    sex: LinearModel | None
+
+    @classmethod
+    def load(
+        cls,
+        classifier: str | Path,
+        age_regressor: str | Path,
+        system: LdaeSystem,
+        store: VolumeStore,
+        embeddings: str | Path,
+        folds: int,
+        seed: int,
+    ) -> "Judges":
+        """Read the probes of :mod:`ldae.evaluation.probes`; fit that of sex as they are fitted."""
+        device = system.compute.device
+        training = store.index[store.index["split"].isin(TRAINING)]
+        known = training[training["sex"].isin(["M", "F"])]
+        sex = None
+        if known.groupby("sex")["participant_id"].nunique().reindex(["F", "M"]).ge(2).all():
+            y = system.stored_codes(embeddings, known["scan_id"])
+            male = (known["sex"] == "M").to_numpy()
+            model = fit_classifier(y, male, known["participant_id"], folds, seed)
+            sex = LinearModel.of(model, device)
+        else:
+            logging.warning("Fewer than two training subjects of a sex: no probe of sex.")
+        return cls(Direction.load(classifier, device), LinearModel.load(age_regressor, device), sex)
 
 
-def measure(
-    images: Tensor, base: Tensor, box: tuple[slice, ...], voxel_ml: float
-) -> dict[str, Tensor]:
+def measure(images: Tensor, base: Tensor, regions: Regions) -> dict[str, Tensor]:
     """Image measures of manipulated volumes against the unmanipulated reconstruction.
-
-    Brain and threshold are those of ``base`` for every alpha, so only intensities can change.
 
     Args:
         images, base: (B, 1, X, Y, Z) in [0, 1].
-        box: Voxels of the ventricle region.
-        voxel_ml: Volume of a voxel in ml.
+        regions: On the same grid.
 
     Returns:
-        (B,) each: ``ventricle_dark_ml``, volume of dark brain voxels in the box (a proxy of the
-        ventricles, not a segmentation); ``ventricle_mean``, mean intensity of the box;
-        ``brain_dark_fraction``, share of dark voxels in the brain; ``ssim_to_unmanipulated``.
+        (B,) each: :func:`soft_volumes`; ``ssim_elsewhere``, local SSIM to ``base`` in the brain
+        away from ventricles and hippocampi (who it is); ``ssim_to_unmanipulated``, of the volume.
     """
     brain = brain_mask(base)
-    median = torch.stack([x[mask].median() for x, mask in zip(base, brain, strict=True)])
-    dark = (images < DARK * median.view(-1, 1, 1, 1, 1)) & brain
-    inside = (..., *box)
-    return {
-        "ventricle_dark_ml": dark[inside].flatten(1).sum(1) * voxel_ml,
-        "ventricle_mean": images[inside].flatten(1).mean(1),
-        "brain_dark_fraction": dark.flatten(1).sum(1) / brain.flatten(1).sum(1),
+    return soft_volumes(images, base, regions) | {
+        "ssim_elsewhere": weighted(ssim_map(base, images), brain * regions.elsewhere),
         "ssim_to_unmanipulated": ssim(base, images, brain)[0],
+    }
+
+
+def judge(
+    system: LdaeSystem, judges: Judges, moved: Tensor, image: Tensor, base: Tensor
+) -> dict[str, Tensor]:
+    """What linear models say of moved codes, and of decoded volumes, encoded again.
+
+    Returns:
+        (B,) each: ``logit_asked`` (classifier on the moved code, linear by construction) and
+        ``logit_decoded`` (does the decoder show what was asked for?), ``age_asked`` and
+        ``age_decoded`` (years), ``sex_kept`` (1 where the sex predicted from the volume is that
+        predicted from ``base``; nan without a probe of sex).
+    """
+    seen = system.y_sem(image)
+    kept = torch.full((len(image),), torch.nan)
+    if judges.sex is not None:
+        kept = ((judges.sex(seen) > 0) == (judges.sex(system.y_sem(base)) > 0)).double()
+    return {
+        "logit_asked": judges.direction(moved),
+        "logit_decoded": judges.direction(seen),
+        "age_asked": judges.age(moved),
+        "age_decoded": judges.age(seen),
+        "sex_kept": kept,
     }
 
 
@@ -85,30 +111,35 @@ def evaluate_manipulation(
     volumes: str | Path,
     embeddings: str | Path,
     classifier: str | Path,
+    age_regressor: str | Path,
     scans: str | Path,
     table: str | Path,
+    trend_table: str | Path,
     cfg: dict[str, Any],
     seed: int,
 ) -> None:
     """Move test scans of both classes towards the other one and measure what changes.
 
-    z_T comes from inversion with the scan's own y_sem and is kept; y_sem moves by each alpha.
+    z_T comes from inversion with the scan's own y_sem and is kept; y_sem moves by each alpha, in
+    every way of :meth:`Direction.ways`.
 
     Args:
         system, volumes, embeddings: As in the reconstruction.
-        classifier: ``classifier.npz`` of the probes.
-        scans: Per-scan table: scan_id, participant_id, direction (``AD to CN``), alpha and
-            :data:`MEASURES`: those of :func:`measure`, ``logit_asked`` (classifier on the moved
-            code, linear by construction) and ``logit_decoded`` (on the code of the decoded
-            volume, encoded again: does the decoder show what was asked for?).
-        table: direction, alpha, metric, value, ci_low, ci_high, n_scans, n_subjects; besides the
-            measures their paired changes from alpha = 0 (``change_<measure>``).
-        cfg: Section ``evaluation`` (``manipulation``, ``batch_size``, ``bootstrap``).
-        seed: Of the resamples.
+        classifier, age_regressor: ``classifier.npz`` and ``age_regressor.npz`` of the probes.
+        scans: Per-scan table: scan_id, participant_id, direction (``AD to CN``), way (``plain``,
+            ``orthogonal``, ``random``), alpha and the values of :func:`measure` and :func:`judge`.
+        table: direction, way, alpha, metric, value, ci_low, ci_high, n_scans, n_subjects; besides
+            the measures their paired changes from alpha = 0 (``change_<measure>``).
+        trend_table: Whether each scan's change is monotone, see
+            :func:`ldae.evaluation.manipulation_tables.trends`.
+        cfg: Section ``evaluation`` (``manipulation``, ``probes``, ``batch_size``, ``bootstrap``).
+        seed: Of the random directions, the folds and the resamples.
     """
     store, settings = system.volume_store(volumes), cfg["manipulation"]
-    direction = Direction.load(classifier, system.compute.device)
-    negative, positive = direction.classes
+    folds = cfg["probes"]["cv_folds"]
+    judges = Judges.load(classifier, age_regressor, system, store, embeddings, folds, seed)
+    regions = Regions.on(store.affine, store.shape, system.compute.device)
+    negative, positive = judges.direction.classes
     test = store.index.loc[store.rows("test")]
     frames = []
     for source, target, sign in ((positive, negative, -1), (negative, positive, 1)):
@@ -118,61 +149,44 @@ def evaluate_manipulation(
         progress = Progress(f"manipulation {source} to {target}", len(chosen))
         for part in batches(len(chosen), cfg["batch_size"]):
             rows, y = chosen.iloc[part], system.compute.move(codes[part])
-            frames += _measure_batch(
-                system, store, direction, rows, y, sign, settings, f"{source} to {target}"
-            )
+            found = _measure_batch(system, store, judges, regions, rows, y, sign, settings, seed)
+            frames += [frame.assign(direction=f"{source} to {target}") for frame in found]
             progress.step(int(part[-1]) + 1)
-    order = ["direction", "alpha", "scan_id"]
-    result = pd.concat(frames).sort_values(order, ignore_index=True)
+    first = ["scan_id", "participant_id", "direction", "way", "alpha"]
+    result = pd.concat(frames).sort_values(["direction", "way", "alpha", "scan_id"])
+    result = result[first + [name for name in result if name not in first]]
+    result = result.reset_index(drop=True)
     write_table(result, scans)
     write_table(summarise(result, cfg["bootstrap"], seed), table)
+    write_table(trends(result, positive, cfg["bootstrap"], seed), trend_table)
 
 
 def _measure_batch(
     system: LdaeSystem,
     store: VolumeStore,
-    direction: Direction,
+    judges: Judges,
+    regions: Regions,
     rows: pd.DataFrame,
     y: Tensor,
     sign: int,
     settings: dict[str, Any],
-    label: str,
+    seed: int,
 ) -> list[pd.DataFrame]:
+    """Rows of one batch of scans for every way and alpha."""
     steps = settings["ddim_steps"]
-    box = ventricle_box(store.affine, store.shape)
-    voxel_ml = abs(float(np.linalg.det(store.affine[:3, :3]))) / 1000
-    z_0 = system.encode_z(store.volumes(rows.index.to_numpy()))
-    z_T = system.encode_zT(z_0, y, steps)
+    z_T = system.encode_zT(system.encode_z(store.volumes(rows.index.to_numpy())), y, steps)
     base = system.image(system.decode(z_T, y, steps))
+    known = rows[["scan_id", "participant_id"]]
     frames = []
-    for alpha in sorted({0.0, *map(float, settings["alphas"])}):
-        moved = direction.move(y, sign * alpha, settings["mode"])
-        image = base if alpha == 0 else system.image(system.decode(z_T, moved, steps))
-        values = measure(image, base, box, voxel_ml)
-        values["logit_asked"] = direction(moved)
-        values["logit_decoded"] = direction(system.y_sem(image))
-        columns = {name: value.cpu().numpy() for name, value in values.items()}
-        known = rows[["scan_id", "participant_id"]]
-        frames.append(known.assign(direction=label, alpha=alpha, **columns))
+    ways = judges.direction.ways(judges.age, settings["mode"], rows["scan_id"].tolist(), seed)
+    for way, step in ways.items():
+        for alpha in sorted({0.0, *map(float, settings["alphas"])}):
+            moved = (y.double() + sign * alpha * step).to(y.dtype)
+            image = base if alpha == 0 else system.image(system.decode(z_T, moved, steps))
+            values = measure(image, base, regions) | judge(system, judges, moved, image, base)
+            columns = {name: value.cpu().numpy() for name, value in values.items()}
+            frames.append(known.assign(way=way, alpha=alpha, **columns))
     return frames
-
-
-def summarise(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
-    """Means of the measures and of their changes from alpha = 0, with intervals over subjects."""
-    rows = []
-    for label, part in scans.groupby("direction", sort=False):
-        levels = {alpha: level.set_index("scan_id") for alpha, level in part.groupby("alpha")}
-        base = levels[0.0]
-        bootstrap = ClusterBootstrap(base["participant_id"], resamples, seed)
-        size = {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
-        for alpha, level in levels.items():
-            for name in MEASURES:
-                key = {"direction": label, "alpha": alpha}
-                value, start = level.loc[base.index, name], base[name]
-                rows.append(key | {"metric": name} | bootstrap.mean(value).row("value") | size)
-                change = bootstrap.difference(value, start).row("value")
-                rows.append(key | {"metric": f"change_{name}"} | change | size)
-    return pd.DataFrame(rows)
 
 
 def manipulation_examples(

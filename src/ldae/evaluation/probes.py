@@ -1,5 +1,9 @@
-"""Linear probes of frozen embeddings: AD against CN, and age (section 4.2, Table 7, Figure 5)."""
+"""Linear probes of frozen embeddings: diagnosis, age, MCI as a third group, conversion to AD.
 
+Section 4.2, Table 7, Figure 5. Everything is fitted on training subjects and scored on test ones.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +15,22 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ldae.errors import UserError
-from ldae.evaluation.bootstrap import ClusterBootstrap, Statistic, minus
+from ldae.evaluation.conversion import conversion_labels
 from ldae.evaluation.features import TEST, TRAINING, ProbeData, load_probe_data
-from ldae.evaluation.linear import fit_classifier, fit_regressor, penalty_of
-from ldae.evaluation.paper import probe_value
-from ldae.evaluation.scores import auroc, average_precision, confusion_score, error_score
-from ldae.files import atomic, write_table
+from ldae.evaluation.probe_scores import COMPARED, NONE, absent_row, score_table
+from ldae.evaluation.probe_tasks import (
+    paper_age,
+    paper_diagnosis,
+    probe_age,
+    probe_conversion,
+    probe_diagnosis,
+    probe_groups,
+)
+from ldae.files import atomic, read_table, write_table
 
-COMPARED = "ldae"
+OUTCOMES = ("stays MCI", "converts")
+DIGITS = 12  # of stored predictions: fewer would tie scores of weak probes
+TARGETS = ("diagnosis", "age", "groups", "conversion")
 
 
 def evaluate_probes(
@@ -29,49 +41,139 @@ def evaluate_probes(
     differences: str | Path,
     cfg: dict[str, Any],
     seed: int,
+    *,
+    volumes: str | Path,
+    visits: str | Path,
+    predictions: dict[str, list[str | Path]] | None = None,
 ) -> None:
     """Fit all probes on training subjects, score them on test subjects, and write the results.
 
-    Probes are fitted on the splits ``train`` and ``val`` (both unseen as labels by the encoder)
-    and scored on ``test``. Diagnosis uses the scans of ``probes.classes``, age the scans of every
-    diagnosis; only scans with known age and sex count, so all systems see the same scans.
+    Regularised probes are fitted on the splits ``train`` and ``val`` (both unseen as labels by the
+    encoder), the paper's on 70 % of the subjects of ``train``; all are scored on ``test``.
+    Diagnosis uses the scans of ``probes.classes``, age those of every diagnosis, groups those of
+    ``probes.groups``, conversion MCI scans (:func:`ldae.evaluation.conversion.conversion_labels`).
+    Only scans with known age and sex count, so all systems see the same scans.
 
     Args:
-        embeddings: ``{"ldae": path, "untrained": path}``.
+        embeddings: ``{"ldae": path, "untrained": path, ...}``.
         latents: Folder of the latent store: scans, splits, and the baseline ``latents_pca``.
-        out_dir: Receives ``predictions_diagnosis.tsv``, ``predictions_age.tsv``,
+        out_dir: Receives ``predictions_<target>.tsv`` for every target of :data:`TARGETS`,
             ``classifier.npz`` (direction for the manipulation), ``age_regressor.npz`` and
             ``lda_projection.tsv``.
-        table: Scores: target, system, metric, value, ci_low, ci_high, n_scans, n_subjects,
-            n_positive, penalty, paper, paper_source.
-        differences: Paired differences of the LDAE with the other systems, same resamples.
+        table: Scores: target, probe, system, metric, value, ci_low, ci_high, n_scans, n_subjects,
+            n_positive, penalty, n_seeds, seed_sd, paper, paper_source, note. A target with too few
+            subjects has one row without a value, whose note says so.
+        differences: Paired differences of the LDAE with the other systems, same resamples: target,
+            probe, system, reference, metric, difference, ci_low, ci_high, p, p_holm (corrected for
+            the number of systems), n_scans, n_subjects.
         cfg: Section ``evaluation`` of the config (``probes``, ``bootstrap``).
         seed: Of folds, PCA and resamples.
+        volumes: Tissue volumes of every scan, the baseline ``volumes``.
+        visits: Every known visit: participant_id, months, diagnosis.
+        predictions: Target to files of test predictions made elsewhere (the supervised encoder);
+            columns as in ``predictions_<target>.tsv``, of which probe, seed, penalty and corrected
+            may be absent.
 
     Raises:
-        UserError: subjects shared by splits, an embedding or a class missing.
+        UserError: subjects shared by splits, an embedding or a class missing, predictions for
+            other scans.
     """
-    out_dir = Path(out_dir)
-    data = load_probe_data(latents, embeddings, seed)
-    negative, positive = cfg["probes"]["classes"]
+    out_dir, settings = Path(out_dir), cfg["probes"]
+    data = load_probe_data(latents, embeddings, seed, {"volumes": volumes})
+    negative, positive = settings["classes"]
     diagnosis = data.where(data.table["diagnosis"].isin([negative, positive]).to_numpy())
     for part in (TRAINING, (TEST,)):
         require_classes(diagnosis.table, part, (negative, positive))
 
-    classifiers, predicted_class = probe_diagnosis(diagnosis, positive, cfg["probes"], seed)
-    regressors, predicted_age = probe_age(data, cfg["probes"])
+    classifiers, classes = probe_diagnosis(diagnosis, positive, settings, seed)
+    regressors, ages = probe_age(data, settings)
+    made = {
+        "diagnosis": [classes, paper_diagnosis(diagnosis, positive, settings)],
+        "age": [ages, paper_age(data, settings)],
+    }
+    for target, paths in (predictions or {}).items():
+        made[target] += [elsewhere(path) for path in paths]
     rows, gaps = [], []
-    for target, predictions in (("diagnosis", predicted_class), ("age", predicted_age)):
-        found = score_table(target, predictions, (negative, positive), cfg["bootstrap"], seed)
-        rows += found[0]
-        gaps += found[1]
-    write_table(predicted_class, out_dir / "predictions_diagnosis.tsv")
-    write_table(predicted_age, out_dir / "predictions_age.tsv")
+    for target, frames in made.items():
+        predicted = pd.concat(frames, ignore_index=True)
+        _score(target, predicted, (negative, positive), cfg, seed, out_dir, rows, gaps)
+
+    known = read_table(visits, ("participant_id", "months", "diagnosis"))
+    for target, (part, labels), classes in (
+        ("groups", _groups(data, settings["groups"]), settings["groups"]),
+        ("conversion", _conversion(data, known, settings["conversion_months"]), OUTCOMES),
+    ):
+        note = too_few(part.table, labels, classes, settings["min_subjects"])
+        if note:
+            rows.append(absent_row(target, part.table[part.table["split"] == TEST], note))
+            nothing = pd.DataFrame(columns=["probe", "system", "seed", "scan_id"])
+            write_table(nothing, out_dir / f"predictions_{target}.tsv")
+            continue
+        if target == "groups":
+            predicted = probe_groups(part, settings, seed)
+        else:
+            predicted = probe_conversion(part, labels == OUTCOMES[1], settings, seed)
+        _score(target, predicted, classes, cfg, seed, out_dir, rows, gaps)
+
     save_linear(classifiers[COMPARED], out_dir / "classifier.npz", classes=[negative, positive])
     save_linear(regressors[COMPARED], out_dir / "age_regressor.npz")
     write_table(lda_projection(diagnosis), out_dir / "lda_projection.tsv")
     write_table(pd.DataFrame(gaps), differences)
-    write_table(pd.DataFrame(rows), table)
+    write_table(pd.DataFrame(rows).astype({"n_positive": "Int64"}), table)
+
+
+def _score(
+    target: str,
+    predicted: pd.DataFrame,
+    classes: tuple[str, ...],
+    cfg: dict[str, Any],
+    seed: int,
+    out_dir: Path,
+    rows: list[dict],
+    gaps: list[dict],
+) -> None:
+    """Write the predictions of a target and add its scores and differences."""
+    found = score_table(target, predicted, classes, cfg["bootstrap"], seed)
+    rows += found[0]
+    gaps += found[1]
+    path = out_dir / f"predictions_{target}.tsv"
+    write_table(predicted.astype({"seed": "Int64"}), path, DIGITS)
+
+
+def elsewhere(path: str | Path) -> pd.DataFrame:
+    """Test predictions made by a model of its own, not by a probe."""
+    found = read_table(path, ("system", "scan_id", "participant_id", "predicted"))
+    absent = {"probe": NONE, "seed": np.nan, "penalty": np.nan, "corrected": np.nan}
+    return found.assign(**{name: value for name, value in absent.items() if name not in found})
+
+
+def _groups(data: ProbeData, groups: list[str]) -> tuple[ProbeData, np.ndarray]:
+    part = data.where(data.table["diagnosis"].isin(groups).to_numpy())
+    return part, part.table["diagnosis"].to_numpy(dtype=str)
+
+
+def _conversion(
+    data: ProbeData, visits: pd.DataFrame, months: float
+) -> tuple[ProbeData, np.ndarray]:
+    labels = conversion_labels(data.table, visits, months)
+    known = ~np.isnan(labels)
+    return data.where(known), np.where(labels[known] == 1, OUTCOMES[1], OUTCOMES[0])
+
+
+def too_few(
+    table: pd.DataFrame, labels: np.ndarray, classes: Sequence[str], least: int
+) -> str | None:
+    """A sentence if a class has fewer subjects than ``least`` in training or test, else None."""
+    found = []
+    for name, splits in (("training", TRAINING), ("test", (TEST,))):
+        inside = table["split"].isin(splits).to_numpy()
+        for one in classes:
+            count = table.loc[inside & (labels == one), "participant_id"].nunique()
+            if count < least:
+                found.append(f"{count} {one} in {name}")
+    if not found:
+        return None
+    return f"too few subjects: {', '.join(found)}; {least} of each are needed"
 
 
 def require_classes(table: pd.DataFrame, splits: tuple[str, ...], classes: tuple[str, str]) -> None:
@@ -84,128 +186,6 @@ def require_classes(table: pd.DataFrame, splits: tuple[str, ...], classes: tuple
             "diagnosis probe cannot be fitted or tested. Use more subjects, another "
             "cohort.splits.seed or larger test_fraction, or other evaluation.probes.classes."
         )
-
-
-def _frame(data: ProbeData, system: str, penalty: float, **columns: np.ndarray) -> pd.DataFrame:
-    test = data.where((data.table["split"] == TEST).to_numpy()).table
-    shown = test[["scan_id", "participant_id", "diagnosis"]].assign(**columns)
-    shown.insert(0, "system", system)
-    return shown.assign(penalty=penalty)
-
-
-def _halves(data: ProbeData, system: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    training = data.table["split"].isin(TRAINING).to_numpy()
-    test = (data.table["split"] == TEST).to_numpy()
-    return data.features[system][training], data.features[system][test], training
-
-
-def probe_diagnosis(
-    data: ProbeData, positive: str, cfg: dict[str, Any], seed: int
-) -> tuple[dict[str, Pipeline], pd.DataFrame]:
-    """Fitted classifiers by system, and their test predictions.
-
-    Columns of the predictions: system, scan_id, participant_id, diagnosis, predicted, probability
-    (of the positive class), penalty.
-    """
-    negative = next(name for name in cfg["classes"] if name != positive)
-    models, frames = {}, []
-    for system in data.features:
-        x_train, x_test, training = _halves(data, system)
-        known = data.table[training]
-        truth = (known["diagnosis"] == positive).to_numpy()
-        model = fit_classifier(x_train, truth, known["participant_id"], cfg["cv_folds"], seed)
-        probability = model.predict_proba(x_test)[:, 1]
-        predicted = np.where(probability >= 0.5, positive, negative)
-        models[system] = model
-        frames.append(
-            _frame(data, system, penalty_of(model), predicted=predicted, probability=probability)
-        )
-    return models, pd.concat(frames, ignore_index=True)
-
-
-def probe_age(data: ProbeData, cfg: dict[str, Any]) -> tuple[dict[str, Pipeline], pd.DataFrame]:
-    """Fitted regressors of age in years by system, and their test predictions.
-
-    Columns of the predictions: system, scan_id, participant_id, age, predicted, penalty. Baselines
-    are the sex alone and the mean age of the training scans.
-    """
-    sex = data.features["age_sex"][:, 1:]
-    features = {k: v for k, v in data.features.items() if k != "age_sex"} | {"sex": sex}
-    data = ProbeData(data.table, features)
-    test = (data.table["split"] == TEST).to_numpy()
-    truth = data.table["age"].to_numpy()
-    models, frames = {}, []
-    for system in features:
-        x_train, x_test, training = _halves(data, system)
-        groups = data.table.loc[training, "participant_id"]
-        model = fit_regressor(x_train, truth[training], groups, cfg["cv_folds"])
-        models[system] = model
-        frames.append(
-            _frame(
-                data, system, penalty_of(model), age=truth[test], predicted=model.predict(x_test)
-            )
-        )
-    mean = np.full(int(test.sum()), truth[training].mean())
-    frames.append(_frame(data, "mean_age", np.nan, age=truth[test], predicted=mean))
-    return models, pd.concat(frames, ignore_index=True)
-
-
-def _statistics(target: str, frame: pd.DataFrame, classes: tuple[str, str]) -> dict[str, Statistic]:
-    if target == "age":
-        return {
-            name: error_score(name, frame["age"].to_numpy(), frame["predicted"].to_numpy())
-            for name in ("mae", "rmse", "r2")
-        }
-    truth, predicted = frame["diagnosis"].to_numpy(), frame["predicted"].to_numpy()
-    positive = classes[1]
-    scores = {
-        name: confusion_score(name, truth == positive, predicted == positive)
-        for name in ("accuracy", "balanced_accuracy", "mcc", "sensitivity", "specificity")
-    }
-    for one in classes[::-1]:
-        for name in ("precision", "recall", "f1"):
-            key = f"{name}_{one.lower()}"
-            scores[key] = confusion_score(name, truth == one, predicted == one)
-    probability = frame["probability"].to_numpy()
-    scores["auroc"] = auroc(truth == positive, probability)
-    scores["average_precision"] = average_precision(truth == positive, probability)
-    return scores
-
-
-def score_table(
-    target: str, predictions: pd.DataFrame, classes: tuple[str, str], resamples: int, seed: int
-) -> tuple[list[dict], list[dict]]:
-    """Rows of the score table and of the paired differences for one target."""
-    frames = {name: part.reset_index(drop=True) for name, part in predictions.groupby("system")}
-    first = frames[COMPARED]
-    bootstrap = ClusterBootstrap(first["participant_id"], resamples, seed)
-    size = {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
-    positives = int((first["diagnosis"] == classes[1]).sum()) if target == "diagnosis" else np.nan
-    rows, gaps = [], []
-    for system in predictions["system"].unique():
-        frame = frames[system]
-        if not frame["scan_id"].equals(first["scan_id"]):
-            raise ValueError(f"the predictions of {system} are not for the scans of {COMPARED}")
-        scores = _statistics(target, frame, classes)
-        for metric, statistic in scores.items():
-            paper, source = probe_value(target, metric) if system == COMPARED else (np.nan, None)
-            rows.append(
-                {"target": target, "system": system, "metric": metric}
-                | bootstrap.interval(statistic).row("value")
-                | size
-                | {"n_positive": positives, "penalty": frame["penalty"].iloc[0]}
-                | {"paper": paper, "paper_source": source}
-            )
-        if system == COMPARED:
-            continue
-        ours = _statistics(target, first, classes)
-        for metric, statistic in scores.items():
-            gaps.append(
-                {"target": target, "system": COMPARED, "reference": system, "metric": metric}
-                | bootstrap.interval(minus(ours[metric], statistic)).row("difference")
-                | size
-            )
-    return rows, gaps
 
 
 def save_linear(model: Pipeline, path: str | Path, **more: Any) -> None:

@@ -7,7 +7,7 @@ from ldae.evaluation.bootstrap import ClusterBootstrap
 from ldae.evaluation.paper import reconstruction_value
 
 KEYS = ["system", "variant", "T"]
-ORDER = ("autoencoder", "lddim", "ldae")
+ORDER = ("autoencoder", "lddim", "ldae", "dae", "dae_own_grid")  # others come after these
 KNOWN = {"scan_id", "participant_id", "diagnosis", "ssim_window", *KEYS}
 
 
@@ -16,22 +16,31 @@ def metric_columns(scans: pd.DataFrame) -> list[str]:
     return [name for name in scans.columns if name not in KNOWN]
 
 
+def _place(key: tuple[str, str, float]) -> tuple:
+    system, variant, steps = key
+    place = ORDER.index(system) if system in ORDER else len(ORDER)
+    return place, system, variant, np.nan_to_num(steps)
+
+
 def summary_table(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
     """Mean of every metric with its interval over subjects.
 
     Args:
-        scans: Per-scan table of :func:`ldae.evaluation.reconstruct.evaluate_reconstruction`.
+        scans: Per-scan table of :func:`ldae.evaluation.reconstruct.evaluate_reconstruction`, or
+            several of them joined. A metric that a system has not got is left out.
 
     Returns:
         system, variant, T, metric, value, ci_low, ci_high, n_scans, n_subjects, ssim_window, paper.
     """
     rows = []
     groups = list(scans.groupby(KEYS, dropna=False, sort=False))
-    groups.sort(key=lambda item: (ORDER.index(item[0][0]), item[0][1], np.nan_to_num(item[0][2])))
+    groups.sort(key=lambda item: _place(item[0]))
     for (system, variant, steps), part in groups:
         part = part.sort_values("scan_id")
         bootstrap = ClusterBootstrap(part["participant_id"], resamples, seed)
         for metric in metric_columns(scans):
+            if part[metric].isna().all():
+                continue
             published = reconstruction_value(
                 system, variant, None if np.isnan(steps) else int(steps), metric
             )

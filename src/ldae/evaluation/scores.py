@@ -5,6 +5,8 @@ Each function takes the truth and the predictions of N scans and gives a
 of the same names; a score that is undefined in a resample (a class is absent) is nan there.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ldae.evaluation.bootstrap import Statistic
@@ -89,6 +91,11 @@ def average_precision(positive: np.ndarray, score: np.ndarray) -> Statistic:
         return _ratio(np.sum(step * precision, axis=1), tp[:, -1])
 
     return statistic
+
+
+def macro(statistics: Sequence[Statistic]) -> Statistic:
+    """Mean of several statistics, of classes or of seeds; nan where one of them is."""
+    return lambda weights: np.mean([one(weights) for one in statistics], axis=0)
 
 
 def error_score(name: str, truth: np.ndarray, predicted: np.ndarray) -> Statistic:

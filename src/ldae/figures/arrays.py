@@ -32,6 +32,16 @@ LAYOUTS: dict[str, dict[str, int]] = {
         "reconstruction": 4,
         "manipulated": 4,
     },
+    "counterfactual": {
+        "scan_id": 1,
+        "source": 1,
+        "target": 1,
+        "alpha": 0,
+        "original": 4,
+        "reconstruction": 4,
+        "manipulated": 4,
+        "counterfactual": 4,
+    },
     "interpolation": {
         "participant_id": 0,
         "months": 1,

@@ -1,10 +1,12 @@
-"""Figure 8: error of interpolated visits against the prediction gap, beside trivial baselines."""
+"""Figure 8: error of predicted visits against the prediction gap, beside trivial baselines."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ldae.errors import require
@@ -16,80 +18,119 @@ from ldae.files import read_table
 INPUTS = {
     "table": "means by prediction gap and method (interpolation.tsv)",
 }
-OPTIONAL = {"differences": "paired differences of the LDAE with the baselines, for the caption"}
+OPTIONAL = {
+    "differences": "paired differences of the LDAE with the baselines, for the caption",
+    "extrapolation": "means of extrapolated visits by horizon and method (extrapolation.tsv)",
+}
 DATA = "tsv"
 MARKS = {"ldae": "o", "nearest_visit": "s", "voxel_average": "^", "latent_lerp": "v"}
+BEYOND = {
+    "ldae": "o",
+    "ldae_last_noise": "D",
+    "last_visit": "s",
+    "voxel_linear": "^",
+    "latent_linear": "v",
+}
 PANELS = (
     ("mse_to_ae", "MSE to AE reconstruction ↓", 0.004),
     ("ssim_to_ae", "SSIM to AE reconstruction ↑", 0.93),
 )  # bounds: section 5.5
 MOST_GAPS = 8
+COLUMNS = (
+    "grouping",
+    "group",
+    "method",
+    "metric",
+    "value",
+    "ci_low",
+    "ci_high",
+    "n_triplets",
+    "n_subjects",
+)
 
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
-    """Two panels, MSE and SSIM against the gap in months; numbers of triplets below the axis."""
-    table = read_table(
-        inputs["table"],
-        (
-            "grouping",
-            "group",
-            "method",
-            "metric",
-            "value",
-            "ci_low",
-            "ci_high",
-            "n_triplets",
-            "n_subjects",
-        ),
-    )
-    gaps = None
+    """MSE and SSIM against the gap in months; below, where given, against the months ahead."""
+    table = read_table(inputs["table"], COLUMNS)
+    gaps = beyond = None
     if inputs.get("differences"):
         gaps = read_table(
             inputs["differences"],
             ("reference", "metric", "difference", "ci_low", "ci_high", "n_triplets", "n_better"),
         )
-    wanted = [metric for metric, *_ in PANELS]
-    shown = table[(table["grouping"] == "prediction_gap") & table["metric"].isin(wanted)]
-    require(len(shown) > 0, f"{inputs['table']} has no rows grouped by prediction_gap.")
-    shown = shown.assign(group=shown["group"].astype(float)).reset_index(drop=True)
-
-    figure = new_figure(PAGE, 70)
-    grid = figure.add_gridspec(1, 2, left=0.085, right=0.985, top=0.85, bottom=0.225, wspace=0.25)
-    for index, (metric, label, bound) in enumerate(PANELS):
-        ax = figure.add_subplot(grid[index])
-        _panel(ax, shown[shown["metric"] == metric], bound)
-        ax.set_ylabel(label)
-        letter(ax, "ab"[index], dx=-9)
-    methods = [name for name in MARKS if name in set(shown["method"])]
-    marks = [
-        Line2D([], [], color=names.colour(name), marker=MARKS[name], ms=4, label=names.system(name))
-        for name in methods
-    ]
-    marks.append(
-        Line2D([], [], color=GREY, ls=(0, (3, 2)), lw=0.9, label="bound stated by the paper")
+    parts = [(_grouped(table, "prediction_gap", inputs["table"]), MARKS)]
+    if inputs.get("extrapolation"):
+        beyond = read_table(inputs["extrapolation"], COLUMNS)
+        parts.append((_grouped(beyond, "horizon", inputs["extrapolation"]), BEYOND))
+    labels = (
+        "Prediction gap (months to the nearer visit)",
+        "Months from the last known visit, two known",
     )
+    height = 70.0 * len(parts)
+    figure = new_figure(PAGE, height)
+    for row, (shown, marks) in enumerate(parts):
+        top = 1 - 70 * row / height
+        grid = figure.add_gridspec(
+            1,
+            2,
+            left=0.085,
+            right=0.985,
+            top=top - 10.5 / height,
+            bottom=top - 54.25 / height,
+            wspace=0.25,
+        )
+        for index, (metric, label, bound) in enumerate(PANELS):
+            ax = figure.add_subplot(grid[index])
+            _panel(ax, shown[shown["metric"] == metric], marks, None if row else bound)
+            ax.set(ylabel=label, xlabel=labels[row])
+            letter(ax, "abcd"[2 * row + index], dx=-9)
+        _legend(figure, shown, marks, top, bound=row == 0)
+    data = pd.concat([shown for shown, _ in parts], ignore_index=True)
+    body = _body(table, gaps) + (_beyond(beyond) if beyond is not None else "")
+    return Drawing(figure, data, "Predicted visits against the prediction gap", body)
+
+
+def _grouped(table: pd.DataFrame, grouping: str, path: Any) -> pd.DataFrame:
+    """Rows of one grouping and the measures drawn; the group as a number of months."""
+    wanted = [metric for metric, *_ in PANELS]
+    shown = table[(table["grouping"] == grouping) & table["metric"].isin(wanted)]
+    require(len(shown) > 0, f"{path} has no rows grouped by {grouping}.")
+    return shown.assign(group=shown["group"].astype(float)).reset_index(drop=True)
+
+
+def _legend(
+    figure: Figure, shown: pd.DataFrame, marks: dict[str, str], top: float, bound: bool
+) -> None:
+    handles = [
+        Line2D([], [], color=names.colour(name), marker=mark, ms=4, label=names.system(name))
+        for name, mark in marks.items()
+        if name in set(shown["method"])
+    ]
+    if bound:
+        label = "bound stated by the paper"
+        handles.append(Line2D([], [], color=GREY, ls=(0, (3, 2)), lw=0.9, label=label))
     figure.legend(
-        handles=marks,
-        ncols=len(marks),
+        handles=handles,
+        ncols=len(handles),
         loc="upper left",
-        bbox_to_anchor=(0.065, 1.0),
+        bbox_to_anchor=(0.065, top),
         columnspacing=1.8,
     )
-    return Drawing(
-        figure, shown, "Interpolated visits against the prediction gap", _body(table, gaps)
-    )
 
 
-def _panel(ax: Axes, table: pd.DataFrame, bound: float) -> None:
+def _panel(ax: Axes, table: pd.DataFrame, marks: dict[str, str], bound: float | None) -> None:
     gaps = np.sort(table["group"].unique())
     even = len(gaps) <= MOST_GAPS  # few gaps: evenly spaced; many: months to scale
     place = {gap: float(i if even else gap) for i, gap in enumerate(gaps)}
     step = 1.0 if even else float(np.diff(gaps).min())
-    for index, (method, mark) in enumerate(MARKS.items()):
+    for index, (method, mark) in enumerate(marks.items()):
         mine = table[table["method"] == method].sort_values("group")
         if mine.empty:
             continue
-        x = np.array([place[gap] for gap in mine["group"]]) + (index - 1.5) * 0.11 * step
+        x = (
+            np.array([place[gap] for gap in mine["group"]])
+            + (index - (len(marks) - 1) / 2) * 0.11 * step
+        )
         ax.vlines(x, mine["ci_low"], mine["ci_high"], color=names.colour(method), lw=1.1)
         ax.plot(
             x,
@@ -101,7 +142,8 @@ def _panel(ax: Axes, table: pd.DataFrame, bound: float) -> None:
             mec="white",
             mew=0.4,
         )
-    ax.axhline(bound, color=GREY, lw=0.9, ls=(0, (3, 2)), zorder=0)
+    if bound is not None:
+        ax.axhline(bound, color=GREY, lw=0.9, ls=(0, (3, 2)), zorder=0)
     sizes = table.drop_duplicates("group").set_index("group")
     if even:
         labels = [
@@ -122,7 +164,6 @@ def _panel(ax: Axes, table: pd.DataFrame, bound: float) -> None:
                 color=GREY,
             )
     ax.set_xlim(place[gaps[0]] - 0.6 * step, place[gaps[-1]] + 0.6 * step)
-    ax.set_xlabel("Prediction gap (months to the nearer visit)")
     ax.grid(axis="y", color=LIGHT)
 
 
@@ -136,17 +177,7 @@ def _body(table: pd.DataFrame, gaps: pd.DataFrame | None) -> str:
         "(a) mean squared error, (b) SSIM; 95 % intervals from resampled subjects (none for one "
         "subject). Over all gaps: "
     )
-    means = []
-    for method in MARKS:
-        mine = overall[overall["method"] == method].set_index("metric")
-        if "ssim_to_ae" in mine.index:
-            ssim, mse = mine.loc["ssim_to_ae"], mine.loc["mse_to_ae"]
-            means.append(
-                f"{names.system(method)} SSIM "
-                f"{interval(ssim['value'], ssim['ci_low'], ssim['ci_high'])}, MSE "
-                f"{interval(mse['value'], mse['ci_low'], mse['ci_high'], 4)}"
-            )
-    text += "; ".join(means) + "."
+    text += _means(overall, MARKS)
     if gaps is None:
         return text
     for one in gaps[gaps["metric"] == "ssim_to_ae"].itertuples():
@@ -156,3 +187,30 @@ def _body(table: pd.DataFrame, gaps: pd.DataFrame | None) -> str:
             f"{one.n_triplets:,}."
         )
     return text
+
+
+def _means(overall: pd.DataFrame, methods: Iterable[str]) -> str:
+    """SSIM and MSE of every method, as the end of a sentence."""
+    means = []
+    for method in methods:
+        mine = overall[overall["method"] == method].set_index("metric")
+        if "ssim_to_ae" in mine.index:
+            ssim, mse = mine.loc["ssim_to_ae"], mine.loc["mse_to_ae"]
+            means.append(
+                f"{names.system(method)} SSIM "
+                f"{interval(ssim['value'], ssim['ci_low'], ssim['ci_high'])}, MSE "
+                f"{interval(mse['value'], mse['ci_low'], mse['ci_high'], 4)}"
+            )
+    return "; ".join(means) + "."
+
+
+def _beyond(table: pd.DataFrame) -> str:
+    overall = table[table["grouping"] == "overall"]
+    size = overall.iloc[0]
+    return (
+        " (c, d) The next visit predicted from the two before it, "
+        f"{count(int(size['n_triplets']), 'visit')} of "
+        f"{count(int(size['n_subjects']), 'subject')}: every method goes on along the line from "
+        "the one to the other; the last visit stands for no change. Over all: "
+        + _means(overall, BEYOND)
+    )

@@ -7,58 +7,92 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from ldae.errors import require
 from ldae.figures.names import lower
 from ldae.figures.style import DIAGNOSIS, GREY, LIGHT, PAGE, letter, new_figure
-from ldae.figures.text import Drawing, count, interval
+from ldae.figures.text import Drawing, count, interval, listing
 from ldae.files import read_table
 
-INPUTS = {"table": "measures by direction and strength (manipulation.tsv)"}
-OPTIONAL: dict[str, str] = {}
+INPUTS = {"table": "measures by direction, way and strength (manipulation.tsv)"}
+OPTIONAL = {"trends": "how steady each scan's change is (manipulation_trends.tsv), for the caption"}
 DATA = "tsv"
 PANELS = (
-    ("change_ventricle_dark_ml", "Change of dark volume in\nthe ventricles' region (ml)"),
-    ("change_logit_decoded", "Change of the AD logit of\nthe decoded image"),
-    ("ssim_to_unmanipulated", "SSIM to the scan\nat α = 0"),
+    ("change_ventricle_ml", "Ventricles\n(change, ml)"),
+    ("change_hippocampus_ml", "Hippocampi\n(change, ml)"),
+    ("change_logit_decoded", "AD logit of the\ndecoded image (change)"),
+    ("ssim_elsewhere", "SSIM to α = 0,\nboth regions left out"),
+    ("change_age_decoded", "Age predicted from the\nimage (change, years)"),
+    ("sex_kept", "Share with the same\npredicted sex"),
 )
+# Marker, line and face of the ways to move y_sem.
+WAYS = {
+    "plain": ("o", "-", True, "along the classifier"),
+    "orthogonal": ("s", (0, (4, 1.6)), False, "orthogonal to age"),
+    "random": ("^", (0, (1, 1.4)), True, "random direction"),
+}
 
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
-    """Three panels against alpha, one line a direction; dotted: the change asked of y_sem."""
+    """Six panels against alpha, one line a direction and way; the random ways are grey."""
     table = read_table(
         inputs["table"],
-        ("direction", "alpha", "metric", "value", "ci_low", "ci_high", "n_scans", "n_subjects"),
+        (
+            "direction",
+            "way",
+            "alpha",
+            "metric",
+            "value",
+            "ci_low",
+            "ci_high",
+            "n_scans",
+            "n_subjects",
+        ),
     )
-    wanted = [*(name for name, _ in PANELS), "change_logit_asked"]
+    trends = None
+    if inputs.get("trends"):
+        columns = ("direction", "way", "measure", "statistic", "value", "ci_low", "ci_high")
+        trends = read_table(inputs["trends"], columns)
+    wanted = [name for name, _ in PANELS]
     shown = table[table["metric"].isin(wanted)].reset_index(drop=True)
+    require(len(shown) > 0, f"{inputs['table']} has none of the measures {', '.join(wanted)}.")
     directions = list(shown["direction"].drop_duplicates())
-    figure = new_figure(PAGE, 58)
-    grid = figure.add_gridspec(1, 3, left=0.08, right=0.985, top=0.85, bottom=0.15, wspace=0.42)
+    figure = new_figure(PAGE, 104)
+    grid = figure.add_gridspec(
+        2, 3, left=0.105, right=0.985, top=0.885, bottom=0.085, wspace=0.52, hspace=0.32
+    )
     for index, (metric, label) in enumerate(PANELS):
-        ax = figure.add_subplot(grid[index])
-        for place, direction in enumerate(directions):
-            mine = shown[shown["direction"] == direction]
-            _line(ax, mine[mine["metric"] == metric], _colour(direction), 0.06 * (place - 0.5))
-            if metric == "change_logit_decoded":
-                asked = mine[mine["metric"] == "change_logit_asked"].sort_values("alpha")
-                ax.plot(asked["alpha"], asked["value"], ls=":", lw=1.0, color=_colour(direction))
+        ax = figure.add_subplot(grid[divmod(index, 3)])
+        mine = shown[shown["metric"] == metric]
+        for place, (direction, way) in enumerate((d, w) for d in directions for w in WAYS):
+            part = mine[(mine["direction"] == direction) & (mine["way"] == way)]
+            _line(ax, part, way, _colour(direction, way), 0.02 * (place - 2.5))
         if metric.startswith("change"):
             ax.axhline(0, color=GREY, lw=0.7, zorder=0)
-        ax.set(xlabel=r"Strength $\alpha$", ylabel=label)
+        if metric == "sex_kept":
+            ax.set_ylim(-0.04, 1.04)
+        ax.set(xlabel=r"Strength $\alpha$" if index > 2 else "", ylabel=label)
         ax.grid(axis="y", color=LIGHT)
-        letter(ax, "abc"[index], dx=-11)
+        letter(ax, "abcdef"[index], dx=-15)
     marks = [
-        Line2D([], [], color=_colour(name), marker="o", ms=4, label=name.replace(" to ", " → "))
+        Line2D([], [], color=_colour(name, "plain"), lw=2, label=name.replace(" to ", " → "))
         for name in directions
     ]
-    marks.append(Line2D([], [], color=GREY, ls=":", label="asked of $y_\\mathrm{sem}$ (b)"))
+    for way, (mark, line, filled, label) in WAYS.items():
+        colour = GREY if way == "random" else "black"
+        face = colour if filled else "white"
+        marks.append(
+            Line2D([], [], color=colour, marker=mark, ls=line, ms=4, mfc=face, lw=1, label=label)
+        )
     figure.legend(
         handles=marks,
         ncols=len(marks),
         loc="upper left",
         bbox_to_anchor=(0.07, 1.0),
         columnspacing=1.8,
+        handlelength=2.4,
     )
-    return Drawing(figure, shown, "Effect of manipulation against its strength", _body(shown))
+    body = _body(shown, trends)
+    return Drawing(figure, shown, "Effect of manipulation against its strength", body)
 
 
 def course(table: pd.DataFrame) -> str:
@@ -79,45 +113,60 @@ def course(table: pd.DataFrame) -> str:
     )
 
 
-def _colour(direction: str) -> str:
-    return DIAGNOSIS.get(direction.split(" to ")[-1], GREY)
+def _colour(direction: str, way: str) -> str:
+    return GREY if way == "random" else DIAGNOSIS.get(direction.split(" to ")[-1], GREY)
 
 
-def _line(ax: Axes, table: pd.DataFrame, colour: str, shift: float) -> None:
-    table = table.sort_values("alpha")
-    x = table["alpha"] + shift
-    ax.vlines(x, table["ci_low"], table["ci_high"], color=colour, lw=1.1)
-    ax.plot(x, table["value"], marker="o", ms=4, color=colour, mec="white", mew=0.4)
+def _line(ax: Axes, table: pd.DataFrame, way: str, colour: str, shift: float) -> None:
+    table = table.dropna(subset="value").sort_values("alpha")
+    mark, line, filled, _ = WAYS[way]
+    x = table["alpha"] + shift * (table["alpha"] > 0)
+    ax.vlines(x, table["ci_low"], table["ci_high"], color=colour, lw=0.9)
+    face = colour if filled else "white"
+    ax.plot(x, table["value"], marker=mark, ls=line, lw=1, ms=3.6, color=colour, mfc=face, mew=0.7)
 
 
-def _body(table: pd.DataFrame) -> str:
+def _body(table: pd.DataFrame, trends: pd.DataFrame | None) -> str:
     last = table["alpha"].max()
     text = (
         "Means over test scans with 95 % intervals from resampled subjects; changes are paired, "
-        "from α = 0. (a) Volume of dark brain voxels in a fixed box around the lateral ventricles, "
-        "a proxy of their size and not a segmentation: expected to fall towards CN and to rise "
-        "towards AD. (b) Logit for AD of the decoded image, encoded again (solid), and the change "
-        "asked of y_sem, linear by construction (dotted). (c) How far the image moves."
+        "from α = 0. (a) Fluid in a fixed box around the lateral ventricles and (b) grey matter in "
+        "fixed ellipsoids around the hippocampi: soft proxies, not segmentations, expected to fall "
+        "and to rise towards CN, to rise and to fall towards AD. (c) Logit for AD of the decoded "
+        "image, encoded again. (d–f) What should stay: the brain elsewhere, and age and sex as "
+        "linear probes predict them. Orthogonal: without the part of the direction that changes "
+        "the predicted age; random: as far in a direction drawn for each scan."
     )
-    volume = table[table["metric"] == "change_ventricle_dark_ml"]
-    for direction, part in table[table["alpha"] == last].groupby("direction", sort=False):
-        mine = part.set_index("metric")
-        found = []
-        for metric, words, digits in (
-            ("change_ventricle_dark_ml", "ml", 2),
-            ("change_logit_decoded", "of the logit", 2),
-        ):
-            if metric in mine.index:
-                one = mine.loc[metric]
-                found.append(
-                    f"{interval(one['value'], one['ci_low'], one['ci_high'], digits)} {words}"
-                )
+    plain = table[table["way"] == "plain"]
+    for direction, part in plain[plain["alpha"] == last].groupby("direction", sort=False):
+        found = part.set_index("metric")
+        words = [
+            f"{name} {interval(*found.loc[metric, ['value', 'ci_low', 'ci_high']], digits)}{unit}"
+            for metric, name, unit, digits in (
+                ("change_ventricle_ml", "ventricles", " ml", 2),
+                ("change_hippocampus_ml", "hippocampi", " ml", 2),
+                ("change_age_decoded", "predicted age", " years", 1),
+            )
+            if metric in found.index
+        ]
         size = part.iloc[0]
         text += (
-            f" {direction.replace(' to ', ' → ')} at α = {last:g}: {' and '.join(found)} "
-            f"({count(int(size['n_scans']), 'scan')} of "
+            f" {direction.replace(' to ', ' → ')} at α = {last:g}, along the classifier: "
+            f"{listing(words)} ({count(int(size['n_scans']), 'scan')} of "
             f"{count(int(size['n_subjects']), 'subject')})."
         )
-        if "change_ventricle_dark_ml" in mine.index:
-            text += f" Ventricles: {lower(course(volume[volume['direction'] == direction]))}"
+        volume = plain[(plain["direction"] == direction) & (plain["metric"] == PANELS[0][0])]
+        text += f" Ventricles: {lower(course(volume))}" if len(volume) else ""
+        text += _steady(trends, direction)
     return text
+
+
+def _steady(trends: pd.DataFrame | None, direction: str) -> str:
+    """How many scans change the expected way at every step, as a sentence."""
+    if trends is None:
+        return ""
+    mine = trends[(trends["direction"] == direction) & (trends["way"] == "plain")]
+    mine = mine[mine["statistic"] == "monotone"].set_index("measure")["value"]
+    names = (("ventricle_ml", "of the ventricles"), ("hippocampus_ml", "of the hippocampi"))
+    parts = [f"{name} in {mine[key]:.0%}" for key, name in names if key in mine.index]
+    return f" The change {listing(parts)} of the scans goes the expected way at every step of α."

@@ -1,11 +1,15 @@
 """How systems and measures are called, coloured and marked, in figures and in the report."""
 
-from ldae.figures.style import BLACK, BLUE, GREEN, GREY, PINK, RED, SKY
+from ldae.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
 
 SYSTEMS = {
     "autoencoder": "AutoencoderKL",
     "lddim": "LDDIM",
     "ldae": "LDAE",
+    "dae": "DAE",
+    "dae_own_grid": "DAE at its own resolution",
+    "supervised": "Supervised encoder",
+    "volumes": "Tissue volumes",
     "untrained": "Untrained encoder",
     "latents_pca": "PCA of AE latents",
     "age_sex": "Age and sex",
@@ -14,6 +18,10 @@ SYSTEMS = {
     "nearest_visit": "Nearest visit",
     "voxel_average": "Voxel average",
     "latent_lerp": "Latent LERP",
+    "ldae_last_noise": "LDAE, last visit's noise",
+    "last_visit": "Last visit",
+    "voxel_linear": "Voxels, linear",
+    "latent_linear": "Latents, linear",
 }
 COLOURS = {
     "autoencoder": BLACK,
@@ -21,19 +29,33 @@ COLOURS = {
     "ldae": RED,
     "untrained": GREY,
     "latents_pca": BLUE,
+    "volumes": PINK,
+    "dae": BLACK,
+    "supervised": SKY,
     "age_sex": GREEN,
     "sex": GREEN,
     "mean_age": SKY,
     "nearest_visit": BLUE,
     "voxel_average": GREEN,
     "latent_lerp": PINK,
+    "ldae_last_noise": ORANGE,
+    "last_visit": BLUE,
+    "voxel_linear": GREEN,
+    "latent_linear": PINK,
 }
 WITHIN = {
     "untrained": "an untrained encoder",
     "latents_pca": "PCA of the AE latents",
+    "volumes": "tissue volumes",
+    "supervised": "a supervised encoder",
+    "dae": "the voxel-space DAE",
     "mean_age": "the mean training age",
     "nearest_visit": "the nearest visit",
     "voxel_average": "a voxel average",
+    "last_visit": "the last visit",
+    "voxel_linear": "linear voxels",
+    "latent_linear": "linear latents",
+    "ldae_last_noise": "the LDAE with the last visit's noise",
 }
 METRICS = {
     "ssim": "SSIM",
@@ -51,6 +73,9 @@ METRICS = {
     "mae": "MAE",
     "rmse": "RMSE",
     "r2": "R²",
+    "mae_corrected": "MAE, bias corrected",
+    "macro_f1": "Macro F1",
+    "macro_auroc": "Macro AUROC",
 }
 
 
@@ -79,4 +104,7 @@ def metric(name: str) -> str:
     if name.startswith("lpips"):
         net = name.removeprefix("lpips").strip("_")
         return f"LPIPS ({net})" if net else "LPIPS"
+    if name.startswith(("precision_", "recall_", "f1_")):
+        measure, _, group = name.partition("_")
+        return f"{measure[:1].upper()}{measure[1:]} ({group.upper()})"
     return METRICS.get(name, name.replace("_", " "))

@@ -17,6 +17,7 @@ OPTIONAL: dict[str, str] = {}
 DATA = "tsv"
 COLUMNS = (
     "target",
+    "probe",
     "system",
     "metric",
     "value",
@@ -35,6 +36,7 @@ PANELS = (
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     """Two forest plots, one row a system: estimate, 95 % interval, the paper's value."""
     table = read_table(inputs["table"], COLUMNS)
+    table = table[table["probe"] != "paper"]  # the regularised probes, and what predicts by itself
     wanted = pd.concat(
         [table[(table["target"] == t) & (table["metric"] == m)] for t, m, *_ in PANELS],
         ignore_index=True,
@@ -58,12 +60,13 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         " ".join(sentences)
         + " Dots: estimate on the test subjects; bars: 95 % intervals from resampled subjects"
         + (
-            "; diamonds: the paper's value for the LDAE on ADNI"
+            "; diamonds: the paper's value for the same system on ADNI"
             if wanted["paper"].notna().any()
             else ""
         )
         + ". Controls: the same encoder without training, principal components of the "
-        "autoencoder's latents, and what age and sex (or the mean age) give alone."
+        "autoencoder's latents, volumes of tissues and ventricles, and what age and sex (or the "
+        "mean age) give alone."
     )
     return Drawing(figure, wanted, "Linear probes of frozen embeddings", body)
 
@@ -111,7 +114,7 @@ def _forest(
         mark = Line2D([], [], ls="", marker="D", ms=4.5, mfc="none", mec=BLACK, mew=0.9)
         ax.legend(
             [mark],
-            ["paper (LDAE)"],
+            ["paper"],
             loc="lower right",
             bbox_to_anchor=(1.0, 0.99),
             borderpad=0,

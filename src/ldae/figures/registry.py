@@ -30,6 +30,8 @@ FIGURES = (
     "figure8_interpolation",
     "figure9_interpolation_example",
     "truth",
+    "counterfactual",
+    "counterfactual_example",
 )
 DEFAULTS = {"dpi": 200}
 

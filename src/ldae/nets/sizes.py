@@ -17,6 +17,24 @@ def latent_shape(
     return autoencoder_cfg["latent_channels"], x, y, z
 
 
+def check_dae_shape(cfg: Mapping[str, Any]) -> None:
+    """Check that every side of ``dae.shape`` can be halved as often as its UNet halves it.
+
+    Raises:
+        UserError: naming the axis, the factor it needs and the nearest sizes that would do.
+    """
+    levels = len(cfg["channel_mult"])
+    for axis, side in enumerate(cfg["shape"]):
+        factor = 2 ** (levels - 1) if cfg["resample"] == "isotropic" or axis > 0 else 1
+        if side % factor:
+            low = side // factor * factor
+            nearest = f"{low} or {low + factor}" if low else f"{factor}"
+            raise UserError(
+                f"dae.shape {list(cfg['shape'])}: the {AXES[axis]} side of {side} voxels must be a "
+                f"multiple of {factor} for the UNet's {levels} levels; use {nearest}."
+            )
+
+
 def check_sizes(
     volume_shape: Sequence[int], autoencoder_cfg: Mapping[str, Any], ldm_cfg: Mapping[str, Any]
 ) -> None:

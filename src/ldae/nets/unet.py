@@ -85,9 +85,14 @@ class UNetShape:
 
 
 class DownPath(Recomputable):
-    """First convolution and all levels down; returns what every skip connection carries."""
+    """First convolution and all levels down; returns what every skip connection carries.
 
-    def __init__(self, shape: UNetShape):
+    Args:
+        shape: The UNet's numbers.
+        conditional: Whether every block takes y_sem as well (the voxel-space DAE).
+    """
+
+    def __init__(self, shape: UNetShape, conditional: bool = False):
         super().__init__()
         channels = shape.base_channels
         self.conv = nn.Conv3d(shape.in_channels, channels, 3, padding=1)
@@ -95,21 +100,22 @@ class DownPath(Recomputable):
         self.skip_channels = [channels]
         for level, mult in enumerate(shape.channel_mult):
             for _ in range(shape.num_res_blocks):
-                block = shape.block(channels, mult * shape.base_channels)
+                block = shape.block(channels, mult * shape.base_channels, conditional)
                 channels = mult * shape.base_channels
                 attends = 2**level in shape.attention_factors
                 self.stages.append(Stage(block, shape.attention(channels) if attends else None))
                 self.skip_channels.append(channels)
             if level < len(shape.channel_mult) - 1:
-                self.stages.append(Stage(shape.block(channels, channels, resample="down")))
+                halving = shape.block(channels, channels, conditional, resample="down")
+                self.stages.append(Stage(halving))
                 self.skip_channels.append(channels)
         guard_gradients(self, "UNet", BF16_ADVICE)
 
-    def forward(self, z: Tensor, t_emb: Tensor) -> list[Tensor]:
+    def forward(self, z: Tensor, t_emb: Tensor, y_emb: Tensor | None = None) -> list[Tensor]:
         """Return the features of every stage, finest first; the last one enters the middle."""
         features = [self.conv(z)]
         for stage in self.stages:
-            features.append(run(stage, features[-1], t_emb, recompute=self.checkpointing))
+            features.append(run(stage, features[-1], t_emb, y_emb, recompute=self.checkpointing))
         return features
 
 
@@ -164,6 +170,15 @@ class UpPath(Recomputable):
         return self.conv(F.silu(self.norm(h)))
 
 
+def time_code(shape: UNetShape) -> nn.Sequential:
+    """The network that turns the sinusoids of a step (B, base_channels) into the time code."""
+    return nn.Sequential(
+        nn.Linear(shape.base_channels, shape.embedding_dim),
+        nn.SiLU(),
+        nn.Linear(shape.embedding_dim, shape.embedding_dim),
+    )
+
+
 class UNet(nn.Module):
     """eps_theta(z_t, t): predicts the noise in a latent (486,927,363 parameters as in Table 3).
 
@@ -210,11 +225,7 @@ class UNet(nn.Module):
             resample,
         )
         self.shape = shape
-        self.time = nn.Sequential(
-            nn.Linear(base_channels, shape.embedding_dim),
-            nn.SiLU(),
-            nn.Linear(shape.embedding_dim, shape.embedding_dim),
-        )
+        self.time = time_code(shape)
         self.down = DownPath(shape)
         self.up = UpPath(shape, self.down.skip_channels, conditional=False)
 
@@ -238,7 +249,7 @@ class UNet(nn.Module):
 
 
 def unet_shape(cfg: Mapping[str, Any], latent_channels: int) -> UNetShape:
-    """Read the architecture from the ``ldm`` section of the config."""
+    """Read the architecture from the ``ldm`` or the ``dae`` section of the config."""
     return UNetShape(
         in_channels=latent_channels,
         out_channels=latent_channels,

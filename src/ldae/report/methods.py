@@ -1,58 +1,43 @@
-"""The methods section, written from the run's own configuration, model cards and counts."""
+"""The methods section, written from the run's own configuration, model cards and counts.
 
+Citations are marks such as ``[@tustison2010]`` (see :mod:`ldae.report.citations`).
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from ldae.figures.text import count, listing, number
+from ldae.report.references import ADNI
+from ldae.report.tidy import without_paths
 
-EXTRACTION = {"antspynet": "ANTsPyNet (Cullen and Avants 2018)", "deepbet": "deepbet (Fisch 2024)"}
-FEW_SUBJECTS = 50  # test subjects below which the report warns
+EXTRACTION = {"antspynet": "ANTsPyNet [@tustison2021]", "deepbet": "deepbet [@fisch2024]"}
 
 Cards = dict[str, dict[str, Any]]
 
 
-def methods(config: dict[str, Any], cards: Cards, index: pd.DataFrame) -> list[tuple[str, str]]:
+def methods(
+    config: dict[str, Any], cards: Cards, index: pd.DataFrame, versions: Mapping[str, str]
+) -> list[tuple[str, str]]:
     """Paragraphs (heading, text) of what was done, with the real settings and counts.
 
     Args:
         config: The run's whole configuration.
-        cards: ``model.json`` of autoencoder, ldm and ldae.
+        cards: ``model.json`` of autoencoder, ldm and ldae, of this run or published.
         index: ``index.tsv`` of the volume store.
+        versions: Software by name.
     """
     return [
         ("Data", _data(config, index)),
         ("Preprocessing", _preprocessing(config)),
-        *_models(config, cards),
-        ("Evaluation", _evaluation(config, is_published(cards["ldae"]))),
-    ]
-
-
-def is_published(card: dict[str, Any]) -> bool:
-    """Whether a model is the authors' published one, not trained by this workflow."""
-    return card.get("published", False)
-
-
-def _models(config: dict[str, Any], cards: Cards) -> list[tuple[str, str]]:
-    """Paragraphs of the three models, or one where they are the authors'."""
-    if is_published(cards["ldae"]):
-        return [("Models", _published(cards["ldae"]))]
-    return [
         ("Compression model", _autoencoder(config, cards["autoencoder"])),
         ("Latent diffusion model", _ldm(config, cards["ldm"])),
         ("Semantic encoder and gradient estimator", _ldae(config, cards["ldae"])),
+        *_others(config, cards),
+        ("Evaluation", _evaluation(config)),
+        ("Software", _software(versions)),
     ]
-
-
-def _published(card: dict[str, Any]) -> str:
-    encoder = card["architecture"]
-    return (
-        "Published weights: autoencoder, latent diffusion model, semantic encoder and gradient "
-        "estimator are those that the authors published, converted; nothing was trained here. "
-        f"Their encoder is {encoder['backbone']} on {encoder['plane']} slices; latents were "
-        f"multiplied by {number(float(card['latent_scale']))}, as in their training. The settings "
-        "of trainings in the configuration were not used."
-    )
 
 
 def _data(config: dict[str, Any], index: pd.DataFrame) -> str:
@@ -66,10 +51,10 @@ def _data(config: dict[str, Any], index: pd.DataFrame) -> str:
         ]
     )
     return (
-        f"{_sources(config)} Subjects, not scans, were divided within each cohort and first known "
-        "diagnosis, in the order of a hash of their identifier (test fraction "
-        f"{splits['test_fraction']:g}, validation {splits['val_fraction']:g} of the rest, seed "
-        f"{splits['seed']}): {sizes}."
+        f"The method is that of Lozupone et al. [@lozupone2026]. {_sources(config)} Subjects, not "
+        "scans, were divided within each cohort and first known diagnosis, in the order of a hash "
+        f"of their identifier (test fraction {splits['test_fraction']:g}, validation "
+        f"{splits['val_fraction']:g} of the rest, seed {splits['seed']}): {sizes}."
     )
 
 
@@ -85,7 +70,10 @@ def _sources(config: dict[str, Any]) -> str:
             if "synthetic" in config
             else "ADNI's T1-weighted images and study tables"
         )
-        main = f"The scans are those of {what}, converted to BIDS with Clinica."
+        main = (
+            f"The scans are those of {what}, converted to BIDS [@gorgolewski2016] with Clinica "
+            "[@routier2021]."
+        )
     if not cohort["beside"]:
         return main
     return f"{main} Beside it: the BIDS data set(s) {listing(sorted(cohort['beside']))}."
@@ -103,8 +91,9 @@ def _preprocessing(config: dict[str, Any]) -> str:
         f"N4 bias correction (shrink factor {n4['shrink_factor']}, iterations "
         f"{' × '.join(map(str, n4['iterations']))}{inside}), brain extraction by "
         f"{EXTRACTION.get(extraction['method'], extraction['method'])}, its probability {mask}, "
-        f"and {cfg['registration']['type'].lower()} registration to {cfg['template']['name']} with "
-        f"ANTs, estimated at {cfg['registration']['estimate_spacing']:g} mm and applied once "
+        f"and {cfg['registration']['type'].lower()} registration to {cfg['template']['name']} "
+        f"[@fonov2009; @fonov2011] with ANTs [@tustison2021], estimated at "
+        f"{cfg['registration']['estimate_spacing']:g} mm and applied once "
         f"({volumes['interpolation']} interpolation{smooth}) onto a grid of "
         f"{volumes['spacing']:g} mm with {' × '.join(map(str, volumes['shape']))} voxels. "
         f"{_quality(cfg['qc'])} Intensities were scaled to 0 to 1 per scan."
@@ -127,6 +116,9 @@ def _quality(qc: dict[str, float | None]) -> str:
 
 
 def _trained(card: dict[str, Any]) -> str:
+    """How the weights came about; published ones carry no record of their training."""
+    if card.get("published"):
+        return " The weights are those that the authors published; nothing was trained here."
     machine, metrics = card["machine"], card.get("metrics") or {}
     kept = f"epoch {card['epoch']} of {card['epochs']} ({count(card['steps'], 'step')}) was kept"
     scores = ", ".join(
@@ -145,16 +137,22 @@ def _start(path: str | None, what: str) -> str:
 
 
 def _autoencoder(config: dict[str, Any], card: dict[str, Any]) -> str:
+    net = card.get("config") or card["architecture"]
+    what = (
+        f"AutoencoderKL [@rombach2022; @pinaya2022] with channels {net['channels']} and "
+        f"{net['latent_channels']} latent channels"
+    )
+    if card.get("published"):
+        return f"{what}.{_trained(card)}"
     cfg = card["config"]
-    net = cfg["perceptual"]["net"]
     perceptual = (
-        f"perceptual loss ({net}, weight {cfg['perceptual']['weight']:g})"
-        if net
+        f"perceptual loss ({cfg['perceptual']['net']}, weight {cfg['perceptual']['weight']:g}) "
+        "[@zhang2018]"
+        if cfg["perceptual"]["net"]
         else "no perceptual loss"
     )
     return (
-        f"AutoencoderKL with channels {cfg['channels']} and {cfg['latent_channels']} latent "
-        f"channels, {_start(cfg['pretrained'], 'UK Biobank weights')}: L1, KL "
+        f"{what}, {_start(cfg['pretrained'], 'UK Biobank weights')}: L1, KL "
         f"(weight {cfg['kl_weight']:g}), {perceptual} and a patch adversary (weight "
         f"{cfg['adversarial']['weight']:g}, from epoch {cfg['adversarial']['start_epoch']}); "
         "weights chosen by validation SSIM." + _trained(card)
@@ -162,108 +160,121 @@ def _autoencoder(config: dict[str, Any], card: dict[str, Any]) -> str:
 
 
 def _ldm(config: dict[str, Any], card: dict[str, Any]) -> str:
-    cfg, diffusion = card["config"], card.get("diffusion", config["diffusion"])
+    net, diffusion = card.get("config") or card["architecture"], card.get("diffusion")
+    diffusion = diffusion or config["diffusion"]
     scale = (
         f", multiplied by {number(float(card['latent_scale']))}" if "latent_scale" in card else ""
     )
+    averaged = ""
+    if "config" in card:
+        decay = card["config"]["ema_decay"]
+        averaged = f"; the moving average (decay {decay:g}) of the last epoch is used"
     return (
-        f"An unconditional UNet (base {cfg['base_channels']}, multipliers {cfg['channel_mult']}) "
+        f"An unconditional UNet (base {net['base_channels']}, multipliers {net['channel_mult']}) "
         f"predicts the noise of latents{scale} ({config['latents']['source']} of the posterior) "
         f"over {diffusion['timesteps']} steps, β from {diffusion['beta_start']:g} to "
-        f"{diffusion['beta_end']:g}; the moving average (decay {cfg['ema_decay']:g}) of the last "
-        "epoch is used." + _trained(card)
+        f"{diffusion['beta_end']:g}{averaged}." + _trained(card)
     )
 
 
 def _ldae(config: dict[str, Any], card: dict[str, Any]) -> str:
-    cfg, encoder = card["config"], card["config"]["encoder"]
+    cfg = card.get("config")
+    encoder = cfg["encoder"] if cfg else card["architecture"]
     standardised = "; y_sem is z-scored by running statistics" if encoder["standardize"] else ""
-    return (
-        f"{encoder['backbone']} on {encoder['plane']} slices, "
-        f"{_start(encoder['pretrained'], 'ImageNet weights')}, joined by soft and cross attention "
-        f"({encoder['num_heads']} heads) into y_sem{standardised}; the gradient estimator shares "
-        "the frozen UNet's down path and time embedding and adds a new middle, up path and output. "
-        f"Loss of Eq. 9 with γ = {config['diffusion']['gamma']:g}; moving average (decay "
+    start = f"{_start(encoder['pretrained'], 'ImageNet weights')}, " if cfg else ""
+    cites = " [@liu2022]" if encoder["backbone"].startswith("convnext") else ""
+    learnt = (
+        f" Loss of Eq. 9 with γ = {config['diffusion']['gamma']:g}; moving average (decay "
         f"{cfg['ema_decay']:g}); weights chosen by the SSIM between validation scans and their "
         f"decoding from y_sem and fixed noise ({cfg['validate_steps']} DDIM steps)."
+        if cfg
+        else ""
+    )
+    return (
+        f"{encoder['backbone']}{cites} on {encoder['plane']} slices, {start}joined by soft and "
+        f"cross attention ({encoder['num_heads']} heads) into y_sem{standardised}, as in "
+        "diffusion autoencoders [@preechakul2022]; the gradient estimator [@zhang2022pdae] shares "
+        "the frozen UNet's down path and time embedding and adds a new middle, up path and output."
+        + learnt
         + _trained(card)
     )
 
 
-def _evaluation(config: dict[str, Any], published: bool) -> str:
-    cfg = config["evaluation"]
-    lpips = cfg["lpips"]
-    unseen = (
-        "test subjects of this workflow's split" if published else "test subjects that no stage saw"
-    )
-    return (
-        f"All numbers are of {unseen}. DDIM with "
-        f"{listing(cfg['ddim_steps'])} steps, guidance coefficient {cfg['guidance']}, no clamping. "
-        "SSIM with a Gaussian window over the whole volume and within the brain, MSE, LPIPS "
-        f"({lpips['net']}) over fixed axial slices. Probes: standardised logistic and ridge "
-        f"regression fitted on training subjects, regularised by {cfg['probes']['cv_folds']}-fold "
-        f"cross-validation over subjects. Manipulation ({cfg['manipulation']['mode']} y_sem, α = "
-        f"{listing([f'{a:g}' for a in cfg['manipulation']['alphas']])}) and interpolation with "
-        f"{cfg['manipulation']['ddim_steps']} and {cfg['interpolation']['ddim_steps']} DDIM steps. "
-        f"Intervals: central 95 % of {cfg['bootstrap']:,} resamples of whole subjects."
-    )
-
-
-def warnings(config: dict[str, Any], index: pd.DataFrame, published: bool = False) -> list[str]:
-    """What a reader must know before reading any number; ``published``: the models are."""
+def _others(config: dict[str, Any], cards: Cards) -> list[tuple[str, str]]:
+    """A paragraph for each model beside the three stages."""
     found = []
-    if published:
-        found.append(
-            "The models are the authors' published weights. Which subjects they were trained on is "
-            "not known: the test subjects may be among them, and scores on them may be too good. "
-            "Their preprocessing differs from this one (docs/pretrained.md)."
-        )
-    if "synthetic" in config:
-        found.append(
-            "The cohort is synthetic. The numbers say whether the workflow works from end to end, "
-            "not how well the method does on patients; the paper's values are from ADNI at full "
-            "size and are set beside them for orientation alone."
-        )
-    if config["evaluation"]["truth"]:
-        found.append(
-            "All synthetic subjects are smooth deformations of three real base heads, and the same "
-            "base heads occur in training and in test subjects: no test brain is wholly new. Where "
-            "a scan's own y_sem does better than another subject's (decoding, guidance), the "
-            "advantage can come from recognising the base head rather than the individual."
-        )
-    test = index[index["split"] == "test"]
-    subjects = test["participant_id"].nunique()
-    if subjects < FEW_SUBJECTS:
-        found.append(
-            f"Only {count(subjects, 'test subject')} ({count(len(test), 'scan')}). Intervals are "
-            "wide, percentile intervals of so few subjects tend to be too narrow still, and a "
-            "claim that is not shown here is not thereby refuted."
-        )
-    off = pretrained_off(config, published)
-    if off:
-        found.append(f"Pretrained parts that the paper uses and this run does not: {listing(off)}.")
+    for name, card in cards.items():
+        if card["kind"] == "dae":
+            cfg = config["dae"]
+            text = (
+                "Semantic encoder and conditional UNet trained together in voxel space "
+                f"[@preechakul2022], on volumes of {' × '.join(map(str, cfg['shape']))} voxels "
+                f"({cfg['resize']}); UNet with base {cfg['base_channels']} and multipliers "
+                f"{cfg['channel_mult']}."
+            )
+            found.append(("Voxel-space diffusion autoencoder", text + _trained(card)))
+        if card["kind"] == "supervised":
+            text = "The semantic encoder with a linear head, trained end to end on the label."
+            heading = name.replace("_", " ").capitalize()
+            found.append((f"{heading} (supervised encoder)", text + _trained(card)))
     return found
 
 
-def pretrained_off(config: dict[str, Any], published: bool = False) -> list[str]:
-    """Pretrained parts of the paper that are switched off or replaced.
+def _evaluation(config: dict[str, Any]) -> str:
+    cfg = config["evaluation"]
+    moves, visits = cfg["manipulation"], cfg["interpolation"]
+    return " ".join(
+        [
+            "All numbers are of test subjects that no stage saw. DDIM [@song2021] with "
+            f"{listing(cfg['ddim_steps'])} steps, guidance coefficient {cfg['guidance']}, latents "
+            "not clamped. SSIM [@wang2004] with a Gaussian window over the whole volume and within "
+            f"the brain, MSE, LPIPS [@zhang2018] ({cfg['lpips']['net']}) over fixed axial slices.",
+            _probing(cfg["probes"]),
+            f"Manipulation ({moves['mode']} y_sem, α = "
+            f"{listing([f'{a:g}' for a in moves['alphas']])}, {moves['ddim_steps']} DDIM steps) is "
+            "judged by fluid and grey matter in the template's regions, by the probes of the "
+            "decoded image and by SSIM elsewhere; controls are a direction that keeps the age "
+            "probe's output and random directions of the same length. Visits between two known "
+            f"ones are interpolated, and those after two extrapolated, for {visits['subjects']} "
+            f"test subjects at most with {visits['min_visits']} visits or more "
+            f"({visits['ddim_steps']} DDIM steps). Intervals: central 95 % of "
+            f"{cfg['bootstrap']:,} resamples of whole subjects.",
+        ]
+    )
 
-    ``published``: the models are the authors', so that no part of a training counts.
+
+def _probing(cfg: dict[str, Any]) -> str:
+    paper = cfg["paper"]
+    return (
+        "Probes [@pedregosa2011]: standardised logistic and ridge regression fitted on training "
+        f"subjects, regularised by {cfg['cv_folds']}-fold cross-validation over subjects; targets "
+        f"are {' against '.join(cfg['classes'])}, age, the groups {listing(cfg['groups'])}, and "
+        f"conversion from MCI to AD within {cfg['conversion_months']} months. Those of section "
+        f"4.2 beside them: {paper['classifier_epochs']:,} epochs of Adam, "
+        f"{paper['regressor_epochs']:,} of SGD, learning rate {paper['learning_rate']:g}, on "
+        f"{paper['train_fraction']:.0%} of the training subjects, {len(cfg['seeds'])} seeds."
+    )
+
+
+def _software(versions: Mapping[str, str]) -> str:
+    listed = listing([f"{name} {number}" for name, number in versions.items()])
+    return (
+        f"Networks by MONAI [@cardoso2022], statistics by scikit-learn [@pedregosa2011], the whole "
+        f"run by Snakemake [@molder2021]. Versions: {listed}."
+    )
+
+
+def markdown(paragraphs: list[tuple[str, str]], notes: list[str]) -> str:
+    """methods.md: the paragraphs, with citations as pandoc reads them, and what limits the run.
+
+    Args:
+        paragraphs: From :func:`methods`.
+        notes: From :func:`ldae.report.warnings.warnings`.
     """
-    trainings = (
-        (config["autoencoder"]["pretrained"] is None, "UK Biobank weights of the autoencoder"),
-        (config["ldae"]["encoder"]["pretrained"] is None, "ImageNet weights of the encoder"),
-        (
-            config["autoencoder"]["perceptual"]["net"] != "squeeze",
-            "SqueezeNet of the perceptual loss",
-        ),
-    )
-    checks = (
-        *(() if published else trainings),
-        (
-            config["preprocess"]["brain_extraction"]["method"] != "antspynet",
-            "ANTsPyNet's brain extraction",
-        ),
-        (config["preprocess"]["template"]["name"] != "MNI152NLin2009cSym", "the 2009c template"),
-    )
-    return [name for missing, name in checks if missing]
+    lines = ["---", "bibliography: references.bib", "---", "", "# Methods", ""]
+    for heading, text in paragraphs:
+        lines += [f"## {heading}", "", without_paths(text), ""]
+    if notes:
+        lines += ["## What to know before reading the numbers", ""]
+        lines += [f"- {without_paths(note)}" for note in notes] + [""]
+    return "\n".join([*lines, "## Acknowledgement", "", ADNI, ""])

@@ -1,5 +1,6 @@
 """What the run cost: time and memory of every rule and of the trainings, and the software."""
 
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -29,37 +30,105 @@ PACKAGES = (
 )
 
 
-def resources(folder: Path) -> Table | None:
-    """Time and memory of every rule, from Snakemake's benchmark files; None if there are none."""
-    groups: dict[str, list[pd.Series]] = {}
+COLUMNS = (
+    "rule",
+    "jobs",
+    "seconds",
+    "longest_seconds",
+    "cpu_seconds",
+    "max_rss_mib",
+    "gpus",
+    "gpu_hours",
+    "threads_asked",
+    "mem_mib_asked",
+    "runtime_min_asked",
+)
+
+
+def accounting(folder: Path, asked: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
+    """What each rule took, summed over its jobs, beside what it asked for.
+
+    Args:
+        folder: Snakemake's benchmarks, ``<rule>.tsv`` or ``<rule>/<job>.tsv``; the row of a job's
+            last run counts. The report's own is left out: it is written after the report.
+        asked: By rule, what its jobs ask for: ``threads``, ``mem_mb``, ``runtime``, ``gpu``.
+
+    Returns:
+        Columns ``COLUMNS``, most wall time first. gpu_hours is wall time times the GPUs asked for;
+        missing (n/a) where Snakemake measured nothing, as for jobs of less than a second.
+    """
+    jobs: dict[str, list[pd.Series]] = {}
     for path in sorted(folder.rglob("*.tsv")):
-        parts = path.relative_to(folder).with_suffix("").parts
-        row = pd.read_csv(path, sep="\t", na_values=["-", "NA"]).iloc[-1]
-        groups.setdefault(parts[0], []).append(row)
-    if not groups:
+        name = path.relative_to(folder).with_suffix("").parts[0]
+        if name != "report":
+            row = pd.read_csv(path, sep="\t", na_values=["-", "NA"]).iloc[-1]
+            jobs.setdefault(name, []).append(row)
+    rows = []
+    for name, found in jobs.items():
+        measured = pd.DataFrame(found).apply(pd.to_numeric, errors="coerce")
+        measured = measured.reindex(columns=["s", "cpu_time", "max_rss"])
+        wants, seconds = asked.get(name, {}), measured["s"].sum()
+        gpus = wants.get("gpu", 0)
+        rows.append(
+            [
+                name,
+                len(found),
+                seconds,
+                measured["s"].max(),
+                measured["cpu_time"].sum(min_count=1),
+                measured["max_rss"].max(),
+                gpus,
+                gpus * seconds / 3600,
+                *(wants.get(key) for key in ("threads", "mem_mb", "runtime")),
+            ]
+        )
+    rows.sort(key=lambda row: (-row[2], row[0]))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    whole = [name for name in COLUMNS if name.endswith("_asked")]
+    return table.astype(dict.fromkeys(whole, "Int64"))
+
+
+def resources(table: pd.DataFrame) -> Table | None:
+    """The table of :func:`accounting`, printed; None if it is empty."""
+    if table.empty:
         return None
-    jobs = {name: pd.DataFrame(found) for name, found in groups.items()}
-    order = sorted(jobs, key=lambda name: (-jobs[name]["s"].sum(), name))
     rows = [
         [
-            name,
-            f"{len(jobs[name]):,}",
-            duration(jobs[name]["s"].sum()),
-            duration(jobs[name]["s"].max()),
-            _gib(jobs[name].get("max_rss")),
-            duration(jobs[name]["cpu_time"].sum()) if "cpu_time" in jobs[name] else ABSENT,
+            one.rule,
+            f"{one.jobs:,}",
+            duration(one.seconds),
+            duration(one.longest_seconds),
+            duration(one.cpu_seconds),
+            _gib(one.max_rss_mib),
+            _gib(one.mem_mib_asked),
+            ABSENT if pd.isna(one.threads_asked) else f"{one.threads_asked}",
+            f"{one.gpus}",
+            number(one.gpu_hours, 2) if one.gpus else ABSENT,
         ]
-        for name in order
+        for one in table.itertuples()
     ]
-    total = sum(jobs[name]["s"].sum() for name in jobs)
-    count = sum(map(len, jobs.values()))
-    rows.append(["all", f"{count:,}", duration(total), ABSENT, ABSENT, ABSENT])
+    hours = table["gpu_hours"].sum()
+    total = [f"{table['jobs'].sum():,}", duration(table["seconds"].sum()), ABSENT]
+    total += [duration(table["cpu_seconds"].sum()), *[ABSENT] * 4]
+    rows.append(["all", *total, number(hours, 2) if hours else ABSENT])
     return Table(
-        "Time and memory by rule",
-        ["Rule", "Jobs", "Wall time, summed", "Longest job", "Peak memory (GiB)", "CPU time"],
+        "Time, memory and GPUs by rule",
+        [
+            "Rule",
+            "Jobs",
+            "Wall time, summed",
+            "Longest job",
+            "CPU time",
+            "Peak memory (GiB)",
+            "Memory asked (GiB)",
+            "Threads asked",
+            "GPUs asked",
+            "GPU-hours",
+        ],
         rows,
-        "From Snakemake's benchmark of the last run of each job; jobs run side by side, so the sum "
-        "is more than what one waits.",
+        "From Snakemake's benchmark of the last run of each job; of a training that was stopped "
+        "and continued it is the last part, the whole time stands under Training. Jobs run side by "
+        "side, so the sum is more than what one waits. GPU-hours are wall time times GPUs.",
         {len(rows) - 1},
     )
 
@@ -76,44 +145,38 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def _gib(column: pd.Series | None) -> str:
-    values = pd.to_numeric(column, errors="coerce").dropna() if column is not None else pd.Series()
-    return number(values.max() / 1024, 2) if len(values) else ABSENT
+def _gib(mebibytes: float) -> str:
+    return ABSENT if pd.isna(mebibytes) else number(float(mebibytes) / 1024, 2)
 
 
 def training_table(cards: dict[str, dict[str, Any]], histories: dict[str, pd.DataFrame]) -> Table:
-    """Size and cost of the three trainings."""
+    """Size and cost of the trainings; published weights have neither history nor cost.
+
+    Args:
+        cards: ``model.json`` by stage.
+        histories: ``history.tsv`` of the stages that were trained here.
+    """
     rows = []
     for stage, card in cards.items():
-        history = histories[stage]
+        if stage not in histories:
+            rows.append([stage, *[ABSENT] * 5, "published weights", ABSENT])
+            continue
+        history, machine = histories[stage], card.get("machine", {})
+        amounts = [card.get(key) for key in ("epochs", "steps", "epoch")]
         seconds = history["seconds"].sum() if "seconds" in history else float("nan")
         memory = history["peak_memory_mib"].max() if "peak_memory_mib" in history else float("nan")
         rows.append(
             [
                 stage,
-                f"{card['epochs']:,}",
-                f"{card['steps']:,}",
-                f"{card['epoch']:,}",
+                *(ABSENT if amount is None else f"{amount:,}" for amount in amounts),
                 duration(seconds),
-                number(memory / 1024, 2),
-                str(card["machine"]["device"]),
-                str(card["machine"]["precision"]),
+                _gib(memory),
+                str(machine.get("device", ABSENT)),
+                str(machine.get("precision", ABSENT)),
             ]
         )
-    return Table(
-        "Trainings",
-        [
-            "Stage",
-            "Epochs",
-            "Steps",
-            "Epoch kept",
-            "Time in epochs",
-            "Peak memory (GiB)",
-            "Device",
-            "Precision",
-        ],
-        rows,
-    )
+    columns = ["Stage", "Epochs", "Steps", "Epoch kept", "Time in epochs", "Peak memory (GiB)"]
+    return Table("Trainings", [*columns, "Device", "Precision"], rows)
 
 
 def software() -> dict[str, str]:

@@ -55,6 +55,41 @@ class Visit:
 
 
 @dataclass(frozen=True)
+class Course:
+    """How a subject's brain changes, whatever the disease does.
+
+    Attributes:
+        older: Years beyond 70 at the first visit.
+        severity, ventricle, hippocampus, cortex: The subject's own deviations, in SDs.
+        pace: Of the decline over visits, relative to others.
+    """
+
+    older: float
+    severity: float
+    ventricle: float
+    hippocampus: float
+    cortex: float
+    pace: float
+
+    def atrophy(self, stage: float, years: float) -> Atrophy:
+        """The brain ``years`` after the first visit at a stage of :data:`STAGE`.
+
+        With another stage than the subject's, it is the counterfactual: the same person and age.
+        """
+        log_ventricle = np.log(23) + 0.022 * self.older + 0.55 * stage
+        log_ventricle += 0.24 * (0.6 * self.severity + 0.8 * self.ventricle)
+        hippocampus = 7.1 - 0.035 * self.older - 1.35 * stage
+        hippocampus -= 0.50 * (0.6 * self.severity + 0.8 * self.hippocampus)
+        cortex = 0.6 + 0.03 * self.older + 1.0 * stage + 0.2 * self.cortex
+        moved = self.pace * years
+        return Atrophy(
+            float(np.clip(np.exp(log_ventricle + moved * (0.02 + 0.06 * stage)), 14, 70)),
+            float(np.clip(hippocampus - moved * (0.05 + 0.20 * stage), 4.2, 8.3)),
+            float(np.clip(cortex + moved * (0.03 + 0.10 * stage), 0, 3)),
+        )
+
+
+@dataclass(frozen=True)
 class Subject:
     """One participant with visits in order."""
 
@@ -68,7 +103,12 @@ class Subject:
     age: float
     education: int
     genotype: tuple[int, int]
+    course: Course
     visits: tuple[Visit, ...]
+
+    def years(self, visit: Visit) -> float:
+        """Time from the first visit to ``visit``."""
+        return (visit.exam_date - self.visits[0].exam_date).days / 365.25
 
     @property
     def ptid(self) -> str:
@@ -122,14 +162,8 @@ def draw_subject(seed: int, index: int, visits: int) -> Subject:
 
     stage = STAGE[group]
     age = round(float(np.clip(rng.normal(73.5 + 2 * stage, 6.5), 57, 90)), 1)
-    severity, e_ventricle, e_hippocampus, e_cortex, e_rate = rng.normal(0, 1, 5)
-    older = age - 70
-    log_ventricle = np.log(23) + 0.022 * older + 0.55 * stage
-    log_ventricle += 0.24 * (0.6 * severity + 0.8 * e_ventricle)
-    hippocampus = 7.1 - 0.035 * older - 1.35 * stage
-    hippocampus -= 0.50 * (0.6 * severity + 0.8 * e_hippocampus)
-    cortex = 0.6 + 0.03 * older + 1.0 * stage + 0.2 * e_cortex
-    pace = np.exp(0.25 * e_rate)
+    severity, *deviations, e_rate = rng.normal(0, 1, 5)
+    course = Course(age - 70, severity, *deviations, np.exp(0.25 * e_rate))
 
     start = FIRST_DAY[phase] + timedelta(days=int(rng.integers(0, 500)))
     months = MONTHS[phase][:visits]
@@ -137,11 +171,6 @@ def draw_subject(seed: int, index: int, visits: int) -> Subject:
     for number, month in enumerate(months):
         day = start + timedelta(days=round(month * 30.44) + int(rng.integers(-6, 7)) * (month > 0))
         years = (day - start).days / 365.25
-        atrophy = Atrophy(
-            float(np.clip(np.exp(log_ventricle + pace * years * (0.02 + 0.06 * stage)), 14, 70)),
-            float(np.clip(hippocampus - pace * years * (0.05 + 0.20 * stage), 4.2, 8.3)),
-            float(np.clip(cortex + pace * years * (0.03 + 0.10 * stage), 0, 3)),
-        )
         last = number == len(months) - 1 and number > 0
         converted = group == "MCI" and severity > CONVERTS and last
         scan_day = day + timedelta(days=-14 if month == 0 else int(rng.integers(1, 9)))
@@ -157,7 +186,7 @@ def draw_subject(seed: int, index: int, visits: int) -> Subject:
                 scan_time=datetime.combine(scan_day, datetime.min.time()) + clock,
                 age=round(age + years, 1),
                 diagnosis="AD" if converted else group,
-                atrophy=atrophy,
+                atrophy=course.atrophy(stage, years),
                 mmse=mmse,
                 cdr_global=cdr,
                 cdr_sb=boxes,
@@ -177,6 +206,7 @@ def draw_subject(seed: int, index: int, visits: int) -> Subject:
         age=age,
         education=int(np.clip(round(rng.normal(15.8, 2.6)), 8, 20)),
         genotype=(alleles[0], alleles[1]),
+        course=course,
         visits=tuple(drawn),
     )
 

@@ -1,5 +1,6 @@
 """Measures of codes that have lost what they should tell, and the flags raised on them."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -76,12 +77,12 @@ def latent_flags(metrics: dict[str, float]) -> list[str]:
 
 
 def code_flags(metrics: dict[str, float], subjects: int) -> list[str]:
-    """Flags on :func:`code_spread`'s measures over so many subjects, and on the guidance."""
+    """Flags on :func:`code_spread`'s measures over so many subjects, and on guidance, if any."""
     flags = []
     if metrics.get("y_spread", 1.0) < MIN_SPREAD:
         flags.append("y_sem collapses: it is nearly the same for every validation subject")
     if subjects >= MIN_SUBJECTS and metrics["y_rank"] < MIN_RANK:
         flags.append("y_sem collapses: the validation subjects differ along one direction only")
-    if metrics["loss"] >= metrics["loss_frozen"]:
+    if metrics["loss"] >= metrics.get("loss_frozen", math.inf):
         flags.append("the guidance is idle: y_sem does not lower the frozen denoiser's loss")
     return flags

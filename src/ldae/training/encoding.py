@@ -1,8 +1,9 @@
 """The semantic encoder at work: initial state, statistics, embeddings of all scans."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,11 +17,20 @@ from ldae.modelfile import load_card, load_ldae
 from ldae.nets.semantic_encoder import SemanticEncoder, build_encoder
 from ldae.progress import Progress
 from ldae.training.compute import Compute
+from ldae.training.ema import Ema
 from ldae.training.norms import BATCH_NORMS, batch_norms
+from ldae.training.objective import detached
 
 SYSTEMS = ("ldae", "untrained")
 CALIBRATION_SCANS = 256
 CALIBRATION_BATCH = 16
+
+
+class ByRow(Protocol):
+    """Anything that gives volumes by row: a store, or one seen at another resolution."""
+
+    def volumes(self, rows: np.ndarray) -> torch.Tensor:
+        """Volumes (B, 1, X, Y, Z)."""
 
 
 def initial_encoder(cfg: Mapping[str, Any], seed: int) -> SemanticEncoder:
@@ -33,7 +43,7 @@ def initial_encoder(cfg: Mapping[str, Any], seed: int) -> SemanticEncoder:
 def recalibrate(
     encoder: SemanticEncoder,
     encode: Callable[[torch.Tensor], torch.Tensor],
-    volumes: VolumeStore,
+    volumes: ByRow,
     rows: np.ndarray,
     compute: Compute,
 ) -> None:
@@ -46,7 +56,7 @@ def recalibrate(
     Args:
         encoder: In evaluation mode.
         encode: Calls it under the stage's precision.
-        volumes: The volume store.
+        volumes: Where the scans come from.
         rows: Training rows; at most the first 256 are used.
         compute: The device.
     """
@@ -75,6 +85,48 @@ def recalibrate(
         y_sem = codes().double() * (1.0 + last.eps) ** 0.5  # undo a layer of mean 0, variance 1
         last.running_mean.copy_(y_sem.mean(0))
         last.running_var.copy_(y_sem.var(0))
+
+
+class Averaged(AbstractContextManager):
+    """Within the context the networks hold the EMA weights, and statistics that fit them.
+
+    It may be entered within itself: what it makes ready is made once.
+
+    Args:
+        ema: Over the encoder and what is trained with it.
+        encoder, encode, volumes, rows, compute: As :func:`recalibrate` has them.
+    """
+
+    def __init__(
+        self,
+        ema: Ema,
+        encoder: SemanticEncoder,
+        encode: Callable[[torch.Tensor], torch.Tensor],
+        volumes: ByRow,
+        rows: np.ndarray,
+        compute: Compute,
+    ):
+        self.ema, self.encoder = ema, encoder
+        self.calibration = (encoder, encode, volumes, rows, compute)
+        self.depth, self.inside = 0, ExitStack()
+
+    def __enter__(self) -> None:
+        if self.depth == 0:
+            with ExitStack() as inside:
+                inside.callback(self._restore, detached(dict(self.encoder.named_buffers())))
+                inside.enter_context(self.ema.applied())
+                recalibrate(*self.calibration)
+                self.inside = inside.pop_all()
+        self.depth += 1
+
+    def __exit__(self, *error: object) -> None:
+        self.depth -= 1
+        if self.depth == 0:
+            self.inside.close()
+
+    def _restore(self, buffers: Mapping[str, torch.Tensor]) -> None:
+        for key, buffer in self.encoder.named_buffers():
+            buffer.copy_(buffers[key])
 
 
 def embed(
@@ -113,12 +165,37 @@ def embed(
         encoder = initial_encoder(card["architecture"] | {"pretrained": None}, card["seed"])
     require_same_data(volumes, card, ldae_dir)
     encoder = compute.place(encoder).eval()
-    progress = Progress(f"embeddings of {system}", len(volumes))
+    write_codes(out, encoder, volumes, volumes, system, card["sha256"], compute, batch_size)
+
+
+def write_codes(
+    out: Path,
+    encoder: SemanticEncoder,
+    store: VolumeStore,
+    volumes: ByRow,
+    system: str,
+    model: str,
+    compute: Compute,
+    batch_size: int,
+) -> None:
+    """Write y_sem of every scan of a store.
+
+    Args:
+        out: The npz to write.
+        encoder: In evaluation mode, on the device.
+        store: Names the scans.
+        volumes: What of them is encoded: the store, or it at another resolution.
+        system: Name of the system, for the log.
+        model: SHA-256 of the encoder's model.
+        compute: The device.
+        batch_size: Volumes encoded at once.
+    """
+    progress = Progress(f"embeddings of {system}", len(store))
     codes = []
     with torch.inference_mode():
-        for start in range(0, len(volumes), batch_size):
-            rows = np.arange(start, min(start + batch_size, len(volumes)))
+        for start in range(0, len(store), batch_size):
+            rows = np.arange(start, min(start + batch_size, len(store)))
             codes.append(encoder(compute.move(volumes.volumes(rows))).float().cpu())
             progress.step(int(rows[-1]) + 1)
-    scans, y_sem = volumes.index["scan_id"].tolist(), torch.cat(codes).numpy()
-    save_embeddings(out, scans, y_sem, model=card["sha256"], volumes=volumes.sum)
+    scans, y_sem = store.index["scan_id"].tolist(), torch.cat(codes).numpy()
+    save_embeddings(out, scans, y_sem, model=model, volumes=store.sum)

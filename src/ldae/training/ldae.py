@@ -1,7 +1,6 @@
 """Stage 3: semantic encoder and gradient estimator on the frozen diffusion model (Table 4)."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from ldae.training.collapse import code_flags, code_spread
 from ldae.training.compute import Compute
 from ldae.training.datasets import LatentsAndVolumes
 from ldae.training.ema import Ema
-from ldae.training.encoding import initial_encoder, recalibrate
+from ldae.training.encoding import Averaged, initial_encoder
 from ldae.training.ldm import clean_latents, diffusion_draws, schedule_settings
 from ldae.training.objective import Beat, Group, Losses, Objective, Tensors, detached
 from ldae.training.observer import Pictures
@@ -87,7 +86,9 @@ class LdaeObjective(Objective):
         trained = {"encoder": self.encoder, "estimator": self.guided.estimator}
         self.groups["main"] = Group(trained, cfg["learning_rate"])
         self.ema = Ema(trained, cfg["ema_decay"])
-        self.judged = False
+        self.averaged = Averaged(
+            self.ema, self.encoder, self.encode, volumes, self.train_rows, compute
+        )
 
     def dataset(self) -> Dataset:
         """Training latents with their volumes."""
@@ -211,22 +212,9 @@ class LdaeObjective(Objective):
         with self.compute.autocast():
             return self.encoder(x).float()
 
-    @contextmanager
-    def examined(self) -> Iterator[None]:
+    def examined(self) -> Averaged:
         """Within the context the networks hold the EMA weights, and statistics that fit them."""
-        if self.judged:
-            yield
-            return
-        buffers = detached(dict(self.encoder.named_buffers()))
-        with self.ema.applied():
-            try:
-                self.judged = True
-                recalibrate(self.encoder, self.encode, self.volumes, self.train_rows, self.compute)
-                yield
-            finally:
-                self.judged = False
-                for key, buffer in self.encoder.named_buffers():
-                    buffer.copy_(buffers[key])
+        return self.averaged
 
     @torch.inference_mode()
     def model_state(self) -> Tensors:

@@ -49,7 +49,7 @@ class Objective(ABC):
     """
 
     stage: ClassVar[str]
-    selects: ClassVar[str | None] = None
+    selects: str | None = None
 
     def __init__(self, compute: Compute, seed: int):
         self.compute, self.seed = compute, seed

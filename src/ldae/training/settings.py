@@ -1,6 +1,7 @@
 """The settings of one training: what a rule, a command line and a test hand over, in one object."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,28 @@ from ldae.data.batches import check_batch
 from ldae.errors import UserError, require
 from ldae.files import read_json, write_json
 
-# Keys of a stage's section that say how it runs and is watched, not what it learns.
+# Keys of a stage's section that say how it runs, is watched and tested, not what it learns.
 OPERATION = ("processes", "workers", "sample_every", "sample_steps", "checkpointing", "compile")
+OPERATION += ("test_scans",)
+
+# Stages that share a section, and those whose encoder is the one of section ldae.
+SECTIONS = {"supervised_diagnosis": "supervised", "supervised_age": "supervised"}
+SAME_ENCODER = ("dae", "supervised")
+
+
+def section(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """What a stage's training is told of the configuration.
+
+    The baselines have the very encoder of section ``ldae``, and the supervised one the classes of
+    the linear probes: nothing but the training differs between what is compared.
+    """
+    name = SECTIONS.get(stage, stage)
+    cfg = dict(config[name])
+    if name in SAME_ENCODER:
+        cfg["encoder"] = config["ldae"]["encoder"]
+    if name == "supervised":
+        cfg["classes"] = config["evaluation"]["probes"]["classes"]
+    return cfg
 
 
 @dataclass(frozen=True)

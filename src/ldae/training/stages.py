@@ -161,8 +161,40 @@ def ldae(settings: Settings, compute: "Compute") -> Stage:
     return Stage(objective, volumes, more)
 
 
+def dae(settings: Settings, compute: "Compute") -> Stage:
+    """Voxel-space DAE: the EMA weights selected as stage 3's. Input: volumes."""
+    from ldae.data.volume_store import VolumeStore
+    from ldae.diffusion.schedule import Schedule
+    from ldae.training.dae import DaeObjective
+
+    volumes = VolumeStore(settings.inputs["volumes"])
+    schedule = Schedule(**settings.diffusion)
+    objective = DaeObjective(volumes, settings.cfg, schedule, compute, settings.seed)
+    more = {
+        "architecture": settings.cfg,
+        "y_dim": objective.encoder.dim,
+        "diffusion": settings.diffusion,
+    }
+    return Stage(objective, volumes, more)
+
+
+def supervised(settings: Settings, compute: "Compute") -> Stage:
+    """Supervised encoder: the weights with the best validation loss. Input: volumes."""
+    from ldae.data.volume_store import VolumeStore
+    from ldae.training.supervised import AgeObjective, DiagnosisObjective
+
+    volumes = VolumeStore(settings.inputs["volumes"])
+    kinds = {kind.stage: kind for kind in (DiagnosisObjective, AgeObjective)}
+    objective = kinds[settings.stage](volumes, settings.cfg, compute, settings.seed)
+    more = {"kind": "supervised", "architecture": settings.cfg, **objective.card()}
+    return Stage(objective, volumes, more)
+
+
 STAGES: dict[str, Callable[[Settings, "Compute"], Stage]] = {
     "autoencoder": autoencoder,
     "ldm": ldm,
     "ldae": ldae,
+    "dae": dae,
+    "supervised_diagnosis": supervised,
+    "supervised_age": supervised,
 }

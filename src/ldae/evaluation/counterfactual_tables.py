@@ -1,0 +1,71 @@
+"""Tables of the counterfactuals: means by method, and paired differences with doing nothing."""
+
+import numpy as np
+import pandas as pd
+
+from ldae.evaluation.bootstrap import ClusterBootstrap
+
+KEY = ["direction", "region", "metric"]
+WAYS = ("plain", "orthogonal", "random")
+ERRORS = ("mse", "mse_to_ae")  # less is better; of the other metrics more is
+COMPARED = ("mse", "mse_to_ae", "ssim", "ssim_to_ae", "change_correlation")
+
+
+def summarise(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
+    """Means over scans with intervals over subjects; scans without a value are left out.
+
+    Args:
+        scans: Per-scan table of :func:`ldae.evaluation.counterfactual.evaluate_counterfactual`.
+
+    Returns:
+        direction, method, alpha, region, metric, value, ci_low, ci_high, n_scans, n_subjects.
+    """
+    rows = []
+    names = ["direction", "method", "alpha", "region", "metric"]
+    for key, part in scans.dropna(subset="value").groupby(names, sort=False, dropna=False):
+        bootstrap = ClusterBootstrap(part["participant_id"], resamples, seed)
+        rows.append(
+            dict(zip(names, key, strict=True))
+            | bootstrap.mean(part["value"]).row("value")
+            | {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
+        )
+    return pd.DataFrame(rows)
+
+
+def differences(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
+    """Paired differences of the ways with moving nothing and with a random move as far.
+
+    Returns:
+        direction, method, alpha, reference (none, random), region, metric, difference, ci_low,
+        ci_high, n_scans, n_subjects, n_better: scans on which the method is nearer to the truth.
+    """
+    scans = scans[scans["metric"].isin(COMPARED)]
+    rows = []
+    for key, part in scans.groupby(KEY, sort=False):
+        levels = {
+            (method, alpha): one.set_index("scan_id")
+            for (method, alpha), one in part.groupby(["method", "alpha"], dropna=False)
+        }
+        nothing = next(one for (method, _), one in levels.items() if method == "none")
+        for (method, alpha), mine in levels.items():
+            if method not in WAYS:
+                continue
+            for reference, other in (("none", nothing), ("random", levels["random", alpha])):
+                if reference == method:
+                    continue
+                first, second = mine["value"], other.loc[mine.index, "value"]
+                known = (first - second).dropna()
+                if known.empty:
+                    continue
+                bootstrap = ClusterBootstrap(
+                    mine.loc[known.index, "participant_id"], resamples, seed
+                )
+                better = known < 0 if key[2] in ERRORS else known > 0
+                rows.append(
+                    {"direction": key[0], "method": method, "alpha": alpha, "reference": reference}
+                    | {"region": key[1], "metric": key[2]}
+                    | bootstrap.mean(known).row("difference")
+                    | {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
+                    | {"n_better": int(np.sum(better))}
+                )
+    return pd.DataFrame(rows)

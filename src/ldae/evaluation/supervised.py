@@ -1,0 +1,73 @@
+"""Test predictions of the supervised baselines, in the form of the linear probes' (Table 7)."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ldae.baselines import load_supervised
+from ldae.data.store import require_same_data
+from ldae.data.volume_store import VolumeStore
+from ldae.errors import require
+from ldae.evaluation.scans import batches
+from ldae.files import write_table
+from ldae.progress import Progress
+from ldae.training.compute import Compute
+from ldae.training.supervised import labelled
+
+SYSTEM = "supervised"
+
+
+def predict_supervised(
+    volumes: str | Path,
+    model: str | Path,
+    out: str | Path,
+    device: str,
+    threads: int,
+    batch_size: int,
+) -> None:
+    """Predict the test scans that the probes predict, in fp32, and write the table.
+
+    Columns: system (``supervised``), scan_id, participant_id, diagnosis; for the diagnosis
+    ``predicted`` (the likeliest class) and ``probability`` (of the positive class, the last one);
+    for the age ``age`` and ``predicted`` (years); ``penalty`` (n/a: nothing is chosen by
+    cross-validation).
+
+    Args:
+        volumes: Folder of the volume store, whose index has the labels.
+        model: Folder of the model.
+        out: The table to write.
+        device: ``cuda`` or ``cpu``.
+        threads: CPU threads.
+        batch_size: Volumes at once.
+
+    Raises:
+        UserError: the model is missing or was trained on another store, or no test scan has a
+            label.
+    """
+    compute = Compute.prepare(device, threads, "fp32")
+    store = VolumeStore(volumes)
+    net, card = load_supervised(model)
+    require_same_data(store, card, model)
+    net = compute.place(net)
+    target, classes = card["target"], card.get("classes", [])
+    rows = store.rows("test")
+    rows = rows[labelled(store.index, target, classes)[rows]]
+    require(len(rows) > 0, f"No test scan has a known {target}, age and sex to be predicted.")
+    given, progress = [], Progress(f"predictions of {target}", len(rows))
+    with torch.inference_mode():
+        for part in batches(len(rows), batch_size):
+            given.append(net(compute.move(store.volumes(rows[part]))).cpu())
+            progress.step(int(part[-1]) + 1)
+    numbers = torch.cat(given).double()
+    test = store.index.loc[rows]
+    table = test[["scan_id", "participant_id", "diagnosis"]].copy()
+    table.insert(0, "system", SYSTEM)
+    if target == "diagnosis":
+        table["predicted"] = np.asarray(classes)[numbers.argmax(1).numpy()]
+        table["probability"] = numbers.softmax(1)[:, -1].numpy()
+    else:
+        table["age"] = test["age"].astype(float)
+        table["predicted"] = (numbers[:, 0] * card["age_std"] + card["age_mean"]).numpy()
+    table = table.assign(penalty=np.nan).sort_values("scan_id", ignore_index=True)
+    write_table(table, out)

@@ -1,0 +1,102 @@
+"""Test participants seen again and again, and everything that is computed of a visit but once."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ldae.data.volume_store import VolumeStore
+from ldae.diffusion.interpolation import lerp, slerp
+from ldae.errors import UserError
+from ldae.evaluation.metrics import brain_mask, mse, ssim
+from ldae.evaluation.scans import batches, spread
+from ldae.evaluation.systems import LdaeSystem
+from ldae.progress import Progress
+
+
+def longitudinal(test: pd.DataFrame, min_visits: int, most: int | None) -> list[pd.DataFrame]:
+    """Visits of test participants with at least ``min_visits`` of them, in order of months.
+
+    At most ``most`` participants, evenly spread over the sorted ids.
+
+    Raises:
+        UserError: no participant has so many visits.
+    """
+    series = [part.sort_values("months") for _, part in test.groupby("participant_id")]
+    series = [part for part in series if part["months"].nunique() >= max(min_visits, 3)]
+    if not series:
+        raise UserError(
+            f"No test participant has {max(min_visits, 3)} visits, so nothing can be interpolated. "
+            "Lower evaluation.interpolation.min_visits (3 is the least) or add follow-up scans."
+        )
+    return [series[i] for i in spread(len(series), most)]
+
+
+class Codes:
+    """What all methods need of V visits, each encoded once; kept in the CPU's memory.
+
+    Attributes:
+        visits: Rows of the store's index, numbered from 0.
+        y, z_0, z_T: (V, d), (V, C, *S), (V, C, *S).
+        decoded: The autoencoder's reconstructions (V, 1, X, Y, Z).
+    """
+
+    def __init__(
+        self,
+        system: LdaeSystem,
+        store: VolumeStore,
+        embeddings: str | Path,
+        visits: pd.DataFrame,
+        steps: int,
+        batch_size: int,
+    ):
+        self.system, self.store, self.steps = system, store, steps
+        self.visits = visits.reset_index(drop=True)
+        self.y = torch.from_numpy(system.stored_codes(embeddings, visits["scan_id"])).float()
+        parts = []
+        progress = Progress("visits encoded", len(visits))
+        for part in batches(len(visits), batch_size):
+            z_0 = system.encode_z(self.original(part))
+            z_T = system.encode_zT(z_0, system.compute.move(self.y[part]), steps)
+            parts.append([x.cpu() for x in (z_0, z_T, system.image(z_0))])
+            progress.step(int(part[-1]) + 1)
+        self.z_0, self.z_T, self.decoded = (torch.cat(x) for x in zip(*parts, strict=True))
+
+    def original(self, places: np.ndarray | list[int]) -> Tensor:
+        """The scans of some visits, (B, 1, X, Y, Z)."""
+        return self.store.volumes(self.visits["row"].to_numpy()[places])
+
+    def between(
+        self, start: list[int], end: list[int], alpha: Tensor, noise: Tensor | None = None
+    ) -> Tensor:
+        """LDAE's volumes on the way from visit to visit, or beyond where alpha is above 1.
+
+        y_sem is linear, z_T spherical (Eqs. 12, 13); ``noise`` takes the place of that z_T.
+        """
+        y = lerp(self.y[start], self.y[end], alpha)
+        z_T = slerp(self.z_T[start], self.z_T[end], alpha) if noise is None else noise
+        move = self.system.compute.move
+        return self.system.image(self.system.decode(move(z_T), move(y), self.steps))
+
+    def compare(self, targets: list[int], image: Tensor) -> dict[str, np.ndarray]:
+        """Predicted volumes against the real visits.
+
+        Returns:
+            (B,) each: ssim_to_ae, mse_to_ae (the paper's reference: the autoencoder's
+            reconstruction of the target); ssim, ssim_brain, mse (the original).
+        """
+        original, decoded = (
+            self.system.compute.move(x) for x in (self.original(targets), self.decoded[targets])
+        )
+        brain = brain_mask(original)
+        whole, within = ssim(original, image, brain)
+        values = {
+            "ssim_to_ae": ssim(decoded, image, brain)[0],
+            "mse_to_ae": mse(decoded, image),
+            "ssim": whole,
+            "ssim_brain": within,
+            "mse": mse(original, image),
+        }
+        return {name: value.cpu().numpy() for name, value in values.items()}

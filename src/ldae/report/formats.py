@@ -1,0 +1,93 @@
+"""One table in three forms: TSV, Markdown, and LaTeX with booktabs. The cells are the same text."""
+
+import csv
+import re
+from pathlib import Path
+
+from ldae.figures.text import ABSENT
+from ldae.files import MISSING, atomic
+from ldae.report.tables import Table
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "#": r"\#",
+    "$": r"\$",
+    "{": r"\{",
+    "}": r"\}",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"$\sim$",
+    "−": "$-$",
+    "–": "--",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "²": "$^2$",
+    "→": r"$\to$",
+    "≥": r"$\geq$",
+}
+SYMBOLS = {"y_sem": r"$y_\mathrm{sem}$", "z_T": "$z_T$", "z_0": "$z_0$"}
+_LATEX = re.compile("|".join(map(re.escape, (*SYMBOLS, *LATEX))))
+
+
+def write(table: Table, paths: dict[str, str | Path]) -> None:
+    """Write a table.
+
+    Args:
+        table: The table; its title may begin with its name (``Table 6``).
+        paths: ``tsv``, ``md``, ``tex`` to the files.
+    """
+    with atomic(paths["tsv"]) as path, path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        writer.writerow(table.columns)
+        writer.writerows([_plain(cell) for cell in row] for row in table.rows)
+    for form, make in (("md", markdown), ("tex", latex)):
+        with atomic(paths[form]) as path:
+            path.write_text(make(table, Path(paths[form]).stem), encoding="utf-8")
+
+
+def _plain(cell: str) -> str:
+    return MISSING if cell == ABSENT else cell.replace("−", "-")
+
+
+def markdown(table: Table, name: str) -> str:
+    """The table as GitHub's Markdown: title, table, note."""
+
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+    rows = [line(table.columns), line(["---"] * len(table.columns)), *map(line, table.rows)]
+    parts = [f"**{table.title}**", "\n".join(rows), table.note]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def latex(table: Table, name: str) -> str:
+    """The table as a LaTeX float for packages booktabs and graphicx, label ``tab:<name>``."""
+
+    def line(cells: list[str]) -> str:
+        return " & ".join(map(escape, cells)) + r" \\"
+
+    return "\n".join(
+        [
+            r"% \usepackage{booktabs,graphicx}",
+            r"\begin{table}",
+            rf"\caption{{{escape(table.title)}. {escape(table.note)}}}",
+            rf"\label{{tab:{name}}}",
+            r"\resizebox{\linewidth}{!}{%",
+            rf"\begin{{tabular}}{{{'l' * len(table.columns)}}}",
+            r"\toprule",
+            line(table.columns),
+            r"\midrule",
+            *map(line, table.rows),
+            r"\bottomrule",
+            r"\end{tabular}}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def escape(text: str) -> str:
+    """Plain text as LaTeX; y_sem and z_T become symbols."""
+    return _LATEX.sub(lambda found: SYMBOLS.get(found[0]) or LATEX[found[0]], text)

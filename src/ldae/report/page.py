@@ -1,0 +1,107 @@
+"""The page: its template and how text becomes HTML."""
+
+import base64
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from ldae.errors import UserError, require
+from ldae.figures.registry import FIGURES
+from ldae.report.citations import MARK, keys
+from ldae.report.references import Reference
+from ldae.report.tables import Table
+from ldae.report.tidy import without_paths
+
+SYMBOLS = {
+    "y_sem": "<i>y</i><sub>sem</sub>",
+    "z_T": "<i>z</i><sub><i>T</i></sub>",
+    "z_0": "<i>z</i><sub>0</sub>",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure in the report: number (here and in the paper), caption, the PNG as a data URI."""
+
+    name: str
+    number: int
+    paper: str
+    title: str
+    body: str
+    uri: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report; ``sources`` are the files that its tables print."""
+
+    key: str
+    title: str
+    pictures: list[Picture] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+
+
+def picture(folder: Path, name: str, number: int) -> Picture:
+    """One figure with its caption, the PNG inline.
+
+    Raises:
+        UserError: the picture or its caption is missing.
+    """
+    if name not in FIGURES:
+        raise UserError(f"There is no figure {name!r}; there are {', '.join(FIGURES)}.")
+    png, caption = folder / f"{name}.png", folder / f"{name}.caption.txt"
+    for path in (png, caption):
+        require(path.is_file(), f"The report needs {path}. Run `snakemake figures` first.")
+    title, _, body = caption.read_text(encoding="utf-8").partition("\n\n")
+    data = base64.b64encode(png.read_bytes()).decode("ascii")
+    paper = re.match(r"figure(\d+)_", name)
+    uri = f"data:image/png;base64,{data}"
+    return Picture(name, number, paper[1] if paper else "", title, body.strip(), uri)
+
+
+def render(references: Sequence[Reference], **content: Any) -> str:
+    """The page; ``references`` in the order of their numbers."""
+    numbers = {reference.key: place for place, reference in enumerate(references, 1)}
+
+    def cite(text: str) -> Markup:
+        """Text with its citations as links to the numbered list."""
+
+        def link(mark: re.Match) -> str:
+            found = (f'<a href="#ref-{key}">{numbers[key]}</a>' for key in keys(mark[0]))
+            return f"&nbsp;[{', '.join(found)}]"
+
+        return Markup(MARK.sub(link, symbols(text)))
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"symbols": symbols, "estimate": estimate, "cite": cite}
+    template = environment.get_template("report.html.j2")
+    return template.render(references=references, **content)
+
+
+def symbols(text: str) -> Markup:
+    """Plain text, without absolute paths, with y_sem and z_T (also as mathtext) as symbols."""
+    plain = without_paths(text).replace(r"$y_\mathrm{sem}$", "y_sem").replace("$z_T$", "z_T")
+    found = str(escape(plain))
+    for name, symbol in SYMBOLS.items():
+        found = re.sub(rf"\b{name}\b", symbol, found)
+    return Markup(found)  # escaped above; only the symbols' own tags are added
+
+
+def estimate(text: str) -> Markup:
+    """A cell with its interval in grey and the paper's value, after a bar, in colour."""
+    found = str(symbols(text)).replace(" ± ", "&nbsp;±&nbsp;")
+    found = re.sub(r"(\[[^\[\]]*\])", r'<span class="ci">\1</span>', found)
+    found = re.sub(r" \| (\S+)$", r' <span class="paper">paper \1</span>', found)
+    return Markup(found)

@@ -1,0 +1,254 @@
+"""Tables 5, 6 and 7 laid out as the paper's, our estimate [95 % interval] beside its value.
+
+What the paper has and a run has not (a system that was not trained) is absent, as is what the paper
+does not state.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ldae.evaluation.paper import cost_value, latent_size, paper_tables
+from ldae.evaluation.reconstruction_tables import summary_table
+from ldae.figures.names import metric, system
+from ldae.figures.text import ABSENT, listing, number
+from ldae.files import read_table
+from ldae.modelfile import load_card
+from ldae.report.formats import write
+from ldae.report.tables import TARGETS, VARIANTS, Table, cell
+
+ORDER = ("autoencoder", "lddim", "ldae", "dae")
+STAGES = {
+    "autoencoder": ("autoencoder",),
+    "lddim": ("ldm",),
+    "ldae": ("ldm", "ldae"),
+    "dae": ("dae",),
+}
+PROBED = ("ldae", "dae", "supervised", "untrained", "latents_pca", "volumes")  # then the others
+CONTROLS = ("wrong_y_sem", "mean_y_sem")
+PROBES = {"regularised": "Regularised", "paper": "Section 4.2"}
+UNITS = ((86400, "days"), (3600, "hours"), (60, "minutes"), (1, "seconds"))
+Stages = dict[str, tuple[dict[str, Any], pd.DataFrame | None]]
+
+
+def _paper(name: str) -> str:
+    return f"{name}, paper"
+
+
+def table5(
+    sizes: pd.DataFrame, timings: pd.DataFrame, stages: Stages, means: pd.DataFrame
+) -> Table:
+    """Cost and quality of the systems: a row a quantity, a column a system, the paper's beside it.
+
+    Args:
+        sizes, timings: Tables of :mod:`ldae.evaluation.inference`, of all systems.
+        stages: Stage to its model card and training history (None: published weights).
+        means: :func:`ldae.evaluation.reconstruction_tables.summary_table` of all systems.
+    """
+    shown = [name for name in ORDER if name in set(sizes["system"])]
+    steps = int(timings["T"].dropna().max())
+    lpips = next((name for name in means["metric"] if name.startswith("lpips")), None)
+    best = means[means["T"].isna() | (means["T"] == steps)]
+    best = best[best["variant"].isin(["reconstruction", "encoded"])]
+    rows: dict[str, list[str]] = {}
+
+    def add(words: str, ours: dict[str, str], key: str) -> None:
+        cells = [words]
+        for name in shown:
+            cells += [ours.get(name, ABSENT), cost_value(name, key) or ABSENT]
+        rows[words] = cells
+
+    first = sizes.drop_duplicates("system").set_index("system")
+    trained = [name for name in shown if all(stage in stages for stage in STAGES[name])]
+    add("Input resolution", {name: first.at[name, "resolution"] for name in shown}, "resolution")
+    count = {name: f"{first.at[name, 'parameters'] / 1e6:.2f}M" for name in shown}
+    add("Parameters", count, "parameters")
+    add("Training", {name: _training(STAGES[name], stages) for name in trained}, "training")
+    add("Training hardware", {name: _hardware(stages[STAGES[name][-1]][0]) for name in trained},
+        "hardware")  # fmt: skip
+    for variant, words, key in (
+        ("y_sem", f"Seconds a scan, from y_sem and noise, T = {steps}", ""),
+        ("encoded", f"Seconds a scan, encoded z_T, T = {steps}", "inference"),
+    ):
+        mine = timings[timings["variant"].isin([variant, "reconstruction"])]
+        found = {row["system"]: _seconds(row) for row in mine.to_dict("records")}
+        add(words, found, key)
+    device = timings.drop_duplicates("system").set_index("system")["device_name"]
+    add("Inference hardware", dict(device), "")
+    for words, key, name in ((f"SSIM, T = {steps}", "ssim", "ssim"), ("LPIPS", "lpips", lpips)):
+        mine = best[best["metric"] == name]
+        words = words if key == "ssim" else f"{metric(lpips or 'lpips')}, T = {steps}"
+        add(words, {row["system"]: cell(row, name=key) for _, row in mine.iterrows()}, key)
+    columns = ["Quantity"]
+    for name in shown:
+        columns += [system(name), _paper(system(name))]
+    return Table(
+        "Table 5: size, training, speed and reconstruction of the systems",
+        columns,
+        list(rows.values()),
+        "Parameters of LDDIM and LDAE without the autoencoder. Training: recorded seconds of all "
+        "epochs; the LDAE's include the LDDIM it builds on. Seconds: mean ± SD over "
+        f"{int(timings['n_scans'].min())} test scans one by one, after a warm-up, all networks, "
+        "without reading. The autoencoder has no T; the paper's T is 100. Its columns: Table 5, "
+        f"for autoencoder and LDDIM Tables 2, 3 and 6. {_size(means)}",
+    )
+
+
+def _size(means: pd.DataFrame) -> str:
+    """On how many scans; systems measured on fewer are named."""
+    names = means.assign(system=means["system"].str.removesuffix("_own_grid").map(system))
+    counts = names.drop_duplicates("system").groupby(["n_scans", "n_subjects"], sort=False)
+    parts = [
+        f"{int(scans):,} scans of {int(subjects):,} test subjects"
+        + (f" ({listing(part['system'].tolist())})" if counts.ngroups > 1 else "")
+        for (scans, subjects), part in counts
+    ]
+    return f"Quality: estimate [95 % interval over subjects], {'; '.join(parts)}."
+
+
+def _training(names: tuple[str, ...], stages: Stages) -> str:
+    histories = [stages[name][1] for name in names]
+    if any(history is None for history in histories):
+        return "published weights"
+    epochs = "+".join(str(int(history["epoch"].max())) for history in histories)
+    seconds = sum(float(history["seconds"].sum()) for history in histories)
+    scale, unit = next((s, u) for s, u in UNITS if seconds >= s or s == 1)
+    return f"{epochs} epochs / {seconds / scale:.1f} {unit}"
+
+
+def _hardware(card: dict[str, Any]) -> str:
+    if "machine" not in card:
+        return ABSENT
+    processes = card.get("config", {}).get("processes", 1)
+    return f"{processes} × {card['machine']['device_name']}"
+
+
+def _seconds(row: dict[str, Any]) -> str:
+    shown = number(row["seconds"], 2)
+    return shown if pd.isna(row["seconds_sd"]) else f"{shown} ± {number(row['seconds_sd'], 2)}"
+
+
+def table6(means: pd.DataFrame, sizes: pd.DataFrame) -> Table:
+    """Quality at every T: a row a system, variant and T."""
+    dims = sizes.set_index(["system", "variant"])["latent_dim"]
+    counts = sizes.drop_duplicates("system").set_index("system")["parameters"]
+    lpips = [name for name in means["metric"].drop_duplicates() if name.startswith("lpips")]
+    measures = ["ssim", "ssim_brain", *lpips, "mse"]
+    columns = ["Model", "From", "Latent dim.", "Latent dim., paper", "T"]
+    for name in measures:
+        columns.append(metric(name))
+        if name != "ssim_brain":
+            columns.append(_paper(metric(name)))
+    windows = ", ".join(f"{int(one)}" for one in means["ssim_window"].drop_duplicates())
+    rows = []
+    kept = means[~means["variant"].isin(CONTROLS)]
+    for (name, variant, steps), part in kept.groupby(
+        ["system", "variant", "T"], sort=False, dropna=False
+    ):
+        found = part.set_index("metric")
+        model = name.removesuffix("_own_grid")
+        size, latent = counts.get(model), latent_size(model, variant)
+        cells = [
+            system(name) + (f" ({size / 1e6:.1f}M)" if size is not None else ""),
+            VARIANTS.get(variant, variant) or "reconstruction",
+            f"{int(dims[model, variant]):,}" if (model, variant) in dims.index else ABSENT,
+            f"{latent:,}" if latent else ABSENT,
+            ABSENT if pd.isna(steps) else f"{int(steps)}",
+        ]
+        for key in measures:
+            cells.append(cell(found.loc[key], name=key) if key in found.index else ABSENT)
+            if key != "ssim_brain":
+                cells.append(number(found["paper"].get(key)))
+        rows.append(cells)
+    return Table(
+        "Table 6: reconstruction of test scans",
+        columns,
+        rows,
+        f"{_size(means)} SSIM window: {windows} voxels. The paper does not name its LPIPS "
+        "network; its 5,120 latent dimensions are those of one of the three channels.",
+    )
+
+
+def write_tables(
+    scans: Sequence[str | Path],
+    sizes: Sequence[str | Path],
+    timings: Sequence[str | Path],
+    models: Sequence[str | Path],
+    probes: str | Path,
+    outputs: dict[str, dict[str, str | Path]],
+    resamples: int,
+    seed: int,
+) -> None:
+    """Write Tables 5, 6 and 7 as TSV, Markdown and LaTeX.
+
+    Args:
+        scans: Per-scan tables of the reconstruction, of all systems.
+        sizes, timings: Tables of :mod:`ldae.evaluation.inference`, of all systems.
+        models: Model folders named after their stage, with ``history.tsv`` unless published.
+        probes: Scores of the probes.
+        outputs: ``table5``, ``table6``, ``table7`` to the paths that
+            :func:`ldae.report.formats.write` takes.
+        resamples, seed: Of the intervals.
+
+    Raises:
+        UserError: a table or a model is missing.
+    """
+    means = summary_table(_joined(scans), resamples, seed)
+    size = _joined(sizes)
+    stages: Stages = {}
+    for folder in map(Path, models):
+        card = load_card(folder)
+        history = None if card.get("published") else read_table(folder / "history.tsv")
+        stages[folder.name] = card, history
+    write(table5(size, _joined(timings), stages, means), outputs["table5"])
+    write(table6(means, size), outputs["table6"])
+    write(table7(read_table(probes)), outputs["table7"])
+
+
+def _joined(paths: Sequence[str | Path]) -> pd.DataFrame:
+    return pd.concat([read_table(path) for path in paths], ignore_index=True)
+
+
+def table7(probes: pd.DataFrame) -> Table:
+    """Probes: a row a target, probe and measure; a column a system, with the paper's beside it."""
+    published = set(paper_tables()["probes"]["rows"])
+    found = list(probes["system"].drop_duplicates())
+    systems = sorted(found, key=lambda name: [*PROBED, name].index(name))
+    columns = ["Target", "Probe", "Measure"]
+    for name in systems:
+        columns += [system(name), *([_paper(system(name))] if name in published else [])]
+    rows, notes = [], []
+    for target, words in TARGETS.items():
+        of_target = probes[probes["target"] == target]
+        if of_target.empty:
+            continue
+        one = of_target.iloc[0]
+        size = f"{int(one['n_scans']):,} scans of {int(one['n_subjects']):,} test subjects"
+        why = of_target["note"].dropna()
+        notes.append(f"{words}: {size}{f' ({why.iloc[0]})' if len(why) else ''}.")
+        for probe, label in PROBES.items():
+            # What predicts by itself stands in both rows, to be compared with either.
+            mine = of_target[of_target["probe"].isin([probe, "none"])]
+            if (mine["probe"] == "none").all():
+                continue
+            for key, part in mine.groupby("metric", sort=False):
+                found = part.set_index("system")
+                cells = [words, label, metric(key)]
+                for name in systems:
+                    known = name in found.index
+                    cells.append(cell(found.loc[name], name=key) if known else ABSENT)
+                    if name in published:
+                        digits = 2 if target == "age" else 3
+                        cells.append(number(found.loc[name, "paper"], digits) if known else ABSENT)
+                rows.append(cells)
+    return Table(
+        "Table 7: probes of frozen codes",
+        columns,
+        rows,
+        "Estimate [95 % interval over subjects]. Regularised: penalty chosen by inner "
+        "cross-validation over subjects. Section 4.2: the paper's optimisers and epochs, mean over "
+        "seeds. The paper's recall, precision and F1 are those of CN. A bias is corrected only "
+        "where predictions follow age. " + " ".join(notes),
+    )

@@ -1,0 +1,118 @@
+"""Every table of a run as it is printed: in a form of its own, as it was written, or plainly."""
+
+import csv
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from ldae.errors import require
+from ldae.figures.text import ABSENT, interval
+from ldae.files import MISSING
+from ldae.report import cohort, tables_changes, tables_visits
+from ldae.report import tables as make
+from ldae.report.tables import Table
+
+ROWS = 60
+BOUNDS = ("ci_low", "ci_high")
+# Written as text, with title and note in the Markdown beside them (ldae.report.paper_tables). The
+# form that says the same is not printed where they are.
+WRITTEN = {"table5": None, "table6": "reconstruction", "table7": "probes"}
+FORMS: dict[str, Callable[[pd.DataFrame], list[Table]]] = {
+    "cohort": lambda table: [cohort.cohort(table)],
+    "flow": lambda table: [cohort.flow(table)],
+    "reconstruction": lambda table: [make.reconstruction(table)],
+    "reconstruction_controls": lambda table: [make.controls(table)],
+    "guidance_differences": lambda table: [make.guidance(table)],
+    "probes": lambda table: [make.probes(table, target) for target in ("diagnosis", "age")],
+    "probes_differences": lambda table: [make.differences(table)],
+    "manipulation": lambda table: [tables_changes.manipulation(table)],
+    "manipulation_trends": lambda table: [tables_changes.trends(table)],
+    "counterfactual": lambda table: [tables_changes.counterfactual(table)],
+    "counterfactual_differences": lambda table: [tables_changes.counterfactual_differences(table)],
+    "interpolation": lambda table: tables_visits.visits(
+        table, "Interpolated visits", tables_visits.PAPER
+    ),
+    "interpolation_differences": lambda table: [
+        tables_visits.visit_differences(table, "Interpolated visits")
+    ],
+    "extrapolation": lambda table: tables_visits.visits(
+        table, "The next visit, predicted from the two before it"
+    ),
+    "extrapolation_differences": lambda table: [
+        tables_visits.visit_differences(table, "The next visit")
+    ],
+    "truth": lambda table: [make.truth(table)],
+}
+
+
+def printed_tables(folder: Path, contents: Mapping[str, pd.DataFrame]) -> dict[str, list[Table]]:
+    """What is printed of every table, in the order given; nothing of one that another repeats.
+
+    Args:
+        folder: Of the tables.
+        contents: By name.
+
+    Raises:
+        UserError: the Markdown of one of the paper's tables is missing.
+    """
+    repeated = {WRITTEN[name] for name in contents if name in WRITTEN}
+    found = {}
+    for name, table in contents.items():
+        if name in WRITTEN:
+            found[name] = [as_written(folder, name)]
+        elif name in repeated:
+            found[name] = []
+        else:
+            found[name] = FORMS[name](table) if name in FORMS else [plainly(name, table)]
+    return found
+
+
+def as_written(folder: Path, name: str) -> Table:
+    """One of the paper's tables: the TSV's cells, title and note from the Markdown.
+
+    Raises:
+        UserError: one of the two files is missing.
+    """
+    text = folder / f"{name}.md"
+    require(text.is_file(), f"The report needs {text}. Run `snakemake evaluate` first.")
+    title, _, note = [*text.read_text(encoding="utf-8").strip().split("\n\n", 2), ""][:3]
+    with (folder / f"{name}.tsv").open(newline="", encoding="utf-8") as stream:
+        columns, *rows = csv.reader(stream, delimiter="\t")
+    shown = [[ABSENT if cell == MISSING else cell for cell in row] for row in rows]
+    return Table(title.strip("*"), columns, shown, note)
+
+
+def plainly(name: str, table: pd.DataFrame) -> Table:
+    """Columns with their own names; the interval joins the estimate; empty columns are left out.
+
+    Args:
+        name: Of the file below tables/, without suffix.
+        table: Its content.
+    """
+    filled = [column for column in table if table[column].notna().any()]
+    merged = next((column for column in ("value", "difference", "r") if column in filled), None)
+    if merged is None or not set(BOUNDS) <= set(filled):
+        merged = None
+    shown = [column for column in filled if merged is None or column not in BOUNDS]
+    rows = []
+    for _, row in table.head(ROWS).iterrows():
+        cells = []
+        for column in shown:
+            if column == merged:
+                cells.append(interval(*(float(row[key]) for key in (column, *BOUNDS))))
+            else:
+                cells.append(_cell(row[column]))
+        rows.append(cells)
+    cut = f"The first {ROWS} of {len(table):,} rows." if len(table) > ROWS else ""
+    title = name.replace("_", " ")
+    columns = [column.replace("_", " ") for column in shown]
+    return Table(title[:1].upper() + title[1:], columns, rows, cut)
+
+
+def _cell(value) -> str:
+    if pd.isna(value):
+        return ABSENT
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e9 else f"{value:.4g}"
+    return str(value)

@@ -1,0 +1,61 @@
+"""Tables of predicted visits: between two known ones, and after them."""
+
+import pandas as pd
+
+from ldae.figures.names import metric, system
+from ldae.figures.text import ABSENT
+from ldae.report.tables import Table, cell
+
+GROUPINGS = {
+    "overall": "all",
+    "prediction_gap": "prediction gap (months)",
+    "time_gap": "time between the known ones (months)",
+    "relative_position": "relative position",
+    "horizon": "months ahead",
+}
+PAPER = "The paper states SSIM above 0.93 and MSE below 0.004 for gaps up to 24 months."
+
+
+def visits(table: pd.DataFrame, what: str, note: str = "") -> list[Table]:
+    """One table a measure: groups of triplets by method.
+
+    Args:
+        table: ``interpolation.tsv`` or ``extrapolation.tsv``.
+        what: Begins the titles.
+        note: Of the first table.
+    """
+    methods = list(table["method"].drop_duplicates())
+    made = []
+    for key in ("ssim_to_ae", "mse_to_ae"):
+        rows = []
+        mine = table[table["metric"] == key]
+        for (grouping, group), part in mine.groupby(["grouping", "group"], sort=False):
+            found = {row["method"]: row for _, row in part.iterrows()}
+            size = part.iloc[0]
+            rows.append(
+                [
+                    GROUPINGS.get(grouping, grouping),
+                    str(group),
+                    f"{int(size['n_triplets']):,}",
+                    f"{int(size['n_subjects']):,}",
+                    *(cell(found[name], name=key) if name in found else ABSENT for name in methods),
+                ]
+            )
+        columns = ["Triplets by", "", "Triplets", "Subjects", *map(system, methods)]
+        made.append(Table(f"{what}: {metric(key)}", columns, rows, "" if made else note))
+    return made
+
+
+def visit_differences(table: pd.DataFrame, what: str) -> Table:
+    """The LDAE against the baselines, triplet by triplet."""
+    rows = [
+        [
+            system(one["reference"]),
+            metric(one["metric"]),
+            cell(one, "difference", one["metric"]),
+            f"{int(one['n_better']):,} of {int(one['n_triplets']):,}",
+        ]
+        for _, one in table.iterrows()
+    ]
+    columns = ["Baseline", "Measure", "Difference", "LDAE better"]
+    return Table(f"{what}: LDAE less baselines", columns, rows)

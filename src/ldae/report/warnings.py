@@ -1,0 +1,70 @@
+"""What a reader must know before reading any number of a run."""
+
+from typing import Any
+
+import pandas as pd
+
+from ldae.figures.text import count
+
+FEW_SUBJECTS = 50  # test subjects below which the report warns
+PAPER_LPIPS = "squeeze"  # the only network that the paper names
+
+
+def warnings(
+    config: dict[str, Any], index: pd.DataFrame, cards: dict[str, dict[str, Any]]
+) -> list[str]:
+    """One warning a paragraph.
+
+    Args:
+        config: The run's whole configuration.
+        index: ``index.tsv`` of the volume store.
+        cards: ``model.json`` of each stage: their departures and flags are repeated.
+    """
+    found = []
+    if "synthetic" in config:
+        found.append(
+            "The cohort is synthetic. The numbers say whether the workflow works from end to end, "
+            "not how well the method does on patients; the paper's values are from ADNI at full "
+            "size and are set beside them for orientation alone."
+        )
+    if config["evaluation"]["truth"]:
+        found.append(
+            "All synthetic subjects are smooth deformations of three real base heads, and the same "
+            "base heads occur in training and in test subjects: no test brain is wholly new. Where "
+            "a scan's own y_sem does better than another subject's (decoding, guidance), the "
+            "advantage can come from recognising the base head rather than the individual."
+        )
+    test = index[index["split"] == "test"]
+    subjects = test["participant_id"].nunique()
+    if subjects < FEW_SUBJECTS:
+        found.append(
+            f"Only {count(subjects, 'test subject')} ({count(len(test), 'scan')}). Intervals are "
+            "wide, percentile intervals of so few subjects tend to be too narrow still, and a "
+            "claim that is not shown here is not thereby refuted."
+        )
+    left = departures(config, cards)
+    if left:
+        found.append(f"Where this run leaves the paper: {'; '.join(left)}.")
+    net = config["evaluation"]["lpips"]["net"]
+    if net != PAPER_LPIPS:
+        found.append(
+            f"LPIPS in the tables is measured by {net}. The paper names SqueezeNet for its loss "
+            "and no network for its tables, so its LPIPS values may not be comparable."
+        )
+    for stage, card in cards.items():
+        found += [f"The model card of {stage} says: {flag}." for flag in card.get("flags", [])]
+    return found
+
+
+def departures(config: dict[str, Any], cards: dict[str, dict[str, Any]]) -> list[str]:
+    """Where preprocessing and models leave the paper in what the models have learnt from."""
+    extraction, template = (
+        config["preprocess"]["brain_extraction"],
+        config["preprocess"]["template"],
+    )
+    found = [text for card in cards.values() for text in card.get("departures", [])]
+    if extraction["method"] != "antspynet":
+        found.append(f"brain extraction by {extraction['method']}, not ANTsPyNet")
+    if template["name"] != "MNI152NLin2009cSym":
+        found.append(f"template {template['name']}, not the 2009c one")
+    return list(dict.fromkeys(found))

@@ -1,0 +1,203 @@
+"""The voxel-space diffusion autoencoder (Preechakul et al. 2022): the baseline of Tables 5 to 7."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ldae.baselines import dae_state
+from ldae.data.resize import ResizedVolumes
+from ldae.data.sampling import derive_seed
+from ldae.data.volume_store import VolumeStore
+from ldae.diffusion.ddim import ddim_decode
+from ldae.diffusion.schedule import Schedule
+from ldae.diffusion.voxels import to_image, to_signal
+from ldae.nets.conditional_unet import build_conditional_unet
+from ldae.nets.execution import prepare
+from ldae.nets.semantic_encoder import build_encoder
+from ldae.training.collapse import code_flags, code_spread
+from ldae.training.compute import Compute
+from ldae.training.datasets import Volumes
+from ldae.training.ema import Ema
+from ldae.training.encoding import Averaged
+from ldae.training.ldm import schedule_settings
+from ldae.training.objective import Beat, Group, Losses, Objective, Tensors, detached
+from ldae.training.observer import Pictures
+from ldae.training.validation import (
+    QUARTILES,
+    SHOWN,
+    by_quartile,
+    fixed_noise,
+    mean_ssim,
+    over_subjects,
+    quartile_draws,
+)
+
+
+class DaeObjective(Objective):
+    """Mean (eps - eps_theta(x_t, t, Enc(x_0)))^2 with t uniform (Eq. 5), all trained jointly.
+
+    Diffusion works on volumes of ``dae.shape`` scaled to [-1, 1]; the encoder sees the same volumes
+    in [0, 1]. Selected, as stage 3, by the SSIM between them and their decoding from y_sem and
+    fixed noise (section 4.2), at that resolution.
+
+    Args:
+        volumes: The volume store.
+        cfg: Section ``dae`` with the ``encoder`` of section ``ldae``.
+        schedule: The noise schedule.
+        compute: The device.
+        seed: Of initial weights and of every draw.
+    """
+
+    stage = "dae"
+    selects = "ssim"
+
+    def __init__(
+        self,
+        volumes: VolumeStore,
+        cfg: Mapping[str, Any],
+        schedule: Schedule,
+        compute: Compute,
+        seed: int,
+    ):
+        super().__init__(compute, seed)
+        self.store, self.cfg, self.schedule = volumes, cfg, schedule.to(compute.device)
+        self.volumes = ResizedVolumes(volumes, cfg["shape"], cfg["resize"])
+        self.train_rows = volumes.rows("train")
+        subjects = volumes.index["participant_id"]
+        self.val_rows = over_subjects(volumes.rows("val"), subjects)[: cfg["validate_scans"]]
+        self.val_subjects = subjects[self.val_rows].tolist()
+        torch.manual_seed(derive_seed(seed, self.stage, "weights"))
+        self.encoder = compute.place(prepare(build_encoder(cfg["encoder"]), cfg))
+        self.unet = compute.place(build_conditional_unet(cfg, self.encoder.dim))
+        trained = {"encoder": self.encoder, "unet": self.unet}
+        self.groups["main"] = Group(trained, cfg["learning_rate"])
+        self.ema = Ema(trained, cfg["ema_decay"])
+        self.averaged = Averaged(
+            self.ema, self.encoder, self.encode, self.volumes, self.train_rows, compute
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of what is diffused: channels and sides."""
+        return (1, *self.volumes.shape)
+
+    def dataset(self) -> Dataset:
+        """Training volumes at the DAE's resolution."""
+        return Volumes(self.volumes, self.train_rows)
+
+    def draw(self, generator: torch.Generator, batch_size: int) -> Tensors:
+        """Steps and noise."""
+        return {
+            "t": torch.randint(self.schedule.timesteps, (batch_size,), generator=generator),
+            "eps": torch.randn(batch_size, *self.shape, generator=generator),
+        }
+
+    def losses(
+        self, x: torch.Tensor, code: torch.Tensor, t: torch.Tensor, eps: torch.Tensor
+    ) -> torch.Tensor:
+        """Eq. 5's loss of each item: x, eps (B, 1, X, Y, Z), code (B, d) and t (B,) to (B,)."""
+        x_t = self.schedule.q_sample(to_signal(x), t, eps)
+        with self.compute.autocast():
+            predicted = self.unet(x_t, t, code)
+        return (predicted.float() - eps).square().flatten(1).mean(1)
+
+    def backward(self, batch: Tensors, draws: Tensors, share: float, epoch: int) -> Losses:
+        """Gradient of the loss for encoder and denoiser."""
+        x, t = batch["volume"], draws["t"]
+        losses = self.losses(x, self.encode(x), t, draws["eps"])
+        self.compute.backward(share * losses.mean())
+        losses = losses.detach()
+        return {"loss": losses.mean(), **by_quartile(losses, t, self.schedule.timesteps)}
+
+    @torch.inference_mode()
+    def validate(self, beat: Beat) -> dict[str, float]:
+        """SSIM from y_sem and fixed noise, loss by quartile of t, by EMA weights; codes."""
+        ssim, codes = 0.0, []
+        losses = torch.zeros(QUARTILES, dtype=torch.float64)
+        size = self.cfg["micro_batch"]
+        with self.examined():
+            for start in range(0, len(self.val_rows), size):
+                beat()
+                rows = self.val_rows[start : start + size]
+                x = self.compute.move(self.volumes.volumes(rows))
+                code = self.encode(x)
+                codes.append(code)
+                ssim += mean_ssim(self.generate(rows, code, beat), x) * len(rows)
+                losses += self.fixed_losses(rows, x, code, beat)
+        ssim, losses = ssim / len(self.val_rows), losses / len(self.val_rows)
+        parts = {f"loss_q{q + 1}": losses[q].item() for q in range(QUARTILES)}
+        spread = code_spread(torch.cat(codes), self.val_subjects)
+        return {"ssim": ssim, "loss": losses.mean().item(), **parts, **spread}
+
+    def fixed_losses(
+        self, rows: np.ndarray, x: torch.Tensor, code: torch.Tensor, beat: Beat
+    ) -> torch.Tensor:
+        """Sums of the loss at fixed steps and noise over some rows, by quartile of t."""
+        steps, noise = quartile_draws(rows, self.shape, self.schedule.timesteps, self.seed)
+        sums = []
+        for quartile in range(QUARTILES):
+            beat()
+            t, eps = map(self.compute.move, (steps[:, quartile], noise[:, quartile]))
+            sums.append(self.losses(x, code, t, eps).sum().item())
+        return torch.tensor(sums, dtype=torch.float64)
+
+    def flags(self, metrics: dict[str, float]) -> list[str]:
+        """Codes that do not tell scans apart."""
+        return code_flags(metrics, len(set(self.val_subjects)))
+
+    def generate(self, rows: np.ndarray, codes: torch.Tensor, beat: Beat) -> torch.Tensor:
+        """Volumes (B, 1, X, Y, Z) in [0, 1] from codes (B, d) and the rows' fixed noise."""
+        noise = torch.stack([fixed_noise(self.seed, row, self.shape) for row in rows])
+        x_0 = ddim_decode(
+            self.eps_fn(codes, beat),
+            self.compute.move(noise),
+            self.schedule,
+            self.cfg["validate_steps"],
+            self.cfg["clamp"],
+        )
+        return to_image(x_0)
+
+    def eps_fn(
+        self, codes: torch.Tensor, beat: Beat
+    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        """The noise estimate for codes y_sem (B, d)."""
+
+        def estimate(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            beat()
+            with self.compute.autocast():
+                return self.unet(x_t, t, codes).float()
+
+        return estimate
+
+    @torch.inference_mode()
+    def pictures(self, beat: Beat) -> Pictures:
+        """Validation scans, and what their y_sem alone makes of fixed noise."""
+        pairs = []
+        with self.examined():
+            for row in self.val_rows[:SHOWN]:
+                x = self.compute.move(self.volumes.volumes([row]))
+                made = self.generate([row], self.encode(x), beat)
+                pairs.append(torch.cat([x[0], made[0]]).cpu())
+        return Pictures(("scan", "from y_sem + noise"), torch.stack(pairs))
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """y_sem (B, d), float32."""
+        with self.compute.autocast():
+            return self.encoder(x).float()
+
+    def examined(self) -> Averaged:
+        """Within the context the networks hold the EMA weights, and statistics that fit them."""
+        return self.averaged
+
+    @torch.inference_mode()
+    def model_state(self) -> Tensors:
+        """EMA weights of encoder and denoiser."""
+        with self.examined():
+            return detached(dae_state(self.encoder, self.unet))
+
+    def identity(self) -> dict[str, Any]:
+        """The data and the schedule."""
+        return {"data": self.store.sum, "diffusion": schedule_settings(self.schedule)}

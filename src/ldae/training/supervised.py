@@ -1,0 +1,253 @@
+"""The supervised baseline of Table 7: the semantic encoder trained end to end on labels."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import roc_auc_score
+from torch.utils.data import Dataset
+
+from ldae.data.sampling import derive_seed
+from ldae.data.volume_store import VolumeStore
+from ldae.errors import require
+from ldae.files import digest
+from ldae.nets.supervised import build_supervised
+from ldae.training.compute import Compute
+from ldae.training.objective import Beat, Group, Losses, Objective, Tensors, detached
+
+AGE_LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss}
+UNSELECTED = "no validation scan has a label: the weights of the last epoch are kept, not the best"
+
+
+def labelled(index: pd.DataFrame, target: str, classes: list[str]) -> np.ndarray:
+    """Mask (N,) of a store's scans with a label: those that the linear probes use (section 4.2).
+
+    A known age and sex, so that all systems see the same scans, and for ``diagnosis`` one of the
+    classes.
+    """
+    known = index["age"].notna() & index["sex"].isin(["M", "F"])
+    if target == "diagnosis":
+        known &= index["diagnosis"].isin(classes)
+    return known.to_numpy()
+
+
+class SupervisedObjective(Objective):
+    """A loss on labels, of labelled scans of the split ``train`` alone.
+
+    The weights with the lowest loss on labelled scans of ``val`` are kept; where there is none, the
+    last ones, with a flag. The split ``test`` is not read.
+
+    Args:
+        volumes: The volume store, whose index has the labels.
+        cfg: Section ``supervised`` with the ``encoder`` of section ``ldae`` and the probes'
+            ``classes``, the last of which is the positive one.
+        compute: The device.
+        seed: Of initial weights and of every draw.
+
+    Raises:
+        UserError: training scans lack labels.
+    """
+
+    target: ClassVar[str]
+
+    def __init__(self, volumes: VolumeStore, cfg: Mapping[str, Any], compute: Compute, seed: int):
+        super().__init__(compute, seed)
+        self.volumes, self.cfg = volumes, cfg
+        self.classes: list[str] = list(cfg["classes"])
+        usable = labelled(volumes.index, self.target, self.classes)
+        self.train_rows, self.val_rows = (
+            rows[usable[rows]] for rows in (volumes.rows("train"), volumes.rows("val"))
+        )
+        self.selects = "score" if len(self.val_rows) else None
+        self.look(volumes.index.loc[self.train_rows])
+        torch.manual_seed(derive_seed(seed, self.stage, "weights"))
+        self.model = compute.place(build_supervised(cfg, self.outputs))
+        self.groups["main"] = Group({"model": self.model}, cfg["learning_rate"])
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """Numbers that the head gives."""
+
+    @abstractmethod
+    def look(self, known: pd.DataFrame) -> None:
+        """Take what is needed of the labels of the training scans."""
+
+    @abstractmethod
+    def truth(self, rows: np.ndarray) -> torch.Tensor:
+        """What the network is to give for rows: (B,)."""
+
+    @abstractmethod
+    def losses(self, given: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """Loss of each item (B,) for the head's numbers (B, outputs)."""
+
+    def weighted(self, losses: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """Losses (B,) as they are trained on."""
+        return losses
+
+    @abstractmethod
+    def scores(self, given: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
+        """What else a validation says."""
+
+    @abstractmethod
+    def card(self) -> dict[str, Any]:
+        """What the model's card says of the prediction."""
+
+    def dataset(self) -> Dataset:
+        """Labelled training volumes."""
+        return LabelledVolumes(self.volumes, self.train_rows, self.truth(self.train_rows))
+
+    def draw(self, generator: torch.Generator, batch_size: int) -> Tensors:
+        """Nothing is drawn."""
+        return {}
+
+    def predict(self, x: torch.Tensor) -> torch.Tensor:
+        """The head's numbers (B, outputs), float32."""
+        with self.compute.autocast():
+            return self.model(x).float()
+
+    def backward(self, batch: Tensors, draws: Tensors, share: float, epoch: int) -> Losses:
+        """Gradient of the loss for encoder and head."""
+        truth = batch["truth"]
+        losses = self.weighted(self.losses(self.predict(batch["volume"]), truth), truth)
+        self.compute.backward(share * losses.mean())
+        return {"loss": losses.detach().mean()}
+
+    @torch.inference_mode()
+    def validate(self, beat: Beat) -> dict[str, float]:
+        """Unweighted loss, ``score`` (minus that loss) and scores; empty without labelled scans."""
+        parts, size = [], self.cfg["micro_batch"]
+        for start in range(0, len(self.val_rows), size):
+            beat()
+            rows = self.val_rows[start : start + size]
+            parts.append(self.predict(self.compute.move(self.volumes.volumes(rows))).cpu())
+        if not parts:
+            return {}
+        given, truth = torch.cat(parts), self.truth(self.val_rows)
+        loss = self.losses(given, truth).double().mean().item()
+        return {"score": -loss, "loss": loss, **self.scores(given, truth)}
+
+    def flags(self, metrics: dict[str, float]) -> list[str]:
+        """Selection that was not possible."""
+        return [] if len(self.val_rows) else [UNSELECTED]
+
+    def model_state(self) -> Tensors:
+        """The weights; no average is kept."""
+        return detached(self.model.state_dict())
+
+    def identity(self) -> dict[str, Any]:
+        """The data, and the labels that are learnt and selected by."""
+        seen = self.volumes.index.loc[np.concatenate([self.train_rows, self.val_rows])]
+        labels = seen[["scan_id", self.target]].astype(str).to_numpy().tolist()
+        return {"data": self.volumes.sum, "labels": digest(labels)}
+
+
+class DiagnosisObjective(SupervisedObjective):
+    """Cross-entropy of the diagnosis."""
+
+    stage = "supervised_diagnosis"
+    target = "diagnosis"
+
+    @property
+    def outputs(self) -> int:
+        """One a class."""
+        return len(self.classes)
+
+    def look(self, known: pd.DataFrame) -> None:
+        """Weights of the classes: None, where every scan counts the same, as in the paper."""
+        counts = known["diagnosis"].value_counts().reindex(self.classes, fill_value=0)
+        lacking = counts.index[counts == 0].tolist()
+        require(
+            not lacking,
+            f"No training scan has the diagnosis {', '.join(lacking)}, so the supervised model "
+            "cannot be trained. Use more subjects, or other evaluation.probes.classes, or leave "
+            "supervised out of baselines.",
+        )
+        self.weights: torch.Tensor | None = None
+        if self.cfg["class_weights"] == "balanced":
+            weights = counts.sum() / (len(counts) * counts.to_numpy(dtype=np.float64))
+            self.weights = self.compute.move(torch.from_numpy(weights).float())
+
+    def truth(self, rows: np.ndarray) -> torch.Tensor:
+        """Class numbers, long."""
+        names = self.volumes.index.loc[rows, "diagnosis"]
+        return torch.tensor([self.classes.index(name) for name in names])
+
+    def losses(self, given: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy."""
+        return F.cross_entropy(given, truth, reduction="none")
+
+    def weighted(self, losses: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """By class, where ``class_weights`` says so."""
+        return losses if self.weights is None else losses * self.weights[truth]
+
+    def scores(self, given: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
+        """Accuracy; and AUROC of the positive class, where there are scans of both of two."""
+        accuracy = (given.argmax(1) == truth).double().mean().item()
+        positive = (truth == len(self.classes) - 1).numpy()
+        if len(self.classes) != 2 or positive.all() or not positive.any():
+            return {"accuracy": accuracy}
+        probability = given.softmax(1)[:, -1].numpy()
+        return {"accuracy": accuracy, "auroc": float(roc_auc_score(positive, probability))}
+
+    def card(self) -> dict[str, Any]:
+        """The classes in the order of the outputs."""
+        return {"target": self.target, "outputs": self.outputs, "classes": self.classes}
+
+
+class AgeObjective(SupervisedObjective):
+    """Error of the age, in standard deviations of the training ages."""
+
+    stage = "supervised_age"
+    target = "age"
+
+    @property
+    def outputs(self) -> int:
+        """One."""
+        return 1
+
+    def look(self, known: pd.DataFrame) -> None:
+        """Mean and standard deviation of the training ages; the network gives z-scores."""
+        ages = known["age"].to_numpy(dtype=np.float64)
+        require(
+            len(set(ages)) > 1,
+            "The supervised age model needs training scans of different known ages. Use more "
+            "subjects, or leave supervised out of baselines.",
+        )
+        self.mean, self.std = float(ages.mean()), float(ages.std())
+
+    def truth(self, rows: np.ndarray) -> torch.Tensor:
+        """z-scores of the age."""
+        ages = self.volumes.index.loc[rows, "age"].to_numpy(dtype=np.float64)
+        return torch.from_numpy((ages - self.mean) / self.std).float()
+
+    def losses(self, given: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """Squared or absolute error."""
+        return AGE_LOSSES[self.cfg["age_loss"]](given[:, 0], truth, reduction="none")
+
+    def scores(self, given: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
+        """Mean absolute error in years."""
+        return {"mae": (given[:, 0] - truth).abs().mean().item() * self.std}
+
+    def card(self) -> dict[str, Any]:
+        """How z-scores become years."""
+        scale = {"age_mean": self.mean, "age_std": self.std}
+        return {"target": self.target, "outputs": self.outputs, **scale}
+
+
+class LabelledVolumes(Dataset):
+    """``volume`` (1, X, Y, Z) and ``truth`` of the given rows."""
+
+    def __init__(self, volumes: VolumeStore, rows: np.ndarray, truth: torch.Tensor):
+        self.volumes, self.rows, self.truth = volumes, rows, truth
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, position: int) -> Tensors:
+        volume = self.volumes.volume(int(self.rows[position]))
+        return {"volume": volume, "truth": self.truth[position]}

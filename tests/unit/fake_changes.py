@@ -1,0 +1,108 @@
+"""Tables and arrays of manipulation, counterfactuals and later visits, for figures and report."""
+
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ldae.evaluation import (
+    counterfactual_tables,
+    extrapolation,
+    interpolation_tables,
+    manipulation_tables,
+)
+from ldae.files import write_table
+
+RESAMPLES = 20
+DIRECTIONS = (("AD to CN", -1), ("CN to AD", 1))
+VISITS = {"ldae": 0.94, "ldae_last_noise": 0.93, "last_visit": 0.91, "voxel_linear": 0.9}
+VISITS |= {"latent_linear": 0.92}
+
+
+def make_changes(tables: Path, evaluation: Path, brain: Callable, spacing: float) -> None:
+    """Write them all; ``brain(seed, ventricle)`` gives a volume (X, Y, Z)."""
+    _extrapolation(tables)
+    _manipulation(tables)
+    _counterfactual(tables)
+    np.savez(
+        evaluation / "counterfactual_examples.npz",
+        scan_id=["sub-1_ses-M000", "sub-0_ses-M000"],
+        source=["AD", "CN"],
+        target=["CN", "AD"],
+        alpha=1.5,
+        original=np.stack([brain(1, 0.4), brain(0, 0.25)]),
+        reconstruction=np.stack([brain(1, 0.4), brain(0, 0.25)]),
+        manipulated=np.stack([brain(1, 0.3), brain(0, 0.35)]),
+        counterfactual=np.stack([brain(1, 0.25), brain(0, 0.4)]),
+        spacing=spacing,
+    )
+
+
+def _extrapolation(tables: Path) -> None:
+    draw, rows = np.random.default_rng(2), []
+    for method, number, horizon in product(extrapolation.METHODS, range(4), (6, 12, 24)):
+        ssim = VISITS[method] - 0.001 * horizon + draw.normal(0, 0.005)
+        values = dict.fromkeys(interpolation_tables.METRICS, ssim)
+        values |= {"mse_to_ae": (1 - ssim) / 10, "mse": (1 - ssim) / 10}
+        known = {"participant_id": f"sub-{number}", "start": 0, "end": horizon, "alpha": 2.0}
+        known |= {"target": 2 * horizon, "horizon": horizon, "time_gap": horizon}
+        rows.append(known | {"method": method} | values)
+    ahead = pd.DataFrame(rows)
+    methods, groups = extrapolation.METHODS, interpolation_tables.extrapolation_groups(ahead)
+    summary = interpolation_tables.summary_table(ahead, groups, methods, RESAMPLES, 0)
+    write_table(summary, tables / "extrapolation.tsv")
+    gaps = interpolation_tables.difference_table(ahead, methods, RESAMPLES, 0)
+    write_table(gaps, tables / "extrapolation_differences.tsv")
+
+
+def _manipulation(tables: Path) -> None:
+    draw, rows = np.random.default_rng(3), []
+    strength = {"plain": 1.0, "orthogonal": 0.8, "random": 0.1}
+    for (name, sign), way, scan in product(DIRECTIONS, strength, range(4)):
+        own = 1 + draw.normal(0, 0.1)
+        for alpha in (0.0, 2.0, 5.0):
+            move = sign * alpha * strength[way] * own
+            key = {"scan_id": f"sub-{scan}_ses-M000", "participant_id": f"sub-{scan}"}
+            key |= {"direction": name, "way": way, "alpha": alpha}
+            values = {"ventricle_ml": 25 + move, "hippocampus_ml": 12 - 0.3 * move}
+            values |= {"logit_asked": 3 * move, "logit_decoded": 2 * move, "age_asked": 75 + move}
+            values |= {"age_decoded": 75 + 0.8 * move, "sex_kept": float(scan > 0 or alpha < 5)}
+            values |= dict.fromkeys(("ssim_elsewhere", "ssim_to_unmanipulated"), 1 - alpha / 50)
+            rows.append(key | values)
+    scans = pd.DataFrame(rows)
+    table = manipulation_tables.summarise(scans, RESAMPLES, 0)
+    sign = np.where(table["direction"] == "CN to AD", 1, -1)
+    round_numbers = (table["metric"] == "change_ventricle_ml") & (table["way"] == "plain")
+    table["value"] = table["value"].where(~round_numbers, 0.5 * sign * table["alpha"])
+    width = np.where(table["alpha"] > 0, 0.2, 0)
+    table["ci_low"] = table["ci_low"].where(~round_numbers, table["value"] - width)
+    table["ci_high"] = table["ci_high"].where(~round_numbers, table["value"] + width)
+    write_table(table, tables / "manipulation.tsv")
+    trends = manipulation_tables.trends(scans, "AD", RESAMPLES, 0)
+    write_table(trends, tables / "manipulation_trends.tsv")
+
+
+def _counterfactual(tables: Path) -> None:
+    draw, rows = np.random.default_rng(4), []
+    methods = [("none", np.nan, 0.0), ("true_code", np.nan, 0.8), ("truth", np.nan, 1.0)]
+    methods += [("autoencoder", np.nan, 0.95)]
+    for way, gain in (("plain", 0.9), ("orthogonal", 0.7), ("random", 0.0)):
+        methods += [(way, alpha, gain * alpha / (1 + alpha)) for alpha in (0.5, 2.0, 5.0)]
+    for (name, sign), (method, alpha, gain), scan in product(DIRECTIONS, methods, range(4)):
+        about = {"scan_id": f"sub-{scan}_ses-M000", "participant_id": f"sub-{scan}"}
+        about |= {"direction": name, "method": method, "alpha": alpha}
+        seen = gain + draw.normal(0, 1e-3)
+        for region in ("brain", "ventricles", "hippocampus", "elsewhere"):
+            values = {"mse": 0.02 - seen / 60, "mse_to_ae": 0.018 - seen / 60}
+            values |= {"ssim": seen, "ssim_to_ae": seen}
+            values["change_correlation"] = np.nan if method == "none" else seen
+            if region == "brain":
+                values |= {"ventricle_change": sign * 20 * seen, "hippocampus_change": -sign * seen}
+            for metric, value in values.items():
+                rows.append(about | {"region": region, "metric": metric, "value": value})
+    scans = pd.DataFrame(rows)
+    write_table(counterfactual_tables.summarise(scans, RESAMPLES, 0), tables / "counterfactual.tsv")
+    gaps = counterfactual_tables.differences(scans, RESAMPLES, 0)
+    write_table(gaps, tables / "counterfactual_differences.tsv")

@@ -1,0 +1,145 @@
+"""Visits predicted from others: between them and beyond them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_models import CFG, SHAPE, make_project
+
+from ldae.data.volume_store import VolumeStore
+from ldae.errors import UserError
+from ldae.evaluation import extrapolation, interpolation
+from ldae.evaluation.systems import LdaeSystem
+from ldae.evaluation.visits import Codes
+from ldae.files import read_table
+
+OUTPUTS = ("triplets", "table", "differences")
+OUTPUTS += ("extrapolation_triplets", "extrapolation", "extrapolation_differences")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    return make_project(tmp_path_factory.mktemp("interpolation"))
+
+
+@pytest.fixture(scope="module")
+def system(project) -> LdaeSystem:
+    folders = (project / name for name in ("autoencoder", "ldm", "ldae"))
+    return LdaeSystem.load(*folders, CFG, "cpu", 1)
+
+
+def evaluate(system, project, out: Path, cfg=CFG, subject=None) -> dict[str, Path]:
+    paths = {name: out / f"{name}.tsv" for name in OUTPUTS} | {"example": out / "example.npz"}
+    inputs = (system, project / "volumes", project / "ldae.npz", paths)
+    interpolation.evaluate_interpolation(*inputs, cfg, subject, 0)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def outputs(system, project) -> dict[str, Path]:
+    return evaluate(system, project, project / "out")
+
+
+@pytest.fixture(scope="module")
+def codes(system, project) -> Codes:
+    """The three visits of one participant."""
+    store = VolumeStore(project / "volumes")
+    visits = store.index[store.index["participant_id"] == "sub-01"]
+    return Codes(system, store, project / "ldae.npz", visits, 2, 8)
+
+
+def test_interpolation_tables(outputs):
+    scans, table = read_table(outputs["triplets"]), read_table(outputs["table"])
+    assert len(scans) == 3 * 4  # participants with one triplet each, methods
+    assert (scans["alpha"] == 0.5).all()
+    overall = table[(table["grouping"] == "overall") & (table["metric"] == "mse_to_ae")]
+    for row in overall.itertuples():
+        expected = scans.loc[scans["method"] == row.method, "mse_to_ae"].mean()
+        assert row.value == pytest.approx(expected, rel=1e-4)
+    assert set(table["grouping"]) == {
+        "overall", "prediction_gap", "time_gap", "relative_position",
+    }  # fmt: skip
+    assert table.loc[table["grouping"] == "relative_position", "group"].unique() == ["0.4-0.6"]
+    with np.load(outputs["example"]) as file:
+        assert file["factor"].tolist() == [0, 0.5, 1]
+        assert file["interpolated"].shape == file["original"].shape == (3, *SHAPE)
+
+
+def test_extrapolation_tables(outputs):
+    scans = read_table(outputs["extrapolation_triplets"])
+    assert len(scans) == 3 * 5
+    assert (scans["alpha"] == 2).all()
+    assert scans[["start", "end", "target"]].drop_duplicates().to_numpy().tolist() == [[0, 12, 24]]
+    table = read_table(outputs["extrapolation"])
+    assert set(table["grouping"]) == {"overall", "horizon", "time_gap"}
+    assert set(table["method"]) == set(extrapolation.METHODS)
+    assert set(table.loc[table["grouping"] == "horizon", "group"]) == {"12"}
+    gaps = read_table(outputs["extrapolation_differences"])
+    gap = gaps[(gaps["reference"] == "last_visit") & (gaps["metric"] == "mse")].iloc[0]
+    mse = scans.pivot(index="participant_id", columns="method", values="mse")
+    assert gap["difference"] == pytest.approx((mse["ldae"] - mse["last_visit"]).mean(), rel=1e-2)
+    assert gap["n_better"] == (mse["ldae"] < mse["last_visit"]).sum()
+
+
+def test_each_visit_is_encoded_once_also_of_a_subject_that_is_only_shown(
+    system, project, monkeypatch
+):
+    seen = []
+    encode = system.encode_zT
+
+    def counted(z_0, y, steps):
+        seen.append(len(z_0))
+        return encode(z_0, y, steps)
+
+    monkeypatch.setattr(system, "encode_zT", counted)
+    paths = evaluate(system, project, project / "shown", subject="sub-05")
+    assert sum(seen) == 4 * 3  # three participants evaluated, one more shown
+    assert set(read_table(paths["triplets"])["participant_id"]) == {"sub-00", "sub-02", "sub-04"}
+    ahead = read_table(paths["extrapolation_triplets"])
+    assert set(ahead["participant_id"]) == {"sub-00", "sub-02", "sub-04"}
+    with np.load(paths["example"]) as file:
+        assert str(file["participant_id"]) == "sub-05"
+
+
+def test_too_few_visits_are_an_error_with_advice(system, project):
+    few = CFG | {"interpolation": CFG["interpolation"] | {"min_visits": 4}}
+    with pytest.raises(UserError, match="min_visits"):
+        evaluate(system, project, project / "few", few)
+    with pytest.raises(UserError, match="interpolation_subject is sub-20"):
+        evaluate(system, project, project / "few", subject="sub-20")
+
+
+def test_voxel_average_and_nearest_visit_are_what_they_say(codes):
+    chosen = interpolation.triplets(codes.visits["months"].tolist())
+    images = dict(interpolation.predictions(codes, chosen))
+    mean = (codes.decoded[0] + codes.decoded[2]) / 2
+    torch.testing.assert_close(images["voxel_average"][0], mean)
+    assert torch.equal(images["nearest_visit"][0], codes.decoded[0])
+
+
+def test_the_next_visit_comes_after_the_two_before_it():
+    assert extrapolation.next_visits([0, 6, 6, 12, 24], 10) == [(10, 11, 13), (11, 13, 14)]
+    assert extrapolation.next_visits([0, 6]) == []
+
+
+def test_voxel_extrapolation_of_a_linear_course_is_exact(codes, monkeypatch):
+    line = torch.stack([0.2 + 0.1 * k * torch.rand(1, *SHAPE) for k in (0, 1)])
+    decoded = torch.cat([line, 2 * line[1:] - line[:1]])  # visits at 0, 12, 24 months
+    monkeypatch.setattr(codes, "decoded", decoded)
+    monkeypatch.setattr(
+        codes, "z_0", torch.cat([codes.z_0[:2], 2 * codes.z_0[1:2] - codes.z_0[:1]])
+    )
+    found = extrapolation.extrapolate(codes, 8).set_index("method")
+    assert found.loc["voxel_linear", "mse_to_ae"] < 1e-12
+    assert found.loc["last_visit", "mse_to_ae"] > 1e-4
+    images = dict(extrapolation.predictions(codes, [0], [1], torch.tensor([2.0])))
+    torch.testing.assert_close(images["latent_linear"], codes.system.image(codes.z_0[2:]))
+
+
+def test_extrapolation_by_one_is_the_last_visit(codes):
+    images = dict(extrapolation.predictions(codes, [0], [1], torch.tensor([1.0])))
+    own = codes.system.image(codes.system.decode(codes.z_T[1:2], codes.y[1:2], codes.steps))
+    torch.testing.assert_close(images["ldae"], own, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(images["ldae_last_noise"], own, atol=1e-4, rtol=1e-3)
+    assert torch.equal(images["last_visit"], codes.decoded[1:2])

@@ -1,0 +1,207 @@
+"""Tables 5 to 7: the numbers they hold, in three forms; sizes and seconds of the systems."""
+
+import csv
+import re
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from small_models import CFG, make_project, run_probes
+
+from ldae.errors import UserError
+from ldae.evaluation.inference import measure_inference, parameters, time_reconstructions
+from ldae.evaluation.reconstruct import evaluate_reconstruction
+from ldae.evaluation.reconstruction_tables import summary_table
+from ldae.evaluation.systems import LdaeSystem
+from ldae.files import read_json, read_table, write_json, write_table
+from ldae.report.formats import escape
+from ldae.report.paper_tables import write_tables
+
+SECONDS = {"autoencoder": 3600.0, "ldm": 86400.0, "ldae": 129600.0}
+FORMS = ("tsv", "md", "tex")
+NAMES = ("table5", "table6", "table7")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    root = make_project(tmp_path_factory.mktemp("tables"))
+    for stage, seconds in SECONDS.items():
+        history = pd.DataFrame({"epoch": [1, 2, 3], "seconds": [seconds / 3] * 3})
+        write_table(history, root / stage / "history.tsv")
+        card = read_json(root / stage / "model.json")
+        card |= {"machine": {"device_name": "Big_GPU"}, "config": {"processes": 2}}
+        write_json(card, root / stage / "model.json")
+    return root
+
+
+@pytest.fixture(scope="module")
+def system(project):
+    return LdaeSystem.load(*(project / stage for stage in SECONDS), CFG, "cpu", 1)
+
+
+@pytest.fixture(scope="module")
+def tables(project, system):
+    """Folder with inputs and outputs; a further system's scans are in a file of its own."""
+    out = project / "tables"
+    measure_inference(system, project / "volumes", out / "sizes.tsv", out / "seconds.tsv", CFG)
+    paths = (out / "scans.tsv", out / "means.tsv", out / "controls.tsv")
+    evaluate_reconstruction(system, project / "volumes", project / "ldae.npz", *paths, CFG, 0)
+    scans = read_table(out / "scans.tsv")
+    dae = scans[(scans["system"] == "ldae") & scans["variant"].isin(["y_sem", "encoded"])]
+    dae = dae[dae["participant_id"] != "sub-00"]  # a slow system may be measured on fewer scans
+    write_table(dae.assign(system="dae", mse=0.0, ssim=1.0, ssim_to_ae=np.nan), out / "dae.tsv")
+    run_probes(project, out)
+    write_all(project)
+    return out
+
+
+def write_all(project) -> None:
+    out = project / "tables"
+    write_tables(
+        [out / "scans.tsv", out / "dae.tsv"],
+        [out / "sizes.tsv"],
+        [out / "seconds.tsv"],
+        [project / stage for stage in SECONDS],
+        out / "probes.tsv",
+        {name: {form: out / f"{name}.{form}" for form in FORMS} for name in NAMES},
+        CFG["bootstrap"],
+        0,
+    )
+
+
+def _rows(path) -> list[list[str]]:
+    with path.open(encoding="utf-8") as stream:
+        return list(csv.reader(stream, delimiter="\t"))
+
+
+def _numbers(cells: list[str]) -> list[str]:
+    text = " ".join(cells).replace("−", "-").replace("$-$", "-")
+    return re.findall(r"-?\d+(?:[.,]\d+)*(?:e-?\d+)?", text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_markdown_and_latex_hold_the_numbers_of_the_tsv(tables, name):
+    wanted = _rows(tables / f"{name}.tsv")
+    lines = (tables / f"{name}.md").read_text().splitlines()
+    markdown = [line for line in lines if line.startswith("|") and "---" not in line]
+    latex = (tables / f"{name}.tex").read_text()
+    body = latex[latex.index(r"\toprule") : latex.index(r"\bottomrule")].splitlines()
+    latex_rows = [line for line in body if line.endswith(r"\\")]
+    assert len(wanted) == len(markdown) == len(latex_rows) > 5
+    for row, one, two in zip(wanted, markdown, latex_rows, strict=True):
+        assert len(row) == len(one.split(" | ")) == len(two.split(" & "))
+        assert _numbers(row) == _numbers([one])
+        assert _numbers(row) == _numbers([re.sub(r"\^2", "", two)])
+    assert latex.count("{") - latex.count(r"\{") == latex.count("}") - latex.count(r"\}")
+    assert rf"\label{{tab:{name}}}" in latex and r"\begin{tabular}" in latex
+
+
+def test_table6_states_the_means_of_all_systems_beside_the_papers(tables):
+    head, *rows = _rows(tables / "table6.tsv")
+    found = {tuple(row[:2] + row[4:5]): dict(zip(head, row, strict=True)) for row in rows}
+    scans = read_table(tables / "scans.tsv")
+    mine = scans[(scans["variant"] == "y_sem") & (scans["T"] == 4)]
+    label = next(key[0] for key in found if key[0].startswith("LDAE"))
+    row = found[label, "y_sem and noise", "4"]
+    expected = summary_table(scans, CFG["bootstrap"], 0)
+    expected = expected[
+        (expected["variant"] == "y_sem") & (expected["T"] == 4) & (expected["metric"] == "mse")
+    ].squeeze()
+    value, low, high = map(float, _numbers([row["MSE"]]))
+    assert value == pytest.approx(mine["mse"].mean(), abs=5e-5)
+    assert (low, high) == pytest.approx((expected["ci_low"], expected["ci_high"]), abs=5e-5)
+    assert row["MSE, paper"] == "n/a"  # the paper has no T = 4
+    auto = next(row for key, row in found.items() if key[0].startswith("AutoencoderKL"))
+    assert (auto["SSIM, paper"], auto["MSE, paper"], auto["T"]) == ("0.962", "0.001", "n/a")
+    assert auto["Latent dim."] == "1,536"
+    perfect = found["DAE", "encoded z_T", "4"]
+    assert perfect["SSIM"] == "1.000 [1.000, 1.000]"
+    note = (tables / "table6.md").read_text()
+    assert "18 scans of 6 test subjects (AutoencoderKL, LDDIM and LDAE); 15 scans of 5" in note
+    assert not any("another" in key[1] for key in found)  # controls have their own table
+
+
+def test_table5_states_sizes_hours_and_machines(tables, system):
+    head, *rows = _rows(tables / "table5.tsv")
+    found = {row[0]: dict(zip(head, row, strict=True)) for row in rows}
+    assert found["Training"]["LDAE"] == "3+3 epochs / 2.5 days"
+    assert found["Training"]["AutoencoderKL"] == "3 epochs / 1.0 hours"
+    assert found["Training"]["LDAE, paper"] == "500+200 epochs / ~3 days"
+    assert found["Training hardware"]["LDDIM"] == "2 × Big_GPU"
+    count = sum(p.numel() for p in system.guided.parameters())
+    count += sum(p.numel() for p in system.encoder.parameters())
+    assert found["Parameters"]["LDAE"] == f"{count / 1e6:.2f}M"
+    sizes = read_table(tables / "sizes.tsv").set_index(["system", "variant"])
+    assert sizes.loc[("ldae", "encoded"), "parameters"] == count
+    assert sizes.loc[("ldae", "encoded"), "latent_dim"] == 512 + 3 * 8**3
+    seconds = read_table(tables / "seconds.tsv").set_index(["system", "variant"])["seconds"]
+    shown = found["Seconds a scan, encoded z_T, T = 4"]["LDAE"].split(" ± ")[0]
+    assert float(shown) == pytest.approx(seconds["ldae", "encoded"], abs=0.005)
+    assert seconds["ldae", "encoded"] > seconds["autoencoder", "reconstruction"]
+
+
+def test_published_weights_have_no_training_time(project, tables):
+    path = project / "autoencoder" / "model.json"
+    card, before = read_json(path), (tables / "table5.tsv").read_bytes()
+    history = project / "autoencoder" / "history.tsv"
+    kept = history.read_bytes()
+    history.unlink()
+    try:
+        with pytest.raises(UserError, match=re.escape("history.tsv")):
+            write_all(project)
+        write_json({**card, "published": True}, path)
+        write_all(project)
+        training = next(row for row in _rows(tables / "table5.tsv") if row[0] == "Training")
+        assert training[1] == "published weights"
+    finally:
+        write_json(card, path)
+        history.write_bytes(kept)
+    write_all(project)
+    assert (tables / "table5.tsv").read_bytes() == before
+
+
+def test_table7_has_both_probes_the_papers_values_and_what_is_too_small(tables):
+    head, *rows = _rows(tables / "table7.tsv")
+    found = {tuple(row[:3]): dict(zip(head, row, strict=True)) for row in rows}
+    keys = ["target", "probe", "system", "metric"]
+    scores = read_table(tables / "probes.tsv").set_index(keys)
+    for probe, label in (("regularised", "Regularised"), ("paper", "Section 4.2")):
+        row = found["AD against CN", label, "AUROC"]
+        assert row["LDAE, paper"] == "0.895"
+        one = scores.loc[("diagnosis", probe, "volumes", "auroc")]
+        wanted = [f"{one[name]:.3f}" for name in ("value", "ci_low", "ci_high")]
+        assert _numbers([row["Tissue volumes"]]) == wanted
+    assert found["MCI to AD", "Regularised", "AUROC"]["LDAE"] == "n/a"
+    assert "too few subjects: 0 stays MCI in training" in (tables / "table7.md").read_text()
+    mean = found["Age", "Regularised", "MAE"]
+    assert mean["LDAE, paper"] == "4.16" and mean["Mean training age"] != "n/a"
+
+
+def test_parameters_that_modules_share_count_once():
+    one, two = torch.nn.Linear(3, 4), torch.nn.Linear(3, 4)
+    two.weight = one.weight
+    assert parameters(one) == 16
+    assert parameters(one, two) == 20
+
+
+def test_seconds_are_of_every_scan_after_a_warm_up(system, project):
+    store, asked = system.volume_store(project / "volumes"), []
+
+    def runs(x, scan, steps):
+        asked.append((scan, steps))
+        return {("slow", "encoded"): lambda: time.sleep(0.02), ("none", "y_sem"): lambda: None}
+
+    table = time_reconstructions(store, system.compute, runs, CFG).set_index("system")
+    assert [steps for _, steps in asked] == [2, 4, 4]
+    assert len({scan.split("_")[0] for scan, _ in asked}) == 2  # subjects
+    assert table.loc["slow", "seconds"] >= 0.02 > table.loc["none", "seconds"]
+    assert table["n_scans"].tolist() == [2, 2]
+
+
+def test_latex_text_is_escaped():
+    text = "y_sem & z_T: 95 % of x_1 − 2 × {a} ~3²"
+    assert escape(text) == (
+        r"$y_\mathrm{sem}$ \& $z_T$: 95 \% of x\_1 $-$ 2 $\times$ \{a\} $\sim$3$^2$"
+    )

@@ -1,0 +1,81 @@
+"""The tutorial notebook as a file, and on random models; the workflow's tests run it for real."""
+
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from small_models import DIM, SHAPE, bundle_settings, make_project
+
+from ldae.application.bundle import STAGES, write_bundle
+from ldae.files import sha256
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
+from run_notebook import NOTEBOOK, code_cells, execute
+
+
+def probe(path: Path, **more) -> Path:
+    """A linear probe of y_sem with random weights."""
+    w = np.random.default_rng(0).normal(size=DIM)
+    np.savez(path, mean=np.zeros(DIM), std=np.ones(DIM), w=w, b=0.0, **more)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A folder laid out like a finished run, of tiny random models."""
+    made = make_project(tmp_path_factory.mktemp("made"))
+    root = tmp_path_factory.mktemp("finished")
+    (root / "Snakefile").touch()
+    (root / "results/models").mkdir(parents=True)
+    (root / "results/cache").mkdir()
+    (root / "results/tables").mkdir()
+    (root / "results/tables/probes.tsv").write_text("target\tsystem\nage\tldae\n")
+    (root / "results/cache/volumes").symlink_to(made / "volumes")
+    for stage in STAGES:
+        (root / "results/models" / stage).symlink_to(made / stage)
+    write_bundle(
+        root / "results/models/application",
+        {stage: made / stage for stage in STAGES},
+        probe(made / "classifier.npz", classes=np.array(["CN", "AD"])),
+        probe(made / "age.npz"),
+        bundle_settings(made),
+    )
+    return root
+
+
+def test_the_notebook_is_stripped_and_names_no_machine():
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert len(code) >= 8
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    assert not re.search(r"/(work|home|root|tmp)/", NOTEBOOK.read_text())
+    headings = [cell.source.splitlines()[0] for cell in notebook.cells if "## " in cell.source]
+    steps = ["Load", "Compress", "Reconstruct", "Vary", "Classify", "Interpolate", "Manipulate"]
+    assert [f"## {name}" for name in steps] == headings[:7]
+
+
+def test_every_cell_runs_and_writes_nothing(finished, capsys):
+    def state():
+        return {path: sha256(path) for path in sorted(finished.rglob("*")) if path.is_file()}
+
+    before = state()
+    names = execute(finished)
+    assert state() == before
+    assert names["months"] == [0, 12, 24]
+    asked = names["asked"].tolist()
+    assert asked == sorted(asked) and asked[0] < asked[-1]
+    assert names["truth"].shape == names["between"].shape == (1, 1, *SHAPE)
+    printed = capsys.readouterr().out
+    assert "AD with probability" in printed and "of the way; SSIM" in printed
+
+
+def test_an_error_in_a_cell_is_not_swallowed(finished, tmp_path):
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook.cells.insert(2, nbformat.v4.new_code_cell("results / missing"))
+    nbformat.write(notebook, tmp_path / "broken.ipynb")
+    assert len(code_cells(tmp_path / "broken.ipynb")) == len(code_cells()) + 1
+    with pytest.raises(NameError, match="missing"):
+        execute(finished, tmp_path / "broken.ipynb")

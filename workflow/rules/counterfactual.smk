@@ -1,0 +1,64 @@
+"""Manipulated scans of a synthetic cohort against the same heads with the other atrophy."""
+
+if config["evaluation"]["truth"]:
+
+    rule counterfactual_volumes:
+        input:
+            truth=config["evaluation"]["truth"],
+            scans=rules.scans.output.scans,
+            volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
+            registration=expand(rules.registration.output.manifest, shard=SHARDS),
+        output:
+            arrays=results("evaluation/counterfactual_volumes.npz"),
+        log:
+            logfile("counterfactual_volumes.log"),
+        benchmark:
+            timing("counterfactual_volumes.tsv")
+        conda:
+            "../../envs/ldae.yaml"
+        resources:
+            mem_mb=8000,
+            runtime=120,
+        params:
+            bids=results("bids"),
+            preproc=lambda wildcards, input: above(input.registration[0], 3),
+            template=config["preprocess"]["template"]["name"],
+            volumes=config["volumes"],
+            settings=evaluation("manipulation", "probes"),
+            source=source("evaluation/counterfactual_scans.py"),
+        message:
+            "Making test heads again with the atrophy of the other diagnosis"
+        script:
+            "../scripts/counterfactual_volumes.py"
+
+    rule counterfactual:
+        input:
+            **MODELS,
+            volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
+            classifier=rules.probes.output.classifier,
+            age_regressor=rules.probes.output.age_regressor,
+            counterfactuals=rules.counterfactual_volumes.output.arrays,
+        output:
+            scans=results("evaluation/counterfactual_scans.tsv"),
+            examples=results("evaluation/counterfactual_examples.npz"),
+            table=results("tables/counterfactual.tsv"),
+            differences=results("tables/counterfactual_differences.tsv"),
+        log:
+            logfile("counterfactual.log"),
+        benchmark:
+            timing("counterfactual.tsv")
+        conda:
+            "../../envs/ldae.yaml"
+        threads: config["threads"]
+        resources:
+            mem_mb=24000,
+            runtime=480,
+            gpu=GPUS,
+        params:
+            **TRAINING,
+            settings=evaluation("manipulation", "guidance", "batch_size", "bootstrap"),
+            source=source("evaluation/counterfactual.py"),
+        message:
+            "Manipulated scans against their true counterfactuals"
+        script:
+            "../scripts/counterfactual.py"

@@ -1,0 +1,38 @@
+"""Test scans moved along the AD direction, judged by numbers."""
+
+
+rule manipulation:
+    input:
+        **MODELS,
+        volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
+        classifier=rules.probes.output.classifier,
+        age_regressor=rules.probes.output.age_regressor,
+    output:
+        scans=results("evaluation/manipulation_scans.tsv"),
+        table=results("tables/manipulation.tsv"),
+        trends=results("tables/manipulation_trends.tsv"),
+    log:
+        logfile("manipulation.log"),
+    benchmark:
+        timing("manipulation.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=24000,
+        runtime=480,
+        gpu=GPUS,
+    params:
+        **TRAINING,
+        settings=evaluation(
+            "manipulation",
+            "probes",
+            "guidance",
+            "batch_size",
+            "bootstrap",
+        ),
+        source=source("evaluation/manipulation.py"),
+    message:
+        "Moving test scans along the AD direction"
+    script:
+        "../scripts/manipulation.py"

@@ -1,0 +1,21 @@
+"""Manipulated scans against the same heads with the other atrophy."""
+
+from _adapter import folder, job, load_system
+
+with job(snakemake):
+    from ldae.evaluation.counterfactual import evaluate_counterfactual
+
+    evaluate_counterfactual(
+        load_system(snakemake),
+        folder(snakemake.input.volumes),
+        snakemake.input.embeddings,
+        snakemake.input.classifier,
+        snakemake.input.age_regressor,
+        snakemake.input.counterfactuals,
+        scans=snakemake.output.scans,
+        table=snakemake.output.table,
+        difference_table=snakemake.output.differences,
+        examples=snakemake.output.examples,
+        cfg=snakemake.params.settings,
+        seed=snakemake.params.seed,
+    )

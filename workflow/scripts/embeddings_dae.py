@@ -1,0 +1,15 @@
+"""y_sem of every scan by the voxel-space DAE's encoder, in fp32."""
+
+from _adapter import folder, job
+
+with job(snakemake):
+    from ldae.evaluation.dae import DaeSystem, embed_dae
+
+    system = DaeSystem(
+        folder(snakemake.input.dae),
+        folder(snakemake.input.volumes),
+        snakemake.params.device,
+        snakemake.threads,
+        precision="fp32",
+    )
+    embed_dae(system, snakemake.output[0], snakemake.params.batch_size)

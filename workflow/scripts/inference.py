@@ -1,0 +1,14 @@
+"""Sizes of the systems, and seconds of one reconstruction."""
+
+from _adapter import folder, job, load_system
+
+with job(snakemake):
+    from ldae.evaluation.inference import measure_inference
+
+    measure_inference(
+        load_system(snakemake),
+        folder(snakemake.input.volumes),
+        sizes=snakemake.output.sizes,
+        timings=snakemake.output.timings,
+        cfg=snakemake.params.settings,
+    )

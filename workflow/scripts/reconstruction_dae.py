@@ -1,0 +1,15 @@
+"""Reconstruction of test scans by the voxel-space DAE."""
+
+from _adapter import folder, job
+
+with job(snakemake):
+    from ldae.evaluation.dae import DaeSystem, evaluate_dae
+
+    system = DaeSystem(
+        folder(snakemake.input.dae),
+        folder(snakemake.input.volumes),
+        snakemake.params.device,
+        snakemake.threads,
+    )
+    params = snakemake.params
+    evaluate_dae(system, snakemake.output[0], params.settings, params.most)
