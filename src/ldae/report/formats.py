@@ -52,7 +52,7 @@ def _plain(cell: str) -> str:
 
 
 def markdown(table: Table, name: str) -> str:
-    """The table as GitHub's Markdown: title, table, note."""
+    """The table in Markdown with pipes: title, table, note."""
 
     def line(cells: list[str]) -> str:
         return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
