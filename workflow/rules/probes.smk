@@ -40,7 +40,7 @@ rule probes:
         **EMBEDDINGS,
         **PREDICTIONS,
         latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
-        volumes=rules.tissue_volumes.output,
+        volumes=rules.tissue_volumes.output[0],
         visits=results("cohort/scans.tsv"),
     output:
         table=results("tables/probes.tsv"),
