@@ -12,6 +12,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from ldae.evaluation.metrics import brain_mask, ssim
+from ldae.evaluation.systems import LdaeSystem
+
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -144,3 +147,15 @@ def test_a_second_run_from_the_conversion_on_gives_identical_tables(finished):
     shutil.rmtree(finished.path / "results/preproc")
     finished.snakemake("evaluate", "cohort", "--forcerun", "scans")
     assert {table.name: table.read_bytes() for table in tables} == before
+
+
+def test_encoded_z_t_gives_back_the_autoencoders_image(finished):
+    models = finished.path / "results/models"
+    folders = (models / stage for stage in ("autoencoder", "ldm", "ldae"))
+    system = LdaeSystem.load(*folders, {"guidance": "c_t"}, "cpu", 1)
+    store = system.volume_store(finished.path / "results/cache/volumes")
+    x = store.volumes(store.rows("test")[:2])
+    z_0, y_sem = system.encode_z(x), system.y_sem(x)
+    z_T = system.encode_zT(z_0, y_sem, 100)
+    compressed, decoded = system.image(z_0), system.image(system.decode(z_T, y_sem, 100))
+    assert float(ssim(compressed, decoded, brain_mask(compressed))[0].min()) >= 0.99
