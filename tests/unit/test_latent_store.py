@@ -10,11 +10,12 @@ from registered import SPLITS, Cohort, write_scan
 from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
+from ldae.files import read_json
 from ldae.modelfile import save_model
 from ldae.nets.autoencoder import build_autoencoder
 from ldae.training import latent_rows, latents
 from ldae.training.datasets import LatentsAndVolumes
-from ldae.training.latents import build_latent_store, training_std
+from ldae.training.latents import build_latent_store, encode_shard, training_std
 
 AUTOENCODER = {
     "channels": [4, 4],
@@ -122,6 +123,19 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(cohort, encoded, monkeypa
         LatentStore(cohort.root / "latents")
     encode(cohort.root)
     assert encoded == [6, 5, 2]  # the fifth was not saved
+    assert arrays(cohort.root / "latents") == arrays(cohort.root / "whole")
+
+
+def test_shares_encode_everything_once_and_give_the_same_bytes(cohort, encoded):
+    train(cohort.root)
+    encode(cohort.root, "whole")
+    folders = [cohort.root / name for name in ("volumes", "ae", "latents")]
+    for number in (1, 0):
+        card = cohort.root / f"latents/shards/shard-{number}.json"
+        encode_shard(*folders, card, (number, 2), "cpu", 1)
+        assert read_json(card) == {"share": number, "of": 2, "volumes": 3}
+    encode(cohort.root)
+    assert encoded == [6, 3, 3, 0]
     assert arrays(cohort.root / "latents") == arrays(cohort.root / "whole")
 
 

@@ -32,7 +32,7 @@ if not PUBLISHED:
             **TRAINING,
             settings=learnt(config["ldae"]),
             diffusion=config["diffusion"],
-            latents=config["latents"],
+            latents=config["latents"]["source"],
             run_dir=results("runs/ldae"),
             source=source("training/ldae.py", "training/loop.py", "training/product.py"),
         message:

@@ -29,7 +29,7 @@ if not PUBLISHED:
             **TRAINING,
             settings=learnt(config["ldm"]),
             diffusion=config["diffusion"],
-            latents=config["latents"],
+            latents=config["latents"]["source"],
             run_dir=results("runs/ldm"),
             source=source("training/ldm.py", "training/loop.py", "training/product.py"),
         message:

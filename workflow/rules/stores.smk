@@ -72,11 +72,43 @@ rule preprocess:
         rules.qc.output,
 
 
+rule latent_shard:
+    input:
+        volumes=rules.volumes.output.card,
+        autoencoder=results("models/autoencoder/model.json"),
+    output:
+        # The encoded scans below rows/ are not declared: what was encoded once is kept.
+        card=results("cache/latents/shards/shard-{shard}.json"),
+    log:
+        logfile("latent_shard/shard-{shard}.log"),
+    benchmark:
+        timing("latent_shard/shard-{shard}.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=16000,
+        runtime=240,
+        gpu=GPUS,
+    params:
+        shards=config["latents"]["shards"],
+        device=config["device"],
+        # What is encoded stays so unless this changes.
+        encoding=source("training/latent_rows.py", "nets/autoencoder.py"),
+    message:
+        "Encoding scans, share {wildcards.shard}"
+    script:
+        "../scripts/latent_shard.py"
+
+
 rule latents:
     input:
         # The index as well: what it says of a scan, such as its diagnosis, is copied.
         volumes=rules.volumes.output,
         autoencoder=results("models/autoencoder/model.json"),
+        shards=expand(
+            rules.latent_shard.output.card, shard=range(config["latents"]["shards"])
+        ),
     output:
         card=results("cache/latents/store.json"),
         arrays=multiext(results("cache/latents/"), "mean.npy", "std.npy"),
@@ -93,12 +125,11 @@ rule latents:
         runtime=240,
         gpu=GPUS,
     params:
-        settings=config["latents"],
+        settings={"source": config["latents"]["source"]},
         device=config["device"],
         source=source("training/latents.py"),
-        # What is encoded stays so unless this changes.
         encoding=source("training/latent_rows.py", "nets/autoencoder.py"),
     message:
-        "Encoding every scan: posterior mean and standard deviation"
+        "Putting latents in one store: posterior mean and standard deviation of every scan"
     script:
         "../scripts/latents.py"

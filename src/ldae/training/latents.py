@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ldae.data.arrays import create_array
 from ldae.data.latent_store import moments_sum
 from ldae.data.store import CARD, finish_store, require_same_data
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
-from ldae.files import atomic, digest
-from ldae.modelfile import load_autoencoder
+from ldae.files import atomic, digest, write_json
+from ldae.modelfile import load_autoencoder, load_card
 from ldae.training.compute import Compute
 from ldae.training.latent_rows import encode_rows, load_row, row_file
 
@@ -25,6 +26,36 @@ SOURCES = ("mean", "sample")
 ROWS = "rows"
 
 log = logging.getLogger(__name__)
+
+
+def encode_shard(
+    volumes_dir: Path,
+    autoencoder_dir: Path,
+    out_dir: Path,
+    card: Path,
+    share: tuple[int, int],
+    device: str,
+    threads: int,
+    fingerprint: str = "",
+) -> None:
+    """Encode a share of the volumes, those that are not encoded yet, for the store to come.
+
+    Args:
+        volumes_dir, autoencoder_dir, out_dir, device, threads, fingerprint: As
+            :func:`build_latent_store` has them.
+        card: Written when all of the share is encoded.
+        share: Its number from 0, and how many there are; jobs of different shares can run at once.
+
+    Raises:
+        UserError: the autoencoder was trained on another volume store.
+    """
+    number, shares = share
+    volumes, model, rows_dir, compute = _prepare(
+        volumes_dir, autoencoder_dir, out_dir, device, threads, fingerprint
+    )
+    rows = range(number, len(volumes), shares)
+    encode_rows(volumes, model, rows, rows_dir, compute)
+    write_json({"share": number, "of": shares, "volumes": len(rows)}, card)
 
 
 def build_latent_store(
@@ -56,12 +87,10 @@ def build_latent_store(
     )
     out_dir = Path(out_dir)
     (out_dir / CARD).unlink(missing_ok=True)
-    compute = Compute.prepare(device, threads, "fp32")
-    volumes = VolumeStore(volumes_dir)
-    model, model_card = load_autoencoder(autoencoder_dir)
-    require_same_data(volumes, model_card, autoencoder_dir)
-    rows_dir = out_dir / ROWS / digest([model_card["sha256"], fingerprint, device])
-    encode_rows(volumes, compute.place(model), range(len(volumes)), rows_dir, compute)
+    volumes, model, rows_dir, compute = _prepare(
+        volumes_dir, autoencoder_dir, out_dir, device, threads, fingerprint
+    )
+    encode_rows(volumes, model, range(len(volumes)), rows_dir, compute)
     first = load_row(row_file(rows_dir, volumes, 0))
     shape = (len(volumes), *first.shape[1:])
     sums = []
@@ -84,13 +113,30 @@ def build_latent_store(
         "scale": scale,
         "source": cfg["source"],
         "volumes": volumes.sum,
-        "autoencoder": model_card["sha256"],
+        "autoencoder": load_card(autoencoder_dir)["sha256"],
     }
     finish_store(out_dir, index, card)
     for folder in (out_dir / ROWS).iterdir():
         if folder != rows_dir:  # rows of an autoencoder that is no more
             shutil.rmtree(folder)
     log.info("%d latents of %s in %s, scale %.4f", len(volumes), list(shape[1:]), out_dir, scale)
+
+
+def _prepare(
+    volumes_dir: Path,
+    autoencoder_dir: Path,
+    out_dir: Path,
+    device: str,
+    threads: int,
+    fingerprint: str,
+) -> tuple[VolumeStore, torch.nn.Module, Path, Compute]:
+    """The volumes, the autoencoder on its device, the folder of encoded rows, and the device."""
+    compute = Compute.prepare(device, threads, "fp32")
+    volumes = VolumeStore(volumes_dir)
+    model, card = load_autoencoder(autoencoder_dir)
+    require_same_data(volumes, card, autoencoder_dir)
+    rows_dir = Path(out_dir) / ROWS / digest([card["sha256"], fingerprint, device])
+    return volumes, compute.place(model), rows_dir, compute
 
 
 def training_std(moments: list[np.ndarray], rows: np.ndarray, source: str) -> float:
