@@ -16,6 +16,9 @@ from ldae.evaluation.metrics import brain_mask, ssim
 from ldae.evaluation.systems import LdaeSystem
 
 ROOT = Path(__file__).parents[2]
+# They hold seconds, which no two runs share.
+TIMED = ("inference.tsv", "inference_dae.tsv", "table5.tsv", "resources.tsv")
+
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 
@@ -141,6 +144,7 @@ def test_an_edit_reruns_its_stage_and_a_touch_nothing(finished):
 
 def test_a_second_run_from_the_conversion_on_gives_identical_tables(finished):
     tables = sorted((finished.path / "results/tables").glob("*.tsv"))
+    tables = [table for table in tables if table.name not in TIMED]
     before = {table.name: table.read_bytes() for table in tables}
     assert len(before) >= 10
     assert not list((finished.path / "results/runs").glob("*/*"))  # no checkpoint to start from
