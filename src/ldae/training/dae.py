@@ -23,11 +23,10 @@ from ldae.training.datasets import Volumes
 from ldae.training.ema import Ema
 from ldae.training.encoding import Averaged
 from ldae.training.ldm import schedule_settings
-from ldae.training.objective import Beat, Group, Losses, Objective, Tensors, detached
-from ldae.training.observer import Pictures
+from ldae.training.objective import Beat, Group, Losses, Tensors, detached
+from ldae.training.semantic import SemanticObjective
 from ldae.training.validation import (
     QUARTILES,
-    SHOWN,
     by_quartile,
     fixed_noise,
     mean_ssim,
@@ -36,7 +35,7 @@ from ldae.training.validation import (
 )
 
 
-class DaeObjective(Objective):
+class DaeObjective(SemanticObjective):
     """Mean (eps - eps_theta(x_t, t, Enc(x_0)))^2 with t uniform (Eq. 5), all trained jointly.
 
     Diffusion works on volumes of ``dae.shape`` scaled to [-1, 1]; the encoder sees the same volumes
@@ -171,26 +170,6 @@ class DaeObjective(Objective):
                 return self.unet(x_t, t, codes).float()
 
         return estimate
-
-    @torch.inference_mode()
-    def pictures(self, beat: Beat) -> Pictures:
-        """Validation scans, and what their y_sem alone makes of fixed noise."""
-        pairs = []
-        with self.examined():
-            for row in self.val_rows[:SHOWN]:
-                x = self.compute.move(self.volumes.volumes([row]))
-                made = self.generate([row], self.encode(x), beat)
-                pairs.append(torch.cat([x[0], made[0]]).cpu())
-        return Pictures(("scan", "from y_sem + noise"), torch.stack(pairs))
-
-    def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """y_sem (B, d), float32."""
-        with self.compute.autocast():
-            return self.encoder(x).float()
-
-    def examined(self) -> Averaged:
-        """Within the context the networks hold the EMA weights, and statistics that fit them."""
-        return self.averaged
 
     @torch.inference_mode()
     def model_state(self) -> Tensors:

@@ -23,11 +23,10 @@ from ldae.training.datasets import LatentsAndVolumes
 from ldae.training.ema import Ema
 from ldae.training.encoding import Averaged, initial_encoder
 from ldae.training.ldm import clean_latents, diffusion_draws, schedule_settings
-from ldae.training.objective import Beat, Group, Losses, Objective, Tensors, detached
-from ldae.training.observer import Pictures
+from ldae.training.objective import Beat, Group, Losses, Tensors, detached
+from ldae.training.semantic import SemanticObjective
 from ldae.training.validation import (
     QUARTILES,
-    SHOWN,
     by_quartile,
     fixed_noise,
     mean_ssim,
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from monai.networks.nets import AutoencoderKL
 
 
-class LdaeObjective(Objective):
+class LdaeObjective(SemanticObjective):
     """Mean lambda_t (eps - eps_theta + c_t G(z_t, y_sem, t))^2 (Eqs. 9 and 10).
 
     Selected by the SSIM between the scan and its decoding from y_sem and fixed noise (section 4.2).
@@ -166,17 +165,6 @@ class LdaeObjective(Objective):
         with self.compute.autocast():
             return self.autoencoder.decode(z_0 / self.latents.scale).float()
 
-    @torch.inference_mode()
-    def pictures(self, beat: Beat) -> Pictures:
-        """Validation scans, and what their y_sem alone makes of fixed noise."""
-        pairs = []
-        with self.examined():
-            for row in self.val_rows[:SHOWN]:
-                x = self.compute.move(self.volumes.volumes([row]))
-                made = self.generate([row], self.encode(x), beat)
-                pairs.append(torch.cat([x[0], made[0]]).cpu())
-        return Pictures(("scan", "from y_sem + noise"), torch.stack(pairs))
-
     def eps_hat(
         self, y_sem: torch.Tensor, beat: Beat, z: torch.Tensor, t: torch.Tensor
     ) -> torch.Tensor:
@@ -206,15 +194,6 @@ class LdaeObjective(Objective):
                     totals[i] += self.weighted(eps - estimate, t).sum().item()
         loss, frozen = (totals / len(self.val_rows) / QUARTILES).tolist()
         return {"loss": loss, "loss_frozen": frozen}
-
-    def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """y_sem (B, d), float32."""
-        with self.compute.autocast():
-            return self.encoder(x).float()
-
-    def examined(self) -> Averaged:
-        """Within the context the networks hold the EMA weights, and statistics that fit them."""
-        return self.averaged
 
     @torch.inference_mode()
     def model_state(self) -> Tensors:
