@@ -12,6 +12,7 @@ from ldae.errors import require
 from ldae.files import read_table
 
 STEPS = ("n4", "brain", "registration", "pack")
+PLACED = ("registration", "pack")  # of scans that came preprocessed: put on the grid, packed
 COLUMNS = ("scan_id", "status", "reason", "seconds")
 OK, FAILED, SKIPPED, QC = "ok", "failed", "skipped", "qc"
 REGISTERED = (OK, QC)  # statuses of the registration that come with an image
@@ -27,7 +28,8 @@ def read_manifests(shards: Mapping[str, Iterable[str | Path]]) -> dict[str, pd.D
     """Read the manifests of all steps.
 
     Args:
-        shards: By step (``STEPS``): the manifests of its shards, at least one.
+        shards: By step (``STEPS``): the manifests of its shards, at least one. Steps that
+            preprocessed scans do not go through may be absent; other keys are not looked at.
 
     Returns:
         By step: columns scan_id, status, reason (text, "" where none). Status is ok, failed,
@@ -38,7 +40,7 @@ def read_manifests(shards: Mapping[str, Iterable[str | Path]]) -> dict[str, pd.D
         UserError: a manifest does not exist, a scan is in two, or a status is unknown.
     """
     manifests = {}
-    for step in STEPS:
+    for step in (step for step in STEPS if step in shards):
         tables = [read_manifest(path) for path in shards[step]]
         require(bool(tables), f"No manifest of {step} was given. Run the target `preprocess`.")
         table = pd.concat([part for part in tables if len(part)] or tables[:1], ignore_index=True)

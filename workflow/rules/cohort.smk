@@ -1,12 +1,16 @@
 """The cohort: table of scans, split of subjects, ledger and flow of all images, Table 1."""
 
-from ldae.manifests import STEPS
+from ldae.manifests import PLACED, STEPS
 
-# What became of each scan at each step of preprocessing: one shard's, and all shards'.
+# What became of each scan at each step of preprocessing: one shard's, and all shards'. Scans that
+# came preprocessed go through two steps alone.
 MANIFEST = {
     step: results("preproc/manifests/%s/shard-{shard}.tsv" % step) for step in STEPS
 }
-MANIFESTS = {step: expand(MANIFEST[step], shard=SHARDS) for step in STEPS}
+MANIFESTS = {
+    step: expand(MANIFEST[step], shard=SHARDS)
+    for step in (PLACED if PREPROCESSED else STEPS)
+}
 
 
 rule scans:

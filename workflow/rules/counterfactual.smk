@@ -7,7 +7,7 @@ if config["evaluation"]["truth"]:
             truth=config["evaluation"]["truth"],
             scans=rules.scans.output.scans,
             volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
-            registration=expand(rules.registration.output.manifest, shard=SHARDS),
+            registration=MANIFESTS["registration"],
         output:
             arrays=results("evaluation/counterfactual_volumes.npz"),
         log:

@@ -1,6 +1,5 @@
 """Figures: each a rule of its own, drawn from tables and arrays, never from a model."""
 
-REGISTRATION = rules.registration.output.manifest
 EXAMPLES = rules.examples.output
 
 # Name of the figure: its input files, its kind of data file.
@@ -9,7 +8,7 @@ FIGURES = {
         dict(flow=rules.ledger.output.flow, index=rules.volumes.output.index),
         "tsv",
     ),
-    "cohort_qc": (dict(manifests=expand(REGISTRATION, shard=SHARDS)), "tsv"),
+    "cohort_qc": (dict(manifests=MANIFESTS["registration"]), "tsv"),
     "training_curves": (
         {
             stage: results(f"models/{stage}/history.tsv")

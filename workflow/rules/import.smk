@@ -22,7 +22,7 @@ rule import_bids:
     params:
         part=results("bids_parts/{cohort}"),
         listing=dataset_listing,
-        settings=dataset("columns", "values", "prefix", "section"),
+        settings=dataset("columns", "values", "prefix", "section", "space"),
         source=source("cohort/external.py"),
     message:
         "Importing the BIDS data set {wildcards.cohort}"

@@ -109,6 +109,7 @@ rule qc:
         bids=results("bids"),
         exclude=config["cohort"]["exclude"],
         settings=step_settings("brain_extraction", "qc"),
+        elsewhere=PREPROCESSED,
         source=source(
             "preprocess/page.py", "preprocess/dataset.py", "cohort/verdicts.py"
         ),

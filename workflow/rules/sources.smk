@@ -7,14 +7,16 @@ from ldae.files import read_json
 
 COHORT = config["cohort"]
 ADNI = COHORT["name"]
-FROM_DOWNLOAD = COHORT["bids_dir"] is None
+PREPROCESSED = COHORT["preprocessed_dir"] is not None
+FROM_DOWNLOAD = COHORT["bids_dir"] is None and not PREPROCESSED
+FOLDER = "preprocessed_dir" if PREPROCESSED else "bids_dir"
 
 
 def sources():
     """What the results are of: the download or the data set in its place, and all beside."""
     of = {kind: config["paths"][kind] for kind in ("images", "tables")}
     if not FROM_DOWNLOAD:
-        of = {"bids_dir": COHORT["bids_dir"]}
+        of = {FOLDER: COHORT[FOLDER]}
     beside = {name: about["bids_dir"] for name, about in COHORT["beside"].items()}
     return of | ({"beside": beside} if beside else {})
 
@@ -77,9 +79,17 @@ if ADNI in DATASETS:
         f"cohort.beside: {ADNI} is the name of the main cohort (cohort.name) already. Give one of "
         "them another name."
     )
+if PREPROCESSED and (COHORT["beside"] or COHORT["bids_dir"]):
+    other = "beside" if COHORT["beside"] else "bids_dir"
+    raise WorkflowError(
+        f"cohort.preprocessed_dir: no other scans can stand beside preprocessed ones, but "
+        f"cohort.{other} is set. Put all preprocessed scans in one folder, or set one of the two."
+    )
 if not FROM_DOWNLOAD:
-    DATASETS[ADNI] = {key: COHORT[key] for key in ("bids_dir", "columns", "values")}
-    DATASETS[ADNI]["section"] = "cohort"
+    DATASETS[ADNI] = {key: COHORT[key] for key in ("columns", "values")}
+    DATASETS[ADNI] |= {"bids_dir": COHORT[FOLDER], "section": "cohort"}
+if PREPROCESSED:
+    DATASETS[ADNI]["space"] = config["preprocess"]["template"]["name"]
 
 BATCHES = range(COHORT["batches"])
 # Parts of the BIDS data set: of batches NAME-NUMBER, of imported data sets their names.
@@ -105,9 +115,11 @@ def dataset_folder(wildcards):
     """The folder of a data set, with an error that helps if it is absent."""
     about = DATASETS[wildcards.cohort]
     folder, part = about["bids_dir"], results(f"cohort/parts/{wildcards.cohort}.tsv")
-    if not (Path(folder).is_dir() or Path(part).is_file()):
+    key = FOLDER if wildcards.cohort == ADNI else "bids_dir"
+    made = PREPROCESSED and "synthetic" in config
+    if not (made or Path(folder).is_dir() or Path(part).is_file()):
         raise WorkflowError(
-            f"{about['section']}.bids_dir: the folder '{folder}' does not exist. Set it to the "
+            f"{about['section']}.{key}: the folder '{folder}' does not exist. Set it to the "
             "folder of the BIDS data set (docs/cohorts.md)."
         )
     return folder
@@ -115,4 +127,6 @@ def dataset_folder(wildcards):
 
 def dataset_listing(wildcards):
     """A param that changes when images come or go, or a table is edited."""
+    if PREPROCESSED and "synthetic" in config:
+        return "made by the rule synthetic"
     return bids_listing(DATASETS[wildcards.cohort]["bids_dir"])

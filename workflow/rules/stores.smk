@@ -4,7 +4,7 @@
 rule volume_shard:
     input:
         scans=results("cohort/shards/shard-{shard}.tsv"),
-        registration=rules.registration.output.manifest,
+        registration=MANIFEST["registration"],
     output:
         # The array beside it is not declared: Snakemake would delete it before every rerun, but
         # only scans that have changed are packed anew.

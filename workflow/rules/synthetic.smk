@@ -1,11 +1,17 @@
-"""A synthetic ADNI download with known truth, where the configuration has a section for it."""
+"""A synthetic cohort with known truth, where the configuration has a section for it."""
 
 if "synthetic" in config:
 
     rule synthetic:
         output:
-            images=directory(config["paths"]["images"]),
-            tables=directory(config["paths"]["tables"]),
+            **(
+                dict(scans=directory(COHORT["preprocessed_dir"]))
+                if PREPROCESSED
+                else dict(
+                    images=directory(config["paths"]["images"]),
+                    tables=directory(config["paths"]["tables"]),
+                )
+            ),
             truth=f"{config['synthetic']['out']}/truth.tsv",
         log:
             logfile("synthetic.log"),
@@ -18,10 +24,19 @@ if "synthetic" in config:
             mem_mb=8000,
             runtime=60,
         params:
-            **{key: value for key, value in config["synthetic"].items() if key != "out"},
+            settings={
+                key: config["synthetic"][key]
+                for key in ("subjects", "visits", "spacing", "seed")
+            }
+            | (
+                {"template": config["preprocess"]["template"]["name"]}
+                if PREPROCESSED
+                else {"tables": config["synthetic"]["tables"]}
+            ),
+            preprocessed=PREPROCESSED,
             out=lambda wildcards, output: above(output.truth, 1),
             source=source("synthetic"),
         message:
-            "Making a synthetic ADNI download of {params.subjects} subjects"
+            "Making a synthetic cohort of {params.settings[subjects]} subjects"
         script:
             "../scripts/synthetic.py"

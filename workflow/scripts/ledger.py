@@ -8,14 +8,14 @@ with job(snakemake):
     from ldae.cohort.table1 import cohort_table
     from ldae.cohort.verdicts import known_scans, read_verdicts
     from ldae.files import read_table, write_table
-    from ldae.manifests import STEPS, read_manifests
+    from ldae.manifests import read_manifests
 
     source, made = snakemake.input, snakemake.output
     conversion, duplicates, scans, splits, volumes = (
         read_table(source[name])
         for name in ("conversion", "duplicates", "scans", "splits", "volumes")
     )
-    manifests = read_manifests({step: source[step] for step in STEPS})
+    manifests = read_manifests(dict(source.items()))
     verdicts = read_verdicts(snakemake.params.exclude, known_scans(scans, conversion))
     ledger = build_ledger(conversion, duplicates, scans, splits, manifests, volumes, verdicts)
     if source.images:

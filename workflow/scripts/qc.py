@@ -7,17 +7,17 @@ from _adapter import job
 with job(snakemake):
     from ldae.cohort.verdicts import known_scans, read_verdicts
     from ldae.files import read_table, write_table
-    from ldae.manifests import STEPS, lost_scans, read_manifests
+    from ldae.manifests import lost_scans, read_manifests
     from ldae.preprocess.dataset import describe_dataset, remove_withdrawn
     from ldae.preprocess.page import write_page
 
     source, cfg = snakemake.input, snakemake.params.settings
     folder = Path(snakemake.output.description).parent
-    manifests = read_manifests({step: source[step] for step in STEPS})
+    manifests = read_manifests(dict(source.items()))
     scans = read_table(source.scans)
     known = known_scans(scans, read_table(source.conversion, ["scan_id"]))
     remove_withdrawn(folder, {name for table in manifests.values() for name in table["scan_id"]})
-    describe_dataset(folder, snakemake.params.bids, cfg)
+    describe_dataset(folder, snakemake.params.bids, cfg, snakemake.params.elsewhere)
     write_table(lost_scans(manifests), snakemake.output.quarantine)
     write_page(
         scans,

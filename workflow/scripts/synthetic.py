@@ -1,16 +1,9 @@
-"""Make a synthetic ADNI download with known truth."""
+"""Make a synthetic cohort with known truth: an ADNI download, or preprocessed scans."""
 
 from _adapter import job
 
 with job(snakemake):
-    from ldae.synthetic import make_download
+    from ldae.synthetic import make_download, make_preprocessed
 
-    make_download(
-        snakemake.params.out,
-        subjects=snakemake.params.subjects,
-        visits=snakemake.params.visits,
-        spacing=snakemake.params.spacing,
-        seed=snakemake.params.seed,
-        tables=snakemake.params.tables,
-        jobs=snakemake.threads,
-    )
+    make = make_preprocessed if snakemake.params.preprocessed else make_download
+    make(snakemake.params.out, jobs=snakemake.threads, **snakemake.params.settings)

@@ -10,10 +10,10 @@ with job(snakemake):
     from ldae.cohort.verdicts import known_scans, read_verdicts
     from ldae.data.volume_index import build_volume_store
     from ldae.files import read_table
-    from ldae.manifests import STEPS, read_manifests
+    from ldae.manifests import read_manifests
 
     source = snakemake.input
-    manifests = read_manifests({step: source[step] for step in STEPS})
+    manifests = read_manifests(dict(source.items()))
     scans = read_table(source.scans, ["scan_id"])
     known = known_scans(scans, read_table(source.conversion, ["scan_id"]))
     verdicts = read_verdicts(snakemake.params.exclude, known)

@@ -1,4 +1,7 @@
-"""Import of a BIDS data set that others made, such as OASIS-3's or AIBL's, as a part of ours."""
+"""Import of a BIDS data set that others made, such as OASIS-3's or AIBL's, as a part of ours.
+
+Its images are raw heads, or brains that came preprocessed (:mod:`ldae.cohort.derived`).
+"""
 
 import logging
 import re
@@ -13,6 +16,7 @@ import pandas as pd
 
 from bids import BIDSLayout, BIDSLayoutIndexer
 from ldae.cohort.bids import compress_image, inspect_image, scan_path
+from ldae.cohort.derived import brain_masks, list_brains
 from ldae.cohort.mapping import SUBJECT, VISIT, read_visits
 from ldae.cohort.names import BIDS_VERSION
 from ldae.cohort.selection import COLUMNS
@@ -38,6 +42,7 @@ def import_bids(
     jobs: int = 1,
     prefix: str = "",
     section: str = "cohort",
+    space: str | None = None,
 ) -> pd.DataFrame:
     """Make a part (``bids/``, ``conversion.tsv``) of a data set whose files stay as they are.
 
@@ -58,6 +63,7 @@ def import_bids(
         jobs: Parallel processes that read images.
         prefix: Put before each subject's label, where two data sets share labels.
         section: Section of the configuration that messages name.
+        space: The images are brains in this template's space; None: raw heads.
 
     Returns:
         The conversion table, sorted by subject, session and order in the session.
@@ -66,8 +72,12 @@ def import_bids(
         UserError: no image, no good image, or tables that cannot be mapped; nothing is written.
     """
     root, part_dir = Path(bids_dir).resolve(), Path(part_dir)
-    require(root.is_dir(), f"{section}.bids_dir: the folder {bids_dir} does not exist.")
-    images = _index(root, name, section)
+    key = f"{section}.{'preprocessed_dir' if space else 'bids_dir'}"
+    require(root.is_dir(), f"{key}: the folder {bids_dir} does not exist.")
+    images = list_brains(root, space, key) if space else _index(root, key)
+    images["image_id"] = [
+        f"{name}/{path.removesuffix('.nii.gz')}".replace(" ", "_") for path in images["path"]
+    ]
     first = ~images.duplicated(["subject", "session"])
     chosen = images[first].reset_index(drop=True)
     chosen = read_visits(root, chosen, columns, values, section)
@@ -85,6 +95,8 @@ def import_bids(
             raise UserError(
                 f"No image of {root} can be used. The most frequent reasons:\n  {reasons}"
             )
+        if space:
+            brain_masks(root, good, temporary / "bids")
         _write_tables(good, temporary / "bids", name)
         table = _conversion(images, chosen, name)
         write_table(table, temporary / "conversion.tsv")
@@ -105,8 +117,8 @@ def _folder_beside(path: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _index(root: Path, name: str, section: str) -> pd.DataFrame:
-    """Each T1-weighted image: subject, session (labels), path, image_id; in order of preference."""
+def _index(root: Path, key: str) -> pd.DataFrame:
+    """Each T1-weighted image: subject, session (labels), run, path; in order of preference."""
     indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=_IGNORED)
     layout = BIDSLayout(root, validate=False, indexer=indexer)
     rows = []
@@ -114,15 +126,14 @@ def _index(root: Path, name: str, section: str) -> pd.DataFrame:
         path = Path(file.path).relative_to(root).as_posix()
         about = file.entities
         session, run = about.get("session", _NO_SESSION), int(about.get("run", 0))
-        image_id = f"{name}/{path.removesuffix('.nii.gz')}".replace(" ", "_")
-        rows.append((about["subject"], session, run, path, image_id))
+        rows.append((about["subject"], session, run, path))
     if not rows:
         there = ", ".join(sorted(file.name for file in root.iterdir())[:5]) or "nothing"
         raise UserError(
-            f"{section}.bids_dir: {root} has no image sub-*/[ses-*/]anat/*_T1w.nii.gz or .nii; "
+            f"{key}: {root} has no image sub-*/[ses-*/]anat/*_T1w.nii.gz or .nii; "
             f"found: {there}. Set it to the folder in which the subjects' folders lie."
         )
-    table = pd.DataFrame(rows, columns=["subject", "session", "run", "path", "image_id"])
+    table = pd.DataFrame(rows, columns=["subject", "session", "run", "path"])
     return table.sort_values(["subject", "session", "run", "path"]).reset_index(drop=True)
 
 

@@ -24,7 +24,7 @@ _STAGES = {
     "duplicate": "the same voxels as another scan",
     "n4": "failed in bias field correction",
     "brain": "failed in brain extraction",
-    "registration": "failed in registration",
+    "registration": "failed in registration, or not in the template's space",
     "pack": "failed in packing: the registered image cannot be used",
     "qc": "outside the bounds of our quality control",
     "exclude": "left out by a person (cohort.exclude)",

@@ -148,7 +148,7 @@ def _check_inputs(
     require(
         moved.empty, "The volume store was made with other splits. Run the target `preprocess`."
     )
-    for step in (step for step in STEPS if step != "registration"):  # its QC may be overruled
+    for step in (step for step in manifests if step != "registration"):  # its QC may be overruled
         passed = manifests[step].loc[manifests[step]["status"] == OK, "scan_id"]
         unseen = sorted(set(volumes["scan_id"]) - set(passed))
         require(

@@ -20,7 +20,7 @@ INPUTS = {
 }
 OPTIONAL: dict[str, str] = {}
 DATA = "tsv"
-SHOWN = MEASURES[:5]  # in the histograms: as many as fit
+SHOWN = 5  # histograms: as many as fit
 COLUMNS, ROWS = 4, 3
 TITLE = 24  # px: the line of text above each scan's picture, legible on screen alone
 
@@ -37,7 +37,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     figure = new_figure(PAGE, height)
     grid = figure.add_gridspec(
         1,
-        len(SHOWN),
+        SHOWN,
         left=left / PAGE,
         right=1 - 3 / PAGE,
         top=1 - 6 / height,
@@ -45,7 +45,8 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         wspace=0.28,
     )
     bounds = settings.get("qc") or {}
-    for index, measure in enumerate(SHOWN):
+    taken = [measure for measure in MEASURES if measure.key in measures]
+    for index, measure in enumerate(taken[:SHOWN]):
         ax = figure.add_subplot(grid[index])
         limits = [bounds[key] for key in measure.bounds if bounds.get(key) is not None]
         _histogram(ax, measures, measure.key, limits)
@@ -94,7 +95,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
 def load_measures(manifests: str | list[str], preproc: str | Path) -> pd.DataFrame:
     """Measures of every registered scan, lowest correlation with the template first.
 
-    Columns: scan_id, status, reason, the measures of ``MEASURES``, picture (path or None).
+    Columns: scan_id, status, reason, those of ``MEASURES`` that were taken, picture (path or None).
     """
     paths = [manifests] if isinstance(manifests, str | Path) else list(manifests)
     scans = pd.concat([read_table(path, ("scan_id", "status", "reason")) for path in paths])
@@ -110,7 +111,7 @@ def load_measures(manifests: str | list[str], preproc: str | Path) -> pd.DataFra
         values = read_json(measured)
         rows.append(
             {"scan_id": scan.scan_id, "status": scan.status, "reason": scan.reason}
-            | {measure.key: values[measure.key] for measure in MEASURES}
+            | {measure.key: values[measure.key] for measure in MEASURES if measure.key in values}
             | {"picture": str(picture) if picture.is_file() else None}
         )
     require(

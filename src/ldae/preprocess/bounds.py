@@ -44,9 +44,9 @@ MEASURES = (
 def judge(measures: Mapping[str, float], bounds: Mapping[str, float | None]) -> str | None:
     """The first measure outside config["preprocess"]["qc"] as a sentence, or None.
 
-    A bound of None is off.
+    A bound of None is off, and so is that of a measure that was not taken.
     """
-    for measure in MEASURES:
+    for measure in (measure for measure in MEASURES if measure.key in measures):
         value = measures[measure.key]
         for key in measure.bounds:
             bound = bounds[key]

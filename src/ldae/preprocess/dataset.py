@@ -21,28 +21,38 @@ desc-qc        quality measures and picture of the scan (what they mean: docs/qc
 xfm            affine from the head to the template, ITK's format
 manifests/     what each step did to each scan; quarantine.tsv: scans set aside, and why
 """
+README_PLACED = """Brains that came preprocessed, checked and put on the grid by the LDAE workflow.
+
+space-<template>_desc-brain    brain and brain mask on the template's grid
+desc-qc        quality measures and picture of the scan (what they mean: docs/qc.md)
+manifests/     what each step did to each scan; quarantine.tsv: scans set aside, and why
+"""
 NO_BIDS_NAME = ("manifests", "manifests/**", "quarantine.tsv", "*_desc-qc.*", "*_xfm.*")
 PACKAGES = {"antspynet": ("antspyx", "antspynet"), "deepbet": ("antspyx", "deepbet")}
 
 
-def describe_dataset(preproc_dir: str | Path, bids_dir: str | Path, cfg: Mapping[str, Any]) -> None:
+def describe_dataset(
+    preproc_dir: str | Path, bids_dir: str | Path, cfg: Mapping[str, Any], elsewhere: bool = False
+) -> None:
     """Write dataset_description.json, .bidsignore and what is the same for all images.
 
     Args:
         preproc_dir: Folder of the derivatives.
         bids_dir: The raw data set they were made from.
         cfg: config["preprocess"].
+        elsewhere: The source's scans came preprocessed: nothing was corrected or stripped here.
     """
-    folder, method = Path(preproc_dir), cfg["brain_extraction"]["method"]
+    folder = Path(preproc_dir)
+    packages = ("antspyx",) if elsewhere else PACKAGES[cfg["brain_extraction"]["method"]]
     write_json(
         {
-            "Name": "T1-weighted heads: bias-corrected, skull-stripped, on the template's grid",
+            "Name": "T1-weighted brains on the template's grid",
             "BIDSVersion": BIDS_VERSION,
             "DatasetType": "derivative",
             "License": "as the source data set",
             "GeneratedBy": [
                 {"Name": "ldae-workflow", "Version": __version__},
-                *({"Name": name, "Version": version(name)} for name in PACKAGES[method]),
+                *({"Name": name, "Version": version(name)} for name in packages),
             ],
             "SourceDatasets": [{"URL": Path(os.path.relpath(bids_dir, folder)).as_posix()}],
         },
@@ -50,13 +60,14 @@ def describe_dataset(preproc_dir: str | Path, bids_dir: str | Path, cfg: Mapping
     )
     # By BIDS' inheritance these hold for every image below whose name has these entities.
     for name, content in {
-        "desc-n4_T1w": {"SkullStripped": False},
+        **({} if elsewhere else {"desc-n4_T1w": {"SkullStripped": False}}),
         "desc-brain_T1w": {"SkullStripped": True},
         "desc-brain_mask": {"Type": "Brain"},
     }.items():
         write_json(content, folder / f"{name}.json")
     ignored = "".join(f"{pattern}\n" for pattern in NO_BIDS_NAME)
-    for name, text in {"README": README, ".bidsignore": ignored}.items():
+    readme = README_PLACED if elsewhere else README
+    for name, text in {"README": readme, ".bidsignore": ignored}.items():
         with atomic(folder / name) as temporary:
             temporary.write_text(text)
 

@@ -131,7 +131,7 @@ def _html(
     return environment.from_string(TEMPLATE.read_text()).render(
         cards=cards,
         duplicates=duplicates.to_dict("records"),
-        measures=MEASURES,
+        measures=[measure for measure in MEASURES if known[measure.key].notna().any()],
         medians={measure.key: known[measure.key].dropna().median() for measure in MEASURES},
         bounds=bounds,
         counts=known["status"].value_counts().to_dict(),

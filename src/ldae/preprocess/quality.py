@@ -107,33 +107,34 @@ def measure(
     moved_mask: ants.ANTsImage,
     template: ants.ANTsImage,
     template_mask: ants.ANTsImage,
-    affine: str,
+    affine: str | None,
 ) -> dict[str, float]:
     """Measures of one scan.
 
     Args:
         brain, mask: Native grid.
         moved, moved_mask, template, template_mask: Target grid.
-        affine: File of the estimated affine.
+        affine: File of the estimated affine; None where the scan came in the template's space.
 
     Returns:
         brain_ml: Volume of the native mask, ml.
         dice: Overlap of the registered mask with the template's, 0 to 1.
         ncc: Pearson correlation of brain and template inside the template's mask.
         affine_determinant: Native volume per template volume. ITK's transform takes template
-            points to native points: native ml / determinant are ml in the template's scale.
+            points to native points: native ml / determinant are ml in the template's scale. Not
+            there without an affine.
         snr, cnr, residual_bias: see :func:`tissue_measures`.
         fov_cut: Share of the template's mask, brought to the head, outside its field of view.
         border: Share of the image's outer faces that the mask covers.
     """
     inside = template_mask.numpy() > 0
-    matrix = affine_matrix(affine)
+    matrix = np.eye(4) if affine is None else affine_matrix(affine)
     points = points_of(template_mask) @ matrix[:3, :3].T + matrix[:3, 3]
     values = {
         "brain_ml": float((mask.numpy() > 0).sum() * np.prod(mask.spacing) / 1000),
         "dice": dice(moved_mask.numpy(), inside),
         "ncc": correlation(moved.numpy()[inside], template.numpy()[inside]),
-        "affine_determinant": float(np.linalg.det(matrix[:3, :3])),
+        **({} if affine is None else {"affine_determinant": float(np.linalg.det(matrix[:3, :3]))}),
         **tissue_measures(brain.numpy(), mask.numpy()),
         "fov_cut": outside_share(brain, points),
         "border": border_share(mask.numpy()),

@@ -61,7 +61,13 @@ def _data(config: dict[str, Any], index: pd.DataFrame) -> str:
 def _sources(config: dict[str, Any]) -> str:
     """Where the scans come from, in a sentence or two."""
     cohort = config["cohort"]
-    if cohort["bids_dir"]:
+    if cohort["preprocessed_dir"]:
+        of = "synthetic cohort" if "synthetic" in config else "cohort"
+        main = (
+            f"The scans are those of the {of} {cohort['name']}, which came preprocessed: "
+            "skull-stripped and in the template's space."
+        )
+    elif cohort["bids_dir"]:
         main = f"The scans are those of the BIDS data set {cohort['name']}."
     else:
         what = (
@@ -81,11 +87,17 @@ def _sources(config: dict[str, Any]) -> str:
 
 def _preprocessing(config: dict[str, Any]) -> str:
     cfg, volumes = config["preprocess"], config["volumes"]
+    if config["cohort"]["preprocessed_dir"]:
+        return (
+            "Bias correction, brain extraction and registration were done elsewhere, before this "
+            "workflow. Each scan was checked to be a brain in the space of "
+            f"{cfg['template']['name']} [@fonov2009; @fonov2011] and brought {_grid(volumes)} "
+            f"{_quality(cfg['qc'])} Intensities were scaled to 0 to 1 per scan."
+        )
     n4 = cfg["n4"]
     extraction = cfg["brain_extraction"]
     threshold = extraction["threshold"]
     mask = "as a soft mask" if threshold is None else f"cut at {threshold:g}"
-    smooth = ", after a Gaussian against aliasing" if volumes["antialias"] else ""
     inside = ", inside the brain mask, which was found first" if n4["mask"] == "brain" else ""
     return (
         f"N4 bias correction (shrink factor {n4['shrink_factor']}, iterations "
@@ -93,10 +105,17 @@ def _preprocessing(config: dict[str, Any]) -> str:
         f"{EXTRACTION.get(extraction['method'], extraction['method'])}, its probability {mask}, "
         f"and {cfg['registration']['type'].lower()} registration to {cfg['template']['name']} "
         f"[@fonov2009; @fonov2011] with ANTs [@tustison2021], estimated at "
-        f"{cfg['registration']['estimate_spacing']:g} mm and applied once "
-        f"({volumes['interpolation']} interpolation{smooth}) onto a grid of "
-        f"{volumes['spacing']:g} mm with {' × '.join(map(str, volumes['shape']))} voxels. "
+        f"{cfg['registration']['estimate_spacing']:g} mm and applied once {_grid(volumes)} "
         f"{_quality(cfg['qc'])} Intensities were scaled to 0 to 1 per scan."
+    )
+
+
+def _grid(volumes: dict[str, Any]) -> str:
+    """The store's grid and how scans come onto it; ends the sentence."""
+    smooth = ", after a Gaussian against aliasing" if volumes["antialias"] else ""
+    return (
+        f"({volumes['interpolation']} interpolation{smooth}) onto a grid of "
+        f"{volumes['spacing']:g} mm with {' × '.join(map(str, volumes['shape']))} voxels."
     )
 
 

@@ -1,4 +1,4 @@
-"""Make a synthetic ADNI download: ``python -m ldae.synthetic --out DIR``."""
+"""Make a synthetic cohort: ``python -m ldae.synthetic --out DIR [--kind preprocessed]``."""
 
 import argparse
 import logging
@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 from ldae.errors import UserError
+from ldae.synthetic.download import KIND as DOWNLOAD
 from ldae.synthetic.download import make_download
+from ldae.synthetic.preprocessed import KIND as PREPROCESSED
+from ldae.synthetic.preprocessed import make_preprocessed
 from ldae.synthetic.tables import FORMS
 
 
@@ -14,7 +17,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m ldae.synthetic",
-        description="Make a synthetic ADNI download with known truth: images, tables, truth.tsv.",
+        description="Make a synthetic cohort with known truth: an ADNI download, or brains that "
+        "came preprocessed.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
@@ -22,12 +26,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--visits", type=int, default=3, help="visits of a subject")
     parser.add_argument("--spacing", type=float, default=2.0, help="voxel edge in mm")
     parser.add_argument("--seed", type=int, default=1, help="of all random choices")
-    parser.add_argument("--tables", choices=FORMS, default="clinica", help="form of the tables")
+    parser.add_argument("--kind", choices=(DOWNLOAD, PREPROCESSED), default=DOWNLOAD, help="of it")
+    parser.add_argument(
+        "--tables", choices=FORMS, default="clinica", help="form of a download's tables"
+    )
+    parser.add_argument(
+        "--template", default="MNI152NLin2009cSym", help="space in names of preprocessed scans"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="parallel processes")
-    given = parser.parse_args(arguments)
+    given = vars(parser.parse_args(arguments))
+    make, other = {
+        DOWNLOAD: (make_download, "template"),
+        PREPROCESSED: (make_preprocessed, "tables"),
+    }[given.pop("kind")]
+    del given[other]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
-        make_download(**vars(given))
+        make(**given)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -32,6 +32,7 @@ class Base:
         inward: (3, x, y, z) velocity that shrinks hippocampus, amygdala and the cortex by them.
         cortex: (3, x, y, z) velocity that pulls the cortex off the skull, peak 1.
         centre: (3,) centre of the brain, mm.
+        tissue: Intensities of CSF and of grey matter in ``head``.
         volumes: ml of ``LABELS``, in the base's own size.
         scale_to_mni: Volume ratio of MNI152 to this head, by affine registration.
         reference_scale: Linear factor that brings this head to ``REFERENCE_ICV_ML``.
@@ -48,6 +49,7 @@ class Base:
     inward: torch.Tensor
     cortex: torch.Tensor
     centre: np.ndarray
+    tissue: tuple[float, float]
     volumes: dict[str, float]
     scale_to_mni: float
     reference_scale: float
@@ -138,6 +140,7 @@ def load_base(name: str) -> Base:
         lattice=Grid(corner, spacing * stride, tuple(velocities["outward"].shape[1:])),
         **velocities,
         centre=np.array(ndi.center_of_mass(soft["brain"])) * spacing + origin,
+        tissue=(float(csf), float(grey)),
         volumes=volumes,
         scale_to_mni=float(arrays["scale_to_mni"]),
         reference_scale=float((REFERENCE_ICV_ML / volumes["brain"]) ** (1 / 3)),

@@ -137,7 +137,7 @@ def generator(seed: int, index: int, *stream: int) -> np.random.Generator:
     return np.random.default_rng([seed, index, *stream])
 
 
-def _cognition(stage: float, severity: float, rng: np.random.Generator) -> tuple[int, float, float]:
+def cognition(stage: float, severity: float, rng: np.random.Generator) -> tuple[int, float, float]:
     """MMSE, global CDR and CDR sum of boxes."""
     mean = 29.2 - 2.2 * stage - 3.8 * stage**2
     mmse = int(np.clip(round(mean - 1.2 * stage * severity + rng.normal(0, 0.8)), 8, 30))
@@ -177,7 +177,7 @@ def draw_subject(seed: int, index: int, visits: int) -> Subject:
         clock = timedelta(seconds=int(rng.integers(8 * 3600, 17 * 3600)))
         fault = {NO_SCAN: "no scan", LOST: "lost"}.get(index % 10) if last else None
         now = 0.8 if converted else stage * (1 + 0.05 * years)
-        mmse, cdr, boxes = _cognition(now, severity, rng)
+        mmse, cdr, boxes = cognition(now, severity, rng)
         drawn.append(
             Visit(
                 number=number,

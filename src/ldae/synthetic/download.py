@@ -1,8 +1,6 @@
 """A synthetic ADNI download with known truth: images, study tables, ``truth.tsv``."""
 
 import logging
-import os
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -25,12 +23,13 @@ from ldae.synthetic.cohort import (
     generator,
     standardised_atrophy,
 )
+from ldae.synthetic.folder import MADE_BY, MARK, made_folder
 from ldae.synthetic.heads import Anatomy, shrink
 from ldae.synthetic.scanner import PROTOCOLS, Scan, acquire
 from ldae.synthetic.series import Series, write_dicom, write_nifti
 from ldae.synthetic.tables import FORMS, visit_name, write_tables
 
-MARK = "synthetic.json"
+KIND = "download"
 ORIGINAL, PROCESSED, REPEATED, LOCALISING = 0, 1, 2, 3  # the images of a visit
 DESCRIPTION = {
     "ADNI1": "MP-RAGE",
@@ -246,20 +245,13 @@ def make_download(
     Raises:
         UserError: a number is out of range, or ``out`` holds something else.
     """
-    out = Path(out).absolute()
     require(0.5 <= spacing <= 6, f"The spacing must be between 0.5 and 6 mm, not {spacing}.")
     require(tables in FORMS, f"The form of the tables must be {' or '.join(FORMS)}, not {tables}.")
     require(jobs >= 1, f"The number of jobs must be at least 1, not {jobs}.")
-    occupied = out.exists() and not (out.is_dir() and not any(out.iterdir()))
-    require(
-        not occupied or (out / MARK).is_file(),
-        f"{out} is not empty and was not made by this command; name a new folder.",
-    )
     cohort = draw_cohort(subjects, visits, seed)
     plan = [image for subject in cohort for image in plan_images(subject)]
-    work = out.with_name(f".tmp{os.getpid()}-{out.name}")
-    try:
-        (work / "images").mkdir(parents=True)
+    with made_folder(Path(out).absolute()) as work:
+        (work / "images").mkdir()
         progress = Progress("synthetic subjects", len(cohort), interval=5)
         truth = []
         runs = _make_subjects(cohort, seed, spacing, work / "images", jobs)
@@ -270,7 +262,8 @@ def make_download(
         write_tables(work / "tables", cohort, seed, _mprage_rows(plan), _quality_rows(plan), tables)
         write_table(pd.DataFrame(truth), work / "truth.tsv")
         content = {
-            "made_by": "ldae.synthetic: no image or person here is real",
+            "made_by": MADE_BY,
+            "kind": KIND,
             "arguments": {
                 "subjects": subjects,
                 "visits": visits,
@@ -281,10 +274,5 @@ def make_download(
             "faults": _faults(cohort, plan, work / "tables"),
         }
         write_json(content, work / MARK)
-        if out.exists():
-            shutil.rmtree(out)
-        work.rename(out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     logging.getLogger(__name__).info("%d scans of %d subjects in %s", len(truth), subjects, out)
-    return out
+    return Path(out).absolute()

@@ -126,11 +126,11 @@ class Head:
         return {**native, **intracranial, **scaled, "cortical_mm": self.atrophy.cortical_mm}
 
 
-def shrink(anatomy: Anatomy, atrophy: Atrophy) -> Head:
+def shrink(anatomy: Anatomy, atrophy: Atrophy, tolerance: float = TOLERANCE) -> Head:
     """Deform a subject until its ventricles and hippocampi have the volumes asked for.
 
     Broyden's method on the logarithms of the two volumes, from the subject's last amplitudes;
-    stops at ``TOLERANCE``.
+    stops at ``tolerance``.
 
     Raises:
         UserError: the volumes cannot be reached from this base.
@@ -144,7 +144,7 @@ def shrink(anatomy: Anatomy, atrophy: Atrophy) -> Head:
         displacement = anatomy.deform(amplitudes, atrophy.cortical_mm)
         small = anatomy.small_volumes(displacement)
         miss = np.log(small) - wanted
-        if np.abs(miss).max() < TOLERANCE:
+        if np.abs(miss).max() < tolerance:
             anatomy.start = amplitudes
             volumes = [*small.tolist(), *anatomy.large_volumes(displacement).tolist()]
             named = dict(zip(LABELS, volumes, strict=True))
@@ -163,14 +163,14 @@ def shrink(anatomy: Anatomy, atrophy: Atrophy) -> Head:
     )
 
 
-def intensities(
+def base_points(
     head: Head, affine: np.ndarray, shape: tuple[int, int, int], pose: np.ndarray
-) -> np.ndarray:
-    """Noise-free signal of ``head`` on a voxel grid, float32 of ``shape``.
+) -> torch.Tensor:
+    """Where in the base head each voxel of a grid lies: (N, 3) mm, last axis running fastest.
 
     Args:
         affine: (4, 4) voxel to scanner coordinates, mm RAS.
-        pose: (4, 4) rigid motion from the head (origin at the brain's centre) to the scanner.
+        pose: (4, 4) motion from the head (origin at the brain's centre) to the scanner.
     """
     base, anatomy = head.anatomy.base, head.anatomy
     to_base = np.eye(4)
@@ -191,6 +191,18 @@ def intensities(
     inside = ((points >= low) & (points <= high)).all(1).nonzero()[:, 0]
     brain = points[inside]
     points[inside] = brain + sample(head.displacement, lattice, brain).T
+    return points
+
+
+def intensities(
+    head: Head, affine: np.ndarray, shape: tuple[int, int, int], pose: np.ndarray
+) -> np.ndarray:
+    """Noise-free signal of ``head`` on a voxel grid, float32 of ``shape``.
+
+    Arguments are those of :func:`base_points`.
+    """
+    base = head.anatomy.base
+    points = base_points(head, affine, shape, pose)
     return sample(base.head, base.grid, points).view(*shape).numpy()
 
 

@@ -1,0 +1,163 @@
+"""Scans that came preprocessed (``cohort.preprocessed_dir``): checked, measured, put on the grid.
+
+They are brains in the template's space already. What registration would have made of them is made
+here, without estimating anything: brain and mask on the target grid, measures and picture.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ldae.derivatives import ScanFiles, scan_files
+from ldae.files import atomic, digest, read_json, sha256, write_json
+from ldae.fingerprint import source_fingerprint
+from ldae.preprocess._ants import ants
+from ldae.preprocess.batch import ScanRejected, Step, run_step
+from ldae.preprocess.bounds import judge
+from ldae.preprocess.grids import Template, around, load_template, resample, resample_mask
+from ldae.preprocess.images import as_mask, read_head
+from ldae.preprocess.picture import Head, write_picture
+from ldae.preprocess.quality import measure, points_of
+
+MARGIN = 12.0  # mm around the brain: what a blur or a spline at its edge can reach
+FAR = 25.0  # mm between the centres of brain and template: no affine leaves half of that
+FULL = 0.9  # share of voxels that are not zero, from which an image was not stripped
+NEGATIVE = 0.01  # share of the brain's voxels below zero, from which intensities are z-scores
+
+
+def run_placing(
+    scans: pd.DataFrame,
+    bids_dir: str | Path,
+    preproc_dir: str | Path,
+    manifest: str | Path,
+    cfg: Mapping[str, Any],
+    volumes_cfg: Mapping[str, Any],
+) -> pd.DataFrame:
+    """Check the scans of one shard, put them on the target grid, measure and draw them.
+
+    Args:
+        scans: Rows of scans.tsv.
+        bids_dir: Folder that their paths are relative to; a scan's mask lies beside it.
+        preproc_dir: Receives brain and mask on the target grid, ``*_desc-qc.json`` and
+            ``*_desc-qc.png``.
+        manifest: Manifest to write, as that of the registration. A scan outside the bounds of
+            ``cfg["qc"]`` has the status ``qc`` and keeps its files.
+        cfg: config["preprocess"]: template, qc.
+        volumes_cfg: config["volumes"]: spacing (mm), interpolation, antialias.
+
+    Raises:
+        UserError: the template is missing.
+    """
+    spacing = float(volumes_cfg["spacing"])
+    interpolation, prefilter = volumes_cfg["interpolation"], volumes_cfg["antialias"]
+    template = load_template(cfg["template"], spacing, spacing)
+
+    def sources(files: ScanFiles) -> tuple[Path, Path]:
+        image = Path(bids_dir) / files.source
+        return image, image.with_name(f"{files.scan_id}_desc-brain_mask.nii.gz")
+
+    def run(files: ScanFiles) -> None:
+        _place(files, *sources(files), template, interpolation, prefilter)
+
+    modules = ("placed", "grids", "quality", "picture", "_ants")
+    depends = {
+        "source": source_fingerprint(*(f"preprocess/{name}.py" for name in modules)),
+        "template": [sha256(cfg["template"][key]) for key in ("image", "mask")],
+        "volumes": [spacing, interpolation, prefilter],
+    }
+    step = Step(
+        name="registration",
+        fingerprint=digest(depends),
+        inputs=sources,
+        outputs=lambda files: [
+            files.registered_brain,
+            files.registered_mask,
+            files.picture,
+            files.measures,
+        ],
+        run=run,
+        verdict=lambda files: judge(read_json(files.measures), cfg["qc"]),
+    )
+    return run_step(step, scan_files(scans, preproc_dir, cfg["template"]["name"]), manifest)
+
+
+def _place(
+    files: ScanFiles,
+    image: Path,
+    mask_file: Path,
+    template: Template,
+    interpolation: str,
+    prefilter: bool,
+) -> None:
+    brain, mask = read_brain(image, mask_file)
+    _require_place(mask, template.grid_mask, files.template)
+    near_brain, near_mask = around(mask, MARGIN, brain, mask)
+    grid = template.grid_brain
+    if ants.image_physical_space_consistency(brain, grid):
+        moved, moved_mask = brain, mask
+    else:
+        moved = resample(near_brain, grid, [], interpolation, prefilter)
+        moved_mask = resample_mask(near_mask, grid, [], prefilter)
+    measures = measure(brain, mask, moved, moved_mask, grid, template.grid_mask, None)
+    for made, path in ((moved, files.registered_brain), (moved_mask, files.registered_mask)):
+        with atomic(path) as temporary:
+            ants.image_write(made, str(temporary))
+    inside = brain.numpy()[mask.numpy() > 0]
+    write_picture(
+        files.picture,
+        Head(brain, mask, limit=float(np.percentile(inside, 99))),
+        Head(moved, template.grid_mask, limit=float(np.percentile(moved.numpy(), 99.5))),
+        f"{files.scan_id}   brain {measures['brain_ml']:.0f} ml   "
+        f"Dice {measures['dice']:.3f}   NCC {measures['ncc']:.3f}   "
+        f"SNR {measures['snr']:.1f}   CNR {measures['cnr']:.1f}",
+    )
+    write_json({"scan_id": files.scan_id, **measures}, files.measures)
+
+
+def read_brain(image: Path, mask_file: Path) -> tuple[ants.ANTsImage, ants.ANTsImage]:
+    """A skull-stripped scan, zero outside its mask, and the mask (uint8).
+
+    Without a mask's file the brain is where the image is not zero.
+
+    Raises:
+        ScanRejected: image and mask do not fit, or the image is no stripped brain.
+    """
+    scan = read_head(image)
+    if mask_file.is_file():
+        mask = ants.image_read(str(mask_file))
+        if mask.shape != scan.shape or not ants.image_physical_space_consistency(scan, mask):
+            raise ScanRejected("the brain mask lies on another grid than the scan")
+        inside = mask.numpy() > 0.5
+    else:
+        inside = scan.numpy() != 0
+        share = float(inside.mean())
+        if share > FULL:
+            raise ScanRejected(
+                f"{share:.0%} of the voxels are not zero, so the scan is not skull-stripped, and "
+                "there is no *_desc-brain_mask.nii.gz"
+            )
+    if not inside.any():
+        raise ScanRejected("the brain mask is empty")
+    values = scan.numpy() * inside
+    if (values < 0).sum() > NEGATIVE * inside.sum():
+        raise ScanRejected(
+            f"{(values < 0).sum() / inside.sum():.0%} of the brain's voxels are negative, as of "
+            "z-scores; scans must be as before that, zero outside the brain and positive inside"
+        )
+    values = np.maximum(values, 0)
+    if not values.any():
+        raise ScanRejected("the brain is empty: all its voxels are zero")
+    return scan.new_image_like(values), as_mask(inside, scan)
+
+
+def _require_place(mask: ants.ANTsImage, template: ants.ANTsImage, space: str) -> None:
+    """Refuse a brain whose centre is far from the template's, both in mm of ITK's world."""
+    apart = float(np.linalg.norm(points_of(mask).mean(0) - points_of(template).mean(0)))
+    if apart > FAR:
+        raise ScanRejected(
+            f"the brain's centre lies {apart:.0f} mm from the template's, so the scan is not in "
+            f"the space {space}"
+        )

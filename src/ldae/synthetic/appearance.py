@@ -1,0 +1,146 @@
+"""How a brain in template space looks on a scanner: contrast, coil, blur, noise and stripping.
+
+Each site has two machines with styles of their own. The styles vary more between machines than
+disease changes a scan's mean; every scan then differs a little from its machine's style.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy import ndimage as ndi
+
+from ldae.synthetic.brains import Brain, skull_distance
+from ldae.synthetic.fields import sample
+from ldae.synthetic.heads import Head
+
+SITE_STREAM = 1_000_003  # of the random generator; no person has this number
+CONTROL = 45.0  # mm; distance of the control points of the coil's field
+REACH = 8.0  # mm; beyond the mask that the blur may look
+STRIP = 12.0  # mm; likewise of the brain mask's error
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a machine shows tissue.
+
+    Attributes:
+        field_strength: Tesla.
+        csf, grey: Signal relative to white matter 1.
+        gamma: Exponent of the signal between the tissues.
+        bias: SD of the log of what the bias correction has left over.
+        noise: SD relative to white matter, in either channel, after resampling.
+        blur: SD in mm.
+        strip, strip_error: Where the brain mask ends beyond the brain, mm: mean, SD.
+    """
+
+    field_strength: float
+    csf: float
+    grey: float
+    gamma: float
+    bias: float
+    noise: float
+    blur: float
+    strip: float
+    strip_error: float
+
+
+def draw_style(seed: int, site: int, machine: int) -> Style:
+    """The style of a site's machine 0 or 1."""
+    rng = np.random.default_rng([seed, SITE_STREAM, site, machine])
+    strong = bool((site + machine) % 2)
+    return Style(
+        field_strength=3.0 if strong else 1.5,
+        csf=float(rng.uniform(0.16, 0.42)),
+        grey=float(rng.uniform(0.58, 0.80)),
+        gamma=float(np.exp(rng.normal(0, 0.10))),
+        bias=float(rng.uniform(0.02, 0.07) * (1.5 if strong else 1.0)),
+        noise=float(rng.uniform(0.01, 0.03) * (0.8 if strong else 1.5)),
+        blur=float(rng.uniform(0.3, 1.8)),
+        strip=float(rng.uniform(-1.5, 1.5)),
+        strip_error=float(rng.uniform(0.5, 1.2)),
+    )
+
+
+def of_scan(style: Style, rng: np.random.Generator) -> Style:
+    """A machine's style as it is in one scan."""
+    return replace(
+        style,
+        csf=style.csf * float(np.exp(rng.normal(0, 0.06))),
+        grey=style.grey * float(np.exp(rng.normal(0, 0.015))),
+        gamma=style.gamma * float(np.exp(rng.normal(0, 0.03))),
+        noise=style.noise * float(np.exp(rng.normal(0, 0.15))),
+        blur=style.blur * float(np.exp(rng.normal(0, 0.1))),
+        strip=style.strip + float(rng.normal(0, 0.4)),
+    )
+
+
+def smooth_noise(
+    shape: tuple[int, int, int], spacing: float, wavelength: float, rng: np.random.Generator
+) -> np.ndarray:
+    """A smooth random field of SD about 1 on a grid, float32: control points every wavelength."""
+    count = [int(np.ceil(n * spacing / wavelength)) + 3 for n in shape]
+    control = rng.normal(size=count)
+    field = control
+    for axis, n in enumerate(shape):
+        where = 1 + np.arange(n) * spacing / wavelength
+        field = _along(field, where, axis)
+    return (field / field.std()).astype(np.float32)
+
+
+def _along(field: np.ndarray, where: np.ndarray, axis: int) -> np.ndarray:
+    """Cubic B-spline values of a field's control points along one axis."""
+    low = np.floor(where).astype(int)
+    t = (where - low).astype(np.float64)
+    weights = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
+    moved = np.moveaxis(field, axis, -1)
+    last = moved.shape[-1] - 1
+    found = sum(w / 6 * moved[..., np.clip(low + k - 1, 0, last)] for k, w in enumerate(weights))
+    return np.moveaxis(found, -1, axis)
+
+
+def show(
+    brain: Brain,
+    head: Head,
+    pose: np.ndarray,
+    style: Style,
+    grid: tuple[tuple[int, int, int], np.ndarray],
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """A skull-stripped scan and its mask on a grid in template space.
+
+    With the same generator state, two heads of one brain differ by their anatomy alone.
+
+    Args:
+        grid: Shape and affine (4, 4), RAS, mm.
+
+    Returns:
+        (X, Y, Z) float32 with 1 about white matter, 0 outside; (X, Y, Z) bool.
+    """
+    shape, affine = grid
+    spacing = float(affine[0, 0])
+    points = brain.points(head, affine, shape, pose)
+    distance, distance_grid = skull_distance(brain.base.name)
+    beyond = sample(distance, distance_grid, points, "border").view(*shape).numpy()
+    edge = style.strip + style.strip_error * smooth_noise(shape, spacing, STRIP, rng)
+    mask = ndi.binary_opening(beyond < edge)
+    near = beyond < float(edge.max()) + REACH
+    points = points[torch.from_numpy(near.ravel())]
+    raw = sample(brain.base.head, brain.base.grid, points)
+    uneven = sample(brain.texture, brain.texture_grid, points, "border")
+    signal = np.zeros(shape, np.float32)
+    signal[near] = (tissue_curve(raw, brain.base.tissue, style) * (1 + uneven)).numpy()[0]
+    signal = ndi.gaussian_filter(signal, style.blur / spacing, truncate=3)
+    signal = signal * np.exp(style.bias * smooth_noise(shape, spacing, CONTROL, rng))
+    sigma = np.float32(style.noise)
+    real = signal + sigma * rng.standard_normal(shape, dtype=np.float32)
+    imaginary = sigma * rng.standard_normal(shape, dtype=np.float32)
+    return np.hypot(real, imaginary) * mask, mask
+
+
+def tissue_curve(raw: torch.Tensor, tissue: tuple[float, float], style: Style) -> torch.Tensor:
+    """A base's intensities with the contrast of a style: monotone, piecewise linear, gamma."""
+    knots = np.array([0.0, tissue[0], tissue[1], 1.0, 2.0])
+    levels = np.array([0.0, style.csf, style.grey, 1.0, 1.6])
+    moved = np.interp(raw.numpy(), knots, levels).astype(np.float32)
+    return torch.from_numpy(moved ** np.float32(style.gamma))

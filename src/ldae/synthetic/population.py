@@ -1,0 +1,176 @@
+"""The people of a preprocessed synthetic cohort: who they are, where and when they are scanned.
+
+Everything about person ``index`` follows from ``(seed, index)`` alone, so a smaller cohort is the
+beginning of a larger one. Age, disease and a person's own build act on the same volumes, so none of
+them gives another away: the disease takes hippocampus above all, age widens the ventricles as well,
+and some people have wide ventricles all their life. Sizes of effects are ours, of ADNI's order.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ldae.errors import require
+from ldae.synthetic.bases import base_names
+from ldae.synthetic.cohort import GROUPS, STAGE, cognition, generator
+from ldae.synthetic.heads import Atrophy
+
+MAX_PEOPLE = 5000
+MONTHS = (0, 6, 12, 24, 36, 48)
+VISITS = (2, 3, 4, 5)
+MAX_VISITS = max(VISITS)
+VISITS_SHARES = (0.2, 0.3, 0.3, 0.2)
+SPREAD = {"CN": 0.15, "MCI": 0.20, "AD": 0.25}  # SD of the pathology within a diagnosis
+RATE = {"CN": 0.01, "MCI": 0.07, "AD": 0.10}  # of pathology, a year
+CONVERTS = 0.75  # an MCI person whose pathology passes this has Alzheimer's disease from then on
+BENIGN = 0.10  # share of people whose ventricles have always been wide
+UPGRADED = 0.2  # share of people whose site changes its scanner between two of their visits
+# Sites by number: people with Alzheimer's disease go to 6 and 7 more often, others to 8 and 9;
+# the first six see both alike.
+SITES = 10
+SITE_WEIGHTS = {
+    "CN": (1, 1, 1, 1, 1, 1, 0.7, 0.7, 1.3, 1.3),
+    "MCI": (1,) * SITES,
+    "AD": (1, 1, 1, 1, 1, 1, 1.3, 1.3, 0.7, 0.7),
+}
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a person's brain would be like at 70 without disease, in SDs, and how fast it ages."""
+
+    ventricle: float
+    hippocampus: float
+    cortex: float
+    pace: float
+
+    def atrophy(self, age: float, pathology: float) -> Atrophy:
+        """The brain at an age and a pathology (0 none, 1 typical of Alzheimer's disease)."""
+        older = self.pace * (age - 70)
+        log_ventricle = np.log(22) + 0.028 * older + 0.38 * pathology + 0.28 * self.ventricle
+        hippocampus = 6.9 - 0.035 * older - 1.15 * pathology - 0.50 * self.hippocampus
+        cortex = 0.6 + 0.03 * older + 0.8 * pathology + 0.3 * self.cortex
+        return Atrophy(
+            float(np.clip(np.exp(log_ventricle), 12, 80)),
+            float(np.clip(hippocampus, 4.0, 8.4)),
+            float(np.clip(cortex, 0, 3)),
+        )
+
+
+@dataclass(frozen=True)
+class Appointment:
+    """One visit: ``scanner`` is (site, 0 or 1): the site's first or second machine."""
+
+    number: int
+    months: int
+    age: float
+    diagnosis: str
+    pathology: float
+    atrophy: Atrophy
+    mmse: int
+    cdr_global: float
+    scanner: tuple[int, int]
+
+    @property
+    def session_id(self) -> str:
+        """BIDS session, by months since baseline."""
+        return f"ses-M{self.months:03d}"
+
+
+@dataclass(frozen=True)
+class Person:
+    """One participant with visits in order; ``flipped``: left and right of the base exchanged."""
+
+    index: int
+    base: str
+    flipped: bool
+    group: str
+    sex: str
+    apoe4: int
+    site: int
+    build: Build
+    visits: tuple[Appointment, ...]
+
+    @property
+    def participant_id(self) -> str:
+        """BIDS identifier."""
+        return f"sub-SYN{self.index:04d}"
+
+    def other_atrophy(self, visit: Appointment, diagnosis: str) -> Atrophy:
+        """The brain this person would have at a visit with the pathology of another diagnosis.
+
+        The person stays as far from the diagnosis's mean as from that of the own one.
+        """
+        moved = visit.pathology + STAGE[diagnosis] - STAGE[visit.diagnosis]
+        return self.build.atrophy(visit.age, max(0.0, moved))
+
+
+def draw_person(seed: int, index: int, visits: int) -> Person:
+    """Person ``index`` of the population ``seed``, with ``visits`` visits at most."""
+    rng = generator(seed, index, 0)
+    group = GROUPS[index % len(GROUPS)]
+    stage = STAGE[group]
+    age = float(np.clip(rng.normal(72.5 + 2.5 * stage, 7.0), 55, 90))
+    ventricle, hippocampus, cortex, pace, severity = rng.normal(0, 1, 5)
+    if rng.random() < BENIGN:
+        ventricle += 1.8
+    build = Build(ventricle, hippocampus, cortex, float(np.exp(0.15 * pace)))
+    pathology = max(0.0, stage + SPREAD[group] * severity)
+    rate = RATE[group] * float(np.exp(0.3 * rng.normal()))
+
+    weights = np.array(SITE_WEIGHTS[group], float)
+    site = int(rng.choice(SITES, p=weights / weights.sum()))
+    count = min(visits, int(rng.choice(VISITS, p=VISITS_SHARES)))
+    later = rng.choice(MONTHS[1:], size=count - 1, replace=False)
+    months = [0, *sorted(int(month) for month in later)]
+    upgrade = int(rng.integers(1, count)) if rng.random() < UPGRADED else count
+    first = int(rng.integers(2))
+    drawn = []
+    for number, month in enumerate(months):
+        now = pathology + rate * month / 12
+        converted = group == "MCI" and (now > CONVERTS)
+        at = age + month / 12
+        mmse, cdr, _ = cognition(min(now, 1.3), 0.5 * severity, rng)
+        drawn.append(
+            Appointment(
+                number=number,
+                months=month,
+                age=round(at, 2),
+                diagnosis="AD" if converted else group,
+                pathology=now,
+                atrophy=build.atrophy(at, now),
+                mmse=mmse,
+                cdr_global=cdr,
+                scanner=(site, first if number < upgrade else 1 - first),
+            )
+        )
+    frequency = 0.14 + 0.26 * stage
+    return Person(
+        index=index,
+        base=str(rng.choice(base_names())),
+        flipped=bool(rng.random() < 0.5),
+        group=group,
+        sex="M" if rng.random() < 0.5 else "F",
+        apoe4=int(rng.binomial(2, frequency)),
+        site=site,
+        build=build,
+        visits=tuple(drawn),
+    )
+
+
+def draw_population(subjects: int, visits: int, seed: int) -> list[Person]:
+    """The first ``subjects`` people of the population ``seed``, with ``visits`` visits at most.
+
+    Raises:
+        UserError: a number is out of range.
+    """
+    require(
+        1 <= subjects <= MAX_PEOPLE,
+        f"The number of subjects must be between 1 and {MAX_PEOPLE}, not {subjects}.",
+    )
+    require(
+        VISITS[0] <= visits <= MAX_VISITS,
+        f"The number of visits must be between {VISITS[0]} and {MAX_VISITS}, not {visits}.",
+    )
+    require(seed >= 0, f"The seed must not be negative, as {seed} is.")
+    return [draw_person(seed, index, visits) for index in range(subjects)]

@@ -1,0 +1,191 @@
+"""A synthetic cohort of preprocessed scans with known truth: a folder for cohort.preprocessed_dir.
+
+Skull-stripped T1w scans in template space, participants.tsv, sessions.tsv; truth.tsv beside them.
+"""
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import torch
+
+from ldae.cohort.names import BIDS_VERSION
+from ldae.errors import require
+from ldae.files import write_json, write_table
+from ldae.progress import Progress
+from ldae.synthetic.appearance import draw_style, of_scan, show
+from ldae.synthetic.brains import Brain, draw_brain, draw_pose, grow, template_grid, visible_volumes
+from ldae.synthetic.cohort import generator, standardised_atrophy
+from ldae.synthetic.folder import MADE_BY, MARK, made_folder
+from ldae.synthetic.heads import Atrophy, Head
+from ldae.synthetic.population import Appointment, Person, draw_population
+
+KIND = "preprocessed"
+WHITE = 200.0  # stored value of white matter
+
+
+def make_scan(
+    person: Person,
+    visit: Appointment,
+    brain: Brain,
+    atrophy: Atrophy,
+    seed: int,
+    spacing: float,
+) -> tuple[np.ndarray, np.ndarray, Head]:
+    """Scan a person's brain at a visit with an atrophy: the visit's own, or a counterfactual one.
+
+    Returns:
+        Stored values (X, Y, Z) uint16, brain mask (X, Y, Z) uint8, both on
+        :func:`ldae.synthetic.brains.template_grid`; and the head, whose volumes are the truth.
+    """
+    head = grow(brain, atrophy)
+    rng = generator(seed, person.index, 4, visit.number)
+    style = of_scan(draw_style(seed, *visit.scanner), rng)
+    pose = draw_pose(person, visit, seed)
+    signal, mask = show(brain, head, pose, style, template_grid(spacing), rng)
+    return np.round(signal * WHITE).astype(np.uint16), mask.astype(np.uint8), head
+
+
+def make_person(person: Person, seed: int, spacing: float, template: str, out: Path) -> list[dict]:
+    """Write a person's scans; returns the truth of each visit, as table rows."""
+    brain = draw_brain(person, seed)
+    affine = template_grid(spacing)[1]
+    rows = []
+    for visit in person.visits:
+        values, mask, head = make_scan(person, visit, brain, visit.atrophy, seed, spacing)
+        folder = out / person.participant_id / visit.session_id / "anat"
+        folder.mkdir(parents=True)
+        stem = f"{person.participant_id}_{visit.session_id}_space-{template}_desc-brain"
+        for array, suffix in ((values, "T1w"), (mask, "mask")):
+            nib.save(nib.Nifti1Image(array, affine), folder / f"{stem}_{suffix}.nii.gz")
+        reached = head.anatomy.base.reference_scale**3
+        got = Atrophy(
+            head.volumes["ventricles"] * reached,
+            head.volumes["hippocampus"] * reached,
+            visit.atrophy.cortical_mm,
+        )
+        rows.append(
+            {
+                "participant_id": person.participant_id,
+                "session_id": visit.session_id,
+                "age": visit.age,
+                "sex": person.sex,
+                "diagnosis": visit.diagnosis,
+                "atrophy": standardised_atrophy(got),
+                "pathology": visit.pathology,
+                **visible_volumes(head, draw_pose(person, visit, seed)),
+                "cortical_mm": visit.atrophy.cortical_mm,
+                "base": person.base + ("-flipped" if person.flipped else ""),
+                "site": person.site,
+                "machine": visit.scanner[1],
+                "field_strength": draw_style(seed, *visit.scanner).field_strength,
+                "seed": seed,
+                "subject_index": person.index,
+            }
+        )
+    return rows
+
+
+def _make_people(
+    people: list[Person], seed: int, spacing: float, template: str, out: Path, jobs: int
+) -> Iterator[list[dict]]:
+    """Rows of :func:`make_person` for every person, in the order in which they are done."""
+    rest = (seed, spacing, template, out)
+    if jobs == 1:
+        yield from (make_person(person, *rest) for person in people)
+        return
+    # one thread each: besides the cores, OpenMP's threads do not survive a fork
+    with ProcessPoolExecutor(
+        jobs, get_context("fork"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        runs = [pool.submit(make_person, person, *rest) for person in people]
+        for run in as_completed(runs):
+            yield run.result()
+
+
+def _write_tables(people: list[Person], truth: pd.DataFrame, out: Path) -> None:
+    """What a study would know: participants.tsv and sessions.tsv; what the folder is."""
+    strength = truth.set_index(["participant_id", "session_id"])["field_strength"]
+    write_table(
+        pd.DataFrame(
+            {"participant_id": p.participant_id, "sex": p.sex, "apoe4": p.apoe4} for p in people
+        ),
+        out / "participants.tsv",
+    )
+    write_table(
+        pd.DataFrame(
+            {
+                "participant_id": person.participant_id,
+                "session_id": visit.session_id,
+                "months": visit.months,
+                "age": visit.age,
+                "diagnosis": visit.diagnosis,
+                "mmse": visit.mmse,
+                "cdr_global": visit.cdr_global,
+                "site": f"site-{person.site:02d}",
+                "field_strength": strength[person.participant_id, visit.session_id],
+            }
+            for person in people
+            for visit in person.visits
+        ),
+        out / "sessions.tsv",
+    )
+    about = {"Name": "synthetic", "BIDSVersion": BIDS_VERSION, "DatasetType": "derivative"}
+    write_json(about | {"GeneratedBy": [{"Name": MADE_BY}]}, out / "dataset_description.json")
+
+
+def make_preprocessed(
+    out: str | Path,
+    subjects: int,
+    visits: int,
+    spacing: float,
+    seed: int,
+    template: str,
+    jobs: int = 1,
+) -> Path:
+    """Make a synthetic preprocessed cohort; returns ``out``.
+
+    Writes ``out/scans`` (``sub-*/ses-*/anat/*_space-<template>_desc-brain_{T1w,mask}.nii.gz``,
+    participants.tsv, sessions.tsv, dataset_description.json), ``out/truth.tsv`` and
+    ``out/synthetic.json`` (the arguments). Everything is made in a folder beside ``out`` and
+    renamed at the end; an earlier one of this command is replaced. The files do not depend on
+    ``jobs``.
+
+    Args:
+        visits: Of a subject, at most; at least 2.
+        spacing: Voxel edge, mm, isotropic.
+        template: Name of the template's space in file names.
+
+    Raises:
+        UserError: a number is out of range, or ``out`` holds something else.
+    """
+    require(0.5 <= spacing <= 6, f"The spacing must be between 0.5 and 6 mm, not {spacing}.")
+    require(jobs >= 1, f"The number of jobs must be at least 1, not {jobs}.")
+    people = draw_population(subjects, visits, seed)
+    arguments = {
+        "subjects": subjects,
+        "visits": visits,
+        "spacing": spacing,
+        "seed": seed,
+        "template": template,
+    }
+    with made_folder(Path(out).absolute()) as work:
+        scans = work / "scans"
+        scans.mkdir()
+        progress = Progress("synthetic people", len(people), interval=5)
+        truth = []
+        runs = _make_people(people, seed, spacing, template, scans, jobs)
+        for done, rows in enumerate(runs, start=1):
+            truth += rows
+            progress.step(done)
+        truth.sort(key=lambda row: (row["subject_index"], row["session_id"]))
+        _write_tables(people, pd.DataFrame(truth), scans)
+        write_table(pd.DataFrame(truth), work / "truth.tsv")
+        write_json({"made_by": MADE_BY, "kind": KIND, "arguments": arguments}, work / MARK)
+    logging.getLogger(__name__).info("%d scans of %d people in %s", len(truth), subjects, out)
+    return Path(out)

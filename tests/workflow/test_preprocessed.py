@@ -1,0 +1,50 @@
+"""Scans that came preprocessed go to the volume store without conversion, N4 or registration."""
+
+import pytest
+import yaml
+
+from ldae.data.volume_store import VolumeStore
+from ldae.files import read_table
+
+pytestmark = pytest.mark.workflow
+
+SMALL = {
+    "synthetic": {"subjects": 8, "visits": 2, "spacing": 5.0},
+    "preprocess": {"shards": 2},
+    "evaluation": {"bootstrap": 20},
+    "cohort": {"splits": {"test_fraction": 0.4, "val_fraction": 0.2}},
+}
+ELSEWHERE = {
+    "study_tables",
+    "check_download",
+    "clinica_batch",
+    "n4",
+    "brain_extraction",
+    "registration",
+}
+
+
+def test_a_preprocessed_cohort_reaches_the_store_and_the_ledger(project):
+    configuration = yaml.safe_load((project.path / "config/proof.yaml").read_text())
+    for section, values in SMALL.items():
+        configuration[section] |= values
+    (project.path / "mine.yaml").write_text(yaml.safe_dump(configuration))
+    whole = project.planned(config="mine.yaml")
+    assert {"synthetic", "import_bids", "placing", "volume_shard", "ldae", "report"} <= whole
+    assert not ELSEWHERE & whole
+
+    results = project.path / configuration["paths"]["results"]
+    project.snakemake("preprocess", "cohort", config="mine.yaml")
+    truth = read_table(project.path / "raw/proof/truth.tsv")
+    ledger = read_table(results / "cohort/ledger.tsv")
+    assert len(ledger) == len(truth)
+    assert (ledger["status"] == "used").all()
+    store = VolumeStore(results / "cache/volumes")
+    assert len(store.index) == len(truth)
+    about = store.index.merge(truth, on=["participant_id", "session_id"], suffixes=("", "_true"))
+    assert (about["diagnosis"] == about["diagnosis_true"]).all()
+    assert (about["age"] == about["age_true"]).all()
+    volume = store.volume(0)
+    assert volume.shape == (1, 32, 40, 32)
+    assert 0.1 < float((volume > 0.05).float().mean()) < 0.5
+    assert (results / "qc/index.html").read_text().count("_desc-qc.png") >= len(truth)

@@ -1,0 +1,16 @@
+"""Preprocessed scans of a shard on the target grid, with quality measures and pictures."""
+
+from _adapter import job
+
+with job(snakemake):
+    from ldae.files import read_table
+    from ldae.preprocess.placed import run_placing
+
+    run_placing(
+        read_table(snakemake.input.scans),
+        snakemake.input.bids,
+        snakemake.params.preproc,
+        snakemake.output.manifest,
+        snakemake.params.settings,
+        snakemake.params.volumes,
+    )
