@@ -9,10 +9,10 @@ from ldae.files import read_table
 pytestmark = pytest.mark.workflow
 
 SMALL = {
-    "synthetic": {"subjects": 8, "visits": 2, "spacing": 5.0},
+    "synthetic": {"subjects": 10, "visits": 2, "spacing": 5.0},
     "preprocess": {"shards": 2},
     "evaluation": {"bootstrap": 20},
-    "cohort": {"splits": {"test_fraction": 0.4, "val_fraction": 0.2}},
+    "cohort": {"splits": {"test_fraction": 0.3, "val_fraction": 0.3}},
 }
 ELSEWHERE = {
     "study_tables",

@@ -13,6 +13,12 @@ for target in SUPERVISED_TARGETS:
     PREDICTIONS[f"{target}_predictions"] = [file]
 
 
+# The true volumes, where they are known: the best that a model of the scans could do.
+ORACLE = {}
+if config["evaluation"]["truth"]:
+    ORACLE["oracle"] = results("evaluation/true_volumes.tsv")
+
+
 rule tissue_volumes:
     input:
         volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
@@ -42,6 +48,7 @@ rule probes:
         latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
         volumes=rules.tissue_volumes.output[0],
         visits=results("cohort/scans.tsv"),
+        **ORACLE,
     output:
         table=results("tables/probes.tsv"),
         differences=results("tables/probes_differences.tsv"),
@@ -73,6 +80,28 @@ rule probes:
 
 
 if config["evaluation"]["truth"]:
+
+    rule true_volumes:
+        input:
+            truth=config["evaluation"]["truth"],
+            index=results("cache/volumes/index.tsv"),
+        output:
+            ORACLE["oracle"],
+        log:
+            logfile("true_volumes.log"),
+        benchmark:
+            timing("true_volumes.tsv")
+        conda:
+            "../../envs/ldae.yaml"
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        params:
+            source=source("evaluation/oracle.py"),
+        message:
+            "True volumes of every scan of a synthetic cohort"
+        script:
+            "../scripts/true_volumes.py"
 
     rule truth:
         input:

@@ -15,6 +15,7 @@ with job(snakemake):
         seed=snakemake.params.seed,
         volumes=snakemake.input.volumes,
         visits=snakemake.input.visits,
+        oracle=snakemake.input.get("oracle"),
         predictions={
             target: snakemake.input.get(f"{target}_predictions", [])
             for target in ("diagnosis", "age")

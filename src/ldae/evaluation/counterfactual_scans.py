@@ -5,10 +5,10 @@ with the atrophy that the same person would have had at the same age with the ot
 (:class:`ldae.synthetic.cohort.Course`). Pose, contrast, coil field and noise are those of the real
 scan, and so are the bias correction, the brain mask, the registration and the intensity scale:
 nothing but anatomy differs. Not estimated anew, these steps are spared the (small) errors that a
-real second scan would add. Only for cohorts of ``ldae.synthetic`` (config ``evaluation.truth``).
+real second scan would add. Scans that came preprocessed: see ``counterfactual_brains``. Only for
+cohorts of ``ldae.synthetic`` (config ``evaluation.truth``).
 """
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from ldae.data.volume_transform import StoreTransform
 from ldae.derivatives import ScanFiles, scan_files
 from ldae.errors import UserError, require
 from ldae.evaluation.arrays import save_arrays
+from ldae.evaluation.counterfactual_brains import Pair, brain_pair, in_store
 from ldae.evaluation.scans import spread_over_subjects
 from ldae.files import read_json, read_table
 from ldae.preprocess._ants import ants
@@ -33,8 +34,11 @@ from ldae.preprocess.registration import MARGIN
 from ldae.progress import Progress
 from ldae.synthetic.bases import load_base
 from ldae.synthetic.cohort import STAGE, Subject, Visit, draw_subject, generator
-from ldae.synthetic.download import MARK, ORIGINAL, PROCESSED, plan_images
+from ldae.synthetic.download import KIND as DOWNLOAD
+from ldae.synthetic.download import ORIGINAL, PROCESSED, plan_images
+from ldae.synthetic.folder import MARK
 from ldae.synthetic.heads import Anatomy, Head, shrink
+from ldae.synthetic.preprocessed import KIND as PREPROCESSED
 from ldae.synthetic.scanner import PROTOCOLS, Scan, acquire
 
 TRUTH = ("participant_id", "session_id", "seed", "subject_index")
@@ -133,10 +137,31 @@ class Chain:
         near = around(self.mask, MARGIN, self.corrected.new_image_like(brain))[0]
         interpolation, prefilter = self.volumes["interpolation"], self.volumes["antialias"]
         moved = resample(near, self.grid, self.transforms, interpolation, prefilter)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "moved.nii.gz"
-            ants.image_write(moved, str(path))
-            return self.transform.compose(self.transform.load(str(path))).as_tensor().clamp_min(0)
+        return in_store(moved, self.transform)
+
+
+def download_pair(
+    made: dict[str, Any],
+    index: int,
+    row: Any,
+    files: ScanFiles,
+    bids_dir: Path,
+    volumes_cfg: dict[str, Any],
+) -> Pair:
+    """A scan of a download made again, and its counterfactual; arguments as of ``brain_pair``."""
+    subject = draw_subject(made["seed"], index, made["visits"])
+    visit = next(v for v in subject.visits if f"ses-M{v.months:03d}" == row.session_id)
+    twin = make_twin(subject, visit, row.target, made["seed"], made["spacing"])
+    native = bids_dir / files.source
+    image = nib.load(native)
+    factual = like_native(twin.factual, image)
+    chain = Chain(files, native, factual, volumes_cfg)
+    truths = [head.truth() for head in (twin.before, twin.after)]
+    return Pair(
+        chain(factual),
+        chain(like_native(twin.counterfactual, image)),
+        *([ml["ventricle_template_ml"], ml["hippocampus_template_ml"]] for ml in truths),
+    )
 
 
 def make_counterfactuals(
@@ -153,7 +178,7 @@ def make_counterfactuals(
     """Write the counterfactuals of the test scans that the manipulation moves.
 
     Args:
-        truth: truth.tsv of the download, ``synthetic.json`` beside it.
+        truth: truth.tsv of the cohort, ``synthetic.json`` beside it.
         scans: scans.tsv, for the paths of the converted images.
         volumes: Folder of the volume store.
         bids_dir, preproc_dir: Folders of the converted and of the preprocessed scans.
@@ -170,39 +195,33 @@ def make_counterfactuals(
     mark = Path(truth).with_name(MARK)
     require(
         mark.is_file(),
-        f"{mark} is missing: the true counterfactual can be made for downloads of ldae.synthetic "
-        "alone. Set evaluation.truth to the truth.tsv in the folder of such a download.",
+        f"{mark} is missing: the true counterfactual can be made for cohorts of ldae.synthetic "
+        "alone. Set evaluation.truth to the truth.tsv in the folder of such a cohort.",
     )
-    made = read_json(mark)["arguments"]
+    made = read_json(mark)
     store = VolumeStore(volumes)
     known = read_table(truth, TRUTH).set_index(["participant_id", "session_id"])
     derivatives = {f.scan_id: f for f in scan_files(read_table(scans), preproc_dir, template)}
+    pair = {DOWNLOAD: download_pair, PREPROCESSED: brain_pair}[made["kind"]]
     chosen = chosen_scans(store, cfg)
     found: dict[str, list] = {key: [] for key in ("volumes", "before", "after")}
     progress = Progress("counterfactual heads", len(chosen))
     for done, row in enumerate(chosen.itertuples(), start=1):
         place = (row.participant_id, row.session_id)
         require(place in known.index, f"The truth {truth} lacks the scan {row.scan_id}.")
-        subject = draw_subject(made["seed"], int(known.at[place, "subject_index"]), made["visits"])
-        visit = next(v for v in subject.visits if f"ses-M{v.months:03d}" == row.session_id)
-        twin = make_twin(subject, visit, row.target, made["seed"], made["spacing"])
+        index = int(known.at[place, "subject_index"])
         files = derivatives[row.scan_id]
-        native = Path(bids_dir) / files.source
-        image = nib.load(native)
-        factual = like_native(twin.factual, image)
-        chain = Chain(files, native, factual, volumes_cfg)
-        again, other = chain(factual), chain(like_native(twin.counterfactual, image))
-        scale = again.max()
-        miss = float((again / scale - store.volume(row.Index)).abs().mean())
+        twins = pair(made["arguments"], index, row, files, Path(bids_dir), volumes_cfg)
+        scale = twins.again.max()
+        miss = float((twins.again / scale - store.volume(row.Index)).abs().mean())
         if miss > ALIKE:
             raise UserError(
                 f"The scan {row.scan_id} made again from the truth differs from the stored one by "
                 f"{miss:.3f} of the range on average: {truth} is not the truth of this cohort."
             )
-        found["volumes"].append((other / scale).clamp(0, 1).numpy().astype(np.float32))
-        for key, head in (("before", twin.before), ("after", twin.after)):
-            ml = head.truth()
-            found[key].append([ml["ventricle_template_ml"], ml["hippocampus_template_ml"]])
+        found["volumes"].append((twins.other / scale).clamp(0, 1).numpy().astype(np.float32))
+        found["before"].append(twins.before)
+        found["after"].append(twins.after)
         progress.step(done)
     save_arrays(
         arrays,

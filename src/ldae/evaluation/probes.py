@@ -44,6 +44,7 @@ def evaluate_probes(
     *,
     volumes: str | Path,
     visits: str | Path,
+    oracle: str | Path | None = None,
     predictions: dict[str, list[str | Path]] | None = None,
 ) -> None:
     """Fit all probes on training subjects, score them on test subjects, and write the results.
@@ -70,6 +71,7 @@ def evaluate_probes(
         seed: Of folds, PCA and resamples.
         volumes: Tissue volumes of every scan, the baseline ``volumes``.
         visits: Every known visit: participant_id, months, diagnosis.
+        oracle: True volumes of every scan of a synthetic cohort, the baseline ``oracle``.
         predictions: Target to files of test predictions made elsewhere (the supervised encoder);
             columns as in ``predictions_<target>.tsv``, of which probe, seed, penalty and corrected
             may be absent.
@@ -79,7 +81,9 @@ def evaluate_probes(
             other scans.
     """
     out_dir, settings = Path(out_dir), cfg["probes"]
-    data = load_probe_data(latents, embeddings, seed, {"volumes": volumes})
+    data = load_probe_data(
+        latents, embeddings, seed, {"volumes": volumes} | ({"oracle": oracle} if oracle else {})
+    )
     negative, positive = settings["classes"]
     diagnosis = data.where(data.table["diagnosis"].isin([negative, positive]).to_numpy())
     for part in (TRAINING, (TEST,)):

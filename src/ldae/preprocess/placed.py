@@ -94,13 +94,8 @@ def _place(
 ) -> None:
     brain, mask = read_brain(image, mask_file)
     _require_place(mask, template.grid_mask, files.template)
-    near_brain, near_mask = around(mask, MARGIN, brain, mask)
     grid = template.grid_brain
-    if ants.image_physical_space_consistency(brain, grid):
-        moved, moved_mask = brain, mask
-    else:
-        moved = resample(near_brain, grid, [], interpolation, prefilter)
-        moved_mask = resample_mask(near_mask, grid, [], prefilter)
+    moved, moved_mask = on_target_grid(brain, mask, grid, interpolation, prefilter)
     measures = measure(brain, mask, moved, moved_mask, grid, template.grid_mask, None)
     for made, path in ((moved, files.registered_brain), (moved_mask, files.registered_mask)):
         with atomic(path) as temporary:
@@ -151,6 +146,21 @@ def read_brain(image: Path, mask_file: Path) -> tuple[ants.ANTsImage, ants.ANTsI
     if not values.any():
         raise ScanRejected("the brain is empty: all its voxels are zero")
     return scan.new_image_like(values), as_mask(inside, scan)
+
+
+def on_target_grid(
+    brain: ants.ANTsImage,
+    mask: ants.ANTsImage,
+    grid: ants.ANTsImage,
+    interpolation: str,
+    prefilter: bool,
+) -> tuple[ants.ANTsImage, ants.ANTsImage]:
+    """Brain and mask on a grid in the same space; those that lie on it already stay as they are."""
+    if brain.shape == grid.shape and ants.image_physical_space_consistency(brain, grid):
+        return brain, mask
+    brain, near = around(mask, MARGIN, brain, mask)
+    moved = resample(brain, grid, [], interpolation, prefilter)
+    return moved, resample_mask(near, grid, [], prefilter)
 
 
 def _require_place(mask: ants.ANTsImage, template: ants.ANTsImage, space: str) -> None:

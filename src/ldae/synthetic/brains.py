@@ -70,7 +70,10 @@ def draw_brain(person: Person, seed: int) -> Brain:
     displacement = exponentiate(velocity, grid, squarings=5)
     linear = base.scale_to_mni ** (1 / 3) * residual(rng, *OF_PERSON[:3])
     texture = random_velocity(grid, rng, *TEXTURE)[:1]
-    return Brain(Anatomy(base, linear, displacement, grid), person.flipped, texture, grid)
+    brain = Brain(Anatomy(base, linear, displacement, grid), person.flipped, texture, grid)
+    # every calibration starts from here, so that none depends on what was made before it
+    shrink(brain.anatomy, person.visits[0].atrophy, TOLERANCE)
+    return brain
 
 
 def draw_pose(person: Person, visit: Appointment, seed: int) -> np.ndarray:
@@ -97,7 +100,10 @@ def visible_volumes(head: Head, pose: np.ndarray) -> dict[str, float]:
 
 def grow(brain: Brain, atrophy: Atrophy) -> Head:
     """The brain with an atrophy (volumes at the reference size, to ``TOLERANCE``)."""
-    return shrink(brain.anatomy, atrophy, TOLERANCE)
+    start = brain.anatomy.start
+    head = shrink(brain.anatomy, atrophy, TOLERANCE)
+    brain.anatomy.start = start
+    return head
 
 
 @lru_cache(maxsize=4)

@@ -129,13 +129,13 @@ def draw_person(seed: int, index: int, visits: int) -> Person:
     for number, month in enumerate(months):
         now = pathology + rate * month / 12
         converted = group == "MCI" and (now > CONVERTS)
-        at = age + month / 12
+        at = round(age + month / 12, 2)
         mmse, cdr, _ = cognition(min(now, 1.3), 0.5 * severity, rng)
         drawn.append(
             Appointment(
                 number=number,
                 months=month,
-                age=round(at, 2),
+                age=at,
                 diagnosis="AD" if converted else group,
                 pathology=now,
                 atrophy=build.atrophy(at, now),

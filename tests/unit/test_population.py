@@ -1,0 +1,149 @@
+"""The preprocessed synthetic cohort: its people, its scans, and their counterfactuals."""
+
+import hashlib
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import StandardScaler
+
+from ldae.derivatives import ScanFiles
+from ldae.errors import UserError
+from ldae.evaluation.counterfactual_brains import brain_pair
+from ldae.files import read_json, read_table
+from ldae.preprocess.images import write_image
+from ldae.preprocess.placed import read_brain
+from ldae.synthetic.population import draw_population
+from ldae.synthetic.preprocessed import make_preprocessed
+
+MADE = {"subjects": 2, "visits": 2, "spacing": 6.0, "seed": 7}
+VOLUMES = {"spacing": 6.0, "shape": [28, 34, 28], "interpolation": "bspline", "antialias": True}
+
+
+@pytest.fixture(scope="module")
+def people():
+    return draw_population(500, 5, 1)
+
+
+@pytest.fixture(scope="module")
+def visits(people):
+    return pd.DataFrame(
+        {
+            "person": person.index,
+            "male": person.sex == "M",
+            "site": person.site,
+            "diagnosis": visit.diagnosis,
+            "age": visit.age,
+            "pathology": visit.pathology,
+            "log_ventricle": np.log(visit.atrophy.ventricle_ml),
+            "hippocampus": visit.atrophy.hippocampus_ml,
+        }
+        for person in people
+        for visit in person.visits
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_preprocessed(tmp_path_factory.mktemp("cohort") / "made", **MADE, template="T")
+
+
+def auroc(visits, columns):
+    """Of AD against CN on every third person, by a logistic regression on the others."""
+    known = visits[visits["diagnosis"] != "MCI"]
+    held = (known["person"] % 3 == 0).to_numpy()
+    ill = (known["diagnosis"] == "AD").to_numpy()
+    x = StandardScaler().fit(known[columns][~held]).transform(known[columns])
+    model = LogisticRegression().fit(x[~held], ill[~held])
+    return roc_auc_score(ill[held], model.decision_function(x[held]))
+
+
+def test_a_smaller_population_is_the_beginning_of_a_larger_one(people):
+    assert draw_population(3, 5, 1) == people[:3]
+    assert draw_population(3, 5, 2) != people[:3]
+    with pytest.raises(UserError, match="between 2 and 5, not 6"):
+        draw_population(3, 6, 1)
+
+
+def test_diagnosis_age_and_atrophy_are_related_but_not_the_same(visits):
+    assert 0.85 < auroc(visits, ["log_ventricle", "hippocampus"]) < 0.96
+    assert auroc(visits, ["age", "male"]) < 0.68
+    assert auroc(visits, ["log_ventricle"]) < auroc(visits, ["hippocampus"]) < 0.95
+    healthy = visits[visits["diagnosis"] == "CN"]
+    assert 0.3 < healthy["age"].corr(healthy["log_ventricle"]) < 0.8
+    middle = visits.loc[visits["diagnosis"] == "AD", "log_ventricle"].median()
+    assert (healthy["log_ventricle"] > middle).mean() > 0.03  # wide ventricles without disease
+    sites = pd.get_dummies(visits["site"]).assign(
+        person=visits["person"], diagnosis=visits["diagnosis"]
+    )
+    assert 0.5 < auroc(sites, list(range(10))) < 0.68
+
+
+def test_disease_progresses_and_nobody_recovers(people):
+    assert sum(len(person.visits) >= 4 for person in people) > 100
+    order = {"CN": 0, "MCI": 1, "AD": 2}
+    for person in people:
+        months = [visit.months for visit in person.visits]
+        assert months[0] == 0
+        assert months == sorted(set(months))
+        for before, after in zip(person.visits, person.visits[1:], strict=False):
+            assert after.pathology > before.pathology
+            assert order[after.diagnosis] >= order[before.diagnosis]
+            assert after.atrophy.hippocampus_ml <= before.atrophy.hippocampus_ml
+
+
+def test_another_diagnosis_of_the_same_person_moves_the_brain_its_way(people):
+    for person in people[:50]:
+        visit = person.visits[0]
+        assert person.other_atrophy(visit, visit.diagnosis) == visit.atrophy
+        if visit.diagnosis == "CN":
+            assert person.other_atrophy(visit, "AD").ventricle_ml > visit.atrophy.ventricle_ml
+
+
+def test_the_folder_has_what_a_user_would_bring_and_the_truth_beside_it(folder, tmp_path):
+    truth = read_table(folder / "truth.tsv").set_index(["participant_id", "session_id"])
+    scans = sorted((folder / "scans").rglob("*_space-T_desc-brain_T1w.nii.gz"))
+    assert len(scans) == len(truth) == 4
+    assert read_json(folder / "synthetic.json")["kind"] == "preprocessed"
+    sessions = read_table(folder / "scans/sessions.tsv")
+    assert {"age", "diagnosis", "mmse", "cdr_global", "field_strength"} <= set(sessions)
+    assert not set(sessions) & {"atrophy", "pathology", "ventricle_ml"}
+    for path in scans:
+        image, mask = (nib.load(str(path).replace("T1w", s)) for s in ("T1w", "mask"))
+        values, inside = np.asarray(image.dataobj), np.asarray(mask.dataobj) > 0
+        assert (values[~inside] == 0).all()
+        of_scan = truth.loc[tuple(path.name.split("_")[:2])]
+        volume = inside.sum() * 6.0**3 / 1000
+        assert volume == pytest.approx(of_scan["intracranial_ml"], rel=0.15)
+    again = make_preprocessed(tmp_path / "again", **MADE, template="T", jobs=2)
+    for path in (*scans, folder / "truth.tsv"):
+        other = again / path.relative_to(folder)
+        assert (
+            hashlib.sha256(path.read_bytes()).digest()
+            == hashlib.sha256(other.read_bytes()).digest()
+        )
+
+
+def test_a_scan_is_made_again_and_its_counterfactual_differs_by_anatomy_alone(folder, tmp_path):
+    """The second visit as it was made; with the other pathology ventricles and hippocampus move."""
+    truth = read_table(folder / "truth.tsv")
+    row = truth.iloc[-1]
+    name = f"{row['participant_id']}_{row['session_id']}"
+    stored = next((folder / "scans").rglob(f"{name}_space-T_desc-brain_T1w.nii.gz"))
+    brain, _ = read_brain(stored, stored.with_name(stored.name.replace("T1w", "mask")))
+    files = ScanFiles(name, stored, tmp_path, "T")
+    write_image(brain, files.registered_brain)  # the target grid is the cohort's own
+    target = "CN" if row["diagnosis"] != "CN" else "AD"
+    row = row.to_dict() | {"target": target}
+    pair = brain_pair(MADE, int(row["subject_index"]), pd.Series(row), files, tmp_path, VOLUMES)
+    assert pair.again.shape == pair.other.shape == (1, *VOLUMES["shape"])
+    assert float(pair.again.sum()) == pytest.approx(float(brain.sum()), rel=1e-3)
+    assert pair.before == pytest.approx([row["ventricle_ml"], row["hippocampus_ml"]], rel=1e-6)
+    sign = 1 if target == "AD" else -1
+    assert sign * (pair.after[0] - pair.before[0]) > 0
+    assert sign * (pair.after[1] - pair.before[1]) < 0
+    change = (pair.other - pair.again).abs()
+    assert 0 < float((change > 5).float().mean()) < 0.2  # of 200: the noise is the same

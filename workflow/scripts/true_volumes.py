@@ -1,0 +1,8 @@
+"""True volumes of ventricles and hippocampi, by scan."""
+
+from _adapter import job
+
+with job(snakemake):
+    from ldae.evaluation.oracle import write_true_volumes
+
+    write_true_volumes(snakemake.input.truth, snakemake.input.index, snakemake.output[0])
