@@ -7,7 +7,7 @@ BIN    := $(abspath $(ENV))/bin
 export OMP_NUM_THREADS ?= 1
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo test test-unit lint format env clean-env
+.PHONY: demo proof test test-unit lint format env clean-env
 .DEFAULT_GOAL := demo
 
 env: $(ENV)/.done .venv/clinica/.done
@@ -15,6 +15,16 @@ env: $(ENV)/.done .venv/clinica/.done
 demo: env
 	snakemake --profile demo
 	@echo "Done. Open $(abspath results/report/report.html) in a browser."
+
+# Three seeds on one cohort, then the page docs/proof.md. What is done is kept: run it again to go on.
+PROOF := snakemake --profile demo --configfile config/demo.yaml config/proof.yaml
+
+proof: env
+	for seed in 1 2 3; do \
+	  $(PROOF) --config seed=$$seed paths="{results: results/proof/seed-$$seed}" || exit 1; \
+	done
+	$(PROOF) proof --config seed=1
+	@echo "Done: $(abspath docs/proof.md)"
 
 test: lint test-unit
 	pytest tests/workflow

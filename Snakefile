@@ -34,6 +34,7 @@ include: "workflow/rules/application.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/model_card.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/proof.smk"
 
 
 # Named targets, one a stage: resources, synthetic, bids, cohort, preprocess, autoencoder, latents,

@@ -39,6 +39,30 @@ rule reconstruction:
         "../scripts/reconstruction.py"
 
 
+rule volumes_followed:
+    input:
+        scans=rules.reconstruction.output.scans,
+    output:
+        table=results("tables/reconstruction_volumes.tsv"),
+    log:
+        logfile("volumes_followed.log"),
+    benchmark:
+        timing("volumes_followed.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        seed=config["seed"],
+        resamples=config["evaluation"]["bootstrap"],
+        source=source("evaluation/reconstruction_tables.py"),
+    message:
+        "Comparing volumes of decoded images with those of their scans"
+    script:
+        "../scripts/volumes_followed.py"
+
+
 rule guidance:
     input:
         **MODELS,
@@ -145,6 +169,7 @@ rule examples:
 rule evaluate:
     input:
         rules.reconstruction.output,
+        rules.volumes_followed.output,
         rules.reconstruction_dae.output if "dae" in config["baselines"] else [],
         rules.guidance.output,
         rules.probes.output,

@@ -12,6 +12,7 @@ from ldae.evaluation.arrays import as_arrays, save_arrays
 from ldae.evaluation.metrics import ImageMetrics, mse, ssim, ssim_window
 from ldae.evaluation.metrics import brain_mask as brain_of
 from ldae.evaluation.reconstruction_tables import control_table, summary_table
+from ldae.evaluation.regions import Regions, soft_volumes
 from ldae.evaluation.scans import (
     batches,
     example_scans,
@@ -48,7 +49,9 @@ def evaluate_reconstruction(
         embeddings: y_sem of all scans by the LDAE's encoder.
         scans: Per-scan table to write: scan_id, participant_id, diagnosis, system, variant, T, the
             metrics against the original (``ssim``, ``ssim_brain``, ``mse``, ``lpips_<net>``) and
-            against the autoencoder's reconstruction (``ssim_to_ae``, ``mse_to_ae``), ssim_window.
+            against the autoencoder's reconstruction (``ssim_to_ae``, ``mse_to_ae``), soft volumes
+            of the image and of the original (``ventricle_ml``, ``original_ventricle_ml``, likewise
+            ``hippocampus``), ssim_window.
         table: Means with intervals over subjects and the paper's Table 6 values.
         controls: Paired differences between variants, with intervals.
         cfg: Section ``evaluation``.
@@ -62,6 +65,7 @@ def evaluate_reconstruction(
     mean = np.broadcast_to(system.stored_codes(embeddings, training).mean(0), own.shape)
     codes = {"y_sem": own, "wrong_y_sem": wrong, "mean_y_sem": mean}
     metrics = ImageMetrics(cfg["lpips"], system.compute.device)
+    regions = Regions.on(store.affine, store.shape, system.compute.device)
 
     progress = Progress("reconstruction", len(test))
     frames = []
@@ -72,7 +76,7 @@ def evaluate_reconstruction(
             for name, code in codes.items()
         }
         x = system.compute.move(store.volumes(rows.index.to_numpy()))
-        frames += _reconstruct(system, x, y, rows, metrics, cfg)
+        frames += _reconstruct(system, x, y, rows, metrics, regions, cfg)
         progress.step(int(part[-1]) + 1)
     order = ["system", "variant", "T", "scan_id"]
     result = pd.concat(frames).sort_values(order, na_position="first", ignore_index=True)
@@ -88,6 +92,7 @@ def _reconstruct(
     y: dict[str, Tensor],
     rows: pd.DataFrame,
     metrics: ImageMetrics,
+    regions: Regions,
     cfg: dict[str, Any],
 ) -> list[pd.DataFrame]:
     """Per-scan rows of one batch, all systems."""
@@ -95,6 +100,7 @@ def _reconstruct(
     z_0 = system.encode_z(x)
     decoded = system.image(z_0)
     brain = brain_of(x)
+    before = {f"original_{key}": value for key, value in soft_volumes(x, x, regions).items()}
     noise = system.compute.move(fixed_noise(rows["scan_id"], z_0.shape[1:], cfg["noise_seed"]))
     frames = []
 
@@ -102,6 +108,7 @@ def _reconstruct(
         values = metrics(x, image)
         values["ssim_to_ae"] = ssim(decoded, image, brain)[0]
         values["mse_to_ae"] = mse(decoded, image)
+        values |= soft_volumes(image, image, regions) | before
         frames.append(
             known.assign(
                 system=name,

@@ -1,14 +1,20 @@
 """Tables of the reconstruction: means beside the paper's Table 6, and paired controls."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from ldae.evaluation.bootstrap import ClusterBootstrap
 from ldae.evaluation.paper import reconstruction_value
+from ldae.evaluation.scores import pearson
+from ldae.files import read_table, write_table
 
 KEYS = ["system", "variant", "T"]
 ORDER = ("autoencoder", "lddim", "ldae", "dae", "dae_own_grid")  # others come after these
-KNOWN = {"scan_id", "participant_id", "diagnosis", "ssim_window", *KEYS}
+VOLUMES = ("ventricle_ml", "hippocampus_ml")
+KNOWN = {"scan_id", "participant_id", "diagnosis", "ssim_window", *KEYS, *VOLUMES}
+KNOWN |= {f"original_{name}" for name in VOLUMES}
 
 
 def metric_columns(scans: pd.DataFrame) -> list[str]:
@@ -98,3 +104,29 @@ def control_table(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFram
                 | {"n_better": int(better.sum())}
             )
     return pd.DataFrame(rows)
+
+
+def follow_table(scans: str | Path, table: str | Path, resamples: int, seed: int) -> None:
+    """Whether an image's volumes follow those of the scan that it was decoded from.
+
+    Args:
+        scans: Per-scan table of :func:`ldae.evaluation.reconstruct.evaluate_reconstruction`.
+        table: TSV to write: system, variant, T, measure, r (correlation over test scans of the soft
+            volume in the image with that in the original), ci_low, ci_high, n_scans, n_subjects.
+        resamples, seed: Of the intervals over subjects.
+    """
+    rows = []
+    found = read_table(scans, [*KEYS, "scan_id", "participant_id", *VOLUMES])
+    groups = list(found.groupby(KEYS, dropna=False, sort=False))
+    groups.sort(key=lambda item: _place(item[0]))
+    for (system, variant, steps), part in groups:
+        part = part.sort_values("scan_id")
+        bootstrap = ClusterBootstrap(part["participant_id"], resamples, seed)
+        for name in VOLUMES:
+            own, original = part[name].to_numpy(), part[f"original_{name}"].to_numpy()
+            rows.append(
+                {"system": system, "variant": variant, "T": steps, "measure": name}
+                | bootstrap.interval(pearson(own, original)).row("r")
+                | {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
+            )
+    write_table(pd.DataFrame(rows).astype({"T": "Int64"}), table)

@@ -1,0 +1,245 @@
+"""The proof: a page that says, threshold by threshold, what the runs of several seeds show."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ldae.errors import require
+from ldae.figures.names import system
+from ldae.figures.text import count, interval, listing, number
+from ldae.files import atomic, read_json, read_table
+from ldae.report.claim import row_of
+from ldae.report.proof_rows import Threshold, thresholds
+
+TABLES = (
+    "probes",
+    "probes_differences",
+    "truth",
+    "reconstruction_controls",
+    "reconstruction_volumes",
+    "manipulation_trends",
+    "counterfactual_differences",
+    "interpolation",
+    "interpolation_differences",
+    "resources",
+)
+INDEX, CARD = "cache/volumes/index.tsv", "models/ldae/model.json"
+# Figures shown, of the first seed: name and heading.
+FIGURES = {
+    "probes": "Linear probes",
+    "truth": "Against the known truth",
+    "training_curves": "Training",
+    "figure3_reconstruction": "Reconstruction",
+    "manipulation_dose": "Manipulation by strength",
+    "counterfactual": "Against the true counterfactual",
+    "counterfactual_example": "A true counterfactual beside the manipulated scan",
+    "figure8_interpolation": "Interpolated visits",
+}
+MET, NOT_MET = "met", "**not met**"
+
+
+def build_proof(
+    runs: Mapping[int, str | Path],
+    page: str | Path,
+    images: str | Path,
+    configuration: str | Path,
+    command: str,
+    alpha: float,
+) -> None:
+    """Write the page and copy the first seed's figures.
+
+    Args:
+        runs: Seed to the results folder of its finished run.
+        page: Markdown file to write.
+        images: Folder of the figures to write; what it held before is removed.
+        configuration: The file with the settings of the runs, shown as it is.
+        command: The one command that reproduces the page.
+        alpha: Strength at which manipulation is judged (``evaluation.manipulation.alpha``).
+
+    Raises:
+        UserError: a run lacks a table or figure, or the runs are not of one cohort.
+    """
+    folders = {seed: Path(folder) for seed, folder in runs.items()}
+    tables = {
+        seed: {name: read_table(folder / "tables" / f"{name}.tsv") for name in TABLES}
+        for seed, folder in folders.items()
+    }
+    cards = {seed: read_json(folder / CARD) for seed, folder in folders.items()}
+    index = read_table(next(iter(folders.values())) / INDEX, ("participant_id", "split"))
+    require(
+        len({(card["data"], card["split"]) for card in cards.values()}) == 1,
+        "The runs of the proof are not of the same scans and splits; delete the results of those "
+        f"that are out of date and run `{command}`.",
+    )
+    found = {seed: thresholds(one, alpha) for seed, one in tables.items()}
+    copied = _copy(next(iter(folders.values())) / "figures", Path(images), Path(page).parent)
+    parts = [
+        _opening(found, index, command),
+        _verdicts(found),
+        _systems(tables),
+        _visits(tables),
+        *copied,
+        _run(tables, cards, Path(configuration), command),
+    ]
+    with atomic(page) as temporary:
+        temporary.write_text("\n\n".join(parts) + "\n")
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; bars within cells are escaped."""
+    lines = [[*columns], ["---"] * len(columns), *rows]
+    return "\n".join(
+        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
+
+
+def _opening(found: Mapping[int, list[Threshold]], index: pd.DataFrame, command: str) -> str:
+    first = next(iter(found.values()))
+    whole = sum(all(rows[i].met for rows in found.values()) for i in range(len(first)))
+    test = index[index["split"] == "test"]
+    return (
+        "# The proof: on a cohort whose truth is known\n\n"
+        f"This page is made by the workflow: `{command}`. Do not edit it.\n\n"
+        "The cohort is synthetic: deformed real heads, in which anatomy, pose, contrast, coil and "
+        "noise vary more than atrophy does, and age, diagnosis and atrophy are related but not the "
+        "same. It shows whether the method was implemented right and works, not how good it is on "
+        f"patients. {count(len(index), 'scan')} of "
+        f"{count(index['participant_id'].nunique(), 'subject')}; all numbers are of "
+        f"{count(len(test), 'scan')} of {count(test['participant_id'].nunique(), 'test subject')} "
+        f"that no choice was made on. Seeds {listing([str(seed) for seed in found])}; brackets are "
+        "95 % intervals over subjects.\n\n"
+        f"**{whole} of {len(first)} thresholds are met with every seed.**"
+    )
+
+
+def _verdicts(found: Mapping[int, list[Threshold]]) -> str:
+    """The thresholds, a table a group."""
+    parts = ["## Thresholds"]
+    first = next(iter(found.values()))
+    columns = ["threshold", "criterion", *(f"seed {seed}" for seed in found), "verdict"]
+    for group in dict.fromkeys(row.group for row in first):
+        rows = []
+        for place, row in enumerate(first):
+            if row.group != group:
+                continue
+            same = [rows_[place] for rows_ in found.values()]
+            cells = [interval(one.value, one.low, one.high, _digits(same)) for one in same]
+            met = sum(one.met for one in same)
+            verdict = MET if met == len(same) else NOT_MET if met == 0 else f"{met} of {len(same)}"
+            rows.append([row.text, row.criterion, *cells, verdict])
+        parts += [f"### {group}", markdown_table(columns, rows)]
+    return "\n\n".join(parts)
+
+
+def _digits(rows: Sequence[Threshold]) -> int:
+    """Decimals that show the smallest of the estimates with two figures."""
+    sizes = [abs(row.value) for row in rows if row.value == row.value and row.value]
+    return 3 if not sizes or min(sizes) >= 0.01 else 5
+
+
+def _systems(tables: Mapping[int, Mapping[str, pd.DataFrame]]) -> str:
+    """Every system's probes: AUROC of AD/CN, MAE of the age, r with the true atrophy."""
+    first = next(iter(tables.values()))
+    probes = first["probes"]
+    names = list(dict.fromkeys(probes.loc[probes["target"] == "diagnosis", "system"]))
+    measures = (
+        ("AD/CN: AUROC", "probes", dict(target="diagnosis", metric="auroc"), "value", 3),
+        ("age: MAE, years", "probes", dict(target="age", metric="mae"), "value", 2),
+        (
+            "true atrophy: r",
+            "truth",
+            dict(prediction="atrophy_probe", truth="atrophy", reference=None),
+            "r",
+            3,
+        ),
+    )
+    rows = []
+    for name in names:
+        cells = []
+        for _, table, where, column, digits in measures:
+            values = []
+            for one in tables.values():
+                found = one[table]
+                if table == "probes":
+                    found = found[found["probe"] != "paper"]
+                row = row_of(found, system=name, **where)
+                values.append(number(float(row[column]) if row is not None else None, digits))
+            cells.append(" / ".join(values))
+        rows.append([system(name), *cells])
+    heads = ["system", *(measure[0] for measure in measures)]
+    seeds = " / ".join(map(str, tables))
+    return f"## All systems\n\nTest subjects, seeds {seeds}.\n\n{markdown_table(heads, rows)}"
+
+
+def _visits(tables: Mapping[int, Mapping[str, pd.DataFrame]]) -> str:
+    """SSIM of interpolated visits by method; where the LDAE is not the best, the text says so."""
+    rows, best = [], []
+    first = next(iter(tables.values()))["interpolation"]
+    methods = list(dict.fromkeys(first.loc[first["grouping"] == "overall", "method"]))
+    found = {
+        seed: {
+            method: row_of(one["interpolation"], grouping="overall", method=method, metric="ssim")
+            for method in methods
+        }
+        for seed, one in tables.items()
+    }
+    for method in methods:
+        cells = [
+            interval(float(row["value"]), float(row["ci_low"]), float(row["ci_high"]))
+            for row in (one[method] for one in found.values())
+        ]
+        rows.append([system(method), *cells])
+    for one in found.values():
+        best.append(max(one, key=lambda method: float(one[method]["value"])))
+    beaten = [
+        f"with seed {seed} {system(name)} is better than the LDAE"
+        for seed, name in zip(found, best, strict=True)
+        if name != "ldae"
+    ]
+    text = f"{listing(beaten)}.".capitalize() if beaten else "The LDAE is the best with every seed."
+    heads = ["method", *(f"SSIM, seed {seed}" for seed in tables)]
+    return f"## Interpolated visits\n\n{text}\n\n{markdown_table(heads, rows)}"
+
+
+def _copy(source: Path, images: Path, page: Path) -> list[str]:
+    """Copy the figures; the Markdown that shows each with its caption."""
+    shutil.rmtree(images, ignore_errors=True)
+    images.mkdir(parents=True)
+    parts = []
+    for name, heading in FIGURES.items():
+        file, caption = source / f"{name}.png", source / f"{name}.caption.txt"
+        require(
+            file.is_file() and caption.is_file(),
+            f"The figure {file} is missing: the run that the proof shows is not finished.",
+        )
+        shutil.copyfile(file, images / file.name)
+        place = (images / file.name).relative_to(page).as_posix()
+        text = " ".join(caption.read_text().split("\n", 1)[1].split())
+        parts.append(f"## {heading}\n\n![{heading}]({place})\n\n{text}")
+    return parts
+
+
+def _run(
+    tables: Mapping[int, Mapping[str, pd.DataFrame]],
+    cards: Mapping[int, dict],
+    configuration: Path,
+    command: str,
+) -> str:
+    """Machine, time and settings, and how to make the page again."""
+    rows = []
+    for seed, card in cards.items():
+        took, machine = tables[seed]["resources"], card["machine"]
+        hours = [number(took[name].sum() / 3600, 2) for name in ("seconds", "cpu_seconds")]
+        where = f"{machine['device']} ({machine['device_name']}), {machine['threads']} threads, "
+        rows.append([str(seed), where + machine["precision"], *hours])
+    heads = ["seed", "machine", "hours of all jobs", "CPU hours"]
+    versions = next(iter(cards.values()))["versions"]
+    listed = ", ".join(f"{name} {number_}" for name, number_ in versions.items())
+    return (
+        f"## How it was run\n\n{markdown_table(heads, rows)}\n\n{listed}. "
+        f"`{command}` makes all of it again; an interrupted run goes on where it was. On top of "
+        "`config/demo.yaml`:\n\n"
+        f"```yaml\n{configuration.read_text().rstrip()}\n```"
+    )

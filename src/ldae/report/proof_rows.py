@@ -1,0 +1,182 @@
+"""What the proof has to show: each threshold, and whether the tables of a run meet it."""
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ldae.figures.names import inside
+from ldae.report.claim import row_of
+
+ORACLE_SHARE = 0.9  # of the oracle's AUROC that the LDAE's probe has to reach
+FOLLOWS = 0.8  # correlation of the decoded ventricles with the scan's
+MONOTONE = 0.8  # mean rank correlation of a measured volume with alpha
+RIVALS = ("untrained", "latents_pca", "age_sex")
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """One threshold and what a run has for it.
+
+    Attributes:
+        group: Heading under which it stands.
+        text: What is asked.
+        criterion: When it is met, with the bound.
+        value, low, high: Estimate and 95 % interval over subjects (nan: none).
+        met: Whether it is met.
+    """
+
+    group: str
+    text: str
+    criterion: str
+    value: float
+    low: float
+    high: float
+    met: bool
+
+
+def thresholds(tables: dict[str, pd.DataFrame], alpha: float) -> list[Threshold]:
+    """Every threshold, in the order of the page.
+
+    Args:
+        tables: By name: ``probes``, ``probes_differences``, ``truth``, ``reconstruction_controls``,
+            ``reconstruction_volumes``, ``manipulation_trends``, ``counterfactual_differences``,
+            ``interpolation_differences``.
+        alpha: Strength at which manipulation is compared with the counterfactual.
+    """
+    return [
+        *_probing(tables["probes"], tables["probes_differences"]),
+        *_atrophy(tables["truth"]),
+        *_decoding(tables["reconstruction_controls"], tables["reconstruction_volumes"]),
+        *_manipulation(tables["manipulation_trends"]),
+        *_counterfactual(tables["counterfactual_differences"], alpha),
+        *_interpolation(tables["interpolation_differences"]),
+    ]
+
+
+def beyond(
+    group: str, text: str, row: pd.Series | None, column: str = "difference", better: int = 1
+) -> Threshold:
+    """The whole interval of a difference lies on the better side of zero."""
+    value, low, high = _numbers(row, column)
+    nearest = low if better > 0 else -high
+    criterion = f"interval {'above' if better > 0 else 'below'} 0"
+    return Threshold(group, text, criterion, value, low, high, nearest > 0)
+
+
+def at_least(group: str, text: str, bound: float, row: pd.Series | None, column: str) -> Threshold:
+    """The estimate is not below a bound."""
+    value, low, high = _numbers(row, column)
+    return Threshold(group, text, f"at least {bound:g}", value, low, high, value >= bound)
+
+
+def _numbers(row: pd.Series | None, column: str) -> tuple[float, float, float]:
+    """Estimate and interval of a row; nan without a row, which meets nothing."""
+    if row is None:
+        return math.nan, math.nan, math.nan
+    value, low, high = (float(row[name]) for name in (column, "ci_low", "ci_high"))
+    return value, low, high
+
+
+def _probing(table: pd.DataFrame, gaps: pd.DataFrame) -> list[Threshold]:
+    table, gaps = (one[one["probe"] == "regularised"] for one in (table, gaps))
+    group = "Linear probes of y_sem"
+    found = [
+        beyond(
+            group,
+            f"AD/CN: AUROC above {inside(rival)}",
+            row_of(gaps, target="diagnosis", reference=rival, metric="auroc"),
+        )
+        for rival in RIVALS
+    ]
+    own, oracle = (
+        row_of(table, target="diagnosis", system=name, metric="auroc")
+        for name in ("ldae", "oracle")
+    )
+    share = None
+    if own is not None and oracle is not None:
+        share = own[["value", "ci_low", "ci_high"]].astype(float) / float(oracle["value"])
+    text = "AD/CN: AUROC as a share of that of the true volumes (oracle)"
+    found.append(at_least(group, text, ORACLE_SHARE, share, "value"))
+    for rival in (*RIVALS, "sex"):
+        row = row_of(gaps, target="age", reference=rival, metric="mae")
+        if row is not None:
+            found.append(beyond(group, f"age: MAE below {inside(rival)}", row, better=-1))
+    return found
+
+
+def _atrophy(table: pd.DataFrame) -> list[Threshold]:
+    return [
+        beyond(
+            "Linear probes of y_sem",
+            f"true atrophy: r above {inside(rival)}",
+            row_of(table, prediction="atrophy_probe", truth="atrophy", reference=rival),
+            "r",
+        )
+        for rival in RIVALS
+    ]
+
+
+def _decoding(controls: pd.DataFrame, volumes: pd.DataFrame) -> list[Threshold]:
+    group = "Decoding from y_sem and fixed noise"
+    controls = controls[controls["T"] == controls["T"].max()]
+    decoded = volumes[(volumes["system"] == "ldae") & (volumes["variant"] == "y_sem")]
+    decoded = decoded[decoded["T"] == decoded["T"].max()]
+    return [
+        beyond(
+            group,
+            "SSIM with the right y_sem above that with a wrong one",
+            row_of(controls, comparison="y_sem - wrong_y_sem", metric="ssim"),
+        ),
+        at_least(
+            group,
+            "r of the decoded image's ventricle volume with the scan's",
+            FOLLOWS,
+            row_of(decoded, measure="ventricle_ml"),
+            "r",
+        ),
+    ]
+
+
+def _manipulation(trends: pd.DataFrame) -> list[Threshold]:
+    group = "Manipulation along the AD direction"
+    names = {"ventricle_ml": "ventricle", "hippocampus_ml": "hippocampus"}
+    plain = trends[(trends["way"] == "plain") & (trends["statistic"] == "spearman")]
+    return [
+        at_least(
+            group,
+            f"{direction.replace(' to ', ' → ')}: {name} volume monotone in α (rank correlation)",
+            MONOTONE,
+            row_of(part, measure=measure),
+            "value",
+        )
+        for direction, part in plain.groupby("direction", sort=False)
+        for measure, name in names.items()
+    ]
+
+
+def _counterfactual(table: pd.DataFrame, alpha: float) -> list[Threshold]:
+    group = "Manipulation along the AD direction"
+    table = table[(table["method"] == "plain") & (table["region"] == "brain")]
+    table = table[(table["alpha"] - alpha).abs() == (table["alpha"] - alpha).abs().min()]
+    versus = {"none": "no change", "random": "a random direction"}
+    return [
+        beyond(
+            group,
+            f"{direction.replace(' to ', ' → ')}: nearer to the true counterfactual than {name} "
+            f"(MSE in the brain, α = {alpha:g})",
+            row_of(part, reference=reference, metric="mse_to_ae"),
+            better=-1,
+        )
+        for direction, part in table.groupby("direction", sort=False)
+        for reference, name in versus.items()
+    ]
+
+
+def _interpolation(table: pd.DataFrame) -> list[Threshold]:
+    group = "Interpolation of missing visits"
+    mine = table[(table["method"] == "ldae") & (table["metric"] == "ssim")]
+    return [
+        beyond(group, f"SSIM above {inside(name)}", row_of(mine, reference=name))
+        for name in ("nearest_visit", "voxel_average", "latent_lerp")
+    ]

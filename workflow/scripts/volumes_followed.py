@@ -1,0 +1,13 @@
+"""Whether the volumes of decoded images follow those of their scans."""
+
+from _adapter import job
+
+with job(snakemake):
+    from ldae.evaluation.reconstruction_tables import follow_table
+
+    follow_table(
+        snakemake.input.scans,
+        snakemake.output.table,
+        snakemake.params.resamples,
+        snakemake.params.seed,
+    )
