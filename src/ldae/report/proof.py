@@ -194,11 +194,13 @@ def _visits(tables: Mapping[int, Mapping[str, pd.DataFrame]]) -> str:
     for one in found.values():
         best.append(max(one, key=lambda method: float(one[method]["value"])))
     beaten = [
-        f"with seed {seed} {system(name)} is better than the LDAE"
+        f"seed {seed} ({system(name)})"
         for seed, name in zip(found, best, strict=True)
         if name != "ldae"
     ]
-    text = f"{listing(beaten)}.".capitalize() if beaten else "The LDAE is the best with every seed."
+    text = "The LDAE is the best with every seed."
+    if beaten:
+        text = f"Another method than the LDAE is the best with {listing(beaten)}."
     heads = ["method", *(f"SSIM, seed {seed}" for seed in tables)]
     return f"## Interpolated visits\n\n{text}\n\n{markdown_table(heads, rows)}"
 

@@ -1,0 +1,123 @@
+"""The page of the proof: thresholds are judged from the tables, of every seed."""
+
+import shutil
+
+import pandas as pd
+import pytest
+from fake_results import make_results
+
+from ldae.errors import UserError
+from ldae.files import read_json, read_table, write_json, write_table
+from ldae.report.proof import FIGURES, build_proof
+
+ALPHA = 2.0
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A finished run of seed 1, with what the fake results lack of a synthetic cohort's."""
+    folder = tmp_path_factory.mktemp("runs") / "seed-1"
+    make_results(folder)
+    tables = folder / "tables"
+    probes = read_table(tables / "probes.tsv")
+    oracle = probes[(probes["system"] == "ldae") & (probes["metric"] == "auroc")].assign(
+        system="oracle", value=0.9
+    )
+    write_table(pd.concat([probes, oracle]), tables / "probes.tsv")
+    follows = {"system": "ldae", "variant": "y_sem", "T": 100, "measure": "ventricle_ml"}
+    follows |= {"r": 0.85, "ci_low": 0.7, "ci_high": 0.9}
+    write_table(pd.DataFrame([follows]), tables / "reconstruction_volumes.tsv")
+    took = {"rule": ["ldae"], "seconds": [7200.0], "cpu_seconds": [5400.0]}
+    write_table(pd.DataFrame(took), tables / "resources.tsv")
+    card = read_json(folder / "models/ldae/model.json")
+    card |= {"data": "d", "split": "s", "machine": card["machine"] | {"threads": 2}}
+    write_json(card, folder / "models/ldae/model.json")
+    (folder / "figures").mkdir()
+    for name in FIGURES:
+        (folder / "figures" / f"{name}.png").write_bytes(b"png of " + name.encode())
+        (folder / "figures" / f"{name}.caption.txt").write_text(f"Title\n\nCaption of {name}.\n")
+    return folder
+
+
+@pytest.fixture
+def runs(first, tmp_path):
+    """Two seeds that are alike; tests change the second."""
+    shutil.copytree(first, tmp_path / "seed-2")
+    return {1: first, 2: tmp_path / "seed-2"}
+
+
+def made(runs, folder):
+    configuration = folder / "proof.yaml"
+    configuration.write_text("seed: 1\n")
+    page = folder / "docs/proof.md"
+    page.parent.mkdir(exist_ok=True)
+    build_proof(runs, page, folder / "docs/images/proof", configuration, "make proof", ALPHA)
+    return page
+
+
+def line(text, start):
+    """The cells of the table's line that starts so."""
+    (found,) = [one for one in text.splitlines() if one.startswith(f"| {start}")]
+    return [cell.strip() for cell in found.strip("|").split("|")]
+
+
+def test_a_threshold_is_met_where_every_seed_meets_it(runs, tmp_path):
+    follows = read_table(runs[2] / "tables/reconstruction_volumes.tsv").assign(r=0.79)
+    write_table(follows, runs[2] / "tables/reconstruction_volumes.tsv")
+    gaps = read_table(runs[2] / "tables/probes_differences.tsv")
+    gaps.loc[gaps["reference"] == "age_sex", "ci_low"] = -0.01
+    write_table(gaps, runs[2] / "tables/probes_differences.tsv")
+    text = made(runs, tmp_path).read_text()
+    share = line(text, "AD/CN: AUROC as a share")  # 0.83 of 0.9
+    assert share[1:3] == ["at least 0.9", "0.922 [0.811, 1.033]"]
+    assert share[-1] == "met"
+    decoded = line(text, "r of the decoded image's ventricle")
+    assert decoded[2:] == ["0.850 [0.700, 0.900]", "0.790 [0.700, 0.900]", "1 of 2"]
+    rival = line(text, "AD/CN: AUROC above an untrained")
+    before = read_table(runs[1] / "tables/probes_differences.tsv")
+    assert (before["ci_low"].iloc[0] > 0) == (rival[-1] == "met")
+    assert line(text, "AD/CN: AUROC above age and sex")[-1] != "met"
+    nearer = line(text, "CN → AD: nearer to the true counterfactual than no change")
+    assert nearer[1] == "interval below 0"
+    assert nearer[-1] == "met"
+    met = sum(cells.strip().endswith("| met |") for cells in text.splitlines())
+    assert f"**{met} of " in text
+
+
+def test_a_row_that_no_table_has_is_not_met(runs, tmp_path):
+    for folder in runs.values():
+        assert "latents_pca" not in set(read_table(folder / "tables/truth.tsv")["reference"])
+    text = made(runs, tmp_path).read_text()
+    assert line(text, "true atrophy: r above PCA")[2:] == ["–", "–", "**not met**"]
+
+
+def test_the_page_says_where_another_method_is_better(runs, tmp_path):
+    assert "The LDAE is the best with every seed." in made(runs, tmp_path).read_text()
+    visits = read_table(runs[2] / "tables/interpolation.tsv")
+    visits.loc[visits["method"] == "voxel_average", "value"] = 0.999
+    write_table(visits, runs[2] / "tables/interpolation.tsv")
+    text = made(runs, tmp_path).read_text()
+    assert "Another method than the LDAE is the best with seed 2 (Voxel average)." in text
+
+
+def test_figures_settings_time_and_command_are_on_the_page(runs, tmp_path):
+    page = made(runs, tmp_path)
+    text = page.read_text()
+    for name in FIGURES:
+        assert f"(images/proof/{name}.png)" in text
+        assert f"Caption of {name}." in text
+        assert (page.parent / f"images/proof/{name}.png").read_bytes().endswith(name.encode())
+    assert "```yaml\nseed: 1\n```" in text
+    assert "`make proof`" in text
+    assert line(text, "1 | cpu")[2:] == ["2.00", "1.50"]
+
+
+def test_runs_of_different_scans_or_without_a_figure_are_refused(runs, tmp_path):
+    (runs[1] / "figures/probes.png").rename(tmp_path / "away.png")
+    with pytest.raises(UserError, match=r"probes\.png is missing"):
+        made(runs, tmp_path)
+    (tmp_path / "away.png").rename(runs[1] / "figures/probes.png")
+    path = runs[2] / "models/ldae/model.json"
+    write_json(read_json(path) | {"data": "other"}, path)
+    with pytest.raises(UserError, match="not of the same scans and splits"):
+        made(runs, tmp_path)
