@@ -101,7 +101,7 @@ class Person:
 
         The person stays as far from the diagnosis's mean as from that of the own one.
         """
-        moved = visit.pathology + STAGE[diagnosis] - STAGE[visit.diagnosis]
+        moved = visit.pathology + (STAGE[diagnosis] - STAGE[visit.diagnosis])
         return self.build.atrophy(visit.age, max(0.0, moved))
 
 
