@@ -8,6 +8,8 @@ from fake_results import make_results
 
 from ldae.errors import UserError
 from ldae.files import read_json, read_table, write_json, write_table
+from ldae.report.build import read_cards
+from ldae.report.methods import methods
 from ldae.report.proof import FIGURES, build_proof
 
 ALPHA = 2.0
@@ -121,3 +123,17 @@ def test_runs_of_different_scans_or_without_a_figure_are_refused(runs, tmp_path)
     write_json(read_json(path) | {"data": "other"}, path)
     with pytest.raises(UserError, match="not of the same scans and splits"):
         made(runs, tmp_path)
+
+
+def test_the_methods_say_that_preprocessing_was_done_elsewhere(tmp_path):
+    _, config = make_results(tmp_path)
+    index, cards = read_table(tmp_path / "cache/volumes/index.tsv"), read_cards(tmp_path / "models")
+    before = dict(methods(config, cards, index, {"torch": "2"}))
+    assert "N4 bias correction" in before["Preprocessing"]
+    config["cohort"] |= {"preprocessed_dir": "mine", "name": "MINE"}
+    after = dict(methods(config, cards, index, {"torch": "2"}))
+    assert "were done elsewhere" in after["Preprocessing"]
+    assert "N4" not in after["Preprocessing"]
+    assert "1.5 mm with 128 × 160 × 128 voxels." in after["Preprocessing"]
+    assert "MINE, which came preprocessed" in after["Data"]
+    assert "Clinica" not in after["Data"]

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.workflow
 
 SMALL = {
     "synthetic": {"subjects": 10, "visits": 2, "spacing": 5.0},
-    "preprocess": {"shards": 2},
+    "preprocess": {"shards": 1},
     "evaluation": {"bootstrap": 20},
     "cohort": {"splits": {"test_fraction": 0.3, "val_fraction": 0.3}},
 }
