@@ -18,11 +18,11 @@ rule reconstruction:
         "../../envs/ldae.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=24000,
+        mem_mb=growing(24000),
         runtime=1440,
         gpu=GPUS,
     params:
-        **TRAINING,
+        seed=config["seed"],
         settings=evaluation(
             "ddim_steps",
             "guidance",
@@ -55,11 +55,11 @@ rule guidance:
         "../../envs/ldae.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=24000,
-        runtime=480,
+        mem_mb=growing(24000),
+        runtime=growing(480),
         gpu=GPUS,
     params:
-        **TRAINING,
+        seed=config["seed"],
         settings=evaluation("guidance", "batch_size", "max_scans", "bootstrap"),
         source=source("evaluation/guidance.py"),
     message:
@@ -88,11 +88,11 @@ rule interpolation:
         "../../envs/ldae.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=24000,
+        mem_mb=growing(24000),
         runtime=1440,
         gpu=GPUS,
     params:
-        **TRAINING,
+        seed=config["seed"],
         settings=evaluation("interpolation", "guidance", "batch_size", "bootstrap"),
         subject=config["figures"]["interpolation_subject"],
         source=source("evaluation/interpolation.py"),
@@ -120,11 +120,11 @@ rule examples:
         "../../envs/ldae.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=growing(16000),
+        runtime=growing(240),
         gpu=GPUS,
     params:
-        **TRAINING,
+        seed=config["seed"],
         settings=evaluation(
             "ddim_steps",
             "guidance",

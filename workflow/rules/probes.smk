@@ -25,8 +25,8 @@ rule tissue_volumes:
     conda:
         "../../envs/ldae.yaml"
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
     params:
         source=source("evaluation/tissue_volumes.py"),
     message:
@@ -59,10 +59,10 @@ rule probes:
     conda:
         "../../envs/ldae.yaml"
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=growing(8000),
+        runtime=growing(120),
     params:
-        **TRAINING,
+        seed=config["seed"],
         systems=list(EMBEDDINGS),
         settings=evaluation("probes", "bootstrap"),
         source=source("evaluation/probes.py"),
@@ -90,10 +90,10 @@ if config["evaluation"]["truth"]:
         conda:
             "../../envs/ldae.yaml"
         resources:
-            mem_mb=8000,
-            runtime=60,
+            mem_mb=growing(8000),
+            runtime=growing(60),
         params:
-            **TRAINING,
+            seed=config["seed"],
             settings=evaluation("probes", "bootstrap"),
             source=source("evaluation/truth.py"),
         message:

@@ -15,8 +15,8 @@ if "synthetic" in config:
             "../../envs/ldae.yaml"
         threads: config["threads"]
         resources:
-            mem_mb=8000,
-            runtime=60,
+            mem_mb=growing(8000),
+            runtime=growing(60),
         params:
             **{key: value for key, value in config["synthetic"].items() if key != "out"},
             out=lambda wildcards, output: above(output.truth, 1),
