@@ -76,7 +76,7 @@ def test_a_later_run_finds_the_jobs_of_this_profile():
 
 
 def test_memory_grows_with_the_attempt_and_not_without_end():
-    text = RULES["common.smk"]
+    text = RULES["requests.smk"]
     names: dict = {}
     exec(text[text.index("def growing(") : text.index("def asked(")], names)
     wanted = names["growing"](4000)
