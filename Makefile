@@ -2,15 +2,22 @@
 # `make test` runs all tests. Both set up the environments first, once, below .venv/.
 PYTHON ?= python3
 ENV    := .venv/ldae
+# `make env TORCH=cpu` or TORCH=cuda: that build of torch and no other; it stays until the other is
+# asked for. Without it: the build that pip prefers here (docs/install.md).
+TORCH  ?= $(patsubst $(ENV)/.done-%,%,$(wildcard $(ENV)/.done-*))
+BUILD  := $(TORCH:%=-%)
+$(if $(filter-out cpu cuda,$(TORCH)),$(error TORCH is cpu or cuda, not $(TORCH)))
 BIN    := $(abspath $(ENV))/bin
 # One BLAS/OpenMP thread a process unless a rule asks for more: processes run side by side.
 export OMP_NUM_THREADS ?= 1
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo proof test test-unit lint format env clean-env
+NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+
+.PHONY: demo proof test test-unit test-cluster lint format env caller clean-env
 .DEFAULT_GOAL := demo
 
-env: $(ENV)/.done .venv/clinica/.done
+env: $(ENV)/.done$(BUILD) .venv/clinica/.done
 
 demo: env
 	snakemake --profile demo
@@ -32,6 +39,10 @@ test: lint test-unit
 test-unit: env
 	pytest tests/unit
 
+# On a real one-node Slurm, which tests/cluster/one_node_slurm.sh installs and starts (root, Debian).
+test-cluster: env
+	pytest tests/cluster
+
 lint: env
 	ruff check .
 	ruff format --check .
@@ -43,17 +54,27 @@ format: env
 	ruff format .
 	snakefmt Snakefile workflow
 
-$(ENV)/.done: envs/torch.txt envs/ldae.lock.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+$(ENV)/.done$(BUILD): envs/torch$(BUILD).txt envs/ldae.lock.txt
+	$(PYTHON) -c $(NEW_ENOUGH)
 	$(PYTHON) -m venv --clear $(ENV)
-	$(BIN)/python -m pip install -q -r envs/torch.txt -c envs/ldae.lock.txt
+	$(BIN)/python -m pip install -q -r envs/torch$(BUILD).txt -c envs/ldae.lock.txt
 	$(BIN)/python -m pip install -q --no-deps -r envs/ldae.lock.txt
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	$(BIN)/python envs/check_torch.py $(TORCH)
 	touch $@
 
 .venv/clinica/.done: envs/clinica.lock.txt
 	$(PYTHON) -m venv --clear .venv/clinica
 	.venv/clinica/bin/python -m pip install -q --no-deps -r envs/clinica.lock.txt
+	touch $@
+
+# Snakemake alone, on a machine whose jobs run in a container or in conda environments.
+caller: .venv/caller/.done
+
+.venv/caller/.done: envs/caller.txt envs/ldae.lock.txt
+	$(PYTHON) -c $(NEW_ENOUGH)
+	$(PYTHON) -m venv --clear .venv/caller
+	.venv/caller/bin/python -m pip install -q --no-deps -r envs/caller.txt -c envs/ldae.lock.txt
 	touch $@
 
 clean-env:

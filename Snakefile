@@ -9,6 +9,7 @@ configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/requests.smk"
 include: "workflow/rules/sources.smk"
 include: "workflow/rules/resources.smk"
 include: "workflow/rules/synthetic.smk"
@@ -19,6 +20,8 @@ include: "workflow/rules/cohort.smk"
 include: "workflow/rules/preprocess.smk"
 include: "workflow/rules/preprocessed.smk"
 include: "workflow/rules/stores.smk"
+include: "workflow/rules/told.smk"
+include: "workflow/rules/training.smk"
 include: "workflow/rules/published.smk"
 include: "workflow/rules/autoencoder.smk"
 include: "workflow/rules/ldm.smk"
@@ -35,10 +38,21 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/model_card.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/proof.smk"
+include: "workflow/rules/check.smk"
 
 
-# Named targets, one a stage: resources, synthetic, bids, cohort, preprocess, autoencoder, latents,
-# ldm, ldae, embeddings, evaluate, figures, report.
+onstart:
+    if "check" not in workflow.dag_settings.targets:  # which only looks
+        end_what_was_left()
+        forget_finished_trainings()
+
+
+onsuccess:
+    forget_finished_trainings()
+
+
+# Named targets: check (before a long run), and one a stage: resources, synthetic, bids, cohort,
+# preprocess, autoencoder, latents, ldm, ldae, embeddings, evaluate, figures, report.
 rule all:
     default_target: True
     # Also what the report is made of: Snakemake does not miss a deleted file that nobody asks for.

@@ -9,7 +9,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from ldae.errors import UserError
+from ldae.errors import UserError, require
 
 
 def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
@@ -27,6 +27,27 @@ def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
             f"The configuration (config/config.yaml and the files given on top of it) is wrong: "
             f"{faults}. All keys are explained in config/README.md."
         )
+
+
+def check_container(image: str | None, asked: bool) -> None:
+    """Check that there is an image where jobs are to run in one: Snakemake would use none.
+
+    Args:
+        image: ``software.container``: a file, or an address with ``://``.
+        asked: Whether Snakemake was called with ``--sdm apptainer``.
+
+    Raises:
+        UserError: there is none.
+    """
+    how = "docs/install.md says how to build one, and what else to set."
+    require(
+        not asked or image is not None,
+        f"With --sdm apptainer set software.container to the image that jobs run in; {how}",
+    )
+    require(
+        not asked or "://" in image or Path(image).is_file(),
+        f"software.container is {image}, which does not exist; {how}",
+    )
 
 
 def _sentence(error: ValidationError) -> str:

@@ -48,7 +48,15 @@ def read_table(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
             f"it has {', '.join(head.columns)}."
         )
     strings = {name: str for name in head.columns if name.endswith("_id")}
-    return pd.read_csv(path, sep="\t", dtype=strings, na_values=[MISSING], keep_default_na=False)
+    return pd.read_csv(
+        path,
+        sep="\t",
+        dtype=strings,
+        na_values=[MISSING],
+        keep_default_na=False,
+        # The faster reader crashes on a checksum like 12e3456789..., which it takes for a number.
+        float_precision="round_trip",
+    )
 
 
 def write_table(table: pd.DataFrame, path: str | Path, digits: int = 6) -> None:

@@ -6,16 +6,20 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-# Reading, writing, logging and messages: what every module imports and no result depends on. An
-# edit here must not retrain a model.
+# Reading, writing, logging, messages and refusals: no result depends on them. An edit here must not
+# retrain a model.
 PLUMBING = {
     "__init__.py",
     "config.py",
+    "data/seen.py",
     "errors.py",
     "files.py",
     "fingerprint.py",
+    "leftover.py",
+    "locks.py",
     "modelcard.py",
     "progress.py",
+    "training/slurm.py",
 }
 
 

@@ -8,6 +8,8 @@ import torch
 from fake_stores import write_store
 
 from ldae.data.embeddings import save_embeddings
+from ldae.data.latent_store import LatentStore
+from ldae.data.seen import note_seen
 from ldae.data.volume_store import VolumeStore
 from ldae.evaluation.probes import evaluate_probes
 from ldae.evaluation.tissue_volumes import measure_volumes
@@ -138,13 +140,15 @@ def make_project(root: Path) -> Path:
     grid = {"kind": "volumes", "spacing": SPACING, "affine": affine.tolist()}
     write_store(root / "volumes", index, grid, volumes=make_volumes(len(index)).astype(np.float16))
     torch.manual_seed(0)
+    volumes = VolumeStore(root / "volumes")
+    data = volumes.sum
     autoencoder = save_model(
         root / "autoencoder",
         build_autoencoder(AUTOENCODER).state_dict(),
-        {"kind": "autoencoder", "architecture": AUTOENCODER},
+        {"kind": "autoencoder", "architecture": AUTOENCODER}
+        | note_seen(volumes, root / "autoencoder"),
     )
     latents = rng.normal(size=(len(index), 3, 8, 8, 8)).astype(np.float32) / SCALE
-    data = VolumeStore(root / "volumes").sum
     card = {"kind": "latents", "scale": SCALE, "source": "mean", "volumes": data}
     card["autoencoder"] = autoencoder["sha256"]
     write_store(root / "latents", index, card, mean=latents, std=0 * latents)
@@ -152,7 +156,8 @@ def make_project(root: Path) -> Path:
     ldm = save_model(
         root / "ldm",
         unet.state_dict(),
-        {"kind": "ldm", "architecture": LDM, "latent_channels": 3},
+        {"kind": "ldm", "architecture": LDM, "latent_channels": 3}
+        | note_seen(LatentStore(root / "latents"), root / "ldm"),
     )
     encoder = build_encoder(ENCODER)
     guided = build_guided_unet(unet, LDM, encoder.dim)
@@ -167,6 +172,7 @@ def make_project(root: Path) -> Path:
             "ldm_sha256": ldm["sha256"],
             "autoencoder_sha256": autoencoder["sha256"],
             "data": data,
+            **note_seen(volumes, root / "ldae"),
             "diffusion": DIFFUSION,
             "latent_scale": SCALE,
         },

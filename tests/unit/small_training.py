@@ -21,7 +21,7 @@ from ldae.training.checkpoint import Checkpoints
 from ldae.training.compute import Compute
 from ldae.training.dae import DaeObjective
 from ldae.training.history import TIMING
-from ldae.training.latents import build_latent_store
+from ldae.training.latents import build_latent_store, encode_shard
 from ldae.training.ldae import LdaeObjective
 from ldae.training.ldm import LdmObjective
 from ldae.training.processes import Processes
@@ -180,9 +180,9 @@ def make_chain(root: Path) -> tuple[Path, dict[str, dict]]:
         run_dir = root / "runs" / stage
         train(settings(stage, cfg, run_dir, root, out_dir=str(root / stage)), Processes())
         if stage == "autoencoder":
-            build_latent_store(
-                root / "volumes", root / stage, root / "latents", {"source": "sample"}, "cpu", 1
-            )
+            folders = [root / name for name in ("volumes", stage, "latents")]
+            encode_shard(*folders, root / "share.json", (0, 1), "cpu", 1)
+            build_latent_store(*folders, {"source": "sample"})
     return root, configs | baselines
 
 

@@ -128,9 +128,12 @@ def test_the_model_is_restored_and_belongs_to_its_store(chain, dae, tmp_path):
     encoder, _, _ = load_dae(folder)
     assert card["y_dim"] == encoder.dim
     volumes = np.zeros((2, 1, 16, 16, 16), np.float16)
-    index = pd.DataFrame({"scan_id": ["a", "b"], "participant_id": ["a", "b"]})
+    seen = VolumeStore(chain[0] / "volumes").index.loc[lambda index: index["split"] == "train"]
+    index = pd.DataFrame(
+        {"scan_id": ["a", "b"], "participant_id": [seen["participant_id"].iloc[0], "b"]}
+    )
     write_store(tmp_path / "other", index.assign(split="test"), {}, volumes=volumes)
-    with pytest.raises(UserError, match="another volume store"):
+    with pytest.raises(UserError, match="in the test split"):
         DaeSystem(folder, tmp_path / "other", "cpu", 1)
     with pytest.raises(UserError, match="supervised is needed"):
         load_supervised(folder)

@@ -1,25 +1,162 @@
-"""The lock files and the conda files state the same versions."""
+"""Lock files, conda files, containers and the Makefile install the same versions."""
 
 import re
+import shutil
+import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
+from packaging.specifiers import SpecifierSet
 
-ENVS = Path(__file__).parents[2] / "envs"
+ROOT = Path(__file__).parents[2]
+ENVS = ROOT / "envs"
+LOCKS = {"ldae": ["torch.txt", "ldae.lock.txt"], "clinica": ["clinica.lock.txt"]}
+PIN = r"([A-Za-z0-9._-]+)==([^\s,]+)"
+
+
+def normal(package: str) -> str:
+    return package.lower().replace("_", "-")
 
 
 def pins(name: str) -> dict[str, str]:
-    """Package versions pinned with == in a file of envs/."""
-    found = re.findall(r"^[\s-]*([A-Za-z0-9._-]+)==(\S+)$", (ENVS / name).read_text(), re.M)
-    return {package.lower().replace("_", "-"): version for package, version in found}
+    """Package versions pinned with == in a file of envs/, one a line."""
+    found = re.findall(rf"^[\s-]*{PIN}$", (ENVS / name).read_text(), re.M)
+    return {normal(package): version for package, version in found}
 
 
-@pytest.mark.parametrize(
-    ("conda", "locks"),
-    [("ldae.yaml", ["torch.txt", "ldae.lock.txt"]), ("clinica.yaml", ["clinica.lock.txt"])],
-)
-def test_conda_pins_equal_lock_pins(conda, locks):
-    locked = {name: version for lock in locks for name, version in pins(lock).items()}
-    in_conda = pins(conda)
+def locked(environment: str) -> dict[str, str]:
+    return {name: version for lock in LOCKS[environment] for name, version in pins(lock).items()}
+
+
+def torch_of(build: str) -> SpecifierSet:
+    """What torch-BUILD.txt accepts."""
+    (line,) = re.findall(r"^torch(\S+)$", (ENVS / f"torch-{build}.txt").read_text(), re.M)
+    return SpecifierSet(line)
+
+
+def pythons() -> SpecifierSet:
+    """Python versions that the project runs on."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return SpecifierSet(project["requires-python"])
+
+
+@pytest.mark.parametrize("environment", LOCKS)
+def test_conda_installs_what_is_locked(environment):
+    in_conda = pins(f"{environment}.yaml")
     assert len(in_conda) > 20
-    assert {name: locked.get(name) for name in in_conda} == in_conda
+    added = (ENVS / f"{environment}.post-deploy.sh").read_text()
+    in_conda |= {normal(package): version for package, version in re.findall(PIN, added)}
+    assert {name: locked(environment).get(name) for name in in_conda} == in_conda
+    (python,) = re.findall(r"- python=(\S+)", (ENVS / f"{environment}.yaml").read_text())
+    assert f"{python}.0" in pythons()
+
+
+def test_clinica_has_its_converter_beside_it():
+    assert {"clinica", "dcm2niix"} <= locked("clinica").keys()
+
+
+def test_the_two_builds_of_torch_are_of_one_version_and_exclude_each_other():
+    version = pins("torch.txt")["torch"]
+    assert pins("ldae.yaml")["torch"] == version
+    cpu, plain, cuda = f"{version}+cpu", version, f"{version}+cu130"
+    assert [each in torch_of("cpu") for each in (cpu, plain, cuda)] == [True, False, False]
+    assert [each in torch_of("cuda") for each in (cpu, plain, cuda)] == [False, True, True]
+
+
+def test_the_caller_is_a_part_of_the_main_environment():
+    lines = (ENVS / "caller.txt").read_text().splitlines()
+    names = {normal(line) for line in lines if not line.startswith("#")}
+    assert {"snakemake", "snakemake-executor-plugin-slurm", "jsonschema", "pandas"} <= names
+    assert not names - locked("ldae").keys()
+    assert "torch" not in names
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Runs make without doing anything; returns what it would do, or says."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copytree(ENVS, tmp_path / "envs")
+
+    def dry(*arguments):
+        command = ["make", "--dry-run", "--no-print-directory", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    return dry
+
+
+@pytest.mark.parametrize("build", ["", "cpu", "cuda"])
+def test_make_installs_the_locks_and_the_torch_that_was_asked_for(make, build):
+    said = make("env", *([f"TORCH={build}"] if build else [])).stdout
+    installed = re.findall(r"install .*?-r (\S+)", said)
+    torch = f"envs/torch-{build}.txt" if build else "envs/torch.txt"
+    assert installed == [torch, "envs/ldae.lock.txt", "envs/clinica.lock.txt"]
+
+
+def test_make_keeps_the_torch_that_was_asked_for_and_refuses_others(make, tmp_path):
+    for name in ("ldae/.done-cuda", "clinica/.done"):
+        (tmp_path / ".venv" / name).parent.mkdir(parents=True)
+        (tmp_path / ".venv" / name).touch()
+    assert "install" not in make("env").stdout
+    assert "envs/torch-cpu.txt" in make("env", "TORCH=cpu").stdout
+    assert "TORCH is cpu or cuda, not rocm" in make("env", "TORCH=rocm").stderr
+
+
+def docker() -> dict[str, object]:
+    """What envs/Dockerfile says, in the words of :func:`apptainer`."""
+    text = (ENVS / "Dockerfile").read_text().replace("\\\n", "")
+    copied = [line.split()[1:] for line in re.findall(r"^COPY .*$", text, re.M)]
+    return {
+        "base": re.findall(r"^FROM (\S+)$", text, re.M),
+        "copied": sorted(name for *names, _ in copied for name in names),
+        "torch": re.findall(r"^ARG TORCH=(\S+)$", text, re.M),
+        "debian": re.findall(r"apt-get install (.*?) +&&", text),
+        "make": [line.replace("$TORCH", "?") for line in re.findall(r"make -C .*", text)],
+        "path": re.findall(r"^ENV PATH=(\S+)$", text, re.M),
+        "text": text,
+    }
+
+
+def apptainer() -> dict[str, object]:
+    """What envs/ldae.def says: base image, copied files, torch, packages, make, PATH."""
+    text = (ENVS / "ldae.def").read_text()
+    _, *parts = re.split(r"^%(\w+)\n", text, flags=re.M)
+    sections = dict(zip(parts[::2], parts[1::2], strict=True))
+    copied = [line.split() for line in sections["files"].splitlines() if line.strip()]
+    assert all(target == f"/opt/ldae/{name}" for name, target in copied)
+    return {
+        "base": re.findall(r"^From: (\S+)$", text, re.M),
+        "copied": sorted(name for name, _ in copied),
+        "torch": re.findall(r"TORCH=(\S+)", sections["arguments"]),
+        "debian": re.findall(r"apt-get install (.*)", sections["post"]),
+        "make": [
+            line.replace("{{ TORCH }}", "?") for line in re.findall(r"make -C .*", sections["post"])
+        ],
+        "path": re.findall(r"export PATH=(\S+)", sections["environment"]),
+        "text": text,
+    }
+
+
+def test_both_containers_are_made_by_the_makefile_from_the_lock_files():
+    one, other = docker(), apptainer()
+    texts = [one.pop("text"), other.pop("text")]
+    assert one == other
+    assert one["make"] == ["make -C /opt/ldae env TORCH=?"]
+    assert one["copied"] == ["Makefile", "envs", "pyproject.toml", "src"]
+    assert one["torch"] == ["cuda"]
+    assert not [pin for text in texts for pin in re.findall(PIN, text)]
+    (version,) = re.findall(r"^python:(\d+\.\d+)-", one["base"][0])
+    assert f"{version}.0" in pythons()
+    conda = yaml.safe_load((ENVS / "ldae.yaml").read_text())["dependencies"]
+    assert f"python={version}" in conda
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert {f"!{name}" for name in one["copied"]} == {line for line in ignored if line[0] == "!"}
+
+
+def test_containers_find_the_main_environment_first_and_clinica_last():
+    (path,) = docker()["path"]
+    assert path == "/opt/ldae/.venv/ldae/bin:$PATH:/opt/ldae/.venv/clinica/bin"
+    made = re.findall(r"-m venv --clear (\S+)", (ROOT / "Makefile").read_text())
+    assert {"$(ENV)", ".venv/clinica"} <= set(made)
+    assert re.search(r"^ENV +:= .venv/ldae$", (ROOT / "Makefile").read_text(), re.M)

@@ -164,23 +164,24 @@ def test_models_that_do_not_belong_together_are_refused(project, tmp_path):
         LdaeSystem.load(tmp_path / "autoencoder", project / "ldm", project / "ldae", CFG, "cpu", 1)
 
 
-def test_a_store_the_models_were_not_trained_on_is_refused(system, project, tmp_path):
+def test_a_store_whose_test_subjects_a_model_has_seen_is_refused(system, project, tmp_path):
     index = make_index()
     index.loc[index["participant_id"] == "sub-20", "split"] = "test"  # seen in training
     card = VolumeStore(project / "volumes").card
     volumes = make_volumes(len(index)).astype(np.float16)
     write_store(tmp_path / "volumes", index, card, volumes=volumes)
-    with pytest.raises(UserError, match="another volume store"):
+    with pytest.raises(UserError, match=r"1 subject\(s\) that are in the test split .* sub-20: "):
         system.volume_store(tmp_path / "volumes")
     latents = np.zeros((len(index), 3, 8, 8, 8), np.float32)
     card = LatentStore(project / "latents").card | {"volumes": "other"}
     write_store(tmp_path / "latents", index, card, mean=latents, std=latents)
-    with pytest.raises(UserError, match="not of the volumes"):
+    with pytest.raises(UserError, match="sub-20"):
         system.latent_store(tmp_path / "latents")
 
 
 def test_embeddings_of_another_model_or_of_other_volumes_are_refused(system, project, tmp_path):
     scans = make_index()["scan_id"]
+    system.volume_store(project / "volumes")
     codes = system.stored_codes(project / "ldae.npz", scans[:2])
     assert codes.shape == (2, DIM)
     made_of = {"model": system.card["sha256"], "volumes": system.card["data"]}

@@ -21,6 +21,7 @@ import torchvision
 from fake_stores import write_store
 from small_nets import SMALL_AE, randomise
 
+from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
 from ldae.evaluation.guidance import evaluate_guidance
 from ldae.evaluation.systems import LdaeSystem
@@ -167,7 +168,7 @@ def test_the_models_are_evaluated_on_the_store_they_are_tied_to(files, tmp_path)
     assert tied.scale == 0.8730
     assert len(tied.volume_store(tmp_path / "volumes")) == 2
     assert tied.y_sem(torch.zeros(1, 1, 32, 32, 6)).shape == (1, 24)
-    with pytest.raises(UserError, match="another volume store"):
+    with pytest.raises(UserError, match="does not say what volumes it is for"):
         free.volume_store(tmp_path / "volumes")
 
 
@@ -188,7 +189,8 @@ def test_published_models_are_evaluated_with_their_own_latent_scale(files, tmp_p
     system = LdaeSystem.load(*stages, {"guidance": "sqrt_one_minus_ab"}, "cpu", 1)
 
     means = drawn(6, 4, 3, 4, 4, 4).numpy()
-    card = {"kind": "latents", "scale": 3.0, "source": "mean", "volumes": system.card["data"]}
+    card = {"kind": "latents", "scale": 3.0, "source": "mean"}
+    card["volumes"] = VolumeStore(tmp_path / "volumes").sum
     card["autoencoder"] = system.card["autoencoder_sha256"]
     write_store(tmp_path / "latents", index, card, mean=means, std=0 * means)
     z_0 = system.latents(system.latent_store(tmp_path / "latents"), np.arange(4))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from fake_results import make_results
 from PIL import Image
 
@@ -15,6 +16,7 @@ from ldae.errors import UserError
 from ldae.figures import FIGURES
 from ldae.files import read_json, read_table, write_json, write_table
 from ldae.report import build, formats
+from ldae.report.accounting import COLUMNS, accounting, requests
 from ldae.report.build import NEEDED, SECTIONS
 from ldae.report.citations import printed
 from ldae.report.claim import OPEN, OPPOSITE, SHOWN, verdict
@@ -22,7 +24,7 @@ from ldae.report.claims import claims, tally
 from ldae.report.model_card import write_model_card
 from ldae.report.page import estimate
 from ldae.report.references import REFERENCES
-from ldae.report.resources import COLUMNS, accounting, duration, resources
+from ldae.report.resources import duration, resources
 from ldae.report.tables import Table
 from ldae.report.tidy import without_paths
 from ldae.report.warnings import departures, warnings
@@ -204,20 +206,60 @@ def test_what_each_rule_took(run):
     took = read_table(outputs(run[0] / "report")["resources"]).set_index("rule")
     assert list(took.columns) == list(COLUMNS[1:])
     assert took.loc["n4", ["jobs", "seconds", "longest_seconds"]].tolist() == [2, 150, 75]
-    assert took.loc["n4", ["cpu_seconds", "max_rss_mib", "gpus"]].tolist() == [120, 1024, 0]
-    assert took.loc["autoencoder", "gpu_hours"] == pytest.approx(2 * 75 / 3600, rel=1e-4)
+    assert took.loc["n4", "cpu_hours"] == pytest.approx(120 / 3600, rel=1e-4)
+    assert took.loc["n4", ["max_rss_mib", "gpus", "mem_mib_next"]].tolist() == [1024, 0, 2048]
     assert took.loc["autoencoder", "mem_mib_asked"] == 48000
-    assert pd.isna(took.loc["n4", "mem_mib_asked"]) and "0.04" in words(run[2])
+    assert pd.isna(took.loc["n4", "mem_mib_asked"])
+    assert "autoencoder: {mem_mb: 2048 * attempt, runtime: 10}" in words(run[2])
+
+
+def measured(folder, name, seconds, memory=1024.0):
+    path = folder / f"benchmarks/{name}.tsv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    row = pd.DataFrame([{"s": seconds, "max_rss": memory, "cpu_time": seconds / 2}])
+    row.to_csv(path, sep="\t", index=False)
+
+
+def test_a_continued_training_counts_the_epochs_of_all_attempts(tmp_path):
+    for stage, last in (("ldm", 900.0), ("ldae", 3700.0)):
+        measured(tmp_path, stage, last)
+        history = pd.DataFrame({"epoch": [1, 2], "seconds": [1800.0, 1800.0]})
+        (tmp_path / f"models/{stage}").mkdir(parents=True)
+        write_table(history, tmp_path / f"models/{stage}/history.tsv")
+    asked = {"ldm": {"gpu": 4, "mem_mb": 1}, "ldae": {"gpu": 1, "mem_mb": 1}}
+    table = accounting(tmp_path / "benchmarks", tmp_path / "models", asked)
+    took = table.set_index("rule")
+    # Stopped before its last 900 s; the other ran once, of which 100 s were not in epochs.
+    assert took.loc["ldm", ["seconds", "counted_by", "gpu_hours"]].tolist() == [3600, "history", 4]
+    assert took.loc["ldae", ["seconds", "counted_by"]].tolist() == [3700, "benchmark"]
+    assert took.loc["ldm", "runtime_min_next"] == 90
+    printed = resources(table)
+    assert [row[2] for row in printed.rows[:2]] == ["1 h 01 min", "1 h 00 min *"]
+    assert "stopped and continued *" in printed.note
+
+
+def test_what_to_ask_next_time_follows_from_the_worst_job(tmp_path):
+    for shard, (seconds, memory) in enumerate([(60, 800), (600, 3000), (90, 900)]):
+        measured(tmp_path, f"n4/shard-{shard}", seconds, memory)
+    took = accounting(tmp_path / "benchmarks", tmp_path, {"n4": {"mem_mb": 8000}})
+    row = took.iloc[0]
+    assert row[["median_seconds", "longest_seconds", "max_rss_mib"]].tolist() == [90, 600, 3000]
+    assert row[["mem_mib_next", "runtime_min_next"]].tolist() == [4096, 15]
+    assert yaml.safe_load(requests(took)) == {
+        "set-resources": {"n4": {"mem_mb": "4096 * attempt", "runtime": 15}}
+    }
 
 
 def test_jobs_too_short_to_be_measured_are_no_zero(tmp_path):
-    row = pd.DataFrame([{"s": 0.4, "max_rss": "NA", "cpu_time": "-"}])
-    row.to_csv(tmp_path / "splits.tsv", sep="\t", index=False)
-    row.to_csv(tmp_path / "report.tsv", sep="\t", index=False)  # written after the report
-    took = accounting(tmp_path, {})
-    assert took["rule"].tolist() == ["splits"] and took["cpu_seconds"].isna().all()
-    assert resources(took).rows[0][4:6] == ["–", "–"]
-    assert resources(accounting(tmp_path / "none", {})) is None
+    measured(tmp_path, "splits", 0.4, "NA")
+    measured(tmp_path, "report", 1.0)  # written after the report
+    file = tmp_path / "benchmarks/splits.tsv"
+    file.write_text(file.read_text().replace("0.2", "-"))
+    took = accounting(tmp_path / "benchmarks", tmp_path, {"splits": {"mem_mb": 1000}})
+    assert took["rule"].tolist() == ["splits"] and took["cpu_hours"].isna().all()
+    assert resources(took).rows[0][6:8] == ["–", "–"]
+    assert requests(took) == ""
+    assert resources(accounting(tmp_path / "none", tmp_path, {})) is None
 
 
 def test_timings_are_in_no_other_file(run, tmp_path):

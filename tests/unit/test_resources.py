@@ -1,54 +1,75 @@
 """The table of outside files, and staging: downloads that resume, files made from packages."""
 
 import copy
+import gzip
 import hashlib
 import http.server
 import pickle
 import threading
+from collections import namedtuple
 from pathlib import Path
 
+import h5py
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 import yaml
+from safetensors.torch import save_file
 
 from ldae.errors import UserError
 from ldae.nets.perceptual import Lpips
 from ldae.packaged import load_arrays
-from ldae.resources import COLUMNS, check, load_resources, main, needed, stage
+from ldae.resources import COLUMNS, check, download, load_resources, needed, stage
+from ldae.resources.__main__ import main
+from ldae.resources.integrity import damage
+from ldae.resources.records import missing_table, missing_text, staged_table
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "config" / "resources.tsv"
 DATA = bytes(range(256)) * 500
+HALF = len(DATA) // 2
 SHA256 = hashlib.sha256(DATA).hexdigest()
+UNKNOWN = "unknown"
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves DATA at /file (with ranges), half of it at /broken, nothing at /empty."""
+    """Serves DATA. /broken ends every answer half way; /cut: of the first answer alone;
+    /plain knows no ranges and no ETag, /plain-cut breaks as well; /other is another file.
+    """
 
     requests: list[tuple[str, str | None]]
+    etag = '"1"'
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        asked = self.headers.get("Range")
-        self.server.requests.append((self.path, asked))
-        if self.path == "/empty":
-            self.send_response(202)
+        asked, path = self.headers.get("Range"), self.path
+        self.server.requests.append((path, asked))
+        first = path not in [earlier for earlier, _ in self.server.requests[:-1]]
+        if path in ("/empty", "/login"):
+            self.send_response(202 if path == "/empty" else 200)
+            self.send_header("Content-Type", "text/html" if path == "/login" else "text/plain")
             self.end_headers()
+            self.wfile.write(b"<html>" if path == "/login" else b"")
             return
-        if self.path not in ("/file", "/broken"):
+        if path not in ("/file", "/broken", "/cut", "/plain", "/plain-cut", "/other"):
             self.send_error(404)
             return
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
-        if start >= len(DATA):
-            self.send_error(416)
-            return
-        self.send_response(206 if asked else 200)
-        self.send_header("Content-Length", str(len(DATA) - start))
+        same = self.headers.get("If-Range", self.server.etag) == self.server.etag
+        ranged = asked and same and not path.startswith("/plain")
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if ranged else 0
+        data = DATA[::-1] if path == "/other" else DATA
+        self.send_response(206 if ranged else 200)
+        self.send_header("Content-Length", str(len(data) - start))
+        if ranged:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        if not path.startswith("/plain"):
+            self.send_header("ETag", self.server.etag)
         self.end_headers()
-        end = len(DATA) // 2 if self.path == "/broken" else None
-        self.wfile.write(DATA[start:end])
+        cut = path == "/broken" or (path in ("/cut", "/plain-cut") and first)
+        self.wfile.write(data[start : HALF if cut else None])
 
     def log_message(self, *args):
         """Keep the test's output quiet."""
@@ -68,13 +89,17 @@ def table(server, tmp_path):
     """A table with one row ``x``; call with the URLs' paths and a checksum."""
     address = f"http://127.0.0.1:{server.server_port}"
 
-    def make(*paths, checksum=f"sha256:{SHA256}", kind="url"):
-        urls = " ".join(address + path for path in paths)
-        row = ("x", "sub/x.bin", kind, urls, checksum, "n/a", "free", "a test", "Ask a friend.")
+    def make(*paths, checksum=f"sha256:{SHA256}", kind="url", name="x.bin"):
+        urls = " ".join(path if "://" in path else address + path for path in paths)
+        row = ("x", f"sub/{name}", kind, urls, checksum, "n/a", "free", "a test", "Ask a friend.")
         (tmp_path / "table.tsv").write_text("\t".join(COLUMNS) + "\n" + "\t".join(row) + "\n")
         return load_resources(tmp_path / "table.tsv")
 
     return make
+
+
+def inside(folder: Path) -> list[str]:
+    return sorted(item.name for item in folder.iterdir())
 
 
 def test_a_download_is_checked_and_done_once(server, table, tmp_path):
@@ -86,53 +111,204 @@ def test_a_download_is_checked_and_done_once(server, table, tmp_path):
     assert check("x", resources, tmp_path) == "ok"
     stage("x", resources, tmp_path)
     assert len(server.requests) == 1
-    assert [item.name for item in path.parent.iterdir()] == ["x.bin"]
+    assert inside(path.parent) == ["x.bin"]
 
 
-def test_a_broken_download_continues(server, table, tmp_path):
+def test_a_broken_download_continues_at_once_and_in_the_next_call(server, table, tmp_path):
+    assert stage("x", table("/cut"), tmp_path).read_bytes() == DATA
+    assert server.requests == [("/cut", None), ("/cut", None), ("/cut", f"bytes={HALF}-")]
+    (tmp_path / "sub" / "x.bin").unlink()
     with pytest.raises(UserError, match=r"could not be downloaded .*bytes early"):
         stage("x", table("/broken"), tmp_path)
     assert not (tmp_path / "sub" / "x.bin").exists()
     assert stage("x", table("/file"), tmp_path).read_bytes() == DATA
-    assert server.requests[-1] == ("/file", f"bytes={len(DATA) // 2}-")
+    assert server.requests[-1] == ("/file", f"bytes={HALF}-")
 
 
-def test_a_whole_part_needs_no_more_bytes(server, table, tmp_path):
+def test_a_server_without_ranges_sends_the_whole_again(server, table, tmp_path):
+    path = stage("x", table("/plain-cut"), tmp_path)
+    assert path.read_bytes() == DATA
+    assert server.requests[-1] == ("/plain-cut", f"bytes={HALF}-")
+
+
+@pytest.mark.parametrize("checksum", [f"sha256:{SHA256}", UNKNOWN])
+def test_the_part_of_another_file_is_not_continued(server, table, tmp_path, checksum):
+    other = f"sha256:{hashlib.sha256(DATA[::-1]).hexdigest()}"
+    with pytest.raises(UserError):
+        stage("x", table("/broken", checksum=other if checksum != UNKNOWN else UNKNOWN), tmp_path)
+    assert len(inside(tmp_path / "sub")) == 1
+    server.requests.clear()
+    assert stage("x", table("/file", checksum=checksum), tmp_path).read_bytes() == DATA
+    assert server.requests == [("/file", None)]
+
+
+def test_a_file_that_changed_at_its_address_is_not_continued(server, table, tmp_path):
+    resources = table("/broken", checksum=UNKNOWN)
+    with pytest.raises(UserError):
+        stage("x", resources, tmp_path)
+    server.etag = '"2"'
+    server.requests.clear()
+    with pytest.raises(UserError):
+        stage("x", resources, tmp_path)
+    assert server.requests[0] == ("/broken", None)
+    assert len(inside(tmp_path / "sub")) == 2  # the part of each version
+
+
+def test_a_spoilt_part_is_thrown_away(server, table, tmp_path):
     (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "x.bin.part").write_bytes(DATA)
-    assert stage("x", table("/file"), tmp_path).read_bytes() == DATA
+    part = download.part_of(tmp_path / "sub" / "x.bin", f"sha256:{SHA256}")
+    for spoilt in (b"not it", b"x" * len(DATA), b"x" * (len(DATA) + 1)):
+        part.write_bytes(spoilt)
+        path = stage("x", table("/file"), tmp_path)
+        assert path.read_bytes() == DATA
+        path.unlink()
 
 
-def test_the_second_address_is_tried(server, table, tmp_path):
-    assert stage("x", table("/nowhere", "/empty", "/file"), tmp_path).read_bytes() == DATA
-    assert [path for path, _ in server.requests] == ["/nowhere", "/empty", "/file"]
+def test_the_next_address_is_tried(server, table, tmp_path):
+    resources = table("/nowhere", "/empty", "/login", "/other", "/file")
+    assert stage("x", resources, tmp_path).read_bytes() == DATA
+    assert [path for path, _ in server.requests] == resources.loc["x"]["source"].replace(
+        f"http://127.0.0.1:{server.server_port}", ""
+    ).split()
 
 
 def test_a_wrong_checksum_leaves_nothing(server, table, tmp_path):
     with pytest.raises(UserError, match="expected md5:0000"):
         stage("x", table("/file", checksum="md5:0000"), tmp_path)
-    assert list((tmp_path / "sub").iterdir()) == []
+    assert inside(tmp_path / "sub") == []
 
 
 def test_an_unknown_checksum_is_said_to_be_unknown(server, table, tmp_path, caplog):
-    resources = table("/file", checksum="unknown")
+    resources = table("/file", checksum=UNKNOWN)
     stage("x", resources, tmp_path)
     assert SHA256 in caplog.text
     assert check("x", resources, tmp_path) == "present, checksum unknown"
 
 
-def test_a_changed_file_is_found(server, table, tmp_path):
+def test_an_unreachable_host_is_told_with_a_remedy(table, tmp_path):
+    with pytest.raises(UserError) as error:
+        stage("x", table("http://127.0.0.1:9/file"), tmp_path)
+    said = str(error.value)
+    assert f"{tmp_path}/sub/x.bin" in said
+    assert "http://127.0.0.1:9/file: [Errno 111] Connection refused" in said
+    assert "resources_list" in said
+    assert "https_proxy" in said
+
+
+def test_a_proxy_is_used(server, table, tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(UserError, match="404"):
+        stage("x", table("http://far.invalid/file"), tmp_path)
+    assert server.requests == [("http://far.invalid/file", None)]
+
+
+def test_a_full_disk_is_told_before_anything_is_fetched(server, table, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")(10**9, 10**9, 10**6)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(UserError, match=r"sub has 1 MB free, .* needs 50 MB.*paths\.resources"):
+        stage("x", table("/file"), tmp_path)
+    assert inside(tmp_path / "sub") == []
+
+
+def test_a_disk_that_fills_is_no_fault_of_the_server(server, table, tmp_path):
+    (tmp_path / "sub").mkdir()
+    part = download.part_of(tmp_path / "sub" / "x.bin", f"sha256:{SHA256}")
+    part.symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"\.part cannot be written \(No space left on device\)"):
+        stage("x", table("/file"), tmp_path)
+
+
+@pytest.mark.parametrize("inner", ["sub/x.bin", "x.bin"])
+def test_a_mirror_is_tried_first_and_checked_all_the_same(server, table, tmp_path, inner):
+    mirror = tmp_path / "mirror" / inner
+    mirror.parent.mkdir(parents=True)
+    mirror.write_bytes(DATA)
+    path = stage("x", table("/file"), tmp_path, [str(tmp_path / "mirror")])
+    assert path.read_bytes() == DATA
+    assert not server.requests
+    mirror.write_bytes(b"an old version")
+    path.unlink()
+    stage("x", table("/file"), tmp_path, [str(tmp_path / "mirror")])
+    assert [where for where, _ in server.requests] == ["/file"]
+    with pytest.raises(UserError, match=r"paths\.mirrors: the folder /nowhere does not exist"):
+        stage("x", table("/file", name="y.bin"), tmp_path, ["/nowhere"])
+
+
+def test_a_mirror_may_be_an_address_and_have_what_has_none(server, table, tmp_path):
+    resources = table(kind="manual", checksum=UNKNOWN, name="file")
+    mirror = f"http://127.0.0.1:{server.server_port}/"
+    assert stage("x", resources, tmp_path, [mirror]).read_bytes() == DATA
+    assert server.requests == [("/sub/file", None), ("/file", None)]
+
+
+def test_a_file_brought_by_hand_is_verified(server, table, tmp_path):
     resources = table("/file")
-    stage("x", resources, tmp_path).write_bytes(b"other")
-    assert check("x", resources, tmp_path).startswith("wrong checksum sha256:")
+    path = tmp_path / "sub" / "x.bin"
+    path.parent.mkdir()
+    path.write_bytes(b"other")
+    assert check("x", resources, tmp_path).startswith("has the wrong checksum sha256:")
+    with pytest.raises(UserError, match=r"sub/x\.bin \(x\) has the wrong checksum .*remove it"):
+        stage("x", resources, tmp_path)
+    assert path.read_bytes() == b"other"
+    path.write_bytes(DATA)
+    assert stage("x", resources, tmp_path) == path
+    assert not server.requests
+
+
+def test_what_was_staged_is_recorded(server, table, tmp_path):
+    resources = table("/file")
+    path = stage("x", resources, tmp_path)
+    stage("x", resources, tmp_path)  # does not become "brought by hand"
+    row = staged_table(resources, tmp_path).loc[0]
+    assert row["source"] == resources.loc["x"]["source"]
+    assert (row["path"], row["sha256"], row["bytes"]) == ("sub/x.bin", SHA256, len(DATA))
+    assert row["date"].endswith("Z")
+    path.unlink()
+    assert staged_table(resources, tmp_path).empty
+    path.write_bytes(DATA[::-1])
+    stage("x", table("/file", checksum=UNKNOWN), tmp_path)
+    assert staged_table(resources, tmp_path).loc[0, "source"] == "brought by hand"
+
+
+def test_files_of_unknown_checksum_must_be_whole(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = np.zeros(1000)
+    save_file({"x": torch.zeros(1000)}, tmp_path / "a.safetensors")
+    (tmp_path / "a.gz").write_bytes(gzip.compress(np.random.default_rng(1).bytes(1000)))
+    for path in sorted(tmp_path.iterdir()):
+        assert damage(path, path.name) is None
+        data = path.read_bytes()
+        for wrong in (data[:-100], b"<html>", b""):
+            path.write_bytes(wrong)
+            assert "is no whole ." in damage(path, path.name)
+    path.write_bytes(b"anything")
+    assert damage(path, "weights.pt") is None  # of other kinds nothing is known
 
 
 def test_manual_and_unknown_resources_are_explained(table, tmp_path):
-    resources = table(kind="manual", checksum="unknown")
-    with pytest.raises(UserError, match=r"sub/x\.bin and cannot be downloaded here\. Ask a friend"):
+    resources = table(kind="manual", checksum=UNKNOWN)
+    with pytest.raises(UserError, match=r"sub/x\.bin and has no address\. Ask a friend"):
         stage("x", resources, tmp_path)
     with pytest.raises(UserError, match="no resource named 'y'; known: x"):
         stage("y", resources, tmp_path)
+
+
+def test_what_is_missing_is_listed_for_a_human(tmp_path):
+    resources = load_resources(TABLE)
+    missing = missing_table(resources.index, resources, tmp_path)
+    assert "mni2009a-mask" not in set(missing["name"])  # made here, nothing to download
+    text = missing_text(missing)
+    for name in missing["name"]:
+        row = resources.loc[name]
+        for fact in (*row["source"].split(), row["checksum"], row["licence"], row["note"]):
+            assert fact in text
+        assert str(tmp_path / row["path"]) in text
+        assert row["bytes"] == "" or f"bytes     {row['bytes']:.0f}\n" in text
+    (tmp_path / "template").mkdir()
+    (tmp_path / resources.loc["mni2009c-t1w"]["path"]).touch()
+    assert "mni2009c-t1w" not in set(missing_table(resources.index, resources, tmp_path)["name"])
+    assert missing_text(missing.iloc[:0]) == "Nothing is missing that must be downloaded.\n"
 
 
 def test_the_table_is_well_formed():
@@ -143,6 +319,7 @@ def test_the_table_is_well_formed():
     for _, row in resources.iterrows():
         assert row["checksum"].split(":")[0] in ("md5", "sha256", "unknown")
         assert row["licence"] and row["used_by"] and row["note"]
+        assert row["bytes"] == "" or float(row["bytes"]) > 0
         assert row["kind"] == "manual" or row["source"]
         if row["kind"] == "url":
             assert all(url.startswith("https://") for url in row["source"].split())
@@ -205,6 +382,20 @@ def test_command_line(tmp_path, capsys):
     assert "mni2009a-mask\tpackage\tstaged" in capsys.readouterr().out
     assert main([*common, "stage", "convnext-small"]) == 1
     assert "timm.create_model('convnext_small.fb_in1k'" in capsys.readouterr().err
+    assert main([*common, "list", "--missing", "--tsv", str(tmp_path / "get.tsv")]) == 0
+    assert "mni2009c-t1w  (registration)" in capsys.readouterr().out
+    assert "mni2009c-t1w" in set(pd.read_csv(tmp_path / "get.tsv", sep="\t")["name"])
     assert main([*common, "check"]) == 0
     (tmp_path / "template" / "tpl-MNI152NLin2009cSym_res-1_T1w.nii.gz").write_bytes(b"x")
     assert main([*common, "check"]) == 1
+
+
+def test_command_line_follows_a_configuration(tmp_path, capsys):
+    common = ["--table", str(TABLE), "--resources", str(tmp_path)]
+    for name in ("config.yaml", "demo.yaml"):
+        common += ["--config", str(ROOT / "config" / name)]
+    assert main([*common, "list", "--missing"]) == 0
+    assert "Nothing is missing" in capsys.readouterr().out
+    assert main([*common, "list"]) == 0
+    listed = [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()]
+    assert listed == ["lpips-alex", "mni2009a-brain", "mni2009a-mask"]

@@ -16,7 +16,7 @@ from ldae.manifests import read_manifest
 from ldae.preprocess import batch
 from ldae.preprocess.__main__ import main
 from ldae.preprocess.batch import ScanRejected, Step, run_step
-from ldae.preprocess.quarantine import release
+from ldae.preprocess.quarantine import redo, release
 
 
 class Copier:
@@ -124,6 +124,20 @@ def test_a_retry_tries_the_failed_scans_and_no_other(tmp_path):
     assert release(tmp_path / "preproc") == ["sub-A_ses-M000", "sub-C_ses-M000"]
     copier()
     assert copier.runs == ["A", "C"]
+
+
+def test_one_scan_is_preprocessed_again_whatever_became_of_it(tmp_path):
+    copier = Copier(tmp_path / "preproc")
+    copier()
+    listed = tmp_path / "preproc/quarantine.tsv"  # what the workflow asks for
+    listed.write_text("scan_id\tstep\treason\n")
+    with pytest.raises(UserError, match="sub-Z_ses-M000 is in no manifest"):
+        redo(tmp_path / "preproc", "sub-Z_ses-M000")
+    assert listed.exists()
+    redo(tmp_path / "preproc", "sub-B_ses-M000")
+    assert not copier.manifest.exists() and not listed.exists()
+    copier()
+    assert copier.runs == ["B"]
 
 
 def test_a_retry_of_what_has_not_failed_is_refused(tmp_path, capsys):

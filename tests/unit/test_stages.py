@@ -8,6 +8,7 @@ from small_training import DIFFUSION, assert_same, inputs, objective, settings
 
 from ldae.data.embeddings import load_embeddings
 from ldae.data.latent_store import LatentStore
+from ldae.data.seen import note_seen
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
 from ldae.modelfile import load_card, load_ldae, load_state, save_model
@@ -65,10 +66,11 @@ def test_embeddings_of_the_trained_and_of_the_untrained_encoder(chain, tmp_path)
 def test_stage_three_refuses_inputs_that_do_not_belong_together(chain, tmp_path):
     root, configs = chain
     card = load_card(root / "ldm")
-    save_model(tmp_path / "ldm", load_state(root / "ldm"), card | {"data": "another"})
+    save_model(tmp_path / "ldm", load_state(root / "ldm"), card | {"latents_source": "mean"})
+    note_seen(LatentStore(root / "latents"), tmp_path / "ldm")
     for folder, diffusion, message in (
         (tmp_path / "none", DIFFUSION, "no trained model"),
-        (tmp_path / "ldm", DIFFUSION, "other latents"),
+        (tmp_path / "ldm", DIFFUSION, "another kind"),
         (root / "ldm", DIFFUSION | {"timesteps": 500}, "diffusion"),
     ):
         given = inputs(root, "ldae") | {"ldm": str(folder)}

@@ -230,7 +230,8 @@ def test_settings_that_cannot_work_are_refused_before_any_work(chain, tmp_path):
     with pytest.raises(UserError, match="only 6 scans"):
         fit(made, settings("ldm", cfg, tmp_path))
     if not torch.cuda.is_available():
-        with pytest.raises(UserError, match="sees no GPU"):
+        message = "sees no GPU" if torch.backends.cuda.is_built() else "make env TORCH=cuda"
+        with pytest.raises(UserError, match=message):
             Compute.prepare("cuda", 1, "fp32")
     with pytest.raises(UserError, match="fp8"):
         Compute.prepare("cpu", 1, "fp8")

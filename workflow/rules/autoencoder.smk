@@ -4,7 +4,8 @@ if not PUBLISHED:
 
     rule autoencoder:
         input:
-            volumes=results("cache/volumes/store.json"),
+            settings=results("models/training/autoencoder.json"),
+            volumes=ready("volumes", "autoencoder"),
             weights=autoencoder_weights,
         output:
             multiext(
@@ -12,6 +13,7 @@ if not PUBLISHED:
                 "model.safetensors",
                 "model.json",
                 "history.tsv",
+                "scans.tsv",
             ),
         log:
             logfile("autoencoder.log"),
@@ -22,16 +24,12 @@ if not PUBLISHED:
         # config["threads"] is of one process; train.py shares them out.
         threads: config["threads"] * config["autoencoder"]["processes"]
         resources:
-            mem_mb=16000 + 16000 * config["autoencoder"]["processes"],
+            mem_mb=growing(16000 + 16000 * config["autoencoder"]["processes"], most=2),
             runtime=5760,
             gpu=GPUS * config["autoencoder"]["processes"],
         params:
-            **TRAINING,
-            settings=learnt(config["autoencoder"]),
+            stores=results("cache"),
             run_dir=results("runs/autoencoder"),
-            source=source(
-                "training/autoencoder.py", "training/loop.py", "training/product.py"
-            ),
         message:
             "Stage 1: training the autoencoder"
         script:

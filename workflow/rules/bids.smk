@@ -18,8 +18,8 @@ rule check_download:
     # Reading the headers of all slices waits for the disk.
     threads: 8
     resources:
-        mem_mb=lambda wildcards, threads: 2000 + 500 * threads,
-        runtime=240,
+        mem_mb=growing(2000, a_thread=500),
+        runtime=growing(240),
     params:
         listing=images_listing,
         source=source("cohort/plan.py"),
@@ -31,7 +31,8 @@ rule check_download:
 
 rule clinica_batch:
     input:
-        images=download("images"),
+        # A new subject's folder makes the image folder newer, but the batch says what is in it.
+        images=ancient(download("images")),
         tables=rules.study_tables.output.tables,
         batch=results("cohort/batches/batch-{batch}.tsv"),
     output:
@@ -46,8 +47,8 @@ rule clinica_batch:
         "../../envs/clinica.yaml"
     threads: config["cohort"]["convert_jobs"]
     resources:
-        mem_mb=lambda wildcards, threads: 2000 * threads,
-        runtime=480,
+        mem_mb=growing(0, a_thread=2000),
+        runtime=growing(480),
     params:
         # Not an output: a batch of which nothing has changed is kept.
         part=results(f"bids_parts/{ADNI}-{{batch}}"),
@@ -75,8 +76,8 @@ rule bids:
     conda:
         "../../envs/ldae.yaml"
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
     params:
         names=PARTS,
         folder=results("bids_parts"),
@@ -102,8 +103,8 @@ rule conversion_check:
     conda:
         "../../envs/ldae.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         max_failed_fraction=config["cohort"]["max_failed_fraction"],
         source=source("cohort/limit.py"),

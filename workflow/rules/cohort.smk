@@ -19,7 +19,7 @@ rule scans:
         conversion=rules.bids.output.conversion,
         # Its time says nothing of the scans: another limit indexes nothing anew.
         checked=ancient(rules.conversion_check.output.counts),
-        schema="workflow/schemas/scans.schema.yaml",
+        schema=ancient("workflow/schemas/scans.schema.yaml"),
     output:
         scans=results("cohort/scans.tsv"),
         duplicates=results("cohort/duplicates.tsv"),
@@ -31,9 +31,10 @@ rule scans:
     conda:
         "../../envs/ldae.yaml"
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
     params:
+        columns=content("workflow/schemas/scans.schema.yaml"),
         source=source("cohort/scans.py"),
     message:
         "Indexing the BIDS data set with pybids"
@@ -54,8 +55,8 @@ rule splits:
     conda:
         "../../envs/ldae.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         settings=config["cohort"]["splits"],
         # Not an output: it outlives every rerun, so that no subject changes side.
@@ -76,7 +77,7 @@ rule ledger:
         duplicates=rules.scans.output.duplicates,
         splits=rules.splits.output.splits,
         volumes=results("cache/volumes/index.tsv"),
-        exclude=staged(config["cohort"]["exclude"]),
+        exclude=[ancient(path) for path in staged(config["cohort"]["exclude"])],
     output:
         ledger=results("cohort/ledger.tsv"),
         flow=results("tables/flow.tsv"),
@@ -88,10 +89,11 @@ rule ledger:
     conda:
         "../../envs/ldae.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         exclude=config["cohort"]["exclude"],
+        verdicts=content(config["cohort"]["exclude"]),
         cohort=config["cohort"]["name"],
         source=source("cohort/ledger.py", "cohort/flow.py", "cohort/table1.py"),
     message:

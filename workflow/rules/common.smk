@@ -12,17 +12,23 @@ LIBRARY = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(LIBRARY))
 inherited = os.environ.get("PYTHONPATH")
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(LIBRARY), inherited])))
+# Compute nodes have no internet: no library may ask it for newer versions, or for weights.
+os.environ.update(NO_ET="1", NIPYPE_NO_ET="1", HF_HUB_OFFLINE="1")
 
-from ldae.config import check_config
+from ldae.config import check_config, check_container
 from ldae.data.batches import check_batch
 from ldae.errors import UserError
+from ldae.files import sha256
 from ldae.fingerprint import source_fingerprint
+from ldae.leftover import end_left_jobs, forget_finished
 from ldae.nets.published_model import ARCHITECTURE, published_files
 from ldae.nets.sizes import check_dae_shape, check_sizes
 from ldae.training.settings import learnt, section
 
 try:
     check_config(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
+    deployed = map(str, workflow.deployment_settings.deployment_method)
+    check_container(config["software"]["container"], "apptainer" in deployed)
     # Files of the authors' model, by part; empty: the three models are trained.
     PUBLISHED = published_files(config["published"])
     architecture = ARCHITECTURE if PUBLISHED else config
@@ -39,11 +45,29 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
+
+# Of all rules, with --sdm apptainer.
+container: config["software"]["container"]
+
+
 RESULTS = config["paths"]["results"]
 RESOURCES = config["paths"]["resources"]
 SHARDS = range(config["preprocess"]["shards"])
-TRAINING = dict(device=config["device"], seed=config["seed"])
 GPUS = 1 if config["device"] == "cuda" else 0
+
+
+def end_what_was_left():
+    """End Slurm jobs of a Snakemake that was killed: they would write what is begun anew now."""
+    try:
+        end_left_jobs(os.getcwd())
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def forget_finished_trainings():
+    """Delete checkpoints that nobody needs any more, unless the configuration keeps them."""
+    if not config["keep_checkpoints"]:
+        forget_finished(results("runs"), ".snakemake/incomplete")
 
 
 def results(path):
@@ -78,6 +102,14 @@ def source(*modules):
 def staged(path):
     """A pretrained part as an input where the configuration names one, nothing where it is off."""
     return [path] if path else []
+
+
+def content(path):
+    """A param that changes with a file's content, for an input whose time says nothing: `ancient`.
+
+    A fresh clone gives new times to what git tracks.
+    """
+    return sha256(path) if path and Path(path).is_file() else None
 
 
 def autoencoder_weights(wildcards):
@@ -120,19 +152,6 @@ def figure_settings():
         spacing=config["volumes"]["spacing"],
         qc=config["preprocess"]["qc"],
     )
-
-
-def asked():
-    """By rule, what its jobs ask for, where it is a number: threads, memory, minutes, GPUs."""
-    wants = dict(threads="_cores", mem_mb="mem_mb", runtime="runtime", gpu="gpu")
-    return {
-        each.name: {
-            name: each.resources[key].value
-            for name, key in wants.items()
-            if key in each.resources and not each.resources[key].is_evaluable()
-        }
-        for each in workflow.rules
-    }
 
 
 def made(inputs, folder, suffix):

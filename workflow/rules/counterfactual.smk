@@ -17,8 +17,8 @@ if config["evaluation"]["truth"]:
         conda:
             "../../envs/ldae.yaml"
         resources:
-            mem_mb=8000,
-            runtime=120,
+            mem_mb=growing(8000),
+            runtime=growing(120),
         params:
             bids=results("bids"),
             preproc=lambda wildcards, input: above(input.registration[0], 3),
@@ -51,11 +51,11 @@ if config["evaluation"]["truth"]:
             "../../envs/ldae.yaml"
         threads: config["threads"]
         resources:
-            mem_mb=24000,
-            runtime=480,
+            mem_mb=growing(24000),
+            runtime=growing(480),
             gpu=GPUS,
         params:
-            **TRAINING,
+            seed=config["seed"],
             settings=evaluation("manipulation", "guidance", "batch_size", "bootstrap"),
             source=source("evaluation/counterfactual.py"),
         message:

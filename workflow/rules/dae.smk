@@ -4,7 +4,8 @@ if "dae" in config["baselines"]:
 
     rule dae:
         input:
-            volumes=results("cache/volumes/store.json"),
+            settings=results("models/training/dae.json"),
+            volumes=ready("volumes", "dae"),
             weights=encoder_weights,
         output:
             multiext(
@@ -12,6 +13,7 @@ if "dae" in config["baselines"]:
                 "model.safetensors",
                 "model.json",
                 "history.tsv",
+                "scans.tsv",
             ),
         log:
             logfile("dae.log"),
@@ -21,15 +23,12 @@ if "dae" in config["baselines"]:
             "../../envs/ldae.yaml"
         threads: config["threads"] * config["dae"]["processes"]
         resources:
-            mem_mb=32000 + 16000 * config["dae"]["processes"],
+            mem_mb=growing(32000 + 16000 * config["dae"]["processes"], most=2),
             runtime=20160,
             gpu=GPUS * config["dae"]["processes"],
         params:
-            **TRAINING,
-            settings=learnt(section(config, "dae")),
-            diffusion=config["diffusion"],
+            stores=results("cache"),
             run_dir=results("runs/dae"),
-            source=source("training/dae.py", "training/loop.py", "training/product.py"),
         message:
             "Baseline: training the voxel-space diffusion autoencoder"
         script:
@@ -49,11 +48,11 @@ if "dae" in config["baselines"]:
             "../../envs/ldae.yaml"
         threads: config["threads"]
         resources:
-            mem_mb=16000,
-            runtime=240,
+            mem_mb=growing(16000),
+            runtime=growing(240),
             gpu=GPUS,
         params:
-            **TRAINING,
+            seed=config["seed"],
             batch_size=config["evaluation"]["batch_size"],
             source=source("evaluation/dae.py"),
         message:
@@ -76,11 +75,11 @@ if "dae" in config["baselines"]:
             "../../envs/ldae.yaml"
         threads: config["threads"]
         resources:
-            mem_mb=24000,
+            mem_mb=growing(24000),
             runtime=5760,
             gpu=GPUS,
         params:
-            **TRAINING,
+            seed=config["seed"],
             settings=evaluation(
                 "ddim_steps", "batch_size", "noise_seed", "max_scans", "lpips"
             ),

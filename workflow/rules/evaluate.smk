@@ -18,11 +18,11 @@ rule reconstruction:
         "../../envs/ldae.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=24000,
+        mem_mb=growing(24000),
         runtime=1440,
         gpu=GPUS,
     params:
-        **TRAINING,
+        seed=config["seed"],
         settings=evaluation(
             "ddim_steps",
             "guidance",
@@ -51,7 +51,7 @@ rule volumes_followed:
     conda:
         "../../envs/ldae.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=30,
     params:
         seed=config["seed"],
@@ -79,11 +79,11 @@ rule guidance:
         "../../envs/ldae.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=24000,
-        runtime=480,
+        mem_mb=growing(24000),
+        runtime=growing(480),
         gpu=GPUS,
     params:
-        **TRAINING,
+        seed=config["seed"],
         settings=evaluation("guidance", "batch_size", "max_scans", "bootstrap"),
         source=source("evaluation/guidance.py"),
     message:
@@ -112,11 +112,11 @@ rule interpolation:
         "../../envs/ldae.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=24000,
+        mem_mb=growing(24000),
         runtime=1440,
         gpu=GPUS,
     params:
-        **TRAINING,
+        seed=config["seed"],
         settings=evaluation("interpolation", "guidance", "batch_size", "bootstrap"),
         subject=config["figures"]["interpolation_subject"],
         source=source("evaluation/interpolation.py"),
@@ -144,11 +144,11 @@ rule examples:
         "../../envs/ldae.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=growing(16000),
+        runtime=growing(240),
         gpu=GPUS,
     params:
-        **TRAINING,
+        seed=config["seed"],
         settings=evaluation(
             "ddim_steps",
             "guidance",

@@ -95,8 +95,8 @@ for figure, (inputs, data) in FIGURES.items():
         conda:
             "../../envs/ldae.yaml"
         resources:
-            mem_mb=4000,
-            runtime=30,
+            mem_mb=growing(4000),
+            runtime=growing(30),
         params:
             figure=figure,
             settings=figure_settings(),

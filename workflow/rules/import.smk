@@ -17,8 +17,8 @@ rule import_bids:
         "../../envs/ldae.yaml"
     threads: config["cohort"]["convert_jobs"]
     resources:
-        mem_mb=lambda wildcards, threads: 2000 + 1000 * threads,
-        runtime=240,
+        mem_mb=growing(2000, a_thread=1000),
+        runtime=growing(240),
     params:
         part=results("bids_parts/{cohort}"),
         listing=dataset_listing,

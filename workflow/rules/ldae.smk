@@ -4,8 +4,9 @@ if not PUBLISHED:
 
     rule ldae:
         input:
-            volumes=results("cache/volumes/store.json"),
-            latents=results("cache/latents/store.json"),
+            settings=results("models/training/ldae.json"),
+            volumes=ready("volumes", "ldae"),
+            latents=ready("latents", "ldae"),
             autoencoder=results("models/autoencoder/model.json"),
             ldm=results("models/ldm/model.json"),
             weights=encoder_weights,
@@ -15,6 +16,7 @@ if not PUBLISHED:
                 "model.safetensors",
                 "model.json",
                 "history.tsv",
+                "scans.tsv",
             ),
         log:
             logfile("ldae.log"),
@@ -25,16 +27,12 @@ if not PUBLISHED:
         # config["threads"] is of one process; train.py shares them out.
         threads: config["threads"] * config["ldae"]["processes"]
         resources:
-            mem_mb=32000 + 16000 * config["ldae"]["processes"],
+            mem_mb=growing(32000 + 16000 * config["ldae"]["processes"], most=2),
             runtime=5760,
             gpu=GPUS * config["ldae"]["processes"],
         params:
-            **TRAINING,
-            settings=learnt(config["ldae"]),
-            diffusion=config["diffusion"],
-            latents=config["latents"]["source"],
+            stores=results("cache"),
             run_dir=results("runs/ldae"),
-            source=source("training/ldae.py", "training/loop.py", "training/product.py"),
         message:
             "Stage 3: training the semantic encoder and the gradient estimator"
         script:
@@ -57,11 +55,11 @@ rule embeddings:
         "../../envs/ldae.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=growing(16000),
+        runtime=growing(240),
         gpu=GPUS,
     params:
-        **TRAINING,
+        seed=config["seed"],
         batch_size=config["evaluation"]["batch_size"],
         source=source("training/encoding.py"),
     message:

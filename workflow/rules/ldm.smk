@@ -4,7 +4,8 @@ if not PUBLISHED:
 
     rule ldm:
         input:
-            latents=results("cache/latents/store.json"),
+            settings=results("models/training/ldm.json"),
+            latents=ready("latents", "ldm"),
             autoencoder=results("models/autoencoder/model.json"),
         output:
             multiext(
@@ -12,6 +13,7 @@ if not PUBLISHED:
                 "model.safetensors",
                 "model.json",
                 "history.tsv",
+                "scans.tsv",
             ),
         log:
             logfile("ldm.log"),
@@ -22,16 +24,12 @@ if not PUBLISHED:
         # config["threads"] is of one process; train.py shares them out.
         threads: config["threads"] * config["ldm"]["processes"]
         resources:
-            mem_mb=16000 + 16000 * config["ldm"]["processes"],
+            mem_mb=growing(16000 + 16000 * config["ldm"]["processes"], most=2),
             runtime=2880,
             gpu=GPUS * config["ldm"]["processes"],
         params:
-            **TRAINING,
-            settings=learnt(config["ldm"]),
-            diffusion=config["diffusion"],
-            latents=config["latents"]["source"],
+            stores=results("cache"),
             run_dir=results("runs/ldm"),
-            source=source("training/ldm.py", "training/loop.py", "training/product.py"),
         message:
             "Stage 2: pretraining the latent diffusion model"
         script:

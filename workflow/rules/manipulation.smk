@@ -19,11 +19,11 @@ rule manipulation:
         "../../envs/ldae.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=24000,
-        runtime=480,
+        mem_mb=growing(24000),
+        runtime=growing(480),
         gpu=GPUS,
     params:
-        **TRAINING,
+        seed=config["seed"],
         settings=evaluation(
             "manipulation",
             "probes",

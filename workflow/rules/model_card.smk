@@ -18,8 +18,8 @@ rule model_card:
     conda:
         "../../envs/ldae.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         results=lambda wildcards, output: above(output.card, 2),
         config=config,

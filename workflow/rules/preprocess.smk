@@ -17,8 +17,8 @@ rule n4:
     conda:
         "../../envs/ldae.yaml"
     resources:
-        mem_mb=4000,
-        runtime=480,
+        mem_mb=growing(4000),
+        runtime=240,
     params:
         preproc=lambda wildcards, output: above(output.manifest, 3),
         settings=step_settings("n4"),
@@ -44,8 +44,8 @@ rule brain_extraction:
     conda:
         "../../envs/ldae.yaml"
     resources:
-        mem_mb=6000,
-        runtime=480,
+        mem_mb=growing(6000),
+        runtime=180,
     params:
         preproc=lambda wildcards, output: above(output.manifest, 3),
         settings=step_settings("n4", "brain_extraction"),
@@ -71,8 +71,8 @@ rule registration:
     conda:
         "../../envs/ldae.yaml"
     resources:
-        mem_mb=4000,
-        runtime=480,
+        mem_mb=growing(4000),
+        runtime=240,
     params:
         preproc=lambda wildcards, output: above(output.manifest, 3),
         settings=step_settings("registration", "qc"),
@@ -90,7 +90,7 @@ rule qc:
         scans=rules.scans.output.scans,
         conversion=rules.bids.output.conversion,
         duplicates=rules.scans.output.duplicates,
-        exclude=staged(config["cohort"]["exclude"]),
+        exclude=[ancient(path) for path in staged(config["cohort"]["exclude"])],
     output:
         page=results("qc/index.html"),
         measures=results("qc/measures.tsv"),
@@ -103,11 +103,12 @@ rule qc:
     conda:
         "../../envs/ldae.yaml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         bids=results("bids"),
         exclude=config["cohort"]["exclude"],
+        verdicts=content(config["cohort"]["exclude"]),
         settings=step_settings("brain_extraction", "qc"),
         elsewhere=PREPROCESSED,
         source=source(
@@ -119,9 +120,11 @@ rule qc:
         "../scripts/qc.py"
 
 
-# Not a stage: `snakemake retry` forgets failed scans and conversions; the next run tries them again.
+# Not stages: `snakemake retry` forgets failed scans and conversions, `snakemake redo --config
+# scan=ID` one scan of the preprocessing; the next run does them again.
 localrules:
     retry,
+    redo,
 
 
 rule retry:
@@ -135,3 +138,17 @@ rule retry:
         "Letting failed scans and conversions be tried again"
     script:
         "../scripts/retry.py"
+
+
+rule redo:
+    log:
+        logfile("redo.log"),
+    conda:
+        "../../envs/ldae.yaml"
+    params:
+        preproc=results("preproc"),
+        scan=config.get("scan"),
+    message:
+        "Letting one scan be preprocessed again"
+    script:
+        "../scripts/redo.py"

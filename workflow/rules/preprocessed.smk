@@ -20,7 +20,7 @@ if PREPROCESSED:
         conda:
             "../../envs/ldae.yaml"
         resources:
-            mem_mb=4000,
+            mem_mb=growing(4000),
             runtime=240,
         params:
             preproc=lambda wildcards, output: above(output.manifest, 3),

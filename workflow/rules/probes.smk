@@ -31,8 +31,8 @@ rule tissue_volumes:
     conda:
         "../../envs/ldae.yaml"
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
     params:
         source=source("evaluation/tissue_volumes.py"),
     message:
@@ -45,10 +45,10 @@ rule probes:
     input:
         **EMBEDDINGS,
         **PREDICTIONS,
+        **ORACLE,
         latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
         volumes=rules.tissue_volumes.output[0],
         visits=results("cohort/scans.tsv"),
-        **ORACLE,
     output:
         table=results("tables/probes.tsv"),
         differences=results("tables/probes_differences.tsv"),
@@ -66,10 +66,10 @@ rule probes:
     conda:
         "../../envs/ldae.yaml"
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=growing(8000),
+        runtime=growing(120),
     params:
-        **TRAINING,
+        seed=config["seed"],
         systems=list(EMBEDDINGS),
         settings=evaluation("probes", "bootstrap"),
         source=source("evaluation/probes.py"),
@@ -94,7 +94,7 @@ if config["evaluation"]["truth"]:
         conda:
             "../../envs/ldae.yaml"
         resources:
-            mem_mb=1000,
+            mem_mb=growing(1000),
             runtime=10,
         params:
             source=source("evaluation/oracle.py"),
@@ -119,10 +119,10 @@ if config["evaluation"]["truth"]:
         conda:
             "../../envs/ldae.yaml"
         resources:
-            mem_mb=8000,
-            runtime=60,
+            mem_mb=growing(8000),
+            runtime=growing(60),
         params:
-            **TRAINING,
+            seed=config["seed"],
             settings=evaluation("probes", "bootstrap"),
             source=source("evaluation/truth.py"),
         message:

@@ -29,7 +29,7 @@ if "proof" in config:
         conda:
             "../../envs/ldae.yaml"
         resources:
-            mem_mb=2000,
+            mem_mb=growing(2000),
             runtime=10,
         params:
             runs=RUNS,

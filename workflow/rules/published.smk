@@ -5,7 +5,8 @@ if PUBLISHED:
     rule published:
         input:
             **PUBLISHED,
-            volumes=results("cache/volumes/store.json"),
+            # The form of its volumes is kept, of whatever scans.
+            volumes=ancient(results("cache/volumes/store.json")),
         output:
             autoencoder=multiext(
                 results("models/autoencoder/"), "model.safetensors", "model.json"
@@ -19,8 +20,8 @@ if PUBLISHED:
         conda:
             "../../envs/ldae.yaml"
         resources:
-            mem_mb=24000,
-            runtime=60,
+            mem_mb=growing(24000),
+            runtime=growing(60),
         params:
             out=lambda wildcards, output: above(output.ldae[0], 2),
             source=source("nets/published.py"),

@@ -19,8 +19,8 @@ rule report:
     conda:
         "../../envs/ldae.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
         results=lambda wildcards, output: above(output.html, 2),
         tables=lambda wildcards, input: made(input, "tables", ".tsv"),

@@ -1,4 +1,8 @@
-"""Weights and templates: each an input of the rule that reads it, staged by one rule from a table."""
+"""Weights and templates: each an input of the rule that reads it, staged by one rule from a table.
+
+`snakemake resources` is the only target that uses the network. Where a file comes from (the
+configuration's `paths.mirrors`) is no param: another mirror is no reason to fetch a file again.
+"""
 
 from ldae.resources import load_resources, needed
 
@@ -8,11 +12,14 @@ STAGED = dict(zip(TABLE["path"], TABLE["name"]))
 
 localrules:
     resource,
+    resources,
+    resources_list,
 
 
+# update: a file that is there, such as one brought by hand, is not deleted before the job.
 rule resource:
     output:
-        f"{RESOURCES}/{{path}}",
+        update(f"{RESOURCES}/{{path}}"),
     log:
         f"{RESOURCES}/logs/{{path}}.log",
     wildcard_constraints:
@@ -20,7 +27,7 @@ rule resource:
     conda:
         "../../envs/ldae.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=120,
     params:
         name=lambda wildcards: STAGED[wildcards.path],
@@ -32,6 +39,43 @@ rule resource:
         "../scripts/resource.py"
 
 
+# All that the configuration needs, files brought by hand checked as well, and where each is from.
 rule resources:
     input:
         [f"{RESOURCES}/{TABLE.path[name]}" for name in needed(config, TABLE)],
+    output:
+        f"{RESOURCES}/staged.tsv",
+    log:
+        f"{RESOURCES}/logs/staged.log",
+    conda:
+        "../../envs/ldae.yaml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=30,
+    params:
+        names=needed(config, TABLE),
+        table="config/resources.tsv",
+        folder=lambda wildcards, output: above(output[0], 1),
+    message:
+        "Checking the staged files"
+    script:
+        "../scripts/resources.py"
+
+
+# Always runs: what is missing is no file of the workflow.
+rule resources_list:
+    log:
+        f"{RESOURCES}/logs/list.log",
+    conda:
+        "../../envs/ldae.yaml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=30,
+    params:
+        names=needed(config, TABLE),
+        table="config/resources.tsv",
+        folder=RESOURCES,
+    message:
+        "Listing what is to be downloaded elsewhere"
+    script:
+        "../scripts/resources_list.py"

@@ -17,8 +17,8 @@ rule volume_shard:
     conda:
         "../../envs/ldae.yaml"
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=60,
     params:
         preproc=lambda wildcards, input: above(input.registration, 3),
         settings={
@@ -39,7 +39,7 @@ rule volumes:
         conversion=rules.bids.output.conversion,
         scans=rules.scans.output.scans,
         splits=rules.splits.output.splits,
-        exclude=staged(config["cohort"]["exclude"]),
+        exclude=[ancient(path) for path in staged(config["cohort"]["exclude"])],
         shards=expand(rules.volume_shard.output.card, shard=SHARDS),
         # Where too many scans are lost, the message sends its reader to this page.
         page=rules.qc.output.page,
@@ -54,10 +54,11 @@ rule volumes:
     conda:
         "../../envs/ldae.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         exclude=config["cohort"]["exclude"],
+        verdicts=content(config["cohort"]["exclude"]),
         max_failed_fraction=config["cohort"]["max_failed_fraction"],
         source=source("data/volume_index.py", "cohort/usable.py", "cohort/limit.py"),
     message:
@@ -87,12 +88,11 @@ rule latent_shard:
         "../../envs/ldae.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=growing(16000),
+        runtime=growing(240),
         gpu=GPUS,
     params:
         shards=config["latents"]["shards"],
-        device=config["device"],
         # What is encoded stays so unless this changes.
         encoding=source("training/latent_rows.py", "nets/autoencoder.py"),
     message:
@@ -119,14 +119,11 @@ rule latents:
         timing("latents.tsv")
     conda:
         "../../envs/ldae.yaml"
-    threads: config["threads"]
     resources:
-        mem_mb=16000,
-        runtime=240,
-        gpu=GPUS,
+        mem_mb=growing(8000),
+        runtime=growing(60),
     params:
         settings={"source": config["latents"]["source"]},
-        device=config["device"],
         source=source("training/latents.py"),
         encoding=source("training/latent_rows.py", "nets/autoencoder.py"),
     message:

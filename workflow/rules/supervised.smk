@@ -8,8 +8,8 @@ for target in SUPERVISED_TARGETS:
         name:
             f"supervised_{target}"
         input:
-            # Also the index: it holds the labels.
-            volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
+            settings=results(f"models/training/supervised_{target}.json"),
+            volumes=ready("volumes", f"supervised_{target}"),
             weights=encoder_weights,
         output:
             multiext(
@@ -17,6 +17,7 @@ for target in SUPERVISED_TARGETS:
                 "model.safetensors",
                 "model.json",
                 "history.tsv",
+                "scans.tsv",
             ),
         log:
             logfile(f"supervised_{target}.log"),
@@ -26,16 +27,12 @@ for target in SUPERVISED_TARGETS:
             "../../envs/ldae.yaml"
         threads: config["threads"] * config["supervised"]["processes"]
         resources:
-            mem_mb=16000 + 16000 * config["supervised"]["processes"],
+            mem_mb=growing(16000 + 16000 * config["supervised"]["processes"], most=2),
             runtime=2880,
             gpu=GPUS * config["supervised"]["processes"],
         params:
-            **TRAINING,
-            settings=learnt(section(config, f"supervised_{target}")),
+            stores=results("cache"),
             run_dir=results(f"runs/supervised_{target}"),
-            source=source(
-                "training/supervised.py", "training/loop.py", "training/product.py"
-            ),
         message:
             f"Baseline: training the supervised encoder for {target}"
         script:
@@ -57,11 +54,11 @@ for target in SUPERVISED_TARGETS:
             "../../envs/ldae.yaml"
         threads: config["threads"]
         resources:
-            mem_mb=16000,
-            runtime=240,
+            mem_mb=growing(16000),
+            runtime=growing(240),
             gpu=GPUS,
         params:
-            **TRAINING,
+            seed=config["seed"],
             batch_size=config["evaluation"]["batch_size"],
             source=source("evaluation/supervised.py"),
         message:

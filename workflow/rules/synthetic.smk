@@ -21,8 +21,8 @@ if "synthetic" in config:
             "../../envs/ldae.yaml"
         threads: config["threads"]
         resources:
-            mem_mb=8000,
-            runtime=60,
+            mem_mb=growing(8000),
+            runtime=growing(60),
         params:
             settings={
                 key: config["synthetic"][key]

@@ -15,8 +15,8 @@ rule study_tables:
     conda:
         "../../envs/ldae.yaml"
     resources:
-        mem_mb=8000,
-        runtime=30,
+        mem_mb=growing(8000),
+        runtime=growing(30),
     params:
         listing=table_files,
         source=source("cohort/tables.py"),

@@ -27,8 +27,8 @@ rule inference:
         "../../envs/ldae.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=growing(16000),
+        runtime=growing(240),
         gpu=GPUS,
     params:
         device=config["device"],
@@ -57,8 +57,8 @@ if "dae" in config["baselines"]:
             "../../envs/ldae.yaml"
         threads: config["threads"]
         resources:
-            mem_mb=16000,
-            runtime=240,
+            mem_mb=growing(16000),
+            runtime=growing(240),
             gpu=GPUS,
         params:
             device=config["device"],
@@ -90,8 +90,8 @@ rule tables_paper:
     conda:
         "../../envs/ldae.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
         seed=config["seed"],
         resamples=config["evaluation"]["bootstrap"],

@@ -43,6 +43,6 @@ def load_system(snakemake):
         folder(snakemake.input.ldm),
         folder(snakemake.input.ldae),
         snakemake.params.settings,
-        snakemake.params.device,
+        snakemake.config["device"],
         snakemake.threads,
     )

@@ -12,7 +12,7 @@ with job(snakemake):
             folder(snakemake.input.ldm),
             snakemake.output[system],
             system,
-            snakemake.params.device,
+            snakemake.config["device"],
             snakemake.threads,
             batch_size=snakemake.params.batch_size,
         )

@@ -8,7 +8,7 @@ with job(snakemake):
     system = DaeSystem(
         folder(snakemake.input.dae),
         folder(snakemake.input.volumes),
-        snakemake.params.device,
+        snakemake.config["device"],
         snakemake.threads,
         precision="fp32",
     )

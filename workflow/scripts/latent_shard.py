@@ -13,7 +13,7 @@ with job(snakemake):
         Path(snakemake.output.card).parents[1],
         snakemake.output.card,
         (int(snakemake.wildcards.shard), snakemake.params.shards),
-        snakemake.params.device,
+        snakemake.config["device"],
         snakemake.threads,
         fingerprint=snakemake.params.encoding,
     )

@@ -10,7 +10,5 @@ with job(snakemake):
         folder(snakemake.input.autoencoder),
         folder(snakemake.output),
         snakemake.params.settings,
-        snakemake.params.device,
-        snakemake.threads,
         fingerprint=snakemake.params.encoding,
     )

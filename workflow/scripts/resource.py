@@ -6,4 +6,5 @@ with job(snakemake):
     from ldae.resources import load_resources, stage
 
     table = load_resources(snakemake.params.table)
-    stage(snakemake.params.name, table, snakemake.params.folder)
+    mirrors = snakemake.config["paths"]["mirrors"]
+    stage(snakemake.params.name, table, snakemake.params.folder, mirrors)

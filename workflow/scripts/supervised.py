@@ -9,7 +9,7 @@ with job(snakemake):
         folder(snakemake.input.volumes),
         folder(snakemake.input.model),
         snakemake.output[0],
-        snakemake.params.device,
+        snakemake.config["device"],
         snakemake.threads,
         snakemake.params.batch_size,
     )

@@ -3,23 +3,29 @@
 from _adapter import folder, job
 
 with job(snakemake):
+    from ldae.files import read_json
     from ldae.training.settings import Settings, section
     from ldae.training.stages import run
 
-    given = dict(snakemake.input.items())
-    given.pop("weights", None)
+    told = read_json(snakemake.input.settings)
+    given = {
+        name: f"{snakemake.params.stores}/{name}" if path.endswith(".ready") else str(folder(path))
+        for name, path in snakemake.input.items()
+        if name not in ("settings", "weights")
+    }
     settings = Settings(
         stage=snakemake.rule,
-        inputs={name: str(folder(path)) for name, path in given.items()},
+        inputs=given,
         out_dir=str(folder(snakemake.output)),
         run_dir=snakemake.params.run_dir,
         cfg=section(snakemake.config, snakemake.rule),
-        seed=snakemake.params.seed,
-        device=snakemake.params.device,
+        seed=told["seed"],
+        device=snakemake.config["device"],
         threads=snakemake.threads,
-        diffusion=snakemake.params.get("diffusion"),
-        fingerprint=snakemake.params.source,
+        diffusion=told.get("diffusion"),
+        fingerprint=told["source"],
         checkpoint_seconds=snakemake.config["checkpoint_seconds"],
-        keep_checkpoints=snakemake.config["keep_checkpoints"],
+        keep_checkpoints=True,  # until Snakemake has seen the end of this job
+        scratch=snakemake.config["paths"]["scratch"],
     )
     run(settings, log_file=snakemake.log[0])

@@ -25,6 +25,7 @@ from ldae.cohort.selection import COLUMNS, explain
 from ldae.cohort.view import make_view
 from ldae.errors import UserError, require
 from ldae.files import digest, read_json, read_table, write_json, write_table
+from ldae.locks import locked
 
 MIN_FREE = 100e6  # bytes; a disk with less counts as full
 
@@ -105,6 +106,23 @@ def convert_batch(
             tries again.
     """
     part = Path(part)
+    with locked(part.with_name(f".{part.name}.lock"), str(part)):
+        return _convert_batch(
+            batch, images, tables, part, cohort, fingerprint, clinica_bin, jobs, log
+        )
+
+
+def _convert_batch(
+    batch: str | Path,
+    images: str | Path,
+    tables: str | Path,
+    part: Path,
+    cohort: str,
+    fingerprint: str,
+    clinica_bin: str | None,
+    jobs: int,
+    log: str | Path | None,
+) -> pd.DataFrame:
     index = read_table(batch, ["image_id", "subject_id", "path", "status", "reason", "content"])
     subjects = sorted(set(index["subject_id"]))
     study = restrict(read_prepared(tables), subjects) if subjects else {}

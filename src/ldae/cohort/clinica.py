@@ -34,7 +34,7 @@ def find_tools(folder: str | None) -> dict[str, str]:
     missing = [name for name in ("clinica", "dcm2niix") if shutil.which(name, path=path) is None]
     require(
         not missing,
-        f"{' and '.join(missing)} cannot be found in {folder or 'PATH'}. Run `make clinica`, or "
+        f"{' and '.join(missing)} cannot be found in {folder or 'PATH'}. Run `make env`, or "
         "set software.clinica_bin to the folder that has both.",
     )
     return os.environ | {"PATH": path}

@@ -7,13 +7,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from ldae.data.latent_store import LatentStore
-from ldae.data.store import CARD, Store
-from ldae.data.volume_store import VolumeStore
+from ldae.data.kinds import KINDS
+from ldae.data.store import CARD
 from ldae.errors import UserError, require
 from ldae.files import read_json
-
-KINDS: dict[str, type[Store]] = {"volumes": VolumeStore, "latents": LatentStore}
 
 
 def main(arguments: list[str] | None = None) -> int:

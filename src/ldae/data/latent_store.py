@@ -27,6 +27,8 @@ class LatentStore(Store):
         folder: The store.
         autoencoder_sha256: When given, the sum of the autoencoder that must have made it.
         volumes: When given, the volume store it must have been made from.
+        scale: When given, taken for the store's own: that of a model trained on its latents, which
+            must go on seeing them so when more scans have changed the store's.
 
     Raises:
         UserError: files that disagree, another autoencoder, or another volume store.
@@ -39,8 +41,10 @@ class LatentStore(Store):
         folder: str | Path,
         autoencoder_sha256: str | None = None,
         volumes: VolumeStore | None = None,
+        scale: float | None = None,
     ):
         super().__init__(folder)
+        self._scale: float = self.card["scale"] if scale is None else scale
         remake = "Remake them: `snakemake latents`."
         require(
             autoencoder_sha256 in (None, self.card["autoencoder"]),
@@ -75,8 +79,8 @@ class LatentStore(Store):
 
     @property
     def scale(self) -> float:
-        """1/std of the training split's latents."""
-        return self.card["scale"]
+        """1/std of the training split's latents, of this store unless another was given."""
+        return self._scale
 
     @property
     def source(self) -> str:
@@ -94,6 +98,10 @@ class LatentStore(Store):
     def latents(self, rows: np.ndarray) -> torch.Tensor:
         """Scaled posterior means (B, C, *S)."""
         return torch.stack([self.latent(int(row)) for row in rows])
+
+    def arrays(self) -> list[str]:
+        """The two moments."""
+        return [f"{name}.npy" for name in MOMENTS]
 
     def row_sum(self, row: int) -> str:
         """SHA-256 of both moments as they are on disk."""

@@ -24,6 +24,8 @@ from ldae.files import atomic, digest, read_json, read_table, sha256, write_json
 
 INDEX, INDEX_SUM, CARD = "index.tsv", "index.sha256", "store.json"
 IDENTITY = ("scan_id", "participant_id", "split", "sha256")
+# Of a store's card: what another scan changes.
+NOT_FORM = ("sum", "shape", "volumes")
 
 
 def open_array(path: Path, shape: Iterable[int], dtype: str, again: str) -> np.ndarray:
@@ -129,10 +131,30 @@ class Store:
         return self.card["sum"]
 
     @property
+    def form(self) -> dict[str, Any]:
+        """What every array of it has in common; more scans do not change it."""
+        form = {key: value for key, value in self.card.items() if key not in NOT_FORM}
+        return form | {"shape": self.card["shape"][1:]}
+
+    @property
+    def learnt_sum(self) -> str:
+        """Hash of what a training reads: the form, and the scans of the splits train and val."""
+        rows = self.index.loc[self.index["split"] != "test", list(IDENTITY)]
+        return digest([self.form, rows.to_numpy().tolist()])
+
+    @property
     def split_hash(self) -> str:
         """Hash of who is on which side."""
         sides = self.index[["participant_id", "split"]].drop_duplicates()
         return digest(sorted(map(list, sides.itertuples(index=False))))
+
+    def arrays(self) -> list[str]:
+        """Files that hold the arrays, relative to the folder."""
+        raise NotImplementedError
+
+    def files(self) -> list[str]:
+        """All files that a reader of the store needs, relative to the folder, the card last."""
+        return [*self.arrays(), INDEX, INDEX_SUM, CARD]
 
     def row_sum(self, row: int) -> str:
         """SHA-256 of a row's arrays as they are on disk."""
@@ -154,12 +176,3 @@ class Store:
             f"{len(wrong)} of {len(self)} arrays in {self.folder} differ from their checksums, "
             f"first that of {wrong[0] if wrong else ''}. {self.again}",
         )
-
-
-def require_same_data(volumes: Store, card: dict[str, Any], folder: str | Path) -> None:
-    """Raise unless the model with ``card`` was trained on ``volumes`` and its splits."""
-    require(
-        card["data"] == volumes.sum,
-        f"The model in {folder} was trained on another volume store than {volumes.folder}. "
-        "Train it again on this one.",
-    )

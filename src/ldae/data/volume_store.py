@@ -75,6 +75,10 @@ class VolumeStore(Store):
         """Volumes (B, 1, X, Y, Z), float32 in [0, 1]."""
         return torch.stack([self.volume(int(row)) for row in rows])
 
+    def arrays(self) -> list[str]:
+        """The shards with scans in use."""
+        return sorted(set(self._file))
+
     def row_sum(self, row: int) -> str:
         """SHA-256 of the volume as it is on disk."""
         return hashlib.sha256(self._array(row)).hexdigest()

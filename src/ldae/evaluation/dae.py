@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ldae.baselines import load_dae
 from ldae.data.resize import ResizedVolumes
-from ldae.data.store import require_same_data
+from ldae.data.seen import require_fit
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.ddim import ddim_decode, ddim_encode
 from ldae.diffusion.schedule import Schedule
@@ -63,7 +63,7 @@ class DaeSystem:
         encoder, unet, self.card = load_dae(model)
         self.encoder, self.unet = self.compute.place(encoder), self.compute.place(unet)
         self.store = VolumeStore(volumes)
-        require_same_data(self.store, self.card, model)
+        require_fit(self.store, self.card, model)
         cfg = self.card["architecture"]
         self.resized = ResizedVolumes(self.store, cfg["shape"], cfg["resize"])
         self.resizer, self.clamp = self.resized.resizer, cfg["clamp"]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ldae.baselines import load_supervised
-from ldae.data.store import require_same_data
+from ldae.data.seen import require_fit
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
 from ldae.evaluation.scans import batches
@@ -48,7 +48,7 @@ def predict_supervised(
     compute = Compute.prepare(device, threads, "fp32")
     store = VolumeStore(volumes)
     net, card = load_supervised(model)
-    require_same_data(store, card, model)
+    require_fit(store, card, model)
     net = compute.place(net)
     target, classes = card["target"], card.get("classes", [])
     rows = store.rows("test")

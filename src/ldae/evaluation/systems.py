@@ -15,12 +15,13 @@ from monai.networks.nets import AutoencoderKL
 from torch import Tensor
 
 from ldae.data.latent_store import LatentStore
+from ldae.data.seen import require_fit, require_unseen
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.ddim import ddim_decode, ddim_encode
 from ldae.diffusion.schedule import Guidance, Schedule
 from ldae.errors import require
 from ldae.evaluation.features import aligned_embeddings
-from ldae.modelfile import load_autoencoder, load_ldae
+from ldae.modelfile import load_autoencoder, load_card, load_ldae
 from ldae.nets.gradient_estimator import GuidedUNet
 from ldae.nets.semantic_encoder import SemanticEncoder
 from ldae.training.compute import Compute
@@ -42,6 +43,7 @@ class LdaeSystem:
     Args:
         autoencoder, encoder, guided: Trained networks, on ``compute``'s device.
         card: The LDAE's card: latent_scale, diffusion, and what it was trained on.
+        cards: Of all three models, by folder.
         guidance: ``c_t`` (Eq. 9) or ``sqrt_one_minus_ab``.
         compute: Device and precision.
     """
@@ -52,11 +54,13 @@ class LdaeSystem:
         encoder: SemanticEncoder,
         guided: GuidedUNet,
         card: dict[str, Any],
+        cards: dict[str, dict[str, Any]],
         guidance: Guidance,
         compute: Compute,
     ):
         self.autoencoder, self.encoder, self.guided = autoencoder, encoder, guided
-        self.card, self.guidance, self.compute = card, guidance, compute
+        self.card, self.cards, self.guidance, self.compute = card, cards, guidance, compute
+        self.volumes: str | None = None  # sum of the volume store in use
         self.scale: float = card["latent_scale"]
         self.schedule = Schedule(**card["diffusion"]).to(compute.device)
         for net in (autoencoder, encoder, guided):
@@ -99,45 +103,46 @@ class LdaeSystem:
             compute.place(encoder),
             compute.place(guided),
             card,
+            {str(autoencoder): autoencoder_card, str(ldm): load_card(ldm), str(ldae): card},
             cfg["guidance"],
             compute,
         )
 
     def volume_store(self, folder: str | Path) -> VolumeStore:
-        """Open the volume store, which must be the one the models were trained on.
+        """Open the volume store, whose test subjects no model may have seen.
 
         Raises:
-            UserError: another store, whose test subjects these models may have seen in training.
+            UserError: a model does not fit the store (:mod:`ldae.data.seen`).
         """
         store = VolumeStore(folder)
-        require(
-            store.sum == self.card["data"],
-            f"The models were trained on another volume store than the one in {folder}, so its "
-            "test subjects may not be unseen. Train them again on this one, or restore theirs.",
-        )
+        for model, card in self.cards.items():
+            check = require_unseen if card["kind"] == "ldm" else require_fit
+            check(store, card, model)
+        self.volumes = store.sum
         return store
 
     def latent_store(self, folder: str | Path) -> LatentStore:
-        """Open the latent store, which must come from this autoencoder and the same volumes.
+        """Open the latent store, which must come from this autoencoder.
 
         Raises:
-            UserError: another store.
+            UserError: another store, or a model has seen who is tested on.
         """
         store = LatentStore(folder, self.card["autoencoder_sha256"])
-        require(
-            store.card["volumes"] == self.card["data"],
-            f"The latents in {folder} are not of the volumes the models were trained on. Remake "
-            "them: `snakemake latents`.",
-        )
+        for model, card in self.cards.items():
+            require_unseen(store, card, model)
+        self.volumes = store.card["volumes"]
         return store
 
     def stored_codes(self, embeddings: str | Path, scan_ids: pd.Series) -> np.ndarray:
         """y_sem of scans from the embeddings on disk: (N, d) float64.
 
         Raises:
-            UserError: a scan is not there, or this model did not make them from its volumes.
+            UserError: a scan is not there, or this model did not make them from the volumes of the
+                store that was opened last.
         """
-        return aligned_embeddings(embeddings, scan_ids, self.card["sha256"], self.card["data"])
+        if self.volumes is None:
+            raise ValueError("no store has been opened")
+        return aligned_embeddings(embeddings, scan_ids, self.card["sha256"], self.volumes)
 
     @torch.inference_mode()
     def encode_z(self, x: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         [2.5] + [0.6] * (len(alphas) - 1),
         [0.4, 2.0, 0.4, 2.0, 0.4],
         left=11,
+        right=16,
         top=6,
         max_scale=0.18,
     )

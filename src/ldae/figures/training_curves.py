@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ldae.figures import names
-from ldae.figures.style import BLACK, GREY, LIGHT, PAGE, SERIES, letter, new_figure
+from ldae.figures.style import BLACK, GREY, INCH, LIGHT, PAGE, SERIES, letter, new_figure
 from ldae.figures.text import Drawing, count, number
 from ldae.files import read_table
 
@@ -26,15 +26,16 @@ LABELS = {
     "loss_frozen": r"without $y_\mathrm{sem}$",
     **{f"loss_q{q}": f"t in quarter {q}" for q in (1, 2, 3, 4)},
 }
+ABOVE = 7.5  # mm between axes and title, room for two lines of legend
 SELECTED_BY = {"autoencoder": "val_ssim", "ldae": "val_ssim"}  # section 4.2; stage 2: last epoch
 
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     """One column a stage: training losses above, validation below, the kept epoch marked."""
     histories = {stage: read_table(inputs[stage], ("epoch", "step")) for stage in TITLES}
-    figure = new_figure(PAGE, 86)
+    figure = new_figure(PAGE, 96)
     grid = figure.add_gridspec(
-        2, 3, left=0.065, right=0.985, top=0.92, bottom=0.095, wspace=0.27, hspace=0.22
+        2, 3, left=0.065, right=0.985, top=0.85, bottom=0.085, wspace=0.27, hspace=0.28
     )
     frames, sentences = [], []
     for index, (stage, title) in enumerate(TITLES.items()):
@@ -48,8 +49,8 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         _curves(lower, history, metrics, log=False)
         for ax in (upper, lower):
             ax.axvline(kept, color=GREY, lw=0.8, ls=(0, (3, 2)), zorder=0)
-        upper.set_title(title, fontweight="bold", loc="left", x=0.06)
-        letter(upper, "abc"[index], dx=-4)
+        upper.set_title(title, fontweight="bold", loc="left", x=0.06, pad=ABOVE * 72 / INCH)
+        letter(upper, "abc"[index], dx=-4, dy=ABOVE - 1)
         upper.tick_params(labelbottom=False)
         lower.set_xlabel("Epoch")
         lower.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -112,12 +113,14 @@ def _curves(ax: Axes, history: pd.DataFrame, columns: list[str], log: bool) -> N
     ax.grid(axis="y", color=LIGHT)
     if shown:
         ax.legend(
-            ncols=2 if len(shown) > 3 else 1,
+            ncols=3,
             handlelength=1.0,
             columnspacing=0.8,
             labelspacing=0.25,
             fontsize=6,
-            loc="best",
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            borderaxespad=0.2,
         )
     else:
         ax.text(0.5, 0.5, "no validation", transform=ax.transAxes, ha="center", color=GREY)

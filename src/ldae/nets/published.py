@@ -68,8 +68,8 @@ def convert(
             averaged weights are taken.
         decoder: The same of the denoiser with its gradient estimator.
         out: Parent of the model folders.
-        volumes: The volume store to evaluate on. Its hashes go into the cards in place of those of
-            the authors' data, with a flag saying so; without it evaluation refuses the models.
+        volumes: The volume store to evaluate on, whose form goes into the cards; without it
+            evaluation refuses the models.
         latent_scale: What latents were multiplied by in training.
         architecture: Of the three networks, and the noise schedule.
 
@@ -111,14 +111,14 @@ def convert(
     log.info("%s: semantic encoder and gradient estimator", out / "ldae")
 
 
-def _data(volumes: str | Path | None) -> dict[str, str]:
-    """The card's hashes of data and split."""
+def _data(volumes: str | Path | None) -> dict[str, Any]:
+    """What the card says of the data: that they are the authors', and the form of the volumes."""
+    known = {"data": "published", "split": "published", "form": None}
     if volumes is None:
-        return {"data": "published", "split": "published"}
+        return known
     from ldae.data.volume_store import VolumeStore
 
-    store = VolumeStore(volumes)
-    return {"data": store.sum, "split": store.split_hash}
+    return known | {"form": VolumeStore(volumes).form}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,6 +15,7 @@ import pandas as pd
 from ldae.derivatives import ScanFiles
 from ldae.errors import require
 from ldae.files import read_json, sha256, write_json, write_table
+from ldae.locks import locked
 from ldae.manifests import COLUMNS, FAILED, OK, QC, SKIPPED, read_manifest
 from ldae.progress import Progress
 
@@ -72,6 +73,13 @@ def run_step(
     Raises:
         UserError: ``earlier`` does not exist or lacks a scan.
     """
+    with locked(Path(manifest).with_suffix(".lock"), str(manifest)):
+        return _run_step(step, scans, manifest, earlier)
+
+
+def _run_step(
+    step: Step, scans: Sequence[ScanFiles], manifest: str | Path, earlier: str | Path | None
+) -> pd.DataFrame:
     carried = _carried(earlier, [files.scan_id for files in scans]) if earlier else {}
     progress = Progress(step.name, len(scans))
     rows = []

@@ -1,4 +1,4 @@
-"""Letting scans that failed a step out of quarantine, to be tried again."""
+"""Letting scans be preprocessed again: those that failed, in quarantine, or one by name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,17 +67,50 @@ def release(preproc_dir: str | Path, scan_ids: Sequence[str] | None = None) -> l
         f"{preproc_dir / 'quarantine.tsv'}.",
     )
     for scan_id, path in failed:
-        participant, session = scan_id.split("_")[:2]
-        folder = preproc_dir / participant / session / "anat"
         # An image that could not be packed has to be registered again.
         step = "registration" if path.parent.name == "pack" else path.parent.name
-        ScanFiles(scan_id, Path(), folder, "").stamp(step).unlink(missing_ok=True)
-    for shard in {path.name for _, path in failed}:
+        _stamp(preproc_dir, scan_id, step).unlink(missing_ok=True)
+    _forget(preproc_dir, {path.name for _, path in failed})
+    return sorted({scan_id for scan_id, _ in failed})
+
+
+def redo(preproc_dir: str | Path, scan_id: str) -> None:
+    """Let the next run preprocess one scan again, from its converted image on, and no other.
+
+    Args:
+        preproc_dir: Folder of the preprocessing.
+        scan_id: Whether it came out well or failed.
+
+    Raises:
+        UserError: no manifest has the scan.
+    """
+    preproc_dir = Path(preproc_dir)
+    found = sorted((preproc_dir / "manifests").glob("*/shard-*.tsv"))
+    shards = {path.name for path in found if scan_id in set(read_manifest(path)["scan_id"])}
+    require(
+        bool(shards),
+        f"{scan_id} is in no manifest below {preproc_dir / 'manifests'}. Name a scan as the table "
+        "cohort/scans.tsv does, such as sub-ADNI002S0413_ses-M000, of a cohort that has been "
+        "preprocessed.",
+    )
+    for step in ("n4", "brain", "registration"):
+        _stamp(preproc_dir, scan_id, step).unlink(missing_ok=True)
+    _forget(preproc_dir, shards)
+
+
+def _stamp(preproc_dir: Path, scan_id: str, step: str) -> Path:
+    participant, session = scan_id.split("_")[:2]
+    folder = preproc_dir / participant / session / "anat"
+    return ScanFiles(scan_id, Path(), folder, "").stamp(step)
+
+
+def _forget(preproc_dir: Path, shards: set[str]) -> None:
+    """Delete the manifests of shards, and the table that is asked for and made of them."""
+    for shard in shards:
         for path in (preproc_dir / "manifests").glob(f"*/{shard}"):
             path.unlink()
-    if failed:
+    if shards:
         (preproc_dir / "quarantine.tsv").unlink(missing_ok=True)
-    return sorted({scan_id for scan_id, _ in failed})
 
 
 def _failed(manifest: Path) -> list[str]:

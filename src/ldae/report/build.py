@@ -12,13 +12,14 @@ from ldae.errors import require
 from ldae.figures.text import count
 from ldae.files import atomic, read_json, read_table, write_table
 from ldae.report import quality
+from ldae.report.accounting import accounting, requests
 from ldae.report.citations import bibtex, cited, printed
 from ldae.report.claims import claims, tally
 from ldae.report.methods import markdown, methods
 from ldae.report.page import Section, picture, render
 from ldae.report.printing import printed_tables
 from ldae.report.references import ADNI
-from ldae.report.resources import accounting, resources, software, training_table
+from ldae.report.resources import resources, software, training_table
 from ldae.report.tables import Table
 from ldae.report.tidy import plain
 from ldae.report.warnings import warnings
@@ -104,7 +105,7 @@ def build(
             ``resources`` (TSV).
         tables, figures: Names of all that the run made. Those without a place of their own come
             last, so that nothing is left out.
-        asked: By rule, what its jobs ask for (see :func:`ldae.report.resources.accounting`).
+        asked: By rule, what its jobs ask for (see :func:`ldae.report.accounting.accounting`).
 
     Raises:
         UserError: a table, figure or model card is missing.
@@ -132,7 +133,7 @@ def build(
     paragraphs = methods(config, cards, index, versions)
     notes = warnings(config, index, cards)
     references = cited(text for _, text in paragraphs)
-    took = accounting(results / "benchmarks", asked)
+    took = accounting(results / "benchmarks", results / "models", asked)
     found = claims(contents, float(config["evaluation"]["manipulation"]["alpha"]))
     page = render(
         references,
@@ -145,6 +146,7 @@ def build(
         sections=_sections(results / "figures", figures, forms, beside),
         methods=paragraphs,
         resources=resources(took),
+        requests=requests(took),
         software=versions,
         config=yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True),
         adni=ADNI,

@@ -195,10 +195,20 @@ def _data(config: dict[str, Any], index: pd.DataFrame, cards: dict[str, dict[str
         if any(card.get("published") for card in cards.values())
         else "no test subject was seen in training or model selection"
     )
+    trained = [
+        f"{name} on {count(scans['train'], 'scan')} and {scans['val']:,} for selection"
+        for name, card in cards.items()
+        if (scans := card.get("scans"))
+    ]
     note = (
         f"Cohort: {kind}. Subjects, never scans, were divided (test fraction "
         f"{splits['test_fraction']:g}, seed {splits['seed']}); {seen}."
     )
+    if trained:
+        note += (
+            f" The table is of the {count(len(index), 'scan')} there are now. The models were "
+            f"trained on those there were then: {', '.join(trained)} (scans.tsv beside each)."
+        )
     columns = ["Split", "Subjects", "Scans", "Diagnoses (scans)", "Age (mean ± SD)"]
     return f"{_table(columns, rows)}\n\n{note}"
 

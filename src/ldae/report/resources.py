@@ -1,15 +1,15 @@
 """What the run cost: time and memory of every rule and of the trainings, and the software."""
 
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ldae.figures.text import ABSENT, number
+from ldae.report.accounting import HISTORY, MEMORY_MARGIN, TIME_MARGIN
 from ldae.report.tables import Table
 
+CONTINUED = " *"  # beside the time of a training that was stopped and continued
 PACKAGES = (
     "torch",
     "monai",
@@ -30,106 +30,71 @@ PACKAGES = (
 )
 
 
-COLUMNS = (
-    "rule",
-    "jobs",
-    "seconds",
-    "longest_seconds",
-    "cpu_seconds",
-    "max_rss_mib",
-    "gpus",
-    "gpu_hours",
-    "threads_asked",
-    "mem_mib_asked",
-    "runtime_min_asked",
-)
-
-
-def accounting(folder: Path, asked: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
-    """What each rule took, summed over its jobs, beside what it asked for.
-
-    Args:
-        folder: Snakemake's benchmarks, ``<rule>.tsv`` or ``<rule>/<job>.tsv``; the row of a job's
-            last run counts. The report's own is left out: it is written after the report.
-        asked: By rule, what its jobs ask for: ``threads``, ``mem_mb``, ``runtime``, ``gpu``.
-
-    Returns:
-        Columns ``COLUMNS``, most wall time first. gpu_hours is wall time times the GPUs asked for;
-        missing (n/a) where Snakemake measured nothing, as for jobs of less than a second.
-    """
-    jobs: dict[str, list[pd.Series]] = {}
-    for path in sorted(folder.rglob("*.tsv")):
-        name = path.relative_to(folder).with_suffix("").parts[0]
-        if name != "report":
-            row = pd.read_csv(path, sep="\t", na_values=["-", "NA"]).iloc[-1]
-            jobs.setdefault(name, []).append(row)
-    rows = []
-    for name, found in jobs.items():
-        measured = pd.DataFrame(found).apply(pd.to_numeric, errors="coerce")
-        measured = measured.reindex(columns=["s", "cpu_time", "max_rss"])
-        wants, seconds = asked.get(name, {}), measured["s"].sum()
-        gpus = wants.get("gpu", 0)
-        rows.append(
-            [
-                name,
-                len(found),
-                seconds,
-                measured["s"].max(),
-                measured["cpu_time"].sum(min_count=1),
-                measured["max_rss"].max(),
-                gpus,
-                gpus * seconds / 3600,
-                *(wants.get(key) for key in ("threads", "mem_mb", "runtime")),
-            ]
-        )
-    rows.sort(key=lambda row: (-row[2], row[0]))
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    whole = [name for name in COLUMNS if name.endswith("_asked")]
-    return table.astype(dict.fromkeys(whole, "Int64"))
-
-
 def resources(table: pd.DataFrame) -> Table | None:
-    """The table of :func:`accounting`, printed; None if it is empty."""
+    """The table of :func:`ldae.report.accounting.accounting`, printed; None if it is empty."""
     if table.empty:
         return None
     rows = [
         [
             one.rule,
             f"{one.jobs:,}",
-            duration(one.seconds),
+            duration(one.seconds) + (CONTINUED if one.counted_by == HISTORY else ""),
+            duration(one.median_seconds),
             duration(one.longest_seconds),
-            duration(one.cpu_seconds),
+            duration(one.runtime_min_asked * 60),
+            duration(one.cpu_hours * 3600),
             _gib(one.max_rss_mib),
             _gib(one.mem_mib_asked),
             ABSENT if pd.isna(one.threads_asked) else f"{one.threads_asked}",
             f"{one.gpus}",
             number(one.gpu_hours, 2) if one.gpus else ABSENT,
+            ABSENT
+            if pd.isna(one.mem_mib_next)
+            else f"{one.mem_mib_next // 1024} GiB, {duration(one.runtime_min_next * 60)}",
         ]
         for one in table.itertuples()
     ]
     hours = table["gpu_hours"].sum()
-    total = [f"{table['jobs'].sum():,}", duration(table["seconds"].sum()), ABSENT]
-    total += [duration(table["cpu_seconds"].sum()), *[ABSENT] * 4]
-    rows.append(["all", *total, number(hours, 2) if hours else ABSENT])
+    total = [f"{table['jobs'].sum():,}", duration(table["seconds"].sum()), *[ABSENT] * 3]
+    total += [duration(table["cpu_hours"].sum() * 3600), *[ABSENT] * 4]
+    rows.append(["all", *total, number(hours, 2) if hours else ABSENT, ABSENT])
     return Table(
         "Time, memory and GPUs by rule",
         [
             "Rule",
             "Jobs",
             "Wall time, summed",
+            "Median job",
             "Longest job",
+            "Time asked",
             "CPU time",
             "Peak memory (GiB)",
             "Memory asked (GiB)",
             "Threads asked",
             "GPUs asked",
             "GPU-hours",
+            "To ask next time",
         ],
         rows,
-        "From Snakemake's benchmark of the last run of each job; of a training that was stopped "
-        "and continued it is the last part, the whole time stands under Training. Jobs run side by "
-        "side, so the sum is more than what one waits. GPU-hours are wall time times GPUs.",
+        _note(table),
         {len(rows) - 1},
+    )
+
+
+def _note(table: pd.DataFrame) -> str:
+    """What was counted, and what was not."""
+    longest = table.loc[table["longest_seconds"].idxmax()]
+    continued = table["counted_by"].eq(HISTORY).any()
+    epochs = f"; of trainings that were stopped and continued{CONTINUED} all epochs"
+    return (
+        f"{table['jobs'].sum():,} jobs took {table['cpu_hours'].sum():,.1f} CPU-hours and "
+        f"{table['gpu_hours'].sum():,.1f} GPU-hours (wall time times GPUs asked for); the longest, "
+        f"of {longest['rule']}, {duration(longest['longest_seconds'])}. Counted is the last run of "
+        f"each job, by Snakemake's benchmark{epochs if continued else ''}. Not counted are "
+        "attempts that failed, steps done again after a crash, and waiting in the queue. To ask "
+        f"next time: {MEMORY_MARGIN} times the peak, {TIME_MARGIN} times the longest job, for a "
+        "cohort and machines like these. Jobs run side by side, so the sum is more than what one "
+        "waits."
     )
 
 

@@ -10,7 +10,7 @@ import sys
 import time
 
 from ldae.errors import UserError
-from ldae.training.interrupt import Interrupted
+from ldae.training.interrupt import EXIT_CODE, Interrupted
 from ldae.training.settings import Settings
 
 GRACE = 10.0  # seconds in which the other tasks of srun end
@@ -42,25 +42,26 @@ def main() -> None:
     except Interrupted:
         # All have saved. The first answers for all, and last: srun ends a step with the first task
         # that does not return 0, and would report the others as killed.
-        if rank:
-            sys.exit(0)
-        if options.slurm_task:
+        if options.slurm_task and not rank and os.environ["SLURM_NTASKS"] != "1":
             time.sleep(GRACE)
-        raise
+        end(0 if rank else EXIT_CODE)
     except UserError as error:
         logging.error("%s", error)
-        fail()
+        end(1)
     except Exception:
         logging.exception("training failed")
-        fail()
+        end(1)
 
 
-def fail() -> None:
-    """End with 1, at once: what is left of a broken group of processes could wait for hours."""
+def end(code: int) -> None:
+    """End at once: what is left of a broken group of processes could wait for hours.
+
+    An interrupted job may have seconds left, too few for an orderly end of Python and torch.
+    """
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(1)
+    os._exit(code)
 
 
 if __name__ == "__main__":

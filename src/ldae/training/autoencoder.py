@@ -138,7 +138,7 @@ class AutoencoderObjective(Objective):
 
     def identity(self) -> dict[str, Any]:
         """The data."""
-        return {"data": self.volumes.sum}
+        return {"data": self.volumes.learnt_sum}
 
 
 def kl_divergence(mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:

@@ -49,18 +49,20 @@ class Compute:
             slurm_task: Whether srun has started this process.
 
         Raises:
-            UserError: an unknown device or precision, cuda without a GPU, or bf16 on one that has
-                none.
+            UserError: an unknown device or precision, cuda without a GPU or with a torch for CPUs,
+                or bf16 on a GPU that has none.
         """
         require(device in ("cuda", "cpu"), f"device is {device!r}; allowed are cuda, cpu.")
         require(
             precision in PRECISIONS,
             f"precision is {precision!r}; allowed are {', '.join(PRECISIONS)}.",
         )
+        if device == "cuda":
+            require_gpu_build()
         require(
             device == "cpu" or torch.cuda.is_available(),
-            "config says device: cuda, but this process sees no GPU. Ask the scheduler for one, "
-            "or set device: cpu.",
+            "config says device: cuda, but this process sees no GPU. Ask the scheduler for one "
+            "(in a container: --nv), or set device: cpu.",
         )
         torch.set_num_threads(threads)
         where = torch.device(device)
@@ -141,6 +143,16 @@ def gpu_number(local_rank: int, seen: int, slurm_task: bool) -> int:
         "Ask the scheduler for one GPU a process, or lower the stage's key processes.",
     )
     return local_rank
+
+
+def require_gpu_build() -> None:
+    """Raise :class:`UserError` where torch is installed in its build for CPUs."""
+    require(
+        torch.backends.cuda.is_built(),
+        f"config says device: cuda, but torch {torch.__version__} is installed here in its build "
+        "for CPUs. Install the one with CUDA (`make env TORCH=cuda`, docs/install.md), or set "
+        "device: cpu.",
+    )
 
 
 def require_bf16(precision: str, supported: bool, gpu: str) -> None:

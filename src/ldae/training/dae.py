@@ -179,4 +179,4 @@ class DaeObjective(SemanticObjective):
 
     def identity(self) -> dict[str, Any]:
         """The data and the schedule."""
-        return {"data": self.store.sum, "diffusion": schedule_settings(self.schedule)}
+        return {"data": self.store.learnt_sum, "diffusion": schedule_settings(self.schedule)}

@@ -10,7 +10,7 @@ import torch
 
 from ldae.data.embeddings import save_embeddings
 from ldae.data.sampling import derive_seed
-from ldae.data.store import require_same_data
+from ldae.data.seen import require_fit
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
 from ldae.modelfile import load_card, load_ldae
@@ -152,7 +152,7 @@ def embed(
         batch_size: Volumes encoded at once.
 
     Raises:
-        UserError: a model is missing or was trained on other data.
+        UserError: a model is missing or does not fit the store (:mod:`ldae.data.seen`).
     """
     require(system in SYSTEMS, f"The system is one of {', '.join(SYSTEMS)}, not {system!r}.")
     compute = Compute.prepare(device, threads, "fp32")
@@ -163,7 +163,7 @@ def embed(
         card = load_card(ldae_dir)
         # Also where stage 3 starts from ImageNet: as a control, that would be a trained encoder.
         encoder = initial_encoder(card["architecture"] | {"pretrained": None}, card["seed"])
-    require_same_data(volumes, card, ldae_dir)
+    require_fit(volumes, card, ldae_dir)
     encoder = compute.place(encoder).eval()
     write_codes(out, encoder, volumes, volumes, system, card["sha256"], compute, batch_size)
 

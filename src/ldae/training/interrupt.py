@@ -1,17 +1,19 @@
 """Stopping on a scheduler's signal or Ctrl-C: finish the step, save, leave with exit code 75.
 
-Under Slurm a signal reaches the job's Snakemake, but not always the script that it runs; so the end
-of the job's time counts as a signal as well.
+The end of a Slurm job's time counts as a signal as well: not every site sends one in time.
 """
 
+import math
 import os
 import signal
 import time
 from collections.abc import Mapping
 from types import FrameType, TracebackType
 
+from ldae.training.slurm import allocation
+
 EXIT_CODE = 75  # EX_TEMPFAIL: nothing is wrong, run the same command again
-MARGIN = 180.0  # seconds before the end of a Slurm job's time
+MARGIN = 180.0  # seconds before the end of a Slurm job's time, of a short job a quarter of it
 
 
 class Interrupted(SystemExit):
@@ -27,7 +29,13 @@ class Interrupted(SystemExit):
 
 def deadline(environment: Mapping[str, str]) -> float:
     """When to leave, seconds since the epoch: shortly before a Slurm job's end, else never."""
-    return float(environment.get("SLURM_JOB_END_TIME", "inf")) - MARGIN
+    now = time.time()
+    if "SLURM_JOB_END_TIME" in environment:
+        left = float(environment["SLURM_JOB_END_TIME"]) - now
+    else:
+        job = allocation(environment)
+        left = job.left if job else math.inf
+    return now + left - min(MARGIN, max(0.0, left) / 4)
 
 
 class Interrupts:

@@ -9,6 +9,8 @@ from typing import Any
 from ldae import __version__
 from ldae.errors import UserError, require
 from ldae.files import read_json, write_json
+from ldae.leftover import FINISHED
+from ldae.locks import hold
 from ldae.training.checkpoint import Checkpoints
 from ldae.training.compute import versions
 from ldae.training.identity import (
@@ -19,7 +21,7 @@ from ldae.training.identity import (
 )
 from ldae.training.objective import Objective, Tensors
 from ldae.training.processes import Processes
-from ldae.training.settings import Settings, learnt
+from ldae.training.settings import Settings, tried
 from ldae.training.state import State
 from ldae.training.stepping import Stepper
 from ldae.training.watch import Watch
@@ -41,7 +43,7 @@ class Keeper:
         state: Where it is.
 
     Raises:
-        UserError: this very training has diverged before.
+        UserError: this very training has diverged before, or another process is at it.
     """
 
     def __init__(
@@ -57,9 +59,17 @@ class Keeper:
         self.stepper, self.watch, self.state = stepper, watch, state
         self.identity = training_identity(objective, settings)
         self.folder = run_folder(Path(settings.run_dir), self.identity, processes.first)
+        self.refuse_diverged()
+        self.lock = hold(self.folder / ".lock", str(self.folder)) if processes.first else None
+        if processes.first:
+            (self.folder / FINISHED).unlink(missing_ok=True)  # more epochs may follow
         self.checkpoints = Checkpoints(self.folder, tidy=processes.first)
         self.saved = time.monotonic()
-        self.refuse_diverged()
+
+    def release(self) -> None:
+        """Let another process have the folder."""
+        if self.lock:
+            self.lock.close()
 
     @property
     def due(self) -> bool:
@@ -176,7 +186,7 @@ class Keeper:
 
     def note_divergence(self, error: UserError) -> None:
         """Leave a note that keeps the same training from being tried again in vain."""
-        note = {"message": str(error), "settings": learnt(self.settings.cfg)}
+        note = {"message": str(error), "settings": tried(self.settings.cfg)}
         write_json(note, self.folder / DIVERGED)
 
     def refuse_diverged(self) -> None:
@@ -190,7 +200,7 @@ class Keeper:
             return
         note = read_json(file)
         require(
-            note["settings"] != learnt(self.settings.cfg),
+            note["settings"] != tried(self.settings.cfg),
             f"{note['message']} This happened before and nothing has changed since: to try the "
             f"same again, delete {file}.",
         )

@@ -1,7 +1,10 @@
 """Builds the latent store: every volume encoded once by the trained autoencoder.
 
-The encoded scans stay below ``rows/`` in the store, a folder an autoencoder: a new scan, other
-splits or another ``latents.source`` encode nothing anew (:mod:`ldae.training.latent_rows`).
+Shares of the volumes are encoded by jobs of their own (:func:`encode_shard`); putting the rows
+together (:func:`build_latent_store`) needs neither the autoencoder nor a GPU. The encoded scans
+stay below ``rows/`` in the store, a folder an autoencoder: a new scan, other splits, another
+``latents.source`` or another device encode nothing anew
+(:mod:`ldae.training.latent_rows`).
 """
 
 import logging
@@ -10,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ldae.data.arrays import create_array
 from ldae.data.latent_store import moments_sum
-from ldae.data.store import CARD, finish_store, require_same_data
+from ldae.data.seen import require_fit
+from ldae.data.store import CARD, finish_store
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
 from ldae.files import atomic, digest, write_json
@@ -41,20 +44,26 @@ def encode_shard(
     """Encode a share of the volumes, those that are not encoded yet, for the store to come.
 
     Args:
-        volumes_dir, autoencoder_dir, out_dir, device, threads, fingerprint: As
-            :func:`build_latent_store` has them.
+        volumes_dir: The volume store.
+        autoencoder_dir: Model folder of stage 1.
+        out_dir: The store's folder.
         card: Written when all of the share is encoded.
         share: Its number from 0, and how many there are; jobs of different shares can run at once.
+        device: cuda or cpu.
+        threads: CPU threads.
+        fingerprint: Of the code that encodes; another one encodes everything anew.
 
     Raises:
-        UserError: the autoencoder was trained on another volume store.
+        UserError: the autoencoder does not fit the volume store (:mod:`ldae.data.seen`).
     """
     number, shares = share
-    volumes, model, rows_dir, compute = _prepare(
-        volumes_dir, autoencoder_dir, out_dir, device, threads, fingerprint
-    )
+    compute = Compute.prepare(device, threads, "fp32")
+    volumes = VolumeStore(volumes_dir)
+    model, model_card = load_autoencoder(autoencoder_dir)
+    require_fit(volumes, model_card, autoencoder_dir)
+    rows_dir = _rows_dir(out_dir, model_card, fingerprint)
     rows = range(number, len(volumes), shares)
-    encode_rows(volumes, model, rows, rows_dir, compute)
+    encode_rows(volumes, compute.place(model), rows, rows_dir, compute)
     write_json({"share": number, "of": shares, "volumes": len(rows)}, card)
 
 
@@ -63,23 +72,16 @@ def build_latent_store(
     autoencoder_dir: Path,
     out_dir: Path,
     cfg: dict[str, Any],
-    device: str,
-    threads: int,
     fingerprint: str = "",
 ) -> None:
-    """Encode in fp32 what is not encoded yet, and store posterior mean and std of every volume.
+    """Store posterior mean and std of every volume, all of which are encoded.
 
     Args:
-        volumes_dir: The volume store.
-        autoencoder_dir: Model folder of stage 1.
-        out_dir: The store's folder.
+        volumes_dir, autoencoder_dir, out_dir, fingerprint: As :func:`encode_shard` has them.
         cfg: ``config["latents"]``: source, mean or sample, of what training will see.
-        device: cuda or cpu.
-        threads: CPU threads.
-        fingerprint: Of the code that encodes; another one encodes everything anew.
 
     Raises:
-        UserError: the autoencoder was trained on another volume store.
+        UserError: a volume is not encoded.
     """
     require(
         cfg["source"] in SOURCES,
@@ -87,17 +89,14 @@ def build_latent_store(
     )
     out_dir = Path(out_dir)
     (out_dir / CARD).unlink(missing_ok=True)
-    volumes, model, rows_dir, compute = _prepare(
-        volumes_dir, autoencoder_dir, out_dir, device, threads, fingerprint
-    )
-    encode_rows(volumes, model, range(len(volumes)), rows_dir, compute)
-    first = load_row(row_file(rows_dir, volumes, 0))
-    shape = (len(volumes), *first.shape[1:])
+    volumes, model_card = VolumeStore(volumes_dir), load_card(autoencoder_dir)
+    rows_dir = _rows_dir(out_dir, model_card, fingerprint)
+    shape = (len(volumes), *_encoded(rows_dir, volumes, 0).shape[1:])
     sums = []
     with atomic(out_dir / "mean.npy") as mean_file, atomic(out_dir / "std.npy") as std_file:
         moments = [create_array(file, np.float32, shape) for file in (mean_file, std_file)]
         for row in range(len(volumes)):
-            pair = load_row(row_file(rows_dir, volumes, row))
+            pair = _encoded(rows_dir, volumes, row)
             for moment, part in zip(moments, pair, strict=True):
                 moment[row] = part
             sums.append(moments_sum(*pair))
@@ -113,7 +112,7 @@ def build_latent_store(
         "scale": scale,
         "source": cfg["source"],
         "volumes": volumes.sum,
-        "autoencoder": load_card(autoencoder_dir)["sha256"],
+        "autoencoder": model_card["sha256"],
     }
     finish_store(out_dir, index, card)
     for folder in (out_dir / ROWS).iterdir():
@@ -122,21 +121,20 @@ def build_latent_store(
     log.info("%d latents of %s in %s, scale %.4f", len(volumes), list(shape[1:]), out_dir, scale)
 
 
-def _prepare(
-    volumes_dir: Path,
-    autoencoder_dir: Path,
-    out_dir: Path,
-    device: str,
-    threads: int,
-    fingerprint: str,
-) -> tuple[VolumeStore, torch.nn.Module, Path, Compute]:
-    """The volumes, the autoencoder on its device, the folder of encoded rows, and the device."""
-    compute = Compute.prepare(device, threads, "fp32")
-    volumes = VolumeStore(volumes_dir)
-    model, card = load_autoencoder(autoencoder_dir)
-    require_same_data(volumes, card, autoencoder_dir)
-    rows_dir = Path(out_dir) / ROWS / digest([card["sha256"], fingerprint, device])
-    return volumes, compute.place(model), rows_dir, compute
+def _rows_dir(out_dir: Path, model_card: dict[str, Any], fingerprint: str) -> Path:
+    """Folder of what this autoencoder has encoded, on whatever device."""
+    return Path(out_dir) / ROWS / digest([model_card["sha256"], fingerprint])
+
+
+def _encoded(rows_dir: Path, volumes: VolumeStore, row: int) -> np.ndarray:
+    """Mean and std (2, C, *S) of a row."""
+    pair = load_row(row_file(rows_dir, volumes, row))
+    require(
+        pair is not None,
+        f"The latent of {volumes.index['scan_id'][row]} is missing in {rows_dir}. Encode what is "
+        "missing: `snakemake --forcerun latent_shard`.",
+    )
+    return pair
 
 
 def training_std(moments: list[np.ndarray], rows: np.ndarray, source: str) -> float:

@@ -1,8 +1,9 @@
 """Starting the processes of one training, and answering for them as if they were one.
 
-On one machine this process starts them itself; in a Slurm allocation of several nodes ``srun``
-does. Signals are passed on, so that all save and leave together; the exit code is theirs: 0, 75
-when they were interrupted and saved (torchrun would make it 1), or 1.
+In a Slurm job ``srun`` starts them, also a single one: where Slurm tracks processes by cgroups, its
+signals reach the tasks of srun and not what these start, such as a rule's script. Elsewhere this
+process starts them itself. Signals are passed on, so that all save and leave together; the exit
+code is theirs: 0, 75 when they were interrupted and saved (torchrun would make it 1), or 1.
 """
 
 import logging
@@ -12,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -20,18 +21,22 @@ from types import FrameType
 from ldae.errors import require
 from ldae.training.interrupt import EXIT_CODE, Interrupted, Interrupts
 from ldae.training.settings import Settings
+from ldae.training.slurm import Allocation
 
 POLL = 0.1  # seconds
 
 log = logging.getLogger(__name__)
 
 
-def launch(settings: Settings, log_file: str | Path | None = None) -> None:
-    """Run a training of several processes to its end.
+def launch(
+    settings: Settings, log_file: str | Path | None = None, job: Allocation | None = None
+) -> None:
+    """Run a training in processes of its own to its end.
 
     Args:
-        settings: With ``processes`` above 1; written to ``<run_dir>/settings.json``.
+        settings: Written to ``<run_dir>/settings.json``.
         log_file: The processes append to it.
+        job: The Slurm job that this is, if it is one.
 
     Raises:
         Interrupted: they were stopped by a signal and have saved.
@@ -41,9 +46,9 @@ def launch(settings: Settings, log_file: str | Path | None = None) -> None:
     settings.write(file)
     command = [sys.executable, "-m", "ldae.training", str(file)]
     command += ["--log", str(log_file)] if log_file else []
-    nodes = int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
-    if nodes > 1:
-        started = [subprocess.Popen(over_nodes(settings, command, nodes))]
+    if job:
+        srun = over_nodes(settings, command, job.nodes)
+        started = [subprocess.Popen(srun, env=for_srun(os.environ))]
     else:
         started = on_this_machine(settings, command)
     with passing_signals(started) as passed:
@@ -61,6 +66,9 @@ def on_this_machine(settings: Settings, command: list[str]) -> list[subprocess.P
     if settings.device == "cuda":
         import torch  # takes seconds, and is needed for nothing else here
 
+        from ldae.training.compute import require_gpu_build
+
+        require_gpu_build()
         require_gpus(settings, torch.cuda.device_count())
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -92,18 +100,31 @@ def require_gpus(settings: Settings, seen: int) -> None:
 
 
 def over_nodes(settings: Settings, command: list[str], nodes: int) -> list[str]:
-    """The srun that starts them over the nodes of the Slurm allocation, equally many on each."""
+    """The srun that starts them over the nodes of the Slurm job, equally many on each.
+
+    They share what the job has, its GPUs as well: a process takes the one of its number.
+    """
     size = settings.processes
     require(
         size % nodes == 0,
         f"{settings.stage}.processes is {size}, which {nodes} nodes cannot share equally. "
         "Ask for another number of nodes.",
     )
-    log.info("%s: starting %d processes on %d nodes by srun", settings.stage, size, nodes)
+    log.info("%s: starting %d process(es) on %d node(s) by srun", settings.stage, size, nodes)
     srun = ["srun", "--overlap", "--kill-on-bad-exit=1", "--cpu-bind=none", "--mem=0"]
     srun += [f"--nodes={nodes}", f"--ntasks={size}", f"--ntasks-per-node={size // nodes}"]
     srun += [f"--cpus-per-task={max(1, settings.threads // size)}"]
     return [*srun, *command, "--slurm-task"]
+
+
+def for_srun(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment without the options that Slurm has set for the step this process runs in."""
+    kept = ("SLURM_JOB_ID", "SLURM_CONF")
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in kept or not name.startswith(("SLURM_", "SRUN_"))
+    }
 
 
 @contextmanager

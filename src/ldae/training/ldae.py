@@ -204,8 +204,8 @@ class LdaeObjective(SemanticObjective):
     def identity(self) -> dict[str, Any]:
         """The data, the frozen denoiser and the schedule."""
         return {
-            "data": self.volumes.sum,
-            "latents": self.latents.sum,
+            "data": self.volumes.learnt_sum,
+            "latents": self.latents.learnt_sum,
             "latents_source": self.latents.source,
             "ldm": self.ldm_card["sha256"],
             "diffusion": schedule_settings(self.schedule),

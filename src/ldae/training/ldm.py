@@ -127,7 +127,7 @@ class LdmObjective(Objective):
     def identity(self) -> dict[str, Any]:
         """The latents, which name their autoencoder and volumes, and the schedule."""
         return {
-            "data": self.latents.sum,
+            "data": self.latents.learnt_sum,
             "latents_source": self.latents.source,
             "diffusion": schedule_settings(self.schedule),
         }

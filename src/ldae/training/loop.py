@@ -46,7 +46,11 @@ def fit(
         UserError: settings that do not fit together or to the checkpoint, or a loss that is not
             finite or diverges.
     """
-    return Trainer(objective, settings, processes or Processes(), observer or Observer()).fit()
+    trainer = Trainer(objective, settings, processes or Processes(), observer or Observer())
+    try:
+        return trainer.fit()
+    finally:
+        trainer.keeper.release()
 
 
 class Trainer:

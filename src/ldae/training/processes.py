@@ -114,6 +114,8 @@ def meeting_point(environment: Mapping[str, str]) -> tuple[str, int]:
     """
     nodes = environment.get("SLURM_STEP_NODELIST") or environment["SLURM_NODELIST"]
     host = re.sub(r"\[(\d+)[^]]*]", r"\1", nodes).split(",")[0]
+    if environment.get("SLURM_STEP_NUM_NODES") == "1":
+        host = "127.0.0.1"  # needs no name that resolves
     job, step = int(environment["SLURM_JOB_ID"]), int(environment.get("SLURM_STEP_ID", "0"))
     return host, PORTS[(job + 4099 * step) % len(PORTS)]
 

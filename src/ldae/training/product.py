@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ldae import __version__
+from ldae.data.seen import note_seen
 from ldae.data.store import Store
 from ldae.modelfile import save_model
 from ldae.training.compute import Compute, versions
@@ -15,13 +16,13 @@ from ldae.training.settings import Settings
 def save_trained(
     settings: Settings, trained: Trained, compute: Compute, store: Store, **more: Any
 ) -> None:
-    """Write history.tsv and the model with its card into ``settings.out_dir``.
+    """Write history.tsv, scans.tsv and the model with its card into ``settings.out_dir``.
 
     Args:
         settings: Of the stage that was trained.
         trained: Its outcome.
         compute: Where.
-        store: The store it was trained on; its sum and split go into the card.
+        store: The store it was trained on; its sum, split and scans go into the card.
         more: Further entries of the card: the architecture, upstream sums, the latent scale.
     """
     out_dir = Path(settings.out_dir)
@@ -31,6 +32,7 @@ def save_trained(
         "config": settings.cfg,
         "data": store.sum,
         "split": store.split_hash,
+        **note_seen(store, out_dir),
         "epoch": trained.epoch,
         "epochs": len(trained.history),
         "steps": trained.steps,

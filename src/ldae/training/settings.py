@@ -14,6 +14,10 @@ from ldae.files import read_json, write_json
 OPERATION = ("processes", "workers", "sample_every", "sample_steps", "checkpointing", "compile")
 OPERATION += ("test_scans",)
 
+# Of rounding alone: a finished model is not trained anew for it, but what has diverged may be tried
+# again with it.
+ROUNDING = ("precision",)
+
 # Stages that share a section, and those whose encoder is the one of section ldae.
 SECTIONS = {"supervised_diagnosis": "supervised", "supervised_age": "supervised"}
 SAME_ENCODER = ("dae", "supervised")
@@ -54,6 +58,7 @@ class Settings:
         checkpoint_seconds: Wall time between checkpoints.
         keep_checkpoints: Keep the last ones when the model is written, so that the same training
             with more epochs continues from them.
+        scratch: A disk of the node, on which the stores are copied; None: read them in place.
         stop_after: Leave as if interrupted after this step; None: never. For tests.
     """
 
@@ -69,6 +74,7 @@ class Settings:
     fingerprint: str = ""
     checkpoint_seconds: float = 600.0
     keep_checkpoints: bool = False
+    scratch: str | None = None
     stop_after: int | None = None
 
     def __post_init__(self) -> None:
@@ -100,4 +106,9 @@ class Settings:
 
 def learnt(cfg: dict[str, Any]) -> dict[str, Any]:
     """What a stage's model depends on of its section; changes of the rest train nothing anew."""
+    return {key: value for key, value in tried(cfg).items() if key not in ROUNDING}
+
+
+def tried(cfg: dict[str, Any]) -> dict[str, Any]:
+    """What decides, of a stage's section, whether its training diverges."""
     return {key: value for key, value in cfg.items() if key not in OPERATION}

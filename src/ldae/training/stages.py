@@ -10,12 +10,15 @@ same training in ``run_dir``, and writes model.safetensors, model.json and histo
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ldae.errors import require
+from ldae.leftover import FINISHED
 from ldae.training.launch import launch
 from ldae.training.settings import Settings
+from ldae.training.slurm import allocation
 
 if TYPE_CHECKING:
     from ldae.data.store import Store
@@ -49,14 +52,16 @@ def run(
     from ldae.training.processes import Processes, placed
 
     here = placed(os.environ, slurm_task, launcher)
-    if here is None and settings.processes > 1:
-        launch(settings, log_file)
+    job = allocation(os.environ) if here is None else None
+    if here is None and (job or settings.processes > 1):
+        launch(settings, log_file, job)
     else:
         train(settings, here or Processes())
 
 
 def train(settings: Settings, processes: "Processes") -> None:
     """Train in this process, the first of which saves the model and deletes the checkpoints."""
+    from ldae.data.scratch import on_scratch
     from ldae.training.compute import Compute
     from ldae.training.loop import fit
     from ldae.training.monitor import Monitor
@@ -70,12 +75,15 @@ def train(settings: Settings, processes: "Processes") -> None:
         settings.device, threads, precision, processes.local_rank, processes.slurm_task
     )
     with joined(processes, settings.device, settings.processes):
-        objective, store, card = STAGES[settings.stage](settings, compute)
+        here = replace(settings, inputs=on_scratch(settings.inputs, settings.scratch))
+        objective, store, card = STAGES[settings.stage](here, compute)
         observer = Monitor(settings.out_dir, settings.stage) if processes.first else None
         trained = fit(objective, settings, processes, observer)
         if trained is not None:
             save_trained(settings, trained, compute, store, **card)
-            if not settings.keep_checkpoints:
+            if settings.keep_checkpoints:
+                (trained.folder / FINISHED).touch()
+            else:
                 shutil.rmtree(trained.folder)
 
 
@@ -104,6 +112,7 @@ def ldm(settings: Settings, compute: "Compute") -> Stage:
         "architecture": settings.cfg,
         "latent_channels": latents.shape[0],
         "latent_scale": latents.scale,
+        "latents_source": latents.source,
         "autoencoder_sha256": card["sha256"],
         "diffusion": settings.diffusion,
     }
@@ -116,7 +125,7 @@ def ldae(settings: Settings, compute: "Compute") -> Stage:
     Inputs: volumes, latents, autoencoder, which made the latents, and ldm, trained on the latents.
     """
     from ldae.data.latent_store import LatentStore
-    from ldae.data.store import require_same_data
+    from ldae.data.seen import require_fit, require_unseen
     from ldae.data.volume_store import VolumeStore
     from ldae.diffusion.schedule import Schedule
     from ldae.modelfile import load_autoencoder, load_ldm
@@ -125,13 +134,16 @@ def ldae(settings: Settings, compute: "Compute") -> Stage:
     inputs, diffusion = settings.inputs, settings.diffusion
     volumes = VolumeStore(inputs["volumes"])
     decoder, decoder_card = load_autoencoder(inputs["autoencoder"])
-    require_same_data(volumes, decoder_card, inputs["autoencoder"])
-    latents = LatentStore(inputs["latents"], decoder_card["sha256"], volumes)
+    require_fit(volumes, decoder_card, inputs["autoencoder"])
     unet, ldm_card = load_ldm(inputs["ldm"])
+    require_unseen(volumes, ldm_card, inputs["ldm"])
+    # The denoiser's scale: that of the store follows its scans.
+    sums, scale = decoder_card["sha256"], ldm_card["latent_scale"]
+    latents = LatentStore(inputs["latents"], sums, volumes, scale)
     require(
-        ldm_card["data"] == latents.sum,
-        f"The diffusion model in {inputs['ldm']} was trained on other latents than those in "
-        f"{inputs['latents']}. Train it again: `snakemake ldm`.",
+        ldm_card["autoencoder_sha256"] == sums and ldm_card["latents_source"] == latents.source,
+        f"The diffusion model in {inputs['ldm']} was trained on latents of another kind than those "
+        f"in {inputs['latents']}. Train it again: `snakemake --forcerun ldm`.",
     )
     require(
         ldm_card["diffusion"] == diffusion,

@@ -143,7 +143,7 @@ class SupervisedObjective(Objective):
         """The data, and the labels that are learnt and selected by."""
         seen = self.volumes.index.loc[np.concatenate([self.train_rows, self.val_rows])]
         labels = seen[["scan_id", self.target]].astype(str).to_numpy().tolist()
-        return {"data": self.volumes.sum, "labels": digest(labels)}
+        return {"data": self.volumes.learnt_sum, "labels": digest(labels)}
 
 
 class DiagnosisObjective(SupervisedObjective):

@@ -1,0 +1,202 @@
+"""Copies of stores on a disk of the node itself, for trainings that read them hundreds of times.
+
+On the scratch disk, readable by its owner alone::
+
+    ldae-{uid}/{kind}-{sum}/       a whole copy of a store; its sum is of arrays and index
+    ldae-{uid}/{kind}-{sum}.part   a copy being made, or left by a job that was killed
+    ldae-{uid}/{kind}-{sum}.lock   held by the process that makes the copy; others wait for it
+
+A copy has the bytes of the original, so nothing that is learnt depends on where it was read. It is
+checked against the store's checksums when it is made and by sizes whenever it is used again, by the
+other processes of a training or by a later job. Nothing is deleted but unfinished copies.
+"""
+
+import errno
+import fcntl
+import logging
+import os
+import shutil
+import socket
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from ldae.data.kinds import KINDS
+from ldae.data.store import INDEX_SUM, Store
+from ldae.errors import UserError, require
+from ldae.files import digest
+from ldae.progress import Progress
+
+CHUNK = 2**24  # bytes
+FULL = (errno.ENOSPC, errno.EDQUOT)
+READ_IN_PLACE = "paths.scratch: null reads the store where it is"
+
+log = logging.getLogger(__name__)
+
+
+def on_scratch(inputs: Mapping[str, str], scratch: str | None) -> dict[str, str]:
+    """The inputs of a training, its stores replaced by their copies on the scratch disk.
+
+    Args:
+        inputs: Folders by name, of stores (a key of ``KINDS``) and of models.
+        scratch: ``paths.scratch``, with environment variables of this node; None: change nothing.
+
+    Raises:
+        UserError: the scratch disk is not there, too full, or not ours; or a store is damaged.
+    """
+    if scratch is None:
+        return dict(inputs)
+    base = private_folder(scratch)
+    return {
+        name: str(copied(KINDS[name](folder), base)) if name in KINDS else folder
+        for name, folder in inputs.items()
+    }
+
+
+def place(scratch: str) -> Path:
+    """The folder that ``paths.scratch`` names on this machine.
+
+    Raises:
+        UserError: a variable is not set here, or there is no such folder.
+    """
+    where = Path(os.path.expandvars(scratch)).expanduser()
+    node = socket.gethostname()
+    require(
+        "$" not in str(where),
+        f"paths.scratch is {scratch}, but on {node} not all of its variables are set ({where}). "
+        f"Name a folder that every node has, or a variable that the scheduler sets; "
+        f"{READ_IN_PLACE}.",
+    )
+    require(
+        where.is_dir() and where.is_absolute(),
+        f"paths.scratch is {scratch}, but on {node} there is no such folder: {where}. Give the "
+        f"absolute path of one that every node has; {READ_IN_PLACE}.",
+    )
+    return where
+
+
+def private_folder(scratch: str) -> Path:
+    """Our folder on the scratch disk, made if need be. Brains are nobody else's business.
+
+    Raises:
+        UserError: see :func:`place`; or somebody else owns the folder, or it cannot be made.
+    """
+    folder = place(scratch) / f"ldae-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be made on {socket.gethostname()}: {error.strerror}. Name another "
+            f"folder in paths.scratch; {READ_IN_PLACE}."
+        ) from error
+    require(
+        stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and os.access(folder, os.W_OK),
+        f"{folder} on {socket.gethostname()} is not a folder of ours that can be written to. Name "
+        f"another in paths.scratch; {READ_IN_PLACE}.",
+    )
+    folder.chmod(0o700)
+    return folder
+
+
+def copied(store: Store, base: Path) -> Path:
+    """The folder of a store's copy below ``base``; made if it is not there, by one process alone.
+
+    Raises:
+        UserError: there is too little space, or the copy does not have the store's checksums.
+    """
+    index_sum = (store.folder / INDEX_SUM).read_text().split()[0]
+    copy = base / f"{store.made_by}-{digest([store.sum, index_sum])}"
+    sizes = {file: (store.folder / file).stat().st_size for file in store.files()}
+    with locked(copy.with_suffix(".lock")):
+        if has_files(copy, sizes):
+            log.info("reading %s from its copy %s", store.folder, copy)
+            return copy
+        part = copy.with_suffix(".part")
+        for left in (part, copy):
+            if left.exists():
+                shutil.rmtree(left)
+        require_space(store, sizes, base)
+        began = time.monotonic()
+        try:
+            copy_files(store.folder, part, sizes)
+        except OSError as error:
+            shutil.rmtree(part, ignore_errors=True)
+            if error.errno in FULL:
+                raise UserError(too_full(store, sum(sizes.values()), base)) from error
+            raise
+        verify(store, part)
+        part.rename(copy)
+        seconds = time.monotonic() - began
+        log.info("copied %s to %s, %s in %.0f s", store.folder, copy, gb(sizes), seconds)
+    return copy
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock; it goes with the process that holds it, however that ends."""
+    with path.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("waiting for another process that copies to %s", path.with_suffix(""))
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def has_files(folder: Path, sizes: Mapping[str, int]) -> bool:
+    """Whether all files are there, as large as they should be."""
+    found = {file: folder / file for file in sizes}
+    return all(p.is_file() and p.stat().st_size == sizes[file] for file, p in found.items())
+
+
+def copy_files(source: Path, target: Path, sizes: Mapping[str, int]) -> None:
+    """Copy the files of a store and wait until they are on the disk; log how far it is, in MB."""
+    progress, done = Progress(f"MB of {source} to scratch", sum(sizes.values()) >> 20), 0
+    for file in sizes:
+        (target / file).parent.mkdir(parents=True, exist_ok=True)
+        with (source / file).open("rb") as original, (target / file).open("wb") as copy:
+            while chunk := original.read(CHUNK):
+                copy.write(chunk)
+                done += len(chunk)
+                progress.step(done >> 20)
+            copy.flush()
+            os.fsync(copy.fileno())
+
+
+def verify(store: Store, part: Path) -> None:
+    """Raise :class:`UserError` unless the copy has the store's checksums; it is deleted then."""
+    try:
+        type(store)(part).verify()
+    except UserError as error:
+        shutil.rmtree(part)
+        raise UserError(
+            f"The copy of {store.folder} on {socket.gethostname()} differs from the store's "
+            "checksums. Check the original: `python -m ldae.data "
+            f"{store.folder}`; if it is whole, that node's disk is not, and {READ_IN_PLACE}."
+        ) from error
+
+
+def require_space(store: Store, sizes: Mapping[str, int], base: Path) -> None:
+    """Raise :class:`UserError` unless the store fits on the scratch disk."""
+    needed = sum(sizes.values())
+    require(needed <= shutil.disk_usage(base).free, too_full(store, needed, base))
+
+
+def too_full(store: Store, needed: int, base: Path) -> str:
+    """What to tell the user where a store does not fit."""
+    free = shutil.disk_usage(base).free
+    others = sorted(path.name for path in base.iterdir() if path.is_dir())
+    return (
+        f"The copy of {store.folder} needs {needed} bytes ({needed / 1e9:.1f} GB), but {base} on "
+        f"{socket.gethostname()} has {free} free ({free / 1e9:.1f} GB). Ask the scheduler for a "
+        "node or a share of its disk that is large enough (sbatch --tmp), delete copies that no "
+        f"job reads (there: {', '.join(others) or 'none'}), or name another disk; {READ_IN_PLACE}."
+    )
+
+
+def gb(sizes: Mapping[str, int]) -> str:
+    """Their sum in GB, for a log."""
+    return f"{sum(sizes.values()) / 1e9:.2f} GB"

@@ -1,0 +1,134 @@
+"""Which scans a model has seen, kept beside it, and whether it may be used with a store.
+
+New scans do not train a model anew, so a model is used with a store that it was not trained on.
+It then has to hold that no subject it has seen is tested on, and that the scans look as they did.
+
+``scans.tsv`` beside a model: scan_id, participant_id, split and sha256 (of the volume, or of its
+latent) of all scans of the splits train and val, and image_hash where the store knows it.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ldae.data.store import IDENTITY, Store
+from ldae.errors import require
+from ldae.files import read_table, sha256, write_table
+
+SCANS = "scans.tsv"
+UNTESTED = ("train", "val")
+IMAGE = "image_hash"
+TOLERANCE = 1e-3  # mm, of the affine
+
+log = logging.getLogger(__name__)
+
+
+def note_seen(store: Store, folder: str | Path) -> dict[str, Any]:
+    """Write scans.tsv beside a model trained on ``store``; returns what the card says of it.
+
+    Returns:
+        ``form`` (of the store, :attr:`Store.form`) and ``scans``: their number by split, that of
+        the subjects, and the checksum of scans.tsv.
+    """
+    columns = [*IDENTITY, *(name for name in (IMAGE,) if name in store.index)]
+    seen = store.index.loc[store.index["split"].isin(UNTESTED), columns]
+    path = Path(folder) / SCANS
+    write_table(seen, path)
+    counts = {split: int((seen["split"] == split).sum()) for split in UNTESTED}
+    subjects = int(seen["participant_id"].nunique())
+    return {"form": store.form, "scans": counts | {"subjects": subjects, "sha256": sha256(path)}}
+
+
+def seen_by(folder: str | Path, card: dict[str, Any]) -> pd.DataFrame:
+    """The scans that the model in ``folder`` has seen.
+
+    Raises:
+        UserError: scans.tsv is missing, or is not that of the model.
+    """
+    path = Path(folder) / SCANS
+    require(
+        path.is_file() and card.get("scans", {}).get("sha256") == sha256(path),
+        f"{path}, the scans that the model in {folder} was trained on, is missing or not of this "
+        "model, so that nobody knows whom it may be tested on. Copy it there with the model's "
+        f"other files, or train again: `snakemake --forcerun {Path(folder).name}`.",
+    )
+    return read_table(path, IDENTITY)
+
+
+def require_unseen(store: Store, card: dict[str, Any], folder: str | Path) -> None:
+    """Raise unless the store's test split holds nobody, and no image, that the model has seen.
+
+    Whom published models have seen is not known; their card says so.
+
+    Raises:
+        UserError: naming the subjects.
+    """
+    if card.get("published"):
+        return
+    seen, test = seen_by(folder, card), store.index[store.index["split"] == "test"]
+    met = test["participant_id"].isin(seen["participant_id"])
+    if IMAGE in test and IMAGE in seen:
+        met |= test[IMAGE].isin(seen[IMAGE].dropna())
+    names = sorted(set(test.loc[met, "participant_id"]))
+    require(
+        not names,
+        f"The model in {folder} was trained on {len(names)} subject(s) that are in the test split "
+        f"of {store.folder} now, {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}: it "
+        "would be tested on people it has seen. Restore the splits (docs/partial-runs.md), or "
+        f"train again: `snakemake --forcerun {Path(folder).name}`.",
+    )
+
+
+def require_same_form(volumes: Store, card: dict[str, Any], folder: str | Path) -> None:
+    """Raise unless a volume store has the shape, spacing, grid and intensities of the model's."""
+    here, there = volumes.form, card.get("form")
+    require(
+        there is not None,
+        f"The model in {folder} does not say what volumes it is for. Train it again, or convert "
+        "it again for this store (docs/pretrained.md).",
+    )
+    differing = [
+        key for key in sorted(here | there) if not _same(key, here.get(key), there.get(key))
+    ]
+    require(
+        not differing,
+        f"The model in {folder} is for other volumes than those of {volumes.folder}: they differ "
+        f"in {', '.join(differing)}. Restore the section volumes of the configuration, or train "
+        f"again: `snakemake --forcerun {Path(folder).name}`.",
+    )
+
+
+def _same(key: str, here: Any, there: Any) -> bool:
+    """Whether two forms agree in ``key``; grids do up to a thousandth of a millimetre."""
+    if key != "affine" or here is None or there is None:
+        return here == there
+    return np.allclose(here, there, atol=TOLERANCE)
+
+
+def require_fit(volumes: Store, card: dict[str, Any], folder: str | Path) -> None:
+    """Raise unless the model may be used with, and tested on, a volume store.
+
+    Raises:
+        UserError: it has seen what is tested on; the volumes have another form; or most of the
+            scans it has seen look otherwise now, as after another preprocessing.
+    """
+    require_same_form(volumes, card, folder)
+    require_unseen(volumes, card, folder)
+    if card.get("published"):
+        return
+    seen = seen_by(folder, card)
+    both = seen.merge(volumes.index[["scan_id", "sha256"]], on="scan_id", suffixes=("", "_now"))
+    changed = int((both["sha256"] != both["sha256_now"]).sum())
+    require(
+        2 * changed <= len(both),
+        f"{changed} of the {len(both)} scans that the model in {folder} was trained on are "
+        f"otherwise in {volumes.folder} now: they were preprocessed anew. Restore the "
+        f"preprocessing, or train again: `snakemake --forcerun {Path(folder).name}`.",
+    )
+    log.info(
+        "%s was trained on %d scans, of which %d are here (%d have changed since); here are %d",
+        folder, len(seen), len(both), changed, len(volumes),
+    )  # fmt: skip

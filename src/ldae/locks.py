@@ -1,0 +1,81 @@
+"""One writer at a time, also on several machines that share a file system.
+
+A cluster can start a job twice: Snakemake was killed and started again, a node that had lost its
+network comes back. The lock is the kernel's: it ends with its process, however that ends.
+"""
+
+import errno
+import fcntl
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from ldae.errors import require
+
+PATIENCE = 600.0  # seconds; a job that has been told to end saves and leaves in less
+POLL = 1.0
+WITHOUT = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+log = logging.getLogger(__name__)
+
+
+def hold(path: str | Path, what: str, patience: float = PATIENCE) -> IO[str]:
+    """Lock ``path`` until the file that is returned is closed or the process ends.
+
+    Args:
+        path: File to lock; made, and filled with who holds it, for a human.
+        what: What it guards, for messages.
+        patience: Seconds to wait for another process that holds it.
+
+    Raises:
+        UserError: another process held it all the time.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not truncated before it is ours: the holder's name is in it.
+    file = path.open("a+")
+    deadline, told = time.monotonic() + patience, False
+    while not _taken(file, path):
+        file.seek(0)
+        holder = file.read().strip()
+        if not told:
+            log.warning("waiting for %s, which writes %s as well", holder, what)
+            told = True
+        if time.monotonic() > deadline:
+            file.close()
+            require(
+                False,
+                f"{what} is being written by {holder}. End that process (scancel, if it is a Slurm "
+                "job), or wait for it, and run again.",
+            )
+        time.sleep(min(POLL, patience))
+    file.truncate(0)
+    job = os.environ.get("SLURM_JOB_ID")
+    within = f" in Slurm job {job}" if job else ""
+    file.write(f"process {os.getpid()} on {socket.gethostname()}{within}\n")
+    file.flush()
+    return file
+
+
+@contextmanager
+def locked(path: str | Path, what: str, patience: float = PATIENCE) -> Iterator[None]:
+    """Hold the lock ``path`` within the context; see :func:`hold`."""
+    with hold(path, what, patience):
+        yield
+
+
+def _taken(file: IO[str], path: Path) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in WITHOUT:
+            raise
+        log.warning("%s: this file system has no locks; see that nothing runs twice", path.parent)
+    return True

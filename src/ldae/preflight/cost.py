@@ -1,0 +1,175 @@
+"""GPU-hours and wall time by stage: measured where something has run, else reference figures.
+
+What the paper gives (Tables 2-5, A100s, 10,340 scans of Table 1, 0.9 x 0.99 of them trained on) is
+used for networks and volumes of the paper's size alone, in proportion to scans and epochs. CPU
+seconds a scan were measured on heads of 1 mm (config/config.yaml for N4; 176 x 256 x 256 voxels for
+the conversion; deepbet and the affine at 2 mm). For everything else nothing was ever measured.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ldae.preflight.facts import Facts
+from ldae.preflight.finding import OK, Finding, some
+from ldae.preflight.plan import Plan
+from ldae.preflight.scans import Counts
+from ldae.report.accounting import accounting
+from ldae.training.settings import SECTIONS
+
+TOPIC = "cost"
+PAPER_SCANS = 10_340 * 0.9 * 0.99
+# Training -> GPU-hours and epochs that the paper gives.
+PAPER = {
+    "autoencoder": (72 * 1, 20),
+    "ldm": (18 * 2, 500),
+    "ldae": (48 * 2, 200),
+    "dae": (7 * 24 * 2, 140),
+}
+# What decides the cost of a step, as it is in the paper.
+PAPER_SIZE = {
+    "volumes": {"shape": [128, 160, 128]},
+    "autoencoder": {"channels": [64, 128, 128, 128], "num_res_blocks": 2},
+    "ldm": {"base_channels": 256, "channel_mult": [1, 2, 3], "num_res_blocks": 2},
+    "dae": {"shape": [112, 128, 112], "base_channels": 64, "channel_mult": [1, 2, 4, 4]},
+}
+BACKBONE = "convnext_small"
+TRAININGS = (*PAPER, "supervised_diagnosis", "supervised_age")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Cost of a rule's jobs: seconds in all (None: unknown), jobs at a time, GPUs, the source."""
+
+    rule: str
+    seconds: float | None
+    parallel: int
+    gpus: int
+    source: str
+
+
+def estimate(facts: Facts, plan: Plan, counts: Counts | None) -> list[Finding]:
+    """Time of the planned jobs: of each stage that takes long, and in all."""
+    if plan.fault is not None or not plan.jobs:
+        return []
+    measured = _measured(facts)
+    stages = [_stage(facts, rule, n, counts, measured) for rule, n in plan.jobs.items()]
+    known = [stage for stage in stages if stage.seconds is not None]
+    known.sort(key=lambda stage: -stage.seconds / stage.parallel)
+    main = [stage for stage in known if stage.seconds >= 60]
+    found = [Finding(OK, TOPIC, _sentence(stage)) for stage in main]
+    unknown = [stage.rule for stage in stages if stage.seconds is None]
+    unknown = [rule for rule in unknown if not rule.startswith("figure")]  # seconds each
+    wall = sum(stage.seconds / stage.parallel for stage in known)
+    gpu = sum(stage.gpus * stage.seconds for stage in known) / 3600
+    text = f"all stages with a figure: {_time(wall)} one after the other, "
+    text += f"{gpu:,.3g} GPU-hours (estimate"
+    text += ", without waiting in the queue)" if facts.slurm else ")"
+    if known:
+        found.append(Finding(OK, TOPIC, text))
+    if unknown:
+        text = f"no estimate, for want of anything measured at this size: {some(unknown, 30)}"
+        found.append(Finding(OK, TOPIC, text))
+    return found
+
+
+def _measured(facts: Facts) -> pd.DataFrame:
+    """What each rule has taken in these results, by rule; no row where nothing has run."""
+    return accounting(facts.results / "benchmarks", facts.results / "models", facts.asks).set_index(
+        "rule"
+    )
+
+
+def _time(seconds: float) -> str:
+    """``40 min``, ``7.5 h``, ``3.1 days``."""
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.2g} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _sentence(stage: Stage) -> str:
+    text = f"{stage.rule}: {_time(stage.seconds / stage.parallel)}"
+    if stage.gpus:
+        text += f", {stage.gpus * stage.seconds / 3600:,.3g} GPU-hours"
+    return f"{text} ({stage.source})"
+
+
+def _stage(
+    facts: Facts, rule: str, jobs: int, counts: Counts | None, measured: pd.DataFrame
+) -> Stage:
+    about = facts.asks.get(rule, {})
+    gpus = about.get("gpu") or 0
+    parallel = facts.slots
+    if not facts.slurm:
+        parallel = 1 if gpus else max(1, facts.slots // max(1, about.get("threads") or 1))
+    parallel = min(jobs, parallel)
+    if (seconds := _trained(facts, rule)) is not None:
+        return Stage(rule, seconds, 1, gpus, "measured in the training before")
+    if rule in measured.index and rule not in TRAININGS:
+        seconds = jobs * measured.loc[rule, "seconds"] / measured.loc[rule, "jobs"]
+        return Stage(rule, float(seconds), parallel, gpus, "measured in these results")
+    if rule in TRAININGS:
+        return _paper(facts, rule, gpus, counts)
+    each, source = _reference(facts.config).get(rule, (None, ""))
+    if each is None or counts is None:
+        return Stage(rule, None, parallel, gpus, "")
+    share = jobs / max(jobs, _shares(facts, rule))
+    text = f"estimate: {each:g} CPU-s a scan, {source}"
+    return Stage(rule, each * counts.scans * share, parallel, gpus, text)
+
+
+def _shares(facts: Facts, rule: str) -> int:
+    """Jobs that the rule has when none is done."""
+    if rule == "clinica_batch":
+        return facts.config["cohort"]["batches"]
+    return facts.config["preprocess"]["shards"]
+
+
+def _trained(facts: Facts, rule: str) -> float | None:
+    """Seconds of a training as configured, by the mean of the epochs that are in its history."""
+    history = facts.results / f"models/{rule}/history.tsv"
+    if rule not in TRAININGS or not history.is_file():
+        return None
+    seconds = pd.read_csv(history, sep="\t").get("seconds")
+    if seconds is None or not len(seconds):
+        return None
+    return float(seconds.mean() * facts.config[SECTIONS.get(rule, rule)]["epochs"])
+
+
+def _paper(facts: Facts, rule: str, gpus: int, counts: Counts | None) -> Stage:
+    cfg = facts.config
+    if rule not in PAPER or counts is None or not gpus or not _paper_size(cfg, rule):
+        return Stage(rule, None, 1, gpus, "")
+    hours, epochs = PAPER[rule]
+    splits = cfg["cohort"]["splits"]
+    trained = counts.scans * (1 - splits["test_fraction"]) * (1 - splits["val_fraction"])
+    hours *= trained / PAPER_SCANS * cfg[rule]["epochs"] / epochs
+    text = f"estimate: the paper's A100 hours, for {trained:,.0f} scans; not measured here"
+    return Stage(rule, hours * 3600 / gpus, 1, gpus, text)
+
+
+def _paper_size(cfg: Mapping[str, Any], rule: str) -> bool:
+    sections = {"autoencoder": ("volumes", "autoencoder"), "dae": ("dae",)}
+    sections = sections.get(rule, ("volumes", "autoencoder", "ldm"))
+    same = all(cfg[name][key] == v for name in sections for key, v in PAPER_SIZE[name].items())
+    return same and (
+        rule in ("autoencoder", "ldm") or cfg["ldae"]["encoder"]["backbone"] == BACKBONE
+    )
+
+
+def _reference(cfg: Mapping[str, Any]) -> dict[str, tuple[float | None, str]]:
+    """CPU seconds a scan of 1 mm, where they were measured, and where."""
+    n4, brain = cfg["preprocess"]["n4"], cfg["preprocess"]["brain_extraction"]["method"]
+    inside = n4["mask"] == "brain"
+    by_shrink = {4: None if inside else 85.0, 8: 3.0 if inside else 9.0}
+    affine = {2.0: 5.0, 3.0: 1.0}.get(cfg["preprocess"]["registration"]["estimate_spacing"])
+    where = "measured on one core with heads of 1 mm"
+    return {
+        "clinica_batch": (0.8, where),
+        "n4": (by_shrink.get(n4["shrink_factor"]), where),
+        "brain_extraction": (4.0 if brain == "deepbet" else None, where),
+        "registration": (affine, f"{where}, of the affine alone"),
+    }

@@ -1,0 +1,30 @@
+"""All checks, one after the other; each tells all that it finds."""
+
+from ldae.preflight.cost import estimate
+from ldae.preflight.environment import check_environment
+from ldae.preflight.facts import Facts
+from ldae.preflight.finding import Finding
+from ldae.preflight.paths import check_sources, check_written
+from ldae.preflight.plan import describe, finish, start
+from ldae.preflight.scans import count
+from ldae.preflight.slurm import check_slurm
+from ldae.preflight.space import check_space
+from ldae.preflight.staged import check_resources
+from ldae.preflight.tables import check_tables
+
+
+def preflight(facts: Facts) -> list[Finding]:
+    """Everything that can be known of a run before it starts, by topic."""
+    planning = start(facts.command)
+    try:
+        found, folders = check_sources(facts)
+        found += check_written(facts)
+        counts, about = count(facts, folders)
+        found += [*about, *check_tables(facts), *check_space(facts, counts)]
+        found += [*check_resources(facts), *check_environment(facts), *check_slurm(facts)]
+    except BaseException:
+        planning.kill()
+        raise
+    finally:
+        plan = finish(planning)
+    return [*found, *describe(plan), *estimate(facts, plan, counts)]

@@ -1,0 +1,143 @@
+"""How many scans are to be expected: of folders and their names alone, no image is opened."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ldae.cohort.download import Folders, is_folder
+from ldae.cohort.names import read_name
+from ldae.files import read_table
+from ldae.preflight.facts import Facts
+from ldae.preflight.finding import ERROR, OK, WARNING, Finding, some
+
+TOPIC = "scans"
+SAMPLED = 5  # subjects of which an image's folder is looked into
+_IMAGE = re.compile(r"I\d+")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_T1W = re.compile(r".*_T1w\.nii(\.gz)?")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Size of the cohort.
+
+    Attributes:
+        subjects: Their number.
+        scans: Scans that will be processed, one a visit; exact once they are listed, else at most.
+        known: The scans are listed already (results/cohort/scans.tsv).
+    """
+
+    subjects: int
+    scans: int
+    known: bool = False
+
+
+def count(facts: Facts, folders: Folders | None) -> tuple[Counts | None, list[Finding]]:
+    """Count subjects, images and visits; None where there is nothing to be counted."""
+    listed = facts.results / "cohort/scans.tsv"
+    found: list[Finding] = []
+    total = Counts(0, 0)
+    if folders is not None and folders.subjects:
+        total, found = _download(folders)
+    elif facts.from_download and facts.synthetic:
+        about = facts.config["synthetic"]
+        total = Counts(about["subjects"], about["subjects"] * about["visits"])
+        text = f"{total.subjects:,} synthetic subjects, at most {total.scans:,} scans, to be made"
+        found.append(Finding(OK, TOPIC, text))
+    places = {name: about["bids_dir"] for name, about in facts.config["cohort"]["beside"].items()}
+    if not facts.from_download:
+        places[facts.config["cohort"]["name"]] = facts.config["cohort"]["bids_dir"]
+    for name, place in places.items():
+        if Path(place).is_dir():
+            more, about = _bids(name, Path(place))
+            total = Counts(total.subjects + more.subjects, total.scans + more.scans)
+            found.append(about)
+    if listed.is_file():
+        table = read_table(listed, ["participant_id"])
+        total = Counts(table["participant_id"].nunique(), len(table), known=True)
+        text = f"{len(table):,} scans of {total.subjects:,} subjects are listed in {listed}"
+        found.append(Finding(OK, TOPIC, text))
+    return (total if total.scans else None), found
+
+
+def _download(folders: Folders) -> tuple[Counts, list[Finding]]:
+    """Images and visits of an ADNI download, by the names of folders."""
+    images = visits = 0
+    empty, unnamed = [], []
+    for number, (subject, places) in enumerate(folders.subjects.items()):
+        dates: set[str] = set()
+        first, here = None, 0
+        for path, date in (item for place in places for item in _images(place)):
+            first, here = first or path, here + 1
+            dates.add(date or path)
+        images, visits = images + here, visits + len(dates)
+        if not here:
+            empty.append(subject)
+        elif number % max(1, len(folders.subjects) // SAMPLED) == 0 and not _has_image(first):
+            unnamed.append(first)
+    total = Counts(len(folders.subjects), visits)
+    text = f"{total.subjects:,} subjects, {images:,} images, {visits:,} visits with images on disk"
+    found = [Finding(OK, TOPIC, text + ": at most so many scans are processed")]
+    if not images:
+        text = "No subject's folder holds images in ADNI's form, <series>/<date>/I<ImageUID>"
+        found = [Finding(ERROR, TOPIC, text, "Unpack ADNI's archives as they are (docs/adni.md).")]
+    elif empty:
+        text = f"{len(empty):,} subjects have no folder I<ImageUID> with an image: {some(empty)}"
+        found.append(Finding(WARNING, TOPIC, text, "Download them again, if they should be there."))
+    if unnamed:
+        text = f"Of {SAMPLED} sampled folders these hold no file ..._I<ImageUID>.dcm or .nii: "
+        remedy = "Keep ADNI's file names; the tables know images by them."
+        found.append(Finding(WARNING, TOPIC, text + some(unnamed), remedy))
+    return total, found
+
+
+def _images(folder: Path, levels: int = 3) -> list[tuple[str, str | None]]:
+    """Folders ``I<ImageUID>`` below a subject's, and the dates that the folders above them say."""
+    found, waiting = [], [(os.fspath(folder), None, levels)]
+    while waiting:
+        place, date, left = waiting.pop()
+        try:
+            with os.scandir(place) as entries:
+                below = [entry for entry in entries if is_folder(entry)]
+        except OSError:  # the rule check_download lists it with the reason
+            continue
+        for entry in below:
+            if _IMAGE.fullmatch(entry.name):
+                found.append((entry.path, date))
+            elif left > 1:
+                match = _DATE.match(entry.name)
+                waiting.append((entry.path, match[0] if match else date, left - 1))
+    return found
+
+
+def _has_image(folder: str) -> bool:
+    with os.scandir(folder) as entries:
+        return any((about := read_name(entry.name)) and about[0] for entry in entries)
+
+
+def _bids(name: str, folder: Path) -> tuple[Counts, Finding]:
+    """Sessions with a T1-weighted image of a BIDS data set."""
+    subjects = scans = 0
+    for subject in _below(folder, "sub-"):
+        sessions = [subject, *_below(subject.path, "ses-")]
+        good = sum(_has_t1w(f"{session.path}/anat") for session in sessions)
+        subjects, scans = subjects + bool(good), scans + good
+    text = f"{name}: {subjects:,} subjects, {scans:,} sessions with a T1-weighted image"
+    if scans:
+        return Counts(subjects, scans), Finding(OK, TOPIC, text)
+    remedy = "It needs images sub-*/[ses-*/]anat/*_T1w.nii.gz (docs/cohorts.md)."
+    return Counts(0, 0), Finding(ERROR, TOPIC, text, remedy)
+
+
+def _below(folder: str | Path, prefix: str) -> list[os.DirEntry]:
+    with os.scandir(folder) as entries:
+        return [entry for entry in entries if entry.name.startswith(prefix) and is_folder(entry)]
+
+
+def _has_t1w(folder: str) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return any(_T1W.fullmatch(entry.name) for entry in entries)
+    except FileNotFoundError:
+        return False

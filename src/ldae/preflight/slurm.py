@@ -1,0 +1,184 @@
+"""Slurm: do the partitions, accounts and limits that jobs ask for exist here?"""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ldae.preflight.facts import Facts
+from ldae.preflight.finding import ERROR, OK, WARNING, Finding, some
+
+TOPIC = "slurm"
+PROFILE = "profiles/slurm/config.yaml"
+TIMEOUT = 20  # seconds that a command of Slurm may take
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Nodes of one kind in a partition: minutes (None: no limit), MB of memory, CPUs, GPUs."""
+
+    partition: str
+    default: bool
+    minutes: int | None
+    memory: int
+    cpus: int
+    gpus: int
+
+
+def check_slurm(facts: Facts) -> list[Finding]:
+    """What the profile and the rules ask of Slurm; nothing where jobs run on this machine."""
+    if not facts.slurm:
+        return []
+    if shutil.which("sbatch") is None or shutil.which("sinfo") is None:
+        text = "sbatch and sinfo are not on PATH: no job can be submitted from here"
+        return [Finding(ERROR, TOPIC, text, "Run on a login node, or `module load slurm`.")]
+    remote = {name: about for name, about in facts.asks.items() if name not in facts.local}
+    asks = submitted(remote, facts.groups)
+    found = [_account(asks)]
+    code, said = _ask("sinfo", "-h", "-o", "%P|%l|%m|%c|%G")
+    if code:
+        text = f"sinfo does not answer: {said}"
+        return [*found, Finding(ERROR, TOPIC, text, "Ask your administrators; is slurmctld up?")]
+    return [*found, *fits(asks, read_nodes(said))]
+
+
+def submitted(
+    asks: Mapping[str, Mapping[str, Any]], groups: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """What is submitted: rules, and groups of rules, whose jobs follow each other in one job."""
+    found: dict[str, dict[str, Any]] = {}
+    for rule, about in asks.items():
+        if rule not in groups:
+            found[rule] = dict(about)
+            continue
+        whole = found.setdefault(f"group {groups[rule]}", {})
+        for key, value in about.items():
+            if not isinstance(value, int):
+                whole.setdefault(key, value)
+            elif key == "runtime":
+                whole[key] = whole.get(key, 0) + value
+            else:
+                whole[key] = max(whole.get(key, 0), value)
+    return found
+
+
+def _ask(*command: str) -> tuple[int, str]:
+    try:
+        done = subprocess.run(
+            command, text=True, timeout=TIMEOUT, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return 1, f"no answer within {TIMEOUT} s"
+    return done.returncode, done.stdout.strip()
+
+
+def read_nodes(text: str) -> list[Nodes]:
+    """Rows of ``sinfo -h -o '%P|%l|%m|%c|%G'``."""
+    rows = (line.split("|") for line in text.splitlines() if line.count("|") == 4)
+    return [
+        Nodes(name.rstrip("*"), name.endswith("*"), minutes(limit), _int(memory), _int(cpus),
+              _gpus(gres))
+        for name, limit, memory, cpus, gres in rows
+    ]  # fmt: skip
+
+
+def minutes(limit: str) -> int | None:
+    """``1-00:00:00``, ``12:00:00``, ``30:00``; None where there is no limit."""
+    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", limit.strip())
+    if match is None:
+        return None
+    days, hours, mins, _ = (int(part or 0) for part in match.groups())
+    return (days * 24 + hours) * 60 + mins
+
+
+def _int(text: str) -> int:
+    return int(re.match(r"\d+", text)[0])  # `64000+`: the least of several
+
+
+def _gpus(gres: str) -> int:
+    """GPUs of ``gpu:a100:4(S:0-1),shard:8``."""
+    numbers = re.findall(r"(?:^|,)gpu(?::[^:(,]+)?:(\d+)", gres)
+    return sum(int(number) for number in numbers)
+
+
+def fits(asks: Mapping[str, Mapping[str, Any]], nodes: list[Nodes]) -> list[Finding]:
+    """Whether each rule's first attempt fits nodes of its partition; one line a kind of fault."""
+    names = sorted({node.partition for node in nodes})
+    default = next((node.partition for node in nodes if node.default), None)
+    found, faults, fine = [], {}, {}
+    for rule, about in asks.items():
+        asked = about.get("slurm_partition")
+        partition = asked or default
+        if partition is None:
+            key = ("there is no default partition, and the profile names none", f"one of {names}")
+            faults.setdefault(key, []).append(rule)
+            continue
+        if partition not in names:
+            key = (f"there is no partition {partition}", f"one of: {some(names)}")
+            faults.setdefault(key, []).append(rule)
+            continue
+        unfit = _unfit(about, [node for node in nodes if node.partition == partition])
+        for fault in unfit:
+            faults.setdefault(fault, []).append(rule)
+        if not unfit:
+            name = partition if asked else f"{partition} (cluster default: null in the profile)"
+            fine.setdefault(name, []).append(rule)
+    for (what, remedy), rules in faults.items():
+        text = f"{what}: {some(sorted(rules), 60)}"
+        found.append(Finding(ERROR, TOPIC, text, f"Set in {PROFILE}, for these: {remedy}"))
+    for partition, rules in fine.items():
+        found.append(
+            Finding(OK, TOPIC, f"what {len(rules)} rules ask for fits partition {partition}")
+        )
+    return found
+
+
+def _unfit(about: Mapping[str, Any], nodes: list[Nodes]) -> list[tuple[str, str]]:
+    """What no node of a partition can give: faults and remedies."""
+    share = max(1, about.get("nodes") or 1)
+    wanted = (
+        ("gpu", "gpus", "GPUs a node", share, "slurm_partition: one with GPUs"),
+        ("threads", "cpus", "CPUs a node", share, "slurm_partition, or threads in config.yaml"),
+        ("mem_mb", "memory", "MB of memory a node", 1, "slurm_partition, or mem_mb"),
+    )
+    name, found = f"partition {nodes[0].partition}", []
+    limits = [node.minutes for node in nodes]
+    if None not in limits and (about.get("runtime") or 0) > max(limits):
+        text = f"{name} allows {max(limits)} minutes, more are asked for"
+        found.append((text, f"runtime: {max(limits)} at most, or another slurm_partition"))
+    left = nodes
+    for key, has, what, parts, remedy in wanted:
+        need = -(-(about.get(key) or 0) // parts)
+        most = max(getattr(node, has) for node in nodes)
+        left = [node for node in left if getattr(node, has) >= need]
+        if most < need:
+            found.append((f"{name} has {most or 'no'} {what}, {need} asked for", remedy))
+    if not left and not found:
+        found.append((f"no node of {name} has all that is asked for at once", "slurm_partition"))
+    return found
+
+
+def _account(asks: Mapping[str, Mapping[str, Any]]) -> Finding:
+    """The accounts asked for, among those that Slurm says the user has."""
+    asked = {about.get("slurm_account") for about in asks.values()}
+    named = sorted(str(name) for name in asked if name)
+    if not named:
+        return Finding(OK, TOPIC, "account: cluster default (null in the profile)")
+    user = os.environ.get("USER", "")
+    code, said = (1, "no sacctmgr")
+    if shutil.which("sacctmgr"):
+        query = ("show", "assoc", f"user={user}", "format=account")
+        code, said = _ask("sacctmgr", "-n", "-P", *query)
+    if code or not said:
+        text = f"account: {some(named)}, not compared: Slurm lists no accounts of yours here"
+        return Finding(WARNING, TOPIC, text, "Ask your administrators if a job is refused.")
+    yours = set(said.split())
+    wrong = [name for name in named if name not in yours]
+    if wrong:
+        text = f"account: {some(wrong)} is not among yours"
+        return Finding(ERROR, TOPIC, text, f"Set slurm_account in {PROFILE}: {some(sorted(yours))}")
+    return Finding(OK, TOPIC, f"account: {some(named)}")

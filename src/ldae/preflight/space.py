@@ -1,0 +1,194 @@
+"""Disk space and files that the run needs, by what it writes, against what is free.
+
+Bytes a scan are measured where scans are there already; else they follow from the sizes of images
+(``head voxels x bytes a voxel``). The bytes a voxel below were measured on the 134 scans of the
+demo (2 mm, compressed).
+"""
+
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ldae.nets.sizes import latent_shape
+from ldae.preflight.facts import Facts
+from ldae.preflight.finding import ERROR, OK, WARNING, Finding
+from ldae.preflight.paths import existing
+from ldae.preflight.scans import Counts
+
+TOPIC = "space"
+HEAD_MM3 = 176 * 256 * 256  # field of view of ADNI's 3-D scans, which have voxels of about 1 mm
+TEMPLATE_MM3 = 193 * 229 * 193
+BIDS, N4, BRAIN, REGISTERED = 1.43, 1.84, 0.30, 1.12  # bytes a voxel
+PAGE = 270_000  # bytes a scan: picture of quality, tables, transform
+FILES = {"bids": 3 + 2 + 2, "preproc": 11 + 2, "latents": 1}  # files and folders a scan
+OTHER_FILES = 5000  # Snakemake's records, logs, tables, figures
+SAMPLED = 50  # sessions that are measured
+SPARE = 1.2  # less than this over the need is warned of
+# Bytes a trained parameter: weights, their average and Adam's two moments, of two checkpoints, with
+# the weights of the best epoch that each names.
+CHECKPOINT, MODEL = 2 * (4 * 4 + 4), 4
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something that the run writes: bytes in all, bytes of it that are there, and the sum."""
+
+    name: str
+    bytes: float
+    there: float
+    how: str
+
+
+def check_space(facts: Facts, counts: Counts | None) -> list[Finding]:
+    """Bytes and files needed against those free."""
+    if counts is None:
+        text = "The space cannot be estimated: the number of scans is not known"
+        return [Finding(WARNING, TOPIC, text, "Mend what is said of paths.")]
+    parts = [*_scans(facts, counts.scans), *_stores(facts, counts.scans)]
+    if facts.container is None:  # outside it there is no PyTorch to count parameters with
+        parts.append(_models(facts.config))
+    found = [
+        Finding(OK, TOPIC, f"{part.name}: {size(part.bytes)} ({part.how}){_left(part)}")
+        for part in parts
+    ]
+    place = existing(facts.results)
+    need = sum(max(0.0, part.bytes - part.there) for part in parts)
+    free = shutil.disk_usage(place).free
+    text = f"{size(need)} are still needed below {facts.results}, {size(free)} are free"
+    remedy = "Free some, set paths.results to a larger disk, or volumes.dtype: uint8."
+    found.append(Finding(_level(need, free), TOPIC, text, "" if free >= SPARE * need else remedy))
+    return [*found, _files(place, counts.scans)]
+
+
+def _level(need: float, free: float) -> str:
+    return ERROR if need > free else WARNING if SPARE * need > free else OK
+
+
+def _left(part: Part) -> str:
+    return f"; {size(part.there)} of it are there" if part.there else ""
+
+
+def size(number: float) -> str:
+    """``1.5 GB``; 1 GB is 1e9 bytes."""
+    for unit, power in (("TB", 12), ("GB", 9), ("MB", 6)):
+        if number >= 10**power:
+            return f"{number / 10**power:.3g} {unit}"
+    return f"{number / 1000:.0f} kB"
+
+
+def _scans(facts: Facts, scans: int) -> list[Part]:
+    """The BIDS data set and the derivatives of preprocessing."""
+    spacing = facts.config["synthetic"]["spacing"] if facts.synthetic else 1.0
+    head = HEAD_MM3 / spacing**3
+    grid = TEMPLATE_MM3 / facts.config["volumes"]["spacing"] ** 3
+    expected = {
+        "bids": BIDS * head if facts.from_download else 0.0,  # of other data sets: links
+        "preproc": (N4 + BRAIN) * head + REGISTERED * grid + PAGE,
+    }
+    found = []
+    for name, each in expected.items():
+        folder, how = facts.results / name, "from the size of images"
+        sessions, mean = _measured(folder)
+        if sessions:
+            each, how = mean, f"measured on {min(sessions, SAMPLED)} of those there"
+        how = f"{scans:,} scans of {size(each)}, {how}"
+        found.append(Part(f"results/{name}", scans * each, min(sessions, scans) * each, how))
+    return found
+
+
+def _measured(folder: Path) -> tuple[int, float]:
+    """Sessions of a BIDS folder, and the mean bytes of a sample of them."""
+    if not folder.is_dir():
+        return 0, 0.0
+    sessions = sorted(
+        session.path
+        for subject in os.scandir(folder)
+        if subject.name.startswith("sub-")
+        for session in os.scandir(subject.path)
+        if session.name.startswith("ses-")
+    )
+    sample = sessions[:: max(1, len(sessions) // SAMPLED)]
+    sizes = [sum(f.lstat().st_size for f in Path(s).rglob("*") if f.is_file()) for s in sample]
+    return len(sessions), float(np.mean(sizes)) if sizes else 0.0
+
+
+def _stores(facts: Facts, scans: int) -> list[Part]:
+    """The volume store, and both moments of the latents: a file a scan and the arrays of all."""
+    cfg = facts.config
+    shape, dtype = cfg["volumes"]["shape"], np.dtype(cfg["volumes"]["dtype"])
+    latent = latent_shape(shape, cfg["autoencoder"])
+    cache = facts.results / "cache"
+    grid = "x".join(str(side) for side in shape)
+    volumes = scans * math.prod(shape) * dtype.itemsize
+    latents = scans * 2 * 2 * math.prod(latent) * 4
+    return [
+        Part("results/cache/volumes", volumes, _sizes(cache / "volumes/shards"),
+             f"{scans:,} volumes of {grid} {dtype}"),
+        Part("results/cache/latents", latents, _sizes(cache / "latents"),
+             f"{scans:,} latents of {'x'.join(map(str, latent))}, mean and SD, float32, twice"),
+    ]  # fmt: skip
+
+
+def _sizes(folder: Path) -> float:
+    return float(sum(path.stat().st_size for path in folder.rglob("*.npy")))
+
+
+def _models(config: Mapping[str, Any]) -> Part:
+    """Models, and checkpoints while the largest trains (of all, where they are kept)."""
+    numbers = parameters(config)
+    kept = sum(numbers.values()) if config["keep_checkpoints"] else max(numbers.values(), default=0)
+    need = CHECKPOINT * kept + MODEL * sum(numbers.values())
+    listed = ", ".join(f"{name} {number / 1e6:.3g} M" for name, number in numbers.items())
+    return Part("models and checkpoints", need, 0.0, f"trained parameters: {listed or 'none'}")
+
+
+def parameters(config: Mapping[str, Any]) -> dict[str, int]:
+    """Trained parameters of each training; the networks are built without memory."""
+    import torch
+
+    from ldae.nets.autoencoder import build_autoencoder, build_discriminator
+    from ldae.nets.conditional_unet import build_conditional_unet
+    from ldae.nets.gradient_estimator import build_guided_unet
+    from ldae.nets.semantic_encoder import build_encoder
+    from ldae.nets.unet import build_unet
+
+    def number(net: torch.nn.Module) -> int:
+        return sum(parameter.numel() for parameter in net.parameters())
+
+    found = {}
+    with torch.device("meta"):
+        encoder = build_encoder({**config["ldae"]["encoder"], "pretrained": None})
+        if not any(config["published"].values()):
+            cfg, channels = config["autoencoder"], config["autoencoder"]["latent_channels"]
+            unet = build_unet(config["ldm"], channels)
+            guided = build_guided_unet(build_unet(config["ldm"], channels), config["ldm"],
+                                       encoder.dim)  # fmt: skip
+            found["autoencoder"] = number(build_autoencoder({**cfg, "pretrained": None}))
+            found["autoencoder"] += number(build_discriminator(cfg["adversarial"]))
+            found["ldm"] = number(unet)
+            found["ldae"] = number(guided) - number(unet) + number(encoder)
+        if "dae" in config["baselines"]:
+            found["dae"] = number(build_conditional_unet(config["dae"], encoder.dim))
+            found["dae"] += number(encoder)
+        if "supervised" in config["baselines"]:
+            found |= dict.fromkeys(("supervised_diagnosis", "supervised_age"), number(encoder))
+    return found
+
+
+def _files(place: Path, scans: int) -> Finding:
+    """Inodes needed against those free; a quota is not seen here."""
+    need = scans * sum(FILES.values()) + OTHER_FILES
+    about = os.statvfs(place)
+    text = f"about {need:,} files and folders will be written"
+    if not about.f_files:
+        return Finding(OK, TOPIC, text + "; the file system does not count them. Mind your quota")
+    free = about.f_favail
+    text += f", the file system has room for {free:,}; a quota of yours is not seen from here"
+    remedy = "Set paths.results to another file system, or ask for more."
+    return Finding(_level(need, free), TOPIC, text, "" if free >= SPARE * need else remedy)

@@ -1,0 +1,113 @@
+"""What each rule took and asked for, and what to ask for the next time."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ldae.files import read_table
+
+COLUMNS = (
+    "rule",
+    "jobs",
+    "seconds",
+    "median_seconds",
+    "longest_seconds",
+    "counted_by",
+    "cpu_hours",
+    "max_rss_mib",
+    "gpus",
+    "gpu_hours",
+    "threads_asked",
+    "mem_mib_asked",
+    "runtime_min_asked",
+    "mem_mib_next",
+    "runtime_min_next",
+)
+WHOLE = [name for name in COLUMNS if name.endswith(("_asked", "_next"))]
+BENCHMARK, HISTORY = "benchmark", "history"
+MEMORY_MARGIN = 1.3  # Snakemake looks every 30 s: peaks between two looks are missed
+TIME_MARGIN = 1.5  # another node may be slower, a disk busier
+LEAST_MINUTES = 10
+
+
+def accounting(
+    benchmarks: Path, models: Path, asked: Mapping[str, Mapping[str, int]]
+) -> pd.DataFrame:
+    """What each rule took, over its jobs, beside what it asked for and should ask for.
+
+    A benchmark is of the last attempt of a job alone. Of a training that was stopped and continued
+    the history holds the seconds of all epochs, over all attempts, so the larger of the two counts.
+    Attempts that failed, and steps that were done again after a crash, are in neither.
+
+    Args:
+        benchmarks: Snakemake's, ``<rule>.tsv`` or ``<rule>/<job>.tsv``; the row of a job's last run
+            counts. The report's own is left out: it is written after the report.
+        models: Folder of the models; ``<rule>/history.tsv`` is of the training that made it.
+        asked: By rule, what its jobs ask for: ``threads``, ``mem_mb``, ``runtime``, ``gpu``.
+
+    Returns:
+        Columns ``COLUMNS``, most wall time first. seconds is summed over jobs, cpu_hours measured,
+        gpu_hours wall time times the GPUs asked for, counted_by benchmark or history; missing (n/a)
+        where Snakemake measured nothing, as for jobs of less than a second. ``_next`` is
+        the peak times ``MEMORY_MARGIN`` in whole GiB and the longest job times ``TIME_MARGIN``.
+    """
+    jobs: dict[str, list[pd.Series]] = {}
+    for path in sorted(benchmarks.rglob("*.tsv")):
+        name = path.relative_to(benchmarks).with_suffix("").parts[0]
+        if name != "report":
+            row = pd.read_csv(path, sep="\t", na_values=["-", "NA"]).iloc[-1]
+            jobs.setdefault(name, []).append(row)
+    rows = [
+        _row(name, pd.DataFrame(found), _trained(models / name / "history.tsv"), asked.get(name))
+        for name, found in jobs.items()
+    ]
+    rows.sort(key=lambda row: (-row[2], row[0]))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(WHOLE, "Int64"))
+
+
+def _row(name: str, jobs: pd.DataFrame, trained: float, asked: Mapping[str, int] | None) -> list:
+    """One row of the table; ``trained``: seconds of a training's epochs, 0 where there are none."""
+    measured = jobs.apply(pd.to_numeric, errors="coerce")
+    measured = measured.reindex(columns=["s", "cpu_time", "max_rss"])
+    seconds, counted = measured["s"], BENCHMARK
+    if trained > seconds.sum():
+        seconds, counted = pd.Series([trained]), HISTORY
+    wants = asked or {}
+    gpus, peak = wants.get("gpu", 0), measured["max_rss"].max()
+    longest = seconds.max()
+    return [
+        name,
+        len(jobs),
+        seconds.sum(),
+        seconds.median(),
+        longest,
+        counted,
+        measured["cpu_time"].sum(min_count=1) / 3600,
+        peak,
+        gpus,
+        gpus * seconds.sum() / 3600,
+        *(wants.get(key) for key in ("threads", "mem_mb", "runtime")),
+        None if math.isnan(peak) else 1024 * max(1, math.ceil(peak * MEMORY_MARGIN / 1024)),
+        max(LEAST_MINUTES, math.ceil(np.nan_to_num(longest) * TIME_MARGIN / 60)),
+    ]
+
+
+def _trained(history: Path) -> float:
+    """Seconds of all epochs of a training, over all its attempts; 0 without a history."""
+    return float(read_table(history, ["seconds"])["seconds"].sum()) if history.is_file() else 0.0
+
+
+def requests(table: pd.DataFrame) -> str:
+    """The rows of :func:`accounting` as ``set-resources`` of a profile (YAML), rules alone.
+
+    Memory grows with the attempt, as the rules' own does.
+    """
+    lines = [
+        f"  {one.rule}: {{mem_mb: {one.mem_mib_next} * attempt, runtime: {one.runtime_min_next}}}"
+        for one in table.sort_values("rule").itertuples()
+        if pd.notna(one.mem_mib_asked) and pd.notna(one.mem_mib_next)
+    ]
+    return "\n".join(["set-resources:", *lines]) if lines else ""

@@ -1,0 +1,56 @@
+"""The table of files from outside, and which of them a configuration needs."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ldae.files import read_table
+
+COLUMNS = ("name", "path", "kind", "source", "checksum", "bytes", "licence", "used_by", "note")
+UNKNOWN = "unknown"
+
+
+def load_resources(table: str | Path) -> pd.DataFrame:
+    """The table of resources, indexed by name; empty fields are "".
+
+    Raises:
+        UserError: the table does not exist or lacks a column.
+    """
+    return read_table(table, COLUMNS).set_index("name", drop=False).astype(object).fillna("")
+
+
+def needed(config: Mapping[str, Any], resources: pd.DataFrame) -> list[str]:
+    """Names of the resources that ``config`` refers to by a path, in the table's order.
+
+    A path set to null, or to a file of the user's own outside the table, needs no staging; nor do
+    the weights of a brain extraction (of scans that come preprocessed, for one) or a perceptual
+    loss that is not used, nor those of trainings that published weights replace.
+    """
+    root = Path(config["paths"]["resources"])
+    sections = copy.deepcopy(dict(config))
+    del sections["paths"]
+    extraction = sections["preprocess"]["brain_extraction"]
+    if extraction["method"] != "antspynet" or sections["cohort"]["preprocessed_dir"]:
+        del extraction["weights"]
+    if sections["autoencoder"]["perceptual"]["net"] is None:
+        del sections["autoencoder"]["perceptual"]["weights"]
+    if any(sections["published"].values()):
+        del sections["autoencoder"], sections["ldae"]
+    paths = {Path(value) for value in _texts(sections)}
+    return [
+        name
+        for name, row in resources.iterrows()
+        if any(path in paths for path in (root / row["path"], *(root / row["path"]).parents))
+    ]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All strings in a nested configuration."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)

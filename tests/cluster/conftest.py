@@ -1,0 +1,96 @@
+"""A real one-node Slurm, and copies of the project that `snakemake --profile slurm` runs on it."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+spec = importlib.util.spec_from_file_location(
+    "workflow_tests", HERE.parent / "workflow/conftest.py"
+)
+workflow_tests = importlib.util.module_from_spec(spec)
+sys.modules[spec.name] = workflow_tests  # dataclasses look their module up
+spec.loader.exec_module(workflow_tests)
+
+NO_SLURM = 77  # exit code of one_node_slurm.sh where Slurm cannot be had
+# As the profile's, but for the pace of a machine that nobody shares.
+QUICK = ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10")
+
+
+class SlurmProject(workflow_tests.Project):
+    """A copy of the project whose jobs Slurm runs."""
+
+    config = "tests/workflow/small.yaml"
+
+    def command(self, *arguments: str) -> list[str]:
+        """The Snakemake call, by the project's own profile."""
+        configs = ("--configfile", "config/demo.yaml", self.config)
+        profile = ("--profile", "slurm", *QUICK)
+        return [sys.executable, "-m", "snakemake", *arguments, *profile, *configs]
+
+    def environment(self) -> dict[str, str]:
+        """Of Snakemake: as started by a user, one thread a process, outside any Slurm job."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+        return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
+
+    def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+        """Run Snakemake to its end (stdout and stderr merged)."""
+        done = subprocess.run(
+            self.command(*arguments), cwd=self.path, env=self.environment(), text=True,
+            check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(done.args)} failed:\n{done.stdout[-6000:]}")
+        return done
+
+    def jobs(self, *states: str) -> dict[str, str]:
+        """Slurm's number and state of every job submitted from here, or of those in ``states``."""
+        chosen = ",".join(states) or "all"
+        rows = squeue(f"--states={chosen}", "--format=%i|%T|%Z")
+        fields = [row.split("|", 2) for row in rows]
+        here = str(self.path.resolve())
+        return {number: state for number, state, where in fields if where == here}
+
+
+def squeue(*arguments: str) -> list[str]:
+    """Lines of squeue; ended jobs are among them for an hour."""
+    command = ["squeue", "--noheader", *arguments]
+    return subprocess.run(command, text=True, check=True, capture_output=True).stdout.splitlines()
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory) -> Iterator[None]:
+    """A Slurm that answers: one started here, or the one at hand if LDAE_SLURM is set."""
+    if os.environ.get("LDAE_SLURM"):
+        squeue()
+        yield
+        return
+    folder = tmp_path_factory.mktemp("slurm")
+    script = str(HERE / "one_node_slurm.sh")
+    done = subprocess.run([script, "start", folder], text=True, check=False, capture_output=True)
+    if done.returncode == NO_SLURM:
+        pytest.skip(done.stderr.strip().splitlines()[-1])
+    assert done.returncode == 0, done.stdout + done.stderr
+    yield
+    subprocess.run([script, "stop", folder], check=True)
+
+
+@pytest.fixture
+def project(slurm, tmp_path: Path) -> SlurmProject:
+    """A fresh copy in which nothing has run."""
+    return SlurmProject(workflow_tests.copy_project(tmp_path).path)
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory) -> "workflow_tests.Project":
+    """A copy in which the small run was done without Slurm; LDAE_LOCAL names one that is there."""
+    if os.environ.get("LDAE_LOCAL"):
+        return workflow_tests.Project(Path(os.environ["LDAE_LOCAL"]))
+    project = workflow_tests.copy_project(tmp_path_factory.mktemp("local"))
+    project.snakemake()
+    return project

@@ -1,0 +1,218 @@
+"""`snakemake --profile slurm` on a real Slurm: the same results as without, and what goes wrong."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import SlurmProject, squeue
+
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS / "unit"), str(TESTS / "workflow")]
+
+PROFILE = TESTS.parent / "profiles/slurm/config.yaml"
+# They hold seconds, which no two runs share.
+TIMED = ("inference.tsv", "inference_dae.tsv", "table5.tsv", "resources.tsv")
+
+pytestmark = pytest.mark.cluster
+
+
+class Toy(SlurmProject):
+    """Rules of a test's own, named like the project's, run by the project's profile."""
+
+    def __init__(self, path: Path, snakefile: str):
+        super().__init__(path)
+        (path / "Snakefile").write_text(snakefile)
+        (path / "slurm").mkdir()
+        profile = yaml.safe_load(PROFILE.read_text())
+        del profile["set-resources"]  # of real trainings: their minutes and partitions
+        (path / "slurm/config.yaml").write_text(yaml.safe_dump(profile))
+
+    def command(self, *arguments: str) -> list[str]:
+        command = super().command(*arguments)
+        return command[: command.index("--configfile")]
+
+
+def submitted(output: str) -> list[str]:
+    """Numbers of the Slurm jobs that a run has submitted."""
+    return re.findall(r"submitted with SLURM jobid (\d+)", output)
+
+
+def until(met, seconds: float = 180):
+    """Wait for what ``met`` returns to be true, and return it."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := met():
+            return found
+        time.sleep(0.2)
+    raise AssertionError("waited in vain")
+
+
+def test_the_small_run_gives_the_same_tables_as_without_slurm(project, local):
+    project.snakemake()
+    here = f"{project.path.resolve()}|"
+    jobs = [row for row in squeue("--states=all", "--format=%Z|%k") if row.startswith(here)]
+    assert len([row for row in jobs if "_registration_" in row]) == 2  # one job a shard
+    tables = [*local.path.glob("results/tables/*.tsv"), local.path / "results/cohort/ledger.tsv"]
+    tables += local.path.glob("results/evaluation/*.tsv")
+    names = [str(path.relative_to(local.path)) for path in tables if path.name not in TIMED]
+    assert len(names) > 20
+    assert [name for name in names if local.read(name) != project.read(name)] == []
+    assert "Nothing to be done" in project.snakemake().stdout
+
+
+def test_jobs_left_by_a_killed_snakemake_do_not_run_beside_their_successors(project):
+    with subprocess.Popen(
+        project.command("synthetic"), cwd=project.path, env=project.environment(),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as killed:  # fmt: skip
+        (left,) = until(lambda: project.jobs("RUNNING"))
+        killed.kill()
+    project.snakemake("--unlock")
+    output = project.snakemake("synthetic").stdout
+    assert f"which are cancelled: {left}" in output
+    states = project.jobs()
+    assert states.pop(left) == "CANCELLED"
+    assert list(states.values()) == ["COMPLETED"]
+
+
+def test_a_job_out_of_memory_is_tried_again_with_more(slurm, tmp_path):
+    """The first attempt gets 600 MB, of which two Snakemakes need half, and takes 500 MB."""
+    toy = Toy(
+        tmp_path,
+        "rule big:\n    output: 'done'\n"
+        "    resources: mem_mb=lambda wildcards, attempt: 600 * attempt\n    shell:\n"
+        '        "python -c \\"import time; x = b\'1\' * 500_000_000; time.sleep(8)\\"'
+        ' && touch {output}"\n',
+    )
+    toy.snakemake()
+    here = f"{tmp_path.resolve()}|"
+    jobs = [row for row in squeue("--states=all", "--format=%Z|%m|%T") if row.startswith(here)]
+    killed, done = sorted((row.removeprefix(here) for row in jobs), reverse=True)
+    assert killed in ("600M|FAILED", "600M|OUT_OF_MEMORY")  # which, is a matter of Slurm's set-up
+    assert done == "1200M|COMPLETED"
+    logs = "".join(log.read_text() for log in tmp_path.rglob("slurm_logs/rule_big/*.log"))
+    assert "exceeded memory limit" in logs
+
+
+def test_each_job_has_a_gpu_for_itself(slurm, tmp_path):
+    toy = Toy(
+        tmp_path,
+        "rule all:\n    input: 'a', 'b', 'both'\n"
+        "rule embeddings:\n    output: '{name,[ab]}'\n    resources: gpu=1\n"
+        "    shell: 'echo $CUDA_VISIBLE_DEVICES > {output}; sleep 15'\n"
+        "rule ldae:\n    output: 'both'\n    resources: gpu=2, gpu_model='fake'\n"
+        "    shell: 'echo $CUDA_VISIBLE_DEVICES > {output}'\n",
+    )
+    toy.snakemake()
+    alone = {toy.read(name).decode().strip() for name in "ab"}
+    assert alone == {"0", "1"}
+    assert toy.read("both").decode().strip() == "0,1"
+
+
+def test_a_group_costs_one_job_and_a_retry_only_what_was_not_finished(slurm, tmp_path):
+    """As long as the steps skip finished scans, which tests/unit/test_preprocess.py shows."""
+    toy = Toy(
+        tmp_path,
+        "rule all:\n    input: 'packed-0', 'packed-1'\n"
+        "rule n4:\n    output: 'n4-{shard}'\n    resources: mem_mb=500, runtime=3\n"
+        "    shell: 'touch {output}'\n"
+        "rule registration:\n    input: 'n4-{shard}'\n    output: 'registered-{shard}'\n"
+        "    resources: mem_mb=lambda wildcards, attempt: 700 * attempt, runtime=4\n"
+        "    shell: 'touch {output}'\n"
+        "rule volume_shard:\n    input: 'registered-{shard}'\n    output: 'packed-{shard}'\n"
+        "    resources: mem_mb=500, runtime=5\n"
+        "    shell: 'test {wildcards.shard} = 0 || ls again || {{ touch again; kill -9 $$; }}; "
+        "touch {output}'\n",
+    )
+    toy.snakemake()
+    jobs = squeue("--states=all", "--format=%Z|%m|%l|%T")
+    here = f"{tmp_path.resolve()}|"
+    assert sorted(row.removeprefix(here) for row in jobs if row.startswith(here)) == [
+        "1400M|12:00|COMPLETED",  # the most that a step wants, the minutes of all
+        "700M|12:00|COMPLETED",
+        "700M|12:00|FAILED",
+    ]
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory) -> Path:
+    """The small stores and models that a training of stage 2 needs."""
+    import training_process
+
+    root = tmp_path_factory.mktemp("chain")
+    training_process.make(root)
+    return root
+
+
+def training(path: Path, chain: Path, epochs: int, processes: int, late=0, **resources) -> Toy:
+    """A toy whose rule trains in processes, and settings of the same outside Slurm (whole).
+
+    The first attempt begins so many seconds ``late``.
+    """
+    from small_training import LDM, settings
+
+    cfg = LDM | {"epochs": epochs, "processes": processes}
+    for name in ("cut", "whole"):
+        run_dir, out_dir = path / f"run_{name}", str(path / name)
+        told = settings("ldm", cfg, run_dir, chain, out_dir=out_dir, keep_checkpoints=True)
+        told.write(path / f"{name}.json")
+    asked = "".join(f", {key}={value!r}" for key, value in resources.items())
+    (path / "train.py").write_text(
+        "import time\nfrom ldae.training.settings import Settings\n"
+        "from ldae.training.stages import run\n"
+        "time.sleep(snakemake.params.get('late', 0) if snakemake.resources.attempt == 1 else 0)\n"
+        "run(Settings.read('cut.json'), log_file=snakemake.log[0])\n"
+    )
+    return Toy(
+        path,
+        "rule ldm:\n    output: 'cut/model.json'\n    log: 'ldm.log'\n"
+        f"    threads: {processes}\n    params: late={late}\n"
+        "    resources: attempt=lambda wildcards, attempt: attempt, mem_mb=3000"
+        f"{asked}\n    script: 'train.py'\n",
+    )
+
+
+def train_outside(toy: Toy) -> bytes:
+    """The weights of the same training, undisturbed."""
+    command = [sys.executable, "-m", "ldae.training", "whole.json"]
+    subprocess.run(command, cwd=toy.path, env=toy.environment(), check=True, capture_output=True)
+    return toy.read("whole/model.safetensors")
+
+
+def resumed(toy: Toy) -> list[int]:
+    """Steps from which the trainings of all attempts have continued."""
+    log = (toy.path / "ldm.log").read_text()
+    return [int(step) for step in re.findall(r"continues from step (\d+) of", log)]
+
+
+def test_a_training_longer_than_its_time_limit_gives_the_same_weights(slurm, chain, tmp_path):
+    toy = training(tmp_path, chain, 400, 1, late=30, runtime=1)
+    output = toy.snakemake().stdout
+    assert len(submitted(output)) > 1
+    assert resumed(toy)
+    assert toy.read("cut/model.safetensors") == train_outside(toy)
+
+
+@pytest.mark.parametrize("harm", ["requeue", "scancel"])
+def test_slurms_signals_reach_every_process_of_a_training(harm, slurm, chain, tmp_path):
+    """There is no checkpoint but the one that a signal makes the processes save."""
+    toy = training(tmp_path, chain, 200, 2, gpu=2)
+    log = toy.path / "ldm.log"
+    with subprocess.Popen(
+        toy.command(), cwd=toy.path, env=toy.environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as snakemake:  # fmt: skip
+        until(lambda: log.is_file() and re.search(r"ldm \d+/\d+", log.read_text()))
+        (number,) = toy.jobs("RUNNING")
+        command = ["scontrol", "requeue", number] if harm == "requeue" else ["scancel", number]
+        subprocess.run(command, check=True)
+        until(lambda: "interrupted at step" in log.read_text(), 30)
+        output = snakemake.communicate()[0]
+    assert snakemake.returncode == 0, output
+    assert len(submitted(output)) == (1 if harm == "requeue" else 2)
+    assert len(resumed(toy)) == 1
+    assert toy.read("cut/model.safetensors") == train_outside(toy)

@@ -1,0 +1,117 @@
+"""An executor that computes nothing: a job is done when its declared outputs lie there.
+
+Everything else is real: Snakemake, its scheduler, groups, metadata and profiles. What an output
+holds follows from what the job read, so that a change goes through the workflow as a real one
+would: tables of subjects hold the subjects of their share, any other file a hash of its inputs.
+Each submission is one line of ``submitted.tsv`` in the working directory: jobs of a group together.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pandas as pd
+from snakemake_interface_executor_plugins.executors.base import AbstractExecutor, SubmittedJobInfo
+from snakemake_interface_executor_plugins.settings import CommonSettings
+
+from ldae.cohort.download import find_folders
+from ldae.cohort.shares import share_of
+from ldae.files import read_table, write_table
+
+common_settings = CommonSettings(
+    non_local_exec=True,
+    implies_no_shared_fs=False,
+    job_deploy_sources=False,
+    pass_envvar_declarations_to_cmd=False,
+    auto_deploy_default_storage_provider=False,
+)
+SUBMITTED = Path("submitted.tsv")
+BENCHMARK = "s\tmax_rss\tcpu_time\n60.0\t1000.0\t50.0\n"
+
+
+class Executor(AbstractExecutor):
+    """Makes outputs at once, in the process of the scheduler."""
+
+    def run_job(self, job) -> None:
+        members = [one for level in job.toposorted for one in level] if job.is_group() else [job]
+        for one in members:
+            make_outputs(one)
+        with SUBMITTED.open("a") as stream:
+            stream.write(f"{len(members)}\t{','.join(sorted(one.rule.name for one in members))}\n")
+        info = SubmittedJobInfo(job)
+        self.report_job_submission(info)
+        self.report_job_success(info)
+
+    def cancel(self) -> None:
+        """Nothing runs."""
+
+    def shutdown(self) -> None:
+        """Nothing runs."""
+
+    def handle_job_success(self, job) -> None:
+        """Nothing is left to do."""
+
+    def handle_job_error(self, job) -> None:
+        """Nothing is left to do."""
+
+
+def make_outputs(job) -> None:
+    """Write all declared outputs of a job, and its benchmark."""
+    known = KNOWN.get(job.rule.name, lambda job: {})(job)
+    text = contents(job)
+    for path in map(str, job.output):
+        file = Path(path)
+        if job.rule.name and path in directories(job):
+            file.mkdir(parents=True, exist_ok=True)
+            continue
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if path in known:
+            write_table(known[path], path)
+        else:
+            file.write_text(f"{path} {text}\n")
+    if job.rule.name == "bids":  # what sources.smk compares with the configuration
+        Path(job.output.download).write_text(json.dumps(job.params.sources))
+    if job.benchmark:
+        Path(job.benchmark).parent.mkdir(parents=True, exist_ok=True)
+        Path(job.benchmark).write_text(BENCHMARK)
+
+
+def directories(job) -> set[str]:
+    """Outputs that are folders."""
+    return {str(path) for path in job.output if path.is_directory}
+
+
+def contents(job) -> str:
+    """A hash of all files that a job reads; of folders, the names only."""
+    total = hashlib.sha256()
+    for path in sorted(map(Path, map(str, job.input))):
+        total.update(str(path).encode() if path.is_dir() else path.read_bytes())
+    return total.hexdigest()
+
+
+def planned(job) -> dict[str, pd.DataFrame]:
+    """Tables of check_download: all images, and each batch's."""
+    rows = [
+        (f"I{hashlib.sha256(str(path).encode()).hexdigest()[:8]}", subject, str(path), None, "-")
+        for subject, folders in find_folders(job.input.images).subjects.items()
+        for folder in folders
+        for path in sorted(folder.glob("*/*/*"))
+    ]
+    columns = ["image_id", "subject_id", "path", "status", "content"]
+    images = pd.DataFrame(rows, columns=columns)
+    return {str(job.output.images): images} | shares(images, job.output.batches)
+
+
+def indexed(job) -> dict[str, pd.DataFrame]:
+    """Tables of scans: all scans, and each shard's."""
+    images = read_table(Path(job.output.scans).with_name("images.tsv"))
+    return {str(job.output.scans): images} | shares(images, job.output.shards)
+
+
+def shares(images: pd.DataFrame, paths: list[str]) -> dict[str, pd.DataFrame]:
+    """The rows of each share of subjects, by path."""
+    share = [share_of(subject, len(paths)) for subject in images["subject_id"]]
+    return {str(path): images[[one == k for one in share]] for k, path in enumerate(paths)}
+
+
+KNOWN = {"check_download": planned, "scans": indexed}

@@ -1,0 +1,345 @@
+"""What `snakemake check` looks at, without Snakemake: each fault is found, with its remedy."""
+
+import copy
+import shutil
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+import yaml
+from study_downloads import make_downloads
+
+from ldae.preflight import paths, plan, scans, slurm, space, staged
+from ldae.preflight.cost import estimate
+from ldae.preflight.environment import check_environment
+from ldae.preflight.facts import Facts
+from ldae.preflight.finding import ERROR, OK, WARNING, Finding
+from ldae.preflight.plan import Plan
+from ldae.preflight.report import text, write
+from ldae.preflight.scans import Counts
+from ldae.preflight.tables import check_tables
+from ldae.resources import load_resources, needed
+
+ROOT = Path(__file__).parents[2]
+PAPER = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+SUBJECT = "002_S_0413"
+
+
+def facts(root, config=None, **more):
+    """A run below ``root`` on this machine; ``config`` is laid over the paper's sections."""
+    merged = copy.deepcopy(PAPER)
+    for section, values in (config or {}).items():
+        merged[section] = merged[section] | values if isinstance(values, dict) else values
+    given = dict(slurm=False, slots=2, conda=False, container=None, asks={}, groups={})
+    given |= dict(local=frozenset(), command=())
+    return Facts(config=merged, root=root, **(given | more))
+
+
+def only(findings, level):
+    return [finding for finding in findings if finding.level == level]
+
+
+def image(folder, subject=SUBJECT, date="2006-05-02_12_31_52.0", number=1):
+    place = folder / subject / "MPRAGE" / date / f"I{number}"
+    place.mkdir(parents=True)
+    (place / f"ADNI_{subject}_MR_MPRAGE_S1_I{number}.dcm").touch()
+    return place
+
+
+def sources(root, **config):
+    return paths.check_sources(facts(root, config))[0]
+
+
+def test_misplaced_images_are_found_and_the_right_path_named(tmp_path):
+    (tmp_path / "raw/tables").mkdir(parents=True)
+    images = tmp_path / "raw/images"
+    deep = images / "a/b/c/ADNI"
+    image(deep)
+    (fault,) = only(sources(tmp_path), ERROR)
+    assert fault.remedy == f"Set paths.images to {deep}"
+    inside = deep / SUBJECT / "MPRAGE"
+    (fault,) = only(sources(tmp_path, paths={"images": str(inside)}), ERROR)
+    assert fault.remedy == f"Set paths.images to {deep}"
+    # As archives are unpacked: ADNI/<subject>.
+    assert not only(sources(tmp_path, paths={"images": str(deep.parent)}), ERROR)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("sub-01", "cohort.bids_dir"),
+        ("part1.zip", "Unpack"),
+        ("DXSUM.csv", "paths.tables"),
+        ("holiday", "Put ADNI's images there"),
+    ],
+)
+def test_another_folder_for_the_images_is_recognised(tmp_path, name, said):
+    (tmp_path / "raw/tables").mkdir(parents=True)
+    (tmp_path / "raw/images" / name).mkdir(parents=True)
+    (fault,) = only(sources(tmp_path), ERROR)
+    assert said in fault.remedy
+
+
+def test_tables_beside_images_are_refused_before_all_files_are_searched(tmp_path):
+    image(tmp_path / "adni/images")
+    inner = tmp_path / "adni/csv"
+    inner.mkdir()
+    (inner / "DXSUM.csv").touch()
+    both = {"images": "adni/images", "tables": "adni"}
+    (fault,) = only(sources(tmp_path, paths=both), ERROR)
+    assert fault.remedy == f"Set paths.tables to {inner}"
+    assert check_tables(facts(tmp_path, {"paths": both})) == []  # told once, under paths
+
+
+def test_a_bids_folder_too_high_or_too_low_is_corrected(tmp_path):
+    data = tmp_path / "data/oasis"
+    (data / "sub-01/anat").mkdir(parents=True)
+    for wrong in (data.parent, data / "sub-01", data / "sub-01/anat", tmp_path):
+        (fault,) = only(sources(tmp_path, cohort={"bids_dir": str(wrong)}), ERROR)
+        assert fault.remedy == f"Set cohort.bids_dir to {data}"
+
+
+def test_what_a_rule_makes_is_no_fault(tmp_path):
+    demo = {"paths": {"images": "raw/demo/images", "tables": "raw/demo/tables"}}
+    about = {"subjects": 6, "visits": 3, "spacing": 2.0}
+    run = facts(tmp_path, demo)
+    run.config["synthetic"] = about
+    found, folders = paths.check_sources(run)
+    assert [finding.level for finding in found] == [OK]
+    counts, _ = scans.count(run, folders)
+    assert (counts.subjects, counts.scans) == (6, 18)
+
+
+def test_visits_are_counted_by_the_names_of_folders(tmp_path):
+    images = tmp_path / "raw/images"
+    image(images, number=1)
+    image(images, number=2)  # same day: one visit
+    image(images, date="2007-05-02_09_00_00.0", number=3)
+    image(images, subject="003_S_0001", number=4)
+    (images / "004_S_0001/MPRAGE").mkdir(parents=True)
+    run = facts(tmp_path)
+    counts, found = scans.count(run, paths.find_folders(images))
+    assert counts == Counts(subjects=3, scans=3)
+    (warning,) = only(found, WARNING)
+    assert "004_S_0001" in warning.what
+    next((images / "003_S_0001").rglob("*.dcm")).rename(images / "003_S_0001/MPRAGE/x")
+    _, found = scans.count(run, paths.find_folders(images))
+    assert any("I4" in finding.what for finding in only(found, WARNING))
+
+
+def test_results_on_a_file_or_two_file_systems(tmp_path):
+    (tmp_path / "file").touch()
+    found = paths.check_written(facts(tmp_path, {"paths": {"results": "file/results"}}))
+    assert [fault.topic for fault in only(found, ERROR)] == ["paths"]
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/bids_parts").symlink_to("/dev/shm")
+    warnings = only(paths.check_written(facts(tmp_path)), WARNING)
+    assert len(warnings) == 1
+    assert "copied, twice" in warnings[0].what
+
+
+def test_every_fault_of_the_tables_is_told_at_once(tmp_path):
+    make_downloads(tmp_path)
+    run = facts(tmp_path, {"paths": {"tables": "today"}})
+    assert not only(check_tables(run), ERROR)
+    for name in ("ADNIMERGE", "APOERES"):
+        next((tmp_path / "today").glob(f"{name}*")).unlink()
+    file = next((tmp_path / "today").glob("*DXSUM*"))
+    file.write_text(file.read_text().replace("DIAGNOSIS", "DIAG"))
+    faults = only(check_tables(run), ERROR)
+    assert len(faults) == 3
+    assert {"ADNIMERGE.csv", "APOERES.csv", file.name} == {f.what.split()[0] for f in faults}
+    assert all("IDA" in fault.what + fault.remedy for fault in faults)
+
+
+def test_space_of_the_papers_cohort(tmp_path):
+    found = space.check_space(facts(tmp_path), Counts(2906, 10340))
+    volumes = next(f for f in found if f.what.startswith("results/cache/volumes"))
+    assert space.size(10340 * 128 * 160 * 128 * 2) == "54.2 GB"
+    assert "54.2 GB" in volumes.what
+    numbers = space.parameters(PAPER)  # Table 5: 920 M and 130 M
+    assert numbers["ldm"] + numbers["ldae"] == pytest.approx(920e6, rel=0.01)
+    assert numbers["dae"] == pytest.approx(130e6, rel=0.03)
+
+
+def test_a_full_disk_is_an_error_and_what_is_there_counts(tmp_path, monkeypatch):
+    run = facts(tmp_path, {"cohort": {"bids_dir": "/data"}, "baselines": []})
+    monkeypatch.setattr(space, "_models", lambda config: space.Part("models", 0, 0, ""))
+    usage = namedtuple("Usage", "total used free")
+
+    def level(free):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, free))
+        found = space.check_space(run, Counts(10, 10))
+        return next(f.level for f in found if "still needed" in f.what)
+
+    need = 10 * (2 * 128 * 160 * 128 + 4 * 3 * 16 * 20 * 16 * 4) + 10 * space.PAGE
+    need += 10 * (space.N4 + space.BRAIN) * space.HEAD_MM3
+    need += 10 * space.REGISTERED * space.TEMPLATE_MM3 / 1.5**3
+    assert level(0.99 * need) == ERROR
+    assert level(1.01 * need) == WARNING
+    assert level(2 * need) == OK
+    shard = tmp_path / "results/cache/volumes/shards/shard-0.npy"
+    shard.parent.mkdir(parents=True)
+    shard.write_bytes(bytes(40_000_000))
+    assert level(need - 35_000_000) == WARNING
+
+
+def test_missing_and_wrong_resources(tmp_path):
+    (tmp_path / "config").mkdir()
+    shutil.copy(ROOT / "config/resources.tsv", tmp_path / "config")
+    table = load_resources(tmp_path / "config/resources.tsv")
+    run = facts(tmp_path, {"cohort": {"exclude": "nowhere.tsv"}})
+    wrong = tmp_path / "resources" / table.loc["mni2009c-mask", "path"]
+    wrong.parent.mkdir(parents=True)
+    wrong.write_bytes(b"no template")
+    faults = only(staged.check_resources(run), ERROR)
+    told = {fault.what.split(":")[0]: fault for fault in faults}
+    outside = [n for n in needed(run.config, table) if table.loc[n, "kind"] != "package"]
+    assert set(told) == {*outside, "cohort.exclude"}
+    assert "checksum" in told["mni2009c-mask"].what
+    assert "snakemake" in told["mni2009c-t1w"].remedy
+    assert told["convnext-small"].remedy == table.loc["convnext-small", "note"]
+
+
+def test_packages_and_programs_are_compared_with_the_locks(tmp_path):
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs/torch.txt").write_text("numpy==0.1\n")
+    (tmp_path / "envs/ldae.lock.txt").write_text("# pins\nno-such-package==1.0\n")
+    (tmp_path / "envs/clinica.lock.txt").write_text("clinica==0.12.0\ndcm2niix==1.0.20260724\n")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/clinica").write_text("#!/bin/sh\necho clinica, version 0.9.1\n")
+    (tmp_path / "bin/clinica").chmod(0o755)
+    run = facts(tmp_path, {"software": {"clinica_bin": "bin"}, "device": "cpu"})
+    found = check_environment(run)
+    errors, warnings = only(found, ERROR), only(found, WARNING)
+    assert {"no-such-package 1.0" in errors[0].what, "dcm2niix" in errors[1].what} == {True}
+    assert "numpy" in warnings[0].what
+    assert "0.9.1 instead of 0.12.0" in warnings[1].what
+    assert (len(errors), len(warnings)) == (2, 2)
+    # Of a BIDS data set nothing is converted.
+    found = check_environment(facts(tmp_path, {"cohort": {"bids_dir": "/x"}, "device": "cpu"}))
+    assert not any("clinica" in finding.what for finding in found)
+
+
+NODES = """cpu*|1-00:00:00|64000+|16|(null)
+gpu|12:00:00|256000|32|gpu:a100:4(S:0-1),shard:8
+gpu|12:00:00|64000|8|gpu:2
+"""
+
+
+def test_partitions_are_read():
+    assert slurm.read_nodes(NODES) == [
+        slurm.Nodes("cpu", True, 1440, 64000, 16, 0),
+        slurm.Nodes("gpu", False, 720, 256000, 32, 4),
+        slurm.Nodes("gpu", False, 720, 64000, 8, 2),
+    ]
+    assert [slurm.minutes(limit) for limit in ("infinite", "30:00", "2-12:00:00")] == [
+        None, 30, 3600,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ({"mem_mb": 64000, "threads": 16, "runtime": 1440}, None),
+        ({"gpu": 1}, "no GPUs a node, 1 asked for"),
+        ({"gpu": 4, "slurm_partition": "gpu"}, None),
+        ({"gpu": 8, "slurm_partition": "gpu"}, "4 GPUs a node, 8 asked"),
+        ({"gpu": 8, "slurm_partition": "gpu", "nodes": 2}, None),
+        ({"gpu": 2, "mem_mb": 300000, "slurm_partition": "gpu"}, "256000 MB of memory a node"),
+        ({"gpu": 4, "threads": 33, "slurm_partition": "gpu"}, "32 CPUs a node"),
+        ({"runtime": 721, "slurm_partition": "gpu"}, "720 minutes"),
+        ({"gpu": 2, "threads": 9, "mem_mb": 64001, "slurm_partition": "gpu"}, None),
+        ({"gpu": 3, "slurm_partition": "gpu", "threads": 33, "nodes": 2}, None),
+        ({"slurm_partition": "cpus"}, "no partition cpus"),
+    ],
+)
+def test_a_job_fits_its_partition_or_the_fault_is_named(about, said):
+    (found,) = slurm.fits({"rule": about}, slurm.read_nodes(NODES))
+    assert (found.level == OK) == (said is None)
+    assert said is None or said in found.what
+    assert ("cluster default" in found.what) == (said is None and "slurm_partition" not in about)
+
+
+def test_all_that_does_not_fit_is_told():
+    about = {"gpu": 1, "runtime": 9999, "mem_mb": 10**6}
+    found = slurm.fits({"rule": about}, slurm.read_nodes(NODES))
+    assert [finding.level for finding in found] == [ERROR] * 3
+    # One kind of node has the GPUs, another the memory.
+    kinds = "p*|infinite|256000|8|(null)\np*|infinite|64000|8|gpu:2\n"
+    (found,) = slurm.fits({"rule": {"gpu": 1, "mem_mb": 100000}}, slurm.read_nodes(kinds))
+    assert "at once" in found.what
+
+
+def test_a_group_is_one_job():
+    asks = {"n4": {"runtime": 480, "mem_mb": 4000}, "pack": {"runtime": 60, "mem_mb": 6000}}
+    whole = slurm.submitted(asks, {"n4": "scans", "pack": "scans"})
+    assert whole == {"group scans": {"runtime": 540, "mem_mb": 6000}}
+
+
+def said(tmp_path, output, code=0):
+    script = tmp_path / "said.py"
+    script.write_text(f"import sys; print({output!r}); sys.exit({code})")
+    return plan.finish(plan.start((sys.executable, str(script))))
+
+
+def test_the_plan_is_read_and_its_fault_kept(tmp_path):
+    table = "job  count\n---  -----\nall   1\nn4   64\nldm   1\ntotal  66\n"
+    read = said(tmp_path, f"Building DAG of jobs...\nJob stats:\n{table}\nReasons:\n  n4 9\n")
+    assert read.jobs == {"n4": 64, "ldm": 1}
+    assert plan.describe(read)[0].what == "65 jobs of 2 rules: n4 64, one each of ldm"
+    error = "WorkflowError in file x, line 2:\npaths.images: no such folder\nTraceback:\n File"
+    (found,) = plan.describe(said(tmp_path, f"Building DAG of jobs...\n{error}", 1))
+    assert found.level == ERROR
+    assert "paths.images: no such folder" in found.what
+    assert "Traceback" not in found.what
+    assert "nothing is to be done" in plan.describe(said(tmp_path, "Nothing to be done."))[0].what
+
+
+def test_reference_hours_are_the_papers_in_proportion_or_none(tmp_path):
+    asks = {name: {"gpu": 1} for name in ("autoencoder", "ldm", "ldae", "dae")}
+    asks["supervised_age"] = {"gpu": 1}
+    jobs = Plan(dict.fromkeys(asks, 1))
+
+    def told(counts, **config):
+        return " ".join(f.what for f in estimate(facts(tmp_path, config, asks=asks), jobs, counts))
+
+    whole = told(Counts(2906, 10340))
+    assert "ldm: 36 h, 36 GPU-hours" in whole  # Table 3: 18 hours on two
+    assert "dae: 14 days, 336 GPU-hours" in whole
+    assert "ldm: 36 h" not in told(Counts(2906, 5170))
+    assert "ldm: 18 h, 18 GPU-hours" in told(Counts(2906, 5170))
+    assert "no estimate, for want of anything measured at this size: supervised_age" in whole
+    small = told(Counts(2906, 10340), volumes={"shape": [64, 80, 64]})
+    assert "ldm" in small.partition("no estimate")[2]
+
+
+def test_what_was_measured_here_comes_first(tmp_path):
+    timing = tmp_path / "results/benchmarks/n4"
+    timing.mkdir(parents=True)
+    for shard in range(2):
+        (timing / f"shard-{shard}.tsv").write_text("s\tcpu_time\tmax_rss\n600\t600\t300\n")
+    history = tmp_path / "results/models/ldm/history.tsv"
+    history.parent.mkdir(parents=True)
+    history.write_text("epoch\tseconds\n1\t7.2\n2\t7.2\n")
+    asks = {"n4": {"threads": 1}, "ldm": {"gpu": 1}}
+    found = estimate(facts(tmp_path, asks=asks, slots=4), Plan({"n4": 8, "ldm": 1}), Counts(9, 9))
+    told = [finding.what for finding in found]
+    assert "n4: 20 min (measured in these results)" in told  # 8 x 600 s, four at a time
+    assert any(what.startswith("ldm: 60 min, 1 GPU-hours (measured") for what in told)
+
+
+def test_the_report_is_aligned_and_keeps_remedies_whole(tmp_path):
+    remedy = "python -c 'one long command' " * 10
+    found = [Finding(OK, "paths", "fine"), Finding(ERROR, "resources", "word " * 60, remedy)]
+    lines = text(found).splitlines()
+    assert lines[-1] == "1 error, 0 warnings"
+    assert [line.index(word) for line, word in zip(lines[:2], ("fine", "word"), strict=True)] == [
+        18, 18,
+    ]  # fmt: skip
+    assert f"-> {remedy}" in text(found)
+    write(found, tmp_path / "check")
+    rows = (tmp_path / "check/check.tsv").read_text().splitlines()
+    assert rows[0].split("\t") == ["level", "topic", "what", "remedy"]
+    assert rows[1] == "OK\tpaths\tfine\tn/a"

@@ -1,0 +1,204 @@
+"""Stores copied to a scratch disk: whole copies only, made once, and the same training."""
+
+import errno
+import multiprocessing
+import os
+import stat
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_stores import write_store
+from small_training import LDM, assert_same, saved, settings
+
+from ldae.data import scratch
+from ldae.data.kinds import KINDS
+from ldae.data.latent_store import LatentStore
+from ldae.data.scratch import on_scratch
+from ldae.errors import UserError
+from ldae.modelfile import load_state
+from ldae.training.interrupt import Interrupted
+from ldae.training.processes import Processes
+from ldae.training.stages import train
+
+
+@pytest.fixture
+def stores(tmp_path):
+    """A volume and a latent store of six scans."""
+    rng = np.random.default_rng(0)
+    index = pd.DataFrame({"scan_id": [f"scan{i}" for i in range(6)]})
+    index["participant_id"] = [f"sub-{i}" for i in range(6)]
+    index["split"] = ["train"] * 4 + ["val", "test"]
+    volumes = rng.random((6, 1, 4, 4, 4)).astype(np.float16)
+    moments = {name: rng.random((6, 2, 2, 2, 2)).astype(np.float32) for name in ("mean", "std")}
+    write_store(tmp_path / "stores/volumes", index, {}, volumes=volumes)
+    write_store(tmp_path / "stores/latents", index, {"autoencoder": "", "scale": 1.0}, **moments)
+    (tmp_path / "disk").mkdir()
+    given = {name: str(tmp_path / "stores" / name) for name in KINDS}
+    return given | {"autoencoder": "a/model"}, tmp_path / "disk"
+
+
+def folder(disk):
+    return disk / f"ldae-{os.getuid()}"
+
+
+def test_stores_are_copied_whole_and_models_stay(stores, monkeypatch):
+    given, disk = stores
+    monkeypatch.setenv("NODE_DISK", str(disk))
+    found = on_scratch(given, "$NODE_DISK")
+    assert found["autoencoder"] == "a/model"
+    for name in KINDS:
+        assert found[name].startswith(f"{folder(disk)}/{name}-")
+        copy, original = KINDS[name](found[name]), KINDS[name](given[name])
+        copy.verify()
+        assert copy.sum == original.sum
+        assert copy.index.equals(original.index)
+    assert stat.S_IMODE(folder(disk).stat().st_mode) == 0o700
+    assert not list(disk.rglob("*.part"))
+    assert on_scratch(given, None) == given
+
+
+def test_a_copy_is_used_again_and_a_broken_one_made_anew(stores):
+    given, disk = stores
+    array = Path(on_scratch(given, str(disk))["volumes"]) / "shards/shard-0.npy"
+    made = array.stat()
+    left = folder(disk) / "volumes-0.part"
+    left.mkdir()
+    on_scratch(given, str(disk))
+    assert array.stat().st_ino == made.st_ino
+    os.truncate(array, made.st_size - 1)
+    copy = on_scratch(given, str(disk))["volumes"]
+    KINDS["volumes"](copy).verify()
+    assert left.exists()  # may be another job's, of another store
+
+
+def test_what_a_killed_job_left_is_not_taken_for_a_copy(stores, monkeypatch):
+    given, disk = stores
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scratch, "verify", killed)
+    with pytest.raises(KeyboardInterrupt):
+        on_scratch(given, str(disk))
+    monkeypatch.undo()
+    (part,) = folder(disk).glob("*.part")
+    (part / "index.tsv").write_text("")
+    KINDS["volumes"](on_scratch(given, str(disk))["volumes"]).verify()
+    assert not part.exists()
+
+
+def test_another_index_is_another_copy(stores):
+    """A corrected diagnosis leaves the store's sum as it is, but trainings read it."""
+    given, disk = stores
+    first = on_scratch(given, str(disk))["volumes"]
+    volumes = KINDS["volumes"](given["volumes"])
+    array = volumes.volumes(np.arange(6)).numpy().astype(np.float16)
+    index = volumes.index.drop(columns=["row", "sha256", "file", "file_row"])
+    other = f"{given['volumes']}2"
+    write_store(
+        volumes.folder.with_name("volumes2"), index.assign(diagnosis="AD"), {}, volumes=array
+    )
+    second = on_scratch({"volumes": other}, str(disk))["volumes"]
+    assert KINDS["volumes"](other).sum == volumes.sum
+    assert second != first
+    assert set(KINDS["volumes"](second).index["diagnosis"]) == {"AD"}
+
+
+def test_a_full_disk_is_said_before_and_while_copying(stores, monkeypatch):
+    given, disk = stores
+    needed = sum(
+        (KINDS["volumes"](given["volumes"]).folder / file).stat().st_size
+        for file in KINDS["volumes"](given["volumes"]).files()
+    )
+    with monkeypatch.context() as patched:
+        free = SimpleNamespace(free=needed - 1)
+        patched.setattr(scratch.shutil, "disk_usage", lambda path: free)
+        with pytest.raises(UserError, match=f"needs {needed} bytes .* has {needed - 1} free"):
+            on_scratch(given, str(disk))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(scratch.os, "fsync", full)
+    with pytest.raises(UserError, match=r"paths\.scratch: null"):
+        on_scratch(given, str(disk))
+    assert not [path for path in folder(disk).iterdir() if path.is_dir()]
+
+
+def test_a_damaged_store_is_not_copied(stores):
+    given, disk = stores
+    damaged = KINDS["volumes"](given["volumes"]).folder / "shards/shard-1.npy"
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(UserError, match="differs from the store's checksums"):
+        on_scratch(given, str(disk))
+    assert not [path for path in folder(disk).iterdir() if path.is_dir()]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [("$NO_SUCH_DISK/x", "not all of its variables"), ("/no/such/disk", "no such folder")],
+)
+def test_a_disk_that_is_not_there_is_named(wanted, message):
+    with pytest.raises(UserError, match=message):
+        on_scratch({}, wanted)
+
+
+def test_a_folder_that_another_has_put_there_is_refused(stores, tmp_path):
+    given, disk = stores
+    folder(disk).symlink_to(tmp_path)
+    with pytest.raises(UserError, match="not a folder of ours"):
+        on_scratch(given, str(disk))
+
+
+def test_jobs_on_one_node_share_a_copy(stores, monkeypatch):
+    given, disk = stores
+    copy_files, made = scratch.copy_files, disk / "made"
+
+    def slowly(*arguments):
+        with made.open("a") as stream:
+            stream.write("x")
+        time.sleep(0.3)
+        copy_files(*arguments)
+
+    monkeypatch.setattr(scratch, "copy_files", slowly)
+    forked = multiprocessing.get_context("fork")
+    jobs = [forked.Process(target=on_scratch, args=(given, str(disk))) for _ in range(2)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert [job.exitcode for job in jobs] == [0, 0]
+    assert made.read_text() == "xx"  # one of each store
+
+
+def test_a_training_goes_on_from_a_copy_as_it_does_in_place(chain, tmp_path, monkeypatch):
+    root, _ = chain
+    (tmp_path / "disk").mkdir()
+    opened = []
+    init = LatentStore.__init__
+    monkeypatch.setattr(
+        LatentStore,
+        "__init__",
+        lambda self, path, *more: opened.append(str(path)) or init(self, path, *more),
+    )
+
+    def trained(name, disk, **more):
+        run = settings(
+            "ldm", LDM, tmp_path / name, root, scratch=disk, keep_checkpoints=True, **more
+        )
+        train(run, Processes())
+        saved(tmp_path / name)  # one training, not two
+        return load_state(run.out_dir)
+
+    in_place = trained("in_place", None)
+    assert opened[-1] == str(root / "latents")
+    with pytest.raises(Interrupted):
+        trained("moved", None, stop_after=1)
+    assert_same(in_place, trained("moved", str(tmp_path / "disk")))
+    assert opened[-1].startswith(str(folder(tmp_path / "disk")))

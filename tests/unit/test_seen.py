@@ -1,0 +1,105 @@
+"""A model may be used with a store it was not trained on, unless it has seen who is tested."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_stores import write_store
+
+from ldae.data.seen import note_seen, require_fit, require_unseen
+from ldae.data.volume_store import VolumeStore
+from ldae.errors import UserError
+
+SIDES = {"sub-a": "train", "sub-b": "train", "sub-c": "val", "sub-d": "test"}
+GRID = {"kind": "volumes", "spacing": 1.0, "affine": np.eye(4).tolist()}
+
+
+def volumes_of(folder, sides=SIDES, grid=GRID, seeds=None, image_hash=None, shape=(4, 4, 4)):
+    """A store of one scan a subject; ``seeds`` make other contents of some."""
+    index = pd.DataFrame({"participant_id": list(sides), "split": list(sides.values())})
+    index.insert(0, "scan_id", index["participant_id"] + "_ses-M000")
+    if image_hash:
+        index["image_hash"] = index["participant_id"].map(image_hash)
+    drawn = [
+        np.random.default_rng((seeds or {}).get(name, ord(name[-1]))).random((1, *shape))
+        for name in sides
+    ]
+    write_store(folder, index, grid, volumes=np.stack(drawn).astype(np.float32))
+    return VolumeStore(folder)
+
+
+@pytest.fixture
+def model(tmp_path):
+    """Folder and card of a model trained on four subjects."""
+    folder = tmp_path / "ae"
+    images = {name: name for name in SIDES}
+    return folder, note_seen(volumes_of(tmp_path / "first", image_hash=images), folder)
+
+
+def test_what_a_model_has_seen_is_kept_without_the_test_split(model):
+    folder, card = model
+    seen = pd.read_csv(folder / "scans.tsv", sep="\t")
+    assert seen["participant_id"].tolist() == ["sub-a", "sub-b", "sub-c"]
+    assert {key: card["scans"][key] for key in ("train", "val", "subjects")} == {
+        "train": 2, "val": 1, "subjects": 3,
+    }  # fmt: skip
+
+
+def test_new_subjects_a_mended_scan_and_one_that_left_are_no_obstacle(model, tmp_path):
+    folder, card = model
+    sides = {"sub-0": "test", "sub-a": "train", "sub-b": "train", "sub-d": "test", "sub-e": "train"}
+    store = volumes_of(tmp_path / "more", sides, seeds={"sub-a": 99})
+    require_fit(store, card, folder)
+    assert store.form == card["form"]
+
+
+def test_a_subject_seen_in_training_or_validation_is_not_tested(model, tmp_path):
+    folder, card = model
+    for name in ("sub-a", "sub-c"):
+        store = volumes_of(tmp_path / name, SIDES | {name: "test"})
+        with pytest.raises(UserError, match=rf"test split .* now, {name}: .*--forcerun ae"):
+            require_unseen(store, card, folder)
+        require_unseen(store, card | {"published": True}, folder)  # nobody knows whom it has seen
+
+
+def test_an_image_seen_under_another_name_is_not_tested(model, tmp_path):
+    folder, card = model
+    sides = {"sub-b": "train", "sub-c": "val", "sub-d": "test", "sub-x": "test"}
+    images = {name: name for name in sides} | {"sub-x": "sub-a"}  # sub-a was excluded
+    store = volumes_of(tmp_path / "renamed", sides, image_hash=images)
+    with pytest.raises(UserError, match="now, sub-x: "):
+        require_unseen(store, card, folder)
+
+
+def test_volumes_that_look_otherwise_are_refused(model, tmp_path):
+    folder, card = model
+    anew = volumes_of(tmp_path / "anew", seeds={"sub-a": 1, "sub-b": 2})
+    with pytest.raises(UserError, match=r"2 of the 3 scans .* preprocessed anew"):
+        require_fit(anew, card, folder)
+    shifted = volumes_of(tmp_path / "near", grid=GRID | {"affine": (np.eye(4) + 1e-5).tolist()})
+    require_fit(shifted, card, folder)
+    for name, grid, shape in (
+        ("spacing", GRID | {"spacing": 2.0}, (4, 4, 4)),
+        ("affine", GRID | {"affine": (2 * np.eye(4)).tolist()}, (4, 4, 4)),
+        ("shape", GRID, (4, 4, 6)),
+    ):
+        with pytest.raises(UserError, match=f"differ in {name}. "):
+            require_fit(volumes_of(tmp_path / name, grid=grid, shape=shape), card, folder)
+
+
+def test_a_list_that_is_not_the_models_is_refused(model, tmp_path):
+    folder, card = model
+    store = volumes_of(tmp_path / "same")
+    with (folder / "scans.tsv").open("a") as stream:
+        stream.write("\n")
+    with pytest.raises(UserError, match="nobody knows whom"):
+        require_unseen(store, card, folder)
+    (folder / "scans.tsv").unlink()
+    with pytest.raises(UserError, match="nobody knows whom"):
+        require_unseen(store, card, folder)
+
+
+def test_what_is_learnt_from_does_not_change_with_the_test_split(tmp_path):
+    first, more = volumes_of(tmp_path / "1"), volumes_of(tmp_path / "2", SIDES | {"sub-z": "test"})
+    other = volumes_of(tmp_path / "3", SIDES | {"sub-z": "train"})
+    assert first.sum != more.sum
+    assert first.learnt_sum == more.learnt_sum != other.learnt_sum

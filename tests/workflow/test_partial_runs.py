@@ -1,0 +1,297 @@
+"""What runs when something has changed: Snakemake's plan against the table of docs/partial-runs.md.
+
+The plans are of a hollow project: the real rules and their metadata, outputs without content. One
+run for real, of new subjects, is on a copy of the finished one.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import ROOT, Project, copy_project
+
+from ldae.files import sha256
+from ldae.preprocess.quarantine import redo
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+
+PAGE = "docs/partial-runs.md"
+STAGES = ("autoencoder", "ldm", "ldae", "dae", "supervised")
+Jobs = dict[str, int]
+
+# In place of every script: what Snakemake looks at, and what the rules themselves read.
+HOLLOW = """
+import json
+from pathlib import Path
+
+for path in map(Path, snakemake.output):
+    if path.name in ("images", "tables", "bids"):
+        path.mkdir(parents=True, exist_ok=True)
+    elif path.name == "download.json":
+        path.write_text(json.dumps(snakemake.params.sources))
+    elif "manifests" in path.parts:
+        scan = f"sub-A_ses-M00{snakemake.wildcards.shard}"
+        path.write_text(f"scan_id\\tstatus\\treason\\n{scan}\\tok\\tn/a\\n")
+    else:
+        path.write_text(snakemake.rule)
+"""
+
+
+@pytest.fixture(scope="module")
+def hollow(tmp_path_factory) -> Project:
+    """A project in which everything has run, by scripts that do nothing."""
+    project = copy_project(tmp_path_factory.mktemp("hollow") / "project")
+    for script in (project.path / "workflow/scripts").glob("[!_]*.py"):
+        script.write_text(HOLLOW)
+    project.snakemake("--quiet", "all")
+    return project
+
+
+def rows(title: str) -> dict[str, list[str]]:
+    """Rows of the page's table whose first column has this title, by that column without marks."""
+    lines = (ROOT / PAGE).read_text().splitlines()
+    start = next(n for n, line in enumerate(lines) if line.startswith(f"| {title} |"))
+    found = {}
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        first, *others = [cell.strip() for cell in line.strip("|").split("|")]
+        found[re.sub(r"[`*]", "", first)] = others
+    return found
+
+
+def rules(text: str) -> dict[str, int | None]:
+    """Rules named in a cell, groups resolved, and the number of jobs where it is given."""
+    groups, found = rows("group"), {}
+    for group, rule, number in re.findall(r"\*([^*]+)\*|`(\w+)`(?: ×(\d+))?", text):
+        if group:
+            found = rules(groups[group][0]) | found
+        else:
+            found[rule] = int(number) if number else None
+    return found
+
+
+def plan(*arguments: str, **changes) -> Callable[[Project], Jobs]:
+    """The plan with other keys in the configuration."""
+
+    def planned(project: Project) -> Jobs:
+        name = "-".join(["changed", *arguments, *changes]).replace("/", "") + ".yaml"
+        return project.jobs(*arguments, config=project.overlay(name, changes))
+
+    return planned
+
+
+# Those that change nothing in the project's folder: their plans are made side by side.
+SITUATIONS = {
+    "nothing": plan(),
+    "one stage, forced": plan("--forcerun", "ldm", "--until", "ldm"),
+    "from a stage on, forced": plan("--forcerun", "ldm"),
+    "all from stage 1 on, forced": plan("--forcerun", "autoencoder"),
+    "a new results folder, until a stage": plan("ldm", paths={"results": "fresh"}),
+    "new subjects or visits in the download": plan(synthetic={"subjects": 13}),
+    "new subjects, and all models from stage 1 on": plan(
+        "--forcerun", "autoencoder", synthetic={"subjects": 13}
+    ),
+    "scans or subjects excluded (config/exclude.tsv)": plan(
+        cohort={"exclude": "config/exclude.tsv"}
+    ),
+    **{f"{stage}.learning_rate": plan(**{stage: {"learning_rate": 0.1}}) for stage in STAGES},
+    "evaluation.ddim_steps": plan(evaluation={"ddim_steps": [4, 8]}),
+    "figures.dpi": plan(figures={"dpi": 100}),
+    "volumes.spacing, and other settings that change every scan": plan(volumes={"spacing": 6.0}),
+    "cohort.splits.seed, fractions": plan(cohort={"splits": {"seed": 7}}),
+    "preprocess.shards (2 to 3)": plan(preprocess={"shards": 3}),
+    "device": plan(device="cuda"),
+    "threads, and any stage's precision, processes, workers": plan(
+        threads=1, **{stage: {"precision": "bf16", "workers": 1} for stage in STAGES}
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def plans(hollow) -> dict[str, Jobs]:
+    """The plan of each situation; of everything where the situation is called ``all``."""
+    asked = SITUATIONS | {"all": plan("--forceall")}
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(asked, pool.map(lambda made: made(hollow), asked.values()), strict=True))
+
+
+# --- those that change the project's folder, and put it back --------------------------------------
+
+
+def one_scan_again(project: Project) -> Jobs:
+    manifests = project.path / "results/preproc"
+    kept = project.path / "kept"
+    shutil.copytree(manifests, kept)
+    redo(manifests, "sub-A_ses-M000")
+    jobs = project.jobs()
+    shutil.rmtree(manifests)
+    kept.rename(manifests)
+    return jobs
+
+
+def one_scan_again_in_two_runs(project: Project) -> Jobs:
+    redo(project.path / "results/preproc", "sub-A_ses-M000")
+    project.snakemake("preprocess", "--quiet", "all")
+    return project.jobs()
+
+
+def a_corrected_study_table(project: Project) -> Jobs:
+    stamp = project.path / "raw/demo/tables/.snakemake_timestamp"
+    before = stamp.stat()
+    os.utime(stamp)
+    jobs = project.jobs()
+    os.utime(stamp, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return jobs
+
+
+def edited(module: str) -> Callable[[Project], Jobs]:
+    def planned(project: Project) -> Jobs:
+        path = project.path / "src/ldae" / module
+        text = path.read_text()
+        path.write_text(f"{text}\n# edited\n")
+        jobs = project.jobs()
+        path.write_text(text)
+        return jobs
+
+    return planned
+
+
+def touched(project: Project) -> Jobs:
+    for folder in ("src", "workflow", "config"):
+        for path in (project.path / folder).rglob("*.*"):
+            os.utime(path)
+    for name in ("cohort/scans.tsv", "cache/volumes/store.json", "models/autoencoder/model.json"):
+        os.utime(project.path / "results" / name)
+    return project.jobs()
+
+
+def moved_results(project: Project) -> Jobs:
+    results, moved = project.path / "results", project.path / "moved"
+    results.rename(moved)
+    jobs = plan(paths={"results": "moved"})(project)
+    moved.rename(results)
+    return jobs
+
+
+def moved_project(project: Project) -> Jobs:
+    moved = project.path.with_name("moved")
+    project.path.rename(moved)
+    jobs = Project(moved).jobs()
+    moved.rename(project.path)
+    return jobs
+
+
+def fresh_clone(project: Project) -> Jobs:
+    clone = copy_project(project.path.with_name("clone"))
+    for name in ("results", "resources", "raw"):
+        shutil.copytree(project.path / name, clone.path / name, dirs_exist_ok=True)
+    return clone.jobs()
+
+
+def deleted_cache(project: Project) -> Jobs:
+    cache, kept = project.path / "results/cache", project.path / "kept"
+    cache.rename(kept)
+    jobs = project.jobs()
+    kept.rename(cache)
+    return jobs
+
+
+CHANGES = {
+    "one scan again": one_scan_again,
+    "a corrected study table": a_corrected_study_table,
+    "a module of evaluation edited (evaluation/probes.py)": edited("evaluation/probes.py"),
+    "a module of preprocessing edited (preprocess/registration.py)": edited(
+        "preprocess/registration.py"
+    ),
+    "the results folder moved, paths.results changed": moved_results,
+    "the project's folder moved": moved_project,
+    "a fresh clone, results/, resources/ copied into it with their times": fresh_clone,
+    "results/cache deleted": deleted_cache,
+    # These leave newer times behind, which only the metadata explains.
+    "files touched": touched,
+    "one scan again, in two runs": one_scan_again_in_two_runs,
+}
+
+
+def agree(jobs: Jobs, cell: str, full: Jobs) -> None:
+    """The plan has the rules of a table's cell, and as many jobs of each."""
+    expected = rules(cell)
+    assert (cell.startswith("nothing")) == (not expected)
+    # The hollow download is made by a rule, where a real one changes by itself.
+    jobs = {rule: number for rule, number in jobs.items() if rule != "synthetic"}
+    assert set(jobs) == set(expected)
+    assert jobs == {rule: full[rule] if n is None else n for rule, n in expected.items()}
+
+
+def test_the_table_is_whole():
+    assert set(rows("situation")) == set(SITUATIONS) | set(CHANGES)
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_what_runs(plans, situation):
+    agree(plans[situation], rows("situation")[situation][1], plans["all"])
+
+
+@pytest.mark.parametrize("situation", CHANGES)
+def test_what_runs_when_files_have_changed(hollow, plans, situation):
+    agree(CHANGES[situation](hollow), rows("situation")[situation][1], plans["all"])
+    assert hollow.jobs() == {}
+
+
+def test_a_store_that_is_missing_for_a_while_trains_nothing(hollow):
+    """As after a failure of the job that makes it: Snakemake deletes its outputs first."""
+    store = hollow.path / "results/cache/volumes/store.json"
+    kept = store.read_bytes()
+    store.unlink()
+    jobs = hollow.jobs("--forcerun", "tissue_volumes")
+    store.write_bytes(kept)
+    assert "volumes" in jobs and not set(jobs) & set(rules("*trainings*"))
+
+
+# --- for real -------------------------------------------------------------------------------------
+
+
+def state(folder: Path) -> dict[str, tuple[str, int]]:
+    """Content and time of every file."""
+    return {
+        str(path.relative_to(folder)): (sha256(path), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    }
+
+
+def test_new_subjects_are_used_by_the_models_there_are(finished, tmp_path):
+    project = Project(tmp_path / "project")
+    shutil.copytree(finished.path, project.path, symlinks=True)
+    results = project.path / "results"
+    stages = ("autoencoder", "ldm", "ldae")
+    models = {stage: state(results / "models" / stage) for stage in stages}
+    derivatives = state(results / "preproc")
+    tables = [results / "cohort/splits.tsv", results / "cohort/scans.tsv"]
+    splits, scans = (pd.read_csv(path, sep="\t") for path in tables)
+
+    config = project.overlay("more.yaml", {"synthetic": {"subjects": 14}})
+    project.snakemake("cohort", "embeddings", config=config)
+
+    assert {stage: state(results / "models" / stage) for stage in stages} == models
+    now = state(results / "preproc")
+    old = [name for name in derivatives if "/anat/" in name and name.endswith(".nii.gz")]
+    assert old and {name: now[name] for name in old} == {name: derivatives[name] for name in old}
+    more_splits, more_scans = (pd.read_csv(path, sep="\t") for path in tables)
+    new = set(more_splits["participant_id"]) - set(splits["participant_id"])
+    assert new and len(more_scans) > len(scans)
+    kept = more_splits[~more_splits["participant_id"].isin(new)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, splits)
+    added = {name.split("/")[0] for name in set(now) - set(derivatives) if name.startswith("sub-")}
+    assert added == new
+    index = pd.read_csv(results / "cache/volumes/index.tsv", sep="\t")
+    assert new & set(index["participant_id"])
+    ledger = pd.read_csv(results / "cohort/ledger.tsv", sep="\t", dtype=str)
+    assert new <= set(ledger["participant_id"])
+    assert project.jobs("cohort", "embeddings", config=config) == {}

@@ -1,0 +1,21 @@
+"""Report what would go wrong in a long run, before it starts."""
+
+from pathlib import Path
+
+from _adapter import job
+
+with job(snakemake):
+    from ldae.errors import require
+    from ldae.preflight.facts import Facts
+    from ldae.preflight.finding import ERROR
+    from ldae.preflight.report import summary, text, write
+    from ldae.preflight.run import preflight
+
+    findings = preflight(Facts(root=Path(), **snakemake.params.facts))
+    print(text(findings), flush=True)
+    folder = snakemake.params.folder
+    write(findings, folder)
+    require(
+        all(finding.level != ERROR for finding in findings),
+        f"{summary(findings)}: see above, or {folder}/check.txt",
+    )

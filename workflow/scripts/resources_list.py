@@ -1,0 +1,17 @@
+"""Say which files are still to be brought: for a human, and as a table."""
+
+from _adapter import job
+
+with job(snakemake):
+    from pathlib import Path
+
+    from ldae.files import atomic, write_table
+    from ldae.resources import load_resources
+    from ldae.resources.records import missing_table, missing_text
+
+    names, folder = snakemake.params.names, Path(snakemake.params.folder)
+    missing = missing_table(names, load_resources(snakemake.params.table), folder)
+    write_table(missing, folder / "missing.tsv")
+    with atomic(folder / "missing.txt") as temporary:
+        temporary.write_text(missing_text(missing))
+    print(missing_text(missing), f"\nThis list: {folder}/missing.txt and missing.tsv", sep="")
