@@ -23,6 +23,7 @@ CITATION = (
     "representation learning in medical imaging. Medical Image Analysis 2026."
 )
 PAPER_BACKBONE, PAPER_PERCEPTUAL = "convnext_small", "squeeze"
+PAPER_VARIANCE, PAPER_GAMMA = "all", 0.1
 
 
 def complete(card: Mapping[str, Any], flags: Iterable[str] = ()) -> dict[str, Any]:
@@ -58,6 +59,15 @@ def departures(card: Mapping[str, Any]) -> list[str]:
                 if net
                 else "trained without a perceptual loss"
             )
+    if card["kind"] == "ldm":
+        if card.get("preconditioning"):
+            found.append("the denoiser predicts velocity about the mean latent, not noise")
+        if card.get("latents_variance", PAPER_VARIANCE) != PAPER_VARIANCE:
+            found.append("latents scaled to unit variance between scans, not over all")
+    if card["kind"] == "ldae" and "diffusion" in card:
+        gamma = card["diffusion"]["gamma"]
+        if gamma != PAPER_GAMMA:
+            found.append(f"loss weighted with gamma {gamma:g}, not {PAPER_GAMMA:g}")
     if card["kind"] in ("dae", "supervised"):
         cfg = cfg.get("encoder", {})
     if card["kind"] in ("ldae", "dae", "supervised"):

@@ -6,7 +6,8 @@ the tensors' file. It is written last: a folder with a card holds a whole model.
 Keys every card has, by kind:
 
     autoencoder   kind, architecture (the config's ``autoencoder`` section)
-    ldm           kind, architecture (``ldm``), latent_channels
+    ldm           kind, architecture (``ldm``), latent_channels; preconditioning (shape and
+                  timesteps) where the network does not predict eps itself
     ldae          kind, architecture (``ldae.encoder``), ldm_sha256 (``sha256`` of the ldm's card)
     dae           kind, architecture (``dae`` with the ``encoder`` of ``ldae``)
     supervised    kind, architecture (``supervised`` with that ``encoder``), target (diagnosis or
@@ -193,11 +194,17 @@ def load_autoencoder(folder: str | Path) -> "tuple[AutoencoderKL, dict[str, Any]
 
 def load_ldm(folder: str | Path) -> "tuple[UNet, dict[str, Any]]":
     """Restore the denoiser, frozen and in evaluation mode, on the CPU; and its card."""
+    from ldae.nets.preconditioning import Preconditioning
     from ldae.nets.unet import build_unet
 
     card = card_of(folder, "ldm")
     cfg, channels = {**card["architecture"], **RESTORED}, card["latent_channels"]
-    return _restore(lambda: build_unet(cfg, channels), load_state(folder), folder), card
+    known = card.get("preconditioning")
+
+    def build() -> "UNet":
+        return build_unet(cfg, channels, Preconditioning(**known) if known else None)
+
+    return _restore(build, load_state(folder), folder), card
 
 
 def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -31,6 +31,7 @@ from ldae.training.supervised import AgeObjective, DiagnosisObjective
 
 COMMON = {
     "learning_rate": 1e-3,
+    "decay": "none",
     "batch_size": 4,
     "micro_batch": 2,
     "processes": 1,
@@ -66,10 +67,14 @@ LDM = COMMON | {
     "dropout": 0.1,
     "norm_num_groups": 4,
     "resample": "isotropic",
+    "prediction": "eps",
     "ema_decay": 0.9,
     "sample_steps": 3,
 }
 LDAE = COMMON | {
+    "steps": "uniform",
+    "draws": 2,
+    "encoder_learning_rate": None,
     "encoder": {
         "backbone": "test_resnet",
         "pretrained": None,
@@ -182,7 +187,7 @@ def make_chain(root: Path) -> tuple[Path, dict[str, dict]]:
         if stage == "autoencoder":
             folders = [root / name for name in ("volumes", stage, "latents")]
             encode_shard(*folders, root / "share.json", (0, 1), "cpu", 1)
-            build_latent_store(*folders, {"source": "sample"})
+            build_latent_store(*folders, {"source": "sample", "variance": "all"})
     return root, configs | baselines
 
 

@@ -47,7 +47,7 @@ def encode(root, out="latents", source="mean", fingerprint=""):
     """Encode in one share what is missing, build the latent store and open it."""
     folders = [root / name for name in ("volumes", "ae", out)]
     encode_shard(*folders, root / "share.json", (0, 1), "cpu", 1, fingerprint)
-    build_latent_store(*folders, {"source": source}, fingerprint)
+    build_latent_store(*folders, {"source": source, "variance": "all"}, fingerprint)
     return LatentStore(root / out)
 
 
@@ -105,6 +105,16 @@ def test_scale_of_sampled_latents_counts_the_posterior():
     assert training_std(moments, np.arange(50), "sample") == pytest.approx(2.5, rel=0.02)
 
 
+def test_scale_between_scans_leaves_out_what_they_share():
+    rng = np.random.default_rng(0)
+    moments = [rng.normal(1, 2, (50, 3, 4, 4, 4)), np.full((50, 3, 4, 4, 4), 1.5)]
+    moments[0] += 10 * rng.normal(size=(3, 4, 4, 4))
+    rows = np.arange(50)
+    assert training_std(moments, rows, "mean") > 8
+    assert training_std(moments, rows, "mean", "between_scans") == pytest.approx(2, rel=0.02)
+    assert training_std(moments, rows, "sample", "between_scans") == pytest.approx(2.5, rel=0.02)
+
+
 def test_a_killed_run_goes_on_and_gives_the_same_bytes(cohort, encoded, monkeypatch):
     train(cohort.root)
     encode(cohort.root, "whole")
@@ -121,7 +131,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(cohort, encoded, monkeypa
     monkeypatch.setattr(latent_rows.np, "save", write)
     folders = [cohort.root / name for name in ("volumes", "ae", "latents")]
     with pytest.raises(UserError, match=r"sub-.* is missing .*--forcerun latent_shard"):
-        build_latent_store(*folders, {"source": "mean"})
+        build_latent_store(*folders, {"source": "mean", "variance": "all"})
     with pytest.raises(UserError, match="no finished store"):
         LatentStore(cohort.root / "latents")
     encode(cohort.root)
@@ -137,7 +147,7 @@ def test_shares_encode_everything_once_and_give_the_same_bytes(cohort, encoded):
         card = cohort.root / f"latents/shards/shard-{number}.json"
         encode_shard(*folders, card, (number, 2), "cpu", 1)
         assert read_json(card) == {"share": number, "of": 2, "volumes": 3}
-    build_latent_store(*folders, {"source": "mean"})
+    build_latent_store(*folders, {"source": "mean", "variance": "all"})
     assert encoded == [6, 3, 3]
     assert arrays(cohort.root / "latents") == arrays(cohort.root / "whole")
 

@@ -25,6 +25,7 @@ from ldae.modelfile import (
 )
 from ldae.nets.autoencoder import build_autoencoder
 from ldae.nets.gradient_estimator import build_guided_unet
+from ldae.nets.preconditioning import Preconditioning
 from ldae.nets.semantic_encoder import build_encoder
 from ldae.nets.unet import build_unet
 
@@ -102,6 +103,17 @@ def test_autoencoder_round_trip(tmp_path):
     x = torch.rand(1, 1, 8, 8, 8)
     assert torch.equal(loaded.encode(x)[0], net.eval().encode(x)[0])
     assert sorted(p.name for p in tmp_path.iterdir()) == [CARD, TENSORS]
+
+
+def test_velocity_prediction_round_trip(tmp_path):
+    known = Preconditioning((3, 4, 4, 4), 1000)
+    known.set(torch.randn(3, 4, 4, 4), torch.linspace(0.99, 0.01, 1000))
+    unet = filled(build_unet(LDM, 3, known)).eval()
+    card = {"kind": "ldm", "architecture": LDM, "latent_channels": 3}
+    save_model(tmp_path, unet.state_dict(), card | {"preconditioning": known.card()})
+    loaded, _ = load_ldm(tmp_path)
+    z, t = torch.randn(2, 3, 4, 4, 4), torch.tensor([1, 500])
+    assert torch.equal(loaded(z, t), unet(z, t))
 
 
 def test_ldm_and_ldae_round_trip(folders):
@@ -234,5 +246,11 @@ def test_the_papers_settings_are_no_departure():
         ("ldae", config["ldae"]["encoder"]),
     ):
         assert departures({"kind": kind, "architecture": cfg}) == []
+    diffusion = config["diffusion"]
+    assert departures({"kind": "ldae", "architecture": {}, "diffusion": diffusion}) == []
+    other = {"kind": "ldae", "architecture": {}, "diffusion": diffusion | {"gamma": -1}}
+    assert departures(other) == ["loss weighted with gamma -1, not 0.1"]
+    known = {"preconditioning": {"timesteps": 1000}, "latents_variance": "between_scans"}
+    assert len(departures({"kind": "ldm", "architecture": {}} | known)) == 2
     cfg = config["ldae"]["encoder"] | {"backbone": "convnext_atto", "pretrained": None}
     assert len(departures({"kind": "ldae", "architecture": cfg})) == 2

@@ -24,6 +24,7 @@ from ldae.training.ema import Ema
 from ldae.training.encoding import recalibrate
 from ldae.training.interrupt import Interrupted
 from ldae.training.loop import fit
+from ldae.training.rates import decay
 from ldae.training.validation import over_subjects, quartile_draws
 from ldae.training.watch import PATIENCE, Watch
 
@@ -133,6 +134,30 @@ def test_the_diffusion_model_overfits(chain, tmp_path):
     assert history[-1]["val_loss"] < made.schedule.alphas_cumprod.mean().item()
 
 
+def test_velocity_is_predicted_about_the_mean_training_latent(chain):
+    made, _ = objective(chain, "ldm", prediction="velocity")
+    known, z_0 = made.model.preconditioning, made.latents.latents(made.train_rows)
+    torch.testing.assert_close(known.mean, z_0.mean(0))
+    torch.testing.assert_close(known.signal, made.schedule.alphas_cumprod.sqrt().float())
+    with pytest.raises(UserError, match=r"ldm\.prediction is 'x'"):
+        objective(chain, "ldm", prediction="x")
+
+
+def test_the_learning_rate_rises_and_falls_where_it_decays(chain, tmp_path):
+    rate = decay("cosine", 1000, "ldae")
+    assert [rate(9), rate(500)] == pytest.approx([0.5, 0.5], abs=0.01)
+    assert rate(20) > 0.99
+    assert 0 < rate(999) < 1e-4
+    assert decay("none", 1000, "ldae")(999) == 1.0
+    changes = {"decay": "cosine", "encoder_learning_rate": 1e-4, "epochs": 4}
+    made, cfg = objective(chain, "ldae", **changes)
+    history = fit(made, settings("ldae", cfg, tmp_path)).history
+    rates = [row["learning_rate"] for row in history]
+    assert sorted(rates, reverse=True) == rates
+    assert rates[-1] < 0.2 * cfg["learning_rate"]
+    assert made.groups["encoder"].learning_rate == 1e-4
+
+
 def test_the_guidance_overfits(chain, tmp_path):
     history, made = overfitted(chain, "ldae", tmp_path, epochs=80, **STATELESS["ldae"])
     last = history[-1]
@@ -140,6 +165,21 @@ def test_the_guidance_overfits(chain, tmp_path):
     assert last["val_loss_frozen"] == pytest.approx(history[0]["train_loss"], rel=0.5)
     flags = made.flags({k.removeprefix("val_"): v for k, v in last.items()})
     assert not any("idle" in flag for flag in flags)
+
+
+def test_balanced_steps_average_to_the_loss_of_uniform_ones(chain):
+    """Chance times factor is 1 / T at every t, and steps are drawn by their chances."""
+    made, _ = objective(chain, "ldae", steps="balanced")
+    steps = made.schedule.timesteps
+    chances = made.chances / made.chances.sum()
+    t = torch.arange(steps)
+    factors = made.evenly(t, torch.zeros(steps, dtype=torch.float64))
+    assert torch.allclose(chances * factors, torch.full_like(chances, 1 / steps))
+    drawn = made.draw(torch.Generator().manual_seed(0), 3000)["t"]
+    counts = drawn.flatten().bincount(minlength=steps)
+    halves = [part.sum().item() for part in chances.split(steps // 2)]
+    assert abs(halves[0] - 0.5) > 0.1
+    assert counts[: steps // 2].sum().item() / drawn.numel() == pytest.approx(halves[0], abs=0.03)
 
 
 def test_codes_reach_the_estimator_in_float32_also_under_autocast(chain, tmp_path):

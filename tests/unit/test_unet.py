@@ -9,6 +9,7 @@ from ldae.diffusion.schedule import Schedule
 from ldae.errors import UserError
 from ldae.nets.blocks import average_pool, repeat_voxels
 from ldae.nets.gradient_estimator import build_guided_unet
+from ldae.nets.preconditioning import Preconditioning
 from ldae.nets.semantic_encoder import build_encoder
 from ldae.nets.unet import build_unet
 
@@ -152,3 +153,35 @@ def test_undefined_gradients_of_cpus_are_refused(guided):
         with torch.no_grad():  # inference is right
             eps, _ = guided(z, t, y)
     torch.testing.assert_close(eps, guided.unet(z, t), rtol=0.1, atol=0.05)
+
+
+# --- velocity prediction -------------------------------------------------------------------------
+
+
+def velocity_unet(mean):
+    known = Preconditioning(mean.shape, 1000)
+    known.set(mean, Schedule().alphas_cumprod)
+    return build_unet(SMALL_LDM, 3, known).eval()
+
+
+def test_velocity_prediction_of_nothing_is_exact_for_white_latents_about_their_mean():
+    """Of z_0 ~ N(mean, 1): E[eps | z_t] = sqrt(1 - ab_t) (z_t - sqrt(ab_t) mean)."""
+    mean, z_t, t = 3 * latents(1)[0], latents(), torch.tensor([3, 900])
+    ab = Schedule().alphas_cumprod[t].float().reshape(-1, 1, 1, 1, 1)
+    expected = (1 - ab).sqrt() * (z_t - ab.sqrt() * mean)
+    torch.testing.assert_close(velocity_unet(mean)(z_t, t), expected)
+
+
+def test_velocity_unet_sees_latents_about_their_mean_and_scales_g_by_the_signal():
+    mean, t, y = 3 * latents(1)[0], torch.tensor([3, 900]), torch.randn(2, Y_DIM)
+    signal = Schedule().alphas_cumprod[t].sqrt().float().reshape(-1, 1, 1, 1, 1)
+    nets = [
+        randomise(build_guided_unet(velocity_unet(m), SMALL_LDM, Y_DIM)).eval()
+        for m in (mean, torch.zeros_like(mean))
+    ]
+    z_t = latents()
+    for shifted, plain in zip(nets[0](z_t + signal * mean, t, y), nets[1](z_t, t, y), strict=True):
+        torch.testing.assert_close(shifted, plain, atol=1e-4, rtol=1e-4)
+    _, g = nets[1](z_t, t, y)
+    features, t_emb = nets[1].unet.encode(z_t, t)
+    torch.testing.assert_close(g, signal * nets[1].estimator(features, t_emb, y))

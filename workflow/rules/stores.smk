@@ -123,7 +123,7 @@ rule latents:
         mem_mb=growing(8000),
         runtime=growing(60),
     params:
-        settings={"source": config["latents"]["source"]},
+        settings={key: config["latents"][key] for key in ("source", "variance")},
         source=source("training/latents.py"),
         encoding=source("training/latent_rows.py", "nets/autoencoder.py"),
     message:

@@ -21,7 +21,7 @@ DATA = dict(
 )
 DIFFUSION = dict(diffusion=config["diffusion"])
 LATENTS = dict(
-    latents=config["latents"]["source"],
+    latents={key: config["latents"][key] for key in ("source", "variance")},
     encoding=source("training/latent_rows.py", "nets/autoencoder.py"),
 )
 

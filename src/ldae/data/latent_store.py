@@ -87,8 +87,13 @@ class LatentStore(Store):
         """What training sees: the posterior ``mean``, or a ``sample`` anew at each step."""
         return self.card["source"]
 
+    @property
+    def variance(self) -> str:
+        """Which variance the scale makes one: of ``all`` numbers, or ``between_scans``."""
+        return self.card.get("variance", "all")  # absent in stores from before there was a choice
+
     def latent(self, row: int) -> torch.Tensor:
-        """Scaled posterior mean (C, *S), float32, of unit variance."""
+        """Scaled posterior mean (C, *S), float32."""
         return self.scale * torch.from_numpy(self._mean[row].copy())
 
     def std(self, row: int) -> torch.Tensor:

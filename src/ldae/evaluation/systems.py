@@ -175,11 +175,8 @@ class LdaeSystem:
 
         The frozen part is computed once, however many codes there are.
         """
-        unet, estimator = self.guided.unet, self.guided.estimator
         with self.compute.autocast():
-            features, t_emb = unet.encode(z_t, t)
-            eps = unet.up(features, t_emb)
-            shifts = [estimator(features, t_emb, y) for y in codes]
+            eps, shifts = self.guided.estimates(z_t, t, *codes)
         eps = eps.float()
         return eps, [self.schedule.guided_eps(eps, g.float(), t, self.guidance) for g in shifts]
 

@@ -70,10 +70,17 @@ class GuidedUNet(nn.Module):
             (eps, g), both shaped like ``z_t`` and in its dtype; combine them with
             :meth:`ldae.diffusion.schedule.Schedule.guided_eps`.
         """
+        eps, (g,) = self.estimates(z_t, t, y_sem)
+        return eps, g
+
+    def estimates(self, z_t: Tensor, t: Tensor, *codes: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """As :meth:`forward` for several y_sem: eps, and G for each. The frozen part runs once."""
         with torch.no_grad():
             features, t_emb = self.unet.encode(z_t, t)
-            eps = self.unet.up(features, t_emb).to(z_t.dtype)
-        return eps, self.estimator(features, t_emb, y_sem).to(z_t.dtype)
+            eps = self.unet.decode(features, t_emb, z_t, t)
+        shifts = [self.estimator(features, t_emb, y_sem).to(z_t.dtype) for y_sem in codes]
+        known = self.unet.preconditioning
+        return eps, shifts if known is None else [known.gradient(g, t) for g in shifts]
 
 
 def build_guided_unet(unet: UNet, ldm_cfg: Mapping[str, Any], y_dim: int) -> GuidedUNet:

@@ -23,6 +23,7 @@ from ldae.nets.blocks import (
 )
 from ldae.nets.execution import Recomputable, prepare, run
 from ldae.nets.guards import guard_gradients
+from ldae.nets.preconditioning import Preconditioning
 
 BF16_ADVICE = "precision: fp32, or choose another volumes.shape"
 
@@ -193,6 +194,7 @@ class UNet(nn.Module):
         dropout: Probability, inside the residual blocks.
         norm_num_groups: Groups of the group normalisations.
         resample: ``isotropic`` halves all three axes, ``inner_axes`` the last two.
+        preconditioning: Turns the network's output into eps; None: the output is eps.
 
     Raises:
         ValueError: the numbers do not fit together.
@@ -210,6 +212,7 @@ class UNet(nn.Module):
         dropout: float,
         norm_num_groups: int,
         resample: Resample,
+        preconditioning: Preconditioning | None = None,
     ):
         super().__init__()
         shape = UNetShape(
@@ -228,11 +231,19 @@ class UNet(nn.Module):
         self.time = time_code(shape)
         self.down = DownPath(shape)
         self.up = UpPath(shape, self.down.skip_channels, conditional=False)
+        self.preconditioning = preconditioning
 
     def encode(self, z_t: Tensor, t: Tensor) -> tuple[list[Tensor], Tensor]:
         """Run the part shared with G: features of every stage, and the time code (B, E)."""
         t_emb = self.time(timestep_embedding(t, self.shape.base_channels))
+        if self.preconditioning is not None:
+            z_t = self.preconditioning.residual(z_t, t)
         return self.down(z_t, t_emb), t_emb
+
+    def decode(self, features: Sequence[Tensor], t_emb: Tensor, z_t: Tensor, t: Tensor) -> Tensor:
+        """eps (B, C, *S) in the dtype of ``z_t``, from what :meth:`encode` made of z_t and t."""
+        out = self.up(features, t_emb).to(z_t.dtype)
+        return out if self.preconditioning is None else self.preconditioning.eps(out, z_t, t)
 
     def forward(self, z_t: Tensor, t: Tensor) -> Tensor:
         """Predict the noise.
@@ -245,7 +256,7 @@ class UNet(nn.Module):
             eps (B, out_channels, X, Y, Z), in the dtype of ``z_t`` (also under autocast).
         """
         features, t_emb = self.encode(z_t, t)
-        return self.up(features, t_emb).to(z_t.dtype)
+        return self.decode(features, t_emb, z_t, t)
 
 
 def unet_shape(cfg: Mapping[str, Any], latent_channels: int) -> UNetShape:
@@ -264,9 +275,14 @@ def unet_shape(cfg: Mapping[str, Any], latent_channels: int) -> UNetShape:
     )
 
 
-def build_unet(cfg: Mapping[str, Any], latent_channels: int) -> UNet:
+def build_unet(
+    cfg: Mapping[str, Any],
+    latent_channels: int,
+    preconditioning: Preconditioning | None = None,
+) -> UNet:
     """Build the UNet of the ``ldm`` section of the config, for latents of ``latent_channels``.
 
     Optional keys: ``checkpointing`` and ``compile`` (see :mod:`ldae.nets.execution`).
     """
-    return prepare(UNet(**dataclasses.asdict(unet_shape(cfg, latent_channels))), cfg)
+    shape = dataclasses.asdict(unet_shape(cfg, latent_channels))
+    return prepare(UNet(**shape, preconditioning=preconditioning), cfg)

@@ -33,8 +33,8 @@ def training_identity(objective: Objective, settings: Settings) -> dict[str, Any
     """All that decides what a training learns; two with the same may share checkpoints.
 
     These are the config without the ``FREE`` keys (with ``micro_batch``, if a network has batch
-    norm), with the SHA-256 of pretrained weights in place of their paths, seed, sources, and the
-    objective's data and upstream models.
+    norm; with ``epochs``, if the learning rate decays), with the SHA-256 of pretrained weights in
+    place of their paths, seed, sources, and the objective's data and upstream models.
 
     Returns:
         Flat dict of JSON values, keys as in ``ldm.learning_rate``.
@@ -42,6 +42,8 @@ def training_identity(objective: Objective, settings: Settings) -> dict[str, Any
     # A batch norm's statistics are a micro-batch's: there micro_batch does change what is learnt.
     fixed = {"micro_batch"} if batch_norms(objective.modules().values()) else set()
     kept = {key: value for key, value in settings.cfg.items() if key not in FREE or key in fixed}
+    if settings.cfg["decay"] != "none":  # the rate of every step depends on how many there will be
+        kept["epochs"] = settings.cfg["epochs"]
     section = flatten({objective.stage: kept})
     for key, value in list(section.items()):
         named = key.split(".")[-1] in FILES and isinstance(value, str)

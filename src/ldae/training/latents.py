@@ -26,6 +26,7 @@ from ldae.training.compute import Compute
 from ldae.training.latent_rows import encode_rows, load_row, row_file
 
 SOURCES = ("mean", "sample")
+VARIANCES = ("all", "between_scans")
 ROWS = "rows"
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,8 @@ def build_latent_store(
 
     Args:
         volumes_dir, autoencoder_dir, out_dir, fingerprint: As :func:`encode_shard` has them.
-        cfg: ``config["latents"]``: source, mean or sample, of what training will see.
+        cfg: ``config["latents"]``: source, mean or sample, of what training will see; variance,
+            all or between_scans, that the scale makes one.
 
     Raises:
         UserError: a volume is not encoded.
@@ -86,6 +88,10 @@ def build_latent_store(
     require(
         cfg["source"] in SOURCES,
         f"latents.source is {cfg['source']!r}; allowed are {', '.join(SOURCES)}.",
+    )
+    require(
+        cfg["variance"] in VARIANCES,
+        f"latents.variance is {cfg['variance']!r}; allowed are {', '.join(VARIANCES)}.",
     )
     out_dir = Path(out_dir)
     (out_dir / CARD).unlink(missing_ok=True)
@@ -102,7 +108,7 @@ def build_latent_store(
             sums.append(moments_sum(*pair))
         for moment in moments:
             moment.flush()
-        scale = 1.0 / training_std(moments, volumes.rows("train"), cfg["source"])
+        scale = 1.0 / training_std(moments, volumes.rows("train"), cfg["source"], cfg["variance"])
         del moments
     index = volumes.index.drop(columns=["row", *volumes.columns]).assign(sha256=sums)
     card = {
@@ -111,6 +117,7 @@ def build_latent_store(
         "dtype": "float32",
         "scale": scale,
         "source": cfg["source"],
+        "variance": cfg["variance"],
         "volumes": volumes.sum,
         "autoencoder": model_card["sha256"],
     }
@@ -137,21 +144,31 @@ def _encoded(rows_dir: Path, volumes: VolumeStore, row: int) -> np.ndarray:
     return pair
 
 
-def training_std(moments: list[np.ndarray], rows: np.ndarray, source: str) -> float:
+def training_std(
+    moments: list[np.ndarray], rows: np.ndarray, source: str, variance: str = "all"
+) -> float:
     """Standard deviation of the training latents, one number over scans, channels and voxels.
 
     A sample's variance is that of the mean plus the mean posterior variance. Sums run in float64,
     scan by scan, so that 10,000 scans need no memory.
+
+    Args:
+        moments: Posterior means and standard deviations (N, C, *S).
+        rows: Of the training scans.
+        source: ``mean`` or ``sample``.
+        variance: ``all`` about one mean number; ``between_scans`` about the mean latent, which
+            leaves out the anatomy that all scans share.
     """
-    total = square = noise = 0.0
+    total, square, noise = np.zeros(moments[0].shape[1:]), 0.0, 0.0
     for row in rows:
         mean = moments[0][row].astype(np.float64)
-        total, square = total + mean.mean(), square + (mean**2).mean()
+        total, square = total + mean, square + (mean**2).mean()
         noise += (moments[1][row].astype(np.float64) ** 2).mean()
     n = len(rows)
-    variance = square / n - (total / n) ** 2 + (noise / n if source == "sample" else 0.0)
+    shared = (total.mean() / n) ** 2 if variance == "all" else ((total / n) ** 2).mean()
+    spread = square / n - shared + (noise / n if source == "sample" else 0.0)
     require(
-        variance > 0,
+        spread > 0,
         "The autoencoder gives the same latent for every training scan; train it longer.",
     )
-    return float(variance**0.5)
+    return float(spread**0.5)

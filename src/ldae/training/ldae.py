@@ -13,6 +13,7 @@ from ldae.data.sampling import derive_seed
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.ddim import ddim_decode
 from ldae.diffusion.schedule import Schedule
+from ldae.errors import require
 from ldae.modelfile import ldae_state
 from ldae.nets.execution import prepare
 from ldae.nets.gradient_estimator import build_guided_unet
@@ -36,6 +37,25 @@ from ldae.training.validation import (
 
 if TYPE_CHECKING:
     from monai.networks.nets import AutoencoderKL
+
+
+STEPS = ("uniform", "balanced")
+
+
+def step_chances(steps: str, schedule: Schedule) -> torch.Tensor | None:
+    """Chances (T,) of the training steps (``ldae.steps``); None: uniform, as in the paper.
+
+    ``balanced`` draws t in proportion to lambda_t ab_t and divides its loss by that chance: the
+    same loss on average (Eq. 10), at less variance: with ``ldm.prediction: velocity`` the error in
+    eps is ab_t times that in the velocity, so every draw counts alike. With eps itself it is not.
+
+    Raises:
+        UserError: an unknown way.
+    """
+    require(steps in STEPS, f"ldae.steps is {steps!r}; allowed are {', '.join(STEPS)}.")
+    if steps == "uniform":
+        return None
+    return (schedule.weights * schedule.alphas_cumprod).cpu()
 
 
 class LdaeObjective(SemanticObjective):
@@ -73,6 +93,7 @@ class LdaeObjective(SemanticObjective):
         super().__init__(compute, seed)
         self.volumes, self.latents, self.cfg = volumes, latents, cfg
         self.ldm_card, self.schedule = ldm_card, schedule.to(compute.device)
+        self.chances = step_chances(cfg["steps"], schedule)
         self.train_rows = volumes.rows("train")
         subjects = volumes.index["participant_id"]
         self.val_rows = over_subjects(volumes.rows("val"), subjects)[: cfg["validate_scans"]]
@@ -82,8 +103,14 @@ class LdaeObjective(SemanticObjective):
         torch.manual_seed(derive_seed(seed, self.stage, "estimator"))
         guided = build_guided_unet(unet, ldm_card["architecture"], self.encoder.dim)
         self.guided = compute.place(prepare(guided, cfg))
-        trained = {"encoder": self.encoder, "estimator": self.guided.estimator}
-        self.groups["main"] = Group(trained, cfg["learning_rate"])
+        estimator = self.guided.estimator
+        trained = {"encoder": self.encoder, "estimator": estimator}
+        rate = cfg["encoder_learning_rate"]
+        if rate is None:
+            self.groups["main"] = Group(trained, cfg["learning_rate"])
+        else:
+            self.groups["main"] = Group({"estimator": estimator}, cfg["learning_rate"])
+            self.groups["encoder"] = Group({"encoder": self.encoder}, rate)
         self.ema = Ema(trained, cfg["ema_decay"])
         self.averaged = Averaged(
             self.ema, self.encoder, self.encode, volumes, self.train_rows, compute
@@ -94,25 +121,40 @@ class LdaeObjective(SemanticObjective):
         return LatentsAndVolumes(self.latents, self.volumes, self.train_rows)
 
     def draw(self, generator: torch.Generator, batch_size: int) -> Tensors:
-        """Steps and noise; noise of the posterior too where samples are trained on."""
-        return diffusion_draws(self.latents, self.schedule, generator, batch_size)
+        """Steps (B, draws), noise (B, draws, C, *S); the posterior's too where it is sampled."""
+        count = batch_size * self.cfg["draws"]
+        drawn = diffusion_draws(self.latents, self.schedule, generator, count, self.chances)
+        return {name: each.unflatten(0, (batch_size, -1)) for name, each in drawn.items()}
 
     def backward(self, batch: Tensors, draws: Tensors, share: float, epoch: int) -> Losses:
         """Gradient of the weighted loss for encoder and estimator."""
+        draws = {name: each.flatten(0, 1) for name, each in draws.items()}
         t, eps = draws["t"], draws["eps"]
-        z_t = self.schedule.q_sample(clean_latents(batch, draws), t, eps)
-        y_sem = self.encode(batch["volume"])
+        latents = {name: self.repeated(batch[name]) for name in ("latent", "std") if name in batch}
+        z_t = self.schedule.q_sample(clean_latents(latents, draws), t, eps)
+        y_sem = self.repeated(self.encode(batch["volume"]))
         with self.compute.autocast():
             eps_theta, g = self.guided(z_t, t, y_sem)
         guided = self.schedule.guided_eps(eps_theta.float(), g.float(), t)
         losses = self.weighted(eps - guided, t)
-        self.compute.backward(share * losses.mean())
+        drawn = self.evenly(t, losses)
+        self.compute.backward(share * (drawn * losses).mean())
         losses = losses.detach()
         return {
-            "loss": losses.mean(),
-            "loss_frozen": self.weighted(eps - eps_theta.float(), t).mean(),
+            "loss": (drawn * losses).mean(),
+            "loss_frozen": (drawn * self.weighted(eps - eps_theta.float(), t)).mean(),
             **by_quartile(losses, t, self.schedule.timesteps),
         }
+
+    def repeated(self, each: torch.Tensor) -> torch.Tensor:
+        """What belongs to a scan, once for each of its draws: (B, ...) to (B * draws, ...)."""
+        return each.repeat_interleave(self.cfg["draws"], dim=0)
+
+    def evenly(self, t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """Factors (B,) by which steps that are not drawn evenly still average to the same loss."""
+        if self.chances is None:
+            return torch.ones_like(like)
+        return (self.chances.mean() / self.chances).to(like)[t]
 
     def weighted(self, error: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """lambda_t times the mean square of each item's error (B, C, *S): (B,)."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -10,6 +11,8 @@ from ldae.data.latent_store import LatentStore
 from ldae.data.sampling import derive_seed
 from ldae.diffusion.ddim import ddim_decode
 from ldae.diffusion.schedule import Schedule
+from ldae.errors import require
+from ldae.nets.preconditioning import Preconditioning
 from ldae.nets.unet import build_unet
 from ldae.training.compute import Compute
 from ldae.training.datasets import Latents
@@ -20,6 +23,9 @@ from ldae.training.validation import QUARTILES, SHOWN, by_quartile, fixed_noise,
 
 if TYPE_CHECKING:
     from monai.networks.nets import AutoencoderKL
+
+# eps: the network's output. velocity: see ldae.nets.preconditioning.
+PREDICTIONS = ("eps", "velocity")
 
 
 class LdmObjective(Objective):
@@ -50,7 +56,8 @@ class LdmObjective(Objective):
         self.latents, self.cfg, self.schedule = latents, cfg, schedule.to(compute.device)
         self.train_rows, self.val_rows = latents.rows("train"), latents.rows("val")
         torch.manual_seed(derive_seed(seed, self.stage, "weights"))
-        self.model = compute.place(build_unet(cfg, latents.shape[0]))
+        known = preconditioning(cfg, latents, self.train_rows, schedule)
+        self.model = compute.place(build_unet(cfg, latents.shape[0], known))
         self.groups["main"] = Group({"unet": self.model}, cfg["learning_rate"])
         self.ema = Ema({"unet": self.model}, cfg["ema_decay"])
 
@@ -129,17 +136,51 @@ class LdmObjective(Objective):
         return {
             "data": self.latents.learnt_sum,
             "latents_source": self.latents.source,
+            "latents_variance": self.latents.variance,
             "diffusion": schedule_settings(self.schedule),
         }
 
 
+def preconditioning(
+    cfg: Mapping[str, Any], latents: LatentStore, rows: np.ndarray, schedule: Schedule
+) -> Preconditioning | None:
+    """What turns the network's output into eps (``ldm.prediction``); None for eps itself.
+
+    Raises:
+        UserError: an unknown prediction.
+    """
+    require(
+        cfg["prediction"] in PREDICTIONS,
+        f"ldm.prediction is {cfg['prediction']!r}; allowed are {', '.join(PREDICTIONS)}.",
+    )
+    if cfg["prediction"] == "eps":
+        return None
+    known = Preconditioning(latents.shape, schedule.timesteps)
+    total = torch.zeros(latents.shape, dtype=torch.float64)
+    for row in rows:
+        total += latents.latent(int(row))
+    known.set(total / len(rows), schedule.alphas_cumprod.cpu())
+    return known
+
+
 def diffusion_draws(
-    latents: LatentStore, schedule: Schedule, generator: torch.Generator, batch_size: int
+    latents: LatentStore,
+    schedule: Schedule,
+    generator: torch.Generator,
+    batch_size: int,
+    chances: torch.Tensor | None = None,
 ) -> Tensors:
-    """t (B,) uniform, eps (B, C, *S), and ``posterior`` noise where the store says sample."""
+    """t (B,), eps (B, C, *S), and ``posterior`` noise where the store says sample.
+
+    Steps are uniform, or drawn in proportion to ``chances`` (T,).
+    """
     shape = (batch_size, *latents.shape)
+    if chances is None:
+        t = torch.randint(schedule.timesteps, (batch_size,), generator=generator)
+    else:
+        t = torch.multinomial(chances, batch_size, replacement=True, generator=generator)
     draws = {
-        "t": torch.randint(schedule.timesteps, (batch_size,), generator=generator),
+        "t": t,
         "eps": torch.randn(shape, generator=generator),
     }
     if latents.source == "sample":

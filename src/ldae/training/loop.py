@@ -22,6 +22,7 @@ from ldae.training.keeper import Keeper
 from ldae.training.objective import Objective, Tensors
 from ldae.training.observer import Observer
 from ldae.training.processes import Processes
+from ldae.training.rates import decay
 from ldae.training.settings import Settings
 from ldae.training.state import State, Trained
 from ldae.training.stepping import Stepper
@@ -72,7 +73,14 @@ class Trainer:
             processes.rank,
         )
         self.total = self.sampler.steps(cfg["epochs"])
-        self.stepper = Stepper(objective, self.sampler, cfg["grad_clip"], settings.seed, processes)
+        self.stepper = Stepper(
+            objective,
+            self.sampler,
+            cfg["grad_clip"],
+            settings.seed,
+            processes,
+            decay(cfg["decay"], self.total, objective.stage),
+        )
         self.watch = Watch(objective.stage, self.compute.precision)
         self.state = State()
         self.keeper = Keeper(objective, settings, processes, self.stepper, self.watch, self.state)
@@ -150,7 +158,7 @@ class Trainer:
         sums, norms, stopped = self.stepper.gradients(state.step, batches, stop)
         losses = {name: total / count for name, (total, count) in sums.items() if count}
         self.watch.look(state.step + 1, losses, norms, self.keeper.checkpoints.last_good)
-        self.stepper.update(average=not self.watch.skipped)
+        self.stepper.update(state.step, average=not self.watch.skipped)
         state.step += 1
         state.seconds += time.monotonic() - began
         norm = next(iter(norms.values()))
@@ -171,7 +179,8 @@ class Trainer:
         row: Row = {
             "epoch": epoch,
             "step": state.step,
-            "learning_rate": next(iter(objective.groups.values())).learning_rate,
+            "learning_rate": self.stepper.rate(state.step - 1)
+            * next(iter(objective.groups.values())).learning_rate,
             "grad_norm": means.pop("grad_norm", math.nan),
             **{f"train_{name}": value for name, value in means.items()},
         }

@@ -113,9 +113,12 @@ def ldm(settings: Settings, compute: "Compute") -> Stage:
         "latent_channels": latents.shape[0],
         "latent_scale": latents.scale,
         "latents_source": latents.source,
+        "latents_variance": latents.variance,
         "autoencoder_sha256": card["sha256"],
         "diffusion": settings.diffusion,
     }
+    if objective.model.preconditioning is not None:
+        more["preconditioning"] = objective.model.preconditioning.card()
     return Stage(objective, latents, more)
 
 

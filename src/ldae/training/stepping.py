@@ -12,6 +12,7 @@ from ldae.training.batch_norm import RunningStatistics
 from ldae.training.history import Sums
 from ldae.training.objective import Losses, Objective, Part, Tensors
 from ldae.training.processes import Processes
+from ldae.training.rates import Rate, constant
 
 
 class Stepper:
@@ -23,6 +24,7 @@ class Stepper:
         grad_clip: Largest gradient norm; None: any.
         seed: Of every random draw.
         processes: Those that train together.
+        rate: Share of the learning rates by step.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class Stepper:
         grad_clip: float | None,
         seed: int,
         processes: Processes,
+        rate: Rate = constant,
     ):
         self.objective, self.sampler, self.processes = objective, sampler, processes
         self.limit = math.inf if grad_clip is None else grad_clip
@@ -44,6 +47,7 @@ class Stepper:
             )
             for name, group in objective.groups.items()
         }
+        self.rate = rate
         self.statistics = RunningStatistics(objective.modules().values(), processes)
 
     def load_optimizers(self, states: dict[str, dict[str, Any]]) -> None:
@@ -119,10 +123,12 @@ class Stepper:
             self.objective.compute.scaler.unscale_(optimizer)
         return float(nn.utils.clip_grad_norm_(weights, self.limit))
 
-    def update(self, average: bool = True) -> None:
-        """Take the step; an optimizer without gradients, as an adversary's to come, takes none."""
-        scaler = self.objective.compute.scaler
-        for optimizer in self.optimizers.values():
+    def update(self, step: int, average: bool = True) -> None:
+        """Take the step after ``step`` others; an optimizer without gradients takes none."""
+        scaler, share = self.objective.compute.scaler, self.rate(step)
+        for name, optimizer in self.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = share * self.objective.groups[name].learning_rate
             if live(optimizer):
                 scaler.step(optimizer)
         scaler.update()
