@@ -208,6 +208,20 @@ def test_statistics_for_the_averaged_weights_are_gathered_once_a_validation(
     assert len(gathered) == 2
 
 
+def test_statistics_are_those_of_evaluation_also_when_examined_while_training(chain):
+    encoder = objective(chain, "ldae")[1]["encoder"] | {"standardize": True}
+    made, _ = objective(chain, "ldae", encoder=encoder)
+    found = []
+    for training in (False, True):
+        made.encoder.train(training)
+        with made.examined():
+            found.append(made.encoder.standardize.running_var.clone())
+            assert not made.encoder.training
+        assert made.encoder.training is training
+    torch.testing.assert_close(found[0], found[1])
+    assert found[0].max() < 0.5  # of raw codes; those standardised already have 1
+
+
 def test_the_first_scans_of_a_split_are_of_as_many_subjects_as_can_be():
     subjects = pd.Series(["x", "a", "a", "a", "b", "c", "b"])
     rows = np.arange(1, 7)

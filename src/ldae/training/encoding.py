@@ -90,7 +90,8 @@ def recalibrate(
 class Averaged(AbstractContextManager):
     """Within the context the networks hold the EMA weights, and statistics that fit them.
 
-    It may be entered within itself: what it makes ready is made once.
+    The encoder is in evaluation mode there, and afterwards in the mode it was in. It may be entered
+    within itself: what it makes ready is made once.
 
     Args:
         ema: Over the encoder and what is trained with it.
@@ -114,6 +115,9 @@ class Averaged(AbstractContextManager):
         if self.depth == 0:
             with ExitStack() as inside:
                 inside.callback(self._restore, detached(dict(self.encoder.named_buffers())))
+                # While training, statistics would be gathered of codes standardised already.
+                inside.callback(self.encoder.train, self.encoder.training)
+                self.encoder.eval()
                 inside.enter_context(self.ema.applied())
                 recalibrate(*self.calibration)
                 self.inside = inside.pop_all()
