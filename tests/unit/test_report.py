@@ -27,6 +27,7 @@ from ldae.report.references import REFERENCES
 from ldae.report.resources import duration, resources
 from ldae.report.tables import Table
 from ldae.report.tidy import without_paths
+from ldae.report.trained import rates
 from ldae.report.warnings import departures, warnings
 
 OWN = "Decoding from the scan's own y_sem is closer to it than from another subject's"
@@ -275,6 +276,12 @@ def test_timings_are_in_no_other_file(run, tmp_path):
     for key in ("methods", "references"):
         assert outputs(tmp_path)[key].read_bytes() == first[key].read_bytes()
     assert outputs(tmp_path)["resources"].read_bytes() != first["resources"].read_bytes()
+
+
+def test_methods_state_learning_rates_that_differ_or_fall():
+    cfg = {"learning_rate": 3e-3, "encoder_learning_rate": 5e-4, "decay": "cosine"}
+    assert rates(cfg) == "0.003 and 0.0005 for the encoder, falling by a cosine"
+    assert rates(cfg | {"encoder_learning_rate": None, "decay": "none"}) == "0.003"
 
 
 def test_methods_cite_what_is_in_the_bibliography(run):

@@ -11,6 +11,7 @@ import pandas as pd
 from ldae.figures.text import count, listing, number
 from ldae.report.references import ADNI
 from ldae.report.tidy import without_paths
+from ldae.report.trained import trained
 
 EXTRACTION = {"antspynet": "ANTsPyNet [@tustison2021]", "deepbet": "deepbet [@fisch2024]"}
 
@@ -134,23 +135,6 @@ def _quality(qc: dict[str, float | None]) -> str:
     )
 
 
-def _trained(card: dict[str, Any]) -> str:
-    """How the weights came about; published ones carry no record of their training."""
-    if card.get("published"):
-        return " The weights are those that the authors published; nothing was trained here."
-    machine, metrics = card["machine"], card.get("metrics") or {}
-    kept = f"epoch {card['epoch']} of {card['epochs']} ({count(card['steps'], 'step')}) was kept"
-    scores = ", ".join(
-        f"validation {name.removeprefix('val_').replace('_', ' ')} {number(float(value))}"
-        for name, value in metrics.items()
-    )
-    return (
-        f" Trained with Adam (learning rate {card['config']['learning_rate']:g}, effective batch "
-        f"{card['config']['batch_size']}) on {machine['device']} in {machine['precision']}, seed "
-        f"{card['seed']}; {kept}{f'; {scores}' if scores else ''}."
-    )
-
-
 def _start(path: str | None, what: str) -> str:
     return f"started from {what}" if path else f"trained from scratch ({what}: off)"
 
@@ -162,7 +146,7 @@ def _autoencoder(config: dict[str, Any], card: dict[str, Any]) -> str:
         f"{net['latent_channels']} latent channels"
     )
     if card.get("published"):
-        return f"{what}.{_trained(card)}"
+        return f"{what}.{trained(card)}"
     cfg = card["config"]
     perceptual = (
         f"perceptual loss ({cfg['perceptual']['net']}, weight {cfg['perceptual']['weight']:g}) "
@@ -174,7 +158,7 @@ def _autoencoder(config: dict[str, Any], card: dict[str, Any]) -> str:
         f"{what}, {_start(cfg['pretrained'], 'UK Biobank weights')}: L1, KL "
         f"(weight {cfg['kl_weight']:g}), {perceptual} and a patch adversary (weight "
         f"{cfg['adversarial']['weight']:g}, from epoch {cfg['adversarial']['start_epoch']}); "
-        "weights chosen by validation SSIM." + _trained(card)
+        "weights chosen by validation SSIM." + trained(card)
     )
 
 
@@ -184,15 +168,16 @@ def _ldm(config: dict[str, Any], card: dict[str, Any]) -> str:
     scale = (
         f", multiplied by {number(float(card['latent_scale']))}" if "latent_scale" in card else ""
     )
+    target = "velocity about the mean" if card.get("preconditioning") else "noise"
     averaged = ""
     if "config" in card:
         decay = card["config"]["ema_decay"]
         averaged = f"; the moving average (decay {decay:g}) of the last epoch is used"
     return (
         f"An unconditional UNet (base {net['base_channels']}, multipliers {net['channel_mult']}) "
-        f"predicts the noise of latents{scale} ({config['latents']['source']} of the posterior) "
+        f"predicts the {target} of latents{scale} ({config['latents']['source']} of the posterior) "
         f"over {diffusion['timesteps']} steps, β from {diffusion['beta_start']:g} to "
-        f"{diffusion['beta_end']:g}{averaged}." + _trained(card)
+        f"{diffusion['beta_end']:g}{averaged}." + trained(card)
     )
 
 
@@ -215,7 +200,7 @@ def _ldae(config: dict[str, Any], card: dict[str, Any]) -> str:
         "diffusion autoencoders [@preechakul2022]; the gradient estimator [@zhang2022pdae] shares "
         "the frozen UNet's down path and time embedding and adds a new middle, up path and output."
         + learnt
-        + _trained(card)
+        + trained(card)
     )
 
 
@@ -231,11 +216,11 @@ def _others(config: dict[str, Any], cards: Cards) -> list[tuple[str, str]]:
                 f"({cfg['resize']}); UNet with base {cfg['base_channels']} and multipliers "
                 f"{cfg['channel_mult']}."
             )
-            found.append(("Voxel-space diffusion autoencoder", text + _trained(card)))
+            found.append(("Voxel-space diffusion autoencoder", text + trained(card)))
         if card["kind"] == "supervised":
             text = "The semantic encoder with a linear head, trained end to end on the label."
             heading = name.replace("_", " ").capitalize()
-            found.append((f"{heading} (supervised encoder)", text + _trained(card)))
+            found.append((f"{heading} (supervised encoder)", text + trained(card)))
     return found
 
 
