@@ -10,6 +10,7 @@ from ldae.data.look import SAME, apart, look
 from ldae.data.seen import note_seen, require_fit, require_unseen, seen_by
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
+from ldae.files import write_table
 from ldae.report.altered import altered_scans
 
 SIDES = {"sub-a": "train", "sub-b": "train", "sub-c": "val", "sub-d": "test"}
@@ -108,6 +109,13 @@ def test_what_looks_otherwise_is_told_to_readers_though_it_is_few(model, tmp_pat
     require_fit(store, card, folder)
     (warning,) = altered_scans({"ae": card, "given": {}}, folder.parent, store.index)
     assert "ae (1 of 3 scans)" in warning
+
+
+def test_a_model_of_latents_knows_no_looks(model, tmp_path):
+    folder, card = model
+    write_table(seen_by(folder, card).drop(columns="look"), tmp_path / "ldm/scans.tsv")
+    store = volumes_of(tmp_path / "one", seeds={"sub-a": 99})
+    assert altered_scans({"ldm": card}, tmp_path, store.index) == []
 
 
 @pytest.mark.parametrize("dtype", ["float16", "uint8"])

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from ldae.data.look import altered
+from ldae.data.look import LOOK, altered
 from ldae.figures.text import count
 from ldae.files import read_table
 
@@ -15,13 +15,15 @@ def altered_scans(cards: dict[str, dict[str, Any]], models: Path, index: pd.Data
 
     Args:
         cards: ``model.json`` by model.
-        models: Folder of the models: ``<model>/scans.tsv`` is read where the card counts scans.
+        models: Folder of the models: ``<model>/scans.tsv`` is read where the card counts scans. It
+            knows no looks where the model has learnt from latents.
         index: ``index.tsv`` of the volume store.
     """
     found = []
     for name, card in cards.items():
-        if "scans" in card:
-            here, changed = altered(read_table(models / name / "scans.tsv"), index)
+        seen = read_table(models / name / "scans.tsv") if "scans" in card else pd.DataFrame()
+        if LOOK in seen:
+            here, changed = altered(seen, index)
             if changed:
                 found.append(f"{name} ({len(changed):,} of {count(here, 'scan')})")
     if not found:
