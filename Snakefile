@@ -42,13 +42,15 @@ include: "workflow/rules/check.smk"
 
 
 onstart:
-    if "check" not in workflow.dag_settings.targets:  # which only looks
-        end_what_was_left()
+    if not beside_a_run():
+        take_over_results()
+        remember_timings()
         forget_finished_trainings()
 
 
 onsuccess:
-    forget_finished_trainings()
+    if not beside_a_run():
+        forget_finished_trainings()
 
 
 # Named targets: check (before a long run), and one a stage: resources, synthetic, bids, cohort,

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,16 +21,26 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success rename it to ``path``.
 
     The temporary name keeps the suffixes of ``path`` (``.nii.gz``), since writers choose their
-    format by them. On any error the temporary file is removed and ``path`` is left as it was.
+    format by them, and have a part that no other process has, on whatever node. On any error the
+    temporary file is removed and ``path`` is left as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp{os.getpid()}-{path.name}")
+    temporary = path.with_name(f".tmp{secrets.token_hex(4)}-{path.name}")
     try:
         yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush(path: str | Path) -> None:
+    """Wait until a file or a folder is on the disk: a node's crash would lose what is not."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_table(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from ldae.errors import require
+from ldae.errors import UserError, require
 
 PATIENCE = 600.0  # seconds; a job that has been told to end saves and leaves in less
 POLL = 1.0
@@ -33,26 +33,23 @@ def hold(path: str | Path, what: str, patience: float = PATIENCE) -> IO[str]:
         patience: Seconds to wait for another process that holds it.
 
     Raises:
-        UserError: another process held it all the time.
+        UserError: another process held it all the time, or the file is somebody else's.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Not truncated before it is ours: the holder's name is in it.
-    file = path.open("a+")
     deadline, told = time.monotonic() + patience, False
-    while not _taken(file, path):
+    # Opened anew each time: its holder may have deleted it, with the folder it is in.
+    while not (_taken(file := _opened(path, what), path) and _still(file, path)):
         file.seek(0)
         holder = file.read().strip()
+        file.close()
         if not told:
             log.warning("waiting for %s, which writes %s as well", holder, what)
             told = True
-        if time.monotonic() > deadline:
-            file.close()
-            require(
-                False,
-                f"{what} is being written by {holder}. End that process (scancel, if it is a Slurm "
-                "job), or wait for it, and run again.",
-            )
+        require(
+            time.monotonic() <= deadline,
+            f"{what} is being written by {holder}. End that process (scancel, if it is a Slurm "
+            "job), or wait for it, and run again.",
+        )
         time.sleep(min(POLL, patience))
     file.truncate(0)
     job = os.environ.get("SLURM_JOB_ID")
@@ -67,6 +64,23 @@ def locked(path: str | Path, what: str, patience: float = PATIENCE) -> Iterator[
     """Hold the lock ``path`` within the context; see :func:`hold`."""
     with hold(path, what, patience):
         yield
+
+
+def _opened(path: Path, what: str) -> IO[str]:
+    """The file, not truncated before it is ours: the holder's name is in it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a+")
+    except PermissionError as error:
+        raise UserError(
+            f"You may not write {path}, by which one process alone writes {what}: somebody else "
+            "has begun this. Let them go on, or set a folder of your own (paths.results)."
+        ) from error
+
+
+def _still(file: IO[str], path: Path) -> bool:
+    """Whether the file is the one of this name."""
+    return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
 
 
 def _taken(file: IO[str], path: Path) -> bool:

@@ -4,6 +4,7 @@ A card (``model.json``) holds, as far as the stage knows it:
 
     kind, architecture     what to build                              (required, see modelfile)
     config                 the stage's section of the config
+    told                   what the workflow says the training depends on
     data, split            hash of the store, hash of who is on which side
     metrics, epoch, steps  what was reached, and when
     versions               of this code, of torch, MONAI, numpy, timm

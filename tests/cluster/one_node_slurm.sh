@@ -23,6 +23,23 @@ cannot() {
     exit 77
 }
 
+# Whether a daemon whose process number lies in folder $1 runs.
+lives() {
+    local daemon pid
+    for daemon in $DAEMONS; do
+        pid=$(cat "$1/$daemon.pid" 2>/dev/null) || continue
+        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$daemon" ] && return
+    done
+    return 1
+}
+
+# Remove the set-up that a killed test run has left, which would let later ones be skipped.
+clear_leftover() {
+    local of
+    of=$(sed -n '1s/^# of //p' "$ETC/slurm.conf" 2>/dev/null) || return 0
+    [ -z "$of" ] || lives "$of" || rm -f "$ETC"/{slurm,gres,cgroup}.conf
+}
+
 install() {
     command -v slurmctld >/dev/null && command -v slurmd >/dev/null &&
         command -v squeue >/dev/null && command -v munged >/dev/null && return
@@ -90,6 +107,7 @@ CONF
 
 start() {
     [ "$(id -u)" = 0 ] || cannot "its daemons need root."
+    clear_leftover
     [ -e "$ETC/slurm.conf" ] && cannot "$ETC/slurm.conf is there already; this machine has one."
     mkdir -p "$dir"/{state,spool,log,dev}
     chmod 755 "$dir"
@@ -103,6 +121,7 @@ start() {
         (umask 077 && head -c 1024 /dev/urandom >"$dir/munge.key")
     fi
     configure
+    trap stop EXIT
     munged --force --key-file="$dir/munge.key" --socket="$dir/munge.sock" \
         --pid-file="$dir/munged.pid" --log-file="$dir/log/munged.log" --seed-file="$dir/munge.seed"
     slurmctld -c
@@ -110,12 +129,12 @@ start() {
     for _ in $(seq 100); do
         if [ "$(timeout 5 sinfo -h -p cpu -o %T 2>/dev/null)" = idle ]; then
             sinfo
+            trap - EXIT
             return
         fi
         sleep 0.2
     done
     tail -n 20 "$dir"/log/*.log >&2
-    stop
     cannot "its node did not come up in 20 s."
 }
 

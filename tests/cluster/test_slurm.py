@@ -1,6 +1,9 @@
 """`snakemake --profile slurm` on a real Slurm: the same results as without, and what goes wrong."""
 
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -98,6 +101,33 @@ def test_a_job_out_of_memory_is_tried_again_with_more(slurm, tmp_path):
     assert "exceeded memory limit" in logs
 
 
+def test_a_run_outlives_a_controller_that_does_not_answer(slurm, tmp_path, monkeypatch):
+    """More failures of squeue in a row than the executor bears by default."""
+    toy = Toy(tmp_path, "rule short:\n    output: 'done'\n    shell: 'touch {output}'\n")
+    (tmp_path / "bin").mkdir()
+    failing = tmp_path / "bin/squeue"
+    failing.write_text(
+        "#!/bin/sh\necho >>asked\n[ $(wc -l <asked) -gt 8 ] || { echo away >&2; exit 1; }\n"
+        f'exec {shutil.which("squeue")} "$@"\n'
+    )
+    failing.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{failing.parent}:{os.environ['PATH']}")
+    toy.snakemake("--max-status-checks-per-second", "10")
+    assert toy.read("asked").count(b"\n") > 8
+
+
+def test_ctrl_c_cancels_the_jobs(slurm, tmp_path):
+    toy = Toy(tmp_path, "rule long:\n    output: 'done'\n    shell: 'sleep 300; touch {output}'\n")
+    with subprocess.Popen(
+        toy.command(), cwd=toy.path, env=toy.environment(),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as snakemake:  # fmt: skip
+        until(lambda: toy.jobs("RUNNING"))
+        snakemake.send_signal(signal.SIGINT)
+        assert snakemake.wait(120) != 0
+    until(lambda: list(toy.jobs().values()) == ["CANCELLED"], 30)
+
+
 def test_each_job_has_a_gpu_for_itself(slurm, tmp_path):
     toy = Toy(
         tmp_path,
@@ -193,14 +223,20 @@ def test_a_training_longer_than_its_time_limit_gives_the_same_weights(slurm, cha
     toy = training(tmp_path, chain, 400, 1, late=30, runtime=1)
     output = toy.snakemake().stdout
     assert len(submitted(output)) > 1
+    assert "FAILED" in toy.jobs().values()  # it left by itself, and not by a TIMEOUT alone
     assert resumed(toy)
     assert toy.read("cut/model.safetensors") == train_outside(toy)
 
 
-@pytest.mark.parametrize("harm", ["requeue", "scancel"])
+# Preemption: a job of the partition gpu takes both GPUs from one of scavenge.
+URGENT = ["sbatch", "--partition=gpu", "--gpus=2", "--mem=100", "--output=/dev/null"]
+
+
+@pytest.mark.parametrize("harm", ["requeue", "scancel", "preemption"])
 def test_slurms_signals_reach_every_process_of_a_training(harm, slurm, chain, tmp_path):
     """There is no checkpoint but the one that a signal makes the processes save."""
-    toy = training(tmp_path, chain, 200, 2, gpu=2)
+    partition = "scavenge" if harm == "preemption" else "cpu"
+    toy = training(tmp_path, chain, 200, 2, gpu=2, slurm_partition=partition)
     log = toy.path / "ldm.log"
     with subprocess.Popen(
         toy.command(), cwd=toy.path, env=toy.environment(),
@@ -208,11 +244,11 @@ def test_slurms_signals_reach_every_process_of_a_training(harm, slurm, chain, tm
     ) as snakemake:  # fmt: skip
         until(lambda: log.is_file() and re.search(r"ldm \d+/\d+", log.read_text()))
         (number,) = toy.jobs("RUNNING")
-        command = ["scontrol", "requeue", number] if harm == "requeue" else ["scancel", number]
-        subprocess.run(command, check=True)
+        harms = {"requeue": ["scontrol", "requeue", number], "scancel": ["scancel", number]}
+        subprocess.run(harms.get(harm, [*URGENT, "--wrap=sleep 1"]), check=True)
         until(lambda: "interrupted at step" in log.read_text(), 30)
         output = snakemake.communicate()[0]
     assert snakemake.returncode == 0, output
-    assert len(submitted(output)) == (1 if harm == "requeue" else 2)
+    assert len(submitted(output)) == (2 if harm == "scancel" else 1)
     assert len(resumed(toy)) == 1
     assert toy.read("cut/model.safetensors") == train_outside(toy)

@@ -1,8 +1,10 @@
 """Lock files, conda files, containers and the Makefile install the same versions."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -71,6 +73,49 @@ def test_the_caller_is_a_part_of_the_main_environment():
     assert {"snakemake", "snakemake-executor-plugin-slurm", "jsonschema", "pandas"} <= names
     assert not names - locked("ldae").keys()
     assert "torch" not in names
+
+
+# Imports and runs, with nothing but the standard library and the packages of the caller, what the
+# workflow does outside of its jobs: its rule files' imports, and the rule check.
+OUTSIDE = """
+import sys, re, importlib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+allowed, root, here = set(sys.argv[3].split()), Path(sys.argv[1]), Path(sys.argv[2])
+foreign = {
+    name for name, of in packages_distributions().items()
+    if not any(re.sub("[-_.]+", "-", each).lower() in allowed for each in of)
+} - {"ldae", "__pycache__"}
+class Closed:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in foreign:
+            raise ModuleNotFoundError(f"{name} is not in caller.txt")
+sys.meta_path.insert(0, Closed())
+files = [root / "workflow/scripts/check.py", *(root / "workflow/rules").glob("*.smk")]
+text = "".join(file.read_text() for file in files)
+for name in re.findall(r"^ *from (ldae[.a-z_]*) import", text, re.M):
+    importlib.import_module(name)
+import yaml
+from ldae.preflight.facts import Facts
+from ldae.preflight.run import preflight
+config = yaml.safe_load((root / "config/config.yaml").read_text())
+config["paths"] |= {k: str(here / k) for k in ("images", "tables", "results", "resources")}
+command = (sys.executable, "-c", "print('Job stats:', 'n4 2', 'dae 1', sep=chr(10))")
+(here / "results/cohort").mkdir(parents=True)
+(here / "results/cohort/scans.tsv").write_text("participant_id\\nsub-1\\n")
+run = Facts(config, root, False, 2, False, "image.sif", {}, frozenset(), {}, None, command)
+print({finding.topic for finding in preflight(run)})
+"""
+
+
+def test_the_caller_has_all_that_runs_outside_of_the_jobs(tmp_path):
+    lines = (ENVS / "caller.txt").read_text().splitlines()
+    names = " ".join(normal(line) for line in lines if not line.startswith("#"))
+    command = [sys.executable, "-c", OUTSIDE, str(ROOT), str(tmp_path), names]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {"space", "resources", "plan", "cost"} <= set(re.findall(r"'(\w+)'", done.stdout))
 
 
 @pytest.fixture

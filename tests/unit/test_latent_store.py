@@ -12,6 +12,7 @@ from ldae.data.seen import note_seen
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
 from ldae.files import read_json
+from ldae.locks import hold
 from ldae.modelfile import save_model
 from ldae.nets.autoencoder import build_autoencoder
 from ldae.training import latent_rows, latents
@@ -49,6 +50,20 @@ def encode(root, out="latents", source="mean", fingerprint=""):
     encode_shard(*folders, root / "share.json", (0, 1), "cpu", 1, fingerprint)
     build_latent_store(*folders, {"source": source, "variance": "all"}, fingerprint)
     return LatentStore(root / out)
+
+
+def test_one_process_alone_encodes_a_share(cohort, monkeypatch):
+    train(cohort.root)
+    share, encode_rows = cohort.root / "share.json", latents.encode_rows
+
+    def again(*arguments):
+        with pytest.raises(UserError, match=r"share\.json is being written by process"):
+            hold(share.with_name(".share.json.lock"), share.name, patience=0)
+        encode_rows(*arguments)
+
+    monkeypatch.setattr(latents, "encode_rows", again)
+    encode(cohort.root)
+    assert share.is_file()
 
 
 @pytest.fixture

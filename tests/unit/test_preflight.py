@@ -10,6 +10,7 @@ import pytest
 import yaml
 from study_downloads import make_downloads
 
+from ldae.files import write_json
 from ldae.preflight import paths, plan, scans, slurm, space, staged
 from ldae.preflight.cost import estimate
 from ldae.preflight.environment import check_environment
@@ -32,7 +33,7 @@ def facts(root, config=None, **more):
     for section, values in (config or {}).items():
         merged[section] = merged[section] | values if isinstance(values, dict) else values
     given = dict(slurm=False, slots=2, conda=False, container=None, asks={}, groups={})
-    given |= dict(local=frozenset(), command=())
+    given |= dict(local=frozenset(), watched_by=None, command=())
     return Facts(config=merged, root=root, **(given | more))
 
 
@@ -111,6 +112,25 @@ def test_what_a_rule_makes_is_no_fault(tmp_path):
     assert (counts.subjects, counts.scans) == (6, 18)
 
 
+def test_preprocessed_scans_need_no_download_and_no_clinica(tmp_path):
+    cohort = {"name": "SYN", "preprocessed_dir": str(tmp_path / "scans")}
+    run = facts(tmp_path, {"cohort": cohort}, container="no models are counted")
+    (fault,) = only(paths.check_sources(run)[0], ERROR)
+    assert fault.what.startswith("cohort.preprocessed_dir")
+    run.config["synthetic"] = {"subjects": 3, "visits": 2, "spacing": 2.0}
+    assert [finding.level for finding in paths.check_sources(run)[0]] == [OK]  # a rule makes it
+    assert scans.count(run, None)[0].scans == 6
+    anat = tmp_path / "scans/sub-01/ses-M000/anat"
+    anat.mkdir(parents=True)
+    (anat / "sub-01_ses-M000_space-T_desc-brain_T1w.nii.gz").touch()
+    assert not only(paths.check_sources(run)[0], ERROR)
+    assert scans.count(run, None)[0] == Counts(1, 1)
+    assert not run.from_download and check_tables(run) == []
+    found = space.check_space(run, Plan({"placing": 1, "import_bids": 1}), Counts(1, 1))
+    grid = space.REGISTERED * space.TEMPLATE_MM3 / 1.5**3 + space.PAGE  # no N4, no native brain
+    assert next(f for f in found if "still needed" in f.what).what.startswith(space.size(grid))
+
+
 def test_visits_are_counted_by_the_names_of_folders(tmp_path):
     images = tmp_path / "raw/images"
     image(images, number=1)
@@ -153,24 +173,50 @@ def test_every_fault_of_the_tables_is_told_at_once(tmp_path):
     assert all("IDA" in fault.what + fault.remedy for fault in faults)
 
 
+WHOLE = Plan(fault="none was made")  # then all that is not there is needed
+
+
 def test_space_of_the_papers_cohort(tmp_path):
-    found = space.check_space(facts(tmp_path), Counts(2906, 10340))
+    found = space.check_space(facts(tmp_path), WHOLE, Counts(2906, 10340))
     volumes = next(f for f in found if f.what.startswith("results/cache/volumes"))
     assert space.size(10340 * 128 * 160 * 128 * 2) == "54.2 GB"
     assert "54.2 GB" in volumes.what
     numbers = space.parameters(PAPER)  # Table 5: 920 M and 130 M
     assert numbers["ldm"] + numbers["ldae"] == pytest.approx(920e6, rel=0.01)
     assert numbers["dae"] == pytest.approx(130e6, rel=0.03)
+    # All checkpoints stay until the run ends, not those of the largest alone.
+    models = next(f for f in found if f.what.startswith("models"))
+    assert space.size(44 * sum(numbers.values())) in models.what
+
+
+def test_what_the_plan_does_not_make_needs_no_space(tmp_path, monkeypatch):
+    usage = namedtuple("Usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 100e9))
+    numbers, run = {"ldm": 500_000_000, "dae": 130_000_000}, facts(tmp_path)
+    monkeypatch.setattr(space, "parameters", lambda config: numbers)
+
+    def needed(**jobs):
+        found = space.check_space(run, Plan(jobs), Counts(2906, 10340))
+        return next(f for f in found if "still needed" in f.what)
+
+    assert needed(n4=128).level == ERROR
+    assert needed(report=1).what.startswith("0 kB are still needed")
+    one = needed(dae=1).what
+    assert one.startswith(f"{space.size(44 * numbers['dae'])} are")
+    part = tmp_path / "results/runs/dae/x/checkpoint"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(bytes(10**7))
+    assert needed(dae=1).what != one
 
 
 def test_a_full_disk_is_an_error_and_what_is_there_counts(tmp_path, monkeypatch):
     run = facts(tmp_path, {"cohort": {"bids_dir": "/data"}, "baselines": []})
-    monkeypatch.setattr(space, "_models", lambda config: space.Part("models", 0, 0, ""))
+    monkeypatch.setattr(space, "_models", lambda *_: space.Part("models", (), 0, 0, ""))
     usage = namedtuple("Usage", "total used free")
 
     def level(free):
         monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, free))
-        found = space.check_space(run, Counts(10, 10))
+        found = space.check_space(run, WHOLE, Counts(10, 10))
         return next(f.level for f in found if "still needed" in f.what)
 
     need = 10 * (2 * 128 * 160 * 128 + 4 * 3 * 16 * 20 * 16 * 4) + 10 * space.PAGE
@@ -200,6 +246,13 @@ def test_missing_and_wrong_resources(tmp_path):
     assert "checksum" in told["mni2009c-mask"].what
     assert "snakemake" in told["mni2009c-t1w"].remedy
     assert told["convnext-small"].remedy == table.loc["convnext-small", "note"]
+    # Baselines begin from the encoder's weights beside published models too.
+    published = {"autoencoder": "nowhere.pth"}
+    own = {"encoder": PAPER["ldae"]["encoder"] | {"pretrained": "own.pth"}}
+    for baselines, named in ((["dae"], True), ([], False)):
+        run = facts(tmp_path, {"published": published, "ldae": own, "baselines": baselines})
+        keys = [fault.what.split(":")[0] for fault in only(staged.check_resources(run), ERROR)]
+        assert ("ldae.encoder.pretrained" in keys) == named
 
 
 def test_packages_and_programs_are_compared_with_the_locks(tmp_path):
@@ -246,12 +299,17 @@ def test_partitions_are_read():
         ({"gpu": 1}, "no GPUs a node, 1 asked for"),
         ({"gpu": 4, "slurm_partition": "gpu"}, None),
         ({"gpu": 8, "slurm_partition": "gpu"}, "4 GPUs a node, 8 asked"),
-        ({"gpu": 8, "slurm_partition": "gpu", "nodes": 2}, None),
+        ({"gpu": 8, "slurm_partition": "gpu", "nodes": 2}, "nodes: 2 with gpu: 8"),
+        (
+            {"gpu": 0, "gres": "gpu:a100:4", "threads": 64, "cpus_per_task": 32}
+            | {"slurm_partition": "gpu", "nodes": 2},
+            None,
+        ),
+        ({"gres": "gpu:5", "slurm_partition": "gpu", "nodes": 2}, "4 GPUs a node, 5 asked"),
         ({"gpu": 2, "mem_mb": 300000, "slurm_partition": "gpu"}, "256000 MB of memory a node"),
         ({"gpu": 4, "threads": 33, "slurm_partition": "gpu"}, "32 CPUs a node"),
         ({"runtime": 721, "slurm_partition": "gpu"}, "720 minutes"),
         ({"gpu": 2, "threads": 9, "mem_mb": 64001, "slurm_partition": "gpu"}, None),
-        ({"gpu": 3, "slurm_partition": "gpu", "threads": 33, "nodes": 2}, None),
         ({"slurm_partition": "cpus"}, "no partition cpus"),
     ],
 )
@@ -270,6 +328,25 @@ def test_all_that_does_not_fit_is_told():
     kinds = "p*|infinite|256000|8|(null)\np*|infinite|64000|8|gpu:2\n"
     (found,) = slurm.fits({"rule": {"gpu": 1, "mem_mb": 100000}}, slurm.read_nodes(kinds))
     assert "at once" in found.what
+
+
+def test_what_only_a_later_attempt_cannot_have_is_a_warning():
+    about = {"mem_mb": 40000, "runtime": 480, "last_mem_mb": 120000, "last_runtime": 1440}
+    found = slurm.fits({"rule": about}, slurm.read_nodes(NODES))
+    assert [finding.level for finding in found] == [WARNING, OK]
+    assert "tried again" in found[0].what
+    assert "64000 MB of memory a node, 120000 asked for" in found[0].what
+
+
+@pytest.mark.parametrize(("age", "levels"), [("30 sec", [ERROR]), ("300 sec", [])])
+def test_squeue_must_remember_ended_jobs_longer_than_snakemake_waits(
+    age, levels, tmp_path, monkeypatch
+):
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f"#!/bin/sh\necho 'MessageTimeout = 10 sec\nMinJobAge   = {age}'\n")
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert [finding.level for finding in slurm.forgetting()] == levels
 
 
 def test_a_group_is_one_job():
@@ -320,14 +397,28 @@ def test_what_was_measured_here_comes_first(tmp_path):
     timing.mkdir(parents=True)
     for shard in range(2):
         (timing / f"shard-{shard}.tsv").write_text("s\tcpu_time\tmax_rss\n600\t600\t300\n")
-    history = tmp_path / "results/models/ldm/history.tsv"
-    history.parent.mkdir(parents=True)
-    history.write_text("epoch\tseconds\n1\t7.2\n2\t7.2\n")
-    asks = {"n4": {"threads": 1}, "ldm": {"gpu": 1}}
-    found = estimate(facts(tmp_path, asks=asks, slots=4), Plan({"n4": 8, "ldm": 1}), Counts(9, 9))
-    told = [finding.what for finding in found]
-    assert "n4: 20 min (measured in these results)" in told  # 8 x 600 s, four at a time
-    assert any(what.startswith("ldm: 60 min, 1 GPU-hours (measured") for what in told)
+    asks = {"n4": {"threads": 1}}
+    (told, *_) = estimate(facts(tmp_path, asks=asks, slots=4), Plan({"n4": 8}), Counts(9, 9))
+    assert told.what == "n4: 20 min (measured in these results)"  # 8 x 600 s, four at a time
+
+
+def test_epochs_of_a_model_count_in_proportion_where_all_else_is_the_same(tmp_path):
+    folder = tmp_path / "results/models/ldm"
+    folder.mkdir(parents=True)
+    (folder / "history.tsv").write_text("epoch\tseconds\n1\t7.2\n2\t7.2\n")
+    form = {"shape": [3, 16, 20, 16]}
+    card = {"config": PAPER["ldm"] | {"epochs": 2}, "machine": {"device": "cuda"}, "form": form}
+    write_json(card | {"scans": {"train": 891}}, folder / "model.json")
+
+    def told(scans, **config):
+        run = facts(tmp_path, config, asks={"ldm": {"gpu": 1}})
+        return estimate(run, Plan({"ldm": 1}), Counts(9, scans))[0].what
+
+    assert told(1000).startswith("ldm: 60 min, 1 GPU-hours (by the epochs")  # 891 of them trained
+    assert told(1780).startswith("ldm: 107 min, 1.78 GPU-hours")
+    assert told(10000).startswith("ldm: 10 h, 10 GPU-hours (by the epochs")
+    assert "the paper's A100 hours" in told(1000, ldm={"batch_size": 9})
+    assert "by the epochs" not in told(1000, volumes={"shape": [64, 80, 64]})
 
 
 def test_the_report_is_aligned_and_keeps_remedies_whole(tmp_path):

@@ -2,7 +2,9 @@
 
 import base64
 import math
+import os
 import re
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,18 +17,20 @@ from PIL import Image
 from ldae.errors import UserError
 from ldae.figures import FIGURES
 from ldae.files import read_json, read_table, write_json, write_table
-from ldae.report import build, formats
+from ldae.report import formats
 from ldae.report.accounting import COLUMNS, accounting, requests
-from ldae.report.build import NEEDED, SECTIONS
+from ldae.report.build import NEEDED, SECTIONS, build, read_cards
 from ldae.report.citations import printed
 from ldae.report.claim import OPEN, OPPOSITE, SHOWN, verdict
 from ldae.report.claims import claims, tally
+from ldae.report.methods import methods
 from ldae.report.model_card import write_model_card
 from ldae.report.page import estimate
 from ldae.report.references import REFERENCES
 from ldae.report.resources import duration, resources
 from ldae.report.tables import Table
 from ldae.report.tidy import without_paths
+from ldae.report.timings import remember
 from ldae.report.trained import rates
 from ldae.report.warnings import departures, warnings
 
@@ -211,7 +215,7 @@ def test_what_each_rule_took(run):
     assert took.loc["n4", ["max_rss_mib", "gpus", "mem_mib_next"]].tolist() == [1024, 0, 2048]
     assert took.loc["autoencoder", "mem_mib_asked"] == 48000
     assert pd.isna(took.loc["n4", "mem_mib_asked"])
-    assert "autoencoder: {mem_mb: 2048 * attempt, runtime: 10}" in words(run[2])
+    assert "autoencoder: {mem_mb: 2048 * attempt, runtime: 10 * attempt}" in words(run[2])
 
 
 def measured(folder, name, seconds, memory=1024.0):
@@ -247,8 +251,32 @@ def test_what_to_ask_next_time_follows_from_the_worst_job(tmp_path):
     assert row[["median_seconds", "longest_seconds", "max_rss_mib"]].tolist() == [90, 600, 3000]
     assert row[["mem_mib_next", "runtime_min_next"]].tolist() == [4096, 15]
     assert yaml.safe_load(requests(took)) == {
-        "set-resources": {"n4": {"mem_mb": "4096 * attempt", "runtime": 15}}
+        "set-resources": {"n4": {"mem_mb": "4096 * attempt", "runtime": "15 * attempt"}}
     }
+
+
+def test_a_visit_of_seconds_does_not_hide_what_a_whole_job_took(tmp_path):
+    folder, asked = tmp_path / "benchmarks", {"n4": {"jobs": 2, "gpu": None}}  # None: unset
+
+    def advice():
+        return requests(accounting(folder, tmp_path, asked)).partition("n4: ")[2]
+
+    for shard in range(3):
+        measured(tmp_path, f"n4/shard-{shard}", 3600 * (1 + shard), 3000)
+    whole = advice()
+    assert whole == "{mem_mb: 4096 * attempt, runtime: 180 * attempt}"  # of shards 0 and 1
+    for _ in range(2):  # runs in which every shard is visited
+        remember(folder, {"n4": "as before"})
+        for shard in range(2):
+            measured(tmp_path, f"n4/shard-{shard}", 5, 200)
+        assert advice() == whole
+    old = time.time() - 60
+    for path in folder.glob("n4/*"):
+        os.utime(path, (old, old))
+    remember(folder, {"n4": "other settings"})
+    assert advice() == ""
+    measured(tmp_path, "n4/shard-0", 600, 200)
+    assert advice() == "{mem_mb: 1024 * attempt, runtime: 15 * attempt}"
 
 
 def test_jobs_too_short_to_be_measured_are_no_zero(tmp_path):
@@ -282,6 +310,27 @@ def test_methods_state_learning_rates_that_differ_or_fall():
     cfg = {"learning_rate": 3e-3, "encoder_learning_rate": 5e-4, "decay": "cosine"}
     assert rates(cfg) == "0.003 and 0.0005 for the encoder, falling by a cosine"
     assert rates(cfg | {"encoder_learning_rate": None, "decay": "none"}) == "0.003"
+
+
+def test_what_a_model_has_learnt_from_is_of_its_card_not_of_today(run):
+    folder, config, _ = run
+    cards, index = read_cards(folder / "models"), read_table(folder / "cache/volumes/index.tsv")
+    parts = index[index["split"] != "test"]
+    now = parts["split"].value_counts().to_dict() | {"subjects": parts["participant_id"].nunique()}
+
+    def said(**scans):
+        card = cards["ldm"] | {"scans": now | scans}
+        text = " ".join(
+            text for _, text in methods(config, cards | {"ldm": card}, index, {"a": "1"})
+        )
+        return text, " ".join(warnings(config, index, cards | {"ldm": card}))
+
+    text, warned = said(train=7)
+    assert "Trained on 7 scans (" in text and "not trained again" in text
+    assert f"ldm has learnt from 7 scans and {now['val']} for selection" in warned
+    text, warned = said()
+    assert f"Trained on {now['train']} scans (" in text
+    assert "not trained again" not in text + warned
 
 
 def test_methods_cite_what_is_in_the_bibliography(run):

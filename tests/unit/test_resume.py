@@ -1,5 +1,6 @@
 """Stopping anywhere and going on: the same weights bit for bit, and nothing stale continued."""
 
+import errno
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from small_training import (
 )
 
 from ldae.errors import UserError
+from ldae.locks import hold
 from ldae.modelfile import load_card, load_state
 from ldae.training.checkpoint import Checkpoints, card
 from ldae.training.identity import training_identity
@@ -145,7 +147,7 @@ def test_corrupt_checkpoint_is_skipped_for_the_one_before(chain, tmp_path, caplo
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     resumed, cfg = objective(chain, "ldm", epochs=3)
     again = fit(resumed, settings("ldm", cfg, tmp_path))
-    assert "checkpoint-5.pt cannot be read" in caplog.text
+    assert "checkpoint-5.pt is not whole" in caplog.text
     assert_same(trained.state, again.state)
 
 
@@ -197,17 +199,67 @@ def test_any_damage_to_a_checkpoint_is_noticed_and_what_cannot_be_read_is_out_of
     for content in (flipped, b"", bytes(1000), whole[:-100]):
         file.write_bytes(content)
         assert checkpoints.latest()["step"] == 1
-        assert "checkpoint-2.pt cannot be read" in caplog.text
+        assert "checkpoint-2.pt is not whole" in caplog.text
         caplog.clear()
     file.write_bytes(whole)
     assert checkpoints.latest()["step"] == 2
-    for step in (1, 2):
+    for step in (1, 2):  # as of a process that was killed while it wrote
         (tmp_path / f"checkpoint-{step}.pt.json").unlink()
     assert checkpoints.latest() is None
     checkpoints.go_on_from(-1)
     checkpoints.save({"step": 1, "best": None})
     assert checkpoints.latest()["step"] == 1  # not one too many beside those with higher steps
     assert (tmp_path / "damaged-checkpoint-2.pt").read_bytes() == whole
+
+
+def test_a_training_of_days_does_not_begin_anew_because_the_disk_fails(
+    chain, tmp_path, monkeypatch
+):
+    made, cfg = objective(chain, "ldm", epochs=3)
+    run = settings("ldm", cfg, tmp_path, checkpoint_seconds=0)
+    fit(made, run)
+    files = [saved(tmp_path).path(step) for step in (4, 5)]
+    for error in (OSError(errno.EIO, "Input/output error"), MemoryError()):
+
+        def failing(path, error=error):
+            raise error
+
+        with monkeypatch.context() as patched:
+            patched.setattr("ldae.training.checkpoint.sha256", failing)
+            with pytest.raises(type(error)):
+                fit(objective(chain, "ldm", epochs=3)[0], run)
+    best = saved(tmp_path).save_best(5, state(5))
+    saved(tmp_path).save({"step": 5, "best": best})
+
+    def failing(path):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ldae.training.checkpoint.read_json", failing)
+        with pytest.raises(OSError, match="Stale"):
+            saved(tmp_path).forget_best()
+    assert saved(tmp_path).sound_best(best) == best
+    for file in files:
+        file.write_bytes(b"")
+    with pytest.raises(UserError, match=r"none is whole any more: steps \[4, 5\]"):
+        fit(objective(chain, "ldm", epochs=3)[0], run)
+    assert saved(tmp_path).steps() == [4, 5]  # nothing was set aside
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_nobody_else_gets_a_trainings_folder_before_its_model_is_written(
+    chain, tmp_path, monkeypatch, keep
+):
+    seen = []
+
+    def save_trained(settings, trained, *_, **__):
+        with pytest.raises(UserError, match="is being written by process"):
+            hold(trained.folder / ".lock", "the folder", patience=0)
+        seen.append(trained.folder)
+
+    monkeypatch.setattr("ldae.training.product.save_trained", save_trained)
+    train(settings("ldm", LDM, tmp_path, chain[0], keep_checkpoints=keep), Processes())
+    assert [folder.exists() for folder in seen] == [keep]
 
 
 def test_damaged_best_weights_are_replaced_by_older_or_later_ones_with_a_flag(chain, tmp_path):

@@ -1,6 +1,7 @@
 """Stores copied to a scratch disk: whole copies only, made once, and the same training."""
 
 import errno
+import fcntl
 import multiprocessing
 import os
 import stat
@@ -19,6 +20,7 @@ from ldae.data.kinds import KINDS
 from ldae.data.latent_store import LatentStore
 from ldae.data.scratch import on_scratch
 from ldae.errors import UserError
+from ldae.locks import hold
 from ldae.modelfile import load_state
 from ldae.training.interrupt import Interrupted
 from ldae.training.processes import Processes
@@ -175,6 +177,29 @@ def test_jobs_on_one_node_share_a_copy(stores, monkeypatch):
         job.join()
     assert [job.exitcode for job in jobs] == [0, 0]
     assert made.read_text() == "xx"  # one of each store
+
+
+def test_a_job_that_waits_for_a_copy_says_for_whom_and_not_for_ever(stores, monkeypatch):
+    given, disk = stores
+    lock = Path(on_scratch(given, str(disk))["volumes"]).with_suffix(".lock")
+    monkeypatch.setattr(scratch, "PATIENCE", 0.0)
+    with (
+        hold(lock, "it"),
+        pytest.raises(
+            UserError, match=rf"volumes-\w+ is being written by process {os.getpid()} on"
+        ),
+    ):
+        on_scratch(given, str(disk))
+
+
+def test_a_scratch_disk_without_locks_does(stores, monkeypatch, caplog):
+    def none(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    given, disk = stores
+    monkeypatch.setattr(fcntl, "flock", none)
+    KINDS["volumes"](on_scratch(given, str(disk))["volumes"]).verify()
+    assert "has no locks" in caplog.text
 
 
 def test_a_training_goes_on_from_a_copy_as_it_does_in_place(chain, tmp_path, monkeypatch):

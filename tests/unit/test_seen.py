@@ -5,15 +5,21 @@ import pandas as pd
 import pytest
 from fake_stores import write_store
 
-from ldae.data.seen import note_seen, require_fit, require_unseen
+from ldae.data.intensities import to_stored
+from ldae.data.look import SAME, apart, look
+from ldae.data.seen import note_seen, require_fit, require_unseen, seen_by
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
+from ldae.files import write_table
+from ldae.report.altered import altered_scans
 
 SIDES = {"sub-a": "train", "sub-b": "train", "sub-c": "val", "sub-d": "test"}
 GRID = {"kind": "volumes", "spacing": 1.0, "affine": np.eye(4).tolist()}
 
 
-def volumes_of(folder, sides=SIDES, grid=GRID, seeds=None, image_hash=None, shape=(4, 4, 4)):
+def volumes_of(
+    folder, sides=SIDES, grid=GRID, seeds=None, image_hash=None, shape=(4, 4, 4), noise=0.0
+):
     """A store of one scan a subject; ``seeds`` make other contents of some."""
     index = pd.DataFrame({"participant_id": list(sides), "split": list(sides.values())})
     index.insert(0, "scan_id", index["participant_id"] + "_ses-M000")
@@ -23,7 +29,8 @@ def volumes_of(folder, sides=SIDES, grid=GRID, seeds=None, image_hash=None, shap
         np.random.default_rng((seeds or {}).get(name, ord(name[-1]))).random((1, *shape))
         for name in sides
     ]
-    write_store(folder, index, grid, volumes=np.stack(drawn).astype(np.float32))
+    volumes = np.stack(drawn) + noise * np.random.default_rng(7).standard_normal((1, *shape))
+    write_store(folder, index, grid, volumes=volumes.astype(np.float32))
     return VolumeStore(folder)
 
 
@@ -73,7 +80,7 @@ def test_an_image_seen_under_another_name_is_not_tested(model, tmp_path):
 def test_volumes_that_look_otherwise_are_refused(model, tmp_path):
     folder, card = model
     anew = volumes_of(tmp_path / "anew", seeds={"sub-a": 1, "sub-b": 2})
-    with pytest.raises(UserError, match=r"2 of the 3 scans .* preprocessed anew"):
+    with pytest.raises(UserError, match=r"2 of the 3 scans .* preprocessed otherwise"):
         require_fit(anew, card, folder)
     shifted = volumes_of(tmp_path / "near", grid=GRID | {"affine": (np.eye(4) + 1e-5).tolist()})
     require_fit(shifted, card, folder)
@@ -84,6 +91,49 @@ def test_volumes_that_look_otherwise_are_refused(model, tmp_path):
     ):
         with pytest.raises(UserError, match=f"differ in {name}. "):
             require_fit(volumes_of(tmp_path / name, grid=grid, shape=shape), card, folder)
+
+
+def test_other_bits_are_no_other_look(model, tmp_path):
+    """As of another build of a library: all checksums differ, and no image does."""
+    folder, card = model
+    store = volumes_of(tmp_path / "bits", noise=2e-3)
+    seen = seen_by(folder, card).merge(store.index, on="scan_id")
+    assert (seen["sha256_x"] != seen["sha256_y"]).all()
+    require_fit(store, card, folder)
+    assert altered_scans({"ae": card}, tmp_path, store.index) == []
+
+
+def test_what_looks_otherwise_is_told_to_readers_though_it_is_few(model, tmp_path):
+    folder, card = model
+    store = volumes_of(tmp_path / "one", seeds={"sub-a": 99})
+    require_fit(store, card, folder)
+    (warning,) = altered_scans({"ae": card, "given": {}}, folder.parent, store.index)
+    assert "ae (1 of 3 scans)" in warning
+
+
+def test_a_model_of_latents_knows_no_looks(model, tmp_path):
+    folder, card = model
+    write_table(seen_by(folder, card).drop(columns="look"), tmp_path / "ldm/scans.tsv")
+    store = volumes_of(tmp_path / "one", seeds={"sub-a": 99})
+    assert altered_scans({"ldm": card}, tmp_path, store.index) == []
+
+
+@pytest.mark.parametrize("dtype", ["float16", "uint8"])
+def test_a_look_tells_a_shift_and_a_flip_from_rounding(dtype):
+    axes = np.meshgrid(*(np.linspace(-1, 1, size) for size in (22, 27, 23)), indexing="ij")
+    radius = np.sqrt(sum((axis - off) ** 2 for axis, off in zip(axes, (0.1, 0, 0), strict=True)))
+    brain = np.clip(1.2 - 1.2 * radius, 0, 1)[None]
+    mine = look(to_stored(brain, dtype))
+    assert apart(mine, look(to_stored(np.clip(brain + 1e-3, 0, 1), dtype))) < SAME
+    for other in (np.roll(brain, 1, 1), brain[:, ::-1], 0.95 * brain):
+        assert apart(mine, look(to_stored(other, dtype))) > SAME
+
+
+def test_published_models_of_other_volumes_name_their_own_rule(tmp_path):
+    store = volumes_of(tmp_path / "now")
+    card = {"published": True, "form": store.form | {"spacing": 2.0}}
+    with pytest.raises(UserError, match=r"differ in spacing.*--forcerun published"):
+        require_fit(store, card, tmp_path / "autoencoder")
 
 
 def test_a_list_that_is_not_the_models_is_refused(model, tmp_path):

@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from heads import scan_table
 
 from ldae.derivatives import scan_files
 from ldae.errors import UserError
+from ldae.files import write_table
 from ldae.manifests import read_manifest
 from ldae.preprocess import batch
 from ldae.preprocess.__main__ import main
@@ -40,6 +42,8 @@ class Copier:
             raise ValueError("first line\nsecond line")
         if text == "reject":
             raise ScanRejected("not a head")
+        if text == "deadly":
+            os.kill(os.getpid(), signal.SIGKILL)
         if text == "full":
             raise OSError(errno.ENOSPC, "disk full")
         files.n4.write_text(text)
@@ -103,6 +107,51 @@ def test_a_failing_scan_fails_alone_and_stays_in_quarantine(tmp_path, text, reas
     assert copier.runs == ["B"]
 
 
+@pytest.mark.parametrize("left", ["output", "stamp"])
+def test_what_a_nodes_crash_left_empty_is_done_again(tmp_path, left):
+    copier = Copier(tmp_path)
+    copier()
+    files = copier.files[1]
+    (files.n4 if left == "output" else files.stamp("n4")).write_text("")
+    assert copier()[0] == ["ok"] * 3
+    assert copier.runs == ["B"]
+    assert files.n4.read_text() == "B"
+
+
+def test_outputs_are_on_the_disk_before_their_stamp_says_so(tmp_path, monkeypatch):
+    copier = Copier(tmp_path)
+    flushed = []
+
+    def flush(path):
+        flushed.append((path, copier.files[0].stamp("n4").exists()))
+
+    monkeypatch.setattr(batch, "flush", flush)
+    copier()
+    assert flushed[0] == (copier.files[0].n4, False)
+
+
+def test_a_scan_at_which_the_process_dies_does_not_stop_the_study(tmp_path, monkeypatch):
+    copier = Copier(tmp_path)
+    copier.source(copier.files[1]).write_text("deadly")
+
+    def survived():
+        pid = os.fork()
+        if pid == 0:
+            copier()
+            os._exit(0)
+        return os.waitpid(pid, 0)[1] == 0
+
+    assert [survived() for _ in range(5)] == [False] * 3 + [True] * 2
+    assert copier() == (["ok", "failed", "ok"], ["", "the process died at it 3 times", ""])
+    assert copier.runs == []
+    release(tmp_path)
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    assert [survived() for _ in range(4)] == [False] * 4  # one job, which Slurm has requeued
+    copier.source(copier.files[1]).write_text("good")
+    assert copier()[0] == ["ok"] * 3
+    assert not list(tmp_path.rglob("*.begun"))
+
+
 def test_a_retry_tries_the_failed_scans_and_no_other(tmp_path):
     copier = Copier(tmp_path / "preproc")
     copier.source(copier.files[0]).write_text("defect")
@@ -129,15 +178,20 @@ def test_a_retry_tries_the_failed_scans_and_no_other(tmp_path):
 def test_one_scan_is_preprocessed_again_whatever_became_of_it(tmp_path):
     copier = Copier(tmp_path / "preproc")
     copier()
+    write_table(scan_table("A", "B", "C"), tmp_path / "cohort/shards/shard-0.tsv")
     listed = tmp_path / "preproc/quarantine.tsv"  # what the workflow asks for
     listed.write_text("scan_id\tstep\treason\n")
-    with pytest.raises(UserError, match="sub-Z_ses-M000 is in no manifest"):
-        redo(tmp_path / "preproc", "sub-Z_ses-M000")
+    with pytest.raises(UserError, match=r"^sub-Z_ses-M000: in no table"):
+        redo(tmp_path, ["sub-B_ses-M000", "sub-Z_ses-M000"])
     assert listed.exists()
-    redo(tmp_path / "preproc", "sub-B_ses-M000")
+    redo(tmp_path, ["sub-B_ses-M000"])
     assert not copier.manifest.exists() and not listed.exists()
+    redo(tmp_path, ["sub-C_ses-M000"])  # another of the shard, whose manifest is gone
     copier()
-    assert copier.runs == ["B"]
+    assert copier.runs == ["B", "C"]
+    redo(tmp_path, ["sub-A_ses-M000", "sub-C_ses-M000"])
+    copier()
+    assert copier.runs == ["A", "C"]
 
 
 def test_a_retry_of_what_has_not_failed_is_refused(tmp_path, capsys):

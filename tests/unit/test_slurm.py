@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -66,7 +68,8 @@ def test_a_training_leaves_before_its_time_ends_and_uses_most_of_a_short_one(squ
 
 def test_a_step_does_not_inherit_the_options_of_the_step_around_it():
     around = {"SLURM_JOB_ID": "7", "SLURM_CONF": "x", "SLURM_NTASKS": "1", "SRUN_CPUS": "2"}
-    assert for_srun(around | {"HOME": "/"}) == {"SLURM_JOB_ID": "7", "SLURM_CONF": "x", "HOME": "/"}
+    kept = {"SLURM_JOB_ID": "7", "SLURM_CONF": "x", "SLURM_TMPDIR": "/tmp/7", "HOME": "/"}
+    assert for_srun(around | kept) == kept
 
 
 def keep(path: Path, held, done) -> None:
@@ -87,6 +90,29 @@ def test_a_second_writer_waits_and_is_then_told_who_writes(tmp_path):
     other.join()
     with locked(tmp_path / ".lock", "it", patience=0.1):
         assert f"process {os.getpid()} " in (tmp_path / ".lock").read_text()
+
+
+def test_a_lock_that_its_holder_deletes_with_the_folder_is_made_anew(tmp_path):
+    path = tmp_path / "run/.lock"
+    context = multiprocessing.get_context("fork")
+    held, done = context.Event(), context.Event()
+    other = context.Process(target=keep, args=(path, held, done))
+    other.start()
+    assert held.wait(60)
+    timer = threading.Timer(0.2, lambda: (shutil.rmtree(path.parent), done.set()))
+    timer.start()
+    with locked(path, "it", patience=30), pytest.raises(UserError, match="is being written by"):
+        hold(path, "it", patience=0)  # a third one does not get in
+    other.join()
+
+
+def test_a_lock_of_somebody_else_is_explained(tmp_path, monkeypatch):
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)  # root may write whatever there is
+    with pytest.raises(UserError, match=r"may not write .*\.lock.*somebody else"):
+        hold(tmp_path / ".lock", "it")
 
 
 def test_checkpoints_go_when_snakemake_knows_that_their_training_is_finished(tmp_path):

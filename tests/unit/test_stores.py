@@ -131,6 +131,7 @@ def test_another_number_of_shards_is_the_same_store(cohort, monkeypatch):
     assert torch.equal(after.volumes(np.arange(6)), before.volumes(np.arange(6)))
     assert sorted(path.name for path in (after.folder / "shards").iterdir()) == [
         ".shard-0.json",
+        ".shard-0.json.lock",
         "shard-0.json",
         "shard-0.npy",
     ]

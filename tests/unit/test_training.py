@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fake_stores import write_store
 from small_training import (
     AUTOENCODER,
     LDM,
@@ -15,6 +16,7 @@ from small_training import (
     weights,
 )
 
+from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
 from ldae.files import read_table
@@ -237,12 +239,32 @@ def test_kl_is_the_one_of_torch():
 
 
 def test_validation_draws_cover_the_quartiles_and_are_fixed():
-    steps, noise = quartile_draws(np.array([3, 8]), (2, 4, 4, 4), 1000, seed=1)
+    steps, noise = quartile_draws(["a", "b"], (2, 4, 4, 4), 1000, seed=1)
     assert (steps // 250).tolist() == [[0, 1, 2, 3]] * 2
     assert noise.shape == (2, 4, 2, 4, 4, 4)
-    alone = quartile_draws(np.array([8]), (2, 4, 4, 4), 1000, seed=1)
+    alone = quartile_draws(["b"], (2, 4, 4, 4), 1000, seed=1)
     assert torch.equal(alone[0][0], steps[1])
     assert torch.equal(alone[1][0], noise[1])
+
+
+@pytest.mark.parametrize("stage", ["ldm", "ldae", "dae"])
+def test_a_new_test_subject_changes_no_validation(chain, stage, tmp_path):
+    """Wherever it stands in the store: an interrupted training is to go on as it began."""
+    root, configs = chain
+    for kind, names in ((VolumeStore, ["volumes"]), (LatentStore, ["mean", "std"])):
+        store = kind(root / kind.made_by)
+        first = store.index.iloc[[0]].assign(scan_id="new", participant_id="new", split="test")
+        index = pd.concat([first, store.index], ignore_index=True)
+        files = sorted(path for path in store.folder.rglob("*.npy") if "rows" not in path.parts)
+        held = [np.load(path) for path in files]
+        arrays = [np.concatenate(held)] if kind is VolumeStore else held
+        more = {name: np.concatenate([a[:1], a]) for name, a in zip(names, arrays, strict=True)}
+        write_store(tmp_path / kind.made_by, index, store.card, **more)
+    for name in ("autoencoder", "ldm"):
+        (tmp_path / name).symlink_to(root / name)
+    made = [objective((at, configs), stage, **STATELESS[stage])[0] for at in (root, tmp_path)]
+    one, other = (each.validate(lambda: None) for each in made)
+    assert one == other
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice_and_keeps_the_checkpoint(chain, tmp_path):

@@ -13,6 +13,7 @@ from ldae.data.volume_shards import write_manifest
 from ldae.data.volume_transform import StoreTransform
 from ldae.errors import UserError
 from ldae.files import read_json
+from ldae.locks import hold
 from ldae.manifests import read_manifest
 
 
@@ -73,7 +74,7 @@ def test_other_settings_or_other_code_pack_everything(cohort, transformed):
     assert len(transformed) == 8
 
 
-@pytest.mark.parametrize("damage", ["byte", "short", "nonsense", "stamp", "gone"])
+@pytest.mark.parametrize("damage", ["byte", "short", "nonsense", "stamp", "empty stamp", "gone"])
 def test_damage_is_packed_again(cohort, transformed, damage):
     card = cohort.pack(0)
     array, before = card.with_suffix(".npy"), content(card)
@@ -82,6 +83,8 @@ def test_damage_is_packed_again(cohort, transformed, damage):
         array.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
     elif damage == "stamp":
         card.with_name(".shard-0.json").unlink()
+    elif damage == "empty stamp":
+        card.with_name(".shard-0.json").write_text("")
     elif damage == "gone":
         array.unlink()
     else:
@@ -89,6 +92,18 @@ def test_damage_is_packed_again(cohort, transformed, damage):
     transformed.clear()
     assert content(cohort.pack(0)) == before
     assert len(transformed) == (1 if damage == "byte" else 4)
+
+
+def test_one_process_alone_packs_a_shard(cohort, monkeypatch):
+    packs = volume_shards._pack
+
+    def again(*arguments):
+        with pytest.raises(UserError, match=r"shard-0\.json is being written by process"):
+            hold(cohort.root / "volumes/shards/.shard-0.json.lock", "shard-0.json", patience=0)
+        return packs(*arguments)
+
+    monkeypatch.setattr(volume_shards, "_pack", again)
+    assert len(read_json(cohort.pack(0))["scans"]) == 4
 
 
 def test_a_shard_without_scans_is_empty(cohort):

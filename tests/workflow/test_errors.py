@@ -1,9 +1,13 @@
 """Bad input: one clear sentence, an exit code, and nothing half-written."""
 
+import os
 from pathlib import Path
 
 import pytest
 import yaml
+
+from ldae.files import digest
+from ldae.locks import hold
 
 pytestmark = pytest.mark.workflow
 
@@ -76,3 +80,15 @@ def test_a_missing_data_set_beside_is_named(project):
     done = project.snakemake("-n", config=config, check=False)
     assert done.returncode != 0
     assert "cohort.beside.OASIS3.bids_dir: the folder '/nowhere' does not exist" in done.stdout
+
+
+def test_a_second_snakemake_of_the_same_results_is_refused_and_a_retry_beside_it_is_not(project):
+    """Whatever became of Snakemake's own lock, which each one removes when it ends."""
+    lock = project.path / ".snakemake/ldae" / f"{digest(str(project.path / 'results'))}.lock"
+    with hold(lock, "results"):
+        second = project.snakemake("synthetic", check=False)
+        retry = project.snakemake("retry", check=False)
+    assert second.returncode != 0
+    assert f"the folder results is being written by process {os.getpid()} on" in second.stdout
+    assert not (project.path / "raw").exists()
+    assert "run `snakemake preprocess` first" in retry.stdout

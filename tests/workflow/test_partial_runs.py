@@ -37,6 +37,14 @@ for path in map(Path, snakemake.output):
     elif "manifests" in path.parts:
         scan = f"sub-A_ses-M00{snakemake.wildcards.shard}"
         path.write_text(f"scan_id\\tstatus\\treason\\n{scan}\\tok\\tn/a\\n")
+    elif path.parent.name == "shards" and path.suffix == ".tsv":
+        number = path.stem.removeprefix("shard-")
+        path.write_text(f"scan_id\\nsub-A_ses-M00{number}\\nsub-B_ses-M00{number}\\n")
+    elif path.parent.name == "training" and path.suffix == ".json":
+        path.write_text(json.dumps(snakemake.params.told))
+    elif path.name == "model.json":
+        told = json.loads(Path(snakemake.input.settings).read_text())
+        path.write_text(json.dumps({"told": told}))
     else:
         path.write_text(snakemake.rule)
 """
@@ -92,10 +100,14 @@ SITUATIONS = {
     "one stage, forced": plan("--forcerun", "ldm", "--until", "ldm"),
     "from a stage on, forced": plan("--forcerun", "ldm"),
     "all from stage 1 on, forced": plan("--forcerun", "autoencoder"),
+    "one file, forced": plan("-f", "results/models/autoencoder/model.json"),
     "a new results folder, until a stage": plan("ldm", paths={"results": "fresh"}),
     "new subjects or visits in the download": plan(synthetic={"subjects": 13}),
     "new subjects, and all models from stage 1 on": plan(
         "--forcerun", "autoencoder", synthetic={"subjects": 13}
+    ),
+    "new subjects, and a model by its file": plan(
+        "--forcerun", "results/models/autoencoder/model.json", synthetic={"subjects": 13}
     ),
     "scans or subjects excluded (config/exclude.tsv)": plan(
         cohort={"exclude": "config/exclude.tsv"}
@@ -124,19 +136,22 @@ def plans(hollow) -> dict[str, Jobs]:
 # --- those that change the project's folder, and put it back --------------------------------------
 
 
-def one_scan_again(project: Project) -> Jobs:
-    manifests = project.path / "results/preproc"
-    kept = project.path / "kept"
-    shutil.copytree(manifests, kept)
-    redo(manifests, "sub-A_ses-M000")
-    jobs = project.jobs()
-    shutil.rmtree(manifests)
-    kept.rename(manifests)
-    return jobs
+def again(*scans: str) -> Callable[[Project], Jobs]:
+    def planned(project: Project) -> Jobs:
+        preproc, kept = project.path / "results/preproc", project.path / "kept"
+        shutil.copytree(preproc, kept)
+        for scan in scans:
+            redo(project.path / "results", [scan])
+        jobs = project.jobs()
+        shutil.rmtree(preproc)
+        kept.rename(preproc)
+        return jobs
+
+    return planned
 
 
 def one_scan_again_in_two_runs(project: Project) -> Jobs:
-    redo(project.path / "results/preproc", "sub-A_ses-M000")
+    redo(project.path / "results", ["sub-A_ses-M000"])
     project.snakemake("preprocess", "--quiet", "all")
     return project.jobs()
 
@@ -202,8 +217,29 @@ def deleted_cache(project: Project) -> Jobs:
     return jobs
 
 
+def deleted_notes(**changes) -> Callable[[Project], Jobs]:
+    """What trainings were told is gone; in the table's row and then with a change beside."""
+
+    def planned(project: Project) -> Jobs:
+        notes, kept = project.path / "results/models/training", project.path / "kept"
+        notes.rename(kept)
+        jobs = plan(**changes)(project)
+        shutil.rmtree(notes, ignore_errors=True)
+        kept.rename(notes)
+        return jobs
+
+    return planned
+
+
 CHANGES = {
-    "one scan again": one_scan_again,
+    "one scan again": again("sub-A_ses-M000"),
+    "two scans again, of one shard, then of two": again(
+        "sub-A_ses-M000", "sub-B_ses-M000", "sub-B_ses-M001"
+    ),
+    "results/models/training deleted": deleted_notes(),
+    "results/models/training deleted, and scans excluded": deleted_notes(
+        cohort={"exclude": "config/exclude.tsv"}
+    ),
     "a corrected study table": a_corrected_study_table,
     "a module of evaluation edited (evaluation/probes.py)": edited("evaluation/probes.py"),
     "a module of preprocessing edited (preprocess/registration.py)": edited(
@@ -242,6 +278,41 @@ def test_what_runs(plans, situation):
 def test_what_runs_when_files_have_changed(hollow, plans, situation):
     agree(CHANGES[situation](hollow), rows("situation")[situation][1], plans["all"])
     assert hollow.jobs() == {}
+
+
+def test_a_lost_note_of_other_settings_is_refused(hollow):
+    notes, kept = hollow.path / "results/models/training", hollow.path / "kept"
+    config = hollow.overlay("other.yaml", {"dae": {"learning_rate": 0.1}})
+    notes.rename(kept)
+    refused = hollow.snakemake("-n", config=config, check=False)
+    shutil.rmtree(notes, ignore_errors=True)
+    kept.rename(notes)
+    assert refused.returncode
+    assert "told otherwise than it would be now: settings.learning_rate." in refused.stdout
+
+
+def test_published_models_follow_the_form_of_the_volumes_and_no_scans(hollow):
+    """Converted anew, or asked for, they are as one rule; new subjects leave them as they are."""
+    files = {part: f"{part}.pth" for part in ("autoencoder", "encoder", "decoder")}
+    for name in files.values():
+        (hollow.path / name).touch()
+    shape = [32, 32, 32]  # their networks halve five times
+    given = {"published": files, "paths": {"results": "given"}, "volumes": {"shape": shape}}
+    model = "given/models/ldae/model.json"
+    hollow.snakemake(model, "--quiet", "all", config=hollow.overlay("given.yaml", given))
+    jobs = {
+        name: hollow.jobs(model, *arguments, config=hollow.overlay("given2.yaml", given | changes))
+        for name, arguments, changes in (
+            ("nothing", (), {}),
+            ("subjects", (), {"synthetic": {"subjects": 13}}),
+            ("forced", ("--forcerun", "published"), {"synthetic": {"subjects": 13}}),
+            ("form", (), {"volumes": {"shape": shape, "spacing": 6.0}}),
+        )
+    }
+    assert jobs["nothing"] == {}
+    assert "volumes" in jobs["subjects"] and "published" not in jobs["subjects"]
+    assert {"volumes", "published"} <= set(jobs["forced"])
+    assert {"volumes", "training_settings", "published"} <= set(jobs["form"])
 
 
 def test_a_store_that_is_missing_for_a_while_trains_nothing(hollow):

@@ -24,7 +24,7 @@ if not PUBLISHED:
         # config["threads"] is of one process; train.py shares them out.
         threads: config["threads"] * config["autoencoder"]["processes"]
         resources:
-            mem_mb=growing(16000 + 16000 * config["autoencoder"]["processes"], most=2),
+            mem_mb=16000 + 16000 * config["autoencoder"]["processes"],
             runtime=5760,
             gpu=GPUS * config["autoencoder"]["processes"],
         params:

@@ -20,7 +20,7 @@ from ldae.data.batches import check_batch
 from ldae.errors import UserError
 from ldae.files import sha256
 from ldae.fingerprint import source_fingerprint
-from ldae.leftover import end_left_jobs, forget_finished
+from ldae.leftover import forget_finished, take_over
 from ldae.nets.published_model import ARCHITECTURE, published_files
 from ldae.nets.sizes import check_dae_shape, check_sizes
 from ldae.training.settings import learnt, section
@@ -56,10 +56,24 @@ SHARDS = range(config["preprocess"]["shards"])
 GPUS = 1 if config["device"] == "cuda" else 0
 
 
-def end_what_was_left():
-    """End Slurm jobs of a Snakemake that was killed: they would write what is begun anew now."""
+HELD = []  # the lock of this run, until this process ends
+
+
+def beside_a_run():
+    """Whether this only looks, or lets scans be tried again: another Snakemake may go on."""
+    targets = set(workflow.dag_settings.targets)
+    return bool(targets) and targets <= {"check", "retry", "redo", "resources_list"}
+
+
+def take_over_results():
+    """Keep other Snakemakes away, and end Slurm jobs of one that was killed.
+
+    They would write what is begun anew now.
+    """
+    slurm = workflow.executor_plugin.name == "slurm"
+    run = workflow.scheduler._executor.run_uuid if slurm else None
     try:
-        end_left_jobs(os.getcwd())
+        HELD.append(take_over(RESULTS, ".snakemake/ldae", run))
     except UserError as error:
         raise WorkflowError(str(error)) from None
 

@@ -23,7 +23,7 @@ if "dae" in config["baselines"]:
             "../../envs/ldae.yaml"
         threads: config["threads"] * config["dae"]["processes"]
         resources:
-            mem_mb=growing(32000 + 16000 * config["dae"]["processes"], most=2),
+            mem_mb=32000 + 16000 * config["dae"]["processes"],
             runtime=20160,
             gpu=GPUS * config["dae"]["processes"],
         params:
@@ -76,7 +76,7 @@ if "dae" in config["baselines"]:
         threads: config["threads"]
         resources:
             mem_mb=growing(24000),
-            runtime=5760,
+            runtime=growing(720, most=2),
             gpu=GPUS,
         params:
             seed=config["seed"],

@@ -19,7 +19,7 @@ rule reconstruction:
     threads: config["threads"]
     resources:
         mem_mb=growing(24000),
-        runtime=1440,
+        runtime=growing(480),
         gpu=GPUS,
     params:
         seed=config["seed"],
@@ -113,7 +113,7 @@ rule interpolation:
     threads: config["threads"]
     resources:
         mem_mb=growing(24000),
-        runtime=1440,
+        runtime=growing(480),
         gpu=GPUS,
     params:
         seed=config["seed"],

@@ -27,7 +27,7 @@ if not PUBLISHED:
         # config["threads"] is of one process; train.py shares them out.
         threads: config["threads"] * config["ldae"]["processes"]
         resources:
-            mem_mb=growing(32000 + 16000 * config["ldae"]["processes"], most=2),
+            mem_mb=32000 + 16000 * config["ldae"]["processes"],
             runtime=5760,
             gpu=GPUS * config["ldae"]["processes"],
         params:

@@ -24,7 +24,7 @@ if not PUBLISHED:
         # config["threads"] is of one process; train.py shares them out.
         threads: config["threads"] * config["ldm"]["processes"]
         resources:
-            mem_mb=growing(16000 + 16000 * config["ldm"]["processes"], most=2),
+            mem_mb=16000 + 16000 * config["ldm"]["processes"],
             runtime=2880,
             gpu=GPUS * config["ldm"]["processes"],
         params:

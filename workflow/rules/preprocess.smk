@@ -121,7 +121,7 @@ rule qc:
 
 
 # Not stages: `snakemake retry` forgets failed scans and conversions, `snakemake redo --config
-# scan=ID` one scan of the preprocessing; the next run does them again.
+# scan=ID` (or a list) scans of the preprocessing; the next run does them again.
 localrules:
     retry,
     redo,
@@ -146,9 +146,9 @@ rule redo:
     conda:
         "../../envs/ldae.yaml"
     params:
-        preproc=results("preproc"),
+        results=RESULTS,
         scan=config.get("scan"),
     message:
-        "Letting one scan be preprocessed again"
+        "Letting scans be preprocessed again by name"
     script:
         "../scripts/redo.py"

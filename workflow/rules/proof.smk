@@ -1,7 +1,7 @@
 """The proof: what the runs of several seeds show, against the thresholds that were set before."""
 
-from ldae.report.proof import CARD, FIGURES, INDEX
-from ldae.report.proof import TABLES as PROVEN
+from ldae.report.proof_inputs import CARD, FIGURES, INDEX
+from ldae.report.proof_inputs import TABLES as PROVEN
 
 if "proof" in config:
     RUNS = {

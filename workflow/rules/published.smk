@@ -5,8 +5,9 @@ if PUBLISHED:
     rule published:
         input:
             **PUBLISHED,
+            settings=results("models/training/published.json"),
             # The form of its volumes is kept, of whatever scans.
-            volumes=ancient(results("cache/volumes/store.json")),
+            volumes=ready("volumes", "published", *STAGES),
         output:
             autoencoder=multiext(
                 results("models/autoencoder/"), "model.safetensors", "model.json"
@@ -24,6 +25,7 @@ if PUBLISHED:
             runtime=growing(60),
         params:
             out=lambda wildcards, output: above(output.ldae[0], 2),
+            stores=results("cache"),
             source=source("nets/published.py"),
         message:
             "Converting the authors' published weights"

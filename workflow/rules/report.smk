@@ -25,7 +25,7 @@ rule report:
         results=lambda wildcards, output: above(output.html, 2),
         tables=lambda wildcards, input: made(input, "tables", ".tsv"),
         figures=lambda wildcards, input: made(input, "figures", ".png"),
-        asked=asked(),
+        asked=lambda wildcards: asked(),
         config=config,
         source=source("report"),
     message:

@@ -27,7 +27,7 @@ for target in SUPERVISED_TARGETS:
             "../../envs/ldae.yaml"
         threads: config["threads"] * config["supervised"]["processes"]
         resources:
-            mem_mb=growing(16000 + 16000 * config["supervised"]["processes"], most=2),
+            mem_mb=16000 + 16000 * config["supervised"]["processes"],
             runtime=2880,
             gpu=GPUS * config["supervised"]["processes"],
         params:

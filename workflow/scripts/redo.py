@@ -1,4 +1,4 @@
-"""Let one scan be preprocessed again."""
+"""Let one scan, or several, be preprocessed again."""
 
 from _adapter import job
 
@@ -8,5 +8,6 @@ with job(snakemake):
 
     scan = snakemake.params.scan
     require(scan is not None, "Name the scan: snakemake redo --config scan=sub-..._ses-...")
-    redo(snakemake.params.preproc, scan)
-    print(f"The next run preprocesses {scan} again.")
+    scans = [scan] if isinstance(scan, str) else scan
+    redo(snakemake.params.results, scans)
+    print(f"The next run preprocesses {', '.join(scans)} again.")

@@ -3,7 +3,7 @@
 from _adapter import job
 
 with job(snakemake):
-    from ldae.report import build
+    from ldae.report.build import build
 
     build(
         snakemake.params.results,

@@ -24,6 +24,7 @@ with job(snakemake):
         threads=snakemake.threads,
         diffusion=told.get("diffusion"),
         fingerprint=told["source"],
+        told=told,
         checkpoint_seconds=snakemake.config["checkpoint_seconds"],
         keep_checkpoints=True,  # until Snakemake has seen the end of this job
         scratch=snakemake.config["paths"]["scratch"],

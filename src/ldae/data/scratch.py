@@ -12,24 +12,24 @@ other processes of a training or by a later job. Nothing is deleted but unfinish
 """
 
 import errno
-import fcntl
 import logging
 import os
 import shutil
 import socket
 import stat
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from ldae.data.kinds import KINDS
 from ldae.data.store import INDEX_SUM, Store
 from ldae.errors import UserError, require
 from ldae.files import digest
+from ldae.locks import locked
 from ldae.progress import Progress
 
 CHUNK = 2**24  # bytes
+PATIENCE = 6 * 3600.0  # seconds; a store of a hundred GB may take that long from a slow disk
 FULL = (errno.ENOSPC, errno.EDQUOT)
 READ_IN_PLACE = "paths.scratch: null reads the store where it is"
 
@@ -110,7 +110,7 @@ def copied(store: Store, base: Path) -> Path:
     index_sum = (store.folder / INDEX_SUM).read_text().split()[0]
     copy = base / f"{store.made_by}-{digest([store.sum, index_sum])}"
     sizes = {file: (store.folder / file).stat().st_size for file in store.files()}
-    with locked(copy.with_suffix(".lock")):
+    with locked(copy.with_suffix(".lock"), str(copy), PATIENCE):
         if has_files(copy, sizes):
             log.info("reading %s from its copy %s", store.folder, copy)
             return copy
@@ -132,18 +132,6 @@ def copied(store: Store, base: Path) -> Path:
         seconds = time.monotonic() - began
         log.info("copied %s to %s, %s in %.0f s", store.folder, copy, gb(sizes), seconds)
     return copy
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock; it goes with the process that holds it, however that ends."""
-    with path.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("waiting for another process that copies to %s", path.with_suffix(""))
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
 
 
 def has_files(folder: Path, sizes: Mapping[str, int]) -> bool:

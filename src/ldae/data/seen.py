@@ -4,7 +4,8 @@ New scans do not train a model anew, so a model is used with a store that it was
 It then has to hold that no subject it has seen is tested on, and that the scans look as they did.
 
 ``scans.tsv`` beside a model: scan_id, participant_id, split and sha256 (of the volume, or of its
-latent) of all scans of the splits train and val, and image_hash where the store knows it.
+latent) of all scans of the splits train and val, and image_hash and look (of the volume,
+:mod:`ldae.data.look`) where the store knows them.
 """
 
 import logging
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ldae.data.look import LOOK, altered
 from ldae.data.store import IDENTITY, Store
 from ldae.errors import require
 from ldae.files import read_table, sha256, write_table
@@ -33,7 +35,7 @@ def note_seen(store: Store, folder: str | Path) -> dict[str, Any]:
         ``form`` (of the store, :attr:`Store.form`) and ``scans``: their number by split, that of
         the subjects, and the checksum of scans.tsv.
     """
-    columns = [*IDENTITY, *(name for name in (IMAGE,) if name in store.index)]
+    columns = [*IDENTITY, *(name for name in (IMAGE, LOOK) if name in store.index)]
     seen = store.index.loc[store.index["split"].isin(UNTESTED), columns]
     path = Path(folder) / SCANS
     write_table(seen, path)
@@ -85,6 +87,7 @@ def require_unseen(store: Store, card: dict[str, Any], folder: str | Path) -> No
 def require_same_form(volumes: Store, card: dict[str, Any], folder: str | Path) -> None:
     """Raise unless a volume store has the shape, spacing, grid and intensities of the model's."""
     here, there = volumes.form, card.get("form")
+    rule = "published" if card.get("published") else Path(folder).name
     require(
         there is not None,
         f"The model in {folder} does not say what volumes it is for. Train it again, or convert "
@@ -96,8 +99,8 @@ def require_same_form(volumes: Store, card: dict[str, Any], folder: str | Path) 
     require(
         not differing,
         f"The model in {folder} is for other volumes than those of {volumes.folder}: they differ "
-        f"in {', '.join(differing)}. Restore the section volumes of the configuration, or train "
-        f"again: `snakemake --forcerun {Path(folder).name}`.",
+        f"in {', '.join(differing)}. Restore the section volumes of the configuration, or make "
+        f"the model again: `snakemake --forcerun {rule}`.",
     )
 
 
@@ -113,22 +116,23 @@ def require_fit(volumes: Store, card: dict[str, Any], folder: str | Path) -> Non
 
     Raises:
         UserError: it has seen what is tested on; the volumes have another form; or most of the
-            scans it has seen look otherwise now, as after another preprocessing.
+            scans it has seen look otherwise now, as after another preprocessing. Other bits alone
+            are no matter (:mod:`ldae.data.look`).
     """
     require_same_form(volumes, card, folder)
     require_unseen(volumes, card, folder)
     if card.get("published"):
         return
     seen = seen_by(folder, card)
-    both = seen.merge(volumes.index[["scan_id", "sha256"]], on="scan_id", suffixes=("", "_now"))
-    changed = int((both["sha256"] != both["sha256_now"]).sum())
+    here, changed = altered(seen, volumes.index)
     require(
-        2 * changed <= len(both),
-        f"{changed} of the {len(both)} scans that the model in {folder} was trained on are "
-        f"otherwise in {volumes.folder} now: they were preprocessed anew. Restore the "
-        f"preprocessing, or train again: `snakemake --forcerun {Path(folder).name}`.",
+        2 * len(changed) <= here,
+        f"{len(changed)} of the {here} scans that the model in {folder} was trained on look "
+        f"otherwise in {volumes.folder} now, first {changed[:1]}: they were preprocessed "
+        "otherwise. Restore the preprocessing, or train again: "
+        f"`snakemake --forcerun {Path(folder).name}`.",
     )
     log.info(
-        "%s was trained on %d scans, of which %d are here (%d have changed since); here are %d",
-        folder, len(seen), len(both), changed, len(volumes),
+        "%s was trained on %d scans, of which %d are here (%d look otherwise now); here are %d",
+        folder, len(seen), here, len(changed), len(volumes),
     )  # fmt: skip

@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 
 from ldae.cohort.splits import assert_disjoint
+from ldae.data.look import LOOK
 from ldae.data.store import CARD, finish_store, open_array
 from ldae.data.volume_shards import GRID_TOLERANCE
 from ldae.errors import require
 from ldae.files import read_json
+
+RECORDED = ("scan_id", "sha256", LOOK, "reason")  # of a shard's description
 
 log = logging.getLogger(__name__)
 
@@ -84,13 +87,13 @@ def _array_name(path: Path, out_dir: Path) -> str:
 
 
 def _packed(cards: dict[Path, dict[str, Any]], out_dir: Path) -> pd.DataFrame:
-    """All packed scans: scan_id, file, file_row, sha256, reason."""
+    """All packed scans: file, file_row, and the columns ``RECORDED``."""
     rows = [
-        (scan["scan_id"], _array_name(path, out_dir), number, scan["sha256"], scan["reason"])
+        (_array_name(path, out_dir), number, *(scan[name] for name in RECORDED))
         for path, card in cards.items()
         for number, scan in enumerate(card["scans"])
     ]
-    table = pd.DataFrame(rows, columns=["scan_id", "file", "file_row", "sha256", "reason"])
+    table = pd.DataFrame(rows, columns=["file", "file_row", *RECORDED])
     twice = table.loc[table["scan_id"].duplicated(), "scan_id"].tolist()
     require(
         not twice,

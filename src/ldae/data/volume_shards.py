@@ -15,10 +15,12 @@ import pandas as pd
 
 from ldae.data.arrays import create_array
 from ldae.data.intensities import to_stored
+from ldae.data.look import look
 from ldae.data.volume_transform import StoreTransform
 from ldae.derivatives import ScanFiles, scan_files
 from ldae.errors import UserError, require
-from ldae.files import atomic, read_json, sha256, write_json, write_table
+from ldae.files import atomic, flush, read_json, sha256, write_json, write_table
+from ldae.locks import locked
 from ldae.manifests import COLUMNS, FAILED, OK, REGISTERED, SKIPPED
 from ldae.progress import Progress
 
@@ -37,13 +39,13 @@ class _Earlier:
         self._rows: dict[tuple[str, str], int] = {}
         if not (array.is_file() and stamp.is_file()):
             return
-        card = read_json(stamp)
-        if card["key"] != key:
-            return
         try:
+            card = read_json(stamp)
+            if card["key"] != key:
+                return
             self._array = np.load(array, mmap_mode="r")
         except (ValueError, EOFError):
-            log.warning("%s is damaged; it is packed anew", array)
+            log.warning("%s or %s is damaged; it is packed anew", array, stamp)
             return
         if [len(self._array), *self._array.shape[2:]] != [len(card["scans"]), *key["shape"]]:
             return
@@ -94,12 +96,26 @@ def pack_shard(
 
     Returns:
         What was written: key (settings and source), affine (4, 4), and scans in the order of the
-        rows: scan_id, image (SHA-256 of the registered file), sha256 (of the row), and reason,
-        empty unless the image cannot be used (its row is zero).
+        rows: scan_id, image (SHA-256 of the registered file), sha256 (of the row), its look
+        (:mod:`ldae.data.look`), and reason, empty unless the image cannot be used (its row is
+        zero).
 
     Raises:
         UserError: inputs that do not fit together, or images on different grids.
     """
+    with locked(out.with_name(f".{out.name}.lock"), str(out)):
+        return _pack_shard(scans, manifest, preproc_dir, out, cfg, template, source)
+
+
+def _pack_shard(
+    scans: pd.DataFrame,
+    manifest: pd.DataFrame,
+    preproc_dir: Path,
+    out: Path,
+    cfg: dict[str, Any],
+    template: str,
+    source: str,
+) -> dict[str, Any]:
     array_file, stamp = out.with_suffix(".npy"), out.with_name(f".{out.name}")
     key = {name: cfg[name] for name in SETTINGS} | {"source": source}
     files = _registered(scans, manifest, preproc_dir, template)
@@ -112,6 +128,7 @@ def pack_shard(
         card = {"key": key, **_pack(files, images, earlier, array_file, key)}
         write_json(card, stamp)
     write_json(card, out)
+    flush(out)
     return card
 
 
@@ -163,6 +180,7 @@ def _pack(
             progress.step(number + 1, packed=repacked)
         array.flush()
         del array
+        flush(temporary)
     log.info("%s: %d scans, of which %d packed anew", out.stem, len(files), repacked)
     return {
         "affine": None if affine is None else np.asarray(affine).round(6).tolist(),
@@ -212,5 +230,6 @@ def _rows(
             array, affine, reason = np.zeros((1, *key["shape"]), key["dtype"]), None, str(error)
             log.warning("%s: %s", scan.scan_id, reason)
         sum_ = hashlib.sha256(array).hexdigest()
-        record = {"scan_id": scan.scan_id, "image": image, "sha256": sum_, "reason": reason}
+        record = {"scan_id": scan.scan_id, "image": image, "sha256": sum_, "look": look(array)}
+        record["reason"] = reason
         yield array, record, affine, True

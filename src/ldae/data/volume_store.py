@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from ldae.data.intensities import from_stored
+from ldae.data.look import LOOK
 from ldae.data.store import Store, open_array
 
 
@@ -29,7 +30,7 @@ class VolumeStore(Store):
     """
 
     made_by = "volumes"
-    columns = ("file", "file_row")
+    columns = ("file", "file_row", LOOK)
 
     def __init__(self, folder: str | Path):
         super().__init__(folder)

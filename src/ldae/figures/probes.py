@@ -46,7 +46,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     height = 24 + 7.5 * rows
     figure = new_figure(PAGE, height)
     grid = figure.add_gridspec(
-        1, 2, left=0.145, right=0.89, wspace=1.05, top=1 - 8 / height, bottom=11 / height
+        1, 2, left=0.165, right=0.89, wspace=1.2, top=1 - 8 / height, bottom=11 / height
     )
     sentences = []
     for index, (target, _, label, reference, word) in enumerate(PANELS):

@@ -24,7 +24,7 @@ NOT_SHOWN = ("train_kl",)  # a sum over the latent: thousands of times the other
 LABELS = {
     "l1": "L1",
     "loss_frozen": r"without $y_\mathrm{sem}$",
-    **{f"loss_q{q}": f"t in quarter {q}" for q in (1, 2, 3, 4)},
+    **{f"loss_q{q}": f"t in Q{q}" for q in (1, 2, 3, 4)},
 }
 ABOVE = 7.5  # mm between axes and title, room for two lines of legend
 SELECTED_BY = {"autoencoder": "val_ssim", "ldae": "val_ssim"}  # section 4.2; stage 2: last epoch
@@ -61,8 +61,9 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         sentences.append(_sentence("abc"[index], title, stage, history, losses, kept))
     body = (
         " ".join(sentences)
-        + " Means over each epoch; training losses on a logarithmic scale (the KL "
-        "term, which dwarfs the others, is in the data file alone); the dashed line marks the "
+        + " Means over each epoch, of the loss also by quarter of the timesteps (Q1, little noise, "
+        "to Q4); training losses on a logarithmic scale (the KL term, which dwarfs the others, "
+        "is in the data file alone); the dashed line marks the "
         "epoch whose weights are used from then on."
     )
     table = pd.concat(frames, ignore_index=True)

@@ -4,6 +4,7 @@ What the paper gives (Tables 2-5, A100s, 10,340 scans of Table 1, 0.9 x 0.99 of 
 used for networks and volumes of the paper's size alone, in proportion to scans and epochs. CPU
 seconds a scan were measured on heads of 1 mm (config/config.yaml for N4; 176 x 256 x 256 voxels for
 the conversion; deepbet and the affine at 2 mm). For everything else nothing was ever measured.
+The epochs of a model that is there say what one takes with the same settings, volumes and device.
 """
 
 from collections.abc import Mapping
@@ -12,12 +13,14 @@ from typing import Any
 
 import pandas as pd
 
+from ldae.files import read_json, read_table
+from ldae.nets.sizes import latent_shape
 from ldae.preflight.facts import Facts
 from ldae.preflight.finding import OK, Finding, some
 from ldae.preflight.plan import Plan
 from ldae.preflight.scans import Counts
 from ldae.report.accounting import accounting
-from ldae.training.settings import SECTIONS
+from ldae.training.settings import section
 
 TOPIC = "cost"
 PAPER_SCANS = 10_340 * 0.9 * 0.99
@@ -37,6 +40,8 @@ PAPER_SIZE = {
 }
 BACKBONE = "convnext_small"
 TRAININGS = (*PAPER, "supervised_diagnosis", "supervised_age")
+# Of a training's section, what does not change how long an epoch takes.
+ASIDE = ("epochs", "learning_rate", "ema_decay", "pretrained", "sample_every", "sample_steps")
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,8 @@ def _time(seconds: float) -> str:
     """``40 min``, ``7.5 h``, ``3.1 days``."""
     for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
-            return f"{seconds / length:.2g} {unit}"
+            number = seconds / length
+            return f"{number:.0f} {unit}" if number >= 10 else f"{number:.2g} {unit}"
     return f"{seconds:.0f} s"
 
 
@@ -106,8 +112,8 @@ def _stage(
     if not facts.slurm:
         parallel = 1 if gpus else max(1, facts.slots // max(1, about.get("threads") or 1))
     parallel = min(jobs, parallel)
-    if (seconds := _trained(facts, rule)) is not None:
-        return Stage(rule, seconds, 1, gpus, "measured in the training before")
+    if (seconds := _trained(facts, rule, counts)) is not None:
+        return Stage(rule, seconds, 1, gpus, "by the epochs of the training before")
     if rule in measured.index and rule not in TRAININGS:
         seconds = jobs * measured.loc[rule, "seconds"] / measured.loc[rule, "jobs"]
         return Stage(rule, float(seconds), parallel, gpus, "measured in these results")
@@ -128,15 +134,38 @@ def _shares(facts: Facts, rule: str) -> int:
     return facts.config["preprocess"]["shards"]
 
 
-def _trained(facts: Facts, rule: str) -> float | None:
-    """Seconds of a training as configured, by the mean of the epochs that are in its history."""
-    history = facts.results / f"models/{rule}/history.tsv"
-    if rule not in TRAININGS or not history.is_file():
+def _trained(facts: Facts, rule: str, counts: Counts | None) -> float | None:
+    """Seconds of a training by the epochs of the model that is there, if they are of its like.
+
+    In proportion to the scans; None where the model's settings, volumes or device were others.
+    """
+    folder = facts.results / f"models/{rule}"
+    files = (folder / "history.tsv", folder / "model.json")
+    if rule not in TRAININGS or not all(path.is_file() for path in files):
         return None
-    seconds = pd.read_csv(history, sep="\t").get("seconds")
-    if seconds is None or not len(seconds):
+    card, cfg = read_json(folder / "model.json"), facts.config
+    now, then = section(cfg, rule), card["config"]
+    seen = card.get("scans", {}).get("train")
+    keys = (now.keys() | then.keys()) - set(ASIDE)
+    like = all(now.get(key) == then.get(key) for key in keys) and _same_volumes(facts, rule, card)
+    if not (like and seen and counts and card["machine"]["device"] == cfg["device"]):
         return None
-    return float(seconds.mean() * facts.config[SECTIONS.get(rule, rule)]["epochs"])
+    epochs = read_table(folder / "history.tsv", ["seconds"])["seconds"]
+    return float(epochs.mean() * now["epochs"] * _trained_on(cfg, counts) / seen)
+
+
+def _same_volumes(facts: Facts, rule: str, card: Mapping[str, Any]) -> bool:
+    """Whether volumes (of stage 2: latents) had the shape that they have now."""
+    shape = list(facts.config["volumes"]["shape"])
+    if rule == "ldm":
+        shape = list(latent_shape(shape, facts.config["autoencoder"]))
+    return card.get("form", {}).get("shape", [])[-3:] == shape[-3:]
+
+
+def _trained_on(cfg: Mapping[str, Any], counts: Counts) -> float:
+    """Scans that will be trained on, by the fractions of the splits."""
+    splits = cfg["cohort"]["splits"]
+    return counts.scans * (1 - splits["test_fraction"]) * (1 - splits["val_fraction"])
 
 
 def _paper(facts: Facts, rule: str, gpus: int, counts: Counts | None) -> Stage:
@@ -144,8 +173,7 @@ def _paper(facts: Facts, rule: str, gpus: int, counts: Counts | None) -> Stage:
     if rule not in PAPER or counts is None or not gpus or not _paper_size(cfg, rule):
         return Stage(rule, None, 1, gpus, "")
     hours, epochs = PAPER[rule]
-    splits = cfg["cohort"]["splits"]
-    trained = counts.scans * (1 - splits["test_fraction"]) * (1 - splits["val_fraction"])
+    trained = _trained_on(cfg, counts)
     hours *= trained / PAPER_SCANS * cfg[rule]["epochs"] / epochs
     text = f"estimate: the paper's A100 hours, for {trained:,.0f} scans; not measured here"
     return Stage(rule, hours * 3600 / gpus, 1, gpus, text)

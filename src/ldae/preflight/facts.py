@@ -18,9 +18,12 @@ class Facts:
         conda: Each rule's environment is made by conda when it first runs.
         container: The image that jobs run in; None: they run in the environment of the caller.
         asks: By rule, what its jobs ask for at their first attempt, as they are submitted: threads,
-            mem_mb, runtime (minutes), gpu, nodes, slurm_partition, slurm_account; None: unset.
+            mem_mb, runtime (minutes), gpu, gres, cpus_per_task, nodes, slurm_partition,
+            slurm_account; None: unset. At their last attempt: last_mem_mb, last_runtime.
+            Beside these jobs: their number, of rules that have one a shard or batch.
         local: Rules that run where the workflow runs, whatever the executor.
         groups: Rule -> its group; the jobs of a group are submitted as one.
+        watched_by: Command by which Snakemake sees the end of Slurm jobs: squeue or sacct.
         command: Plans the run without running anything; prints the number of jobs of each rule.
     """
 
@@ -33,6 +36,7 @@ class Facts:
     asks: Mapping[str, Mapping[str, Any]]
     local: frozenset[str]
     groups: Mapping[str, str]
+    watched_by: str | None
     command: tuple[str, ...]
 
     @property
@@ -43,12 +47,34 @@ class Facts:
     @property
     def from_download(self) -> bool:
         """Whether the main cohort comes from ADNI's download, and Clinica is needed."""
-        return self.config["cohort"]["bids_dir"] is None
+        return self.dataset is None
+
+    @property
+    def dataset(self) -> tuple[str, Path] | None:
+        """Key and folder of the data set that stands in place of a download, if there is one."""
+        for key in ("preprocessed_dir", "bids_dir"):
+            if self.config["cohort"][key]:
+                return f"cohort.{key}", self.root / self.config["cohort"][key]
+        return None
+
+    @property
+    def preprocessed(self) -> bool:
+        """Whether the scans come skull-stripped and in the template's space."""
+        return bool(self.config["cohort"]["preprocessed_dir"])
 
     @property
     def synthetic(self) -> bool:
-        """Whether a rule makes the download."""
+        """Whether a rule makes the download, or the preprocessed scans in its place."""
         return "synthetic" in self.config
+
+    @property
+    def to_make(self) -> bool:
+        """Whether the main cohort is not there, and a rule makes it."""
+        of = [self.path("images"), self.path("tables")]
+        if self.preprocessed:
+            of = [self.dataset[1]]
+        known = self.from_download or self.preprocessed
+        return self.synthetic and known and not all(place.is_dir() for place in of)
 
     def path(self, name: str) -> Path:
         """A path of the configuration's section ``paths``."""

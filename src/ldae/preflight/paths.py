@@ -25,13 +25,15 @@ def check_sources(facts: Facts) -> tuple[list[Finding], Folders | None]:
     folders = None
     if facts.from_download:
         images, tables = facts.path("images"), facts.path("tables")
-        if facts.synthetic and not (images.is_dir() and tables.is_dir()):
+        if facts.to_make:
             found.append(Finding(OK, TOPIC, f"{images} and {tables} will be made (rule synthetic)"))
         else:
             folders, about = _images(images)
             found += [*about, *_tables(tables)]
     else:
-        found += _bids("cohort.bids_dir", Path(facts.config["cohort"]["bids_dir"]))
+        key, place = facts.dataset
+        text = f"{place} will be made (rule synthetic)"
+        found += [Finding(OK, TOPIC, text)] if facts.to_make else _bids(key, place)
     for name, about in facts.config["cohort"]["beside"].items():
         found += _bids(f"cohort.beside.{name}.bids_dir", Path(about["bids_dir"]))
     return found, folders

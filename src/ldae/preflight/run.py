@@ -20,11 +20,12 @@ def preflight(facts: Facts) -> list[Finding]:
         found, folders = check_sources(facts)
         found += check_written(facts)
         counts, about = count(facts, folders)
-        found += [*about, *check_tables(facts), *check_space(facts, counts)]
+        found += [*about, *check_tables(facts)]
         found += [*check_resources(facts), *check_environment(facts), *check_slurm(facts)]
     except BaseException:
         planning.kill()
         raise
     finally:
         plan = finish(planning)
-    return [*found, *describe(plan), *estimate(facts, plan, counts)]
+    found += [*describe(plan), *check_space(facts, plan, counts)]
+    return [*found, *estimate(facts, plan, counts)]

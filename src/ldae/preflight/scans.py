@@ -40,14 +40,14 @@ def count(facts: Facts, folders: Folders | None) -> tuple[Counts | None, list[Fi
     total = Counts(0, 0)
     if folders is not None and folders.subjects:
         total, found = _download(folders)
-    elif facts.from_download and facts.synthetic:
+    elif facts.to_make:
         about = facts.config["synthetic"]
         total = Counts(about["subjects"], about["subjects"] * about["visits"])
         text = f"{total.subjects:,} synthetic subjects, at most {total.scans:,} scans, to be made"
         found.append(Finding(OK, TOPIC, text))
     places = {name: about["bids_dir"] for name, about in facts.config["cohort"]["beside"].items()}
-    if not facts.from_download:
-        places[facts.config["cohort"]["name"]] = facts.config["cohort"]["bids_dir"]
+    if facts.dataset is not None:
+        places[facts.config["cohort"]["name"]] = facts.dataset[1]
     for name, place in places.items():
         if Path(place).is_dir():
             more, about = _bids(name, Path(place))

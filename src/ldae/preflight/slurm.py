@@ -14,6 +14,7 @@ from ldae.preflight.finding import ERROR, OK, WARNING, Finding, some
 TOPIC = "slurm"
 PROFILE = "profiles/slurm/config.yaml"
 TIMEOUT = 20  # seconds that a command of Slurm may take
+REMEMBERED = 240  # seconds; Snakemake asks every 3 minutes, and waits for a forgotten job for ever
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ def check_slurm(facts: Facts) -> list[Finding]:
     if code:
         text = f"sinfo does not answer: {said}"
         return [*found, Finding(ERROR, TOPIC, text, "Ask your administrators; is slurmctld up?")]
+    if facts.watched_by == "squeue":
+        found += forgetting()
     return [*found, *fits(asks, read_nodes(said))]
 
 
@@ -58,11 +61,26 @@ def submitted(
         for key, value in about.items():
             if not isinstance(value, int):
                 whole.setdefault(key, value)
-            elif key == "runtime":
+            elif key.endswith("runtime"):
                 whole[key] = whole.get(key, 0) + value
             else:
                 whole[key] = max(whole.get(key, 0), value)
     return found
+
+
+def forgetting() -> list[Finding]:
+    """Whether squeue forgets jobs that have ended before Snakemake has seen their end."""
+    code, said = _ask("scontrol", "show", "config") if shutil.which("scontrol") else (1, "")
+    match = re.search(r"^MinJobAge\s*=\s*(\d+)", said, re.MULTILINE)
+    if code or match is None:
+        text = "scontrol does not tell MinJobAge, how long squeue knows ended jobs"
+        return [Finding(WARNING, TOPIC, text, f"It must be {REMEMBERED} s or more.")]
+    if int(match[1]) >= REMEMBERED:
+        return []
+    text = f"squeue forgets ended jobs after {match[1]} s, and Snakemake would wait for them"
+    remedy = f"In {PROFILE} set slurm-status-command: sacct, if `sacct` answers here; else ask your"
+    remedy += f" administrators for MinJobAge={REMEMBERED} or more (Slurm's default is 300)."
+    return [Finding(ERROR, TOPIC, text, remedy)]
 
 
 def _ask(*command: str) -> tuple[int, str]:
@@ -106,10 +124,14 @@ def _gpus(gres: str) -> int:
 
 
 def fits(asks: Mapping[str, Mapping[str, Any]], nodes: list[Nodes]) -> list[Finding]:
-    """Whether each rule's first attempt fits nodes of its partition; one line a kind of fault."""
+    """Whether each rule's attempts fit nodes of its partition; one line a kind of fault.
+
+    One whose first attempt fits and whose last, with more memory and time, does not is a warning.
+    """
     names = sorted({node.partition for node in nodes})
     default = next((node.partition for node in nodes if node.default), None)
     found, faults, fine = [], {}, {}
+    later: dict[tuple[str, str], list[str]] = {}
     for rule, about in asks.items():
         asked = about.get("slurm_partition")
         partition = asked or default
@@ -121,15 +143,21 @@ def fits(asks: Mapping[str, Mapping[str, Any]], nodes: list[Nodes]) -> list[Find
             key = (f"there is no partition {partition}", f"one of: {some(names)}")
             faults.setdefault(key, []).append(rule)
             continue
-        unfit = _unfit(about, [node for node in nodes if node.partition == partition])
+        there = [node for node in nodes if node.partition == partition]
+        unfit = _unfit(about, there)
         for fault in unfit:
             faults.setdefault(fault, []).append(rule)
         if not unfit:
             name = partition if asked else f"{partition} (cluster default: null in the profile)"
             fine.setdefault(name, []).append(rule)
+            for fault in _unfit(about | last_attempt(about), there):
+                later.setdefault(fault, []).append(rule)
     for (what, remedy), rules in faults.items():
         text = f"{what}: {some(sorted(rules), 60)}"
         found.append(Finding(ERROR, TOPIC, text, f"Set in {PROFILE}, for these: {remedy}"))
+    for (what, remedy), rules in later.items():
+        text = f"of a job that failed and is tried again: {what}: {some(sorted(rules), 60)}"
+        found.append(Finding(WARNING, TOPIC, text, f"If it comes to that, in {PROFILE}: {remedy}"))
     for partition, rules in fine.items():
         found.append(
             Finding(OK, TOPIC, f"what {len(rules)} rules ask for fits partition {partition}")
@@ -137,26 +165,37 @@ def fits(asks: Mapping[str, Mapping[str, Any]], nodes: list[Nodes]) -> list[Find
     return found
 
 
+def last_attempt(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what a rule asks for, what its last attempt asks for instead: memory and minutes."""
+    return {key.removeprefix("last_"): about[key] for key in about if key.startswith("last_")}
+
+
 def _unfit(about: Mapping[str, Any], nodes: list[Nodes]) -> list[tuple[str, str]]:
     """What no node of a partition can give: faults and remedies."""
-    share = max(1, about.get("nodes") or 1)
+    need = {
+        "gpus": (about.get("gpu") or 0) or _gpus(about.get("gres") or ""),
+        "cpus": about.get("cpus_per_task") or about.get("threads") or 0,
+        "memory": about.get("mem_mb") or 0,
+    }
     wanted = (
-        ("gpu", "gpus", "GPUs a node", share, "slurm_partition: one with GPUs"),
-        ("threads", "cpus", "CPUs a node", share, "slurm_partition, or threads in config.yaml"),
-        ("mem_mb", "memory", "MB of memory a node", 1, "slurm_partition, or mem_mb"),
+        ("gpus", "GPUs a node", "slurm_partition: one with GPUs"),
+        ("cpus", "CPUs a node", "slurm_partition, or threads in config.yaml"),
+        ("memory", "MB of memory a node", "slurm_partition, or mem_mb"),
     )
     name, found = f"partition {nodes[0].partition}", []
+    if (about.get("nodes") or 1) > 1 and about.get("gpu"):
+        text = f"nodes: {about['nodes']} with gpu: {about['gpu']} cannot start"
+        return [(text, "gpu: 0 and gres, cpus_per_task, mem_mb of one node (docs/cluster.md)")]
     limits = [node.minutes for node in nodes]
     if None not in limits and (about.get("runtime") or 0) > max(limits):
         text = f"{name} allows {max(limits)} minutes, more are asked for"
         found.append((text, f"runtime: {max(limits)} at most, or another slurm_partition"))
     left = nodes
-    for key, has, what, parts, remedy in wanted:
-        need = -(-(about.get(key) or 0) // parts)
-        most = max(getattr(node, has) for node in nodes)
-        left = [node for node in left if getattr(node, has) >= need]
-        if most < need:
-            found.append((f"{name} has {most or 'no'} {what}, {need} asked for", remedy))
+    for key, what, remedy in wanted:
+        most = max(getattr(node, key) for node in nodes)
+        left = [node for node in left if getattr(node, key) >= need[key]]
+        if most < need[key]:
+            found.append((f"{name} has {most or 'no'} {what}, {need[key]} asked for", remedy))
     if not left and not found:
         found.append((f"no node of {name} has all that is asked for at once", "slurm_partition"))
     return found

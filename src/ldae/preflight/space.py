@@ -2,7 +2,7 @@
 
 Bytes a scan are measured where scans are there already; else they follow from the sizes of images
 (``head voxels x bytes a voxel``). The bytes a voxel below were measured on the 134 scans of the
-demo (2 mm, compressed).
+demo (2 mm, compressed). What the plan does not make needs nothing.
 """
 
 import math
@@ -19,6 +19,7 @@ from ldae.nets.sizes import latent_shape
 from ldae.preflight.facts import Facts
 from ldae.preflight.finding import ERROR, OK, WARNING, Finding
 from ldae.preflight.paths import existing
+from ldae.preflight.plan import Plan
 from ldae.preflight.scans import Counts
 
 TOPIC = "space"
@@ -31,46 +32,67 @@ OTHER_FILES = 5000  # Snakemake's records, logs, tables, figures
 SAMPLED = 50  # sessions that are measured
 SPARE = 1.2  # less than this over the need is warned of
 # Bytes a trained parameter: weights, their average and Adam's two moments, of two checkpoints, with
-# the weights of the best epoch that each names.
+# the weights of the best epoch that each names. They stay until the run ends.
 CHECKPOINT, MODEL = 2 * (4 * 4 + 4), 4
 
 
 @dataclass(frozen=True)
 class Part:
-    """Something that the run writes: bytes in all, bytes of it that are there, and the sum."""
+    """Something that the run writes.
+
+    Attributes:
+        name: What it is.
+        rules: They write it; none of them in the plan: it needs nothing.
+        bytes: In all.
+        there: Of these, bytes that lie there already.
+        how: How the bytes were reckoned.
+        files: Files and folders in all.
+        share: Of the files, the share that lies there already.
+    """
 
     name: str
+    rules: tuple[str, ...]
     bytes: float
     there: float
     how: str
+    files: int = 0
+    share: float = 0.0
+
+    def needed(self, plan: Plan) -> bool:
+        """Whether the plan writes to it; without a plan whatever is not there is needed."""
+        return plan.fault is not None or any(rule in plan.jobs for rule in self.rules)
 
 
-def check_space(facts: Facts, counts: Counts | None) -> list[Finding]:
-    """Bytes and files needed against those free."""
+def check_space(facts: Facts, plan: Plan, counts: Counts | None) -> list[Finding]:
+    """Bytes and files that the plan needs against those free."""
     if counts is None:
         text = "The space cannot be estimated: the number of scans is not known"
         return [Finding(WARNING, TOPIC, text, "Mend what is said of paths.")]
     parts = [*_scans(facts, counts.scans), *_stores(facts, counts.scans)]
     if facts.container is None:  # outside it there is no PyTorch to count parameters with
-        parts.append(_models(facts.config))
+        parts.append(_models(facts, plan))
     found = [
-        Finding(OK, TOPIC, f"{part.name}: {size(part.bytes)} ({part.how}){_left(part)}")
+        Finding(OK, TOPIC, f"{part.name}: {size(part.bytes)} ({part.how}){_left(part, plan)}")
         for part in parts
     ]
+    parts = [part for part in parts if part.needed(plan)]
     place = existing(facts.results)
     need = sum(max(0.0, part.bytes - part.there) for part in parts)
     free = shutil.disk_usage(place).free
     text = f"{size(need)} are still needed below {facts.results}, {size(free)} are free"
     remedy = "Free some, set paths.results to a larger disk, or volumes.dtype: uint8."
     found.append(Finding(_level(need, free), TOPIC, text, "" if free >= SPARE * need else remedy))
-    return [*found, _files(place, counts.scans)]
+    files = sum(part.files * (1 - part.share) for part in parts)
+    return [*found, _files(place, round(files) + OTHER_FILES * bool(parts))]
 
 
 def _level(need: float, free: float) -> str:
     return ERROR if need > free else WARNING if SPARE * need > free else OK
 
 
-def _left(part: Part) -> str:
+def _left(part: Part, plan: Plan) -> str:
+    if not part.needed(plan):
+        return "; not in the plan"
     return f"; {size(part.there)} of it are there" if part.there else ""
 
 
@@ -89,7 +111,11 @@ def _scans(facts: Facts, scans: int) -> list[Part]:
     grid = TEMPLATE_MM3 / facts.config["volumes"]["spacing"] ** 3
     expected = {
         "bids": BIDS * head if facts.from_download else 0.0,  # of other data sets: links
-        "preproc": (N4 + BRAIN) * head + REGISTERED * grid + PAGE,
+        "preproc": (N4 + BRAIN) * head * (not facts.preprocessed) + REGISTERED * grid + PAGE,
+    }
+    rules = {
+        "bids": ("clinica_batch", "import_bids", "bids"),
+        "preproc": ("n4", "brain_extraction", "registration", "placing"),
     }
     found = []
     for name, each in expected.items():
@@ -97,8 +123,11 @@ def _scans(facts: Facts, scans: int) -> list[Part]:
         sessions, mean = _measured(folder)
         if sessions:
             each, how = mean, f"measured on {min(sessions, SAMPLED)} of those there"
-        how = f"{scans:,} scans of {size(each)}, {how}"
-        found.append(Part(f"results/{name}", scans * each, min(sessions, scans) * each, how))
+        how = f"{scans:,} scans of {size(each)}, {how}" if each else "links to the data set's"
+        there, files = min(sessions, scans), scans * FILES[name]
+        place = f"results/{name}"
+        share = there / scans
+        found.append(Part(place, rules[name], scans * each, there * each, how, files, share))
     return found
 
 
@@ -127,25 +156,31 @@ def _stores(facts: Facts, scans: int) -> list[Part]:
     grid = "x".join(str(side) for side in shape)
     volumes = scans * math.prod(shape) * dtype.itemsize
     latents = scans * 2 * 2 * math.prod(latent) * 4
+    sizes = f"{scans:,} latents of {'x'.join(map(str, latent))}, mean and SD, float32, twice"
+    there = _sizes(cache / "latents")
     return [
-        Part("results/cache/volumes", volumes, _sizes(cache / "volumes/shards"),
+        Part("results/cache/volumes", ("volume_shard",), volumes, _sizes(cache / "volumes/shards"),
              f"{scans:,} volumes of {grid} {dtype}"),
-        Part("results/cache/latents", latents, _sizes(cache / "latents"),
-             f"{scans:,} latents of {'x'.join(map(str, latent))}, mean and SD, float32, twice"),
+        Part("results/cache/latents", ("latent_shard", "latents"), latents, there, sizes,
+             scans * FILES["latents"], min(1.0, there / latents)),
     ]  # fmt: skip
 
 
-def _sizes(folder: Path) -> float:
-    return float(sum(path.stat().st_size for path in folder.rglob("*.npy")))
+def _sizes(folder: Path, pattern: str = "*.npy") -> float:
+    return float(sum(path.stat().st_size for path in folder.rglob(pattern) if path.is_file()))
 
 
-def _models(config: Mapping[str, Any]) -> Part:
-    """Models, and checkpoints while the largest trains (of all, where they are kept)."""
-    numbers = parameters(config)
-    kept = sum(numbers.values()) if config["keep_checkpoints"] else max(numbers.values(), default=0)
-    need = CHECKPOINT * kept + MODEL * sum(numbers.values())
+def _models(facts: Facts, plan: Plan) -> Part:
+    """Models, and the checkpoints of all trainings of the run: they stay until it ends."""
+    numbers = parameters(facts.config)
+    if plan.fault is None:
+        numbers = {name: number for name, number in numbers.items() if name in plan.jobs}
     listed = ", ".join(f"{name} {number / 1e6:.3g} M" for name, number in numbers.items())
-    return Part("models and checkpoints", need, 0.0, f"trained parameters: {listed or 'none'}")
+    need = {name: (CHECKPOINT + MODEL) * number for name, number in numbers.items()}
+    runs = facts.results / "runs"
+    there = sum(min(part, _sizes(runs / name, "*")) for name, part in need.items())
+    how = f"trained parameters: {listed or 'none'}"
+    return Part("models and checkpoints", tuple(numbers), sum(need.values()), there, how)
 
 
 def parameters(config: Mapping[str, Any]) -> dict[str, int]:
@@ -181,9 +216,8 @@ def parameters(config: Mapping[str, Any]) -> dict[str, int]:
     return found
 
 
-def _files(place: Path, scans: int) -> Finding:
+def _files(place: Path, need: int) -> Finding:
     """Inodes needed against those free; a quota is not seen here."""
-    need = scans * sum(FILES.values()) + OTHER_FILES
     about = os.statvfs(place)
     text = f"about {need:,} files and folders will be written"
     if not about.f_files:

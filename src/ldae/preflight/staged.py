@@ -69,8 +69,10 @@ def _files(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     ]
     if any(config["published"].values()):
         keys += [f"published.{part}" for part in config["published"]]
-    else:
-        keys += ["autoencoder.pretrained", "ldae.encoder.pretrained"]
+    if config["baselines"] or not any(config["published"].values()):
+        keys.append("ldae.encoder.pretrained")
+    if not any(config["published"].values()):
+        keys.append("autoencoder.pretrained")
         if config["autoencoder"]["perceptual"]["net"] is not None:
             keys.append("autoencoder.perceptual.weights")
     for key in keys:

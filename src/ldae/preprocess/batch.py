@@ -2,10 +2,12 @@
 
 import errno
 import logging
+import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,13 @@ import pandas as pd
 
 from ldae.derivatives import ScanFiles
 from ldae.errors import require
-from ldae.files import read_json, sha256, write_json, write_table
+from ldae.files import flush, read_json, sha256, write_json, write_table
 from ldae.locks import locked
 from ldae.manifests import COLUMNS, FAILED, OK, QC, SKIPPED, read_manifest
 from ldae.progress import Progress
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+MOST_DEATHS = 3  # of the process at one scan, as by a crash of ITK or for want of memory
 LEAST_FREE = 100e6  # bytes: with less, a failure may well be the disk's and not the scan's
 log = logging.getLogger("ldae.preprocess")
 
@@ -54,10 +57,12 @@ def run_step(
     """Run ``step`` over ``scans`` and write the shard's manifest.
 
     A scan whose stamp names the same fingerprint and the same input bytes, and whose outputs
-    exist, is not run again. An exception of one scan is logged with its traceback, becomes its
-    reason and is remembered in the stamp: the scan is in quarantine and is not tried again before
-    its input, the settings or the source change, or :func:`~ldae.preprocess.quarantine.release`
-    lets it out. The others go on. Running out of memory or disk concerns all scans and is raised.
+    have the sizes it names, is not run again. An exception of one scan is logged with its
+    traceback, becomes its reason and is remembered in the stamp: the scan is in quarantine and is
+    not tried again before its input, the settings or the source change, or
+    :func:`~ldae.preprocess.quarantine.release` lets it out. The others go on. Running out of
+    memory or disk concerns all scans and is raised; but a scan at which the process has died
+    ``MOST_DEATHS`` times goes to quarantine as well.
 
     Args:
         step: What to do.
@@ -91,6 +96,7 @@ def _run_step(
         progress.step(number, not_ok=sum(row[1] != OK for row in rows))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     write_table(table, manifest)
+    flush(manifest)
     return table
 
 
@@ -113,7 +119,7 @@ def _carried(earlier: str | Path, scan_ids: list[str]) -> dict[str, str]:
 
 def _run_scan(step: Step, files: ScanFiles) -> tuple[str, str, float]:
     """Status, reason ("" if ok) and the wall seconds that the work took, now or earlier."""
-    stamp = read_json(files.stamp(step.name)) if files.stamp(step.name).is_file() else {}
+    stamp = _read(files.stamp(step.name))
     known = stamp.get("inputs", []) if stamp.get("fingerprint") == step.fingerprint else []
     inputs = [_identity(path, known) for path in step.inputs(files)]
     if not (_same(known, inputs) and _complete(step, files, stamp)):
@@ -144,10 +150,28 @@ def _same(known: Sequence[Mapping[str, Any]], inputs: Sequence[Mapping[str, Any]
 
 
 def _complete(step: Step, files: ScanFiles, stamp: Mapping[str, Any]) -> bool:
-    """Whether a stamp of the right key can be believed: it failed, or its outputs are there."""
-    return bool(stamp) and (
-        bool(stamp["failed"]) or all(path.is_file() for path in step.outputs(files))
-    )
+    """Whether a stamp of the right key can be believed: it failed, or its outputs are whole."""
+    if not stamp or stamp["failed"]:
+        return bool(stamp)
+    sizes = _sizes(step, files)
+    return sizes == stamp["outputs"] and None not in sizes.values()
+
+
+def _sizes(step: Step, files: ScanFiles) -> dict[str, int | None]:
+    """Bytes of the outputs by name; None for a missing one."""
+    paths = step.outputs(files)
+    return {path.name: path.stat().st_size if path.is_file() else None for path in paths}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A stamp or a mark; empty if there is none, or if a node's crash left it half-written."""
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        log.warning("%s is damaged; its scan is done again", path)
+        return {}
 
 
 def _work(step: Step, files: ScanFiles, inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -156,9 +180,10 @@ def _work(step: Step, files: ScanFiles, inputs: list[dict[str, Any]]) -> dict[st
     for path in (files.stamp(step.name), *step.outputs(files)):
         path.unlink(missing_ok=True)
     files.folder.mkdir(parents=True, exist_ok=True)
-    failed = ""
+    failed, mark = "", files.stamp(step.name).with_suffix(".begun")
     try:
-        step.run(files)
+        with _begun(mark, step.fingerprint, inputs):
+            step.run(files)
     except ScanRejected as verdict:
         failed = str(verdict)
         log.warning("%s: %s", files.scan_id, failed)
@@ -168,14 +193,48 @@ def _work(step: Step, files: ScanFiles, inputs: list[dict[str, Any]]) -> dict[st
         _require_space(files.folder, error)
         log.exception("%s: %s failed", files.scan_id, step.name)
         failed = one_line(error)
+    sizes = _sizes(step, files)
+    for path in step.outputs(files):
+        if sizes[path.name] is not None:
+            flush(path)  # the stamp must not outlive what it speaks for
     stamp = {
         "fingerprint": step.fingerprint,
         "inputs": inputs,
+        "outputs": sizes,
         "seconds": round(time.monotonic() - began, 2),
         "failed": failed,
     }
     write_json(stamp, files.stamp(step.name))
+    mark.unlink(missing_ok=True)
     return stamp
+
+
+@contextmanager
+def _begun(mark: Path, fingerprint: str, inputs: list[dict[str, Any]]) -> Iterator[None]:
+    """Within the context the file ``mark`` says that a scan was begun, and how often in vain.
+
+    It stays if the process dies or has too little memory. A job that Slurm has begun anew under
+    its number was stopped by Slurm, which is not the scan's fault.
+
+    Raises:
+        ScanRejected: the process has died at this scan too often.
+    """
+    job, last = os.environ.get("SLURM_JOB_ID"), _read(mark)
+    same = last.get("fingerprint") == fingerprint and _same(last["inputs"], inputs)
+    deaths = last["deaths"] if same else 0
+    if same and (job is None or job != last["job"]):
+        deaths += 1
+    if deaths >= MOST_DEATHS:
+        raise ScanRejected(f"the process died at it {deaths} times")
+    key = {"fingerprint": fingerprint, "inputs": inputs}
+    write_json({**key, "deaths": deaths, "job": job}, mark)
+    try:
+        yield
+    except MemoryError:
+        raise
+    except BaseException:
+        mark.unlink()
+        raise
 
 
 def _require_space(folder: Path, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""Letting scans be preprocessed again: those that failed, in quarantine, or one by name."""
+"""Letting scans be preprocessed again: those that failed, in quarantine, or any by name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from ldae.cohort.retry import forget_failed
 from ldae.derivatives import ScanFiles
 from ldae.errors import require
+from ldae.files import read_table
 from ldae.manifests import FAILED, read_manifest
 
 
@@ -74,28 +75,34 @@ def release(preproc_dir: str | Path, scan_ids: Sequence[str] | None = None) -> l
     return sorted({scan_id for scan_id, _ in failed})
 
 
-def redo(preproc_dir: str | Path, scan_id: str) -> None:
-    """Let the next run preprocess one scan again, from its converted image on, and no other.
+def redo(results: str | Path, scan_ids: Sequence[str]) -> None:
+    """Let the next run preprocess scans again, from their converted images on, and no others.
 
     Args:
-        preproc_dir: Folder of the preprocessing.
-        scan_id: Whether it came out well or failed.
+        results: The results folder.
+        scan_ids: Whether they came out well or failed.
 
     Raises:
-        UserError: no manifest has the scan.
+        UserError: no shard has a scan, naming it; then nothing is done.
     """
-    preproc_dir = Path(preproc_dir)
-    found = sorted((preproc_dir / "manifests").glob("*/shard-*.tsv"))
-    shards = {path.name for path in found if scan_id in set(read_manifest(path)["scan_id"])}
+    results = Path(results)
+    # Not the manifests: those of a shard are gone once a scan of it is to be done again.
+    shards = {
+        scan: path.name
+        for path in sorted((results / "cohort/shards").glob("shard-*.tsv"))
+        for scan in read_table(path, ["scan_id"])["scan_id"]
+    }
+    absent = sorted(set(scan_ids) - set(shards))
     require(
-        bool(shards),
-        f"{scan_id} is in no manifest below {preproc_dir / 'manifests'}. Name a scan as the table "
+        not absent,
+        f"{', '.join(absent)}: in no table of {results / 'cohort/shards'}. Name scans as the table "
         "cohort/scans.tsv does, such as sub-ADNI002S0413_ses-M000, of a cohort that has been "
         "preprocessed.",
     )
-    for step in ("n4", "brain", "registration"):
-        _stamp(preproc_dir, scan_id, step).unlink(missing_ok=True)
-    _forget(preproc_dir, shards)
+    for scan in scan_ids:
+        for step in ("n4", "brain", "registration"):
+            _stamp(results / "preproc", scan, step).unlink(missing_ok=True)
+    _forget(results / "preproc", {shards[scan] for scan in scan_ids})
 
 
 def _stamp(preproc_dir: Path, scan_id: str, step: str) -> Path:

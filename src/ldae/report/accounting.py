@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ldae.files import read_table
+from ldae.report.timings import MEASURED, timings
 
 COLUMNS = (
     "rule",
@@ -38,15 +39,17 @@ def accounting(
 ) -> pd.DataFrame:
     """What each rule took, over its jobs, beside what it asked for and should ask for.
 
-    A benchmark is of the last attempt of a job alone. Of a training that was stopped and continued
-    the history holds the seconds of all epochs, over all attempts, so the larger of the two counts.
-    Attempts that failed, and steps that were done again after a crash, are in neither.
+    A job counts by the most that it took (:mod:`ldae.report.timings`), in its last attempt alone.
+    Of a training that was stopped and continued the history holds the seconds of all epochs, over
+    all attempts, so the larger of the two counts. Attempts that failed, and steps that were done
+    again after a crash, are in neither.
 
     Args:
-        benchmarks: Snakemake's, ``<rule>.tsv`` or ``<rule>/<job>.tsv``; the row of a job's last run
-            counts. The report's own is left out: it is written after the report.
+        benchmarks: Folder of Snakemake's. The report's own is left out: it is written after the
+            report.
         models: Folder of the models; ``<rule>/history.tsv`` is of the training that made it.
-        asked: By rule, what its jobs ask for: ``threads``, ``mem_mb``, ``runtime``, ``gpu``.
+        asked: By rule, what its jobs ask for: ``threads``, ``mem_mb``, ``runtime``, ``gpu``; and
+            ``jobs``, how many of them are numbered.
 
     Returns:
         Columns ``COLUMNS``, most wall time first. seconds is summed over jobs, cpu_hours measured,
@@ -54,33 +57,34 @@ def accounting(
         where Snakemake measured nothing, as for jobs of less than a second. ``_next`` is
         the peak times ``MEMORY_MARGIN`` in whole GiB and the longest job times ``TIME_MARGIN``.
     """
-    jobs: dict[str, list[pd.Series]] = {}
-    for path in sorted(benchmarks.rglob("*.tsv")):
-        name = path.relative_to(benchmarks).with_suffix("").parts[0]
-        if name != "report":
-            row = pd.read_csv(path, sep="\t", na_values=["-", "NA"]).iloc[-1]
-            jobs.setdefault(name, []).append(row)
+    found = timings(benchmarks, {rule: about.get("jobs") for rule, about in asked.items()})
     rows = [
-        _row(name, pd.DataFrame(found), _trained(models / name / "history.tsv"), asked.get(name))
-        for name, found in jobs.items()
+        _row(
+            name,
+            pd.DataFrame(list(jobs.values()), columns=list(MEASURED)).astype(float),
+            _trained(models / name / "history.tsv"),
+            asked.get(name),
+        )
+        for name, jobs in found.items()
+        if name != "report"
     ]
     rows.sort(key=lambda row: (-row[2], row[0]))
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(WHOLE, "Int64"))
 
 
-def _row(name: str, jobs: pd.DataFrame, trained: float, asked: Mapping[str, int] | None) -> list:
+def _row(
+    name: str, measured: pd.DataFrame, trained: float, asked: Mapping[str, int] | None
+) -> list:
     """One row of the table; ``trained``: seconds of a training's epochs, 0 where there are none."""
-    measured = jobs.apply(pd.to_numeric, errors="coerce")
-    measured = measured.reindex(columns=["s", "cpu_time", "max_rss"])
     seconds, counted = measured["s"], BENCHMARK
     if trained > seconds.sum():
         seconds, counted = pd.Series([trained]), HISTORY
     wants = asked or {}
-    gpus, peak = wants.get("gpu", 0), measured["max_rss"].max()
+    gpus, peak = wants.get("gpu") or 0, measured["max_rss"].max()
     longest = seconds.max()
     return [
         name,
-        len(jobs),
+        len(measured),
         seconds.sum(),
         seconds.median(),
         longest,
@@ -103,11 +107,12 @@ def _trained(history: Path) -> float:
 def requests(table: pd.DataFrame) -> str:
     """The rows of :func:`accounting` as ``set-resources`` of a profile (YAML), rules alone.
 
-    Memory grows with the attempt, as the rules' own does.
+    Both grow with the attempt, should a job need more than any did before.
     """
     lines = [
-        f"  {one.rule}: {{mem_mb: {one.mem_mib_next} * attempt, runtime: {one.runtime_min_next}}}"
+        f"  {one.rule}: {{mem_mb: {one.mem_mib_next} * attempt, "
+        f"runtime: {one.runtime_min_next} * attempt}}"
         for one in table.sort_values("rule").itertuples()
-        if pd.notna(one.mem_mib_asked) and pd.notna(one.mem_mib_next)
+        if pd.notna(one.mem_mib_next)
     ]
     return "\n".join(["set-resources:", *lines]) if lines else ""

@@ -13,6 +13,7 @@ from ldae.figures.text import count
 from ldae.files import atomic, read_json, read_table, write_table
 from ldae.report import quality
 from ldae.report.accounting import accounting, requests
+from ldae.report.altered import altered_scans
 from ldae.report.citations import bibtex, cited, printed
 from ldae.report.claims import claims, tally
 from ldae.report.methods import markdown, methods
@@ -131,7 +132,7 @@ def build(
     }
     versions = {"ldae-workflow": __version__, **software(), **_trained_with(cards["ldae"])}
     paragraphs = methods(config, cards, index, versions)
-    notes = warnings(config, index, cards)
+    notes = warnings(config, index, cards) + altered_scans(cards, results / "models", index)
     references = cited(text for _, text in paragraphs)
     took = accounting(results / "benchmarks", results / "models", asked)
     found = claims(contents, float(config["evaluation"]["manipulation"]["alpha"]))

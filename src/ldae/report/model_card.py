@@ -11,6 +11,7 @@ from ldae.figures.names import metric
 from ldae.figures.text import ABSENT, count, number
 from ldae.files import atomic, read_table
 from ldae.modelcard import CITATION
+from ldae.report.altered import altered_scans
 from ldae.report.build import read_cards
 from ldae.report.citations import BY_KEY, printed
 from ldae.report.references import ADNI
@@ -64,8 +65,8 @@ def write_model_card(results: str | Path, config: dict[str, Any], out: str | Pat
     """Write the card.
 
     Args:
-        results: ``paths.results``: reads models/*/model.json, cache/volumes/index.tsv,
-            tables/reconstruction.tsv and tables/probes.tsv.
+        results: ``paths.results``: reads models/*/model.json and scans.tsv,
+            cache/volumes/index.tsv, tables/reconstruction.tsv and tables/probes.tsv.
         config: The whole configuration of the run.
         out: The Markdown file.
 
@@ -77,6 +78,7 @@ def write_model_card(results: str | Path, config: dict[str, Any], out: str | Pat
     index = read_table(results / "cache/volumes/index.tsv", ("participant_id", "split"))
     reconstruction = read_table(results / "tables/reconstruction.tsv")
     probes = read_table(results / "tables/probes.tsv")
+    flags = warnings(config, index, cards) + altered_scans(cards, results / "models", index)
     parts = [
         "# Model card",
         _summary(config, cards),
@@ -91,7 +93,7 @@ def write_model_card(results: str | Path, config: dict[str, Any], out: str | Pat
             for target, title in (("diagnosis", "diagnosis"), ("age", "age"))
             if (probes["target"] == target).any()
         ),
-        "## Limits and flags\n\n" + _bullets(warnings(config, index, cards)),
+        "## Limits and flags\n\n" + _bullets(flags),
         "## Citation\n\n" + _citation(cards),
     ]
     with atomic(out) as path:

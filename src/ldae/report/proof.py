@@ -11,32 +11,9 @@ from ldae.figures.names import system
 from ldae.figures.text import count, interval, listing, number
 from ldae.files import atomic, read_json, read_table
 from ldae.report.claim import row_of
+from ldae.report.proof_inputs import CARD, FIGURES, INDEX, TABLES
 from ldae.report.proof_rows import Threshold, thresholds
 
-TABLES = (
-    "probes",
-    "probes_differences",
-    "truth",
-    "reconstruction_controls",
-    "reconstruction_volumes",
-    "manipulation_trends",
-    "counterfactual_differences",
-    "interpolation",
-    "interpolation_differences",
-    "resources",
-)
-INDEX, CARD = "cache/volumes/index.tsv", "models/ldae/model.json"
-# Figures shown, of the first seed: name and heading.
-FIGURES = {
-    "probes": "Linear probes",
-    "truth": "Against the known truth",
-    "training_curves": "Training",
-    "figure3_reconstruction": "Reconstruction",
-    "manipulation_dose": "Manipulation by strength",
-    "counterfactual": "Against the true counterfactual",
-    "counterfactual_example": "A true counterfactual beside the manipulated scan",
-    "figure8_interpolation": "Interpolated visits",
-}
 MET, NOT_MET = "met", "**not met**"
 
 

@@ -89,8 +89,8 @@ def _note(table: pd.DataFrame) -> str:
     return (
         f"{table['jobs'].sum():,} jobs took {table['cpu_hours'].sum():,.1f} CPU-hours and "
         f"{table['gpu_hours'].sum():,.1f} GPU-hours (wall time times GPUs asked for); the longest, "
-        f"of {longest['rule']}, {duration(longest['longest_seconds'])}. Counted is the last run of "
-        f"each job, by Snakemake's benchmark{epochs if continued else ''}. Not counted are "
+        f"of {longest['rule']}, {duration(longest['longest_seconds'])}. Counted is the most that "
+        f"each job took, by Snakemake's benchmark{epochs if continued else ''}. Not counted are "
         "attempts that failed, steps done again after a crash, and waiting in the queue. To ask "
         f"next time: {MEMORY_MARGIN} times the peak, {TIME_MARGIN} times the longest job, for a "
         "cohort and machines like these. Jobs run side by side, so the sum is more than what one "

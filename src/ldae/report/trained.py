@@ -17,9 +17,9 @@ def trained(card: dict[str, Any]) -> str:
         for name, value in metrics.items()
     )
     return (
-        f" Trained with Adam (learning rate {rates(card['config'])}, effective batch "
-        f"{card['config']['batch_size']}) on {machine['device']} in {machine['precision']}, seed "
-        f"{card['seed']}; {kept}{f'; {scores}' if scores else ''}."
+        f" Trained{learnt_from(card)} with Adam (learning rate {rates(card['config'])}, "
+        f"effective batch {card['config']['batch_size']}) on {machine['device']} "
+        f"in {machine['precision']}, seed {card['seed']}; {kept}{f'; {scores}' if scores else ''}."
     )
 
 
@@ -28,3 +28,11 @@ def rates(cfg: Mapping[str, Any]) -> str:
     own, decay = cfg.get("encoder_learning_rate"), cfg.get("decay", "none")
     encoder = f" and {own:g} for the encoder" if own is not None else ""
     return f"{cfg['learning_rate']:g}{encoder}{', falling by a cosine' * (decay == 'cosine')}"
+
+
+def learnt_from(card: dict[str, Any]) -> str:
+    """How many scans a model has learnt from; cards of earlier versions do not say so."""
+    if "scans" not in card:
+        return ""
+    scans = card["scans"]
+    return f" on {count(scans['train'], 'scan')} ({scans['val']:,} for selection)"

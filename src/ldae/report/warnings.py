@@ -42,6 +42,12 @@ def warnings(
             "wide, percentile intervals of so few subjects tend to be too narrow still, and a "
             "claim that is not shown here is not thereby refuted."
         )
+    others = learnt_from_others(cards, index)
+    if others:
+        found.append(
+            "Scans have come or gone since these models were trained, and they were not trained "
+            f"again: {'; '.join(others)}. Tests are of the scans there are now."
+        )
     left = departures(config, cards)
     if left:
         found.append(f"Where this run leaves the paper: {'; '.join(left)}.")
@@ -54,6 +60,20 @@ def warnings(
     for stage, card in cards.items():
         found += [f"The model card of {stage} says: {flag}." for flag in card.get("flags", [])]
     return found
+
+
+def learnt_from_others(cards: dict[str, dict[str, Any]], index: pd.DataFrame) -> list[str]:
+    """Models that have learnt from another number of scans or subjects than there are now."""
+    parts = {split: index[index["split"] == split] for split in ("train", "val")}
+    now = {split: len(part) for split, part in parts.items()}
+    now["subjects"] = pd.concat(list(parts.values()))["participant_id"].nunique()
+    return [
+        f"{name} has learnt from {count(scans['train'], 'scan')} and {scans['val']:,} for "
+        f"selection, of {count(scans['subjects'], 'subject')} (now {now['train']:,}, "
+        f"{now['val']:,} and {now['subjects']:,})"
+        for name, card in cards.items()
+        if (scans := card.get("scans")) and any(scans[key] != now[key] for key in now)
+    ]
 
 
 def departures(config: dict[str, Any], cards: dict[str, dict[str, Any]]) -> list[str]:

@@ -27,7 +27,8 @@ def needed(config: Mapping[str, Any], resources: pd.DataFrame) -> list[str]:
 
     A path set to null, or to a file of the user's own outside the table, needs no staging; nor do
     the weights of a brain extraction (of scans that come preprocessed, for one) or a perceptual
-    loss that is not used, nor those of trainings that published weights replace.
+    loss that is not used, nor those of trainings that published weights replace; the baselines
+    begin from the encoder's all the same.
     """
     root = Path(config["paths"]["resources"])
     sections = copy.deepcopy(dict(config))
@@ -38,7 +39,9 @@ def needed(config: Mapping[str, Any], resources: pd.DataFrame) -> list[str]:
     if sections["autoencoder"]["perceptual"]["net"] is None:
         del sections["autoencoder"]["perceptual"]["weights"]
     if any(sections["published"].values()):
-        del sections["autoencoder"], sections["ldae"]
+        del sections["autoencoder"]
+        if not sections["baselines"]:
+            del sections["ldae"]
     paths = {Path(value) for value in _texts(sections)}
     return [
         name

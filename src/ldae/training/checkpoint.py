@@ -6,14 +6,14 @@ SHA-256: a flipped bit in a tensor would otherwise be loaded without a word.
 """
 
 import logging
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ldae.files import atomic, read_json, sha256, write_json
+from ldae.errors import require
+from ldae.files import atomic, flush, read_json, sha256, write_json
 
 KEPT = 2
 NAME = re.compile(r"checkpoint-(\d+)\.pt")
@@ -54,21 +54,33 @@ class Checkpoints:
         self.forget_best()
 
     def latest(self) -> dict[str, Any] | None:
-        """The newest checkpoint that can be read, on the CPU; None if there is none.
+        """The newest checkpoint that is whole, on the CPU; None if none was ever finished.
 
-        One that cannot be read is reported and skipped for the one before.
+        One that is not whole is reported and skipped for the one before.
+
+        Raises:
+            OSError, MemoryError: the disk or the machine fails, which says nothing of the file.
+            UserError: there are checkpoints, but none is whole.
         """
-        for step in reversed(self.steps()):
+        finished = [step for step in self.steps() if card(self.path(step)).is_file()]
+        for step in reversed(finished):
             try:
                 return self.load(step)
-            except Exception as error:  # a garbled file may fail in any way
-                log.warning(
-                    "%s cannot be read (%s); trying the one before.", self.path(step), error
-                )
+            except (ValueError, KeyError, TypeError) as error:
+                log.warning("%s is not whole (%s); trying the one before.", self.path(step), error)
+        require(
+            not finished,
+            f"Of the checkpoints in {self.folder} none is whole any more: steps {finished}. Put "
+            "back a copy of one, with the .json beside it, or delete the folder to train anew.",
+        )
         return None
 
     def load(self, step: int) -> dict[str, Any]:
-        """The checkpoint of a step, on the CPU; raises anything if it cannot be read."""
+        """The checkpoint of a step, on the CPU.
+
+        Raises:
+            ValueError, KeyError, TypeError: it, or its card, is not what was written.
+        """
         file = self.path(step)
         content = read(file, read_json(card(file))["sha256"])
         if content["step"] != step:
@@ -99,10 +111,9 @@ class Checkpoints:
                 remove(path)
 
     def go_on_from(self, step: int) -> None:
-        """Set aside checkpoints after a step, which could not be read; forget their best weights.
+        """Set aside checkpoints after a step, which are not whole; forget their best weights.
 
-        Left in place, they would count among those to keep. Their bytes stay, in case it was not
-        the file but the reading that failed.
+        Left in place, they would count among those to keep.
         """
         for later in (later for later in self.steps() if later > step):
             for file in (self.path(later), card(self.path(later))):
@@ -116,7 +127,7 @@ class Checkpoints:
         for step in reversed(self.steps()):
             try:
                 found.append(read_json(card(self.path(step)))["best"])
-            except (OSError, ValueError, KeyError, TypeError):
+            except (FileNotFoundError, ValueError, KeyError, TypeError):
                 log.warning("%s cannot be read.", card(self.path(step)))
         return [best for best in found if best]
 
@@ -162,12 +173,3 @@ def remove(file: Path) -> None:
     """Remove a file and its card."""
     file.unlink()
     card(file).unlink(missing_ok=True)
-
-
-def flush(path: Path) -> None:
-    """Wait until a file or a folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

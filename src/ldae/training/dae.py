@@ -135,7 +135,8 @@ class DaeObjective(SemanticObjective):
         self, rows: np.ndarray, x: torch.Tensor, code: torch.Tensor, beat: Beat
     ) -> torch.Tensor:
         """Sums of the loss at fixed steps and noise over some rows, by quartile of t."""
-        steps, noise = quartile_draws(rows, self.shape, self.schedule.timesteps, self.seed)
+        scans = self.store.index["scan_id"][rows]
+        steps, noise = quartile_draws(scans, self.shape, self.schedule.timesteps, self.seed)
         sums = []
         for quartile in range(QUARTILES):
             beat()
@@ -149,7 +150,8 @@ class DaeObjective(SemanticObjective):
 
     def generate(self, rows: np.ndarray, codes: torch.Tensor, beat: Beat) -> torch.Tensor:
         """Volumes (B, 1, X, Y, Z) in [0, 1] from codes (B, d) and the rows' fixed noise."""
-        noise = torch.stack([fixed_noise(self.seed, row, self.shape) for row in rows])
+        scans = self.store.index["scan_id"][rows]
+        noise = torch.stack([fixed_noise(self.seed, scan, self.shape) for scan in scans])
         x_0 = ddim_decode(
             self.eps_fn(codes, beat),
             self.compute.move(noise),

@@ -14,6 +14,7 @@ from ldae.locks import hold
 from ldae.training.checkpoint import Checkpoints
 from ldae.training.compute import versions
 from ldae.training.identity import (
+    IDENTITY,
     refuse_difference,
     run_folder,
     training_identity,
@@ -62,6 +63,8 @@ class Keeper:
         self.refuse_diverged()
         self.lock = hold(self.folder / ".lock", str(self.folder)) if processes.first else None
         if processes.first:
+            # Gone, if the process that it had to wait for has finished and deleted the folder.
+            write_json(self.identity, self.folder / IDENTITY)
             (self.folder / FINISHED).unlink(missing_ok=True)  # more epochs may follow
         self.checkpoints = Checkpoints(self.folder, tidy=processes.first)
         self.saved = time.monotonic()
@@ -104,10 +107,11 @@ class Keeper:
         return {**machine, **versions(), "ldae": __version__}
 
     def resume(self, total: int) -> None:
-        """Continue from the latest checkpoint that can be read, if there is one.
+        """Continue from the latest checkpoint that is whole, if there is one.
 
         Raises:
-            UserError: it is of another training, or beyond the ``total`` steps of this one.
+            UserError: it is of another training, or beyond the ``total`` steps of this one; or
+                there are some and none is whole.
         """
         objective, state, checkpoints = self.objective, self.state, self.checkpoints
         content = checkpoints.latest() if self.processes.first else None

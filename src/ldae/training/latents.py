@@ -21,6 +21,7 @@ from ldae.data.store import CARD, finish_store
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
 from ldae.files import atomic, digest, write_json
+from ldae.locks import locked
 from ldae.modelfile import load_autoencoder, load_card
 from ldae.training.compute import Compute
 from ldae.training.latent_rows import encode_rows, load_row, row_file
@@ -36,7 +37,7 @@ def encode_shard(
     volumes_dir: Path,
     autoencoder_dir: Path,
     out_dir: Path,
-    card: Path,
+    card: str | Path,
     share: tuple[int, int],
     device: str,
     threads: int,
@@ -58,14 +59,16 @@ def encode_shard(
         UserError: the autoencoder does not fit the volume store (:mod:`ldae.data.seen`).
     """
     number, shares = share
+    card = Path(card)
     compute = Compute.prepare(device, threads, "fp32")
     volumes = VolumeStore(volumes_dir)
     model, model_card = load_autoencoder(autoencoder_dir)
     require_fit(volumes, model_card, autoencoder_dir)
     rows_dir = _rows_dir(out_dir, model_card, fingerprint)
     rows = range(number, len(volumes), shares)
-    encode_rows(volumes, compute.place(model), rows, rows_dir, compute)
-    write_json({"share": number, "of": shares, "volumes": len(rows)}, card)
+    with locked(card.with_name(f".{card.name}.lock"), str(card)):
+        encode_rows(volumes, compute.place(model), rows, rows_dir, compute)
+        write_json({"share": number, "of": shares, "volumes": len(rows)}, card)
 
 
 def build_latent_store(

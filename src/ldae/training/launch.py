@@ -119,7 +119,7 @@ def over_nodes(settings: Settings, command: list[str], nodes: int) -> list[str]:
 
 def for_srun(environment: Mapping[str, str]) -> dict[str, str]:
     """An environment without the options that Slurm has set for the step this process runs in."""
-    kept = ("SLURM_JOB_ID", "SLURM_CONF")
+    kept = ("SLURM_JOB_ID", "SLURM_CONF", "SLURM_TMPDIR")
     return {
         name: value
         for name, value in environment.items()

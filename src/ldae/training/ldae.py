@@ -197,7 +197,8 @@ class LdaeObjective(SemanticObjective):
 
     def generate(self, rows: np.ndarray, codes: torch.Tensor, beat: Beat) -> torch.Tensor:
         """Volumes (B, 1, X, Y, Z) decoded from codes (B, d) and the rows' fixed noise."""
-        noise = torch.stack([fixed_noise(self.seed, row, self.latents.shape) for row in rows])
+        scans, shape = self.volumes.index["scan_id"][rows], self.latents.shape
+        noise = torch.stack([fixed_noise(self.seed, scan, shape) for scan in scans])
         z_0 = ddim_decode(
             partial(self.eps_hat, codes, beat),
             self.compute.move(noise),
@@ -218,9 +219,8 @@ class LdaeObjective(SemanticObjective):
 
     def guided_losses(self, codes: torch.Tensor, beat: Beat) -> dict[str, float]:
         """Weighted loss at fixed steps and noise, and the frozen denoiser's at the same ones."""
-        steps, noise = quartile_draws(
-            self.val_rows, self.latents.shape, self.schedule.timesteps, self.seed
-        )
+        scans = self.volumes.index["scan_id"][self.val_rows]
+        steps, noise = quartile_draws(scans, self.latents.shape, self.schedule.timesteps, self.seed)
         totals, size = torch.zeros(2, dtype=torch.float64), self.cfg["micro_batch"]
         for start in range(0, len(self.val_rows), size):
             part = slice(start, start + size)

@@ -82,9 +82,8 @@ class LdmObjective(Objective):
     @torch.inference_mode()
     def validate(self, beat: Beat) -> dict[str, float]:
         """Noise-prediction loss of the EMA weights on the validation split, by quartile of t."""
-        steps, noise = quartile_draws(
-            self.val_rows, self.latents.shape, self.schedule.timesteps, self.seed
-        )
+        scans = self.latents.index["scan_id"][self.val_rows]
+        steps, noise = quartile_draws(scans, self.latents.shape, self.schedule.timesteps, self.seed)
         z_0 = self.latents.latents(self.val_rows)
         losses = torch.zeros(QUARTILES, dtype=torch.float64)
         size = self.cfg["micro_batch"]
@@ -115,7 +114,7 @@ class LdmObjective(Objective):
                 return self.model(z, t).float()
 
         shape, steps = self.latents.shape, self.cfg["sample_steps"]
-        noise = torch.stack([fixed_noise(self.seed, row, shape) for row in range(SHOWN)])
+        noise = torch.stack([fixed_noise(self.seed, number, shape) for number in range(SHOWN)])
         with self.ema.applied():
             z_0 = ddim_decode(eps_fn, self.compute.move(noise), self.schedule, steps)
         decoded = []

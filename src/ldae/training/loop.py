@@ -8,7 +8,7 @@ processes, as one that was not. Another number of processes changes nothing but 
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
 from torch.utils.data import DataLoader
@@ -36,8 +36,17 @@ def fit(
     settings: Settings,
     processes: Processes | None = None,
     observer: Observer | None = None,
+    keep: Callable[[Trained], None] | None = None,
 ) -> Trained | None:
     """Train ``objective`` to the end, continuing from its latest checkpoint, if there is one.
+
+    Args:
+        objective: What is trained.
+        settings: The training's.
+        processes: Those that train together; None: this one alone.
+        observer: What is told how it goes.
+        keep: Called by the first process with the outcome, before another process that waits for
+            this training's folder may have it.
 
     Returns:
         The outcome in the first process, None in the others.
@@ -49,7 +58,10 @@ def fit(
     """
     trainer = Trainer(objective, settings, processes or Processes(), observer or Observer())
     try:
-        return trainer.fit()
+        trained = trainer.fit()
+        if trained is not None and keep is not None:
+            keep(trained)
+        return trained
     finally:
         trainer.keeper.release()
 

@@ -55,6 +55,7 @@ class Settings:
         threads: CPU threads of all processes together.
         diffusion: The config section ``diffusion``, for stages that diffuse.
         fingerprint: Of the sources; another one is another training.
+        told: What the workflow says the training depends on, for the card; None without a workflow.
         checkpoint_seconds: Wall time between checkpoints.
         keep_checkpoints: Keep the last ones when the model is written, so that the same training
             with more epochs continues from them.
@@ -72,6 +73,7 @@ class Settings:
     threads: int = 1
     diffusion: dict[str, Any] | None = None
     fingerprint: str = ""
+    told: dict[str, Any] | None = None
     checkpoint_seconds: float = 600.0
     keep_checkpoints: bool = False
     scratch: str | None = None

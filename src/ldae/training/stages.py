@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ldae.training.compute import Compute
     from ldae.training.objective import Objective
     from ldae.training.processes import Processes
+    from ldae.training.state import Trained
 
 
 class Stage(NamedTuple):
@@ -78,13 +79,15 @@ def train(settings: Settings, processes: "Processes") -> None:
         here = replace(settings, inputs=on_scratch(settings.inputs, settings.scratch))
         objective, store, card = STAGES[settings.stage](here, compute)
         observer = Monitor(settings.out_dir, settings.stage) if processes.first else None
-        trained = fit(objective, settings, processes, observer)
-        if trained is not None:
+
+        def keep(trained: "Trained") -> None:
             save_trained(settings, trained, compute, store, **card)
             if settings.keep_checkpoints:
                 (trained.folder / FINISHED).touch()
             else:
                 shutil.rmtree(trained.folder)
+
+        fit(objective, settings, processes, observer, keep)
 
 
 def autoencoder(settings: Settings, compute: "Compute") -> Stage:

@@ -1,5 +1,7 @@
 """Validation measures shared by the stages."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 import torch
@@ -37,27 +39,27 @@ def over_subjects(rows: np.ndarray, subjects: pd.Series) -> np.ndarray:
 
 
 def quartile_draws(
-    rows: np.ndarray, shape: tuple[int, ...], timesteps: int, seed: int
+    scans: Iterable[str], shape: tuple[int, ...], timesteps: int, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fixed steps and noise, one for each row and quarter of the timesteps.
+    """Fixed steps and noise, one for each scan (its scan_id) and quarter of the timesteps.
 
     Returns:
         t (N, 4) long, the q-th within the q-th quarter of 0 .. timesteps-1, and eps (N, 4, *shape).
-        A row's draws do not depend on the other rows.
+        A scan's draws do not depend on the other scans of the store, nor on its row.
     """
     quarter = timesteps // QUARTILES
     steps, noise = [], []
-    for row in rows:
-        source = generator(seed, "validation", int(row))
+    for scan in scans:
+        source = generator(seed, "validation", scan)
         offsets = torch.randint(quarter, (QUARTILES,), generator=source)
         steps.append(offsets + quarter * torch.arange(QUARTILES))
         noise.append(torch.randn(QUARTILES, *shape, generator=source))
     return torch.stack(steps), torch.stack(noise)
 
 
-def fixed_noise(seed: int, row: int, shape: tuple[int, ...]) -> torch.Tensor:
-    """The noise (C, *S) that a validation scan is always generated from."""
-    return torch.randn(shape, generator=generator(seed, "validation noise", int(row)))
+def fixed_noise(seed: int, name: int | str, shape: tuple[int, ...]) -> torch.Tensor:
+    """The noise (C, *S) that a validation scan (its scan_id), or a sample, is always made from."""
+    return torch.randn(shape, generator=generator(seed, "validation noise", name))
 
 
 def by_quartile(losses: torch.Tensor, t: torch.Tensor, timesteps: int) -> dict[str, Part]:
