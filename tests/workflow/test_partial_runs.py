@@ -364,5 +364,5 @@ def test_new_subjects_are_used_by_the_models_there_are(finished, tmp_path):
     index = pd.read_csv(results / "cache/volumes/index.tsv", sep="\t")
     assert new & set(index["participant_id"])
     ledger = pd.read_csv(results / "cohort/ledger.tsv", sep="\t", dtype=str)
-    assert new <= set(ledger["participant_id"])
+    assert new <= set(ledger["scan_id"].dropna().str.split("_").str[0])
     assert project.jobs("cohort", "embeddings", config=config) == {}
