@@ -12,7 +12,6 @@ take.
 import argparse
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -26,6 +25,10 @@ from ldae.resources import load_resources, needed
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from copying import copy_files  # noqa: E402
+
 SCANS, SUBJECTS_OF_SCANS = 10_340, 4.4  # ADNI: about 2,350 subjects
 STATS = re.compile(r"^(\w+) +(\d+)$", re.MULTILINE)
 
@@ -46,21 +49,6 @@ class Cost:
     def jobs(self) -> dict[str, int]:
         """Jobs a dry run plans, by rule; ``total`` for all."""
         return {rule: int(number) for rule, number in STATS.findall(self.output)}
-
-
-def copy_project(target: Path) -> Path:
-    """Copy what git tracks, or would track, to ``target``; environments are linked."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, text=True, check=True, stdout=subprocess.PIPE,
-    ).stdout.splitlines()  # fmt: skip
-    for name in listed:
-        source, copy = ROOT / name, target / name
-        if source.is_file() or source.is_symlink():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, copy, follow_symlinks=False)
-    (target / ".venv").symlink_to(ROOT / ".venv")
-    return target
 
 
 @dataclass(frozen=True)
@@ -145,7 +133,7 @@ def main() -> None:
     parser.add_argument("--scans", type=int, default=SCANS)
     parser.add_argument("--shards", type=int)
     arguments = parser.parse_args()
-    folder = copy_project(arguments.folder)
+    folder = copy_files(arguments.folder)
     cohort = FakeCohort(folder, arguments.scans, arguments.shards)
     cohort.lay_down()
     plan = cohort.run("-n", "-q", "rules")

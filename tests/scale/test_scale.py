@@ -4,7 +4,7 @@ Fake files, real rules, real Snakemake and the profile for Slurm; see fake_cohor
 """
 
 import pytest
-from fake_cohort import SCANS, Cost, FakeCohort, copy_project
+from fake_cohort import SCANS, Cost, FakeCohort, copy_files
 
 pytestmark = [pytest.mark.workflow, pytest.mark.scale]
 SECONDS, MEMORY, JOBS = 60, 2e9, 1500
@@ -14,7 +14,7 @@ OF_A_SHARD = ("n4", "brain_extraction", "registration", "volume_shard")
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory) -> FakeCohort:
     """A copy of the project with a download of ADNI's size, of which nothing has run."""
-    fake = FakeCohort(copy_project(tmp_path_factory.mktemp("scale")))
+    fake = FakeCohort(copy_files(tmp_path_factory.mktemp("scale")))
     fake.lay_down()
     return fake
 

@@ -1,7 +1,6 @@
 """A clean copy of the project, and one small run of everything in it, shared by the tests here."""
 
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,6 +10,10 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from copying import copy_files  # noqa: E402
+
 SMALL = "tests/workflow/small.yaml"
 TARGETS = {"total", "all", "cohort", "preprocess", "evaluate", "figures", "resources"}
 
@@ -74,17 +77,7 @@ class Project:
 
 def copy_project(target: Path) -> Project:
     """Copy what git tracks (and would track); environments are linked, not copied."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, text=True, check=True, stdout=subprocess.PIPE,
-    ).stdout.splitlines()  # fmt: skip
-    for name in listed:
-        source = ROOT / name
-        if source.exists() or source.is_symlink():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target / name, follow_symlinks=False)
-    (target / ".venv").symlink_to(ROOT / ".venv")
-    return Project(target)
+    return Project(copy_files(target))
 
 
 @pytest.fixture

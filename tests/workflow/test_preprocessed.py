@@ -9,7 +9,7 @@ from ldae.files import read_table
 pytestmark = pytest.mark.workflow
 
 SMALL = {
-    "synthetic": {"subjects": 10, "visits": 2, "spacing": 5.0},
+    "synthetic": {"subjects": 12, "visits": 2, "spacing": 5.0},
     "preprocess": {"shards": 1},
     "evaluation": {"bootstrap": 20},
     "cohort": {"splits": {"test_fraction": 0.3, "val_fraction": 0.3}},

@@ -68,9 +68,12 @@ def require_unseen(store: Store, card: dict[str, Any], folder: str | Path) -> No
     Raises:
         UserError: naming the subjects.
     """
-    if card.get("published"):
-        return
-    seen, test = seen_by(folder, card), store.index[store.index["split"] == "test"]
+    if not card.get("published"):
+        _require_unseen(store, seen_by(folder, card), folder)
+
+
+def _require_unseen(store: Store, seen: pd.DataFrame, folder: str | Path) -> None:
+    test = store.index[store.index["split"] == "test"]
     met = test["participant_id"].isin(seen["participant_id"])
     if IMAGE in test and IMAGE in seen:
         met |= test[IMAGE].isin(seen[IMAGE].dropna())
@@ -120,10 +123,10 @@ def require_fit(volumes: Store, card: dict[str, Any], folder: str | Path) -> Non
             are no matter (:mod:`ldae.data.look`).
     """
     require_same_form(volumes, card, folder)
-    require_unseen(volumes, card, folder)
     if card.get("published"):
         return
     seen = seen_by(folder, card)
+    _require_unseen(volumes, seen, folder)
     here, changed = altered(seen, volumes.index)
     require(
         2 * len(changed) <= here,

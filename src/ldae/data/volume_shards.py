@@ -104,32 +104,20 @@ def pack_shard(
         UserError: inputs that do not fit together, or images on different grids.
     """
     with locked(out.with_name(f".{out.name}.lock"), str(out)):
-        return _pack_shard(scans, manifest, preproc_dir, out, cfg, template, source)
-
-
-def _pack_shard(
-    scans: pd.DataFrame,
-    manifest: pd.DataFrame,
-    preproc_dir: Path,
-    out: Path,
-    cfg: dict[str, Any],
-    template: str,
-    source: str,
-) -> dict[str, Any]:
-    array_file, stamp = out.with_suffix(".npy"), out.with_name(f".{out.name}")
-    key = {name: cfg[name] for name in SETTINGS} | {"source": source}
-    files = _registered(scans, manifest, preproc_dir, template)
-    images = [sha256(scan.registered_brain) for scan in files]
-    earlier = _Earlier(array_file, stamp, key)
-    card = earlier.card
-    if card is not None and earlier.same(files, images):
-        log.info("%s: %d scans, none has changed", out.stem, len(files))
-    else:
-        card = {"key": key, **_pack(files, images, earlier, array_file, key)}
-        write_json(card, stamp)
-    write_json(card, out)
-    flush(out)
-    return card
+        array_file, stamp = out.with_suffix(".npy"), out.with_name(f".{out.name}")
+        key = {name: cfg[name] for name in SETTINGS} | {"source": source}
+        files = _registered(scans, manifest, preproc_dir, template)
+        images = [sha256(scan.registered_brain) for scan in files]
+        earlier = _Earlier(array_file, stamp, key)
+        card = earlier.card
+        if card is not None and earlier.same(files, images):
+            log.info("%s: %d scans, none has changed", out.stem, len(files))
+        else:
+            card = {"key": key, **_pack(files, images, earlier, array_file, key)}
+            write_json(card, stamp)
+        write_json(card, out)
+        flush(out)
+        return card
 
 
 def write_manifest(scans: pd.DataFrame, card: dict[str, Any], path: str | Path) -> None:

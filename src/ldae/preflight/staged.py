@@ -10,9 +10,21 @@ from ldae.errors import UserError
 from ldae.preflight.facts import Facts
 from ldae.preflight.finding import ERROR, OK, Finding
 from ldae.resources import check, load_resources, needed
+from ldae.resources.table import in_use
 
 TOPIC = "resources"
 TABLE = "config/resources.tsv"
+# Of the configuration, that name an input file.
+KEYS = (
+    "cohort.exclude",
+    "cohort.splits.given",
+    "preprocess.template.image",
+    "preprocess.template.mask",
+    "evaluation.lpips.weights",
+    "ldae.encoder.pretrained",
+    "autoencoder.pretrained",
+    "autoencoder.perceptual.weights",
+)
 STAGE = (
     "With internet: snakemake --cores 1 resources. Else `snakemake --cores 1 resources_list` says "
     "what to bring"
@@ -60,24 +72,10 @@ def _staged(name: str, table: pd.DataFrame, folder: Path, contained: bool) -> Fi
 
 def _files(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Keys of the configuration that name an input file, where they do, and the file."""
-    keys = [
-        "cohort.exclude",
-        "cohort.splits.given",
-        "preprocess.template.image",
-        "preprocess.template.mask",
-        "evaluation.lpips.weights",
-    ]
-    if any(config["published"].values()):
-        keys += [f"published.{part}" for part in config["published"]]
-    if config["baselines"] or not any(config["published"].values()):
-        keys.append("ldae.encoder.pretrained")
-    if not any(config["published"].values()):
-        keys.append("autoencoder.pretrained")
-        if config["autoencoder"]["perceptual"]["net"] is not None:
-            keys.append("autoencoder.perceptual.weights")
-    for key in keys:
-        value: Any = config
+    sections = in_use(config)
+    for key in (*KEYS, *(f"published.{part}" for part in config["published"])):
+        value: Any = sections
         for name in key.split("."):
-            value = value[name]
+            value = (value or {}).get(name)
         if value:
             yield key, str(value)

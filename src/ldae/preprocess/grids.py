@@ -11,6 +11,7 @@ from scipy import ndimage as ndi
 from ldae.errors import require
 from ldae.preprocess._ants import ants
 
+MARGIN = 12.0  # mm around the brain's mask: what a blur or a spline at its edge can reach
 INTERPOLATORS = {"linear": "linear", "bspline": "bSpline"}
 
 

@@ -17,12 +17,11 @@ from ldae.fingerprint import source_fingerprint
 from ldae.preprocess._ants import ants
 from ldae.preprocess.batch import ScanRejected, Step, run_step
 from ldae.preprocess.bounds import judge
-from ldae.preprocess.grids import Template, around, load_template, resample, resample_mask
+from ldae.preprocess.grids import MARGIN, Template, around, load_template, resample, resample_mask
 from ldae.preprocess.images import as_mask, read_head
 from ldae.preprocess.picture import Head, write_picture
 from ldae.preprocess.quality import measure, points_of
 
-MARGIN = 12.0  # mm around the brain: what a blur or a spline at its edge can reach
 FAR = 25.0  # mm between the centres of brain and template: no affine leaves half of that
 FULL = 0.9  # share of voxels that are not zero, from which an image was not stripped
 NEGATIVE = 0.01  # share of the brain's voxels below zero, from which intensities are z-scores

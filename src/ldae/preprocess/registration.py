@@ -19,6 +19,7 @@ from ldae.preprocess.batch import ScanRejected, Step, run_step
 from ldae.preprocess.bounds import judge
 from ldae.preprocess.grids import (
     INTERPOLATORS,
+    MARGIN,
     Template,
     around,
     load_template,
@@ -29,7 +30,6 @@ from ldae.preprocess.picture import Head, write_picture
 from ldae.preprocess.quality import measure
 
 TYPES = ("Affine", "SyN")
-MARGIN = 12.0  # mm around the brain's mask: what a blur or a spline at its edge can reach
 
 
 def run_registration(

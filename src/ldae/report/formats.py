@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ldae.figures.text import ABSENT
@@ -53,13 +54,16 @@ def _plain(cell: str) -> str:
 
 def markdown(table: Table, name: str) -> str:
     """The table in Markdown with pipes: title, table, note."""
-
-    def line(cells: list[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
-
-    rows = [line(table.columns), line(["---"] * len(table.columns)), *map(line, table.rows)]
-    parts = [f"**{table.title}**", "\n".join(rows), table.note]
+    parts = [f"**{table.title}**", markdown_table(table.columns, table.rows), table.note]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Columns and rows in Markdown; pipes within cells are escaped."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(
+        "| " + " | ".join(str(cell).replace("|", r"\|") for cell in line) + " |" for line in lines
+    )
 
 
 def latex(table: Table, name: str) -> str:

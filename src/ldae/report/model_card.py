@@ -14,6 +14,7 @@ from ldae.modelcard import CITATION
 from ldae.report.altered import altered_scans
 from ldae.report.build import read_cards
 from ldae.report.citations import BY_KEY, printed
+from ldae.report.formats import markdown_table
 from ldae.report.references import ADNI
 from ldae.report.tables import Table, cell
 from ldae.report.tables import probes as probe_table
@@ -122,18 +123,9 @@ def _bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines) or "None known."
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; bars within cells are escaped."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(
-        f"| {' | '.join(str(text).replace('|', chr(92) + '|') for text in line)} |"
-        for line in lines
-    )
-
-
 def _models(cards: dict[str, dict[str, Any]]) -> str:
     rows = [[name, card["kind"], f"`{card['sha256']}`"] for name, card in cards.items()]
-    parts = [_table(["Model", "Kind", "SHA-256 of model.safetensors"], rows)]
+    parts = [markdown_table(["Model", "Kind", "SHA-256 of model.safetensors"], rows)]
     parts += [f"**{name}**: {_shape(card['architecture'])}." for name, card in cards.items()]
     return "\n\n".join(parts)
 
@@ -172,7 +164,7 @@ def _training(cards: dict[str, dict[str, Any]]) -> str:
             ]
         )
     columns = ["Model", "Epoch kept", "Steps", "Learning rate / batch", "Seed", "Machine"]
-    return _table([*columns, "Validation"], rows)
+    return markdown_table([*columns, "Validation"], rows)
 
 
 def _data(config: dict[str, Any], index: pd.DataFrame, cards: dict[str, dict[str, Any]]) -> str:
@@ -212,7 +204,7 @@ def _data(config: dict[str, Any], index: pd.DataFrame, cards: dict[str, dict[str
             f"trained on those there were then: {', '.join(trained)} (scans.tsv beside each)."
         )
     columns = ["Split", "Subjects", "Scans", "Diagnoses (scans)", "Age (mean ± SD)"]
-    return f"{_table(columns, rows)}\n\n{note}"
+    return f"{markdown_table(columns, rows)}\n\n{note}"
 
 
 def _reconstruction(table: pd.DataFrame) -> str:
@@ -235,7 +227,7 @@ def _reconstruction(table: pd.DataFrame) -> str:
     size = mine.iloc[0]
     columns = ["System", "From", "DDIM steps", *map(metric, names)]
     return (
-        f"{_table(columns, rows)}\n\nEstimate [95 % interval, subjects resampled] on "
+        f"{markdown_table(columns, rows)}\n\nEstimate [95 % interval, subjects resampled] on "
         f"{count(int(size['n_scans']), 'scan')} of "
         f"{count(int(size['n_subjects']), 'test subject')}."
     )
@@ -243,7 +235,7 @@ def _reconstruction(table: pd.DataFrame) -> str:
 
 def _probes(table: pd.DataFrame, target: str) -> str:
     made: Table = probe_table(table, target)
-    return f"{_table(made.columns, made.rows)}\n\n{made.note}"
+    return f"{markdown_table(made.columns, made.rows)}\n\n{made.note}"
 
 
 def _citation(cards: dict[str, dict[str, Any]]) -> str:

@@ -11,6 +11,7 @@ from ldae.figures.names import system
 from ldae.figures.text import count, interval, listing, number
 from ldae.files import atomic, read_json, read_table
 from ldae.report.claim import row_of
+from ldae.report.formats import markdown_table
 from ldae.report.proof_inputs import CARD, FIGURES, INDEX, TABLES
 from ldae.report.proof_rows import Threshold, thresholds
 
@@ -62,14 +63,6 @@ def build_proof(
     ]
     with atomic(page) as temporary:
         temporary.write_text("\n\n".join(parts) + "\n")
-
-
-def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; bars within cells are escaped."""
-    lines = [[*columns], ["---"] * len(columns), *rows]
-    return "\n".join(
-        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
-    )
 
 
 def _opening(found: Mapping[int, list[Threshold]], index: pd.DataFrame, command: str) -> str:

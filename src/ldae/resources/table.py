@@ -25,14 +25,28 @@ def load_resources(table: str | Path) -> pd.DataFrame:
 def needed(config: Mapping[str, Any], resources: pd.DataFrame) -> list[str]:
     """Names of the resources that ``config`` refers to by a path, in the table's order.
 
-    A path set to null, or to a file of the user's own outside the table, needs no staging; nor do
-    the weights of a brain extraction (of scans that come preprocessed, for one) or a perceptual
-    loss that is not used, nor those of trainings that published weights replace; the baselines
-    begin from the encoder's all the same.
+    A path set to null, or to a file of the user's own outside the table, needs no staging; nor does
+    what is not :func:`in_use`.
     """
     root = Path(config["paths"]["resources"])
-    sections = copy.deepcopy(dict(config))
+    sections = in_use(config)
     del sections["paths"]
+    paths = {Path(value) for value in _texts(sections)}
+    return [
+        name
+        for name, row in resources.iterrows()
+        if any(path in paths for path in (root / row["path"], *(root / row["path"]).parents))
+    ]
+
+
+def in_use(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration without files that a run of it does not read.
+
+    These are the weights of a brain extraction (of scans that come preprocessed, for one) or a
+    perceptual loss that is not used, and those of trainings that published weights replace; the
+    baselines begin from the encoder's all the same.
+    """
+    sections = copy.deepcopy(dict(config))
     extraction = sections["preprocess"]["brain_extraction"]
     if extraction["method"] != "antspynet" or sections["cohort"]["preprocessed_dir"]:
         del extraction["weights"]
@@ -42,12 +56,7 @@ def needed(config: Mapping[str, Any], resources: pd.DataFrame) -> list[str]:
         del sections["autoencoder"]
         if not sections["baselines"]:
             del sections["ldae"]
-    paths = {Path(value) for value in _texts(sections)}
-    return [
-        name
-        for name, row in resources.iterrows()
-        if any(path in paths for path in (root / row["path"], *(root / row["path"]).parents))
-    ]
+    return sections
 
 
 def _texts(value: Any) -> Iterator[str]:

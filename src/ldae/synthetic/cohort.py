@@ -217,13 +217,21 @@ def draw_cohort(subjects: int, visits: int, seed: int) -> list[Subject]:
     Raises:
         UserError: a number is out of range.
     """
+    require_size(subjects, MAX_SUBJECTS, visits, (1, MAX_VISITS), seed)
+    return [draw_subject(seed, index, visits) for index in range(subjects)]
+
+
+def require_size(
+    subjects: int, most_subjects: int, visits: int, of_visits: tuple[int, int], seed: int
+) -> None:
+    """Raise :class:`UserError` unless the numbers that a cohort is asked for are in range."""
     require(
-        1 <= subjects <= MAX_SUBJECTS,
-        f"The number of subjects must be between 1 and {MAX_SUBJECTS}, not {subjects}.",
+        1 <= subjects <= most_subjects,
+        f"The number of subjects must be between 1 and {most_subjects}, not {subjects}.",
     )
+    least, most = of_visits
     require(
-        1 <= visits <= MAX_VISITS,
-        f"The number of visits must be between 1 and {MAX_VISITS}, not {visits}.",
+        least <= visits <= most,
+        f"The number of visits must be between {least} and {most}, not {visits}.",
     )
     require(seed >= 0, f"The seed must not be negative, as {seed} is.")
-    return [draw_subject(seed, index, visits) for index in range(subjects)]

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ldae.errors import require
 from ldae.synthetic.bases import base_names
-from ldae.synthetic.cohort import GROUPS, STAGE, cognition, generator
+from ldae.synthetic.cohort import GROUPS, STAGE, cognition, generator, require_size
 from ldae.synthetic.heads import Atrophy
 
 MAX_PEOPLE = 5000
@@ -164,13 +163,5 @@ def draw_population(subjects: int, visits: int, seed: int) -> list[Person]:
     Raises:
         UserError: a number is out of range.
     """
-    require(
-        1 <= subjects <= MAX_PEOPLE,
-        f"The number of subjects must be between 1 and {MAX_PEOPLE}, not {subjects}.",
-    )
-    require(
-        VISITS[0] <= visits <= MAX_VISITS,
-        f"The number of visits must be between {VISITS[0]} and {MAX_VISITS}, not {visits}.",
-    )
-    require(seed >= 0, f"The seed must not be negative, as {seed} is.")
+    require_size(subjects, MAX_PEOPLE, visits, (VISITS[0], MAX_VISITS), seed)
     return [draw_person(seed, index, visits) for index in range(subjects)]
