@@ -33,11 +33,14 @@ proof: env
 	$(PROOF) proof --config seed=1
 	@echo "Done: $(abspath docs/proof.md)"
 
+# Two tests at a time; fixtures are made once, by the worker whose tests ask for them.
+SIDE_BY_SIDE := --numprocesses 2
+
 test: lint test-unit
-	pytest tests/workflow
+	pytest tests/workflow $(SIDE_BY_SIDE) --dist loadgroup
 
 test-unit: env
-	pytest tests/unit
+	pytest tests/unit $(SIDE_BY_SIDE) --dist loadfile
 
 # On a real one-node Slurm, which tests/cluster/one_node_slurm.sh installs and starts (root, Debian).
 test-cluster: env

@@ -80,6 +80,13 @@ def copy_project(target: Path) -> Project:
     return Project(copy_files(target))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several workers one makes the finished run and tests it; the others take whole files."""
+    for item in items:
+        group = "finished" if "finished" in item.fixturenames else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """A fresh copy in which nothing has run."""
