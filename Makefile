@@ -42,9 +42,10 @@ test: lint test-unit
 test-unit: env
 	pytest tests/unit $(SIDE_BY_SIDE) --dist loadfile
 
-# On a real one-node Slurm, which tests/cluster/one_node_slurm.sh installs and starts (root, Debian).
+# On a real one-node Slurm, which tests/cluster/one_node_slurm.sh installs and starts (root, Debian;
+# elsewhere they are skipped). WHICH="-m 'not slow'" leaves out those that take more than a minute.
 test-cluster: env
-	pytest tests/cluster
+	pytest tests/cluster $(WHICH)
 
 lint: env
 	ruff check .

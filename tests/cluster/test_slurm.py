@@ -54,6 +54,7 @@ def until(met, seconds: float = 180):
     raise AssertionError("waited in vain")
 
 
+@pytest.mark.slow
 def test_the_small_run_gives_the_same_tables_as_without_slurm(project, local):
     project.snakemake()
     here = f"{project.path.resolve()}|"
@@ -220,6 +221,7 @@ def resumed(toy: Toy) -> list[int]:
     return [int(step) for step in re.findall(r"continues from step (\d+) of", log)]
 
 
+@pytest.mark.slow
 def test_a_training_longer_than_its_time_limit_gives_the_same_weights(slurm, chain, tmp_path):
     toy = training(tmp_path, chain, 400, 1, late=30, runtime=1)
     output = toy.snakemake().stdout
@@ -233,6 +235,7 @@ def test_a_training_longer_than_its_time_limit_gives_the_same_weights(slurm, cha
 URGENT = ["sbatch", "--partition=gpu", "--gpus=2", "--mem=100", "--output=/dev/null"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["requeue", "scancel", "preemption"])
 def test_slurms_signals_reach_every_process_of_a_training(harm, slurm, chain, tmp_path):
     """There is no checkpoint but the one that a signal makes the processes save."""
