@@ -211,7 +211,8 @@ def training(path: Path, chain: Path, epochs: int, processes: int, late=0, **res
 def train_outside(toy: Toy) -> bytes:
     """The weights of the same training, undisturbed."""
     command = [sys.executable, "-m", "ldae.training", "whole.json"]
-    subprocess.run(command, cwd=toy.path, env=toy.environment(), check=True, capture_output=True)
+    done = subprocess.run(command, cwd=toy.path, env=toy.environment(), capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
     return toy.read("whole/model.safetensors")
 
 

@@ -51,12 +51,14 @@ def main() -> None:
     except Exception:
         logging.exception("training failed")
         end(1)
+    end(0)
 
 
 def end(code: int) -> None:
     """End at once: what is left of a broken group of processes could wait for hours.
 
-    An interrupted job may have seconds left, too few for an orderly end of Python and torch.
+    An interrupted job may have seconds left, too few for an orderly end of Python and torch; and
+    threads of a group can fail in it, after a training that has written all it should.
     """
     logging.shutdown()
     sys.stdout.flush()

@@ -163,8 +163,9 @@ def wait(started: list[subprocess.Popen], passed: set[int]) -> int:
     while True:
         codes = [process.poll() for process in started]
         early = any(code is not None and -code in passed for code in codes)
-        failed = any(code not in (None, 0, EXIT_CODE) for code in codes)
+        failed = {rank: code for rank, code in enumerate(codes) if code not in (None, 0, EXIT_CODE)}
         if failed:
+            log.warning("exit codes of processes, a signal's number negative: %s", failed)
             for process in started:
                 process.kill()
                 process.wait()
