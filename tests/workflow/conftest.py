@@ -80,6 +80,7 @@ def copy_project(target: Path) -> Project:
     return Project(copy_files(target))
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of several workers one makes the finished run and tests it; the others take whole files."""
     for item in items:
