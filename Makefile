@@ -37,7 +37,7 @@ proof: env
 SIDE_BY_SIDE := --numprocesses 2
 
 test: lint test-unit
-	pytest tests/workflow $(SIDE_BY_SIDE) --dist loadgroup
+	pytest tests/workflow $(SIDE_BY_SIDE)
 
 test-unit: env
 	pytest tests/unit $(SIDE_BY_SIDE) --dist loadfile

@@ -1,6 +1,7 @@
 """A clean copy of the project, and one small run of everything in it, shared by the tests here."""
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -80,12 +82,18 @@ def copy_project(target: Path) -> Project:
     return Project(copy_files(target))
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of the same name
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several workers one makes the finished run and tests it; the others take whole files."""
-    for item in items:
-        group = "finished" if "finished" in item.fixturenames else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+class OneFinishedRun(LoadScopeScheduling):
+    """Each file of tests goes to one worker, and all that use the finished run to the same."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        uses = re.search(r"def \w+\([^)]*\bfinished\b", (ROOT / file).read_text())
+        return "finished" if uses else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log) -> OneFinishedRun:
+    """Of ``--numprocesses``."""
+    return OneFinishedRun(config, log)
 
 
 @pytest.fixture
