@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 
 from ldae.figures import arrays, brains
+from ldae.figures.manipulated import draw_scans
 from ldae.figures.style import DIFFERENCE
-from ldae.figures.text import Drawing, number, subject
+from ldae.figures.text import Drawing, number
 
 INPUTS = {"arrays": "two scans before and after manipulation"}
 OPTIONAL: dict[str, str] = {}
 DATA = "npz"
-ROWS = ("Original", "Manipulated", "|Δ original|", "|Δ α = 0|")
 
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
@@ -22,33 +22,16 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     effect = np.abs(manipulated - data["reconstruction"])
     scans, alpha = len(original), float(data["alpha"])
     spacing = arrays.spacing(data, settings)
-
-    window = brains.Window.around(original)
-    widths = [window.size(plane)[0] for plane in brains.PLANES] * scans
-    height = max(window.size(plane)[1] for plane in brains.PLANES)
-    gaps = ([0.6, 0.6, 4.0] * scans)[: len(widths) - 1]
-    page = brains.Mosaic(widths, [height] * 4, spacing, gaps, top=11, left=9, max_scale=0.22)
-    low, high = brains.limits(original)
-    top = brains.span(difference)
-    for scan in range(scans):
-        for offset, plane in enumerate(brains.PLANES):
-            column = 3 * scan + offset
-            for row, volume in enumerate((original[scan], manipulated[scan])):
-                page.show(row, column, window.slice(volume, plane), low, high)
-            for row, volume in ((2, difference[scan]), (3, effect[scan])):
-                page.show(row, column, window.slice(volume, plane), 0, top, DIFFERENCE)
-            page.sides(0, column, plane)
-            page.column_label(column, plane.capitalize(), fontsize=6)
-        page.bracket(3 * scan, 3)
-        page.corner_letter(scan, 3 * scan)
-        direction = f"{data['source'][scan]} → {data['target'][scan]}"
-        page.column_label(
-            3 * scan, f"{direction}, {subject(data['scan_id'][scan])}", 3, offset=5.2, fontsize=7
-        )
-        page.scale_bar(0, 3 * scan + 1)
-    for row, label in enumerate(ROWS):
-        page.row_label(row, label, fontsize=6.5)
-    page.colour_bar(2, 2, 0, top, DIFFERENCE, "|Difference|")
+    page = draw_scans(
+        data,
+        spacing,
+        {"Original": original, "Manipulated": manipulated},
+        {"|Δ original|": difference, "|Δ α = 0|": effect},
+        (0, brains.span(difference)),
+        DIFFERENCE,
+        "|Difference|",
+        max_scale=0.22,
+    )
 
     size = difference.reshape(scans, -1).mean(axis=1)
     net = effect.reshape(scans, -1).mean(axis=1)

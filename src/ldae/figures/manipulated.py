@@ -1,0 +1,63 @@
+"""The page of the figures of manipulated scans: three planes of each scan, and what has changed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ldae.figures import brains
+from ldae.figures.text import subject
+
+
+def draw_scans(
+    about: Mapping[str, Any],
+    spacing: float,
+    images: Mapping[str, np.ndarray],
+    changes: Mapping[str, np.ndarray],
+    between: tuple[float, float],
+    colours: Any,
+    of_bar: str,
+    max_scale: float,
+) -> brains.Mosaic:
+    """Draw blocks of three planes, one a scan, and a row for each image and each change.
+
+    Args:
+        about: ``scan_id``, ``source`` and ``target`` (diagnoses) of the scans.
+        spacing: mm per voxel.
+        images: Label and volumes (N, X, Y, Z) of the upper rows; the first are the originals.
+        changes: Likewise of the lower rows, on one scale.
+        between: What the ends of their colours mean.
+        colours: Their colour map.
+        of_bar: Label of its bar.
+        max_scale: mm of the page a mm of brain may take.
+    """
+    original = next(iter(images.values()))
+    window = brains.Window.around(original)
+    widths = [window.size(plane)[0] for plane in brains.PLANES] * len(original)
+    height = max(window.size(plane)[1] for plane in brains.PLANES)
+    gaps = ([0.6, 0.6, 4.0] * len(original))[: len(widths) - 1]
+    labels: Sequence[str] = [*images, *changes]
+    page = brains.Mosaic(
+        widths, [height] * len(labels), spacing, gaps, top=11, left=9, max_scale=max_scale
+    )
+    bright = brains.limits(original)
+    for scan in range(len(original)):
+        for offset, plane in enumerate(brains.PLANES):
+            column = 3 * scan + offset
+            for row, volumes in enumerate(images.values()):
+                page.show(row, column, window.slice(volumes[scan], plane), *bright)
+            for row, volumes in enumerate(changes.values(), start=len(images)):
+                page.show(row, column, window.slice(volumes[scan], plane), *between, colours)
+            page.sides(0, column, plane)
+            page.column_label(column, plane.capitalize(), fontsize=6)
+        page.bracket(3 * scan, 3)
+        page.corner_letter(scan, 3 * scan)
+        direction = f"{about['source'][scan]} → {about['target'][scan]}"
+        page.column_label(
+            3 * scan, f"{direction}, {subject(about['scan_id'][scan])}", 3, offset=5.2, fontsize=7
+        )
+        page.scale_bar(0, 3 * scan + 1)
+    for row, label in enumerate(labels):
+        page.row_label(row, label, fontsize=6.5)
+    page.colour_bar(len(images), len(changes), *between, colours, of_bar)
+    return page
