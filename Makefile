@@ -33,7 +33,7 @@ proof: env
 	$(PROOF) proof --config seed=1
 	@echo "Done: $(abspath docs/proof.md)"
 
-# Two tests at a time; fixtures are made once, by the worker whose tests ask for them.
+# Two files of tests at a time, each in one process, so that what a file shares is made once.
 SIDE_BY_SIDE := --numprocesses 2
 
 test: lint test-unit
