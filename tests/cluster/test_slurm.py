@@ -251,7 +251,7 @@ def test_slurms_signals_reach_every_process_of_a_training(harm, slurm, chain, tm
         (number,) = toy.jobs("RUNNING")
         harms = {"requeue": ["scontrol", "requeue", number], "scancel": ["scancel", number]}
         subprocess.run(harms.get(harm, [*URGENT, "--wrap=sleep 1"]), check=True)
-        until(lambda: list(toy.path.glob("run_cut/*/checkpoint-*.pt")), 30)
+        until(lambda: "interrupted at step" in log.read_text(), 30)
         output = snakemake.communicate()[0]
     assert snakemake.returncode == 0, output
     assert len(submitted(output)) == (2 if harm == "scancel" else 1)

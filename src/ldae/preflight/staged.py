@@ -76,6 +76,6 @@ def _files(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key in (*KEYS, *(f"published.{part}" for part in config["published"])):
         value: Any = sections
         for name in key.split("."):
-            value = (value or {}).get(name)
+            value = value and value[name]
         if value:
             yield key, str(value)

@@ -40,7 +40,7 @@ def needed(config: Mapping[str, Any], resources: pd.DataFrame) -> list[str]:
 
 
 def in_use(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration without files that a run of it does not read.
+    """The configuration with null for files that a run of it does not read.
 
     These are the weights of a brain extraction (of scans that come preprocessed, for one) or a
     perceptual loss that is not used, and those of trainings that published weights replace; the
@@ -49,13 +49,13 @@ def in_use(config: Mapping[str, Any]) -> dict[str, Any]:
     sections = copy.deepcopy(dict(config))
     extraction = sections["preprocess"]["brain_extraction"]
     if extraction["method"] != "antspynet" or sections["cohort"]["preprocessed_dir"]:
-        del extraction["weights"]
+        extraction["weights"] = None
     if sections["autoencoder"]["perceptual"]["net"] is None:
-        del sections["autoencoder"]["perceptual"]["weights"]
+        sections["autoencoder"]["perceptual"]["weights"] = None
     if any(sections["published"].values()):
-        del sections["autoencoder"]
+        sections["autoencoder"] = None
         if not sections["baselines"]:
-            del sections["ldae"]
+            sections["ldae"] = None
     return sections
 
 

@@ -93,7 +93,9 @@ class LdaeObjective(SemanticObjective):
         super().__init__(compute, seed)
         self.volumes, self.latents, self.cfg = volumes, latents, cfg
         self.ldm_card, self.schedule = ldm_card, schedule.to(compute.device)
-        self.chances = step_chances(cfg["steps"], schedule)
+        self.chances, self.factors = step_chances(cfg["steps"], schedule), None
+        if self.chances is not None:
+            self.factors = (self.chances.mean() / self.chances).to(compute.device)
         self.train_rows = volumes.rows("train")
         subjects = volumes.index["participant_id"]
         self.val_rows = over_subjects(volumes.rows("val"), subjects)[: cfg["validate_scans"]]
@@ -138,10 +140,11 @@ class LdaeObjective(SemanticObjective):
         guided = self.schedule.guided_eps(eps_theta.float(), g.float(), t)
         losses = self.weighted(eps - guided, t)
         drawn = self.evenly(t, losses)
-        self.compute.backward(share * (drawn * losses).mean())
+        loss = (drawn * losses).mean()
+        self.compute.backward(share * loss)
         losses = losses.detach()
         return {
-            "loss": (drawn * losses).mean(),
+            "loss": loss.detach(),
             "loss_frozen": (drawn * self.weighted(eps - eps_theta.float(), t)).mean(),
             **by_quartile(losses, t, self.schedule.timesteps),
         }
@@ -152,9 +155,7 @@ class LdaeObjective(SemanticObjective):
 
     def evenly(self, t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
         """Factors (B,) by which steps that are not drawn evenly still average to the same loss."""
-        if self.chances is None:
-            return torch.ones_like(like)
-        return (self.chances.mean() / self.chances).to(like)[t]
+        return torch.ones_like(like) if self.factors is None else self.factors.to(like)[t]
 
     def weighted(self, error: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """lambda_t times the mean square of each item's error (B, C, *S): (B,)."""
