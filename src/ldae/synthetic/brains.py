@@ -24,8 +24,8 @@ FIELD = np.array([(-90.0, 90.0), (-126.0, 90.0), (-84.0, 100.0)])  # mm RAS; hol
 SHAPE_STEP = 7.0  # mm; lattice of the random shape
 SHAPE = ((64.0, 2.5), (34.0, 2.1), (19.0, 1.4))  # mm: wavelength and SD of each deformation
 # SDs of what a person's affine leaves over: degrees, logarithm, shear, mm; and of one scan's.
-OF_PERSON = (6.0, 0.03, 0.025, 6.0)
-OF_SCAN = (1.5, 0.006, 0.004, 1.5)
+OF_PERSON = (2.2, 0.025, 0.025, 1.8)
+OF_SCAN = (0.8, 0.006, 0.004, 0.7)
 TOLERANCE = 0.015  # relative; of the volumes asked for (the truth holds those reached)
 TEXTURE = (14.0, 0.035)  # mm, SD: each person's own unevenness of the tissue's signal
 
