@@ -23,15 +23,20 @@ demo: env
 	snakemake --profile demo
 	@echo "Done. Open $(abspath results/report/report.html) in a browser."
 
-# Three seeds on one cohort, then the page docs/proof.md. What is done is kept: run it again to go on.
+# Three seeds on one cohort, side by side, then the page docs/proof.md. What is done is kept: run it
+# again to go on. What the seeds share is made before them.
 PROOF := snakemake --profile demo --configfile config/demo.yaml config/proof.yaml
+SEEDS := proof-1 proof-2 proof-3
+.PHONY: $(SEEDS)
 
 proof: env
-	for seed in 1 2 3; do \
-	  $(PROOF) --config seed=$$seed paths="{results: results/proof/seed-$$seed}" || exit 1; \
-	done
-	$(PROOF) proof --config seed=1
+	$(PROOF) preprocess resources
+	$(MAKE) --jobs 3 $(SEEDS)
+	$(PROOF) proof
 	@echo "Done: $(abspath docs/proof.md)"
+
+$(SEEDS): proof-%:
+	$(PROOF) --cores 1 --config seed=$* paths="{results: results/proof/seed-$*}"
 
 # Two files of tests at a time, each in one process, so that what a file shares is made once.
 SIDE_BY_SIDE := --numprocesses 2
