@@ -87,6 +87,7 @@ LDAE = COMMON | {
     "ema_decay": 0.9,
     "validate_steps": 3,
     "validate_scans": 1,
+    "probe_scans": 8,
 }
 DAE = COMMON | {
     "encoder": LDAE["encoder"],

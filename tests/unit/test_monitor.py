@@ -3,6 +3,7 @@
 import logging
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -14,6 +15,7 @@ from ldae.training.interrupt import Interrupted
 from ldae.training.loop import fit
 from ldae.training.monitor import Monitor, contact_sheet
 from ldae.training.observer import Pictures
+from ldae.training.probed import Probed
 from ldae.training.validation import by_quartile
 
 
@@ -111,6 +113,46 @@ def test_a_collapsed_posterior_is_flagged():
     (flag,) = latent_flags(result)
     assert flag.startswith("posterior collapse: 50%")
     assert latent_flags({"latent_active": 1.0}) == []
+
+
+def people(count):
+    """Two scans each of people who are CN, MCI and AD in turn; every fifth's age is unknown."""
+    person = np.repeat(np.arange(count), 2)
+    age = np.where(person % 5 == 4, np.nan, 60.0 + person)
+    diagnosis = np.array(["CN", "MCI", "AD"])[person % 3]
+    return pd.DataFrame({"participant_id": person, "diagnosis": diagnosis, "age": age})
+
+
+def test_probes_of_a_training_tell_codes_that_know_from_those_that_do_not():
+    index = people(60)
+    probed = Probed.choose(index, np.arange(10, len(index)), 70)
+    assert len(probed.rows) == 70
+    assert set(probed.rows) <= set(range(10, len(index)))
+    assert len(set(probed.subjects)) == 44  # as many as can be, second scans only then
+    assert not np.isnan(probed.age).any()
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(70, 8, generator=generator)
+    known = noise.clone()
+    known[:, 0] = 3 * torch.from_numpy(probed.diagnosis == "AD")
+    known[:, 1] = torch.from_numpy(probed.age / 10)
+    knows, guesses = probed.measures(known), probed.measures(noise)
+    assert min(knows["probe_auroc"], knows["probe_age_r"]) > 0.95
+    assert guesses["probe_auroc"] < 0.75
+    assert guesses["probe_age_r"] < 0.5
+
+
+def test_probes_of_a_training_do_not_remember_a_subject():
+    index = people(60)
+    probed = Probed.choose(index, np.arange(len(index)), len(index))
+    own = torch.from_numpy((probed.subjects[:, None] == np.arange(60)).astype(float))
+    assert probed.measures(own)["probe_auroc"] < 0.6
+
+
+def test_probes_of_a_training_are_left_out_where_there_are_too_few_people():
+    assert Probed.choose(people(9), np.arange(18), 18).measures(torch.randn(16, 4)).keys() == {
+        "probe_age_r"
+    }
+    assert Probed.choose(people(3), np.arange(6), 0).measures(torch.empty(0, 4)) == {}
 
 
 def test_codes_that_do_not_tell_scans_apart_are_flagged():

@@ -24,6 +24,8 @@ NOT_SHOWN = ("train_kl",)  # a sum over the latent: thousands of times the other
 LABELS = {
     "l1": "L1",
     "loss_frozen": r"without $y_\mathrm{sem}$",
+    "probe_auroc": "AD/CN probe: AUROC",
+    "probe_age_r": "age probe: r",
     **{f"loss_q{q}": f"t in Q{q}" for q in (1, 2, 3, 4)},
 }
 ABOVE = 7.5  # mm between axes and title, room for two lines of legend
@@ -66,6 +68,11 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         "is in the data file alone); the dashed line marks the "
         "epoch whose weights are used from then on."
     )
+    if any("probe" in name for name in histories["ldae"]):
+        body += (
+            " Probes: ridge regressions on the codes of training scans, scored on subjects left "
+            "out of their fit."
+        )
     table = pd.concat(frames, ignore_index=True)
     table = table[["stage", *(name for name in table if name != "stage")]]
     return Drawing(figure, table, "Training of the three stages", body)
@@ -93,7 +100,7 @@ def _curves(ax: Axes, history: pd.DataFrame, columns: list[str], log: bool) -> N
     """Lines of the columns; measures bounded by 1 and others are never mixed on one scale."""
     shown = [name for name in columns if history[name].notna().any()]
     if not log and "val_ssim" in shown:
-        shown = [name for name in shown if "ssim" in name]
+        shown = [name for name in shown if "ssim" in name or "probe" in name]
     for index, name in enumerate(shown):
         rows = history[history[name].notna()]
         marker = "o" if len(rows) <= 30 else ""

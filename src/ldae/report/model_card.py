@@ -43,6 +43,7 @@ TRAINING = {
     "perceptual",
     "precision",
     "pretrained",
+    "probe_scans",
     "processes",
     "sample_every",
     "sample_steps",

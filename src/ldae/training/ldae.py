@@ -25,6 +25,7 @@ from ldae.training.ema import Ema
 from ldae.training.encoding import Averaged, initial_encoder
 from ldae.training.ldm import clean_latents, diffusion_draws, schedule_settings
 from ldae.training.objective import Beat, Group, Losses, Tensors, detached
+from ldae.training.probed import Probed
 from ldae.training.semantic import SemanticObjective
 from ldae.training.validation import (
     QUARTILES,
@@ -100,6 +101,7 @@ class LdaeObjective(SemanticObjective):
         subjects = volumes.index["participant_id"]
         self.val_rows = over_subjects(volumes.rows("val"), subjects)[: cfg["validate_scans"]]
         self.val_subjects = subjects[self.val_rows].tolist()
+        self.probed = Probed.choose(volumes.index, self.train_rows, cfg["probe_scans"])
         self.autoencoder = compute.place(autoencoder)
         self.encoder = compute.place(prepare(initial_encoder(cfg["encoder"], seed), cfg))
         torch.manual_seed(derive_seed(seed, self.stage, "estimator"))
@@ -166,25 +168,26 @@ class LdaeObjective(SemanticObjective):
     def validate(self, beat: Beat) -> dict[str, float]:
         """SSIM from y_sem and fixed noise, losses with and without guidance, by EMA; codes."""
         with self.examined():
-            codes = self.codes(beat)
+            codes = self.codes(self.val_rows, beat)
             ssim = self.generation_ssim(codes, beat)
             return {
                 "ssim": ssim,
                 **self.guided_losses(codes, beat),
                 **code_spread(codes, self.val_subjects),
+                **self.probed.measures(self.codes(self.probed.rows, beat)),
             }
 
     def flags(self, metrics: dict[str, float]) -> list[str]:
         """Codes that do not tell scans apart, or guidance that helps nothing."""
         return code_flags(metrics, len(set(self.val_subjects)))
 
-    def codes(self, beat: Beat) -> torch.Tensor:
-        """y_sem of the validation scans (N, d)."""
-        codes = []
-        for start in range(0, len(self.val_rows), self.cfg["micro_batch"]):
+    def codes(self, rows: np.ndarray, beat: Beat) -> torch.Tensor:
+        """y_sem of scans (N, d)."""
+        codes = [torch.empty(0, self.encoder.dim, device=self.compute.device)]
+        for start in range(0, len(rows), self.cfg["micro_batch"]):
             beat()
-            rows = self.val_rows[start : start + self.cfg["micro_batch"]]
-            codes.append(self.encode(self.compute.move(self.volumes.volumes(rows))))
+            part = rows[start : start + self.cfg["micro_batch"]]
+            codes.append(self.encode(self.compute.move(self.volumes.volumes(part))))
         return torch.cat(codes)
 
     def generation_ssim(self, codes: torch.Tensor, beat: Beat) -> float:
