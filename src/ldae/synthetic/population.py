@@ -3,8 +3,8 @@
 Everything about person ``index`` follows from ``(seed, index)`` alone, so a smaller cohort is the
 beginning of a larger one. Age, disease and a person's own build act on the same volumes, so none of
 them gives another away: the disease takes hippocampus and widens the ventricles, age widens them
-as well, people have wide ventricles all their life. Sizes of effects are ours: of ADNI's order, but the
-disease does more to the ventricles, since voxels of 5 mm hardly show a hippocampus.
+as well, and some people have wide ventricles all their life. Sizes of effects are ours: of ADNI's
+order, but the disease does more to the ventricles, as voxels of 5 mm hardly show a hippocampus.
 """
 
 from dataclasses import dataclass
