@@ -7,7 +7,7 @@ import sys
 from datetime import timedelta
 
 import pytest
-from small_training import LDM, settings
+from small_training import LDAE, LDM, settings
 
 from ldae.errors import UserError
 from ldae.training.launch import over_nodes, require_gpus, wait
@@ -92,6 +92,8 @@ def test_how_a_training_runs_is_no_part_of_what_it_learns():
     other = LDM | {"processes": 8, "workers": 3, "sample_every": 7, "sample_steps": 9}
     assert learnt(LDM) == learnt(other)
     assert learnt(LDM) != learnt(LDM | {"learning_rate": 1.0})
+    assert learnt(LDAE) == learnt(LDAE | {"probe_scans": 99})
+    assert learnt(LDAE) != learnt(LDAE | {"validate_scans": 99})  # it selects the weights
 
 
 def start(*codes: str) -> list[subprocess.Popen]:

@@ -24,8 +24,8 @@ NOT_SHOWN = ("train_kl",)  # a sum over the latent: thousands of times the other
 LABELS = {
     "l1": "L1",
     "loss_frozen": r"without $y_\mathrm{sem}$",
-    "probe_auroc": "AD/CN probe: AUROC",
-    "probe_age_r": "age probe: r",
+    "probe_auroc": "AD/CN: AUROC",
+    "probe_age_r": "age: r",
     **{f"loss_q{q}": f"t in Q{q}" for q in (1, 2, 3, 4)},
 }
 ABOVE = 7.5  # mm between axes and title, room for two lines of legend
@@ -70,8 +70,8 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     )
     if any("probe" in name for name in histories["ldae"]):
         body += (
-            " Probes: ridge regressions on the codes of training scans, scored on subjects left "
-            "out of their fit."
+            " Of the codes: AUROC of AD against CN and correlation with age, by ridge "
+            "regressions on training scans, of validation scans."
         )
     table = pd.concat(frames, ignore_index=True)
     table = table[["stage", *(name for name in table if name != "stage")]]

@@ -99,9 +99,10 @@ class LdaeObjective(SemanticObjective):
             self.factors = (self.chances.mean() / self.chances).to(compute.device)
         self.train_rows = volumes.rows("train")
         subjects = volumes.index["participant_id"]
-        self.val_rows = over_subjects(volumes.rows("val"), subjects)[: cfg["validate_scans"]]
+        val = volumes.rows("val")
+        self.val_rows = over_subjects(val, subjects)[: cfg["validate_scans"]]
         self.val_subjects = subjects[self.val_rows].tolist()
-        self.probed = Probed.choose(volumes.index, self.train_rows, cfg["probe_scans"])
+        self.probed = Probed.choose(volumes.index, self.train_rows, val, cfg["probe_scans"])
         self.autoencoder = compute.place(autoencoder)
         self.encoder = compute.place(prepare(initial_encoder(cfg["encoder"], seed), cfg))
         torch.manual_seed(derive_seed(seed, self.stage, "estimator"))

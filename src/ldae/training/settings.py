@@ -12,7 +12,7 @@ from ldae.files import read_json, write_json
 
 # Keys of a stage's section that say how it runs, is watched and tested, not what it learns.
 OPERATION = ("processes", "workers", "sample_every", "sample_steps", "checkpointing", "compile")
-OPERATION += ("test_scans",)
+OPERATION += ("test_scans", "probe_scans")
 
 # Of rounding alone: a finished model is not trained anew for it, but what has diverged may be tried
 # again with it.
