@@ -25,18 +25,20 @@ demo: env
 
 # Three seeds on one cohort, side by side, then the page docs/proof.md. What is done is kept: run it
 # again to go on. What the seeds share is made before them.
-PROOF := snakemake --profile demo --configfile config/demo.yaml config/proof.yaml
+# On a GPU: make proof DEVICE=cuda
+DEVICE ?= cpu
+PROOF := snakemake --profile demo --configfile config/demo.yaml config/proof.yaml --config device=$(DEVICE)
 SEEDS := proof-1 proof-2 proof-3
 .PHONY: $(SEEDS)
 
 proof: env
-	$(PROOF) preprocess resources
+	$(PROOF) -- preprocess resources
 	$(MAKE) --jobs 3 $(SEEDS)
-	$(PROOF) proof
+	$(PROOF) -- proof
 	@echo "Done: $(abspath docs/proof.md)"
 
 $(SEEDS): proof-%:
-	$(PROOF) --cores 1 --config seed=$* paths="{results: results/proof/seed-$*}"
+	$(PROOF) seed=$* paths="{results: results/proof/seed-$*}" --cores 1
 
 # Two files of tests at a time, each in one process, so that what a file shares is made once.
 SIDE_BY_SIDE := --numprocesses 2

@@ -178,6 +178,9 @@ def _trainings(folder: Path) -> dict[str, Path]:
             history["val_loss"] = 1.1 / epochs
         else:
             history["val_ssim"] = np.where(epochs % 2 == 0, 0.9 - 0.3 / epochs, np.nan)
+        if stage == "ldae":
+            history["val_probe_auroc"] = history["val_ssim"] - 0.1
+            history["val_probe_age_r"] = history["val_ssim"] - 0.5
         history["seconds"], history["peak_memory_mib"] = 2.0, 512.0
         histories[stage] = folder / f"models/{stage}/history.tsv"
         write_table(history, histories[stage])

@@ -106,8 +106,7 @@ if config["evaluation"]["truth"]:
     rule truth:
         input:
             latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
-            ldae=results("embeddings/ldae.npz"),
-            untrained=results("embeddings/untrained.npz"),
+            **EMBEDDINGS,
             truth=config["evaluation"]["truth"],
         output:
             table=results("tables/truth.tsv"),
@@ -124,6 +123,7 @@ if config["evaluation"]["truth"]:
         params:
             seed=config["seed"],
             settings=evaluation("probes", "bootstrap"),
+            systems=list(EMBEDDINGS),
             source=source("evaluation/truth.py"),
         message:
             "Comparing probes with the known truth of a synthetic cohort"

@@ -7,7 +7,7 @@ with job(snakemake):
 
     evaluate_truth(
         snakemake.input.truth,
-        {name: snakemake.input[name] for name in ("ldae", "untrained")},
+        {name: snakemake.input[name] for name in snakemake.params.systems},
         folder(snakemake.input.latents),
         predictions=snakemake.output.predictions,
         table=snakemake.output.table,

@@ -52,6 +52,8 @@ def build_proof(
         f"that are out of date and run `{command}`.",
     )
     found = {seed: thresholds(one, alpha) for seed, one in tables.items()}
+    asked = {tuple(row.text for row in rows) for rows in found.values()}
+    require(len(asked) == 1, "The runs of the proof were not evaluated alike; run `make proof`.")
     copied = _copy(next(iter(folders.values())) / "figures", Path(images), Path(page).parent)
     parts = [
         _opening(found, index, command),
@@ -200,18 +202,21 @@ def _run(
     command: str,
 ) -> str:
     """Machine, time and settings, and how to make the page again."""
-    rows = []
+    rows, spent = [], []
     for seed, card in cards.items():
         took, machine = tables[seed]["resources"], card["machine"]
-        hours = [number(took[name].sum() / 3600, 2) for name in ("seconds", "cpu_seconds")]
+        spent += [(took["seconds"].sum() / 3600, took["cpu_hours"].sum())]
+        hours = [number(each, 2) for each in spent[-1]]
         where = f"{machine['device']} ({machine['device_name']}), {machine['threads']} threads, "
         rows.append([str(seed), where + machine["precision"], *hours])
+    rows.append(["all", "", *(number(sum(each), 2) for each in zip(*spent, strict=True))])
     heads = ["seed", "machine", "hours of all jobs", "CPU hours"]
     versions = next(iter(cards.values()))["versions"]
     listed = ", ".join(f"{name} {number_}" for name, number_ in versions.items())
     return (
         f"## How it was run\n\n{markdown_table(heads, rows)}\n\n{listed}. "
-        f"`{command}` makes all of it again; an interrupted run goes on where it was. On top of "
-        "`config/demo.yaml`:\n\n"
+        "The jobs of the seeds ran side by side; making the cohort counts for the seed whose run "
+        f"made it. `{command}` makes all of it again; an interrupted run goes on where it was. On "
+        "top of `config/demo.yaml`:\n\n"
         f"```yaml\n{configuration.read_text().rstrip()}\n```"
     )
