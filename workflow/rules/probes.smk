@@ -105,8 +105,8 @@ if config["evaluation"]["truth"]:
 
     rule truth:
         input:
-            latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
             **EMBEDDINGS,
+            latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
             truth=config["evaluation"]["truth"],
         output:
             table=results("tables/truth.tsv"),
