@@ -150,3 +150,7 @@ def test_a_scan_is_made_again_and_its_counterfactual_differs_by_anatomy_alone(fo
     assert sign * (pair.after[1] - pair.before[1]) < 0
     change = (pair.other - pair.again).abs()
     assert 0 < float((change > 5).float().mean()) < 0.2  # of 200: the noise is the same
+    # what else differs between two people is far more than what the disease does to one
+    someone = next(s for s in stored.parents[3].rglob("*_T1w.nii.gz") if name[:11] not in s.name)
+    between = nib.load(someone).get_fdata() - nib.load(stored).get_fdata()
+    assert np.square(between).mean() > 8 * float(change.square().mean())
