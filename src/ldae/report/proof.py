@@ -106,7 +106,9 @@ def _verdicts(found: Mapping[int, list[Threshold]]) -> str:
 
 
 def _digits(rows: Sequence[Threshold]) -> int:
-    """Decimals that show the smallest of the estimates with two figures."""
+    """Decimals that show the smallest estimate with two figures, and a bound as missed."""
+    if any(not row.met and row.criterion == f"at least {round(row.value, 3):g}" for row in rows):
+        return 4
     sizes = [abs(row.value) for row in rows if row.value == row.value and row.value]
     return 3 if not sizes or min(sizes) >= 0.01 else 5
 
