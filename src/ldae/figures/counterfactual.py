@@ -73,7 +73,7 @@ def _lines(ax: Axes, table: pd.DataFrame, direction: str, scale: float) -> None:
         if mine.empty:
             continue
         colour = _colour(direction, way)
-        x = mine["alpha"] + 0.02 * (place - 1)
+        x = mine["alpha"] + (place - 1) * 0.008 * table["alpha"].max()
         ax.vlines(x, scale * mine["ci_low"], scale * mine["ci_high"], color=colour, lw=0.9)
         face = colour if filled else "white"
         look = {"marker": mark, "ls": line, "lw": 1, "ms": 3.6, "mfc": face, "mew": 0.7}

@@ -65,7 +65,9 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         mine = shown[shown["metric"] == metric]
         for place, (direction, way) in enumerate((d, w) for d in directions for w in WAYS):
             part = mine[(mine["direction"] == direction) & (mine["way"] == way)]
-            _line(ax, part, way, _colour(direction, way), 0.02 * (place - 2.5))
+            _line(
+                ax, part, way, _colour(direction, way), (place - 2.5) * 0.008 * shown["alpha"].max()
+            )
         if metric.startswith("change"):
             ax.axhline(0, color=GREY, lw=0.7, zorder=0)
         if metric == "sex_kept":
