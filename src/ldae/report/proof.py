@@ -52,8 +52,6 @@ def build_proof(
         f"that are out of date and run `{command}`.",
     )
     found = {seed: thresholds(one, alpha) for seed, one in tables.items()}
-    asked = {tuple(row.text for row in rows) for rows in found.values()}
-    require(len(asked) == 1, "The runs of the proof were not evaluated alike; run `make proof`.")
     copied = _copy(next(iter(folders.values())) / "figures", Path(images), Path(page).parent)
     parts = [
         _opening(found, index, command),

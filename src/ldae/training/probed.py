@@ -53,7 +53,7 @@ class Probed:
         y_sem, found = codes.double().cpu().numpy(), {}
         either = np.isin(self.diagnosis, CLASSES)
         ill = self.diagnosis == CLASSES[1]
-        if self._enough(ill & either) and self._enough(~ill & either):
+        if self._enough(ill) and self._enough(either & ~ill):
             from sklearn.metrics import roc_auc_score
 
             scored = either & self.held
@@ -61,9 +61,9 @@ class Probed:
             found["probe_auroc"] = float(roc_auc_score(ill[scored], scores))
         every = np.ones_like(self.held)
         if self._enough(every):
-            scores, age = self._scores(y_sem, self.age.astype(float), every), self.age[self.held]
+            scores, age = self._scores(y_sem, self.age, every), self.age[self.held]
             if min(scores.std(), age.std()) > 0:
-                found["probe_age_r"] = float(np.corrcoef(scores, age.astype(float))[0, 1])
+                found["probe_age_r"] = float(np.corrcoef(scores, age)[0, 1])
         return found
 
     def _enough(self, chosen: np.ndarray) -> bool:
