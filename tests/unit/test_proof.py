@@ -32,6 +32,9 @@ def first(tmp_path_factory):
     write_table(pd.DataFrame([follows]), tables / "reconstruction_volumes.tsv")
     took = pd.DataFrame({"rule": ["ldae"], "seconds": [7200.0], "cpu_hours": [1.5]})
     write_table(took.reindex(columns=COLUMNS), tables / "resources.tsv")
+    history = {"epoch": [1, 5, 6, 10], "val_loss": [None, 0.4, None, 0.3]}
+    history |= {"val_loss_frozen": 0.5, "val_ssim": 0.7, "val_y_rank": [None, 3.0, None, 9.25]}
+    write_table(pd.DataFrame(history), folder / "models/ldae/history.tsv")
     card = read_json(folder / "models/ldae/model.json")
     card |= {"data": "d", "split": "s", "machine": card["machine"] | {"threads": 2}}
     write_json(card, folder / "models/ldae/model.json")
@@ -106,6 +109,17 @@ def test_the_page_says_where_another_method_is_better(runs, tmp_path):
     write_table(visits, runs[2] / "tables/interpolation.tsv")
     text = made(runs, tmp_path).read_text()
     assert "Another method than the LDAE is the best with seed 2 (Voxel average)." in text
+
+
+def test_the_training_is_seen_from_first_to_last_validation(runs, tmp_path):
+    history = read_table(runs[2] / "models/ldae/history.tsv").assign(val_loss_frozen=0.45)
+    write_table(history, runs[2] / "models/ldae/history.tsv")
+    text = made(runs, tmp_path).read_text()
+    assert "The LDAE after epoch 5 → 10." in text
+    assert line(text, "weighted loss, guided")[1:] == ["0.400 → 0.300"] * 2
+    assert line(text, "weighted loss, frozen")[1:] == ["0.500 → 0.500", "0.450 → 0.450"]
+    assert line(text, "effective rank of y_sem")[1:] == ["3.0 → 9.2"] * 2
+    assert line(text, "probe: AUROC")[1:] == ["– → –"] * 2  # too few subjects for a probe
 
 
 def test_figures_settings_time_and_command_are_on_the_page(runs, tmp_path):

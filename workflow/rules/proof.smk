@@ -1,6 +1,6 @@
 """The proof: what the runs of several seeds show, against the thresholds that were set before."""
 
-from ldae.report.proof_inputs import CARD, FIGURES, INDEX
+from ldae.report.proof_inputs import CARD, FIGURES, HISTORY, INDEX
 from ldae.report.proof_inputs import TABLES as PROVEN
 
 if "proof" in config:
@@ -14,7 +14,12 @@ if "proof" in config:
             [
                 f"{run}/{path}"
                 for run in RUNS.values()
-                for path in (*(f"tables/{name}.tsv" for name in PROVEN), INDEX, CARD)
+                for path in (
+                    *(f"tables/{name}.tsv" for name in PROVEN),
+                    INDEX,
+                    CARD,
+                    HISTORY,
+                )
             ],
             [
                 f"{RUNS[config['proof']['seeds'][0]]}/figures/{name}.png"

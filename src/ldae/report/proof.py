@@ -12,10 +12,20 @@ from ldae.figures.text import count, interval, listing, number
 from ldae.files import atomic, read_json, read_table
 from ldae.report.claim import row_of
 from ldae.report.formats import markdown_table
-from ldae.report.proof_inputs import CARD, FIGURES, INDEX, TABLES
+from ldae.report.proof_inputs import CARD, FIGURES, HISTORY, INDEX, TABLES
 from ldae.report.proof_rows import Threshold, thresholds
 
 MET, NOT_MET = "met", "**not met**"
+# Of the LDAE's history: what is seen of the training on validation scans, and decimals.
+SEEN = {
+    "val_loss": ("weighted loss, guided by y_sem", 3),
+    "val_loss_frozen": ("weighted loss, frozen LDM alone", 3),
+    "val_ssim": ("SSIM of decodes from y_sem and fixed noise", 3),
+    "val_y_spread": ("spread of y_sem: SD between subjects over root mean square", 2),
+    "val_y_rank": ("effective rank of y_sem between subjects", 1),
+    "val_probe_auroc": ("probe: AUROC of AD against CN", 2),
+    "val_probe_age_r": ("probe: r with the age", 2),
+}
 
 
 def build_proof(
@@ -45,6 +55,10 @@ def build_proof(
         for seed, folder in folders.items()
     }
     cards = {seed: read_json(folder / CARD) for seed, folder in folders.items()}
+    histories = {
+        seed: read_table(folder / HISTORY, ("epoch", "val_loss"))
+        for seed, folder in folders.items()
+    }
     index = read_table(next(iter(folders.values())) / INDEX, ("participant_id", "split"))
     require(
         len({(card["data"], card["split"]) for card in cards.values()}) == 1,
@@ -58,6 +72,7 @@ def build_proof(
         _verdicts(found),
         _systems(tables),
         _visits(tables),
+        _diagnosis(histories),
         *copied,
         _run(tables, cards, Path(configuration), command),
     ]
@@ -175,6 +190,32 @@ def _visits(tables: Mapping[int, Mapping[str, pd.DataFrame]]) -> str:
         text = f"Another method than the LDAE is the best with {listing(beaten)}."
     heads = ["method", *(f"SSIM, seed {seed}" for seed in tables)]
     return f"## Interpolated visits\n\n{text}\n\n{markdown_table(heads, rows)}"
+
+
+def _diagnosis(histories: Mapping[int, pd.DataFrame]) -> str:
+    """What validation saw of every seed's training, at first and in the end."""
+    columns = ["epoch", *SEEN]
+    validated = {
+        seed: each.dropna(subset="val_loss").reindex(columns=columns)
+        for seed, each in histories.items()
+    }
+    rows = [
+        [
+            text,
+            *(
+                " → ".join(number(each[name].iloc[place], digits) for place in (0, -1))
+                for each in validated.values()
+            ),
+        ]
+        for name, (text, digits) in SEEN.items()
+    ]
+    first, last = ([each["epoch"].iloc[place] for each in validated.values()] for place in (0, -1))
+    heads = ["on validation scans", *(f"seed {seed}" for seed in validated)]
+    return (
+        f"## Diagnosis of the training\n\nThe LDAE after epoch {min(first)} → {max(last)}. A code "
+        "that is used lowers the frozen LDM's loss; one that collapses loses spread and rank.\n\n"
+        f"{markdown_table(heads, rows)}"
+    )
 
 
 def _copy(source: Path, images: Path, page: Path) -> list[str]:

@@ -13,11 +13,13 @@ TABLES = (
     "resources",
 )
 INDEX, CARD = "cache/volumes/index.tsv", "models/ldae/model.json"
+HISTORY = "models/ldae/history.tsv"
 # Figures shown, of the first seed: name and heading.
 FIGURES = {
     "probes": "Linear probes",
     "truth": "Against the known truth",
     "training_curves": "Training",
+    "guidance": "What guidance by y_sem does, by timestep",
     "figure3_reconstruction": "Reconstruction",
     "manipulation_dose": "Manipulation by strength",
     "counterfactual": "Against the true counterfactual",
