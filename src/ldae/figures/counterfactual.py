@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from ldae.errors import require
-from ldae.figures.manipulation_dose import WAYS
-from ldae.figures.style import DIAGNOSIS, GREY, LIGHT, PAGE, letter, new_figure
+from ldae.figures.by_strength import WAYS, colour, draw_line, legend_marks
+from ldae.figures.style import GREY, LIGHT, PAGE, letter, new_figure
 from ldae.figures.text import Drawing, count, interval
 from ldae.files import read_table
 
@@ -62,40 +62,19 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     return Drawing(figure, data, "Manipulation against the true counterfactual", _body(table, gaps))
 
 
-def _colour(direction: str, way: str = "plain") -> str:
-    return GREY if way == "random" else DIAGNOSIS.get(direction.split(" to ")[-1], GREY)
-
-
 def _lines(ax: Axes, table: pd.DataFrame, direction: str, scale: float) -> None:
     """One line a way, and level lines for the methods without a strength."""
-    for place, (way, (mark, line, filled, _)) in enumerate(WAYS.items()):
-        mine = table[table["method"] == way].sort_values("alpha")
-        if mine.empty:
-            continue
-        colour = _colour(direction, way)
-        x = mine["alpha"] + (place - 1) * 0.008 * table["alpha"].max()
-        ax.vlines(x, scale * mine["ci_low"], scale * mine["ci_high"], color=colour, lw=0.9)
-        face = colour if filled else "white"
-        look = {"marker": mark, "ls": line, "lw": 1, "ms": 3.6, "mfc": face, "mew": 0.7}
-        ax.plot(x, scale * mine["value"], color=colour, **look)
+    for place, way in enumerate(WAYS):
+        draw_line(ax, table[table["method"] == way], direction, way, place - 1, scale)
     for method, line in CEILINGS.items():
         mine = table[table["method"] == method]
         for value in mine["value"]:
             if method != "truth" or mine["metric"].iloc[0].endswith("_change"):
-                ax.axhline(scale * value, color=_colour(direction), lw=0.9, ls=line)
+                ax.axhline(scale * value, color=colour(direction), lw=0.9, ls=line)
 
 
 def _legend(figure, table: pd.DataFrame) -> None:
-    marks = [
-        Line2D([], [], color=_colour(name), lw=2, label=name.replace(" to ", " → "))
-        for name in table["direction"].drop_duplicates()
-    ]
-    for way, (mark, line, filled, label) in WAYS.items():
-        colour = GREY if way == "random" else "black"
-        face = colour if filled else "white"
-        marks.append(
-            Line2D([], [], color=colour, marker=mark, ls=line, ms=4, mfc=face, lw=1, label=label)
-        )
+    marks = legend_marks(table["direction"].drop_duplicates())
     names = {"true_code": "true code", "truth": "truth"}
     for method, line in CEILINGS.items():
         marks.append(Line2D([], [], color="black", ls=line, lw=0.9, label=names[method]))

@@ -4,12 +4,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from ldae.errors import require
+from ldae.figures.by_strength import WAYS, draw_line, legend_marks
 from ldae.figures.names import lower
-from ldae.figures.style import DIAGNOSIS, GREY, LIGHT, PAGE, letter, new_figure
+from ldae.figures.style import GREY, LIGHT, PAGE, letter, new_figure
 from ldae.figures.text import Drawing, count, interval, listing
 from ldae.files import read_table
 
@@ -24,12 +23,6 @@ PANELS = (
     ("change_age_decoded", "Age predicted from the\nimage (change, years)"),
     ("sex_kept", "Share with the same\npredicted sex"),
 )
-# Marker, line and face of the ways to move y_sem.
-WAYS = {
-    "plain": ("o", "-", True, "along the classifier"),
-    "orthogonal": ("s", (0, (4, 1.6)), False, "orthogonal to age"),
-    "random": ("^", (0, (1, 1.4)), True, "random direction"),
-}
 
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
@@ -65,9 +58,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         mine = shown[shown["metric"] == metric]
         for place, (direction, way) in enumerate((d, w) for d in directions for w in WAYS):
             part = mine[(mine["direction"] == direction) & (mine["way"] == way)]
-            _line(
-                ax, part, way, _colour(direction, way), (place - 2.5) * 0.008 * shown["alpha"].max()
-            )
+            draw_line(ax, part, direction, way, place - 2.5)
         if metric.startswith("change"):
             ax.axhline(0, color=GREY, lw=0.7, zorder=0)
         if metric == "sex_kept":
@@ -75,16 +66,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         ax.set(xlabel=r"Strength $\alpha$" if index > 2 else "", ylabel=label)
         ax.grid(axis="y", color=LIGHT)
         letter(ax, "abcdef"[index], dx=-15)
-    marks = [
-        Line2D([], [], color=_colour(name, "plain"), lw=2, label=name.replace(" to ", " → "))
-        for name in directions
-    ]
-    for way, (mark, line, filled, label) in WAYS.items():
-        colour = GREY if way == "random" else "black"
-        face = colour if filled else "white"
-        marks.append(
-            Line2D([], [], color=colour, marker=mark, ls=line, ms=4, mfc=face, lw=1, label=label)
-        )
+    marks = legend_marks(directions)
     figure.legend(
         handles=marks,
         ncols=len(marks),
@@ -113,19 +95,6 @@ def course(table: pd.DataFrame) -> str:
         f"The mean change is not monotone over α = 0 to {alphas[-1]:g}: it turns back at "
         f"α = {alphas[turns[0]]:g}."
     )
-
-
-def _colour(direction: str, way: str) -> str:
-    return GREY if way == "random" else DIAGNOSIS.get(direction.split(" to ")[-1], GREY)
-
-
-def _line(ax: Axes, table: pd.DataFrame, way: str, colour: str, shift: float) -> None:
-    table = table.dropna(subset="value").sort_values("alpha")
-    mark, line, filled, _ = WAYS[way]
-    x = table["alpha"] + shift * (table["alpha"] > 0)
-    ax.vlines(x, table["ci_low"], table["ci_high"], color=colour, lw=0.9)
-    face = colour if filled else "white"
-    ax.plot(x, table["value"], marker=mark, ls=line, lw=1, ms=3.6, color=colour, mfc=face, mew=0.7)
 
 
 def _body(table: pd.DataFrame, trends: pd.DataFrame | None) -> str:

@@ -1,0 +1,59 @@
+"""Lines against the strength alpha of a manipulation: what the figures of it share."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from ldae.figures.style import DIAGNOSIS, GREY
+
+# Marker, line and face of the ways to move y_sem.
+WAYS = {
+    "plain": ("o", "-", True, "along the classifier"),
+    "orthogonal": ("s", (0, (4, 1.6)), False, "orthogonal to age"),
+    "random": ("^", (0, (1, 1.4)), True, "random direction"),
+}
+APART = 0.008  # between points that would hide each other, of the largest alpha
+
+
+def colour(direction: str, way: str = "plain") -> str:
+    """That of the diagnosis moved to; grey for a random direction."""
+    return GREY if way == "random" else DIAGNOSIS.get(direction.split(" to ")[-1], GREY)
+
+
+def draw_line(
+    ax: Axes, table: pd.DataFrame, direction: str, way: str, place: float, scale: float = 1.0
+) -> None:
+    """Estimates and intervals of one direction and way.
+
+    Args:
+        ax: The axes.
+        table: alpha, value, ci_low, ci_high; rows without a value are left out.
+        direction, way: What colour and mark say.
+        place: Steps to the right of alpha, so that lines do not hide each other; at alpha = 0,
+            where they meet, none.
+        scale: Factor on the values.
+    """
+    shown = table.dropna(subset="value").sort_values("alpha")
+    mark, line, filled, _ = WAYS[way]
+    own = colour(direction, way)
+    x = shown["alpha"] + place * APART * shown["alpha"].max() * (shown["alpha"] > 0)
+    ax.vlines(x, scale * shown["ci_low"], scale * shown["ci_high"], color=own, lw=0.9)
+    look = {"marker": mark, "ls": line, "lw": 1, "ms": 3.6, "mew": 0.7}
+    ax.plot(x, scale * shown["value"], color=own, mfc=own if filled else "white", **look)
+
+
+def legend_marks(directions: Iterable[str]) -> list[Line2D]:
+    """Colours of the directions, then marks and lines of the ways."""
+    marks = [
+        Line2D([], [], color=colour(name), lw=2, label=name.replace(" to ", " → "))
+        for name in directions
+    ]
+    for way, (mark, line, filled, label) in WAYS.items():
+        own = GREY if way == "random" else "black"
+        face = own if filled else "white"
+        marks.append(
+            Line2D([], [], color=own, marker=mark, ls=line, ms=4, mfc=face, lw=1, label=label)
+        )
+    return marks
