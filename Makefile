@@ -24,7 +24,7 @@ demo: env
 	@echo "Done. Open $(abspath results/report/report.html) in a browser."
 
 # Three seeds on one cohort, side by side, then the page docs/proof.md. What is done is kept: run it
-# again to go on. What the seeds share is made before them.
+# again to go on. What the seeds share is made before them, the cohort by two processes.
 # On a GPU: make proof DEVICE=cuda
 DEVICE ?= cpu
 PROOF := snakemake --profile demo --configfile config/demo.yaml config/proof.yaml --config device=$(DEVICE)
@@ -32,6 +32,7 @@ SEEDS := proof-1 proof-2 proof-3
 .PHONY: $(SEEDS)
 
 proof: env
+	$(PROOF) threads=2 -- synthetic
 	$(PROOF) -- preprocess resources
 	$(MAKE) --jobs 3 $(SEEDS)
 	$(PROOF) -- proof
