@@ -194,26 +194,19 @@ def _visits(tables: Mapping[int, Mapping[str, pd.DataFrame]]) -> str:
 
 def _diagnosis(histories: Mapping[int, pd.DataFrame]) -> str:
     """What validation saw of every seed's training, at first and in the end."""
-    columns = ["epoch", *SEEN]
-    validated = {
-        seed: each.dropna(subset="val_loss").reindex(columns=columns)
+    ends = {
+        seed: each.dropna(subset="val_loss").iloc[[0, -1]].reindex(columns=["epoch", *SEEN])
         for seed, each in histories.items()
     }
     rows = [
-        [
-            text,
-            *(
-                " → ".join(number(each[name].iloc[place], digits) for place in (0, -1))
-                for each in validated.values()
-            ),
-        ]
+        [text, *(" → ".join(number(end, digits) for end in each[name]) for each in ends.values())]
         for name, (text, digits) in SEEN.items()
     ]
-    first, last = ([each["epoch"].iloc[place] for each in validated.values()] for place in (0, -1))
-    heads = ["on validation scans", *(f"seed {seed}" for seed in validated)]
+    epochs = " → ".join(map(str, next(iter(ends.values()))["epoch"]))
+    heads = ["on validation scans", *(f"seed {seed}" for seed in ends)]
     return (
-        f"## Diagnosis of the training\n\nThe LDAE after epoch {min(first)} → {max(last)}. A code "
-        "that is used lowers the frozen LDM's loss; one that collapses loses spread and rank.\n\n"
+        f"## Diagnosis of the training\n\nThe LDAE after epoch {epochs}. A code that is used "
+        "lowers the frozen LDM's loss; one that collapses loses spread and rank.\n\n"
         f"{markdown_table(heads, rows)}"
     )
 
