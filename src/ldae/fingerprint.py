@@ -1,75 +1,140 @@
-"""Fingerprints that make a stage rerun when, and only when, the source it runs changes."""
+"""Fingerprints of source: a stage reruns when code that it runs changes, and only then.
 
-import ast
+A fingerprint hashes definitions, not files: those that a rule names, all that these use, and what
+the modules they come from do when they are imported. A comment, a docstring, a type hint, a moved
+definition, a renamed file or an edit in a function that nobody reaches changes no fingerprint.
+"""
+
 import hashlib
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+
+from ldae.source_graph import Definition, Package, Ref
 
 PACKAGE = Path(__file__).parent
 # Reading, writing, logging, messages and refusals: no result depends on them. An edit here must not
 # retrain a model.
-PLUMBING = {
-    "__init__.py",
-    "config.py",
-    "data/seen.py",
-    "errors.py",
-    "files.py",
-    "fingerprint.py",
-    "leftover.py",
-    "locks.py",
-    "modelcard.py",
-    "progress.py",
-    "training/slurm.py",
-}
+PLUMBING = frozenset(
+    {
+        "",
+        "config",
+        "data.seen",
+        "errors",
+        "files",
+        "fingerprint",
+        "leftover",
+        "locks",
+        "modelcard",
+        "progress",
+        "source_graph",
+        "training.slurm",
+    }
+)
 
 
-def source_fingerprint(*modules: str) -> str:
-    """Hash ``modules``, given as paths inside the package, and all modules that they import.
+def source_fingerprint(*entries: str) -> str:
+    """Hash the definitions that ``entries`` name and all that they depend on.
 
-    A name is a file (``"diffusion/ddim.py"``) or a folder (``"figures"``: all files below it).
-    Imports inside functions count as well, and so do data files that a module names. Only contents
-    count: a fresh clone or a touch changes nothing.
+    Args:
+        entries: ``"diffusion.ddim:encode"`` is a definition, ``"diffusion.ddim"`` all of a module,
+            ``"figures"`` all modules and data files of a folder.
+
+    Returns:
+        16 hexadecimal characters, the same under all versions of Python.
 
     Raises:
-        FileNotFoundError: a module does not exist, so a renamed file cannot go unnoticed.
+        FileNotFoundError: a module does not exist.
+        LookupError: a module lacks the definition, so that a renamed one cannot go unnoticed.
     """
-    total = hashlib.sha256()
-    for file in sorted(_closure(modules)):
-        total.update(str(file.relative_to(PACKAGE)).encode())
-        total.update(file.read_bytes())
-    return total.hexdigest()[:16]
+    found = closure(*entries)
+    parts = {_sha256(part.code.encode()) for part in found.definitions.values()}
+    parts |= {_sha256(file.read_bytes()) for file in found.files}
+    return _sha256("".join(sorted(parts)).encode())[:16]
 
 
-def _closure(modules: tuple[str, ...]) -> set[Path]:
-    waiting: list[Path] = []
-    for name in modules:
-        path = PACKAGE / name
-        below = [file for file in path.rglob("*") if file.is_file() and file.suffix != ".pyc"]
-        waiting += below if path.is_dir() else [path]
-    found: set[Path] = set()
+@dataclass
+class Closure:
+    """What a result depends on.
+
+    Attributes:
+        definitions: By module and name. The name None: what the module does when it is imported.
+        files: Data files of the package.
+        modules: Modules that are imported for it.
+    """
+
+    definitions: dict[Ref, Definition] = field(default_factory=dict)
+    files: set[Path] = field(default_factory=set)
+    modules: set[str] = field(default_factory=set)
+
+
+def closure(*entries: str) -> Closure:
+    """All that ``entries`` depend on; see :func:`source_fingerprint`."""
+    package, found = read_package(PACKAGE), Closure()
+    waiting = [_entry(package, entry) for entry in entries]
+    seen: set[Ref] = set()
     while waiting:
-        file = waiting.pop()
-        if file not in found:
-            found.add(file)
-            waiting += _needs(file) if file.suffix == ".py" else ()
+        ref = waiting.pop()
+        if ref in seen or ref.module in PLUMBING:
+            continue
+        seen.add(ref)
+        waiting += _imported(package, ref.module, found)
+        if ref.name is None:
+            waiting += _parts_of(package, ref.module, found)
+            continue
+        module = package.module(ref.module)
+        if ref.name in module.imports and ref.name not in module.statements:  # passed on
+            target = package.resolve(module.imports[ref.name])
+            waiting += [target] if target else []
+            continue
+        waiting += _add(found, ref, module.definition(ref.name))
     return found
 
 
+def _entry(package: Package, entry: str) -> Ref:
+    module, _, name = entry.partition(":")
+    package.module(module)
+    return Ref(module, name or None)
+
+
+def _parts_of(package: Package, module: str, found: Closure) -> list[Ref]:
+    """All definitions of a module; all modules of a package, whose data files are added."""
+    names = [Ref(module, name) for name in package.module(module).statements]
+    if not package.is_package(module):
+        return names
+    folder, sources = package.paths[module].parent, {".py", ".pyc"}
+    found.files |= {f for f in folder.rglob("*") if f.is_file() and f.suffix not in sources}
+    return [*names, *map(Ref, package.below(module))]
+
+
+def _imported(package: Package, module: str, found: Closure) -> list[Ref]:
+    """Add what a module, and the modules imported with it, do when they are imported."""
+    waiting, refs = [module], []
+    while waiting:
+        name = waiting.pop()
+        if name in found.modules or name in PLUMBING:
+            continue
+        found.modules.add(name)
+        read = package.module(name)
+        if read.effects:
+            refs += _add(found, Ref(name), read.definition(None))
+        refs += read.imported_whole
+        waiting += [*read.imported, name.rpartition(".")[0]]
+    return refs
+
+
+def _add(found: Closure, ref: Ref, definition: Definition) -> list[Ref]:
+    found.definitions[ref] = definition
+    found.files |= definition.files
+    return list(definition.uses)
+
+
 @cache
-def _needs(file: Path) -> tuple[Path, ...]:
-    """Modules of this package that ``file`` imports, and data files beside it that it names."""
-    text = file.read_text()
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("ldae"):
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names if alias.name.startswith("ldae.")}
-    stems = [PACKAGE.joinpath(*name.split(".")[1:]) for name in names]
-    sources = [path for stem in stems for path in (stem.with_suffix(".py"), stem / "__init__.py")]
-    modules = [path for path in sources if path.is_file()]
-    data = [path for path in file.parent.iterdir() if path.suffix in {".json", ".j2"}]
-    return (
-        *(path for path in modules if str(path.relative_to(PACKAGE)) not in PLUMBING),
-        *(path for path in data if path.name in text),
-    )
+def read_package(root: Path) -> Package:
+    """The package, read once a process."""
+    return Package(root)
+
+
+@cache
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

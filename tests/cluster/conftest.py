@@ -25,7 +25,7 @@ QUICK = ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10
 class SlurmProject(workflow_tests.Project):
     """A copy of the project whose jobs Slurm runs."""
 
-    config = "tests/workflow/small.yaml"
+    config = "config/golden.yaml"
 
     def command(self, *arguments: str) -> list[str]:
         """The Snakemake call, by the project's own profile."""

@@ -1,46 +1,248 @@
-"""A fingerprint covers what a module imports, and nothing else."""
+"""A fingerprint covers the code that a stage runs, and nothing else."""
+
+import re
+from pathlib import Path
 
 import pytest
 
 from ldae import fingerprint
-from ldae.fingerprint import _closure, source_fingerprint
+from ldae.fingerprint import closure, read_package, source_fingerprint
+from ldae.source_graph import Module, Package
+
+ROOT = Path(__file__).parents[2]
+
+# A package in which `run.train` reaches one helper three imports away, and leaves others alone.
+SOURCE = {
+    "__init__": "",
+    "run": '''
+        """Trains."""
+        import numpy as np
+        from ldae.middle import Step, rate as speed
+        EPOCHS = 3
+        def train(x: int, decay=0.5) -> int:
+            """Train."""
+            from ldae.late import finish
+            return finish(Step(np.abs(x), decay).go() * EPOCHS * speed())
+        def unused(x):
+            return x + 1
+        ''',
+    "middle": """
+        from dataclasses import dataclass
+        import ldae.patch
+        from ldae.deep.passed_on import scale
+        def twice(function):
+            return lambda self: function(self) * 2
+        @dataclass
+        class Step:
+            x: int
+            decay: float
+            size: int = 4
+            @twice
+            def go(self):
+                return scale(self.x) * self.decay * self.size
+        def rate():
+            return 1
+        def never():
+            return 2
+        """,
+    "deep.__init__": "",
+    "deep.passed_on": "from ldae.deep.helper import scale\n",
+    "deep.helper": """
+        FACTOR = 10
+        FACTOR += 1
+        OTHER = 5
+        def scale(x):
+            return x * FACTOR
+        """,
+    "late": """
+        from ldae.errors import UserError, require
+        def finish(x):
+            require(x > 0, "x is too small")
+            return open_table("weights.json", x)
+        def open_table(name, x):
+            return (name, x)
+        """,
+    "patch": "import os\nHELD = os.getpid()\n",
+    "errors": """
+        class UserError(Exception):
+            pass
+        def require(condition, message):
+            if not condition:
+                raise UserError(message)
+        """,
+    "figures.__init__": "",
+    "figures.all": """
+        from importlib import import_module
+        def draw(name):
+            return import_module(f"ldae.figures.{name}").draw()
+        """,
+    "figures.one": "def draw():\n    return 1\n",
+}
 
 
-def names(*modules: str) -> set[str]:
-    return {str(path.relative_to(fingerprint.PACKAGE)) for path in _closure(modules)}
+class Source:
+    """The package on disk, to be edited."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for name, text in SOURCE.items():
+            self.write(name, re.sub(r"^ {8}", "", text, flags=re.MULTILINE))
+        (folder / "weights.json").write_text("{}")
+
+    def path(self, name: str) -> Path:
+        return self.folder.joinpath(*name.split(".")).with_suffix(".py")
+
+    def write(self, name: str, text: str) -> None:
+        self.path(name).parent.mkdir(exist_ok=True)
+        self.path(name).write_text(text)
+
+    def replace(self, name: str, old: str, new: str) -> None:
+        text = self.path(name).read_text()
+        assert old in text
+        self.write(name, text.replace(old, new))
+
+    def fingerprint(self, *entries: str) -> str:
+        read_package.cache_clear()
+        return source_fingerprint(*entries or ("run:train",))
 
 
-def test_imports_are_followed_also_inside_functions():
-    found = names("training/ldm.py")
-    assert {"nets/unet.py", "nets/blocks.py", "diffusion/schedule.py"} <= found
-    assert "evaluation/metrics.py" in names("evaluation/reconstruct.py")
-    assert "diffusion/ddim.py" in names("evaluation/interpolation.py")
-
-
-def test_a_stage_does_not_depend_on_another_or_on_plumbing():
-    found = names("training/ldm.py", "training/loop.py", "training/product.py")
-    assert not found & {"training/ldae.py", "training/autoencoder.py", "files.py", "progress.py"}
-    assert not any(name.startswith(("figures", "report", "preprocess")) for name in found)
-
-
-def test_named_data_files_count():
-    assert "evaluation/paper_tables.json" in names("evaluation/probes.py")
-    assert "report/report.html.j2" in names("report/build.py")
-    assert any(name.endswith(".npz") for name in names("synthetic"))
-
-
-def test_a_changed_import_changes_the_fingerprint(tmp_path, monkeypatch):
-    (tmp_path / "a.py").write_text("def f():\n    from ldae.b import g\n")
-    (tmp_path / "b.py").write_text("g = 1\n")
-    (tmp_path / "c.py").write_text("h = 1\n")
+@pytest.fixture
+def package(tmp_path, monkeypatch) -> Source:
     monkeypatch.setattr(fingerprint, "PACKAGE", tmp_path)
-    before = source_fingerprint("a.py")
-    (tmp_path / "c.py").write_text("h = 2\n")
-    assert source_fingerprint("a.py") == before
-    (tmp_path / "b.py").write_text("g = 2\n")
-    assert source_fingerprint("a.py") != before
+    return Source(tmp_path)
 
 
-def test_a_module_that_does_not_exist_is_an_error():
-    with pytest.raises(FileNotFoundError):
-        source_fingerprint("nets/no_such_module.py")
+UNCHANGED = {
+    "a docstring": ("run", '"""Train."""', '"""Learn, at length."""'),
+    "a module's docstring": ("run", '"""Trains."""', '"""Learns."""'),
+    "a comment": ("deep.helper", "return x * FACTOR", "# times\n    return x * FACTOR  # ten"),
+    "a line break": ("run", "decay=0.5) -> int", "decay=0.5,\n) -> int"),
+    "a type hint": ("run", "x: int, decay=0.5) -> int", "x: float, decay=0.5) -> float"),
+    "a function that is not reached": ("run", "return x + 1", "return x + 2"),
+    "a constant that is not reached": ("deep.helper", "OTHER = 5", "OTHER = 6"),
+    "a method's neighbour": ("middle", "return 2", "return 3"),
+    "an import": ("middle", "import scale\n", "import scale\nfrom ldae.deep.helper import OTHER\n"),
+    "the message of an error": ("late", "x is too small", "x is below 0"),
+}
+CHANGED = {
+    "a constant": ("run", "EPOCHS = 3", "EPOCHS = 4"),
+    "a statement that changes a constant": ("deep.helper", "FACTOR += 1", "FACTOR += 2"),
+    "a default argument": ("run", "decay=0.5", "decay=0.6"),
+    "a decorator": ("middle", "@twice\n    def go", "def go"),
+    "what a decorator does": ("middle", "function(self) * 2", "function(self) * 3"),
+    "a dataclass's default": ("middle", "size: int = 4", "size: int = 5"),
+    "a helper three imports away": ("deep.helper", "return x * FACTOR", "return x + FACTOR"),
+    "an import inside a function": ("late", "return (name, x)", "return (x, name)"),
+    "what an import does": ("patch", "os.getpid()", "os.getppid()"),
+    "where a name is imported from": ("run", "import numpy as np", "import torch as np"),
+    "the condition of an error": ("late", "require(x > 0", "require(x > 1"),
+}
+
+
+@pytest.mark.parametrize("edit", UNCHANGED)
+def test_what_no_result_depends_on_changes_nothing(package, edit):
+    before = package.fingerprint()
+    package.replace(*UNCHANGED[edit])
+    assert package.fingerprint() == before
+
+
+@pytest.mark.parametrize("edit", CHANGED)
+def test_what_a_result_depends_on_changes_the_fingerprint(package, edit):
+    before = package.fingerprint()
+    package.replace(*CHANGED[edit])
+    assert package.fingerprint() != before
+
+
+def test_a_moved_definition_and_a_renamed_file_change_nothing(package):
+    before = package.fingerprint()
+    package.path("deep.helper").rename(package.path("deep.factors"))
+    package.replace("deep.passed_on", "ldae.deep.helper", "ldae.deep.factors")
+    assert package.fingerprint() == before
+    # The constant, what changes it, and the function go to the module that passed them on.
+    package.write("deep.passed_on", package.path("deep.factors").read_text())
+    assert package.fingerprint() == before
+    package.replace("run", "from ldae.middle import Step, rate as speed", "from ldae import middle")
+    package.replace("run", "Step(", "middle.Step(")
+    package.replace("run", "speed()", "middle.rate()")
+    assert package.fingerprint() == before
+
+
+def test_a_named_data_file_counts_by_its_content(package):
+    before = package.fingerprint()
+    (package.folder / "other.json").write_text("1")
+    assert package.fingerprint() == before
+    (package.folder / "weights.json").write_text("[]")
+    assert package.fingerprint() != before
+
+
+def test_modules_imported_by_a_string_count_whole(package):
+    before = package.fingerprint("figures.all:draw")
+    package.replace("figures.one", "return 1", "return 2")
+    assert package.fingerprint("figures.all:draw") != before
+
+
+def test_a_new_definition_changes_what_names_the_whole_module_alone(package):
+    definition, module = package.fingerprint("run:train"), package.fingerprint("run")
+    package.write("run", package.path("run").read_text() + "\nNEW = 1\n")
+    assert package.fingerprint("run:train") == definition
+    assert package.fingerprint("run") != module
+
+
+def test_what_does_not_exist_is_an_error(package):
+    with pytest.raises(FileNotFoundError, match="no_such_module"):
+        package.fingerprint("no_such_module:train")
+    with pytest.raises(LookupError, match="no_such_definition"):
+        package.fingerprint("run:no_such_definition")
+    package.replace("middle", "class Step", "class Stride")
+    with pytest.raises(LookupError, match="Step"):
+        package.fingerprint()
+
+
+TRAININGS = {
+    "autoencoder": set(),
+    "ldm": {"nets.unet:UNet"},
+    "ldae": {
+        "nets.unet:UNet",
+        "nets.gradient_estimator:GradientEstimator",
+        "nets.semantic_encoder:SemanticEncoder",
+    },
+    "dae": {"nets.conditional_unet:ConditionalUNet", "nets.semantic_encoder:SemanticEncoder"},
+    "supervised": {"nets.semantic_encoder:SemanticEncoder"},
+}
+NETWORKS = set().union(*TRAININGS.values())
+
+
+@pytest.mark.parametrize("stage", TRAININGS)
+def test_a_training_depends_on_no_network_that_it_never_calls(stage):
+    found = closure(f"training.stages:{stage}", "training.loop:fit")
+    names = {f"{ref.module}:{ref.name}" for ref in found.definitions}
+    assert names & NETWORKS == TRAININGS[stage]
+    assert not any(name.startswith(("figures.", "report.", "preprocess.")) for name in names)
+
+
+def rules() -> list[tuple[str, list[str], str]]:
+    """Scripts of rules with a param ``source``, and the entries that it names."""
+    found = []
+    for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
+        for text in re.split(r"\n\s*rule\b", path.read_text())[1:]:
+            script = re.search(r'script:\s+"\.\./(scripts/\w+\.py)"', text)
+            source = re.search(r"\bsource=source\((.*?)\)", text, re.DOTALL)
+            if script and source:
+                found.append((path.name, re.findall(r"[\w.:]+", source[1]), script[1]))
+    return found
+
+
+def test_rules_name_all_that_their_scripts_import():
+    constants = {
+        "SYSTEM": "evaluation.systems:LdaeSystem",
+        "SYSTEM_DAE": "evaluation.dae:DaeSystem",
+    }
+    package = Package(fingerprint.PACKAGE)
+    found = rules()
+    assert len(found) > 35
+    for rule, entries, script in found:
+        covered = closure(*[constants.get(entry, entry) for entry in entries]).definitions.keys()
+        uses = Module(package, script, ROOT / "workflow" / script).definition(None).uses
+        for ref in (ref for ref in uses if ref.module != script):
+            needed = closure(f"{ref.module}:{ref.name}").definitions.keys()
+            assert needed <= covered, f"{rule}: {script} imports {ref.module}:{ref.name}"

@@ -15,7 +15,7 @@ from ldae.data.volume_store import VolumeStore
 from ldae.data.volume_transform import StoreTransform
 from ldae.errors import UserError
 from ldae.files import read_table, sha256, write_table
-from ldae.fingerprint import _closure
+from ldae.fingerprint import closure
 
 
 @pytest.fixture
@@ -232,10 +232,12 @@ def test_stores_can_be_checked_from_the_command_line(cohort, capsys):
 
 
 def test_edits_elsewhere_repack_and_retrain_nothing():
-    def names(*modules):
-        return {path.name for path in _closure(modules)}
+    def modules(*entries):
+        return {ref.module for ref in closure(*entries).definitions}
 
-    packing = {"volume_shards.py", "volume_index.py", "volume_transform.py"}
-    assert not names("training/stages.py", "training/latents.py") & packing
-    assert not names("data/volume_shards.py") & {"splits.py", "store.py", "volume_store.py"}
-    assert not names("training/latent_rows.py", "nets/autoencoder.py") & {"unet.py", "latents.py"}
+    packing = {"data.volume_shards", "data.volume_index", "data.volume_transform"}
+    assert not modules("training.stages", "training.latents") & packing
+    stores = {"cohort.splits", "data.store", "data.volume_store"}
+    assert not modules("data.volume_shards:pack_shard") & stores
+    encoding = modules("training.latent_rows:encode_rows", "nets.autoencoder:build_autoencoder")
+    assert not encoding & {"nets.unet", "training.latents"}

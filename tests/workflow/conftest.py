@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from copying import copy_files  # noqa: E402
 
-SMALL = "tests/workflow/small.yaml"
+SMALL = "config/golden.yaml"
 TARGETS = {"total", "all", "cohort", "preprocess", "evaluate", "figures", "resources"}
 
 

@@ -165,11 +165,12 @@ def a_corrected_study_table(project: Project) -> Jobs:
     return jobs
 
 
-def edited(module: str) -> Callable[[Project], Jobs]:
+def edited(module: str, function: str, edit="@staticmethod") -> Callable[[Project], Jobs]:
     def planned(project: Project) -> Jobs:
         path = project.path / "src/ldae" / module
         text = path.read_text()
-        path.write_text(f"{text}\n# edited\n")
+        assert f"\ndef {function}(" in text
+        path.write_text(text.replace(f"\ndef {function}(", f"\n{edit}\ndef {function}("))
         jobs = project.jobs()
         path.write_text(text)
         return jobs
@@ -241,9 +242,14 @@ CHANGES = {
         cohort={"exclude": "config/exclude.tsv"}
     ),
     "a corrected study table": a_corrected_study_table,
-    "a module of evaluation edited (evaluation/probes.py)": edited("evaluation/probes.py"),
-    "a module of preprocessing edited (preprocess/registration.py)": edited(
-        "preprocess/registration.py"
+    "a function of the evaluation edited (evaluate_probes)": edited(
+        "evaluation/probes.py", "evaluate_probes"
+    ),
+    "a function of the preprocessing edited (run_registration)": edited(
+        "preprocess/registration.py", "run_registration"
+    ),
+    "a comment or docstring edited, a function moved": edited(
+        "preprocess/registration.py", "run_registration", edit="# edited"
     ),
     "the results folder moved, paths.results changed": moved_results,
     "the project's folder moved": moved_project,

@@ -98,7 +98,7 @@ def test_a_deleted_figure_alone_is_redrawn_byte_for_byte(finished):
 
 
 def test_baselines_that_are_left_out_are_not_made(finished):
-    text = (finished.path / "tests/workflow/small.yaml").read_text()
+    text = (finished.path / "config/golden.yaml").read_text()
     (finished.path / "none.yaml").write_text(f"{text}\nbaselines: []\n")
     with_all = finished.planned("--forceall")
     without = finished.planned("--forceall", config="none.yaml")
@@ -111,7 +111,7 @@ def test_baselines_that_are_left_out_are_not_made(finished):
 
 def test_changing_ddim_steps_reruns_evaluation_only(finished):
     config = finished.path / "steps.yaml"
-    config.write_text((finished.path / "tests/workflow/small.yaml").read_text())
+    config.write_text((finished.path / "config/golden.yaml").read_text())
     text = config.read_text().replace("ddim_steps: [4, 10]", "ddim_steps: [4, 8]")
     config.write_text(text)
     planned = finished.planned(config="steps.yaml")
@@ -127,13 +127,15 @@ def test_changing_ddim_steps_reruns_evaluation_only(finished):
     }
 
 
-def test_an_edit_reruns_its_stage_and_a_touch_nothing(finished):
+def test_an_edit_reruns_its_stage_and_a_comment_nothing(finished):
     module = finished.path / "src/ldae/evaluation/probes.py"
     original = module.read_text()
-    module.write_text(original)
+    module.write_text(original + "\n# edited\n")
     assert finished.planned() == set()
     try:
-        module.write_text(original + "\n# edited\n")
+        module.write_text(
+            original.replace("\ndef evaluate_probes", "\n@staticmethod\ndef evaluate_probes")
+        )
         planned = finished.planned()
     finally:
         module.write_text(original)

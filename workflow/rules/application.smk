@@ -37,7 +37,7 @@ rule application:
             ddim_steps=config["evaluation"]["manipulation"]["ddim_steps"],
             mode=config["evaluation"]["manipulation"]["mode"],
         ),
-        source=source("application/bundle.py"),
+        source=source("application.bundle:write_bundle"),
     message:
         "Packing probes, template and settings beside the models"
     script:

@@ -22,7 +22,7 @@ rule check_download:
         runtime=growing(240),
     params:
         listing=images_listing,
-        source=source("cohort/plan.py"),
+        source=source("cohort.plan:plan_conversion", "cohort.plan:write_plan"),
     message:
         "Checking every image of the download"
     script:
@@ -54,7 +54,7 @@ rule clinica_batch:
         part=results(f"bids_parts/{ADNI}-{{batch}}"),
         cohort=ADNI,
         clinica_bin=config["software"]["clinica_bin"],
-        source=source("cohort/batch.py"),
+        source=source("cohort.batch:convert_batch"),
     message:
         "Converting batch {wildcards.batch} to BIDS with Clinica"
     script:
@@ -83,7 +83,7 @@ rule bids:
         folder=results("bids_parts"),
         cohort=ADNI,
         sources=sources(),
-        source=source("cohort/parts.py"),
+        source=source("cohort.parts:merge_parts", "cohort.parts:remove_stale"),
     message:
         "Merging the parts to one BIDS data set"
     script:
@@ -107,7 +107,7 @@ rule conversion_check:
         runtime=growing(10),
     params:
         max_failed_fraction=config["cohort"]["max_failed_fraction"],
-        source=source("cohort/limit.py"),
+        source=source("cohort.limit:check_conversion"),
     message:
         "Comparing failed conversions with the limit"
     script:

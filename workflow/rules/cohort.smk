@@ -35,7 +35,7 @@ rule scans:
         runtime=growing(120),
     params:
         columns=content("workflow/schemas/scans.schema.yaml"),
-        source=source("cohort/scans.py"),
+        source=source("cohort.scans:build_scans"),
     message:
         "Indexing the BIDS data set with pybids"
     script:
@@ -61,7 +61,7 @@ rule splits:
         settings=config["cohort"]["splits"],
         # Not an output: it outlives every rerun, so that no subject changes side.
         frozen=results("cohort/frozen"),
-        source=source("cohort/splits.py"),
+        source=source("cohort.splits:make_splits", "cohort.splits:strata"),
     message:
         "Splitting subjects into training, validation and test"
     script:
@@ -95,7 +95,15 @@ rule ledger:
         exclude=config["cohort"]["exclude"],
         verdicts=content(config["cohort"]["exclude"]),
         cohort=config["cohort"]["name"],
-        source=source("cohort/ledger.py", "cohort/flow.py", "cohort/table1.py"),
+        source=source(
+            "cohort.ledger:build_ledger",
+            "cohort.ledger:check_images",
+            "cohort.flow:flow_table",
+            "cohort.table1:cohort_table",
+            "cohort.verdicts:read_verdicts",
+            "cohort.verdicts:known_scans",
+            "manifests:read_manifests",
+        ),
     message:
         "Accounting for every image of the download"
     script:

@@ -108,9 +108,16 @@ def timing(path="{rule}.tsv"):
     return f"{RESULTS}/benchmarks/{path}"
 
 
-def source(*modules):
-    """A param that changes when these modules of src/ldae change, and only then."""
-    return source_fingerprint(*modules)
+# What scripts load trained models with, beside the definition that they call.
+SYSTEM, SYSTEM_DAE = "evaluation.systems:LdaeSystem", "evaluation.dae:DaeSystem"
+
+
+def source(*entries):
+    """A param that changes when these definitions of src/ldae, or what they use, change.
+
+    A function, so that a job reads the source of its own rule alone.
+    """
+    return lambda wildcards: source_fingerprint(*entries)
 
 
 def staged(path):

@@ -54,7 +54,7 @@ if "dae" in config["baselines"]:
         params:
             seed=config["seed"],
             batch_size=config["evaluation"]["batch_size"],
-            source=source("evaluation/dae.py"),
+            source=source("evaluation.dae:embed_dae", SYSTEM_DAE),
         message:
             "y_sem of every scan, by the voxel-space DAE's encoder"
         script:
@@ -84,7 +84,7 @@ if "dae" in config["baselines"]:
                 "ddim_steps", "batch_size", "noise_seed", "max_scans", "lpips"
             ),
             most=config["dae"]["test_scans"],
-            source=source("evaluation/dae.py"),
+            source=source("evaluation.dae:evaluate_dae", SYSTEM_DAE),
         message:
             "Reconstruction of test scans by the voxel-space DAE (Table 6)"
         script:

@@ -32,7 +32,7 @@ rule reconstruction:
             "bootstrap",
             "lpips",
         ),
-        source=source("evaluation/reconstruct.py"),
+        source=source("evaluation.reconstruct:evaluate_reconstruction", SYSTEM),
     message:
         "Reconstruction of test scans by every system (Table 6)"
     script:
@@ -56,7 +56,7 @@ rule volumes_followed:
     params:
         seed=config["seed"],
         resamples=config["evaluation"]["bootstrap"],
-        source=source("evaluation/reconstruction_tables.py"),
+        source=source("evaluation.reconstruction_tables:follow_table"),
     message:
         "Comparing volumes of decoded images with those of their scans"
     script:
@@ -85,7 +85,7 @@ rule guidance:
     params:
         seed=config["seed"],
         settings=evaluation("guidance", "batch_size", "max_scans", "bootstrap"),
-        source=source("evaluation/guidance.py"),
+        source=source("evaluation.guidance:evaluate_guidance", SYSTEM),
     message:
         "Held-out loss with and without the gradient estimator"
     script:
@@ -119,7 +119,7 @@ rule interpolation:
         seed=config["seed"],
         settings=evaluation("interpolation", "guidance", "batch_size", "bootstrap"),
         subject=config["figures"]["interpolation_subject"],
-        source=source("evaluation/interpolation.py"),
+        source=source("evaluation.interpolation:evaluate_interpolation", SYSTEM),
     message:
         "Interpolating missing visits (section 5.5)"
     script:
@@ -159,7 +159,11 @@ rule examples:
         ),
         subjects=config["figures"]["subjects"],
         samples=config["figures"]["stochastic_samples"],
-        source=source("evaluation/reconstruct.py", "evaluation/manipulation.py"),
+        source=source(
+            "evaluation.reconstruct:reconstruction_examples",
+            "evaluation.manipulation:manipulation_examples",
+            SYSTEM,
+        ),
     message:
         "Volumes of the subjects shown in the figures"
     script:

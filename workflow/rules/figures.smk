@@ -101,7 +101,7 @@ for figure, (inputs, data) in FIGURES.items():
             figure=figure,
             settings=figure_settings(),
             folders=dict(preproc=results("preproc")) if figure == "cohort_qc" else {},
-            source=source("figures"),
+            source=source("figures.registry:draw"),
         message:
             "Drawing {params.figure}"
         script:

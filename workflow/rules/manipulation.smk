@@ -31,7 +31,7 @@ rule manipulation:
             "batch_size",
             "bootstrap",
         ),
-        source=source("evaluation/manipulation.py"),
+        source=source("evaluation.manipulation:evaluate_manipulation", SYSTEM),
     message:
         "Moving test scans along the AD direction"
     script:

@@ -23,7 +23,7 @@ rule model_card:
     params:
         results=lambda wildcards, output: above(output.card, 2),
         config=config,
-        source=source("report/model_card.py"),
+        source=source("report.model_card:write_model_card"),
     message:
         "Writing the models' card"
     script:

@@ -22,7 +22,7 @@ rule n4:
     params:
         preproc=lambda wildcards, output: above(output.manifest, 3),
         settings=step_settings("n4"),
-        source=source("preprocess/bias.py"),
+        source=source("preprocess.bias:run_n4"),
     message:
         "N4 bias field correction, shard {wildcards.shard}"
     script:
@@ -49,7 +49,7 @@ rule brain_extraction:
     params:
         preproc=lambda wildcards, output: above(output.manifest, 3),
         settings=step_settings("n4", "brain_extraction"),
-        source=source("preprocess/brain.py"),
+        source=source("preprocess.brain:run_brain_extraction"),
     message:
         "Brain extraction by {params.settings[brain_extraction][method]}, shard {wildcards.shard}"
     script:
@@ -77,7 +77,7 @@ rule registration:
         preproc=lambda wildcards, output: above(output.manifest, 3),
         settings=step_settings("registration", "qc"),
         volumes=config["volumes"],
-        source=source("preprocess/registration.py"),
+        source=source("preprocess.registration:run_registration"),
     message:
         "Registration to the template, shard {wildcards.shard}"
     script:
@@ -112,7 +112,13 @@ rule qc:
         settings=step_settings("brain_extraction", "qc"),
         elsewhere=PREPROCESSED,
         source=source(
-            "preprocess/page.py", "preprocess/dataset.py", "cohort/verdicts.py"
+            "preprocess.page:write_page",
+            "preprocess.dataset:describe_dataset",
+            "preprocess.dataset:remove_withdrawn",
+            "cohort.verdicts:read_verdicts",
+            "cohort.verdicts:known_scans",
+            "manifests:read_manifests",
+            "manifests:lost_scans",
         ),
     message:
         "Page of quality: every scan's picture and measures, outliers first"

@@ -40,7 +40,7 @@ if "proof" in config:
             runs=RUNS,
             command="make proof",
             alpha=config["evaluation"]["manipulation"]["alpha"],
-            source=source("report/proof.py"),
+            source=source("report.proof:build_proof"),
         message:
             "Writing the page of the proof"
         script:

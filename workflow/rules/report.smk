@@ -27,7 +27,7 @@ rule report:
         figures=lambda wildcards, input: made(input, "figures", ".png"),
         asked=lambda wildcards: asked(),
         config=config,
-        source=source("report"),
+        source=source("report.build:build"),
     message:
         "Writing the report"
     script:

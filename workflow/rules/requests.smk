@@ -3,6 +3,8 @@
 from ldae.files import digest
 from ldae.report.timings import remember
 
+SOURCES = ("source", "encoding")  # params that are fingerprints
+
 
 def growing(amount, a_thread=0, most=3):
     """Memory or minutes of a job's first attempt, as much again for each one after it."""
@@ -59,7 +61,12 @@ def costly():
     return {
         each.name: digest(
             {key: value for key, value in each.params.items() if not callable(value)}
-            | TRAININGS.get(each.name, {})
+            | {
+                key: each.params[key](None)
+                for key in SOURCES
+                if key in each.params.keys()
+            }
+            | (told_of(each.name) if each.name in TRAININGS else {})
         )
         for each in workflow.rules
     }

@@ -1,5 +1,8 @@
 """What the networks read, by memory map: volumes packed shard by shard, and latents."""
 
+# What encodes a scan.
+ENCODING = ("training.latent_rows:encode_rows", "nets.autoencoder:build_autoencoder")
+
 
 rule volume_shard:
     input:
@@ -26,7 +29,9 @@ rule volume_shard:
             for key in ("spacing", "shape", "interpolation", "dtype")
         },
         template=config["preprocess"]["template"]["name"],
-        source=source("data/volume_shards.py"),
+        source=source(
+            "data.volume_shards:pack_shard", "data.volume_shards:write_manifest"
+        ),
     message:
         "Packing the registered scans of shard {wildcards.shard}"
     script:
@@ -60,7 +65,14 @@ rule volumes:
         exclude=config["cohort"]["exclude"],
         verdicts=content(config["cohort"]["exclude"]),
         max_failed_fraction=config["cohort"]["max_failed_fraction"],
-        source=source("data/volume_index.py", "cohort/usable.py", "cohort/limit.py"),
+        source=source(
+            "data.volume_index:build_volume_store",
+            "cohort.usable:usable_scans",
+            "cohort.limit:check_failures",
+            "cohort.verdicts:read_verdicts",
+            "cohort.verdicts:known_scans",
+            "manifests:read_manifests",
+        ),
     message:
         "Listing the usable volumes of all shards in one store"
     script:
@@ -94,7 +106,7 @@ rule latent_shard:
     params:
         shards=config["latents"]["shards"],
         # What is encoded stays so unless this changes.
-        encoding=source("training/latent_rows.py", "nets/autoencoder.py"),
+        encoding=source(*ENCODING),
     message:
         "Encoding scans, share {wildcards.shard}"
     script:
@@ -124,8 +136,8 @@ rule latents:
         runtime=growing(60),
     params:
         settings={key: config["latents"][key] for key in ("source", "variance")},
-        source=source("training/latents.py"),
-        encoding=source("training/latent_rows.py", "nets/autoencoder.py"),
+        source=source("training.latents:build_latent_store"),
+        encoding=source(*ENCODING),
     message:
         "Putting latents in one store: posterior mean and standard deviation of every scan"
     script:

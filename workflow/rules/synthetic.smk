@@ -35,7 +35,7 @@ if "synthetic" in config:
             ),
             preprocessed=PREPROCESSED,
             out=lambda wildcards, output: above(output.truth, 1),
-            source=source("synthetic"),
+            source=source("synthetic:make_download", "synthetic:make_preprocessed"),
         message:
             "Making a synthetic cohort of {params.settings[subjects]} subjects"
         script:

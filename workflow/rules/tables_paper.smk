@@ -33,7 +33,7 @@ rule inference:
     params:
         device=config["device"],
         settings=evaluation("ddim_steps", "guidance", "noise_seed", "timing_scans"),
-        source=source("evaluation/inference.py"),
+        source=source("evaluation.inference:measure_inference", SYSTEM),
     message:
         "Timing reconstructions of single scans (Table 5)"
     script:
@@ -63,7 +63,7 @@ if "dae" in config["baselines"]:
         params:
             device=config["device"],
             settings=evaluation("ddim_steps", "noise_seed", "timing_scans"),
-            source=source("evaluation/inference_dae.py"),
+            source=source("evaluation.inference_dae:measure_dae", SYSTEM_DAE),
         message:
             "Timing reconstructions of the voxel-space DAE (Table 5)"
         script:
@@ -95,7 +95,7 @@ rule tables_paper:
     params:
         seed=config["seed"],
         resamples=config["evaluation"]["bootstrap"],
-        source=source("report/paper_tables.py"),
+        source=source("report.paper_tables:write_tables"),
     message:
         "Tables 5, 6 and 7 beside the paper's"
     script:

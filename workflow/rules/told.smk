@@ -1,5 +1,7 @@
 """What each training is told, and how it waits for its store."""
 
+from functools import cache
+
 from ldae.training.told import recall
 
 STAGES = ("autoencoder", "ldm", "ldae")
@@ -21,23 +23,32 @@ DATA = dict(
         key: config["cohort"]["splits"][key]
         for key in ("test_fraction", "val_fraction", "seed")
     },
-    source=source("data/volume_transform.py", "data/intensities.py"),
 )
 DIFFUSION = dict(diffusion=config["diffusion"])
 LATENTS = dict(
     latents={key: config["latents"][key] for key in ("source", "variance")},
-    encoding=source("training/latent_rows.py", "nets/autoencoder.py"),
 )
 
 
-def told(stage, **more):
+# What each training calls: how it is built, the loop, and what is saved.
+BUILT_BY = {
+    **{stage: f"training.stages:{stage}" for stage in (*STAGES, "dae")},
+    "supervised_diagnosis": "training.stages:supervised",
+    "supervised_age": "training.stages:supervised",
+}
+
+
+def told(stage, latents=False, diffusion=False):
     """What a training is told, and of which source it is; another word of it is another model."""
-    names = (stage.split("_")[0], "loop", "product")
+    entries = (BUILT_BY[stage], "training.loop:fit", "training.product:save_trained")
+    form = source_fingerprint("data.volume_transform", "data.intensities")
     return dict(
         settings=learnt(section(config, stage)),
         seed=config["seed"],
-        source=source(*[f"training/{name}.py" for name in names]),
-        **more,
+        source=source_fingerprint(*entries),
+        data=DATA | {"source": form},
+        **(LATENTS | {"encoding": source_fingerprint(*ENCODING)} if latents else {}),
+        **(DIFFUSION if diffusion else {}),
     )
 
 
@@ -59,20 +70,29 @@ def ready(store, name, *stages):
     return lambda wildcards: path if forced(name, *stages) else ancient(path)
 
 
-# By rule, all that a training depends on besides its input files.
+# Whether a training reads latents, and whether it diffuses.
 TRAININGS = {
-    "autoencoder": told("autoencoder", data=DATA),
-    "ldm": told("ldm", data=DATA, **LATENTS, **DIFFUSION),
-    "ldae": told("ldae", data=DATA, **LATENTS, **DIFFUSION),
-    "dae": told("dae", data=DATA, **DIFFUSION),
-    "supervised_diagnosis": told("supervised_diagnosis", data=DATA),
-    "supervised_age": told("supervised_age", data=DATA),
-    # The form of the volumes that the cards of published weights say they are for.
-    "published": dict(
-        volumes={key: config["volumes"][key] for key in ("spacing", "shape", "dtype")},
-        template=config["preprocess"]["template"]["name"],
-    ),
+    "autoencoder": {},
+    "ldm": dict(latents=True, diffusion=True),
+    "ldae": dict(latents=True, diffusion=True),
+    "dae": dict(diffusion=True),
+    "supervised_diagnosis": {},
+    "supervised_age": {},
+    "published": {},
 }
+
+
+@cache
+def told_of(name):
+    """By rule, all that a training depends on besides its input files."""
+    if name == "published":
+        # The form of the volumes that the cards of published weights say they are for.
+        keys = ("spacing", "shape", "dtype")
+        return dict(
+            volumes={key: config["volumes"][key] for key in keys},
+            template=config["preprocess"]["template"]["name"],
+        )
+    return told(name, **TRAININGS[name])
 
 
 def recall_told():
@@ -84,7 +104,7 @@ def recall_told():
         lost = results(f"models/training/{name}.json")
         try:
             stores = ["volumes", *(["latents"] if "latents" in TRAININGS[name] else [])]
-            recall(TRAININGS[name], lost, results(f"models/{model}"), stores)
+            recall(told_of(name), lost, results(f"models/{model}"), stores)
         except UserError as error:
             raise WorkflowError(str(error)) from None
 

@@ -17,7 +17,7 @@ rule training_settings:
     conda:
         "../../envs/ldae.yaml"
     params:
-        told=lambda wildcards: TRAININGS[wildcards.stage],
+        told=lambda wildcards: told_of(wildcards.stage),
     message:
         "Writing down what the training {wildcards.stage} is told"
     script:

@@ -62,18 +62,12 @@ def run_n4(
     inside = brain_first(cfg)
 
     def run(files: ScanFiles) -> None:
-        head = read_head(Path(bids_dir) / files.source)
-        mask = ants.image_read(str(files.mask)) if inside else None
-        corrected = correct_bias(head, mask=mask, **settings)
-        write_image(corrected, files.n4)
-        if mask is not None:
-            brain = np.where(mask.numpy() > 0, corrected.numpy(), 0)
-            write_image(corrected.new_image_like(brain), files.brain)
+        _correct_scan(files, Path(bids_dir) / files.source, settings, inside)
 
     def inputs(files: ScanFiles) -> list[Path]:
         return [Path(bids_dir) / files.source, *([files.mask] if inside else [])]
 
-    source = source_fingerprint("preprocess/bias.py", "preprocess/_ants.py")
+    source = source_fingerprint("preprocess.bias:_correct_scan")
     step = Step(
         name="n4",
         fingerprint=digest({"source": source, "n4": dict(cfg["n4"])}),
@@ -83,3 +77,13 @@ def run_n4(
     )
     files = scan_files(scans, preproc_dir, cfg["template"]["name"])
     return run_step(step, files, manifest, earlier)
+
+
+def _correct_scan(files: ScanFiles, image: Path, settings: dict[str, Any], inside: bool) -> None:
+    """Correct one scan; ``inside`` its brain mask, which then gives the brain as well."""
+    mask = ants.image_read(str(files.mask)) if inside else None
+    corrected = correct_bias(read_head(image), mask=mask, **settings)
+    write_image(corrected, files.n4)
+    if mask is not None:
+        brain = np.where(mask.numpy() > 0, corrected.numpy(), 0)
+        write_image(corrected.new_image_like(brain), files.brain)

@@ -160,17 +160,12 @@ def run_brain_extraction(
         return Path(bids_dir) / files.source if first else files.n4
 
     def run(files: ScanFiles) -> None:
-        head = read_head(head_of(files))
-        probability = extractor.probability(head)
-        mask = clean_mask(probability, SOFT_MASK_LEVEL if threshold is None else threshold)
-        write_image(as_mask(mask, head), files.mask)
-        if not first:
-            weight = probability if threshold is None else mask
-            brain = (head.numpy() * weight).astype(np.float32)
-            write_image(head.new_image_like(brain), files.brain)
+        _extract_brain(files, head_of(files), extractor, threshold, first)
 
     depends = {
-        "source": source_fingerprint("preprocess/brain.py", "preprocess/_ants.py"),
+        "source": source_fingerprint(
+            "preprocess.brain:_extract_brain", "preprocess.brain:build_extractor"
+        ),
         "method": settings["method"],
         "threshold": threshold,
         "first": first,
@@ -186,3 +181,17 @@ def run_brain_extraction(
     )
     files = scan_files(scans, preproc_dir, cfg["template"]["name"])
     return run_step(step, files, manifest, earlier)
+
+
+def _extract_brain(
+    files: ScanFiles, image: Path, extractor: Extractor, threshold: float | None, first: bool
+) -> None:
+    """Write the brain mask of one scan and, unless N4 comes later (``first``), its brain."""
+    head = read_head(image)
+    probability = extractor.probability(head)
+    mask = clean_mask(probability, SOFT_MASK_LEVEL if threshold is None else threshold)
+    write_image(as_mask(mask, head), files.mask)
+    if not first:
+        weight = probability if threshold is None else mask
+        brain = (head.numpy() * weight).astype(np.float32)
+        write_image(head.new_image_like(brain), files.brain)

@@ -61,9 +61,8 @@ def run_placing(
     def run(files: ScanFiles) -> None:
         _place(files, *sources(files), template, interpolation, prefilter)
 
-    modules = ("placed", "grids", "quality", "picture", "_ants")
     depends = {
-        "source": source_fingerprint(*(f"preprocess/{name}.py" for name in modules)),
+        "source": source_fingerprint("preprocess.placed:_place", "preprocess.grids:load_template"),
         "template": [sha256(cfg["template"][key]) for key in ("image", "mask")],
         "volumes": [spacing, interpolation, prefilter],
     }

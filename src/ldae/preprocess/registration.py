@@ -68,9 +68,10 @@ def run_registration(
     def run(files: ScanFiles) -> None:
         _register_scan(files, template, settings, interpolation, prefilter)
 
-    modules = ("registration", "affine", "grids", "quality", "picture", "_ants")
     depends = {
-        "source": source_fingerprint(*(f"preprocess/{name}.py" for name in modules)),
+        "source": source_fingerprint(
+            "preprocess.registration:_register_scan", "preprocess.grids:load_template"
+        ),
         "registration": dict(settings),
         "template": [sha256(cfg["template"][key]) for key in ("image", "mask")],
         "volumes": [spacing, interpolation, prefilter],

@@ -1,0 +1,376 @@
+"""Definitions of the package's source and the names that each of them uses.
+
+The unit is a top-level definition: a function, a class, or a module constant with the statements
+that change it. Its code is its syntax tree as text, without docstrings, comments and type hints,
+without lines of imports and of logging, and without the messages of errors. An imported name stands
+in it as what it names: neither an alias nor the module that a definition lives in is part of it.
+
+Source is only read, never imported: what a stage depends on is known before its packages are.
+"""
+
+import ast
+import symtable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+NAME = "ldae"  # of the package
+# Type hints, and what the parser notes beside the code.
+LEFT_OUT = frozenset({"annotation", "ctx", "kind", "returns", "type_comment", "type_params"})
+# Calls that may stop a stage, and which of their arguments is the message that it stops with.
+MESSAGES = {f"{NAME}.errors.require": 1, f"{NAME}.errors.UserError": 0}
+LOGGERS = ("log", "logging")  # what lines for the log are written by
+
+
+class Ref(NamedTuple):
+    """A definition of a module, or, without a name, the whole module or package.
+
+    Module names are relative to the package: ``diffusion.ddim``; the package itself is ``""``.
+    """
+
+    module: str
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a top-level definition is made of.
+
+    Attributes:
+        code: Its normalised syntax tree.
+        uses: Definitions and modules of this package that it names.
+        files: Data files of this package that it names.
+    """
+
+    code: str
+    uses: frozenset[Ref]
+    files: frozenset[Path]
+
+
+class Package:
+    """The package's source below ``root``, each module read once.
+
+    Args:
+        root: The package's folder.
+    """
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.paths = {_module_name(root, path): path for path in sorted(root.rglob("*.py"))}
+        self._modules: dict[str, Module] = {}
+
+    def is_package(self, module: str) -> bool:
+        """Whether this is a folder of modules."""
+        return module in self.paths and self.paths[module].name == "__init__.py"
+
+    def below(self, module: str) -> list[str]:
+        """Modules and packages inside a package."""
+        return [name for name in self.paths if name.startswith(f"{module}.")]
+
+    def module(self, name: str) -> "Module":
+        """A module of the package.
+
+        Raises:
+            FileNotFoundError: there is no such module.
+        """
+        if name not in self.paths:
+            raise FileNotFoundError(f"There is no module {name!r} in {self.root}.")
+        if name not in self._modules:
+            self._modules[name] = Module(self, name, self.paths[name])
+        return self._modules[name]
+
+    def resolve(self, dotted: str) -> Ref | None:
+        """What a dotted name like ``ldae.diffusion.ddim`` names; None: nothing of this package."""
+        first, _, rest = dotted.partition(".")
+        if first != NAME:
+            return None
+        if rest in self.paths:
+            return Ref(rest)
+        module, _, name = rest.rpartition(".")
+        return Ref(module, name) if module in self.paths else None
+
+
+class Module:
+    """One module: its definitions, its imports, and what it does when it is imported.
+
+    Attributes:
+        imports: Imported names -> dotted names of what they are.
+        statements: Names of definitions -> the top-level statements that make or change them.
+        effects: Top-level statements that do something when the module is imported.
+        imported: Modules of this package that are imported with this one.
+        imported_whole: Those imported as ``import ldae.x``, for what their import does.
+    """
+
+    def __init__(self, package: Package, name: str, path: Path):
+        self.package, self.name, self.path = package, name, path
+        self.text = path.read_text()
+        body = ast.parse(self.text).body
+        imports = list(_imports(body))
+        self.imports = _imported(imports)
+        self.statements: dict[str, list[ast.stmt]] = {}
+        for node in body:
+            for defined in _binds(node) - self.imports.keys():
+                self.statements.setdefault(defined, []).append(node)
+        self.effects = [node for node in body if _acts(node)]
+        targets = (package.resolve(target) for target in _import_targets(imports))
+        self.imported = {ref.module for ref in targets if ref is not None}
+        self.imported_whole = _plain_imports(package, imports)
+        self._definitions: dict[str | None, Definition] = {}
+
+    def definition(self, name: str | None) -> Definition:
+        """One definition; of the name None: what the module does when it is imported.
+
+        Raises:
+            LookupError: the module has no such definition.
+        """
+        if name not in self._definitions:
+            if name is not None and name not in self.statements:
+                raise LookupError(f"{self.path} has no definition {name!r}.")
+            nodes = self.effects if name is None else self.statements[name]
+            parts = [self._read(node) for node in nodes]
+            self._definitions[name] = Definition(
+                "\n".join(part.code for part in parts),
+                frozenset().union(*(part.uses for part in parts)),
+                frozenset().union(*(part.files for part in parts)),
+            )
+        return self._definitions[name]
+
+    @cached_property
+    def _beside(self) -> set[str]:
+        """Names of files and folders beside the module, but for sources."""
+        return {path.name for path in self.path.parent.iterdir() if path.suffix != ".py"}
+
+    @cached_property
+    def _scopes(self) -> dict[tuple[str, int], symtable.SymbolTable]:
+        """Symbol tables of functions and classes, by name and line."""
+        table = symtable.symtable(self.text, str(self.path), "exec")
+        return {(child.get_name(), child.get_lineno()): child for child in table.get_children()}
+
+    def _read(self, node: ast.stmt) -> Definition:
+        within = list(_imports(ast.walk(node)))
+        writer = _Writer(self, _imported(within), self._free_names(node))
+        writer.write(node)
+        uses = writer.uses | _plain_imports(self.package, within)
+        for text in writer.texts:
+            if text.startswith(f"{NAME}."):  # named for import_module: it counts whole
+                uses |= {ref for ref in [self.package.resolve(text.rstrip("."))] if ref}
+        files = {path for text in writer.texts for path in self._data(text)}
+        return Definition(" ".join(writer.out), frozenset(uses), frozenset(files))
+
+    def _free_names(self, node: ast.stmt) -> set[str] | None:
+        """Names that a statement takes from its module or from builtins; None: any."""
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            return None
+        header: list[ast.AST] = [*node.decorator_list]
+        header += (
+            [node.args] if isinstance(node, ast.FunctionDef) else [*node.bases, *node.keywords]
+        )
+        outside = (each for part in header for each in ast.walk(part) if isinstance(each, ast.Name))
+        return {each.id for each in outside} | _globals(self._scopes[node.name, node.lineno])
+
+    def _data(self, text: str) -> Iterator[Path]:
+        """Data files that a string names: one beside the module, or all of a folder beside it."""
+        if text in self._beside and text != "__pycache__":
+            path = self.path.parent / text
+            if path.is_file():
+                yield path
+            elif not list(path.rglob("*.py")):
+                yield from (file for file in sorted(path.rglob("*")) if file.is_file())
+
+
+class _Writer:
+    """Writes a statement's syntax tree as text, the same under all versions of Python.
+
+    Attributes:
+        out: Words of the text.
+        uses: Definitions and modules of the package that it names.
+        texts: Its strings.
+    """
+
+    def __init__(self, module: Module, within: dict[str, str], free: set[str] | None):
+        self.module, self.within, self.free = module, within, free
+        self.out: list[str] = []
+        self.uses: set[Ref] = set()
+        self.texts: list[str] = []
+
+    def write(self, node: ast.AST) -> None:
+        """Append a node and all below it."""
+        if isinstance(node, ast.Name):
+            self.out.append(f"Name({self.named(node.id) or node.id})")
+            return
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            of_module = self.of_module(node.value.id, node.attr)
+            if of_module:
+                self.out.append(f"Name({of_module})")
+                return
+        said = self.message_at(node)
+        self.out.append(type(node).__name__)
+        for key in node._fields:
+            value = getattr(node, key, None)
+            if value is None or key in LEFT_OUT:
+                continue
+            if isinstance(value, list):
+                value = value[:said] if key == "args" else value
+                parts = [part for part in value if not _is_without_effect(part)]
+                if parts:
+                    self.out.append(f"{key}[")
+                    for part in parts:
+                        self.write(part) if isinstance(part, ast.AST) else self.out.append(
+                            repr(part)
+                        )
+                    self.out.append("]")
+            elif isinstance(value, ast.AST):
+                self.out.append(key)
+                self.write(value)
+            else:
+                self.out.append(f"{key}={value!r}")
+                if isinstance(value, str):
+                    self.texts.append(value)
+
+    def message_at(self, node: ast.AST) -> int | None:
+        """The place of a message to the user among the arguments of a call; None: it has none."""
+        named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        return MESSAGES.get(self.target(node.func.id) or "") if named else None
+
+    def target(self, name: str) -> str | None:
+        """The dotted name of what a name was imported from, unless it is a local variable."""
+        if name in self.within:
+            return self.within[name]
+        return self.module.imports.get(name) if self.is_free(name) else None
+
+    def is_free(self, name: str) -> bool:
+        """Whether a name is the module's, not a local variable."""
+        return self.free is None or name in self.free
+
+    def named(self, name: str) -> str | None:
+        """What stands for a name: that of the definition, however imported; None: the name."""
+        target = self.target(name)
+        if target is None:
+            if name in self.module.statements and self.is_free(name):
+                self.uses.add(Ref(self.module.name, name))
+            return None
+        ref = self.module.package.resolve(target)
+        if ref is None:
+            return target
+        self.uses.add(ref)
+        return ref.name or "<module>"
+
+    def of_module(self, name: str, attribute: str) -> str | None:
+        """The same for an attribute of a module of the package; None: it is something else."""
+        target, package = self.target(name), self.module.package
+        of = package.resolve(target) if target else None
+        ref = package.resolve(f"{target}.{attribute}") if of and of.name is None else None
+        if ref is None:
+            return None
+        self.uses.add(ref)
+        return ref.name or "<module>"
+
+
+def _module_name(root: Path, path: Path) -> str:
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _globals(scope: symtable.SymbolTable) -> set[str]:
+    """Names of the module or of builtins that a scope, or one inside it, uses."""
+    own = {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_global()}
+    return own.union(*(_globals(child) for child in scope.get_children()))
+
+
+def _imports(nodes: Iterable[ast.AST]) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Import statements among nodes; of conditions such as TYPE_CHECKING as well."""
+    for node in nodes:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif isinstance(node, ast.If) and _only_imports(node):
+            yield from _imports(node.body)
+
+
+def _only_imports(node: ast.If) -> bool:
+    parts = (*node.body, *node.orelse)
+    return all(isinstance(part, ast.Import | ast.ImportFrom) for part in parts)
+
+
+def _imported(imports: Iterable[ast.Import | ast.ImportFrom]) -> dict[str, str]:
+    """Names that import statements bind -> dotted names of what they are."""
+    found = {}
+    for node in imports:
+        for alias in node.names:
+            if isinstance(node, ast.ImportFrom):
+                found[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+            elif alias.asname:
+                found[alias.asname] = alias.name
+            else:  # import a.b binds a
+                found[alias.name.split(".")[0]] = alias.name.split(".")[0]
+    return found
+
+
+def _import_targets(imports: Iterable[ast.Import | ast.ImportFrom]) -> Iterator[str]:
+    """Dotted names of what is imported, and of the modules it is imported from."""
+    for node in imports:
+        if isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        else:
+            yield from (alias.name for alias in node.names)
+
+
+def _plain_imports(package: Package, imports: Iterable[ast.Import | ast.ImportFrom]) -> set[Ref]:
+    """Modules of the package that are imported as ``import ldae.x``."""
+    plain = (node for node in imports if isinstance(node, ast.Import))
+    names = (alias.name for node in plain for alias in node.names if not alias.asname)
+    return {ref for ref in map(package.resolve, names) if ref is not None}
+
+
+def _binds(node: ast.stmt) -> set[str]:
+    """Names of definitions that a top-level statement makes or changes."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {node.name}
+    if isinstance(node, ast.Assign):
+        return {_root(target) for each in node.targets for target in _flat(each)} - {""}
+    if isinstance(node, ast.AnnAssign | ast.AugAssign):
+        return {_root(node.target)} - {""}
+    if _acts(node):  # if, try, for, with: whatever they bind is bound by the whole statement
+        inner = list(ast.walk(node))
+        defined = (each for each in inner if isinstance(each, ast.FunctionDef | ast.ClassDef))
+        stored = (each for each in inner if isinstance(each, ast.Name))
+        return {each.name for each in defined} | {
+            each.id for each in stored if isinstance(each.ctx, ast.Store)
+        }
+    return set()
+
+
+def _flat(target: ast.expr) -> list[ast.expr]:
+    nested = isinstance(target, ast.Tuple | ast.List)
+    return [each for part in target.elts for each in _flat(part)] if nested else [target]
+
+
+def _root(target: ast.expr) -> str:
+    while isinstance(target, ast.Subscript | ast.Attribute | ast.Starred):
+        target = target.value
+    return target.id if isinstance(target, ast.Name) else ""
+
+
+def _acts(node: ast.stmt) -> bool:
+    """Whether a top-level statement does more than to define or to import."""
+    if isinstance(node, ast.Expr):
+        return not isinstance(node.value, ast.Constant)  # a docstring
+    if isinstance(node, ast.If):
+        return not _only_imports(node) and not ast.unparse(node.test).startswith("__name__ ==")
+    if isinstance(node, ast.Assign):  # as of os.environ["..."]
+        return any(isinstance(target, ast.Subscript | ast.Attribute) for target in node.targets)
+    defines = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.AnnAssign | ast.AugAssign
+    return not isinstance(node, defines | ast.Import | ast.ImportFrom | ast.Pass)
+
+
+def _is_without_effect(node: ast.AST) -> bool:
+    """Whether a statement is prose, an import, or a line for the log."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return True
+    value = node.value if isinstance(node, ast.Expr) else None
+    if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
+        of = value.func.value
+        return isinstance(of, ast.Name) and of.id in LOGGERS
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
