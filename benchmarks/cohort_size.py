@@ -25,7 +25,6 @@ from ldae.cohort.flow import flow_table
 from ldae.cohort.ledger import build_ledger
 from ldae.cohort.parts import merge_parts
 from ldae.cohort.scans import build_scans
-from ldae.cohort.shares import share_of
 from ldae.cohort.splits import make_splits, strata
 from ldae.cohort.table1 import cohort_table
 from ldae.cohort.usable import usable_scans
@@ -33,9 +32,8 @@ from ldae.cohort.verdicts import read_verdicts
 from ldae.data.arrays import create_array
 from ldae.data.latent_store import moments_sum
 from ldae.data.volume_index import build_volume_store
-from ldae.derivatives import scan_files
+from ldae.derivatives import STEPS, read_manifests, scan_files, share_of
 from ldae.files import atomic, read_table, write_json, write_table
-from ldae.manifests import STEPS, read_manifests
 from ldae.preprocess.bounds import MEASURES
 from ldae.preprocess.page import write_page
 from ldae.training.latent_rows import load_row

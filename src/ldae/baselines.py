@@ -9,15 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ldae.modelfile import (
-    ENCODER,
-    RESTORED,
-    card_of,
-    load_part,
-    load_state,
-    parts_of,
-    prefixed,
-)
+from ldae.modelfile import ENCODER, RESTORED, card_of, load_part, load_state, parts_of, prefixed
 from ldae.nets.conditional_unet import ConditionalUNet, build_conditional_unet
 from ldae.nets.semantic_encoder import SemanticEncoder, build_encoder
 from ldae.nets.supervised import SupervisedEncoder, build_supervised

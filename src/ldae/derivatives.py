@@ -1,14 +1,25 @@
 """Names of the files that preprocessing writes for one scan, for all who read or write them.
 
 Neutral ground: whoever imports this depends on no step of the preprocessing.
+
+Manifests of the preprocessing: what became of each scan at each step.
+
+Neutral ground: the steps write them, the cohort, the stores and the page of quality read them.
+
+How subjects are shared out over jobs.
 """
 
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-COLUMNS = ("scan_id", "participant_id", "session_id", "path")
+from ldae.errors import require
+from ldae.files import read_table
+
+SCAN_COLUMNS = ("scan_id", "participant_id", "session_id", "path")
 
 
 @dataclass(frozen=True)
@@ -89,5 +100,77 @@ def scan_files(scans: pd.DataFrame, preproc_dir: str | Path, template: str) -> l
             folder=Path(preproc_dir) / row.participant_id / row.session_id / "anat",
             template=template,
         )
-        for row in scans[list(COLUMNS)].itertuples(index=False)
+        for row in scans[list(SCAN_COLUMNS)].itertuples(index=False)
     ]
+
+
+STEPS = ("n4", "brain", "registration", "pack")
+PLACED = ("registration", "pack")  # of scans that came preprocessed: put on the grid, packed
+MANIFEST_COLUMNS = ("scan_id", "status", "reason", "seconds")
+OK, FAILED, SKIPPED, QC = "ok", "failed", "skipped", "qc"
+REGISTERED = (OK, QC)  # statuses of the registration that come with an image
+
+
+def read_manifest(path: str | Path) -> pd.DataFrame:
+    """The manifest of one shard's step: at least scan_id, status, reason (text, "" where none)."""
+    table = read_table(path, MANIFEST_COLUMNS[:3])
+    return table.assign(reason=table["reason"].astype(object).fillna(""))
+
+
+def read_manifests(shards: Mapping[str, Iterable[str | Path]]) -> dict[str, pd.DataFrame]:
+    """Read the manifests of all steps.
+
+    Args:
+        shards: By step (``STEPS``): the manifests of its shards, at least one. Steps that
+            preprocessed scans do not go through may be absent; other keys are not looked at.
+
+    Returns:
+        By step: columns scan_id, status, reason (text, "" where none). Status is ok, failed,
+        skipped (lost at an earlier step) or, of the registration alone, qc: registered, but
+        outside the bounds of ``preprocess.qc``.
+
+    Raises:
+        UserError: a manifest does not exist, a scan is in two, or a status is unknown.
+    """
+    manifests = {}
+    for step in (step for step in STEPS if step in shards):
+        tables = [read_manifest(path) for path in shards[step]]
+        require(bool(tables), f"No manifest of {step} was given. Run the target `preprocess`.")
+        table = pd.concat([part for part in tables if len(part)] or tables[:1], ignore_index=True)
+        twice = table.loc[table["scan_id"].duplicated(), "scan_id"]
+        require(
+            twice.empty,
+            f"The scan {next(iter(twice), '')} is in two manifests of {step}: run that step again.",
+        )
+        allowed = {OK, FAILED, SKIPPED, *([QC] if step == "registration" else [])}
+        unknown = sorted(set(map(str, table["status"])) - allowed)
+        require(not unknown, f"Step {step} has unknown status {', '.join(unknown)}.")
+        manifests[step] = table
+    return manifests
+
+
+def lost_scans(manifests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Scans lost in preprocessing, each at the step at which it failed, or else by our QC.
+
+    Returns:
+        Columns scan_id, step (of ``STEPS``; ``qc`` for a verdict of our quality control), reason;
+        sorted by scan_id.
+    """
+    parts = [
+        table[table["status"] == FAILED].assign(step=step) for step, table in manifests.items()
+    ]
+    refused = manifests["registration"]
+    parts.append(refused[refused["status"] == QC].assign(step="qc"))
+    lost = pd.concat(parts, ignore_index=True).drop_duplicates("scan_id")
+    return lost.sort_values("scan_id")[["scan_id", "step", "reason"]].reset_index(drop=True)
+
+
+BIDS_VERSION = "1.10.0"  # of every data set that we write
+
+
+def share_of(subject: str, shares: int) -> int:
+    """The share (0 to ``shares`` - 1) of a subject, by the SHA-256 of its identifier.
+
+    It depends on no other subject: who comes or goes moves nobody.
+    """
+    return int(hashlib.sha256(subject.encode()).hexdigest(), 16) % shares

@@ -15,10 +15,7 @@ from PIL import Image
 
 from ldae.cohort.flow import flow_table
 from ldae.cohort.table1 import cohort_table
-from ldae.evaluation import (
-    interpolation_tables,
-    reconstruction_tables,
-)
+from ldae.evaluation import interpolation_tables, reconstruction_tables
 from ldae.files import write_json, write_table
 from ldae.modelcard import complete
 from ldae.preprocess.bounds import outlyingness

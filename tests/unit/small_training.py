@@ -12,13 +12,13 @@ from fake_stores import write_store
 from safetensors.torch import save_file
 
 import ldae._torchvision  # noqa: F401  before lpips
+from ldae.compute import Compute
 from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.schedule import Schedule
 from ldae.modelfile import load_autoencoder, load_ldm
 from ldae.training.autoencoder import AutoencoderObjective
 from ldae.training.checkpoint import Checkpoints
-from ldae.training.compute import Compute
 from ldae.training.dae import DaeObjective
 from ldae.training.history import TIMING
 from ldae.training.latents import build_latent_store, encode_shard

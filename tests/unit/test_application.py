@@ -19,7 +19,7 @@ from ldae.application.bundle import Bundle, write_bundle
 from ldae.application.images import read_volume
 from ldae.data.embeddings import load_embeddings
 from ldae.data.volume_store import VolumeStore
-from ldae.derivatives import COLUMNS, scan_files
+from ldae.derivatives import SCAN_COLUMNS, scan_files
 from ldae.errors import UserError
 from ldae.evaluation.direction import Direction
 from ldae.evaluation.systems import LdaeSystem
@@ -156,7 +156,7 @@ def head(models, monkeypatch):
     given = {}
 
     def preprocess(path, folder, cfg, volumes, despite_qc):
-        scans = pd.DataFrame([["sub-1_ses-1", "sub-1", "ses-1", path.name]], columns=COLUMNS)
+        scans = pd.DataFrame([["sub-1_ses-1", "sub-1", "ses-1", path.name]], columns=SCAN_COLUMNS)
         files = scan_files(scans, folder, cfg["template"]["name"])[0]
         files.folder.mkdir(parents=True)
         shutil.copy(models / "first.nii.gz", files.registered_brain)

@@ -16,6 +16,7 @@ from small_training import (
 )
 
 from ldae.baselines import load_dae, load_supervised
+from ldae.compute import Compute
 from ldae.data.embeddings import load_embeddings
 from ldae.data.resize import Resizer
 from ldae.data.volume_store import VolumeStore
@@ -28,7 +29,6 @@ from ldae.modelfile import load_card
 from ldae.nets.conditional_unet import ConditionalUNet, build_conditional_unet
 from ldae.nets.sizes import check_dae_shape
 from ldae.nets.unet import unet_shape
-from ldae.training.compute import Compute
 from ldae.training.loop import fit
 from ldae.training.processes import Processes
 from ldae.training.settings import section

@@ -19,7 +19,7 @@ from ldae.cohort.plan import plan_conversion, write_plan
 from ldae.cohort.prepared import OTHER_IMAGES, read_prepared
 from ldae.cohort.retry import forget_failed
 from ldae.cohort.selection import explain
-from ldae.cohort.shares import share_of
+from ldae.derivatives import share_of
 from ldae.errors import UserError
 from ldae.files import read_json, read_table, write_table
 

@@ -18,8 +18,8 @@ from ldae.cohort.headers import acquisition
 from ldae.cohort.images import index_images
 from ldae.cohort.plan import plan_conversion, write_plan
 from ldae.cohort.prepared import OTHER_IMAGES
-from ldae.cohort.shares import share_of
 from ldae.cohort.view import make_view
+from ldae.derivatives import share_of
 from ldae.errors import UserError
 from ldae.files import read_table, write_table
 

@@ -22,11 +22,7 @@ from ldae.data.embeddings import save_embeddings
 from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
-from ldae.evaluation import (
-    guidance,
-    reconstruct,
-    truth,
-)
+from ldae.evaluation import guidance, reconstruct, truth
 from ldae.evaluation.features import load_probe_data
 from ldae.evaluation.systems import LdaeSystem
 from ldae.files import read_table, write_table

@@ -13,8 +13,8 @@ from ldae.errors import UserError
 from ldae.figures import FIGURES, draw, output_names, required_inputs
 from ldae.figures.brains import Window
 from ldae.figures.cohort_qc import load_measures
-from ldae.figures.text import interval, number
 from ldae.figures.training_curves import kept_epoch
+from ldae.labels import interval, number
 
 SETTINGS = {"dpi": 40, "spacing": SPACING}
 

@@ -12,9 +12,9 @@ from ldae.cohort.limit import check_conversion, check_failures
 from ldae.cohort.table1 import cohort_table
 from ldae.cohort.usable import usable_scans
 from ldae.cohort.verdicts import known_scans, read_verdicts
+from ldae.derivatives import STEPS, lost_scans, read_manifests
 from ldae.errors import UserError
 from ldae.files import write_table
-from ldae.manifests import STEPS, lost_scans, read_manifests
 
 SIDES = {"sub-A": "train", "sub-B": "val", "sub-C": "test", "sub-D": "train"}
 LABELS = [  # participant, months, diagnosis, age, MMSE, sex, e4 alleles, Tesla, cohort

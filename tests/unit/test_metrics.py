@@ -9,13 +9,11 @@ from skimage.metrics import structural_similarity
 from sklearn import metrics as reference
 
 from ldae.errors import UserError
-from ldae.evaluation import (
-    interpolation,
-    scores,
-)
+from ldae.evaluation import interpolation, scores
 from ldae.evaluation.bootstrap import ClusterBootstrap, minus
 from ldae.evaluation.metrics import ImageMetrics, SliceLpips, mse, ssim, ssim_map, ssim_window
-from ldae.evaluation.scans import example_scans, fixed_noise, spread_over_subjects, wrong_scans
+from ldae.evaluation.scans import example_scans, spread_over_subjects, wrong_scans
+from ldae.seeds import fixed_noise
 from ldae.training.validation import mean_ssim
 
 SHAPE = (16, 16, 16)

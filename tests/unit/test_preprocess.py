@@ -20,13 +20,7 @@ from ldae.preprocess.batch import ScanRejected
 from ldae.preprocess.bias import correct_bias, run_n4
 from ldae.preprocess.bounds import MEASURES
 from ldae.preprocess.brain import ANTSXNET_FILES, build_extractor, clean_mask, run_brain_extraction
-from ldae.preprocess.grids import (
-    antialias,
-    around,
-    load_template,
-    resample,
-    target_grid,
-)
+from ldae.preprocess.grids import antialias, around, load_template, resample, target_grid
 from ldae.preprocess.images import affine, read_head, write_image
 from ldae.preprocess.quality import affine_matrix, dice
 from ldae.preprocess.registration import run_registration

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from ldae.data.sampling import Sampler, derive_seed
+from ldae.data.sampling import Sampler
 from ldae.errors import UserError
+from ldae.seeds import derive_seed
 
 
 def test_sampler_covers_every_scan_once_an_epoch_and_is_deterministic():

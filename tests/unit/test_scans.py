@@ -8,7 +8,7 @@ import pytest
 
 from ldae.cohort.bids import scan_path
 from ldae.cohort.scans import COLUMNS, build_scans
-from ldae.cohort.shares import share_of
+from ldae.derivatives import share_of
 from ldae.errors import UserError
 
 SCHEMA = Path(__file__).parents[2] / "workflow/schemas/scans.schema.yaml"

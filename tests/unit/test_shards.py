@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 from heads import scan_table
 
-from ldae.derivatives import scan_files
+from ldae.derivatives import read_manifest, scan_files
 from ldae.errors import UserError
 from ldae.files import write_table
-from ldae.manifests import read_manifest
 from ldae.preprocess import batch
 from ldae.preprocess.__main__ import main
 from ldae.preprocess.batch import ScanRejected, Step, run_step

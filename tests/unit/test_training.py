@@ -16,12 +16,12 @@ from small_training import (
     weights,
 )
 
+from ldae.compute import Compute, gpu_number, require_bf16, use_channels_last
 from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
 from ldae.files import read_table
 from ldae.training.autoencoder import kl_divergence
-from ldae.training.compute import Compute, gpu_number, require_bf16, use_channels_last
 from ldae.training.ema import Ema
 from ldae.training.encoding import recalibrate
 from ldae.training.interrupt import Interrupted

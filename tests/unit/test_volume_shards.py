@@ -11,10 +11,10 @@ from ldae.data import arrays, volume_shards
 from ldae.data.volume_index import build_volume_store
 from ldae.data.volume_shards import write_manifest
 from ldae.data.volume_transform import StoreTransform
+from ldae.derivatives import read_manifest
 from ldae.errors import UserError
 from ldae.files import read_json
 from ldae.locks import hold
-from ldae.manifests import read_manifest
 
 
 @pytest.fixture

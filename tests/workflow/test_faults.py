@@ -9,7 +9,7 @@ import yaml
 from faults import FAULTS, Image
 
 from ldae.cohort.download import PTID
-from ldae.cohort.shares import share_of
+from ldae.derivatives import share_of
 from ldae.synthetic.download import make_download
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]

@@ -1,6 +1,7 @@
 """The cohort: table of scans, split of subjects, ledger and flow of all images, Table 1."""
 
-from ldae.manifests import PLACED, STEPS
+from ldae.derivatives import PLACED
+from ldae.derivatives import STEPS
 
 # What became of each scan at each step of preprocessing: one shard's, and all shards'. Scans that
 # came preprocessed go through two steps alone.
@@ -102,7 +103,7 @@ rule ledger:
             "cohort.table1:cohort_table",
             "cohort.verdicts:read_verdicts",
             "cohort.verdicts:known_scans",
-            "manifests:read_manifests",
+            "derivatives:read_manifests",
         ),
     message:
         "Accounting for every image of the download"

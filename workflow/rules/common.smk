@@ -15,15 +15,20 @@ os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(LIBRARY), inherit
 # Compute nodes have no internet: no library may ask it for newer versions, or for weights.
 os.environ.update(NO_ET="1", NIPYPE_NO_ET="1", HF_HUB_OFFLINE="1")
 
-from ldae.config import check_config, check_container
+from ldae.config import check_config
+from ldae.config import check_container
 from ldae.data.batches import check_batch
 from ldae.errors import UserError
 from ldae.files import sha256
 from ldae.fingerprint import source_fingerprint
-from ldae.leftover import forget_finished, take_over
-from ldae.nets.published_model import ARCHITECTURE, published_files
-from ldae.nets.sizes import check_dae_shape, check_sizes
-from ldae.training.settings import learnt, section
+from ldae.leftover import forget_finished
+from ldae.leftover import take_over
+from ldae.nets.published_model import ARCHITECTURE
+from ldae.nets.published_model import published_files
+from ldae.nets.sizes import check_dae_shape
+from ldae.nets.sizes import check_sizes
+from ldae.training.settings import learnt
+from ldae.training.settings import section
 
 try:
     check_config(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")

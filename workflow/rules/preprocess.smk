@@ -117,8 +117,8 @@ rule qc:
             "preprocess.dataset:remove_withdrawn",
             "cohort.verdicts:read_verdicts",
             "cohort.verdicts:known_scans",
-            "manifests:read_manifests",
-            "manifests:lost_scans",
+            "derivatives:read_manifests",
+            "derivatives:lost_scans",
         ),
     message:
         "Page of quality: every scan's picture and measures, outliers first"

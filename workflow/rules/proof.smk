@@ -1,6 +1,9 @@
 """The proof: what the runs of several seeds show, against the thresholds that were set before."""
 
-from ldae.report.proof_inputs import CARD, FIGURES, HISTORY, INDEX
+from ldae.report.proof_inputs import CARD
+from ldae.report.proof_inputs import FIGURES
+from ldae.report.proof_inputs import HISTORY
+from ldae.report.proof_inputs import INDEX
 from ldae.report.proof_inputs import TABLES as PROVEN
 
 if "proof" in config:

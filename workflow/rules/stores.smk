@@ -71,7 +71,7 @@ rule volumes:
             "cohort.limit:check_failures",
             "cohort.verdicts:read_verdicts",
             "cohort.verdicts:known_scans",
-            "manifests:read_manifests",
+            "derivatives:read_manifests",
         ),
     message:
         "Listing the usable volumes of all shards in one store"

@@ -7,8 +7,8 @@ with job(snakemake):
     from ldae.cohort.ledger import build_ledger, check_images
     from ldae.cohort.table1 import cohort_table
     from ldae.cohort.verdicts import known_scans, read_verdicts
+    from ldae.derivatives import read_manifests
     from ldae.files import read_table, write_table
-    from ldae.manifests import read_manifests
 
     source, made = snakemake.input, snakemake.output
     conversion, duplicates, scans, splits, volumes = (

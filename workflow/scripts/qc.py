@@ -6,8 +6,8 @@ from _adapter import job
 
 with job(snakemake):
     from ldae.cohort.verdicts import known_scans, read_verdicts
+    from ldae.derivatives import lost_scans, read_manifests
     from ldae.files import read_table, write_table
-    from ldae.manifests import lost_scans, read_manifests
     from ldae.preprocess.dataset import describe_dataset, remove_withdrawn
     from ldae.preprocess.page import write_page
 

@@ -9,8 +9,8 @@ with job(snakemake):
     from ldae.cohort.usable import usable_scans
     from ldae.cohort.verdicts import known_scans, read_verdicts
     from ldae.data.volume_index import build_volume_store
+    from ldae.derivatives import read_manifests
     from ldae.files import read_table
-    from ldae.manifests import read_manifests
 
     source = snakemake.input
     manifests = read_manifests(dict(source.items()))

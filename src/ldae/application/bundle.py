@@ -13,13 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ldae.compute import Compute
 from ldae.errors import require
 from ldae.evaluation.direction import Direction, LinearModel
 from ldae.evaluation.systems import LdaeSystem
 from ldae.files import atomic, read_json, sha256, write_json
 from ldae.modelfile import load_card, load_encoder
 from ldae.nets.semantic_encoder import SemanticEncoder
-from ldae.training.compute import Compute
 
 CARD = "application.json"
 CLASSIFIER, AGE = "classifier.npz", "age_regressor.npz"

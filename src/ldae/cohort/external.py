@@ -18,8 +18,8 @@ from bids import BIDSLayout, BIDSLayoutIndexer
 from ldae.cohort.bids import compress_image, inspect_image, scan_path
 from ldae.cohort.derived import brain_masks, list_brains
 from ldae.cohort.mapping import SUBJECT, VISIT, read_visits
-from ldae.cohort.names import BIDS_VERSION
 from ldae.cohort.selection import COLUMNS
+from ldae.derivatives import BIDS_VERSION
 from ldae.errors import UserError, require
 from ldae.files import read_json, write_json, write_table
 from ldae.progress import Progress

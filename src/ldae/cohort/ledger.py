@@ -7,8 +7,8 @@ import pandas as pd
 
 from ldae.cohort.splits import assert_disjoint
 from ldae.cohort.verdicts import EXCLUDE
+from ldae.derivatives import OK, STEPS, lost_scans
 from ldae.errors import UserError, require
-from ldae.manifests import OK, STEPS, lost_scans
 
 COLUMNS = [
     "cohort", "image_id", "subject_id", "path", "scan_id", "status", "stage", "reason", "split",
@@ -55,7 +55,7 @@ def build_ledger(
         duplicates: scan_id, duplicate_of, reason: converted scans left out of ``scans``.
         scans: Scan table.
         splits: participant_id, split.
-        manifests: From :func:`ldae.manifests.read_manifests`.
+        manifests: From :func:`ldae.derivatives.read_manifests`.
         volumes: Index of the volume store (scan_id, participant_id, split).
         verdicts: From :func:`ldae.cohort.verdicts.read_verdicts`.
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from ldae.derivatives import lost_scans
 from ldae.errors import UserError
-from ldae.manifests import lost_scans
 
 SHOWN = 50  # scans listed in the message
 
@@ -18,7 +18,7 @@ def check_failures(
     A scan that a person has judged, to be kept or excluded, no longer counts.
 
     Args:
-        manifests: From :func:`ldae.manifests.read_manifests`.
+        manifests: From :func:`ldae.derivatives.read_manifests`.
         verdicts: From :func:`ldae.cohort.verdicts.read_verdicts`.
         max_failed_fraction: Largest share of scans that may be lost.
 

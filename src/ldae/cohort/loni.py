@@ -6,14 +6,7 @@ import pandas as pd
 
 from ldae.cohort.prepared import STUDIES
 from ldae.cohort.repairs import count, iso_dates
-from ldae.cohort.study_tables import (
-    FIELD_STRENGTH,
-    IMAGE,
-    SERIES,
-    STUDY,
-    Found,
-    column_of,
-)
+from ldae.cohort.study_tables import FIELD_STRENGTH, IMAGE, SERIES, STUDY, Found, column_of
 from ldae.cohort.visits import NOT_CONVERTED, visit_name
 
 SCREENING = ("sc", "scmri")

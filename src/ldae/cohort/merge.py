@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 import ldae
-from ldae.cohort.names import BIDS_VERSION
+from ldae.derivatives import BIDS_VERSION
 from ldae.errors import UserError, require
 from ldae.files import MISSING, atomic, read_json, write_json
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-BIDS_VERSION = "1.10.0"  # of every data set that we write
 # Extension (lower case) -> format. ``other``: image formats that ADNI delivers and Clinica does not
 # convert, and archives that were not unpacked.
 FORMATS = (

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ldae.cohort.images import index_images
 from ldae.cohort.prepared import read_other_images, read_prepared, supported_subjects
-from ldae.cohort.shares import share_of
+from ldae.derivatives import share_of
 from ldae.errors import UserError, require
 from ldae.files import read_table, write_table
 

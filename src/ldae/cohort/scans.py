@@ -8,7 +8,7 @@ import yaml
 
 from bids import BIDSLayout, BIDSLayoutIndexer
 from ldae.cohort.duplicates import find_duplicates
-from ldae.cohort.shares import share_of
+from ldae.derivatives import share_of
 from ldae.errors import UserError, require
 from ldae.files import read_table
 

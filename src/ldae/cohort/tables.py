@@ -16,12 +16,7 @@ from ldae.cohort import loni, repairs
 from ldae.cohort.held_back import COLUMNS, hold_back
 from ldae.cohort.prepared import MAYO, OTHER_IMAGES, QUALITY, SCANS, STUDIES, write_tables
 from ldae.cohort.repairs import count
-from ldae.cohort.study_tables import (
-    OPTIONAL,
-    REQUIRED,
-    Found,
-    read_download,
-)
+from ldae.cohort.study_tables import OPTIONAL, REQUIRED, Found, read_download
 from ldae.files import write_table
 
 PROVENANCE = ["table", "purpose", "file", "form", "rows", "repairs"]

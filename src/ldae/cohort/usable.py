@@ -7,8 +7,8 @@ import pandas as pd
 
 from ldae.cohort.splits import assert_disjoint
 from ldae.cohort.verdicts import EXCLUDE, KEEP
+from ldae.derivatives import OK, QC
 from ldae.errors import require
-from ldae.manifests import OK, QC
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def usable_scans(
     Args:
         scans: Scan table.
         splits: participant_id, split.
-        manifests: From :func:`ldae.manifests.read_manifests`.
+        manifests: From :func:`ldae.derivatives.read_manifests`.
         verdicts: From :func:`ldae.cohort.verdicts.read_verdicts`.
 
     Returns:

@@ -7,26 +7,14 @@ training processes changes the sequence: a batch is cut into micro-batches, of w
 process takes its run.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from ldae.data.batches import check_batch
 from ldae.errors import require
-
-
-def derive_seed(*parts: int | str) -> int:
-    """A 63-bit seed that depends on every part, such as (seed, stage, step)."""
-    text = "/".join(map(str, parts)).encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:8], "little") >> 1
-
-
-def generator(*parts: int | str) -> torch.Generator:
-    """A CPU generator seeded by ``derive_seed``; draws are the same on every device."""
-    return torch.Generator().manual_seed(derive_seed(*parts))
+from ldae.seeds import derive_seed
 
 
 @dataclass(frozen=True)

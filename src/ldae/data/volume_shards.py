@@ -17,11 +17,18 @@ from ldae.data.arrays import create_array
 from ldae.data.intensities import to_stored
 from ldae.data.look import look
 from ldae.data.volume_transform import StoreTransform
-from ldae.derivatives import ScanFiles, scan_files
+from ldae.derivatives import (
+    FAILED,
+    MANIFEST_COLUMNS,
+    OK,
+    REGISTERED,
+    SKIPPED,
+    ScanFiles,
+    scan_files,
+)
 from ldae.errors import UserError, require
 from ldae.files import atomic, flush, read_json, sha256, write_json, write_table
 from ldae.locks import locked
-from ldae.manifests import COLUMNS, FAILED, OK, REGISTERED, SKIPPED
 from ldae.progress import Progress
 
 GRID_TOLERANCE = 1e-3  # mm
@@ -136,7 +143,7 @@ def write_manifest(scans: pd.DataFrame, card: dict[str, Any], path: str | Path) 
         else (scan_id, SKIPPED, None)
         for scan_id in scans["scan_id"]
     ]
-    write_table(pd.DataFrame(rows, columns=COLUMNS[:3]), path)
+    write_table(pd.DataFrame(rows, columns=MANIFEST_COLUMNS[:3]), path)
 
 
 def _pack(

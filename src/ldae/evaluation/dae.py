@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ldae.baselines import load_dae
+from ldae.compute import Compute
 from ldae.data.resize import ResizedVolumes
 from ldae.data.seen import require_fit
 from ldae.data.volume_store import VolumeStore
@@ -21,11 +22,11 @@ from ldae.diffusion.ddim import ddim_decode, ddim_encode
 from ldae.diffusion.schedule import Schedule
 from ldae.diffusion.voxels import to_image, to_signal
 from ldae.evaluation.metrics import ImageMetrics, ssim_window
-from ldae.evaluation.scans import batches, fixed_noise, spread_over_subjects
+from ldae.evaluation.scans import batches, spread_over_subjects
 from ldae.evaluation.systems import PRECISION
 from ldae.files import write_table
 from ldae.progress import Progress
-from ldae.training.compute import Compute
+from ldae.seeds import fixed_noise
 from ldae.training.encoding import write_codes
 
 SYSTEM, OWN_GRID = "dae", "dae_own_grid"

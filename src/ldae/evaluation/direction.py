@@ -9,8 +9,8 @@ import torch
 from sklearn.pipeline import Pipeline
 from torch import Tensor
 
-from ldae.data.sampling import generator
 from ldae.errors import UserError, require
+from ldae.seeds import generator
 
 MODES = ("normalised", "raw")
 WAYS = ("plain", "orthogonal", "random")

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ldae.data.sampling import generator
 from ldae.evaluation.bootstrap import ClusterBootstrap
 from ldae.evaluation.scans import batches, spread_over_subjects, wrong_scans
 from ldae.evaluation.systems import LdaeSystem
 from ldae.files import write_table
 from ldae.progress import Progress
+from ldae.seeds import generator
 
 PER_QUARTILE = 8  # timesteps per scan and quartile
 SYSTEMS = ("ldm", "right_y_sem", "wrong_y_sem", "mean_y_sem")

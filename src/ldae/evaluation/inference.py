@@ -15,12 +15,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ldae.compute import Compute
 from ldae.data.volume_store import VolumeStore
-from ldae.evaluation.scans import fixed_noise, spread_over_subjects
+from ldae.evaluation.scans import spread_over_subjects
 from ldae.evaluation.systems import LdaeSystem
 from ldae.files import write_table
 from ldae.progress import Progress
-from ldae.training.compute import Compute
+from ldae.seeds import fixed_noise
 
 WARM_UP_STEPS = 2  # the networks and shapes of a full reconstruction, so nothing is first later
 

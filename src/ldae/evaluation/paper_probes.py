@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ldae.data.sampling import derive_seed, generator
+from ldae.seeds import derive_seed, generator
 
 
 @dataclass(frozen=True)

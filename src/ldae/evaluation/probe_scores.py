@@ -9,13 +9,7 @@ from ldae.errors import require
 from ldae.evaluation.bootstrap import ClusterBootstrap, Statistic, minus
 from ldae.evaluation.comparison import holm, two_sided_p
 from ldae.evaluation.paper import probe_value
-from ldae.evaluation.scores import (
-    auroc,
-    average_precision,
-    confusion_score,
-    error_score,
-    macro,
-)
+from ldae.evaluation.scores import auroc, average_precision, confusion_score, error_score, macro
 
 COMPARED = "ldae"
 REGULARISED, PAPER, NONE = "regularised", "paper", "none"

@@ -13,12 +13,7 @@ from sklearn.pipeline import Pipeline
 
 from ldae.evaluation.age_bias import corrected_age
 from ldae.evaluation.features import TEST, TRAINING, ProbeData
-from ldae.evaluation.linear import (
-    fit_classifier,
-    fit_regressor,
-    held_out_predictions,
-    penalty_of,
-)
+from ldae.evaluation.linear import fit_classifier, fit_regressor, held_out_predictions, penalty_of
 from ldae.evaluation.paper_probes import subject_split, train_classifier, train_regressor
 from ldae.evaluation.probe_scores import NONE, PAPER, REGULARISED
 

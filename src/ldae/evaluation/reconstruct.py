@@ -13,16 +13,11 @@ from ldae.evaluation.metrics import ImageMetrics, mse, ssim, ssim_window
 from ldae.evaluation.metrics import brain_mask as brain_of
 from ldae.evaluation.reconstruction_tables import control_table, summary_table
 from ldae.evaluation.regions import Regions, soft_volumes
-from ldae.evaluation.scans import (
-    batches,
-    example_scans,
-    fixed_noise,
-    spread_over_subjects,
-    wrong_scans,
-)
+from ldae.evaluation.scans import batches, example_scans, spread_over_subjects, wrong_scans
 from ldae.evaluation.systems import LdaeSystem
 from ldae.files import write_table
 from ldae.progress import Progress
+from ldae.seeds import fixed_noise
 
 
 def evaluate_reconstruction(

@@ -1,14 +1,12 @@
 """Which test scans are evaluated, which scan stands in as the wrong one, and their fixed noise."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
-from ldae.data.sampling import derive_seed, generator
 from ldae.errors import UserError, require
+from ldae.seeds import derive_seed
 
 
 def spread(count: int, most: int | None) -> list[int]:
@@ -69,18 +67,6 @@ def wrong_scans(table: pd.DataFrame, seed: int) -> list[str]:
         others = scans[donor[participant]]
         wrong.append(others[int(turn[row]) % len(others)])
     return wrong
-
-
-def fixed_noise(
-    scan_ids: Sequence[str], shape: Sequence[int], seed: int, sample: int = 0
-) -> Tensor:
-    """z_T ~ N(0, I) that depends on (seed, scan, sample) alone, not on batches: (B, *shape)."""
-    return torch.stack(
-        [
-            torch.randn(tuple(shape), generator=generator(seed, "z_T", scan, sample))
-            for scan in scan_ids
-        ]
-    )
 
 
 def batches(count: int, size: int) -> Iterator[np.ndarray]:

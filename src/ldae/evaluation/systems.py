@@ -14,6 +14,7 @@ import torch
 from monai.networks.nets import AutoencoderKL
 from torch import Tensor
 
+from ldae.compute import Compute
 from ldae.data.latent_store import LatentStore
 from ldae.data.seen import require_fit, require_unseen
 from ldae.data.volume_store import VolumeStore
@@ -24,7 +25,6 @@ from ldae.evaluation.features import aligned_embeddings
 from ldae.modelfile import load_autoencoder, load_card, load_ldae
 from ldae.nets.gradient_estimator import GuidedUNet
 from ldae.nets.semantic_encoder import SemanticEncoder
-from ldae.training.compute import Compute
 
 # Of autoencoder and denoiser. z, metrics and sampling stay fp32, and so does the semantic encoder:
 # the probes are fitted on embeddings that were made in fp32.

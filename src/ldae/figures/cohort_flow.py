@@ -7,9 +7,9 @@ import pandas as pd
 
 from ldae.errors import require
 from ldae.figures.flow_boxes import GAP, Sheet, Text, box_height, items
-from ldae.figures.style import DIAGNOSIS, PAGE
-from ldae.figures.text import Drawing, count, listing
+from ldae.figures.style import DIAGNOSIS, PAGE, Drawing
 from ldae.files import read_table
+from ldae.labels import count, listing
 
 INPUTS = {
     "flow": "images lost at each stage (flow.tsv)",

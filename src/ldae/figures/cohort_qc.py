@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from ldae.errors import require
-from ldae.figures.style import BLUE, GREY, PAGE, RED, letter, new_figure
-from ldae.figures.text import Drawing, count, number
+from ldae.figures.style import BLUE, GREY, PAGE, RED, Drawing, letter, new_figure
 from ldae.files import read_json, read_table
+from ldae.labels import count, number
 from ldae.preprocess.bounds import MEASURES
 
 INPUTS = {

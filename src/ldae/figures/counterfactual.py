@@ -8,9 +8,9 @@ from matplotlib.lines import Line2D
 
 from ldae.errors import require
 from ldae.figures.by_strength import WAYS, colour, draw_line, legend_marks
-from ldae.figures.style import GREY, LIGHT, PAGE, letter, new_figure
-from ldae.figures.text import Drawing, count, interval
+from ldae.figures.style import GREY, LIGHT, PAGE, Drawing, letter, new_figure
 from ldae.files import read_table
+from ldae.labels import count, interval
 
 INPUTS = {
     "table": "means by method and strength (counterfactual.tsv)",

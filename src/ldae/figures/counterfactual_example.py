@@ -6,8 +6,8 @@ import numpy as np
 
 from ldae.figures import arrays, brains
 from ldae.figures.manipulated import draw_scans
-from ldae.figures.style import SIGNED
-from ldae.figures.text import Drawing, number
+from ldae.figures.style import SIGNED, Drawing
+from ldae.labels import number
 
 INPUTS = {"arrays": "two scans, manipulated and truly changed (counterfactual_examples.npz)"}
 OPTIONAL: dict[str, str] = {}

@@ -7,11 +7,22 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
+from ldae import labels
 from ldae.errors import require
-from ldae.figures import names
-from ldae.figures.style import BLACK, BLUE, GREY, LIGHT, ORANGE, PAGE, RED, letter, new_figure
-from ldae.figures.text import Drawing, count, interval
+from ldae.figures.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    LIGHT,
+    ORANGE,
+    PAGE,
+    RED,
+    Drawing,
+    letter,
+    new_figure,
+)
 from ldae.files import read_table
+from ldae.labels import count, interval
 
 INPUTS = {
     "table": "means of every system with intervals (reconstruction.tsv)",
@@ -62,7 +73,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         ax = figure.add_subplot(grid[index])
         _against_steps(ax, table[table["metric"] == metric])
         better = "↑" if metric.startswith("ssim") else "↓"
-        ax.set_title(f"{names.metric(metric)} {better}", loc="left")
+        ax.set_title(f"{labels.metric(metric)} {better}", loc="left")
         letter(ax, "abc"[index])
     ax = figure.add_subplot(grid[3])
     steps, paired = _paired(ax, scans)
@@ -184,7 +195,7 @@ def _body(table: pd.DataFrame, controls: pd.DataFrame, panels: list[str], steps:
     size = table.iloc[0]
     last = int(table["T"].max())
     text = (
-        f"(a–{'abc'[len(panels) - 1]}) {', '.join(names.metric(name) for name in panels)} against "
+        f"(a–{'abc'[len(panels) - 1]}) {', '.join(labels.metric(name) for name in panels)} against "
         f"the original (↑ higher, ↓ lower is better), {count(int(size['n_scans']), 'scan')} of "
         f"{count(int(size['n_subjects']), 'test subject')}; bars and band: 95 % intervals from "
         f"resampled subjects; diamonds: the paper's Table 6 (ADNI, full size). SSIM: AutoencoderKL "

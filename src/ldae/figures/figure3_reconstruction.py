@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from ldae.figures import arrays, brains
-from ldae.figures.style import DIFFERENCE
-from ldae.figures.text import Drawing, count, number, subject
+from ldae.figures.style import DIFFERENCE, Drawing
+from ldae.labels import count, number, subject
 
 INPUTS = {"arrays": "volumes of test scans and their autoencoder reconstructions"}
 OPTIONAL: dict[str, str] = {}

@@ -3,8 +3,8 @@
 from typing import Any
 
 from ldae.figures import arrays, brains
-from ldae.figures.style import DIFFERENCE
-from ldae.figures.text import Drawing, count, number, subject
+from ldae.figures.style import DIFFERENCE, Drawing
+from ldae.labels import count, number, subject
 
 INPUTS = {"arrays": "originals, encoded reconstructions and stochastic samples of two scans"}
 OPTIONAL: dict[str, str] = {}

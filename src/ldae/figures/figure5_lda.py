@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from scipy.stats import gaussian_kde
 
-from ldae.figures.style import DIAGNOSIS, GREY, LIGHT, letter, new_figure
-from ldae.figures.text import Drawing, count, number
+from ldae.figures.style import DIAGNOSIS, GREY, LIGHT, Drawing, letter, new_figure
 from ldae.files import read_table
+from ldae.labels import count, number
 
 INPUTS = {"projection": "lda_projection.tsv of the probes"}
 OPTIONAL: dict[str, str] = {}

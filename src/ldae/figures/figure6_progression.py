@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from ldae.figures import arrays, brains
-from ldae.figures.style import SIGNED
-from ldae.figures.text import Drawing, number, subject
+from ldae.figures.style import SIGNED, Drawing
+from ldae.labels import number, subject
 
 INPUTS = {"arrays": "one scan decoded at growing strengths of manipulation"}
 OPTIONAL: dict[str, str] = {}

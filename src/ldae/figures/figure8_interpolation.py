@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ldae import labels
 from ldae.errors import require
-from ldae.figures import names
-from ldae.figures.style import GREY, LIGHT, PAGE, letter, new_figure
-from ldae.figures.text import Drawing, count, interval
+from ldae.figures.style import GREY, LIGHT, PAGE, Drawing, letter, new_figure, system_colour
 from ldae.files import read_table
+from ldae.labels import count, interval
 
 INPUTS = {
     "table": "means by prediction gap and method (interpolation.tsv)",
@@ -102,7 +102,7 @@ def _legend(
     figure: Figure, shown: pd.DataFrame, marks: dict[str, str], top: float, bound: bool
 ) -> None:
     handles = [
-        Line2D([], [], color=names.colour(name), marker=mark, ms=4, label=names.system(name))
+        Line2D([], [], color=system_colour(name), marker=mark, ms=4, label=labels.system(name))
         for name, mark in marks.items()
         if name in set(shown["method"])
     ]
@@ -131,14 +131,14 @@ def _panel(ax: Axes, table: pd.DataFrame, marks: dict[str, str], bound: float | 
             np.array([place[gap] for gap in mine["group"]])
             + (index - (len(marks) - 1) / 2) * 0.11 * step
         )
-        ax.vlines(x, mine["ci_low"], mine["ci_high"], color=names.colour(method), lw=1.1)
+        ax.vlines(x, mine["ci_low"], mine["ci_high"], color=system_colour(method), lw=1.1)
         ax.plot(
             x,
             mine["value"],
             marker=mark,
             ms=4.2,
             lw=0.9,
-            color=names.colour(method),
+            color=system_colour(method),
             mec="white",
             mew=0.4,
         )
@@ -182,7 +182,7 @@ def _body(table: pd.DataFrame, gaps: pd.DataFrame | None) -> str:
         return text
     for one in gaps[gaps["metric"] == "ssim_to_ae"].itertuples():
         text += (
-            f" SSIM of the LDAE less {names.inside(one.reference)}: "
+            f" SSIM of the LDAE less {labels.inside(one.reference)}: "
             f"{interval(one.difference, one.ci_low, one.ci_high)}, higher in {one.n_better:,} of "
             f"{one.n_triplets:,}."
         )
@@ -197,7 +197,7 @@ def _means(overall: pd.DataFrame, methods: Iterable[str]) -> str:
         if "ssim_to_ae" in mine.index:
             ssim, mse = mine.loc["ssim_to_ae"], mine.loc["mse_to_ae"]
             means.append(
-                f"{names.system(method)} SSIM "
+                f"{labels.system(method)} SSIM "
                 f"{interval(ssim['value'], ssim['ci_low'], ssim['ci_high'])}, MSE "
                 f"{interval(mse['value'], mse['ci_low'], mse['ci_high'], 4)}"
             )

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from ldae.figures import arrays, brains
-from ldae.figures.style import DIFFERENCE
-from ldae.figures.text import Drawing, listing, number
+from ldae.figures.style import DIFFERENCE, Drawing
+from ldae.labels import listing, number
 
 INPUTS = {"arrays": "a subject's visits, real and interpolated"}
 OPTIONAL: dict[str, str] = {}

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from ldae.figures.style import BLUE, GREEN, GREY, LIGHT, PINK, RED, new_figure
-from ldae.figures.text import Drawing, count, interval
+from ldae.figures.style import BLUE, GREEN, GREY, LIGHT, PINK, RED, Drawing, new_figure
 from ldae.files import read_table
+from ldae.labels import count, interval
 
 INPUTS = {"table": "paired differences of the noise-prediction loss"}
 OPTIONAL: dict[str, str] = {}

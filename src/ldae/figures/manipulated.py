@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ldae.figures import brains
-from ldae.figures.text import subject
+from ldae.labels import subject
 
 
 def draw_scans(

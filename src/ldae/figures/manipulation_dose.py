@@ -7,10 +7,9 @@ import pandas as pd
 
 from ldae.errors import require
 from ldae.figures.by_strength import WAYS, draw_line, legend_marks
-from ldae.figures.names import lower
-from ldae.figures.style import GREY, LIGHT, PAGE, letter, new_figure
-from ldae.figures.text import Drawing, count, interval, listing
+from ldae.figures.style import GREY, LIGHT, PAGE, Drawing, letter, new_figure
 from ldae.files import read_table
+from ldae.labels import count, interval, listing, lower
 
 INPUTS = {"table": "measures by direction, way and strength (manipulation.tsv)"}
 OPTIONAL = {"trends": "how steady each scan's change is (manipulation_trends.tsv), for the caption"}

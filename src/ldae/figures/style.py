@@ -6,9 +6,12 @@ changed and two drawings in one process cannot touch each other.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
+import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
@@ -18,19 +21,15 @@ from ldae.files import atomic
 
 PAGE = 180.0  # mm: width of a figure across two columns
 INCH = 25.4
-
 # Okabe & Ito (2008): eight colours told apart with any colour vision.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, RED, PINK = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 GREY, LIGHT, INK = "#8A8A8A", "#E3E3E3", "#222222"
-
 DIAGNOSIS = {"CN": BLUE, "MCI": GREEN, "AD": RED}
 SERIES = (RED, BLUE, GREEN, ORANGE, PINK, SKY, GREY, BLACK)
-
 DIFFERENCE = "magma"  # absolute differences: perceptually uniform, dark at zero
 SIGNED = "RdBu_r"  # signed differences: diverging about zero
 BRAIN = "gray"
-
 _RC = {
     "font.family": "DejaVu Sans",
     "mathtext.fontset": "dejavusans",
@@ -112,3 +111,46 @@ def save(figure: Figure, pdf: str | Path, png: str | Path, dpi: int) -> None:
         FigureCanvasAgg(figure).print_figure(
             path, format="png", dpi=dpi, metadata={"Software": None}
         )
+
+
+COLOURS = {
+    "autoencoder": BLACK,
+    "lddim": BLUE,
+    "ldae": RED,
+    "untrained": GREY,
+    "latents_pca": BLUE,
+    "volumes": PINK,
+    "oracle": ORANGE,
+    "dae": BLACK,
+    "supervised": SKY,
+    "age_sex": GREEN,
+    "sex": GREEN,
+    "mean_age": SKY,
+    "nearest_visit": BLUE,
+    "voxel_average": GREEN,
+    "latent_lerp": PINK,
+    "ldae_last_noise": ORANGE,
+    "last_visit": BLUE,
+    "voxel_linear": GREEN,
+    "latent_linear": PINK,
+}
+
+
+def system_colour(name: str) -> str:
+    """Colour of a system; grey if it has none of its own."""
+    return COLOURS.get(name, GREY)
+
+
+@dataclass
+class Drawing:
+    """A drawn figure, the data behind it, and its caption (title line, then body)."""
+
+    figure: Figure
+    data: pd.DataFrame | dict[str, np.ndarray]
+    title: str
+    body: str
+
+    @property
+    def caption(self) -> str:
+        """The caption as written to its file."""
+        return f"{self.title}\n\n{self.body}\n"

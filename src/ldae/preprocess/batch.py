@@ -14,11 +14,10 @@ from typing import Any
 
 import pandas as pd
 
-from ldae.derivatives import ScanFiles
+from ldae.derivatives import FAILED, MANIFEST_COLUMNS, OK, QC, SKIPPED, ScanFiles, read_manifest
 from ldae.errors import require
 from ldae.files import flush, read_json, sha256, write_json, write_table
 from ldae.locks import locked
-from ldae.manifests import COLUMNS, FAILED, OK, QC, SKIPPED, read_manifest
 from ldae.progress import Progress
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -94,7 +93,7 @@ def _run_step(
         else:
             rows.append((files.scan_id, *_run_scan(step, files)))
         progress.step(number, not_ok=sum(row[1] != OK for row in rows))
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table = pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS))
     write_table(table, manifest)
     flush(manifest)
     return table

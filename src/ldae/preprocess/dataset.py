@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ldae import __version__
-from ldae.cohort.names import BIDS_VERSION
+from ldae.derivatives import BIDS_VERSION
 from ldae.files import atomic, write_json
 
 log = logging.getLogger(__name__)

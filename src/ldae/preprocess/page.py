@@ -8,10 +8,9 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from ldae.derivatives import scan_files
+from ldae.derivatives import lost_scans, scan_files
 from ldae.errors import require
 from ldae.files import atomic, read_json, write_table
-from ldae.manifests import lost_scans
 from ldae.preprocess.bounds import MEASURES, outlyingness
 
 FAR = 3.5  # robust SDs from which a scan is called an outlier (Iglewicz and Hoaglin 1993)
@@ -32,7 +31,7 @@ def write_page(
 
     Args:
         scans: Rows of scans.tsv.
-        manifests: From :func:`ldae.manifests.read_manifests`.
+        manifests: From :func:`ldae.derivatives.read_manifests`.
         preproc_dir: Folder of the preprocessing.
         verdicts: A person's, from :func:`ldae.cohort.verdicts.read_verdicts`, shown on the page.
         duplicates: duplicates.tsv (scan_id, duplicate_of, reason), listed on the page.

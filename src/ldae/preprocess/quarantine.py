@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ldae.cohort.retry import forget_failed
-from ldae.derivatives import ScanFiles
+from ldae.derivatives import FAILED, ScanFiles, read_manifest
 from ldae.errors import require
 from ldae.files import read_table
-from ldae.manifests import FAILED, read_manifest
 
 
 def try_again(results: str | Path, scan_ids: Sequence[str] | None = None) -> list[str]:

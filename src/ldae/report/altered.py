@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from ldae.data.look import LOOK, altered
-from ldae.figures.text import count
 from ldae.files import read_table
+from ldae.labels import count
 
 
 def altered_scans(cards: dict[str, dict[str, Any]], models: Path, index: pd.DataFrame) -> list[str]:

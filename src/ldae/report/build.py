@@ -9,8 +9,8 @@ import yaml
 
 from ldae import __version__
 from ldae.errors import require
-from ldae.figures.text import count
 from ldae.files import atomic, read_json, read_table, write_table
+from ldae.labels import count
 from ldae.report import quality
 from ldae.report.accounting import accounting, requests
 from ldae.report.altered import altered_scans

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ldae.figures.text import interval, number
+from ldae.labels import interval, number
 
 SHOWN, OPEN, OPPOSITE = "shown", "not shown at this size", "the opposite is seen"
 

@@ -9,8 +9,7 @@ import math
 
 import pandas as pd
 
-from ldae.figures.names import inside, metric
-from ldae.figures.text import interval, listing, number
+from ldae.labels import inside, interval, listing, metric, number
 from ldae.report.claim import OPEN, OPPOSITE, SHOWN, Claim, claim_of, row_of
 from ldae.report.claims_changes import counterfactual, manipulation
 

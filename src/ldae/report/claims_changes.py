@@ -3,7 +3,7 @@
 import pandas as pd
 
 from ldae.figures.manipulation_dose import course
-from ldae.figures.text import interval
+from ldae.labels import interval
 from ldae.report.claim import Claim, claim_of, row_of
 
 # Metric, what was measured, what the claim says of a move towards AD and away from it; sign of AD.

@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ldae.figures.text import ABSENT
 from ldae.files import MISSING, atomic
+from ldae.labels import ABSENT
 from ldae.report.tables import Table
 
 LATEX = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ldae.figures.text import listing, number
+from ldae.labels import listing, number
 from ldae.report.methods_data import data, preprocessing
 from ldae.report.references import ADNI
 from ldae.report.tidy import without_paths

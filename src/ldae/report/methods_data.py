@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from ldae.figures.text import count, listing
+from ldae.labels import count, listing
 from ldae.report.warnings import learnt_from_others
 
 EXTRACTION = {"antspynet": "ANTsPyNet [@tustison2021]", "deepbet": "deepbet [@fisch2024]"}

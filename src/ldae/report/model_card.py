@@ -7,9 +7,8 @@ from typing import Any
 import pandas as pd
 
 from ldae import __version__
-from ldae.figures.names import metric
-from ldae.figures.text import ABSENT, count, number
 from ldae.files import atomic, read_table
+from ldae.labels import ABSENT, count, metric, number
 from ldae.modelcard import CITATION
 from ldae.report.altered import altered_scans
 from ldae.report.build import read_cards

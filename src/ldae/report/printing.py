@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from ldae.errors import require
-from ldae.figures.text import ABSENT, interval
 from ldae.files import MISSING
+from ldae.labels import ABSENT, interval
 from ldae.report import cohort, tables_changes, tables_visits
 from ldae.report import tables as make
 from ldae.report.tables import Table

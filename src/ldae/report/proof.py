@@ -7,9 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from ldae.errors import require
-from ldae.figures.names import system
-from ldae.figures.text import count, interval, listing, number
 from ldae.files import atomic, read_json, read_table
+from ldae.labels import count, interval, listing, number, system
 from ldae.report.claim import row_of
 from ldae.report.formats import markdown_table
 from ldae.report.proof_inputs import CARD, FIGURES, HISTORY, INDEX, TABLES

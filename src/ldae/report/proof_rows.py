@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ldae.figures.names import inside
+from ldae.labels import inside
 from ldae.report.claim import row_of
 
 ORACLE_SHARE = 0.9  # of the oracle's AUROC that the LDAE's probe has to reach

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from ldae.figures.text import ABSENT, count, number
+from ldae.labels import ABSENT, count, number
 from ldae.preprocess.bounds import MEASURES
 from ldae.report.tables import Table
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from ldae.figures.text import ABSENT, number
+from ldae.labels import ABSENT, number
 from ldae.report.accounting import HISTORY, MEMORY_MARGIN, TIME_MARGIN
 from ldae.report.tables import Table
 

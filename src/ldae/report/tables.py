@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from ldae.figures.names import metric, system
-from ldae.figures.text import ABSENT, interval, number
+from ldae.labels import ABSENT, interval, metric, number, system
 
 VARIANTS = {
     "reconstruction": "",

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from ldae.figures.text import ABSENT
+from ldae.labels import ABSENT
 from ldae.report.tables import Table, cell
 
 WAYS = {

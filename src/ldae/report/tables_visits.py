@@ -2,8 +2,7 @@
 
 import pandas as pd
 
-from ldae.figures.names import metric, system
-from ldae.figures.text import ABSENT
+from ldae.labels import ABSENT, metric, system
 from ldae.report.tables import Table, cell
 
 GROUPINGS = {

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ldae.figures.text import count, number
+from ldae.labels import count, number
 
 
 def trained(card: dict[str, Any]) -> str:

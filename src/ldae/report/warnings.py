@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from ldae.figures.text import count
+from ldae.labels import count
 
 FEW_SUBJECTS = 50  # test subjects below which the report warns
 PAPER_LPIPS = "squeeze"  # the only network that the paper names

@@ -12,9 +12,12 @@ import yaml
 
 from ldae.errors import UserError
 from ldae.files import write_table
-from ldae.resources.records import missing_table, missing_text
-from ldae.resources.staging import check, stage
-from ldae.resources.table import load_resources, needed
+from ldae.resources.records import missing_table
+from ldae.resources.records import missing_text
+from ldae.resources.staging import check
+from ldae.resources.staging import stage
+from ldae.resources.table import load_resources
+from ldae.resources.table import needed
 
 
 def main(arguments: list[str] | None = None) -> int:

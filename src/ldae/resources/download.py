@@ -12,7 +12,8 @@ import urllib.request
 from pathlib import Path
 from typing import Protocol
 
-from ldae.errors import UserError, require
+from ldae.errors import UserError
+from ldae.errors import require
 from ldae.files import digest
 from ldae.progress import Progress
 

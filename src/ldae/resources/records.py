@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from ldae.files import MISSING, read_json, sha256, write_json
+from ldae.files import MISSING
+from ldae.files import read_json
+from ldae.files import sha256
+from ldae.files import write_json
 
 RECORDS = "records"  # folder below the resources: one JSON file for each staged file
 BY_HAND = "brought by hand"

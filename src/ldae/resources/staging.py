@@ -10,9 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from ldae.errors import UserError, require
-from ldae.resources.download import Broken, Unavailable, fetch
-from ldae.resources.integrity import checksum, damage
+from ldae.errors import UserError
+from ldae.errors import require
+from ldae.resources.download import Broken
+from ldae.resources.download import Unavailable
+from ldae.resources.download import fetch
+from ldae.resources.integrity import checksum
+from ldae.resources.integrity import damage
 from ldae.resources.records import record
 from ldae.resources.table import UNKNOWN
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ldae.cohort.names import BIDS_VERSION
+from ldae.derivatives import BIDS_VERSION
 from ldae.errors import require
 from ldae.files import write_json, write_table
 from ldae.progress import Progress

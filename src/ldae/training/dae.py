@@ -8,8 +8,8 @@ import torch
 from torch.utils.data import Dataset
 
 from ldae.baselines import dae_state
+from ldae.compute import Compute, Tensors, detached
 from ldae.data.resize import ResizedVolumes
-from ldae.data.sampling import derive_seed
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.ddim import ddim_decode
 from ldae.diffusion.schedule import Schedule
@@ -17,13 +17,13 @@ from ldae.diffusion.voxels import to_image, to_signal
 from ldae.nets.conditional_unet import build_conditional_unet
 from ldae.nets.execution import prepare
 from ldae.nets.semantic_encoder import build_encoder
+from ldae.seeds import derive_seed
 from ldae.training.collapse import code_flags, code_spread
-from ldae.training.compute import Compute
 from ldae.training.datasets import Volumes
 from ldae.training.ema import Ema
 from ldae.training.encoding import Averaged
 from ldae.training.ldm import schedule_settings
-from ldae.training.objective import Beat, Group, Losses, Tensors, detached
+from ldae.training.objective import Beat, Group, Losses
 from ldae.training.semantic import SemanticObjective
 from ldae.training.validation import (
     QUARTILES,

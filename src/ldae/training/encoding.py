@@ -8,18 +8,17 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from ldae.compute import Compute, detached
 from ldae.data.embeddings import save_embeddings
-from ldae.data.sampling import derive_seed
 from ldae.data.seen import require_fit
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
 from ldae.modelfile import load_card, load_ldae
 from ldae.nets.semantic_encoder import SemanticEncoder, build_encoder
 from ldae.progress import Progress
-from ldae.training.compute import Compute
+from ldae.seeds import derive_seed
 from ldae.training.ema import Ema
 from ldae.training.norms import BATCH_NORMS, batch_norms
-from ldae.training.objective import detached
 
 SYSTEMS = ("ldae", "untrained")
 CALIBRATION_SCANS = 256

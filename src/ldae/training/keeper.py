@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ldae import __version__
+from ldae.compute import Tensors, versions
 from ldae.errors import UserError, require
 from ldae.files import read_json, write_json
 from ldae.leftover import FINISHED
 from ldae.locks import hold
 from ldae.training.checkpoint import Checkpoints
-from ldae.training.compute import versions
 from ldae.training.identity import (
     IDENTITY,
     refuse_difference,
@@ -20,7 +20,7 @@ from ldae.training.identity import (
     training_identity,
     warn_of_conditions,
 )
-from ldae.training.objective import Objective, Tensors
+from ldae.training.objective import Objective
 from ldae.training.processes import Processes
 from ldae.training.settings import Settings, tried
 from ldae.training.state import State

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ldae.compute import Compute
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
 from ldae.files import atomic
 from ldae.progress import Progress
-from ldae.training.compute import Compute
 
 log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ldae.compute import Compute
 from ldae.data.arrays import create_array
 from ldae.data.latent_store import moments_sum
 from ldae.data.seen import require_fit
@@ -23,7 +24,6 @@ from ldae.errors import require
 from ldae.files import atomic, digest, write_json
 from ldae.locks import locked
 from ldae.modelfile import load_autoencoder, load_card
-from ldae.training.compute import Compute
 from ldae.training.latent_rows import encode_rows, load_row, row_file
 
 SOURCES = ("mean", "sample")

@@ -66,7 +66,7 @@ def on_this_machine(settings: Settings, command: list[str]) -> list[subprocess.P
     if settings.device == "cuda":
         import torch  # takes seconds, and is needed for nothing else here
 
-        from ldae.training.compute import require_gpu_build
+        from ldae.compute import require_gpu_build
 
         require_gpu_build()
         require_gpus(settings, torch.cuda.device_count())

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ldae.compute import Compute, Tensors, detached
 from ldae.data.latent_store import LatentStore
-from ldae.data.sampling import derive_seed
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.ddim import ddim_decode
 from ldae.diffusion.schedule import Schedule
@@ -18,13 +18,13 @@ from ldae.modelfile import ldae_state
 from ldae.nets.execution import prepare
 from ldae.nets.gradient_estimator import build_guided_unet
 from ldae.nets.unet import UNet
+from ldae.seeds import derive_seed
 from ldae.training.collapse import code_flags, code_spread
-from ldae.training.compute import Compute
 from ldae.training.datasets import LatentsAndVolumes
 from ldae.training.ema import Ema
 from ldae.training.encoding import Averaged, initial_encoder
 from ldae.training.ldm import clean_latents, diffusion_draws, schedule_settings
-from ldae.training.objective import Beat, Group, Losses, Tensors, detached
+from ldae.training.objective import Beat, Group, Losses
 from ldae.training.probed import Probed
 from ldae.training.semantic import SemanticObjective
 from ldae.training.validation import (

@@ -7,17 +7,17 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ldae.compute import Compute, Tensors, detached
 from ldae.data.latent_store import LatentStore
-from ldae.data.sampling import derive_seed
 from ldae.diffusion.ddim import ddim_decode
 from ldae.diffusion.schedule import Schedule
 from ldae.errors import require
 from ldae.nets.preconditioning import Preconditioning
 from ldae.nets.unet import build_unet
-from ldae.training.compute import Compute
+from ldae.seeds import derive_seed
 from ldae.training.datasets import Latents
 from ldae.training.ema import Ema
-from ldae.training.objective import Beat, Group, Losses, Objective, Tensors, detached
+from ldae.training.objective import Beat, Group, Losses, Objective
 from ldae.training.observer import Pictures
 from ldae.training.validation import QUARTILES, SHOWN, by_quartile, fixed_noise, quartile_draws
 

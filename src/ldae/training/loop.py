@@ -13,13 +13,14 @@ from contextlib import nullcontext
 
 from torch.utils.data import DataLoader
 
+from ldae.compute import Tensors
 from ldae.data.sampling import Sampler
 from ldae.errors import UserError
 from ldae.progress import Progress
 from ldae.training.history import Means, Row, write_history
 from ldae.training.interrupt import Interrupted, Interrupts, ignore_in_worker
 from ldae.training.keeper import Keeper
-from ldae.training.objective import Objective, Tensors
+from ldae.training.objective import Objective
 from ldae.training.observer import Observer
 from ldae.training.processes import Processes
 from ldae.training.rates import decay

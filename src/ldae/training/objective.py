@@ -11,11 +11,10 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from ldae.training.compute import Compute
+from ldae.compute import Compute, Tensors
 from ldae.training.ema import Ema
 from ldae.training.observer import Pictures
 
-Tensors = dict[str, torch.Tensor]
 Beat = Callable[[], None]  # called between pieces of long work; raises to interrupt it
 
 
@@ -113,8 +112,3 @@ class Objective(ABC):
     @abstractmethod
     def identity(self) -> dict[str, Any]:
         """What a resumed run must share: hashes of data and of upstream models."""
-
-
-def detached(state: dict[str, torch.Tensor]) -> Tensors:
-    """A copy of a state dict on the CPU that further training does not touch."""
-    return {key: value.detach().cpu().clone() for key, value in state.items()}

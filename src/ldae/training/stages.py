@@ -21,8 +21,8 @@ from ldae.training.settings import Settings
 from ldae.training.slurm import allocation
 
 if TYPE_CHECKING:
+    from ldae.compute import Compute
     from ldae.data.store import Store
-    from ldae.training.compute import Compute
     from ldae.training.objective import Objective
     from ldae.training.processes import Processes
     from ldae.training.state import Trained
@@ -62,8 +62,8 @@ def run(
 
 def train(settings: Settings, processes: "Processes") -> None:
     """Train in this process, the first of which saves the model and deletes the checkpoints."""
+    from ldae.compute import Compute
     from ldae.data.scratch import on_scratch
-    from ldae.training.compute import Compute
     from ldae.training.loop import fit
     from ldae.training.monitor import Monitor
     from ldae.training.processes import joined

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ldae.compute import Tensors
 from ldae.training.history import Means, Row
-from ldae.training.objective import Tensors
 
 
 @dataclass

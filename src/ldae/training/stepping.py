@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from ldae.data.sampling import Sampler, derive_seed, generator
+from ldae.compute import Tensors
+from ldae.data.sampling import Sampler
+from ldae.seeds import derive_seed, generator
 from ldae.training.batch_norm import RunningStatistics
 from ldae.training.history import Sums
-from ldae.training.objective import Losses, Objective, Part, Tensors
+from ldae.training.objective import Losses, Objective, Part
 from ldae.training.processes import Processes
 from ldae.training.rates import Rate, constant
 

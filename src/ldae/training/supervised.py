@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 from torch.utils.data import Dataset
 
-from ldae.data.sampling import derive_seed
+from ldae.compute import Compute, Tensors, detached
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
 from ldae.files import digest
 from ldae.nets.supervised import build_supervised
-from ldae.training.compute import Compute
-from ldae.training.objective import Beat, Group, Losses, Objective, Tensors, detached
+from ldae.seeds import derive_seed
+from ldae.training.objective import Beat, Group, Losses, Objective
 
 AGE_LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss}
 UNSELECTED = "no validation scan has a label: the weights of the last epoch are kept, not the best"

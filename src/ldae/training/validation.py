@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ldae.data.sampling import generator
+from ldae.seeds import generator
 from ldae.training.objective import Part
 
 QUARTILES = 4

@@ -15,7 +15,7 @@ from snakemake_interface_executor_plugins.executors.base import AbstractExecutor
 from snakemake_interface_executor_plugins.settings import CommonSettings
 
 from ldae.cohort.download import find_folders
-from ldae.cohort.shares import share_of
+from ldae.derivatives import share_of
 from ldae.files import read_table, write_table
 
 common_settings = CommonSettings(

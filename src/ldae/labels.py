@@ -1,6 +1,7 @@
-"""How systems and measures are called, coloured and marked, in figures and in the report."""
+"""How systems, measures, numbers and counts are written, in figures and in the report."""
 
-from ldae.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
+import math
+import re
 
 SYSTEMS = {
     "autoencoder": "AutoencoderKL",
@@ -23,27 +24,6 @@ SYSTEMS = {
     "last_visit": "Last visit",
     "voxel_linear": "Voxels, linear",
     "latent_linear": "Latents, linear",
-}
-COLOURS = {
-    "autoencoder": BLACK,
-    "lddim": BLUE,
-    "ldae": RED,
-    "untrained": GREY,
-    "latents_pca": BLUE,
-    "volumes": PINK,
-    "oracle": ORANGE,
-    "dae": BLACK,
-    "supervised": SKY,
-    "age_sex": GREEN,
-    "sex": GREEN,
-    "mean_age": SKY,
-    "nearest_visit": BLUE,
-    "voxel_average": GREEN,
-    "latent_lerp": PINK,
-    "ldae_last_noise": ORANGE,
-    "last_visit": BLUE,
-    "voxel_linear": GREEN,
-    "latent_linear": PINK,
 }
 WITHIN = {
     "untrained": "an untrained encoder",
@@ -97,11 +77,6 @@ def lower(text: str) -> str:
     return text if text[:2].isupper() else text[:1].lower() + text[1:]
 
 
-def colour(name: str) -> str:
-    """Colour of a system; grey if it has none of its own."""
-    return COLOURS.get(name, GREY)
-
-
 def metric(name: str) -> str:
     """Display name of a measure; ``lpips_alex`` becomes ``LPIPS (alex)``."""
     if name.startswith("lpips"):
@@ -111,3 +86,46 @@ def metric(name: str) -> str:
         measure, _, group = name.partition("_")
         return f"{measure[:1].upper()}{measure[1:]} ({group.upper()})"
     return METRICS.get(name, name.replace("_", " "))
+
+
+ABSENT = "–"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with ``digits`` decimals, more where it would show as zero: 0.0004, not 0.000."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ABSENT
+    value = value or 0.0  # no negative zero
+    if value and abs(value) < 0.5 * 10**-digits:
+        return f"{value:.2g}".replace("-", "−")
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def interval(estimate: float, low: float, high: float, digits: int = 3) -> str:
+    """``estimate [low, high]``; the estimate alone where there is no interval."""
+    shown = number(estimate, digits)
+    if not all(isinstance(v, int | float) and math.isfinite(v) for v in (low, high)):
+        return shown
+    return f"{shown} [{number(low, digits)}, {number(high, digits)}]"
+
+
+def count(amount: int, noun: str, plural: str | None = None) -> str:
+    """``1 scan``, ``1,200 scans``."""
+    return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"
+
+
+def listing(words: list[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    words = [str(word) for word in words]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def subject(scan_id: str) -> str:
+    """The participant of a scan: ``sub-ADNI002S0413`` of ``sub-ADNI002S0413_ses-M000``."""
+    return re.split(r"_ses-", str(scan_id))[0]
+
+
+def visit(scan_id: str) -> str:
+    """``month 6`` of ``..._ses-M006``; empty where the id has no session."""
+    found = re.search(r"_ses-M(\d+)", str(scan_id))
+    return f"month {int(found[1])}" if found else ""

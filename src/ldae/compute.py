@@ -179,3 +179,11 @@ def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
     packages = {name: version(name) for name in ("torch", "monai", "numpy", "timm")}
     return {"python": platform.python_version(), **packages}
+
+
+Tensors = dict[str, torch.Tensor]
+
+
+def detached(state: dict[str, torch.Tensor]) -> Tensors:
+    """A copy of a state dict on the CPU that further training does not touch."""
+    return {key: value.detach().cpu().clone() for key, value in state.items()}
