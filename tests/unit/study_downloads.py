@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from ldae.cohort.prepared import read_prepared
-from ldae.cohort.study_tables import find_files
-from ldae.cohort.tables import prepare_tables
+from ldae.conversion.clinica_tables import read_prepared
+from ldae.conversion.prepare_tables import prepare_tables
+from ldae.conversion.study_tables import find_files
 from ldae.files import read_table
 from ldae.synthetic import tables as synthetic
 from ldae.synthetic.cohort import draw_cohort

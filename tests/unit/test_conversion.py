@@ -9,16 +9,15 @@ import pandas as pd
 import pytest
 from fake_clinica import install
 
-from ldae.cohort import batch
-from ldae.cohort.batch import convert_batch
-from ldae.cohort.bids import check_scans, compress_image, image_fault, image_hash, scan_path
-from ldae.cohort.clinica import find_tools, versions
-from ldae.cohort.merge import link_tree, merge_bids
-from ldae.cohort.parts import merge_parts, remove_stale
-from ldae.cohort.plan import plan_conversion, write_plan
-from ldae.cohort.prepared import OTHER_IMAGES, read_prepared
 from ldae.cohort.retry import forget_failed
-from ldae.cohort.selection import explain
+from ldae.conversion import batch
+from ldae.conversion.batch import convert_batch
+from ldae.conversion.bids import check_scans, compress_image, image_fault, image_hash, scan_path
+from ldae.conversion.clinica import find_tools, versions
+from ldae.conversion.clinica_tables import OTHER_IMAGES, read_prepared
+from ldae.conversion.conversion_table import explain
+from ldae.conversion.merge import link_tree, merge_bids, merge_parts, remove_stale
+from ldae.conversion.plan import plan_conversion, write_plan
 from ldae.derivatives import share_of
 from ldae.errors import UserError
 from ldae.files import read_json, read_table, write_table

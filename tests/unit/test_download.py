@@ -12,13 +12,14 @@ import pydicom
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from ldae.cohort.checks import dicom_fault, nifti_fault
-from ldae.cohort.download import find_folders, listing
-from ldae.cohort.headers import acquisition
-from ldae.cohort.images import index_images
-from ldae.cohort.plan import plan_conversion, write_plan
-from ldae.cohort.prepared import OTHER_IMAGES
-from ldae.cohort.view import make_view
+from ldae.conversion.bids import acquisition
+from ldae.conversion.clinica import make_view
+from ldae.conversion.clinica_tables import OTHER_IMAGES
+from ldae.conversion.download import find_folders
+from ldae.conversion.image_checks import dicom_fault, nifti_fault
+from ldae.conversion.image_index import index_images
+from ldae.conversion.listings import listing
+from ldae.conversion.plan import plan_conversion, write_plan
 from ldae.derivatives import share_of
 from ldae.errors import UserError
 from ldae.files import read_table, write_table

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from ldae.cohort.duplicates import find_duplicates
-from ldae.cohort.external import import_bids
-from ldae.cohort.listing import bids_listing
-from ldae.cohort.mapping import months_of_label
-from ldae.cohort.selection import COLUMNS
+from ldae.conversion.column_mapping import months_of_label
+from ldae.conversion.conversion_table import COLUMNS
+from ldae.conversion.import_bids import import_bids
+from ldae.conversion.listings import bids_listing
 from ldae.errors import UserError
 from ldae.files import read_table
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import ndimage as ndi
 
-from ldae.cohort.external import import_bids
+from ldae.conversion.import_bids import import_bids
 from ldae.derivatives import scan_files
 from ldae.errors import UserError
 from ldae.files import read_json, read_table

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ldae.cohort.bids import scan_path
 from ldae.cohort.scans import COLUMNS, build_scans
+from ldae.conversion.bids import scan_path
 from ldae.derivatives import share_of
 from ldae.errors import UserError
 

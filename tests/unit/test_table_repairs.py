@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from study_downloads import ADNI1, ADNI3, MAYO, PEOPLE, edit, make_downloads, prepare, put
 
-from ldae.cohort import held_back
-from ldae.cohort.prepared import read_other_images, restrict
-from ldae.cohort.repairs import iso_dates
-from ldae.cohort.study_tables import find_files
+from ldae.conversion import clinica_exclusions
+from ldae.conversion.clinica_tables import read_other_images, restrict
+from ldae.conversion.study_tables import find_files
+from ldae.conversion.table_repairs import iso_dates
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ def test_field_strengths_that_no_scanner_has(today, tmp_path):
 def test_visits_that_clinica_leaves_out(today, tmp_path, monkeypatch):
     late = put(lambda t: (t["PTID"] == ADNI3) & (t["VISCODE"] == "m12"), "COLPROT", "ADNI4")
     edit(today, "ADNIMERGE", late)
-    monkeypatch.setattr(held_back, "LEFT_OUT", {(ADNI1, "m06")})
+    monkeypatch.setattr(clinica_exclusions, "LEFT_OUT", {(ADNI1, "m06")})
     tables, _, held = prepare(today, tmp_path)
     assert set(held["status"]) == {"unsupported"}
     assert "visits of ADNI4" in held.loc["I9000410", "reason"]

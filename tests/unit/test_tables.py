@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 from study_downloads import ADNI1, ADNI2, ADNI3, MAYO, edit, make_downloads, prepare, put
 
-from ldae.cohort.prepared import read_prepared, restrict, supported_subjects, write_tables
-from ldae.cohort.study_tables import REQUIRED, find_files, tables_listing
-from ldae.cohort.visits import Exam, join_visits, visit_name
+from ldae.conversion.clinica_tables import read_prepared, restrict, supported_subjects, write_tables
+from ldae.conversion.listings import tables_listing
+from ldae.conversion.study_tables import REQUIRED, find_files
+from ldae.conversion.visit_codes import Exam, join_visits, visit_name
 from ldae.errors import UserError
 from ldae.synthetic import tables as synthetic
 

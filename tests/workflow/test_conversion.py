@@ -12,10 +12,10 @@ import pydicom
 import pytest
 from bids_validator import BIDSValidator
 
-from ldae.cohort.__main__ import main
-from ldae.cohort.batch import convert_batch
-from ldae.cohort.parts import merge_parts
-from ldae.cohort.plan import plan_conversion, write_plan
+from ldae.conversion.__main__ import main
+from ldae.conversion.batch import convert_batch
+from ldae.conversion.merge import merge_parts
+from ldae.conversion.plan import plan_conversion, write_plan
 from ldae.files import write_table
 from ldae.synthetic.download import make_download
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from faults import FAULTS, Image
 
-from ldae.cohort.download import PTID
+from ldae.conversion.download import PTID
 from ldae.derivatives import share_of
 from ldae.synthetic.download import make_download
 

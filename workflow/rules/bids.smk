@@ -22,7 +22,7 @@ rule check_download:
         runtime=growing(240),
     params:
         listing=images_listing,
-        source=source("cohort.plan:plan_conversion", "cohort.plan:write_plan"),
+        source=source("conversion.plan:plan_conversion", "conversion.plan:write_plan"),
     message:
         "Checking every image of the download"
     script:
@@ -54,7 +54,7 @@ rule clinica_batch:
         part=results(f"bids_parts/{ADNI}-{{batch}}"),
         cohort=ADNI,
         clinica_bin=config["software"]["clinica_bin"],
-        source=source("cohort.batch:convert_batch"),
+        source=source("conversion.batch:convert_batch"),
     message:
         "Converting batch {wildcards.batch} to BIDS with Clinica"
     script:
@@ -83,7 +83,7 @@ rule bids:
         folder=results("bids_parts"),
         cohort=ADNI,
         sources=sources(),
-        source=source("cohort.parts:merge_parts", "cohort.parts:remove_stale"),
+        source=source("conversion.merge:merge_parts", "conversion.merge:remove_stale"),
     message:
         "Merging the parts to one BIDS data set"
     script:

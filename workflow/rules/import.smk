@@ -23,7 +23,7 @@ rule import_bids:
         part=results("bids_parts/{cohort}"),
         listing=dataset_listing,
         settings=dataset("columns", "values", "prefix", "section", "space"),
-        source=source("cohort.external:import_bids"),
+        source=source("conversion.import_bids:import_bids"),
     message:
         "Importing the BIDS data set {wildcards.cohort}"
     script:

@@ -1,8 +1,8 @@
 """Where the scans come from: ADNI's download or a BIDS data set, and data sets beside it."""
 
-from ldae.cohort.download import listing
-from ldae.cohort.listing import bids_listing
-from ldae.cohort.study_tables import tables_listing
+from ldae.conversion.listings import listing
+from ldae.conversion.listings import bids_listing
+from ldae.conversion.listings import tables_listing
 from ldae.files import read_json
 
 COHORT = config["cohort"]

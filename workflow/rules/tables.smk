@@ -19,7 +19,7 @@ rule study_tables:
         runtime=growing(30),
     params:
         listing=table_files,
-        source=source("cohort.tables:prepare_tables"),
+        source=source("conversion.prepare_tables:prepare_tables"),
     message:
         "Checking and converting the study tables"
     script:

@@ -5,7 +5,7 @@ from _adapter import job
 with job(snakemake):
     from pathlib import Path
 
-    from ldae.cohort.parts import merge_parts, remove_stale
+    from ldae.conversion.merge import merge_parts, remove_stale
     from ldae.files import write_json, write_table
 
     conversion = merge_parts(

@@ -3,7 +3,7 @@
 from _adapter import job
 
 with job(snakemake):
-    from ldae.cohort.plan import plan_conversion, write_plan
+    from ldae.conversion.plan import plan_conversion, write_plan
 
     batches = snakemake.output.batches
     index = plan_conversion(

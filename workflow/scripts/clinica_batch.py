@@ -3,7 +3,7 @@
 from _adapter import job
 
 with job(snakemake):
-    from ldae.cohort.batch import convert_batch
+    from ldae.conversion.batch import convert_batch
     from ldae.files import write_table
 
     conversion = convert_batch(

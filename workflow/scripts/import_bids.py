@@ -3,7 +3,7 @@
 from _adapter import job
 
 with job(snakemake):
-    from ldae.cohort.external import import_bids
+    from ldae.conversion.import_bids import import_bids
 
     import_bids(
         snakemake.input.bids_dir,

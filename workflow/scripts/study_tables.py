@@ -3,7 +3,7 @@
 from _adapter import job
 
 with job(snakemake):
-    from ldae.cohort.tables import prepare_tables
+    from ldae.conversion.prepare_tables import prepare_tables
 
     prepare_tables(
         snakemake.input.tables,

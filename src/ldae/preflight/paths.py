@@ -4,7 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from ldae.cohort.download import DEPTH, PTID, Folders, find_folders
+from ldae.conversion.download import DEPTH, PTID, Folders, find_folders
 from ldae.errors import UserError
 from ldae.preflight.facts import Facts
 from ldae.preflight.finding import ERROR, OK, WARNING, Finding, some

@@ -5,8 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ldae.cohort.download import Folders, is_folder
-from ldae.cohort.names import read_name
+from ldae.conversion.download import Folders, is_folder, read_name
 from ldae.files import read_table
 from ldae.preflight.facts import Facts
 from ldae.preflight.finding import ERROR, OK, WARNING, Finding, some

@@ -1,6 +1,6 @@
 """ADNI's study tables: all that Clinica needs, once each, whole, in a form that we know."""
 
-from ldae.cohort.study_tables import AUXILIARY, OPTIONAL, REQUIRED, read_download
+from ldae.conversion.study_tables import AUXILIARY, OPTIONAL, REQUIRED, read_download
 from ldae.errors import UserError
 from ldae.preflight.facts import Facts
 from ldae.preflight.finding import ERROR, OK, WARNING, Finding, some

@@ -14,7 +14,7 @@ import pandas as pd
 from snakemake_interface_executor_plugins.executors.base import AbstractExecutor, SubmittedJobInfo
 from snakemake_interface_executor_plugins.settings import CommonSettings
 
-from ldae.cohort.download import find_folders
+from ldae.conversion.download import find_folders
 from ldae.derivatives import share_of
 from ldae.files import read_table, write_table
 

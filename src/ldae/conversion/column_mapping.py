@@ -14,7 +14,6 @@ from ldae.files import MISSING
 # Our columns of a visit, and of a subject, in the order of the scan table.
 VISIT = ("months", "age", "diagnosis", "mmse", "cdr_global")
 SUBJECT = ("sex", "apoe4")
-
 DAYS_A_MONTH = 30.4375
 # Names under which a column is found without being told; all others are named in the config.
 _SAME_NAME = {"mmse": ("mmse", "MMSE")}

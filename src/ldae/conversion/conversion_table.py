@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from ldae.cohort.prepared import ADNI1_TO_2, SCANS
-from ldae.cohort.visits import joined_exams
+from ldae.conversion.clinica_tables import ADNI1_TO_2, SCANS
+from ldae.conversion.visit_codes import joined_exams
 
 COLUMNS = [
     "cohort", "image_id", "subject_id", "path", "scan_id", "status", "reason", "field_strength",
@@ -21,8 +21,8 @@ def explain(
     """Give every image a status and a reason, as far as the study tables tell.
 
     Args:
-        index: Images on disk: rows of :func:`ldae.cohort.plan.plan_conversion`. A status that an
-            image has already stays.
+        index: Images on disk: rows of :func:`ldae.conversion.plan.plan_conversion`. A status that
+            an image has already stays.
         expected: Scans that Clinica chose, with columns image_id, scan_id, Subject_ID, Visit,
             Scan_Date, Field_Strength, Path, image_hash and fault (why there is no good converted
             image, or n/a).

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ldae.cohort.checks import dicom_fault, nifti_fault
-from ldae.cohort.download import PTID, find_folders, is_folder
-from ldae.cohort.names import content_of, read_name
+from ldae.conversion.download import PTID, content_of, find_folders, is_folder, read_name
+from ldae.conversion.image_checks import dicom_fault, nifti_fault
 from ldae.files import sha256
 from ldae.progress import Progress
 

@@ -10,7 +10,7 @@ from functools import partial
 
 import pandas as pd
 
-from ldae.cohort.prepared import STUDIES, repeat_a_row
+from ldae.conversion.clinica_tables import STUDIES, repeat_a_row
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _YEAR_FIRST = re.compile(r"(\d{4})([-/]?)(\d{1,2})\2(\d{1,2})(?:\.0|[ T].*)?")
@@ -18,7 +18,6 @@ _YEAR_LAST = re.compile(r"(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})(?: .*)?")
 _NAMED = re.compile(r"(\d{1,2})[- ]?([A-Za-z]{3})[a-z]*[- ]?(\d{4})")
 VISIT2 = re.compile(r"(sc|bl|[mM]\d+|f|uns1)?")  # what Clinica's parser of VISCODE2 can read
 PTID = re.compile(r"\d{3}_S_\d{4}")
-
 # What a value can be; also the bounds of the table of scans (workflow/schemas).
 ADULT = (18, 120)  # years
 MMSE = (0, 30)

@@ -4,10 +4,10 @@ import re
 
 import pandas as pd
 
-from ldae.cohort.prepared import STUDIES
-from ldae.cohort.repairs import count, iso_dates
-from ldae.cohort.study_tables import FIELD_STRENGTH, IMAGE, SERIES, STUDY, Found, column_of
-from ldae.cohort.visits import NOT_CONVERTED, visit_name
+from ldae.conversion.clinica_tables import STUDIES
+from ldae.conversion.study_tables import FIELD_STRENGTH, IMAGE, SERIES, STUDY, Found, column_of
+from ldae.conversion.table_repairs import count, iso_dates
+from ldae.conversion.visit_codes import NOT_CONVERTED, visit_name
 
 SCREENING = ("sc", "scmri")
 SCAN_COLUMNS = [

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ldae.cohort.prepared import MAYO, QUALITY, SCANS
+from ldae.conversion.clinica_tables import MAYO, QUALITY, SCANS
 from ldae.errors import UserError, require
-from ldae.files import digest, sha256
+from ldae.files import sha256
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Form:
     """One file that can serve as a table.
 
     ``columns`` are needed; ``A|B`` means that either will do. ``form`` is ``clinica`` (used as it
-    is) or ``today`` (converted by :mod:`ldae.cohort.loni`).
+    is) or ``today`` (converted by :mod:`ldae.conversion.loni_tables`).
     """
 
     stem: str
@@ -120,24 +120,6 @@ SERIES = ("seriesid", "loniseries")
 STUDY = ("studyid", "lonistudy")
 FIELD_STRENGTH = ("mrifieldstr", "magneticfieldstrength", "mrifieldstrength", "fieldstrength")
 _DATE = r"(\d{1,2}[A-Za-z]{3}\d{4}|\d{1,2}_\d{1,2}_\d{2,4}|\d{4}[-_]\d{1,2}[-_]\d{1,2}|\d{8})"
-
-
-def tables_listing(folder: str | Path) -> str:
-    """A hash that changes when a CSV file of the folder is added, replaced or edited.
-
-    Of names, sizes and times of change; a folder's own time says nothing of edits. ``absent`` if
-    there is no folder.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        return "absent"
-    files = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() == ".csv")
-    return digest(
-        [
-            (str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns)
-            for path in files
-        ]
-    )
 
 
 def find_files(folder: str | Path, stem: str) -> list[Path]:

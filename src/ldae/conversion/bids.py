@@ -1,7 +1,11 @@
-"""Check and finish a BIDS folder of T1-weighted scans."""
+"""What a DICOM header says of the acquisition, in BIDS's names and units; nothing of the person.
+
+Check and finish a BIDS folder of T1-weighted scans.
+"""
 
 import gzip
 import hashlib
+import re
 import shutil
 import struct
 import zlib
@@ -14,17 +18,63 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import pydicom
 
-from ldae.cohort.checks import as_volume
+from ldae.conversion.image_checks import as_volume
 from ldae.files import MISSING, atomic, write_json
+
+# BIDS's name -> DICOM keyword, factor to BIDS's unit (DICOM has milliseconds, BIDS seconds).
+_NUMBERS = {
+    "MagneticFieldStrength": ("MagneticFieldStrength", 1.0),
+    "RepetitionTime": ("RepetitionTime", 1e-3),
+    "EchoTime": ("EchoTime", 1e-3),
+    "InversionTime": ("InversionTime", 1e-3),
+    "FlipAngle": ("FlipAngle", 1.0),
+    "SliceThickness": ("SliceThickness", 1.0),
+    "PixelBandwidth": ("PixelBandwidth", 1.0),
+}
+_CODES = {
+    "Manufacturer": "Manufacturer",
+    "ManufacturersModelName": "ManufacturerModelName",
+    "MRAcquisitionType": "MRAcquisitionType",
+    "ScanningSequence": "ScanningSequence",
+    "SequenceVariant": "SequenceVariant",
+}
+_CODE = re.compile(r"[A-Za-z0-9 ._/+()-]{1,40}")
+_LARGEST = 1e5  # of any of these numbers; a larger one is a mistake of the header
+
+
+def acquisition(path: str | Path) -> dict[str, Any]:
+    """Read the technical tags of one readable DICOM file.
+
+    Returns:
+        Times in seconds, angles in degrees, field strength in tesla, thickness in mm, bandwidth in
+        Hz, names and codes of the scanner and the sequence; what the header lacks is left out.
+    """
+    keywords = [keyword for keyword, _ in _NUMBERS.values()] + list(_CODES.values())
+    header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=keywords)
+    found: dict[str, Any] = {}
+    for name, keyword in _CODES.items():
+        value = header.get(keyword) or ""
+        text = value if isinstance(value, str) else "_".join(value)
+        if _CODE.fullmatch(text):
+            found[name] = text.strip()
+    for name, (keyword, factor) in _NUMBERS.items():
+        try:
+            number = float(header.get(keyword))
+        except (TypeError, ValueError):  # absent, empty, or several values
+            continue
+        if 0 < number < _LARGEST:
+            found[name] = round(number * factor, 9)
+    return found
+
 
 # Free-text fields of a NIfTI-1 header (offset, bytes): data_type, db_name, descrip, aux_file,
 # intent_name. dcm2niix fills them with the time of day and ImageComments.
 _TEXT_FIELDS = ((4, 10), (14, 18), (148, 80), (228, 24), (328, 16))
-
 # Clinica 0.12 joins APOERES by row number, so these two are other subjects' values; apoe4 is right.
 _WRONG = ("apoe_gen1", "apoe_gen2")
-# Columns of every sessions.tsv, also of an import's (:mod:`ldae.cohort.external`).
+# Columns of every sessions.tsv, also of an import's (:mod:`ldae.conversion.import_bids`).
 _VISIT = ("session_id", "age", "diagnosis", "MMSE", "cdr_global")
 _WHOLE = r"^(-?\d+)\.0+$"
 _UNREADABLE = (
@@ -169,7 +219,7 @@ def write_sidecars(
         converted: Rows of Clinica's list of scans (scan_id, image_id, Field_Strength, Sequence,
             Original).
         headers: By image_id: what the DICOM header says of the acquisition, from
-            :func:`ldae.cohort.headers.acquisition`. The field strength is that of ADNI's tables,
+            :func:`ldae.conversion.bids.acquisition`. The field strength is that of ADNI's tables,
             if they have one, since Clinica chooses by it.
     """
     for row in converted.itertuples():

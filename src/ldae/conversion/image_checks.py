@@ -5,7 +5,8 @@ is read from a header, which may name a person.
 
 One DICOM file with many frames (enhanced DICOM) states positions, orientations and spacing in
 sequences, a frame each. The checks of geometry do not apply to it: the frames are counted and the
-pixels must be complete; :func:`ldae.cohort.bids.inspect_image` judges what dcm2niix makes of it.
+pixels must be complete; :func:`ldae.conversion.bids.inspect_image` judges what dcm2niix makes of
+it.
 """
 
 import re

@@ -15,14 +15,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from ldae.cohort.bids import check_scans, finish_subjects, write_sidecars
-from ldae.cohort.clinica import convert, find_tools, read_expected, versions
-from ldae.cohort.headers import acquisition
-from ldae.cohort.merge import merge_bids
-from ldae.cohort.names import image_files
-from ldae.cohort.prepared import read_prepared, restrict, write_tables
-from ldae.cohort.selection import COLUMNS, explain
-from ldae.cohort.view import make_view
+from ldae.conversion.bids import acquisition, check_scans, finish_subjects, write_sidecars
+from ldae.conversion.clinica import convert, find_tools, make_view, read_expected, versions
+from ldae.conversion.clinica_tables import read_prepared, restrict, write_tables
+from ldae.conversion.conversion_table import COLUMNS, explain
+from ldae.conversion.download import image_files
+from ldae.conversion.merge import merge_bids
 from ldae.errors import UserError, require
 from ldae.files import digest, read_json, read_table, write_json, write_table
 from ldae.locks import locked
@@ -87,9 +85,10 @@ def convert_batch(
     """Convert one batch, unless its part is there already and made of the same.
 
     Args:
-        batch: Table of the batch's images, from :func:`ldae.cohort.plan.plan_conversion`.
+        batch: Table of the batch's images, from :func:`ldae.conversion.plan.plan_conversion`.
         images: The image folder.
-        tables: The prepared study tables, from :func:`ldae.cohort.tables.prepare_tables`.
+        tables: The prepared study tables, from
+            :func:`ldae.conversion.prepare_tables.prepare_tables`.
         part: Folder of the part: ``bids/`` (a BIDS data set), ``conversion.tsv``, ``stamp.json``.
         cohort: Name of the cohort.
         fingerprint: Of the source; another one converts again.
@@ -98,7 +97,7 @@ def convert_batch(
         log: Where logging goes, for the message.
 
     Returns:
-        The conversion table of the batch, columns :data:`ldae.cohort.selection.COLUMNS`.
+        The conversion table of the batch, columns :data:`ldae.conversion.conversion_table.COLUMNS`.
 
     Raises:
         UserError: Clinica is not there; the disk is full; or Clinica stopped at each of several

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ldae.cohort.prepared import MAYO, QUALITY, SCANS, STUDIES
-from ldae.cohort.visits import Exam, exams_of, join_visits
+from ldae.conversion.clinica_tables import MAYO, QUALITY, SCANS, STUDIES
+from ldae.conversion.visit_codes import Exam, exams_of, join_visits
 
 COLUMNS = ["image_id", "status", "reason"]
 MAX_DAYS = 365  # ours: Clinica takes a lone visit however far the scan is from it

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ldae.cohort.images import index_images
-from ldae.cohort.prepared import read_other_images, read_prepared, supported_subjects
+from ldae.conversion.clinica_tables import read_other_images, read_prepared, supported_subjects
+from ldae.conversion.image_index import index_images
 from ldae.derivatives import share_of
 from ldae.errors import UserError, require
 from ldae.files import read_table, write_table
@@ -23,13 +23,15 @@ def plan_conversion(
 
     Args:
         images: The image folder; subjects' folders may lie up to three levels down.
-        tables: The prepared study tables, from :func:`ldae.cohort.tables.prepare_tables`.
+        tables: The prepared study tables, from
+            :func:`ldae.conversion.prepare_tables.prepare_tables`.
         held_back: Their table of images that Clinica must not see (image_id, status, reason).
         batches: Number of batches.
         jobs: Parallel processes.
 
     Returns:
-        Rows of :func:`ldae.cohort.images.index_images` and batch (n/a: not converted). status is
+        Rows of :func:`ldae.conversion.image_index.index_images` and batch (n/a: not converted).
+        status is
         n/a for an image that may be converted; corrupt, unrecognised, no_metadata, unsupported,
         not_chosen (not T1-weighted), or that of ``held_back``, each with a reason.
 

@@ -1,8 +1,10 @@
 """ADNI's study tables in the form that Clinica 0.12 accepts: made from a download.
 
-A download has today's names and columns or Clinica's (:mod:`ldae.cohort.study_tables`). It is
-converted (:mod:`ldae.cohort.loni`), repaired (:mod:`ldae.cohort.repairs`) and freed of scans on
-which Clinica would abort (:mod:`ldae.cohort.held_back`), with an account of all that was done.
+A download has today's names and columns or Clinica's (:mod:`ldae.conversion.study_tables`). It is
+converted (:mod:`ldae.conversion.loni_tables`), repaired (:mod:`ldae.conversion.table_repairs`) and
+freed of scans on
+which Clinica would abort (:mod:`ldae.conversion.clinica_exclusions`), with an account of all that
+was done.
 """
 
 import logging
@@ -12,11 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from ldae.cohort import loni, repairs
-from ldae.cohort.held_back import COLUMNS, hold_back
-from ldae.cohort.prepared import MAYO, OTHER_IMAGES, QUALITY, SCANS, STUDIES, write_tables
-from ldae.cohort.repairs import count
-from ldae.cohort.study_tables import OPTIONAL, REQUIRED, Found, read_download
+from ldae.conversion import loni_tables, table_repairs
+from ldae.conversion.clinica_exclusions import COLUMNS, hold_back
+from ldae.conversion.clinica_tables import MAYO, OTHER_IMAGES, QUALITY, SCANS, STUDIES, write_tables
+from ldae.conversion.study_tables import OPTIONAL, REQUIRED, Found, read_download
+from ldae.conversion.table_repairs import count
 from ldae.files import write_table
 
 PROVENANCE = ["table", "purpose", "file", "form", "rows", "repairs"]
@@ -46,22 +48,25 @@ def prepare_tables(
     """
     found, auxiliary = read_download(folder)
     raw_merge = found["ADNIMERGE"].table
-    merge = _repair(found["ADNIMERGE"], repairs.examinations)
+    merge = _repair(found["ADNIMERGE"], table_repairs.examinations)
     other: dict[str, str] = {}
     if found[SCANS].form == "today":
-        other = loni.other_images(found[SCANS])
-        found[SCANS] = loni.scan_list(found[SCANS], auxiliary, merge)
-    for name, make in ((QUALITY, loni.quality_from_mriqc), (MAYO, loni.mayo_from_mriqc)):
+        other = loni_tables.other_images(found[SCANS])
+        found[SCANS] = loni_tables.scan_list(found[SCANS], auxiliary, merge)
+    for name, make in (
+        (QUALITY, loni_tables.quality_from_mriqc),
+        (MAYO, loni_tables.mayo_from_mriqc),
+    ):
         found[name] = _verdicts(name, found.get(name), auxiliary.get("MRIQC"), make)
     scans = found[SCANS]
-    scans.table, undated = repairs.scans(scans.table, scans.notes)
-    for name, repair in ((QUALITY, repairs.quality), (MAYO, repairs.mayo)):
+    scans.table, undated = table_repairs.scans(scans.table, scans.notes)
+    for name, repair in ((QUALITY, table_repairs.quality), (MAYO, table_repairs.mayo)):
         _repair(found[name], repair)
     genes = found["APOERES"]
-    genes.table = repairs.genotypes(genes.table, merge, genes.notes)
-    _repair(found["DXSUM_PDXCONV"], repairs.diagnoses)
+    genes.table = table_repairs.genotypes(genes.table, merge, genes.notes)
+    _repair(found["DXSUM_PDXCONV"], table_repairs.diagnoses)
     for name in set(OPTIONAL) & set(found):
-        found[name].table = repairs.by_visit(name, found[name].table, found[name].notes)
+        found[name].table = table_repairs.by_visit(name, found[name].table, found[name].notes)
 
     held = [_unreadable(undated), _unsupported(scans.table, raw_merge, merge)]
     scans.table = scans.table[~("I" + scans.table["ImageUID"]).isin(held[1]["image_id"])]

@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from ldae.cohort.plan import plan_conversion
-from ldae.cohort.tables import prepare_tables
+from ldae.conversion.plan import plan_conversion
+from ldae.conversion.prepare_tables import prepare_tables
 from ldae.errors import UserError
 from ldae.files import write_table
 

@@ -1,4 +1,6 @@
-"""The folders of an ADNI download: which subject's files lie where. Light: read at every start.
+"""What the name of a file of a download says: is it an image, which one, of what format.
+
+The folders of an ADNI download: which subject's files lie where. Light: read at every start.
 
 ADNI delivers ``<PTID>/<series>/<date>/I<ImageUID>/ADNI_<PTID>_..._S<SeriesID>_I<ImageUID>.dcm``
 (or one ``.nii`` for a scan that ADNI has processed), in several archives. Unpacked side by side,
@@ -8,13 +10,54 @@ the folders of one subject may lie in several places, one or two levels below th
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ldae.cohort.names import content_of, image_files
 from ldae.errors import require
-from ldae.files import read_table
+
+# Extension (lower case) -> format. ``other``: image formats that ADNI delivers and Clinica does not
+# convert, and archives that were not unpacked.
+FORMATS = (
+    dict.fromkeys(("dcm", "dicom", "ima"), "dicom")
+    | dict.fromkeys(("nii", "nii.gz"), "nifti")
+    | dict.fromkeys(("img", "hdr", "mnc", "mgz", "mgh", "nrrd", "v", "i", "hrrt"), "other")
+    | dict.fromkeys(("zip", "tar", "tar.gz", "tgz", "7z", "rar"), "other")
+)
+_NAME = re.compile(r"(?:_I(?P<number>\d+))?\.(?P<extension>(?:nii|tar)\.gz|[^.]+)$", re.IGNORECASE)
+
+
+def read_name(name: str) -> tuple[str | None, str] | None:
+    """ImageUID (if the name has one) and format of an image file by its name, else None.
+
+    Hidden files are none: macOS leaves ``._`` copies of names in archives.
+    """
+    match = None if name.startswith(".") else _NAME.search(name)
+    kind = FORMATS.get(match["extension"].lower()) if match else None
+    return (match["number"], kind) if kind else None
+
+
+def image_files(images: str | Path, path: str, image_id: str) -> list[Path]:
+    """The files of an image, sorted, by its ``path`` in the index."""
+    path = Path(images) / path
+    if not path.is_dir():
+        return [path]
+    number = image_id.removeprefix("I")
+    names = ((entry.name, read_name(entry.name)) for entry in os.scandir(path))
+    return sorted(path / name for name, found in names if found and found[0] == number)
+
+
+def content_of(files: Iterable[Path]) -> str:
+    """A hash of the files' names, sizes (bytes) and times of change."""
+    total = hashlib.sha256()
+    for path in sorted(files):
+        try:
+            facts = path.stat()
+            total.update(os.fsencode(f"{path.name} {facts.st_size} {facts.st_mtime_ns}\n"))
+        except OSError:
+            total.update(os.fsencode(f"{path.name} unreadable\n"))
+    return f"sha256:{total.hexdigest()[:16]}"
+
 
 PTID = re.compile(r"\d{3}_S_\d{4,5}", re.IGNORECASE)
 DEPTH = 3  # levels of subjects' folders: <PTID>, ADNI/<PTID>, part1/ADNI/<PTID>
@@ -86,57 +129,3 @@ def _entries(folder: str | Path) -> list[os.DirEntry] | None:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError:
         return None
-
-
-def listing(images: str | Path, index: str | Path | None = None) -> str:
-    """A hash that changes when files are added to a download or taken away, or a bad one is mended.
-
-    Names and times of change of the subjects' folders and three levels below them (series, dates,
-    images); the image folder's own time says nothing of what changes below it. A file that is
-    written over changes no folder: only files of images that were found corrupt are looked at (and
-    once more after they were mended), the others need ``--forcerun check_download``. 2,000 subjects
-    with 32,000 images take 1.6 s. ``absent`` if there is no image folder.
-
-    Args:
-        images: The image folder.
-        index: The table of images of an earlier check (image_id, path, status, content), if any.
-    """
-    if not Path(images).is_dir():
-        return "absent"
-    total = hashlib.sha256()
-    found = find_folders(images)
-    for path in found.elsewhere:
-        total.update(os.fsencode(f"{path.relative_to(images)}\n"))
-    for folders in found.subjects.values():
-        for folder in folders:
-            total.update(os.fsencode(f"{folder.relative_to(images)} {folder.stat().st_mtime_ns}\n"))
-            for entry, depth in _below(folder, 3):
-                total.update(os.fsencode(f"{depth}{entry.name} {entry.stat().st_mtime_ns}\n"))
-    for image in _mended(Path(images), index):
-        total.update(os.fsencode(f"{image}\n"))
-    return total.hexdigest()[:16]
-
-
-def _mended(images: Path, index: str | Path | None) -> list[str]:
-    """Images that were corrupt and whose files are no longer as they were then."""
-    if index is None or not Path(index).is_file():
-        return []
-    table = read_table(index, ["image_id", "path", "status", "content"])
-    mended = []
-    for row in table[(table["status"] == "corrupt") & table["image_id"].notna()].itertuples():
-        if os.path.lexists(images / row.path):
-            now = content_of(image_files(images, row.path, row.image_id))
-        else:
-            now = "absent"
-        if now != row.content:
-            mended.append(f"{row.image_id} {now}")
-    return mended
-
-
-def _below(folder: str | Path, levels: int) -> Iterator[tuple[os.DirEntry, int]]:
-    """Folders below ``folder``, and how many levels are left below each."""
-    for entry in _entries(folder) or ():
-        if is_folder(entry):
-            yield entry, levels - 1
-            if levels > 1:
-                yield from _below(entry.path, levels - 1)

@@ -1,0 +1,98 @@
+"""Hashes that tell whether the input folders have changed, read at every start of the workflow."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ldae.conversion.download import _entries, content_of, find_folders, image_files, is_folder
+from ldae.files import digest, read_table
+
+
+def bids_listing(root: str | Path) -> str:
+    """A hash that changes when images come or go, or a table is edited.
+
+    Names and times of change of the folders that images lie in, and of all tables above them; the
+    data set's own time says nothing of what changes below it. ``absent`` if there is no such
+    folder.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        return "absent"
+    patterns = ("*.tsv", "sub-*/*.tsv", "sub-*/anat", "sub-*/ses-*/anat")
+    total = hashlib.sha256()
+    for path in sorted(path for pattern in patterns for path in root.glob(pattern)):
+        total.update(f"{path.relative_to(root)} {path.stat().st_mtime_ns}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def listing(images: str | Path, index: str | Path | None = None) -> str:
+    """A hash that changes when files are added to a download or taken away, or a bad one is mended.
+
+    Names and times of change of the subjects' folders and three levels below them (series, dates,
+    images); the image folder's own time says nothing of what changes below it. A file that is
+    written over changes no folder: only files of images that were found corrupt are looked at (and
+    once more after they were mended), the others need ``--forcerun check_download``. 2,000 subjects
+    with 32,000 images take 1.6 s. ``absent`` if there is no image folder.
+
+    Args:
+        images: The image folder.
+        index: The table of images of an earlier check (image_id, path, status, content), if any.
+    """
+    if not Path(images).is_dir():
+        return "absent"
+    total = hashlib.sha256()
+    found = find_folders(images)
+    for path in found.elsewhere:
+        total.update(os.fsencode(f"{path.relative_to(images)}\n"))
+    for folders in found.subjects.values():
+        for folder in folders:
+            total.update(os.fsencode(f"{folder.relative_to(images)} {folder.stat().st_mtime_ns}\n"))
+            for entry, depth in _below(folder, 3):
+                total.update(os.fsencode(f"{depth}{entry.name} {entry.stat().st_mtime_ns}\n"))
+    for image in _mended(Path(images), index):
+        total.update(os.fsencode(f"{image}\n"))
+    return total.hexdigest()[:16]
+
+
+def _mended(images: Path, index: str | Path | None) -> list[str]:
+    """Images that were corrupt and whose files are no longer as they were then."""
+    if index is None or not Path(index).is_file():
+        return []
+    table = read_table(index, ["image_id", "path", "status", "content"])
+    mended = []
+    for row in table[(table["status"] == "corrupt") & table["image_id"].notna()].itertuples():
+        if os.path.lexists(images / row.path):
+            now = content_of(image_files(images, row.path, row.image_id))
+        else:
+            now = "absent"
+        if now != row.content:
+            mended.append(f"{row.image_id} {now}")
+    return mended
+
+
+def _below(folder: str | Path, levels: int) -> Iterator[tuple[os.DirEntry, int]]:
+    """Folders below ``folder``, and how many levels are left below each."""
+    for entry in _entries(folder) or ():
+        if is_folder(entry):
+            yield entry, levels - 1
+            if levels > 1:
+                yield from _below(entry.path, levels - 1)
+
+
+def tables_listing(folder: str | Path) -> str:
+    """A hash that changes when a CSV file of the folder is added, replaced or edited.
+
+    Of names, sizes and times of change; a folder's own time says nothing of edits. ``absent`` if
+    there is no folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        return "absent"
+    files = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() == ".csv")
+    return digest(
+        [
+            (str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns)
+            for path in files
+        ]
+    )
