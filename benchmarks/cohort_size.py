@@ -21,12 +21,11 @@ import numpy as np
 import pandas as pd
 
 from ldae.cohort.flow import flow_table
+from ldae.cohort.inclusion import read_verdicts, usable_scans
 from ldae.cohort.ledger import build_ledger
 from ldae.cohort.scans import build_scans
 from ldae.cohort.splits import make_splits, strata
 from ldae.cohort.table1 import cohort_table
-from ldae.cohort.usable import usable_scans
-from ldae.cohort.verdicts import read_verdicts
 from ldae.conversion.listings import listing
 from ldae.conversion.merge import merge_parts
 from ldae.data.arrays import create_array

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ldae.cohort.duplicates import find_duplicates
+from ldae.cohort.scans import find_duplicates
 from ldae.conversion.column_mapping import months_of_label
 from ldae.conversion.conversion_table import COLUMNS
 from ldae.conversion.import_bids import import_bids

@@ -7,11 +7,15 @@ import pandas as pd
 import pytest
 
 from ldae.cohort.flow import flow_table, summarise
+from ldae.cohort.inclusion import (
+    check_conversion,
+    check_failures,
+    known_scans,
+    read_verdicts,
+    usable_scans,
+)
 from ldae.cohort.ledger import STAGES, build_ledger, check_images
-from ldae.cohort.limit import check_conversion, check_failures
 from ldae.cohort.table1 import cohort_table
-from ldae.cohort.usable import usable_scans
-from ldae.cohort.verdicts import known_scans, read_verdicts
 from ldae.derivatives import STEPS, lost_scans, read_manifests
 from ldae.errors import UserError
 from ldae.files import write_table

@@ -107,7 +107,7 @@ rule conversion_check:
         runtime=growing(10),
     params:
         max_failed_fraction=config["cohort"]["max_failed_fraction"],
-        source=source("cohort.limit:check_conversion"),
+        source=source("cohort.inclusion:check_conversion"),
     message:
         "Comparing failed conversions with the limit"
     script:

@@ -101,8 +101,8 @@ rule ledger:
             "cohort.ledger:check_images",
             "cohort.flow:flow_table",
             "cohort.table1:cohort_table",
-            "cohort.verdicts:read_verdicts",
-            "cohort.verdicts:known_scans",
+            "cohort.inclusion:read_verdicts",
+            "cohort.inclusion:known_scans",
             "derivatives:read_manifests",
         ),
     message:

@@ -67,10 +67,10 @@ rule volumes:
         max_failed_fraction=config["cohort"]["max_failed_fraction"],
         source=source(
             "data.volume_index:build_volume_store",
-            "cohort.usable:usable_scans",
-            "cohort.limit:check_failures",
-            "cohort.verdicts:read_verdicts",
-            "cohort.verdicts:known_scans",
+            "cohort.inclusion:usable_scans",
+            "cohort.inclusion:check_failures",
+            "cohort.inclusion:read_verdicts",
+            "cohort.inclusion:known_scans",
             "derivatives:read_manifests",
         ),
     message:

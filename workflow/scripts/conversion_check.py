@@ -3,7 +3,7 @@
 from _adapter import job
 
 with job(snakemake):
-    from ldae.cohort.limit import check_conversion
+    from ldae.cohort.inclusion import check_conversion
     from ldae.files import read_table, write_json
 
     conversion = read_table(snakemake.input.conversion)

@@ -4,9 +4,9 @@ from _adapter import job
 
 with job(snakemake):
     from ldae.cohort.flow import flow_table
+    from ldae.cohort.inclusion import known_scans, read_verdicts
     from ldae.cohort.ledger import build_ledger, check_images
     from ldae.cohort.table1 import cohort_table
-    from ldae.cohort.verdicts import known_scans, read_verdicts
     from ldae.derivatives import read_manifests
     from ldae.files import read_table, write_table
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from _adapter import job
 
 with job(snakemake):
-    from ldae.cohort.verdicts import known_scans, read_verdicts
+    from ldae.cohort.inclusion import known_scans, read_verdicts
     from ldae.derivatives import lost_scans, read_manifests
     from ldae.files import read_table, write_table
     from ldae.preprocess.dataset import describe_dataset, remove_withdrawn

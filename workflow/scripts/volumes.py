@@ -5,9 +5,7 @@ from _adapter import folder, job
 with job(snakemake):
     from pathlib import Path
 
-    from ldae.cohort.limit import check_failures
-    from ldae.cohort.usable import usable_scans
-    from ldae.cohort.verdicts import known_scans, read_verdicts
+    from ldae.cohort.inclusion import check_failures, known_scans, read_verdicts, usable_scans
     from ldae.data.volume_index import build_volume_store
     from ldae.derivatives import read_manifests
     from ldae.files import read_table

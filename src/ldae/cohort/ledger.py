@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from ldae.cohort.inclusion import EXCLUDE
 from ldae.cohort.splits import assert_disjoint
-from ldae.cohort.verdicts import EXCLUDE
 from ldae.derivatives import OK, STEPS, lost_scans
 from ldae.errors import UserError, require
 
@@ -57,7 +57,7 @@ def build_ledger(
         splits: participant_id, split.
         manifests: From :func:`ldae.derivatives.read_manifests`.
         volumes: Index of the volume store (scan_id, participant_id, split).
-        verdicts: From :func:`ldae.cohort.verdicts.read_verdicts`.
+        verdicts: From :func:`ldae.cohort.inclusion.read_verdicts`.
 
     Returns:
         Columns ``COLUMNS``: one row an image on disk; status used or excluded; stage one of

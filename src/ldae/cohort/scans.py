@@ -1,4 +1,7 @@
-"""The scan table: every scan of the BIDS folder with what is known of it at its visit."""
+"""Scans whose voxels are the same: one image that was delivered twice.
+
+The scan table: every scan of the BIDS folder with what is known of it at its visit.
+"""
 
 from pathlib import Path
 
@@ -7,10 +10,40 @@ import pandas as pd
 import yaml
 
 from bids import BIDSLayout, BIDSLayoutIndexer
-from ldae.cohort.duplicates import find_duplicates
 from ldae.derivatives import share_of
 from ldae.errors import UserError, require
 from ldae.files import read_table
+
+DUPLICATE_COLUMNS = ["scan_id", "duplicate_of", "reason"]
+
+
+def find_duplicates(scans: pd.DataFrame) -> pd.DataFrame:
+    """List the scans that must be left out since their voxels are another scan's, value by value.
+
+    Of one subject's equal scans the earliest session stays. Equal scans of two subjects are all
+    out: whose brain it is cannot be known, and one brain must not be on two sides of the split.
+
+    Args:
+        scans: Columns scan_id, participant_id, months, image_hash.
+
+    Returns:
+        Columns ``DUPLICATE_COLUMNS``, sorted by scan_id; duplicate_of names the scan that stays
+        or, across subjects, all others with the same voxels, separated by commas.
+    """
+    rows = []
+    for _, group in scans.sort_values(["months", "scan_id"]).groupby("image_hash"):
+        names = group["scan_id"].tolist()
+        if group["participant_id"].nunique() > 1:
+            subjects = ", ".join(sorted(set(group["participant_id"])))
+            reason = f"The same voxels under {subjects}: whose they are is unknown."
+            rows += [(name, ",".join(sorted({*names} - {name})), reason) for name in names]
+        else:
+            reason = f"The same voxels as {names[0]}, the earliest session, which stays."
+            rows += [(name, names[0], reason) for name in names[1:]]
+    return (
+        pd.DataFrame(rows, columns=DUPLICATE_COLUMNS).sort_values("scan_id").reset_index(drop=True)
+    )
+
 
 COLUMNS = [
     "scan_id", "participant_id", "session_id", "months", "path", "diagnosis", "age", "sex", "mmse",
@@ -43,7 +76,7 @@ def build_scans(
 
     Returns:
         The scans without duplicates, columns ``COLUMNS``, sorted by scan_id, path relative to
-        ``bids``; and the duplicates, from :func:`ldae.cohort.duplicates.find_duplicates`.
+        ``bids``; and the duplicates, from :func:`ldae.cohort.scans.find_duplicates`.
 
     Raises:
         UserError: no scan, a scan without a row in the tables, or a value the schema refuses.

@@ -33,7 +33,7 @@ def write_page(
         scans: Rows of scans.tsv.
         manifests: From :func:`ldae.derivatives.read_manifests`.
         preproc_dir: Folder of the preprocessing.
-        verdicts: A person's, from :func:`ldae.cohort.verdicts.read_verdicts`, shown on the page.
+        verdicts: A person's, from :func:`ldae.cohort.inclusion.read_verdicts`, shown on the page.
         duplicates: duplicates.tsv (scan_id, duplicate_of, reason), listed on the page.
         page: HTML file to write; it links to the scans' pictures relative to its own place.
         table: measures.tsv to write: scan_id, status, step, reason, the measures, worst, z.
