@@ -33,8 +33,8 @@ from ldae.data.latent_store import moments_sum
 from ldae.data.volume_index import build_volume_store
 from ldae.derivatives import STEPS, read_manifests, scan_files, share_of
 from ldae.files import atomic, read_table, write_json, write_table
-from ldae.preprocess.bounds import MEASURES
-from ldae.preprocess.page import write_page
+from ldae.preprocess.qc_bounds import MEASURES
+from ldae.preprocess.qc_page import write_page
 from ldae.training.latent_rows import load_row
 from ldae.training.latents import training_std
 

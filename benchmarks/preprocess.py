@@ -27,11 +27,11 @@ from ldae.data.volume_transform import StoreTransform
 from ldae.derivatives import ScanFiles, scan_files
 from ldae.preprocess._ants import ants
 from ldae.preprocess.affine import FIRST, estimate
-from ldae.preprocess.bias import run_n4
-from ldae.preprocess.brain import run_brain_extraction
-from ldae.preprocess.grids import around, on_grid
-from ldae.preprocess.quality import affine_matrix, points_of
+from ldae.preprocess.brain_extraction import run_brain_extraction
+from ldae.preprocess.n4 import run_n4
+from ldae.preprocess.qc_measures import affine_matrix, points_of
 from ldae.preprocess.registration import run_registration
+from ldae.preprocess.resampling import around, on_grid
 from ldae.synthetic.bases import load_base
 from ldae.synthetic.heads import Anatomy, Atrophy, shrink
 from ldae.synthetic.scanner import PROTOCOLS, acquire

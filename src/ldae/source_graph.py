@@ -19,8 +19,13 @@ from typing import NamedTuple
 NAME = "ldae"  # of the package
 # Type hints, and what the parser notes beside the code.
 LEFT_OUT = frozenset({"annotation", "ctx", "kind", "returns", "type_comment", "type_params"})
-# Calls that may stop a stage, and which of their arguments is the message that it stops with.
-MESSAGES = {f"{NAME}.errors.require": 1, f"{NAME}.errors.UserError": 0}
+# Calls with arguments that no result depends on, and the first of these: the messages of errors,
+# and the definitions that a fingerprint is asked of.
+FREE_ARGUMENTS = {
+    f"{NAME}.errors.UserError": 0,
+    f"{NAME}.errors.require": 1,
+    f"{NAME}.fingerprint.source_fingerprint": 0,
+}
 LOGGERS = ("log", "logging")  # what lines for the log are written by
 
 
@@ -205,14 +210,14 @@ class _Writer:
             if of_module:
                 self.out.append(f"Name({of_module})")
                 return
-        said = self.message_at(node)
+        free = self.first_free_argument(node)
         self.out.append(type(node).__name__)
         for key in node._fields:
             value = getattr(node, key, None)
             if value is None or key in LEFT_OUT:
                 continue
             if isinstance(value, list):
-                value = value[:said] if key == "args" else value
+                value = value[:free] if key == "args" else value
                 parts = [part for part in value if not _is_without_effect(part)]
                 if parts:
                     self.out.append(f"{key}[")
@@ -229,10 +234,10 @@ class _Writer:
                 if isinstance(value, str):
                     self.texts.append(value)
 
-    def message_at(self, node: ast.AST) -> int | None:
-        """The place of a message to the user among the arguments of a call; None: it has none."""
+    def first_free_argument(self, node: ast.AST) -> int | None:
+        """Where the arguments of a call begin that no result depends on; None: they all count."""
         named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-        return MESSAGES.get(self.target(node.func.id) or "") if named else None
+        return FREE_ARGUMENTS.get(self.target(node.func.id) or "") if named else None
 
     def target(self, name: str) -> str | None:
         """The dotted name of what a name was imported from, unless it is a local variable."""

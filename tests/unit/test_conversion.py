@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from fake_clinica import install
 
-from ldae.cohort.retry import forget_failed
 from ldae.conversion import batch
 from ldae.conversion.batch import convert_batch
 from ldae.conversion.bids import check_scans, compress_image, image_fault, image_hash, scan_path
@@ -21,6 +20,7 @@ from ldae.conversion.plan import plan_conversion, write_plan
 from ldae.derivatives import share_of
 from ldae.errors import UserError
 from ldae.files import read_json, read_table, write_table
+from ldae.orchestration.rerun import forget_failed
 
 PTIDS = ("002_S_0413", "011_S_0005", "023_S_0030", "027_S_0009")
 VISITS = ("ADNI Screening", "ADNI1/GO Month 6")

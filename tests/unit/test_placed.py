@@ -10,7 +10,7 @@ from ldae.conversion.import_bids import import_bids
 from ldae.derivatives import scan_files
 from ldae.errors import UserError
 from ldae.files import read_json, read_table
-from ldae.preprocess.placed import run_placing
+from ldae.preprocess.preprocessed_input import run_placing
 
 SPACE = "Test"
 BOUNDS = dict.fromkeys(

@@ -14,8 +14,8 @@ from ldae.derivatives import ScanFiles
 from ldae.errors import UserError
 from ldae.evaluation.counterfactual_brains import brain_pair
 from ldae.files import read_json, read_table
-from ldae.preprocess.images import write_image
-from ldae.preprocess.placed import read_brain
+from ldae.preprocess.image_io import write_image
+from ldae.preprocess.preprocessed_input import read_brain
 from ldae.synthetic.population import draw_population
 from ldae.synthetic.preprocessed import make_preprocessed
 

@@ -16,14 +16,19 @@ from ldae.errors import UserError
 from ldae.files import read_table
 from ldae.preprocess._ants import ants
 from ldae.preprocess.affine import FIRST, TURNED, estimate, pyramid, register
-from ldae.preprocess.batch import ScanRejected
-from ldae.preprocess.bias import correct_bias, run_n4
-from ldae.preprocess.bounds import MEASURES
-from ldae.preprocess.brain import ANTSXNET_FILES, build_extractor, clean_mask, run_brain_extraction
-from ldae.preprocess.grids import antialias, around, load_template, resample, target_grid
-from ldae.preprocess.images import affine, read_head, write_image
-from ldae.preprocess.quality import affine_matrix, dice
+from ldae.preprocess.brain_extraction import (
+    ANTSXNET_FILES,
+    build_extractor,
+    clean_mask,
+    run_brain_extraction,
+)
+from ldae.preprocess.image_io import affine, read_head, write_image
+from ldae.preprocess.n4 import correct_bias, run_n4
+from ldae.preprocess.qc_bounds import MEASURES
+from ldae.preprocess.qc_measures import affine_matrix, dice
 from ldae.preprocess.registration import run_registration
+from ldae.preprocess.resampling import antialias, around, load_template, resample, target_grid
+from ldae.preprocess.shard_runner import ScanRejected
 
 N4 = {"shrink_factor": 8, "iterations": [50, 50, 50], "tolerance": 1e-5}
 

@@ -13,13 +13,13 @@ from ldae.derivatives import scan_files
 from ldae.errors import UserError
 from ldae.files import read_table, write_json
 from ldae.preprocess._ants import ants
-from ldae.preprocess.batch import ScanRejected
-from ldae.preprocess.bounds import MEASURES, judge, outlyingness
-from ldae.preprocess.dataset import describe_dataset, remove_withdrawn
-from ldae.preprocess.images import border_share
-from ldae.preprocess.page import write_page
-from ldae.preprocess.picture import Head, write_picture
-from ldae.preprocess.quality import dice, outside_share, tissue_measures
+from ldae.preprocess.bids_derivatives import describe_dataset, remove_withdrawn
+from ldae.preprocess.image_io import border_share
+from ldae.preprocess.qc_bounds import MEASURES, judge, outlyingness
+from ldae.preprocess.qc_measures import dice, outside_share, tissue_measures
+from ldae.preprocess.qc_page import write_page
+from ldae.preprocess.qc_picture import Head, write_picture
+from ldae.preprocess.shard_runner import ScanRejected
 
 GOOD = {
     "ncc": 0.7, "dice": 0.95, "brain_ml": 1400, "affine_determinant": 0.7, "snr": 16, "cnr": 1.6,

@@ -14,10 +14,10 @@ from heads import scan_table
 from ldae.derivatives import read_manifest, scan_files
 from ldae.errors import UserError
 from ldae.files import write_table
-from ldae.preprocess import batch
-from ldae.preprocess.__main__ import main
-from ldae.preprocess.batch import ScanRejected, Step, run_step
-from ldae.preprocess.quarantine import redo, release
+from ldae.orchestration.__main__ import main
+from ldae.orchestration.rerun import redo, release
+from ldae.preprocess import shard_runner
+from ldae.preprocess.shard_runner import ScanRejected, Step, run_step
 
 
 class Copier:
@@ -124,7 +124,7 @@ def test_outputs_are_on_the_disk_before_their_stamp_says_so(tmp_path, monkeypatc
     def flush(path):
         flushed.append((path, copier.files[0].stamp("n4").exists()))
 
-    monkeypatch.setattr(batch, "flush", flush)
+    monkeypatch.setattr(shard_runner, "flush", flush)
     copier()
     assert flushed[0] == (copier.files[0].n4, False)
 
@@ -235,12 +235,12 @@ def test_a_full_disk_that_a_library_hides_stops_the_shard(tmp_path, monkeypatch,
     def usage(path):
         return state._replace(free=99e6 if Path(path) == here else 101e6)
 
-    monkeypatch.setattr(batch.shutil, "disk_usage", usage)
+    monkeypatch.setattr(shard_runner.shutil, "disk_usage", usage)
     with pytest.raises(OSError, match="99 MB free") as caught:
         copier()
     assert caught.value.errno == errno.ENOSPC and isinstance(caught.value.__cause__, ValueError)
     assert not copier.manifest.exists() and not copier.files[1].stamp("n4").exists()
-    monkeypatch.setattr(batch.shutil, "disk_usage", lambda path: state._replace(free=101e6))
+    monkeypatch.setattr(shard_runner.shutil, "disk_usage", lambda path: state._replace(free=101e6))
     assert copier()[0] == ["ok", "failed", "ok"]
 
 

@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT, Project, copy_project
 
 from ldae.files import sha256
-from ldae.preprocess.quarantine import redo
+from ldae.orchestration.rerun import redo
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 

@@ -11,11 +11,11 @@ from skimage.filters import threshold_multiotsu
 
 from ldae.preprocess._ants import ants
 from ldae.preprocess.affine import FIRST, estimate, register
-from ldae.preprocess.bias import correct_bias
-from ldae.preprocess.brain import DeepBet, clean_mask
-from ldae.preprocess.grids import Template, around, load_template, on_grid, resample
-from ldae.preprocess.images import as_mask
-from ldae.preprocess.quality import affine_matrix, points_of
+from ldae.preprocess.brain_extraction import DeepBet, clean_mask
+from ldae.preprocess.image_io import as_mask
+from ldae.preprocess.n4 import correct_bias
+from ldae.preprocess.qc_measures import affine_matrix, points_of
+from ldae.preprocess.resampling import Template, around, load_template, on_grid, resample
 from ldae.synthetic.bases import FOLDER, load_base
 from ldae.synthetic.cohort import draw_cohort
 from ldae.synthetic.heads import Anatomy, shrink

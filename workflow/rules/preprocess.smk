@@ -22,7 +22,7 @@ rule n4:
     params:
         preproc=lambda wildcards, output: above(output.manifest, 3),
         settings=step_settings("n4"),
-        source=source("preprocess.bias:run_n4"),
+        source=source("preprocess.n4:run_n4"),
     message:
         "N4 bias field correction, shard {wildcards.shard}"
     script:
@@ -49,7 +49,7 @@ rule brain_extraction:
     params:
         preproc=lambda wildcards, output: above(output.manifest, 3),
         settings=step_settings("n4", "brain_extraction"),
-        source=source("preprocess.brain:run_brain_extraction"),
+        source=source("preprocess.brain_extraction:run_brain_extraction"),
     message:
         "Brain extraction by {params.settings[brain_extraction][method]}, shard {wildcards.shard}"
     script:
@@ -112,9 +112,9 @@ rule qc:
         settings=step_settings("brain_extraction", "qc"),
         elsewhere=PREPROCESSED,
         source=source(
-            "preprocess.page:write_page",
-            "preprocess.dataset:describe_dataset",
-            "preprocess.dataset:remove_withdrawn",
+            "preprocess.qc_page:write_page",
+            "preprocess.bids_derivatives:describe_dataset",
+            "preprocess.bids_derivatives:remove_withdrawn",
             "cohort.inclusion:read_verdicts",
             "cohort.inclusion:known_scans",
             "derivatives:read_manifests",

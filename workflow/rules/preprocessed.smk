@@ -26,7 +26,7 @@ if PREPROCESSED:
             preproc=lambda wildcards, output: above(output.manifest, 3),
             settings=step_settings("qc"),
             volumes=config["volumes"],
-            source=source("preprocess.placed:run_placing"),
+            source=source("preprocess.preprocessed_input:run_placing"),
         message:
             "Checking preprocessed scans and putting them on the grid, shard {wildcards.shard}"
         script:

@@ -4,7 +4,7 @@ from _adapter import job
 
 with job(snakemake):
     from ldae.files import read_table
-    from ldae.preprocess.brain import run_brain_extraction
+    from ldae.preprocess.brain_extraction import run_brain_extraction
 
     run_brain_extraction(
         read_table(snakemake.input.scans),

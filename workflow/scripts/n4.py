@@ -4,7 +4,7 @@ from _adapter import job
 
 with job(snakemake):
     from ldae.files import read_table
-    from ldae.preprocess.bias import run_n4
+    from ldae.preprocess.n4 import run_n4
 
     run_n4(
         read_table(snakemake.input.scans),

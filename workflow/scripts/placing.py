@@ -4,7 +4,7 @@ from _adapter import job
 
 with job(snakemake):
     from ldae.files import read_table
-    from ldae.preprocess.placed import run_placing
+    from ldae.preprocess.preprocessed_input import run_placing
 
     run_placing(
         read_table(snakemake.input.scans),

@@ -8,8 +8,8 @@ with job(snakemake):
     from ldae.cohort.inclusion import known_scans, read_verdicts
     from ldae.derivatives import lost_scans, read_manifests
     from ldae.files import read_table, write_table
-    from ldae.preprocess.dataset import describe_dataset, remove_withdrawn
-    from ldae.preprocess.page import write_page
+    from ldae.preprocess.bids_derivatives import describe_dataset, remove_withdrawn
+    from ldae.preprocess.qc_page import write_page
 
     source, cfg = snakemake.input, snakemake.params.settings
     folder = Path(snakemake.output.description).parent

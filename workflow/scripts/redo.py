@@ -4,7 +4,7 @@ from _adapter import job
 
 with job(snakemake):
     from ldae.errors import require
-    from ldae.preprocess.quarantine import redo
+    from ldae.orchestration.rerun import redo
 
     scan = snakemake.params.scan
     require(scan is not None, "Name the scan: snakemake redo --config scan=sub-..._ses-...")

@@ -3,7 +3,7 @@
 from _adapter import job
 
 with job(snakemake):
-    from ldae.preprocess.quarantine import try_again
+    from ldae.orchestration.rerun import try_again
 
     print("\n".join(try_again(snakemake.params.results)))
     print("The next run tries them again.")

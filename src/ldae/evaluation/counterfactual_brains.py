@@ -1,7 +1,8 @@
 """Synthetic brains that came preprocessed, made again with the other diagnosis's pathology.
 
 Pose, mask's error, contrast, coil field and noise are those of the real scan: nothing but anatomy
-differs. Both scans come to the store's grid as the real one did (:mod:`ldae.preprocess.placed`).
+differs. Both scans come to the store's grid as the real one did
+(:mod:`ldae.preprocess.preprocessed_input`).
 """
 
 import tempfile
@@ -16,7 +17,7 @@ import torch
 from ldae.data.volume_transform import StoreTransform
 from ldae.derivatives import ScanFiles
 from ldae.preprocess._ants import ants
-from ldae.preprocess.placed import on_target_grid, read_brain
+from ldae.preprocess.preprocessed_input import on_target_grid, read_brain
 from ldae.synthetic.brains import draw_brain, draw_pose, template_grid, visible_volumes
 from ldae.synthetic.population import draw_person
 from ldae.synthetic.preprocessed import make_scan

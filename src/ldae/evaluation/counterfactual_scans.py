@@ -29,7 +29,7 @@ from ldae.evaluation.counterfactual_brains import Pair, brain_pair, in_store
 from ldae.evaluation.scans import spread_over_subjects
 from ldae.files import read_json, read_table
 from ldae.preprocess._ants import ants
-from ldae.preprocess.grids import MARGIN, around, resample
+from ldae.preprocess.resampling import MARGIN, around, resample
 from ldae.progress import Progress
 from ldae.synthetic.bases import load_base
 from ldae.synthetic.cohort import STAGE, Subject, Visit, draw_subject, generator

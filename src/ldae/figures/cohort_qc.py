@@ -12,7 +12,7 @@ from ldae.errors import require
 from ldae.figures.style import BLUE, GREY, PAGE, RED, Drawing, letter, new_figure
 from ldae.files import read_json, read_table
 from ldae.labels import count, number
-from ldae.preprocess.bounds import MEASURES
+from ldae.preprocess.qc_bounds import MEASURES
 
 INPUTS = {
     "manifests": "manifests of the registration, one a shard",

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ldae.preprocess._ants import ants
-from ldae.preprocess.grids import Template, on_grid
-from ldae.preprocess.quality import correlation, dice
+from ldae.preprocess.qc_measures import correlation, dice
+from ldae.preprocess.resampling import Template, on_grid
 
 # Ways to start, tried in this order while the overlap is too low: from the centres of mass; the
 # same by way of a rigid and a similarity transform, which finds a head tilted by 60 degrees; and

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from ldae.preprocess.bias import run_n4
-from ldae.preprocess.brain import run_brain_extraction
+from ldae.preprocess.brain_extraction import run_brain_extraction
+from ldae.preprocess.n4 import run_n4
 from ldae.preprocess.registration import run_registration
 
 

@@ -15,9 +15,10 @@ from ldae.files import atomic, digest, read_json, sha256, write_json
 from ldae.fingerprint import source_fingerprint
 from ldae.preprocess._ants import ants
 from ldae.preprocess.affine import register
-from ldae.preprocess.batch import ScanRejected, Step, run_step
-from ldae.preprocess.bounds import judge
-from ldae.preprocess.grids import (
+from ldae.preprocess.qc_bounds import judge
+from ldae.preprocess.qc_measures import measure
+from ldae.preprocess.qc_picture import Head, write_picture
+from ldae.preprocess.resampling import (
     INTERPOLATORS,
     MARGIN,
     Template,
@@ -26,8 +27,7 @@ from ldae.preprocess.grids import (
     resample,
     resample_mask,
 )
-from ldae.preprocess.picture import Head, write_picture
-from ldae.preprocess.quality import measure
+from ldae.preprocess.shard_runner import ScanRejected, Step, run_step
 
 TYPES = ("Affine", "SyN")
 
@@ -70,7 +70,7 @@ def run_registration(
 
     depends = {
         "source": source_fingerprint(
-            "preprocess.registration:_register_scan", "preprocess.grids:load_template"
+            "preprocess.registration:_register_scan", "preprocess.resampling:load_template"
         ),
         "registration": dict(settings),
         "template": [sha256(cfg["template"][key]) for key in ("image", "mask")],

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from ldae.labels import ABSENT, count, number
-from ldae.preprocess.bounds import MEASURES
+from ldae.preprocess.qc_bounds import MEASURES
 from ldae.report.tables import Table
 
 SHOWN = 12

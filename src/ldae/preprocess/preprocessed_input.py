@@ -15,12 +15,19 @@ from ldae.derivatives import ScanFiles, scan_files
 from ldae.files import atomic, digest, read_json, sha256, write_json
 from ldae.fingerprint import source_fingerprint
 from ldae.preprocess._ants import ants
-from ldae.preprocess.batch import ScanRejected, Step, run_step
-from ldae.preprocess.bounds import judge
-from ldae.preprocess.grids import MARGIN, Template, around, load_template, resample, resample_mask
-from ldae.preprocess.images import as_mask, read_head
-from ldae.preprocess.picture import Head, write_picture
-from ldae.preprocess.quality import measure, points_of
+from ldae.preprocess.image_io import as_mask, read_head
+from ldae.preprocess.qc_bounds import judge
+from ldae.preprocess.qc_measures import measure, points_of
+from ldae.preprocess.qc_picture import Head, write_picture
+from ldae.preprocess.resampling import (
+    MARGIN,
+    Template,
+    around,
+    load_template,
+    resample,
+    resample_mask,
+)
+from ldae.preprocess.shard_runner import ScanRejected, Step, run_step
 
 FAR = 25.0  # mm between the centres of brain and template: no affine leaves half of that
 FULL = 0.9  # share of voxels that are not zero, from which an image was not stripped
@@ -62,7 +69,9 @@ def run_placing(
         _place(files, *sources(files), template, interpolation, prefilter)
 
     depends = {
-        "source": source_fingerprint("preprocess.placed:_place", "preprocess.grids:load_template"),
+        "source": source_fingerprint(
+            "preprocess.preprocessed_input:_place", "preprocess.resampling:load_template"
+        ),
         "template": [sha256(cfg["template"][key]) for key in ("image", "mask")],
         "volumes": [spacing, interpolation, prefilter],
     }

@@ -11,10 +11,10 @@ import pandas as pd
 from ldae.derivatives import lost_scans, scan_files
 from ldae.errors import require
 from ldae.files import atomic, read_json, write_table
-from ldae.preprocess.bounds import MEASURES, outlyingness
+from ldae.preprocess.qc_bounds import MEASURES, outlyingness
 
 FAR = 3.5  # robust SDs from which a scan is called an outlier (Iglewicz and Hoaglin 1993)
-TEMPLATE = Path(__file__).with_name("page.html.j2")
+TEMPLATE = Path(__file__).with_name("qc_page.html.j2")
 
 
 def write_page(
@@ -61,7 +61,7 @@ def gather(
 
     Returns:
         scan_id, status, step, reason, the measures of ``MEASURES`` (missing where the scan was not
-        registered), worst and z of :func:`~ldae.preprocess.bounds.outlyingness`, picture (path).
+        registered), worst and z of :func:`~ldae.preprocess.qc_bounds.outlyingness`, picture (path).
 
     Raises:
         UserError: a scan is in no manifest.

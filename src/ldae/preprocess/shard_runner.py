@@ -59,7 +59,7 @@ def run_step(
     have the sizes it names, is not run again. An exception of one scan is logged with its
     traceback, becomes its reason and is remembered in the stamp: the scan is in quarantine and is
     not tried again before its input, the settings or the source change, or
-    :func:`~ldae.preprocess.quarantine.release` lets it out. The others go on. Running out of
+    :func:`~ldae.orchestration.rerun.release` lets it out. The others go on. Running out of
     memory or disk concerns all scans and is raised; but a scan at which the process has died
     ``MOST_DEATHS`` times goes to quarantine as well.
 

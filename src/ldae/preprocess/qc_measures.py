@@ -5,8 +5,8 @@ from scipy import ndimage as ndi
 from skimage.filters import threshold_multiotsu
 
 from ldae.preprocess._ants import ants
-from ldae.preprocess.batch import ScanRejected
-from ldae.preprocess.images import border_share
+from ldae.preprocess.image_io import border_share
+from ldae.preprocess.shard_runner import ScanRejected
 
 NO_TISSUES = "the intensities of the brain do not tell three tissues apart"
 NO_NOISE = 1e-6  # SD over mean: what is left of constant values by the rounding of float32

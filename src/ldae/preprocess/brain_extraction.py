@@ -17,8 +17,8 @@ from ldae.errors import UserError, require
 from ldae.files import digest, sha256
 from ldae.fingerprint import source_fingerprint
 from ldae.preprocess._ants import ants
-from ldae.preprocess.batch import ScanRejected, Step, brain_first, run_step
-from ldae.preprocess.images import affine, as_mask, border_share, read_head, write_image
+from ldae.preprocess.image_io import affine, as_mask, border_share, read_head, write_image
+from ldae.preprocess.shard_runner import ScanRejected, Step, brain_first, run_step
 
 ANTSXNET_FILES = ("brainExtractionRobustT1.h5", "S_template3.nii.gz")
 MAX_BORDER = 0.10  # share of the image's outer faces that a brain mask may cover
@@ -164,7 +164,8 @@ def run_brain_extraction(
 
     depends = {
         "source": source_fingerprint(
-            "preprocess.brain:_extract_brain", "preprocess.brain:build_extractor"
+            "preprocess.brain_extraction:_extract_brain",
+            "preprocess.brain_extraction:build_extractor",
         ),
         "method": settings["method"],
         "threshold": threshold,

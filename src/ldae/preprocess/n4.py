@@ -11,8 +11,8 @@ from ldae.derivatives import ScanFiles, scan_files
 from ldae.files import digest
 from ldae.fingerprint import source_fingerprint
 from ldae.preprocess._ants import ants
-from ldae.preprocess.batch import Step, brain_first, run_step
-from ldae.preprocess.images import read_head, write_image
+from ldae.preprocess.image_io import read_head, write_image
+from ldae.preprocess.shard_runner import Step, brain_first, run_step
 
 
 def correct_bias(
@@ -67,7 +67,7 @@ def run_n4(
     def inputs(files: ScanFiles) -> list[Path]:
         return [Path(bids_dir) / files.source, *([files.mask] if inside else [])]
 
-    source = source_fingerprint("preprocess.bias:_correct_scan")
+    source = source_fingerprint("preprocess.n4:_correct_scan")
     step = Step(
         name="n4",
         fingerprint=digest({"source": source, "n4": dict(cfg["n4"])}),

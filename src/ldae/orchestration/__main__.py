@@ -1,16 +1,17 @@
-"""Preprocessing by hand: ``python -m ldae.preprocess retry --results results [--scan ID ...]``."""
+"""Preprocessing by hand: ``python -m ldae.orchestration retry --results results [--scan ID
+...]``."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from ldae.errors import UserError
-from ldae.preprocess.quarantine import try_again
+from ldae.orchestration.rerun import try_again
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="ldae.preprocess", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m ldae.orchestration", description=__doc__)
     retry = parser.add_subparsers(required=True).add_parser(
         "retry", help="let failed scans and conversions be tried again by the next run"
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from ldae.files import atomic
 from ldae.preprocess._ants import ants
-from ldae.preprocess.batch import ScanRejected
+from ldae.preprocess.shard_runner import ScanRejected
 
 LEVELS = 32767  # of int16: a step is 3e-5 of the maximum, far below a scanner's noise
 COMPRESSION = 1  # of gzip: level 6 takes twice the time for 1 % of the size
