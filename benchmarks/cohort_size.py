@@ -28,8 +28,8 @@ from ldae.cohort.splits import make_splits, strata
 from ldae.cohort.table1 import cohort_table
 from ldae.conversion.listings import listing
 from ldae.conversion.merge import merge_parts
-from ldae.data.arrays import create_array
 from ldae.data.latent_store import moments_sum
+from ldae.data.store import create_array
 from ldae.data.volume_index import build_volume_store
 from ldae.derivatives import STEPS, read_manifests, scan_files, share_of
 from ldae.files import atomic, read_table, write_json, write_table

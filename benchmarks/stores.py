@@ -23,7 +23,7 @@ import torch
 from ldae.data.latent_store import LatentStore, moments_sum
 from ldae.data.store import finish_store
 from ldae.data.volume_index import build_volume_store
-from ldae.data.volume_shards import pack_shard
+from ldae.data.volume_packing import pack_shard
 from ldae.data.volume_store import VolumeStore
 from ldae.data.volume_transform import StoreTransform
 from ldae.derivatives import scan_files

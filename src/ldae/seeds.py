@@ -1,10 +1,14 @@
-"""Random draws that depend on names alone: seeds, generators, the fixed noise of a scan."""
+"""Random draws that depend on names alone: seeds, generators, the fixed noise of a scan.
+
+torch is imported where it is used: the workflow's rules import this module's users without it.
+"""
 
 import hashlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -13,15 +17,19 @@ def derive_seed(*parts: int | str) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "little") >> 1
 
 
-def generator(*parts: int | str) -> torch.Generator:
+def generator(*parts: int | str) -> "torch.Generator":
     """A CPU generator seeded by ``derive_seed``; draws are the same on every device."""
+    import torch
+
     return torch.Generator().manual_seed(derive_seed(*parts))
 
 
 def fixed_noise(
     scan_ids: Sequence[str], shape: Sequence[int], seed: int, sample: int = 0
-) -> Tensor:
+) -> "torch.Tensor":
     """z_T ~ N(0, I) that depends on (seed, scan, sample) alone, not on batches: (B, *shape)."""
+    import torch
+
     return torch.stack(
         [
             torch.randn(tuple(shape), generator=generator(seed, "z_T", scan, sample))

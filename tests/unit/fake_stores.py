@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ldae.data.look import LOOK, look
 from ldae.data.store import finish_store
+from ldae.data.thumbnails import LOOK, look
 
 
 def write_store(

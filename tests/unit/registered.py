@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ldae.data.volume_index import build_volume_store
-from ldae.data.volume_shards import pack_shard
+from ldae.data.volume_packing import pack_shard
 from ldae.data.volume_store import VolumeStore
 
 TEMPLATE = "MNI"

@@ -7,6 +7,7 @@ import pytest
 import torch
 from registered import SPLITS, Cohort, write_scan
 
+from ldae.data.datasets import LatentsAndVolumes
 from ldae.data.latent_store import LatentStore
 from ldae.data.seen import note_seen
 from ldae.data.volume_store import VolumeStore
@@ -16,7 +17,6 @@ from ldae.locks import hold
 from ldae.modelfile import save_model
 from ldae.nets.autoencoder import build_autoencoder
 from ldae.training import latent_rows, latents
-from ldae.training.datasets import LatentsAndVolumes
 from ldae.training.latents import build_latent_store, encode_shard, training_std
 
 AUTOENCODER = {

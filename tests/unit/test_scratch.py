@@ -16,9 +16,8 @@ from fake_stores import write_store
 from small_training import LDM, assert_same, saved, settings
 
 from ldae.data import scratch
-from ldae.data.kinds import KINDS
 from ldae.data.latent_store import LatentStore
-from ldae.data.scratch import on_scratch
+from ldae.data.scratch import KINDS, on_scratch
 from ldae.errors import UserError
 from ldae.locks import hold
 from ldae.modelfile import load_state

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from registered import Cohort, write_scan
 
-from ldae.data import arrays, volume_shards
+from ldae.data import store, volume_packing
 from ldae.data.volume_index import build_volume_store
-from ldae.data.volume_shards import write_manifest
+from ldae.data.volume_packing import write_manifest
 from ldae.data.volume_transform import StoreTransform
 from ldae.derivatives import read_manifest
 from ldae.errors import UserError
@@ -32,7 +32,7 @@ def transformed(monkeypatch):
             names.append(path.name.split("_space")[0])
             return super().__call__(path)
 
-    monkeypatch.setattr(volume_shards, "StoreTransform", Counting)
+    monkeypatch.setattr(volume_packing, "StoreTransform", Counting)
     return names
 
 
@@ -95,14 +95,14 @@ def test_damage_is_packed_again(cohort, transformed, damage):
 
 
 def test_one_process_alone_packs_a_shard(cohort, monkeypatch):
-    packs = volume_shards._pack
+    packs = volume_packing._pack
 
     def again(*arguments):
         with pytest.raises(UserError, match=r"shard-0\.json is being written by process"):
             hold(cohort.root / "volumes/shards/.shard-0.json.lock", "shard-0.json", patience=0)
         return packs(*arguments)
 
-    monkeypatch.setattr(volume_shards, "_pack", again)
+    monkeypatch.setattr(volume_packing, "_pack", again)
     assert len(read_json(cohort.pack(0))["scans"]) == 4
 
 
@@ -157,24 +157,24 @@ def test_a_full_disk_is_an_error_and_leaves_what_was_there(cohort, monkeypatch):
     def full(stream, start, size):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(arrays.os, "posix_fallocate", full)
+    monkeypatch.setattr(store.os, "posix_fallocate", full)
     with pytest.raises(OSError, match="No space left"):
         cohort.pack(0)
     assert array.read_bytes() == before[1]
     assert not list(array.parent.glob(".tmp*"))
 
 
-@pytest.mark.parametrize("code", arrays.UNSUPPORTED)
+@pytest.mark.parametrize("code", store.UNSUPPORTED)
 def test_a_file_system_that_reserves_no_space_will_do(cohort, monkeypatch, code):
     def refuse(stream, start, size):
         raise OSError(code, "no")
 
-    monkeypatch.setattr(arrays.os, "posix_fallocate", refuse)
+    monkeypatch.setattr(store.os, "posix_fallocate", refuse)
     assert len(read_json(cohort.pack(0))["scans"]) == 4
 
 
 def test_the_space_of_an_array_is_reserved_before_it_is_filled(tmp_path):
-    made = arrays.create_array(tmp_path / "a.npy", "float32", [64, 64, 64])
+    made = store.create_array(tmp_path / "a.npy", "float32", [64, 64, 64])
     state = (tmp_path / "a.npy").stat()
     assert state.st_size > made.nbytes and state.st_blocks * 512 >= state.st_size
     made[0] = 1

@@ -17,7 +17,7 @@ os.environ.update(NO_ET="1", NIPYPE_NO_ET="1", HF_HUB_OFFLINE="1")
 
 from ldae.config import check_config
 from ldae.config import check_container
-from ldae.data.batches import check_batch
+from ldae.data.sampling import check_batch
 from ldae.errors import UserError
 from ldae.files import sha256
 from ldae.fingerprint import source_fingerprint

@@ -30,7 +30,7 @@ rule volume_shard:
         },
         template=config["preprocess"]["template"]["name"],
         source=source(
-            "data.volume_shards:pack_shard", "data.volume_shards:write_manifest"
+            "data.volume_packing:pack_shard", "data.volume_packing:write_manifest"
         ),
     message:
         "Packing the registered scans of shard {wildcards.shard}"

@@ -41,7 +41,7 @@ BUILT_BY = {
 def told(stage, latents=False, diffusion=False):
     """What a training is told, and of which source it is; another word of it is another model."""
     entries = (BUILT_BY[stage], "training.loop:fit", "training.product:save_trained")
-    form = source_fingerprint("data.volume_transform", "data.intensities")
+    form = source_fingerprint("data.volume_transform")
     return dict(
         settings=learnt(section(config, stage)),
         seed=config["seed"],

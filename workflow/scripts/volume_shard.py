@@ -5,7 +5,7 @@ from _adapter import job
 with job(snakemake):
     from pathlib import Path
 
-    from ldae.data.volume_shards import pack_shard, write_manifest
+    from ldae.data.volume_packing import pack_shard, write_manifest
     from ldae.files import read_table
 
     scans = read_table(snakemake.input.scans, ["scan_id", "participant_id", "session_id"])

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ldae.data.kinds import KINDS
+from ldae.data.scratch import KINDS
 from ldae.data.store import CARD
 from ldae.errors import UserError, require
 from ldae.files import read_json

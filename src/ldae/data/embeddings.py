@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from ldae.errors import require
+from ldae.errors import UserError, require
 from ldae.files import atomic
 
 
@@ -63,3 +64,28 @@ def load_embeddings(
         f"The embeddings {path} are of another volume store than the present one. {remake}",
     )
     return scan_ids, y_sem
+
+
+def aligned_embeddings(
+    path: str | Path, scan_ids: pd.Series, model: str | None = None, volumes: str | None = None
+) -> np.ndarray:
+    """Rows of an embeddings file in the order of ``scan_ids``: (N, d) float64.
+
+    Args:
+        path: The file.
+        scan_ids: The wanted scans.
+        model, volumes: When given, the model and the volume store that they must be of, as
+            :func:`ldae.data.embeddings.load_embeddings` has them.
+
+    Raises:
+        UserError: a scan has no embedding, or they are of another model or store.
+    """
+    names, vectors = load_embeddings(path, model, volumes)
+    place = {name: row for row, name in enumerate(names)}
+    lacking = [name for name in scan_ids if name not in place]
+    if lacking:
+        raise UserError(
+            f"The embeddings {path} lack {len(lacking)} scan(s), the first is {lacking[0]}; "
+            "delete the file so that it is computed again for the present scans."
+        )
+    return vectors[[place[name] for name in scan_ids]].astype(np.float64)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ldae.data.batches import check_batch
-from ldae.errors import require
+from ldae.errors import UserError, require
 from ldae.seeds import derive_seed
 
 
@@ -82,3 +81,26 @@ class Sampler:
         for step in range(start, stop):
             pieces = self.batch(step).reshape(-1, self.micro_batch)
             yield from pieces[first : first + self.accumulation].tolist()
+
+
+def batches(count: int, size: int) -> Iterator[np.ndarray]:
+    """Positions 0..count-1 in runs of at most ``size``."""
+    for start in range(0, count, size):
+        yield np.arange(start, min(start + size, count))
+
+
+def check_batch(stage: str, batch_size: int, micro_batch: int, processes: int) -> None:
+    """Check that batch_size = micro_batch x accumulation x processes has a whole accumulation.
+
+    Raises:
+        UserError: naming the three keys of the stage's section and batch sizes that would do.
+    """
+    together = micro_batch * processes
+    if batch_size < together or batch_size % together:
+        low = batch_size // together * together
+        nearest = f"{low} or {low + together}" if low else f"{together}"
+        raise UserError(
+            f"{stage}.batch_size is {batch_size}, which is not a multiple of {stage}.micro_batch x "
+            f"{stage}.processes = {micro_batch} x {processes} = {together}; use {nearest}, or "
+            "lower micro_batch or processes."
+        )

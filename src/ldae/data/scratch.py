@@ -1,4 +1,6 @@
-"""Copies of stores on a disk of the node itself, for trainings that read them hundreds of times.
+"""The kinds of stores by their names.
+
+Copies of stores on a disk of the node itself, for trainings that read them hundreds of times.
 
 On the scratch disk, readable by its owner alone::
 
@@ -21,18 +23,19 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from ldae.data.kinds import KINDS
+from ldae.data.latent_store import LatentStore
 from ldae.data.store import INDEX_SUM, Store
+from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError, require
 from ldae.files import digest
 from ldae.locks import locked
 from ldae.progress import Progress
 
+KINDS: dict[str, type[Store]] = {kind.made_by: kind for kind in (VolumeStore, LatentStore)}
 CHUNK = 2**24  # bytes
 PATIENCE = 6 * 3600.0  # seconds; a store of a hundred GB may take that long from a slow disk
 FULL = (errno.ENOSPC, errno.EDQUOT)
 READ_IN_PLACE = "paths.scratch: null reads the store where it is"
-
 log = logging.getLogger(__name__)
 
 

@@ -5,7 +5,7 @@ It then has to hold that no subject it has seen is tested on, and that the scans
 
 ``scans.tsv`` beside a model: scan_id, participant_id, split and sha256 (of the volume, or of its
 latent) of all scans of the splits train and val, and image_hash and look (of the volume,
-:mod:`ldae.data.look`) where the store knows them.
+:mod:`ldae.data.thumbnails`) where the store knows them.
 """
 
 import logging
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ldae.data.look import LOOK, altered
 from ldae.data.store import IDENTITY, Store
+from ldae.data.thumbnails import LOOK, altered
 from ldae.errors import require
 from ldae.files import read_table, sha256, write_table
 
@@ -120,7 +120,7 @@ def require_fit(volumes: Store, card: dict[str, Any], folder: str | Path) -> Non
     Raises:
         UserError: it has seen what is tested on; the volumes have another form; or most of the
             scans it has seen look otherwise now, as after another preprocessing. Other bits alone
-            are no matter (:mod:`ldae.data.look`).
+            are no matter (:mod:`ldae.data.thumbnails`).
     """
     require_same_form(volumes, card, folder)
     if card.get("published"):

@@ -1,4 +1,6 @@
-"""What the volume and the latent store have in common: their tables, and the checks of both.
+"""Arrays on disk that are filled by memory map.
+
+What the volume and the latent store have in common: their tables, and the checks of both.
 
 A store is a folder that may be copied anywhere: all its paths are relative. Its tables::
 
@@ -11,7 +13,9 @@ A store is a folder that may be copied anywhere: all its paths are relative. Its
 scan: a corrected diagnosis makes other tables, but neither another store nor other models.
 """
 
-from collections.abc import Iterable
+import errno
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,29 @@ import pandas as pd
 from ldae.cohort.splits import assert_disjoint
 from ldae.errors import UserError, require
 from ldae.files import atomic, digest, read_json, read_table, sha256, write_json, write_table
+
+# What file systems answer that cannot reserve space; some raise no error but fill the file.
+UNSUPPORTED = (errno.EOPNOTSUPP, errno.EINVAL)
+
+
+def create_array(path: Path, dtype: str | type, shape: Sequence[int]) -> np.memmap:
+    """Make an ``.npy`` file to be filled in, with all of its space on the disk reserved.
+
+    A file of a map is full of holes at first; a disk without room for what is written into them
+    would kill the process by a signal (SIGBUS), without a message and without an exception.
+
+    Raises:
+        OSError: the disk is full (ENOSPC) or the quota is used up (EDQUOT).
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=tuple(shape))
+    with path.open("r+b") as stream:
+        try:
+            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+    return array
+
 
 INDEX, INDEX_SUM, CARD = "index.tsv", "index.sha256", "store.json"
 IDENTITY = ("scan_id", "participant_id", "split", "sha256")

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from ldae.cohort.splits import assert_disjoint
-from ldae.data.look import LOOK
 from ldae.data.store import CARD, finish_store, open_array
-from ldae.data.volume_shards import GRID_TOLERANCE
+from ldae.data.thumbnails import LOOK
+from ldae.data.volume_packing import GRID_TOLERANCE
 from ldae.errors import require
 from ldae.files import read_json
 

@@ -7,19 +7,19 @@ Layout of a store, besides the tables (:mod:`ldae.data.store`)::
 
 A shard also holds scans that are not used, so that a verdict or other splits move no data; the
 columns ``file`` and ``file_row`` of index.tsv say where the array of a used scan is.
-:mod:`ldae.data.volume_shards` packs the shards, :mod:`ldae.data.volume_index` makes the tables.
+:mod:`ldae.data.volume_packing` packs the shards, :mod:`ldae.data.volume_index` makes the tables.
 """
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from ldae.data.intensities import from_stored
-from ldae.data.look import LOOK
 from ldae.data.store import Store, open_array
+from ldae.data.thumbnails import LOOK
+from ldae.data.volume_transform import from_stored
 
 
 class VolumeStore(Store):
@@ -83,3 +83,10 @@ class VolumeStore(Store):
     def row_sum(self, row: int) -> str:
         """SHA-256 of the volume as it is on disk."""
         return hashlib.sha256(self._array(row)).hexdigest()
+
+
+class ByRow(Protocol):
+    """Anything that gives volumes by row: a store, or one seen at another resolution."""
+
+    def volumes(self, rows: np.ndarray) -> torch.Tensor:
+        """Volumes (B, 1, X, Y, Z)."""

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ldae.data.sampling import batches
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
 from ldae.evaluation.arrays import as_arrays, save_arrays
@@ -19,7 +20,6 @@ from ldae.evaluation.counterfactual_tables import differences, summarise
 from ldae.evaluation.direction import Direction, LinearModel
 from ldae.evaluation.metrics import brain_mask, ssim_map
 from ldae.evaluation.regions import Regions, soft_volumes, weighted
-from ldae.evaluation.scans import batches
 from ldae.evaluation.systems import LdaeSystem
 from ldae.files import write_table
 from ldae.progress import Progress

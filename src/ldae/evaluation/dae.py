@@ -16,13 +16,14 @@ from torch import Tensor
 from ldae.baselines import load_dae
 from ldae.compute import Compute
 from ldae.data.resize import ResizedVolumes
+from ldae.data.sampling import batches
 from ldae.data.seen import require_fit
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.ddim import ddim_decode, ddim_encode
 from ldae.diffusion.schedule import Schedule
 from ldae.diffusion.voxels import to_image, to_signal
 from ldae.evaluation.metrics import ImageMetrics, ssim_window
-from ldae.evaluation.scans import batches, spread_over_subjects
+from ldae.evaluation.scans import spread_over_subjects
 from ldae.evaluation.systems import PRECISION
 from ldae.files import write_table
 from ldae.progress import Progress

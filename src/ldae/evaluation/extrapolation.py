@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ldae.data.sampling import batches
 from ldae.diffusion.interpolation import lerp
-from ldae.evaluation.scans import batches
 from ldae.evaluation.visits import Codes
 from ldae.progress import Progress
 

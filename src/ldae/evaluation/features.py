@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.decomposition import PCA
 
-from ldae.data.embeddings import load_embeddings
+from ldae.data.embeddings import aligned_embeddings
 from ldae.data.latent_store import LatentStore
 from ldae.errors import UserError, require
 from ldae.files import read_table
@@ -36,31 +36,6 @@ class ProbeData:
         return ProbeData(
             self.table[keep].reset_index(drop=True), {k: v[keep] for k, v in self.features.items()}
         )
-
-
-def aligned_embeddings(
-    path: str | Path, scan_ids: pd.Series, model: str | None = None, volumes: str | None = None
-) -> np.ndarray:
-    """Rows of an embeddings file in the order of ``scan_ids``: (N, d) float64.
-
-    Args:
-        path: The file.
-        scan_ids: The wanted scans.
-        model, volumes: When given, the model and the volume store that they must be of, as
-            :func:`ldae.data.embeddings.load_embeddings` has them.
-
-    Raises:
-        UserError: a scan has no embedding, or they are of another model or store.
-    """
-    names, vectors = load_embeddings(path, model, volumes)
-    place = {name: row for row, name in enumerate(names)}
-    lacking = [name for name in scan_ids if name not in place]
-    if lacking:
-        raise UserError(
-            f"The embeddings {path} lack {len(lacking)} scan(s), the first is {lacking[0]}; "
-            "delete the file so that it is computed again for the present scans."
-        )
-    return vectors[[place[name] for name in scan_ids]].astype(np.float64)
 
 
 def latents_pca(store: LatentStore, table: pd.DataFrame, seed: int) -> np.ndarray:

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ldae.data.sampling import batches
 from ldae.evaluation.bootstrap import ClusterBootstrap
-from ldae.evaluation.scans import batches, spread_over_subjects, wrong_scans
+from ldae.evaluation.scans import spread_over_subjects, wrong_scans
 from ldae.evaluation.systems import LdaeSystem
 from ldae.files import write_table
 from ldae.progress import Progress

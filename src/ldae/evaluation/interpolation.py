@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ldae.data.sampling import batches
 from ldae.diffusion.interpolation import lerp
 from ldae.errors import UserError
 from ldae.evaluation import extrapolation
@@ -23,7 +24,6 @@ from ldae.evaluation.interpolation_tables import (
     summary_table,
 )
 from ldae.evaluation.metrics import ssim_window
-from ldae.evaluation.scans import batches
 from ldae.evaluation.systems import LdaeSystem
 from ldae.evaluation.visits import Codes, longitudinal
 from ldae.files import write_table

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ldae.data.sampling import batches
 from ldae.data.volume_store import VolumeStore
 from ldae.evaluation.arrays import as_arrays, save_arrays
 from ldae.evaluation.direction import Direction, LinearModel
@@ -18,7 +19,7 @@ from ldae.evaluation.linear import fit_classifier
 from ldae.evaluation.manipulation_tables import summarise, trends
 from ldae.evaluation.metrics import brain_mask, ssim, ssim_map
 from ldae.evaluation.regions import Regions, soft_volumes, weighted
-from ldae.evaluation.scans import batches, example_scans, spread_over_subjects
+from ldae.evaluation.scans import example_scans, spread_over_subjects
 from ldae.evaluation.systems import LdaeSystem
 from ldae.files import write_table
 from ldae.progress import Progress

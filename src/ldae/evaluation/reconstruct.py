@@ -8,12 +8,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ldae.data.sampling import batches
 from ldae.evaluation.arrays import as_arrays, save_arrays
 from ldae.evaluation.metrics import ImageMetrics, mse, ssim, ssim_window
 from ldae.evaluation.metrics import brain_mask as brain_of
 from ldae.evaluation.reconstruction_tables import control_table, summary_table
 from ldae.evaluation.regions import Regions, soft_volumes
-from ldae.evaluation.scans import batches, example_scans, spread_over_subjects, wrong_scans
+from ldae.evaluation.scans import example_scans, spread_over_subjects, wrong_scans
 from ldae.evaluation.systems import LdaeSystem
 from ldae.files import write_table
 from ldae.progress import Progress

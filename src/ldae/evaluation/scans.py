@@ -1,7 +1,5 @@
 """Which test scans are evaluated, which scan stands in as the wrong one, and their fixed noise."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 
@@ -67,12 +65,6 @@ def wrong_scans(table: pd.DataFrame, seed: int) -> list[str]:
         others = scans[donor[participant]]
         wrong.append(others[int(turn[row]) % len(others)])
     return wrong
-
-
-def batches(count: int, size: int) -> Iterator[np.ndarray]:
-    """Positions 0..count-1 in runs of at most ``size``."""
-    for start in range(0, count, size):
-        yield np.arange(start, min(start + size, count))
 
 
 def example_scans(test: pd.DataFrame, subjects: dict[str, str | None]) -> pd.DataFrame:

@@ -7,13 +7,13 @@ import torch
 
 from ldae.baselines import load_supervised
 from ldae.compute import Compute
+from ldae.data.datasets import labelled
+from ldae.data.sampling import batches
 from ldae.data.seen import require_fit
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
-from ldae.evaluation.scans import batches
 from ldae.files import write_table
 from ldae.progress import Progress
-from ldae.training.supervised import labelled
 
 SYSTEM = "supervised"
 

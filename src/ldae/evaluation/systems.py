@@ -15,13 +15,13 @@ from monai.networks.nets import AutoencoderKL
 from torch import Tensor
 
 from ldae.compute import Compute
+from ldae.data.embeddings import aligned_embeddings
 from ldae.data.latent_store import LatentStore
 from ldae.data.seen import require_fit, require_unseen
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.ddim import ddim_decode, ddim_encode
 from ldae.diffusion.schedule import Guidance, Schedule
 from ldae.errors import require
-from ldae.evaluation.features import aligned_embeddings
 from ldae.modelfile import load_autoencoder, load_card, load_ldae
 from ldae.nets.gradient_estimator import GuidedUNet
 from ldae.nets.semantic_encoder import SemanticEncoder

@@ -7,11 +7,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ldae.data.sampling import batches
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.interpolation import lerp, slerp
 from ldae.errors import UserError
 from ldae.evaluation.metrics import brain_mask, mse, ssim
-from ldae.evaluation.scans import batches, spread
+from ldae.evaluation.scans import spread
 from ldae.evaluation.systems import LdaeSystem
 from ldae.progress import Progress
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from ldae.data.look import LOOK, altered
+from ldae.data.thumbnails import LOOK, altered
 from ldae.files import read_table
 from ldae.labels import count
 

@@ -10,12 +10,12 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from ldae.compute import Compute, Tensors, detached
+from ldae.data.datasets import Volumes
 from ldae.data.volume_store import VolumeStore
 from ldae.nets.autoencoder import build_autoencoder, build_discriminator
 from ldae.nets.sizes import latent_shape
 from ldae.seeds import derive_seed
 from ldae.training.collapse import LatentActivity, latent_flags
-from ldae.training.datasets import Volumes
 from ldae.training.objective import Beat, Group, Losses, Objective
 from ldae.training.observer import Pictures
 from ldae.training.validation import SHOWN, mean_ssim, over_subjects

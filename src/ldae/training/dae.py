@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from ldae.baselines import dae_state
 from ldae.compute import Compute, Tensors, detached
+from ldae.data.datasets import Volumes
 from ldae.data.resize import ResizedVolumes
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.ddim import ddim_decode
@@ -19,7 +20,6 @@ from ldae.nets.execution import prepare
 from ldae.nets.semantic_encoder import build_encoder
 from ldae.seeds import derive_seed
 from ldae.training.collapse import code_flags, code_spread
-from ldae.training.datasets import Volumes
 from ldae.training.ema import Ema
 from ldae.training.encoding import Averaged
 from ldae.training.ldm import schedule_settings

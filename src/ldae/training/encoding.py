@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ import torch
 from ldae.compute import Compute, detached
 from ldae.data.embeddings import save_embeddings
 from ldae.data.seen import require_fit
-from ldae.data.volume_store import VolumeStore
+from ldae.data.volume_store import ByRow, VolumeStore
 from ldae.errors import require
 from ldae.modelfile import load_card, load_ldae
 from ldae.nets.semantic_encoder import SemanticEncoder, build_encoder
@@ -23,13 +23,6 @@ from ldae.training.norms import BATCH_NORMS, batch_norms
 SYSTEMS = ("ldae", "untrained")
 CALIBRATION_SCANS = 256
 CALIBRATION_BATCH = 16
-
-
-class ByRow(Protocol):
-    """Anything that gives volumes by row: a store, or one seen at another resolution."""
-
-    def volumes(self, rows: np.ndarray) -> torch.Tensor:
-        """Volumes (B, 1, X, Y, Z)."""
 
 
 def initial_encoder(cfg: Mapping[str, Any], seed: int) -> SemanticEncoder:

@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from ldae.compute import Compute
-from ldae.data.arrays import create_array
 from ldae.data.latent_store import moments_sum
 from ldae.data.seen import require_fit
-from ldae.data.store import CARD, finish_store
+from ldae.data.store import CARD, create_array, finish_store
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
 from ldae.files import atomic, digest, write_json

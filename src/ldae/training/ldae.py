@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ldae.compute import Compute, Tensors, detached
+from ldae.data.datasets import LatentsAndVolumes
 from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.ddim import ddim_decode
@@ -20,7 +21,6 @@ from ldae.nets.gradient_estimator import build_guided_unet
 from ldae.nets.unet import UNet
 from ldae.seeds import derive_seed
 from ldae.training.collapse import code_flags, code_spread
-from ldae.training.datasets import LatentsAndVolumes
 from ldae.training.ema import Ema
 from ldae.training.encoding import Averaged, initial_encoder
 from ldae.training.ldm import clean_latents, diffusion_draws, schedule_settings

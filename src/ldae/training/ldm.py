@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ldae.compute import Compute, Tensors, detached
+from ldae.data.datasets import Latents
 from ldae.data.latent_store import LatentStore
 from ldae.diffusion.ddim import ddim_decode
 from ldae.diffusion.schedule import Schedule
@@ -15,7 +16,6 @@ from ldae.errors import require
 from ldae.nets.preconditioning import Preconditioning
 from ldae.nets.unet import build_unet
 from ldae.seeds import derive_seed
-from ldae.training.datasets import Latents
 from ldae.training.ema import Ema
 from ldae.training.objective import Beat, Group, Losses, Objective
 from ldae.training.observer import Pictures

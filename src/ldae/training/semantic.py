@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from ldae.data.volume_store import ByRow
 from ldae.nets.semantic_encoder import SemanticEncoder
-from ldae.training.encoding import Averaged, ByRow
+from ldae.training.encoding import Averaged
 from ldae.training.objective import Beat, Objective
 from ldae.training.observer import Pictures
 from ldae.training.validation import SHOWN

@@ -6,18 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ldae.data.batches import check_batch
+from ldae.data.sampling import check_batch
 from ldae.errors import UserError, require
 from ldae.files import read_json, write_json
 
 # Keys of a stage's section that say how it runs, is watched and tested, not what it learns.
 OPERATION = ("processes", "workers", "sample_every", "sample_steps", "checkpointing", "compile")
 OPERATION += ("test_scans", "probe_scans")
-
 # Of rounding alone: a finished model is not trained anew for it, but what has diverged may be tried
 # again with it.
 ROUNDING = ("precision",)
-
 # Stages that share a section, and those whose encoder is the one of section ldae.
 SECTIONS = {"supervised_diagnosis": "supervised", "supervised_age": "supervised"}
 SAME_ENCODER = ("dae", "supervised")

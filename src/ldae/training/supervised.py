@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from torch.utils.data import Dataset
 
 from ldae.compute import Compute, Tensors, detached
+from ldae.data.datasets import labelled
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
 from ldae.files import digest
@@ -21,18 +22,6 @@ from ldae.training.objective import Beat, Group, Losses, Objective
 
 AGE_LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss}
 UNSELECTED = "no validation scan has a label: the weights of the last epoch are kept, not the best"
-
-
-def labelled(index: pd.DataFrame, target: str, classes: list[str]) -> np.ndarray:
-    """Mask (N,) of a store's scans with a label: those that the linear probes use (section 4.2).
-
-    A known age and sex, so that all systems see the same scans, and for ``diagnosis`` one of the
-    classes.
-    """
-    known = index["age"].notna() & index["sex"].isin(["M", "F"])
-    if target == "diagnosis":
-        known &= index["diagnosis"].isin(classes)
-    return known.to_numpy()
 
 
 class SupervisedObjective(Objective):

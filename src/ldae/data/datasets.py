@@ -1,6 +1,7 @@
 """Training scans as tensors. No random draw happens here, so loader processes change nothing."""
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
@@ -49,3 +50,15 @@ class LatentsAndVolumes(Dataset):
 
     def __getitem__(self, position: int) -> dict[str, torch.Tensor]:
         return {**self.latents[position], **self.volumes[position]}
+
+
+def labelled(index: pd.DataFrame, target: str, classes: list[str]) -> np.ndarray:
+    """Mask (N,) of a store's scans with a label: those that the linear probes use (section 4.2).
+
+    A known age and sex, so that all systems see the same scans, and for ``diagnosis`` one of the
+    classes.
+    """
+    known = index["age"].notna() & index["sex"].isin(["M", "F"])
+    if target == "diagnosis":
+        known &= index["diagnosis"].isin(classes)
+    return known.to_numpy()

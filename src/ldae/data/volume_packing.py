@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ldae.data.arrays import create_array
-from ldae.data.intensities import to_stored
-from ldae.data.look import look
-from ldae.data.volume_transform import StoreTransform
+from ldae.data.store import create_array
+from ldae.data.thumbnails import look
+from ldae.data.volume_transform import StoreTransform, to_stored
 from ldae.derivatives import (
     FAILED,
     MANIFEST_COLUMNS,
@@ -33,7 +32,6 @@ from ldae.progress import Progress
 
 GRID_TOLERANCE = 1e-3  # mm
 SETTINGS = ("spacing", "shape", "interpolation", "dtype")
-
 log = logging.getLogger(__name__)
 
 
@@ -104,7 +102,7 @@ def pack_shard(
     Returns:
         What was written: key (settings and source), affine (4, 4), and scans in the order of the
         rows: scan_id, image (SHA-256 of the registered file), sha256 (of the row), its look
-        (:mod:`ldae.data.look`), and reason, empty unless the image cannot be used (its row is
+        (:mod:`ldae.data.thumbnails`), and reason, empty unless the image cannot be used (its row is
         zero).
 
     Raises:

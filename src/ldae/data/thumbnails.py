@@ -12,7 +12,7 @@ import base64
 import numpy as np
 import pandas as pd
 
-from ldae.data.intensities import from_stored
+from ldae.data.volume_transform import from_stored
 
 LOOK = "look"  # the column of a store's index
 BLOCKS = 4  # a side
