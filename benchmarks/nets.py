@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ldae.nets.autoencoder import build_autoencoder, build_discriminator
 from ldae.nets.gradient_estimator import build_guided_unet
 from ldae.nets.semantic_encoder import build_encoder
-from ldae.nets.sizes import latent_shape
+from ldae.nets.shapes import latent_shape
 from ldae.nets.unet import build_unet
 
 CONFIG = Path(__file__).parents[1] / "config/config.yaml"

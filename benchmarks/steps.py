@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ldae._torchvision  # noqa: F401
+import ldae.nets._torchvision  # noqa: F401
 
 # isort: split
 import lpips
@@ -24,7 +24,7 @@ from ldae.nets.execution import prepare
 from ldae.nets.gradient_estimator import build_guided_unet
 from ldae.nets.perceptual import Fake3DPerceptual, Lpips
 from ldae.nets.semantic_encoder import build_encoder
-from ldae.nets.sizes import latent_shape
+from ldae.nets.shapes import latent_shape
 from ldae.nets.unet import build_unet
 
 

@@ -17,7 +17,7 @@ from ldae.cohort.flow import flow_table
 from ldae.cohort.table1 import cohort_table
 from ldae.evaluation import interpolation_tables, reconstruction_tables
 from ldae.files import write_json, write_table
-from ldae.modelcard import complete
+from ldae.models.card import complete
 from ldae.preprocess.qc_bounds import outlyingness
 
 ROOT = Path(__file__).parents[2]

@@ -9,12 +9,12 @@ from fake_stores import write_store
 
 from ldae.data.embeddings import save_embeddings
 from ldae.data.latent_store import LatentStore
-from ldae.data.seen import note_seen
 from ldae.data.volume_store import VolumeStore
 from ldae.evaluation.probes import evaluate_probes
 from ldae.evaluation.tissue_volumes import measure_volumes
 from ldae.files import write_table
-from ldae.modelfile import ldae_state, save_model
+from ldae.models.storage import ldae_state, save_model
+from ldae.models.training_scans import note_seen
 from ldae.nets.autoencoder import build_autoencoder
 from ldae.nets.gradient_estimator import build_guided_unet
 from ldae.nets.semantic_encoder import build_encoder

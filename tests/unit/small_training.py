@@ -11,12 +11,12 @@ import torch
 from fake_stores import write_store
 from safetensors.torch import save_file
 
-import ldae._torchvision  # noqa: F401  before lpips
+import ldae.nets._torchvision  # noqa: F401  before lpips
 from ldae.compute import Compute
 from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.schedule import Schedule
-from ldae.modelfile import load_autoencoder, load_ldm
+from ldae.models.loading import load_autoencoder, load_ldm
 from ldae.training.autoencoder import AutoencoderObjective
 from ldae.training.checkpoint import Checkpoints
 from ldae.training.dae import DaeObjective

@@ -7,7 +7,7 @@ from small_nets import SMALL_AE
 
 from ldae.errors import UserError
 from ldae.nets.autoencoder import build_autoencoder, build_discriminator
-from ldae.nets.weights import load_weights
+from ldae.nets.pretrained import load_weights
 
 
 def test_autoencoder_compresses_and_discriminator_judges_patches():

@@ -15,7 +15,6 @@ from small_training import (
     settings,
 )
 
-from ldae.baselines import load_dae, load_supervised
 from ldae.compute import Compute
 from ldae.data.embeddings import load_embeddings
 from ldae.data.resize import Resizer
@@ -25,9 +24,10 @@ from ldae.evaluation.dae import DaeSystem, embed_dae, evaluate_dae
 from ldae.evaluation.inference_dae import measure_dae
 from ldae.evaluation.metrics import ImageMetrics
 from ldae.evaluation.supervised import predict_supervised
-from ldae.modelfile import load_card
+from ldae.models.loading import load_dae, load_supervised
+from ldae.models.storage import load_card
 from ldae.nets.conditional_unet import ConditionalUNet, build_conditional_unet
-from ldae.nets.sizes import check_dae_shape
+from ldae.nets.shapes import check_dae_shape
 from ldae.nets.unet import unet_shape
 from ldae.training.loop import fit
 from ldae.training.processes import Processes

@@ -26,7 +26,7 @@ from ldae.evaluation import guidance, reconstruct, truth
 from ldae.evaluation.features import load_probe_data
 from ldae.evaluation.systems import LdaeSystem
 from ldae.files import read_table, write_table
-from ldae.modelfile import save_model
+from ldae.models.storage import save_model
 from ldae.nets.autoencoder import build_autoencoder
 
 

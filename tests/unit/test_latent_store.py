@@ -9,12 +9,12 @@ from registered import SPLITS, Cohort, write_scan
 
 from ldae.data.datasets import LatentsAndVolumes
 from ldae.data.latent_store import LatentStore
-from ldae.data.seen import note_seen
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
 from ldae.files import read_json
 from ldae.locks import hold
-from ldae.modelfile import save_model
+from ldae.models.storage import save_model
+from ldae.models.training_scans import note_seen
 from ldae.nets.autoencoder import build_autoencoder
 from ldae.training import latent_rows, latents
 from ldae.training.latents import build_latent_store, encode_shard, training_std

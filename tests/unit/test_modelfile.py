@@ -9,20 +9,9 @@ import yaml
 
 from ldae import __version__
 from ldae.errors import UserError
-from ldae.modelcard import departures
-from ldae.modelfile import (
-    CARD,
-    TENSORS,
-    ldae_state,
-    load,
-    load_autoencoder,
-    load_card,
-    load_encoder,
-    load_ldae,
-    load_ldm,
-    load_state,
-    save_model,
-)
+from ldae.models.card import departures
+from ldae.models.loading import load, load_autoencoder, load_encoder, load_ldae, load_ldm
+from ldae.models.storage import CARD, TENSORS, ldae_state, load_card, load_state, save_model
 from ldae.nets.autoencoder import build_autoencoder
 from ldae.nets.gradient_estimator import build_guided_unet
 from ldae.nets.preconditioning import Preconditioning

@@ -5,7 +5,7 @@ import importlib
 import pytest
 import torch
 
-import ldae._torchvision  # noqa: F401
+import ldae.nets._torchvision  # noqa: F401
 
 # isort: split
 from small_nets import PAPER, count
@@ -14,12 +14,12 @@ from ldae.errors import UserError
 from ldae.nets.autoencoder import build_autoencoder, build_discriminator
 from ldae.nets.gradient_estimator import build_guided_unet
 from ldae.nets.semantic_encoder import build_encoder
-from ldae.nets.sizes import check_sizes, latent_shape
+from ldae.nets.shapes import check_sizes, latent_shape
 from ldae.nets.unet import build_unet
 
 
 def test_torchvision_repair_lets_other_errors_through(monkeypatch):
-    from ldae import _torchvision
+    from ldae.nets import _torchvision
 
     assert _torchvision._repair() is None  # imported by now: nothing left to mend
 

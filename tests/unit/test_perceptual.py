@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-import ldae._torchvision  # noqa: F401
+import ldae.nets._torchvision  # noqa: F401
 
 # isort: split
 import lpips

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import ldae._torchvision  # noqa: F401
+import ldae.nets._torchvision  # noqa: F401
 
 # isort: split
 import timm
@@ -25,11 +25,17 @@ from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
 from ldae.evaluation.guidance import evaluate_guidance
 from ldae.evaluation.systems import LdaeSystem
-from ldae.modelfile import load
+from ldae.models.loading import load
+from ldae.models.published.authors_model import ARCHITECTURE, PARTS, published_files
+from ldae.models.published.convert import convert, main, read_part
 from ldae.nets.autoencoder import build_autoencoder
-from ldae.nets.keymaps import MONAI_RULES, monai_autoencoder, rename, timm_convnext, without_alias
-from ldae.nets.published import convert, main, read_part
-from ldae.nets.published_model import ARCHITECTURE, PARTS, published_files
+from ldae.nets.pretrained import (
+    MONAI_RULES,
+    monai_autoencoder,
+    rename,
+    timm_convnext,
+    without_alias,
+)
 from ldae.nets.torch_files import read_torch_file
 from ldae.training.encoding import embed
 

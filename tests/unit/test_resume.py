@@ -22,7 +22,7 @@ from small_training import (
 
 from ldae.errors import UserError
 from ldae.locks import hold
-from ldae.modelfile import load_card, load_state
+from ldae.models.storage import load_card, load_state
 from ldae.training.checkpoint import Checkpoints, card
 from ldae.training.identity import training_identity
 from ldae.training.interrupt import EXIT_CODE, Interrupted

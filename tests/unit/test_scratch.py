@@ -20,7 +20,7 @@ from ldae.data.latent_store import LatentStore
 from ldae.data.scratch import KINDS, on_scratch
 from ldae.errors import UserError
 from ldae.locks import hold
-from ldae.modelfile import load_state
+from ldae.models.storage import load_state
 from ldae.training.interrupt import Interrupted
 from ldae.training.processes import Processes
 from ldae.training.stages import train

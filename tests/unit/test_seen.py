@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from fake_stores import write_store
 
-from ldae.data.seen import note_seen, require_fit, require_unseen, seen_by
 from ldae.data.thumbnails import SAME, apart, look
 from ldae.data.volume_store import VolumeStore
 from ldae.data.volume_transform import to_stored
 from ldae.errors import UserError
 from ldae.files import write_table
+from ldae.models.training_scans import note_seen, require_fit, require_unseen, seen_by
 from ldae.report.altered import altered_scans
 
 SIDES = {"sub-a": "train", "sub-b": "train", "sub-c": "val", "sub-d": "test"}

@@ -8,10 +8,11 @@ from small_training import DIFFUSION, assert_same, inputs, objective, settings
 
 from ldae.data.embeddings import load_embeddings
 from ldae.data.latent_store import LatentStore
-from ldae.data.seen import note_seen
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
-from ldae.modelfile import load_card, load_ldae, load_state, save_model
+from ldae.models.loading import load_ldae
+from ldae.models.storage import load_card, load_state, save_model
+from ldae.models.training_scans import note_seen
 from ldae.training.encoding import embed
 from ldae.training.history import TIMING
 from ldae.training.loop import fit

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 import training_process
 from small_training import LDM, SEED, STATELESS, assert_same, settings
 
-from ldae.modelfile import load_card, load_state
+from ldae.models.storage import load_card, load_state
 
 pytestmark = pytest.mark.workflow
 

@@ -23,10 +23,10 @@ from ldae.files import sha256
 from ldae.fingerprint import source_fingerprint
 from ldae.leftover import forget_finished
 from ldae.leftover import take_over
-from ldae.nets.published_model import ARCHITECTURE
-from ldae.nets.published_model import published_files
-from ldae.nets.sizes import check_dae_shape
-from ldae.nets.sizes import check_sizes
+from ldae.models.published.authors_model import ARCHITECTURE
+from ldae.models.published.authors_model import published_files
+from ldae.nets.shapes import check_dae_shape
+from ldae.nets.shapes import check_sizes
 from ldae.training.settings import learnt
 from ldae.training.settings import section
 

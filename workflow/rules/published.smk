@@ -26,7 +26,7 @@ if PUBLISHED:
         params:
             out=lambda wildcards, output: above(output.ldae[0], 2),
             stores=results("cache"),
-            source=source("nets.published:convert", "nets.published_model:PARTS"),
+            source=source("models.published.convert:convert", "models.published.authors_model:PARTS"),
         message:
             "Converting the authors' published weights"
         script:

@@ -7,7 +7,7 @@ from ldae.training.told import recall
 STAGES = ("autoencoder", "ldm", "ldae")
 
 # What makes the scans a model sees what they are, whoever they are of. The sources of preprocessing
-# are not in it: whether scans look otherwise is seen in the scans (ldae.data.seen).
+# are not in it: whether scans look otherwise is seen in the scans (ldae.models.training_scans).
 DATA = dict(
     volumes=config["volumes"],
     template=config["preprocess"]["template"]["name"],

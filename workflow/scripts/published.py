@@ -4,8 +4,8 @@ from _adapter import job
 
 with job(snakemake):
     from ldae.files import read_json
-    from ldae.nets.published import convert
-    from ldae.nets.published_model import PARTS
+    from ldae.models.published.authors_model import PARTS
+    from ldae.models.published.convert import convert
 
     convert(
         **{part: snakemake.input[part] for part in PARTS},

@@ -18,7 +18,8 @@ from ldae.errors import require
 from ldae.evaluation.direction import Direction, LinearModel
 from ldae.evaluation.systems import LdaeSystem
 from ldae.files import atomic, read_json, sha256, write_json
-from ldae.modelfile import load_card, load_encoder
+from ldae.models.loading import load_encoder
+from ldae.models.storage import load_card
 from ldae.nets.semantic_encoder import SemanticEncoder
 
 CARD = "application.json"

@@ -9,6 +9,8 @@ Notation (the paper's letters on the left):
     SNR(t)       snr                   ab_t / (1 - ab_t)
     c_t          guidance              coefficient of G in Eq. 9
     lambda_t     weights               loss weight of Eq. 10
+
+Range of the voxels that the voxel-space DAE diffuses: [-1, 1], as images usually are.
 """
 
 import math
@@ -129,3 +131,13 @@ class Schedule:
         """Return (sqrt(ab_t), sqrt(1 - ab_t)) of one step as Python floats."""
         ab = self.alphas_cumprod[t].item()
         return math.sqrt(ab), math.sqrt(1 - ab)
+
+
+def to_signal(x: Tensor) -> Tensor:
+    """Volumes in [0, 1] as the diffusion takes them."""
+    return 2 * x - 1
+
+
+def to_image(x_0: Tensor) -> Tensor:
+    """What the diffusion gives as volumes, clamped to [0, 1]."""
+    return ((x_0 + 1) / 2).clamp(0, 1)

@@ -13,19 +13,18 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ldae.baselines import load_dae
 from ldae.compute import Compute
 from ldae.data.resize import ResizedVolumes
 from ldae.data.sampling import batches
-from ldae.data.seen import require_fit
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.ddim import ddim_decode, ddim_encode
-from ldae.diffusion.schedule import Schedule
-from ldae.diffusion.voxels import to_image, to_signal
+from ldae.diffusion.schedule import Schedule, to_image, to_signal
 from ldae.evaluation.metrics import ImageMetrics, ssim_window
 from ldae.evaluation.scans import spread_over_subjects
 from ldae.evaluation.systems import PRECISION
 from ldae.files import write_table
+from ldae.models.loading import load_dae
+from ldae.models.training_scans import require_fit
 from ldae.progress import Progress
 from ldae.seeds import fixed_noise
 from ldae.training.encoding import write_codes

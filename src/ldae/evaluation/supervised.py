@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ldae.baselines import load_supervised
 from ldae.compute import Compute
 from ldae.data.datasets import labelled
 from ldae.data.sampling import batches
-from ldae.data.seen import require_fit
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
 from ldae.files import write_table
+from ldae.models.loading import load_supervised
+from ldae.models.training_scans import require_fit
 from ldae.progress import Progress
 
 SYSTEM = "supervised"

@@ -17,12 +17,13 @@ from torch import Tensor
 from ldae.compute import Compute
 from ldae.data.embeddings import aligned_embeddings
 from ldae.data.latent_store import LatentStore
-from ldae.data.seen import require_fit, require_unseen
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.ddim import ddim_decode, ddim_encode
 from ldae.diffusion.schedule import Guidance, Schedule
 from ldae.errors import require
-from ldae.modelfile import load_autoencoder, load_card, load_ldae
+from ldae.models.loading import load_autoencoder, load_ldae
+from ldae.models.storage import load_card
+from ldae.models.training_scans import require_fit, require_unseen
 from ldae.nets.gradient_estimator import GuidedUNet
 from ldae.nets.semantic_encoder import SemanticEncoder
 
@@ -112,7 +113,7 @@ class LdaeSystem:
         """Open the volume store, whose test subjects no model may have seen.
 
         Raises:
-            UserError: a model does not fit the store (:mod:`ldae.data.seen`).
+            UserError: a model does not fit the store (:mod:`ldae.models.training_scans`).
         """
         store = VolumeStore(folder)
         for model, card in self.cards.items():

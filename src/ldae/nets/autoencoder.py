@@ -7,10 +7,8 @@ from monai.networks.nets import AutoencoderKL, PatchDiscriminator
 from monai.networks.nets.autoencoderkl import Decoder, Encoder
 from torch import Tensor
 
-from ldae.nets.execution import Recomputable, prepare, run
-from ldae.nets.guards import guard_gradients
-from ldae.nets.keymaps import monai_autoencoder
-from ldae.nets.weights import load_strictly, load_weights
+from ldae.nets.execution import Recomputable, guard_gradients, prepare, run
+from ldae.nets.pretrained import load_strictly, load_weights, monai_autoencoder
 
 HOW_TO_STAGE = (
     "Put the weights of an AutoencoderKL there, as safetensors or as the torch file of MONAI's "

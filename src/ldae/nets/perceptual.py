@@ -7,7 +7,7 @@ compute nodes cannot do, and it feeds images in [0, 1] to networks made for [-1,
 import warnings
 from pathlib import Path
 
-import ldae._torchvision  # noqa: F401
+import ldae.nets._torchvision  # noqa: F401
 
 # isort: split
 import lpips
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ldae.errors import UserError
-from ldae.nets.weights import load_strictly, load_weights
+from ldae.nets.pretrained import load_strictly, load_weights
 
 NETS = ("alex", "squeeze", "vgg")
 # Images with a shorter side than this leave no feature map in the deepest layers.

@@ -1,10 +1,13 @@
-"""The 2.5-D semantic encoder: a 2-D network on every slice, attention over slices (section 3.4)."""
+"""The 2.5-D semantic encoder: a 2-D network on every slice, attention over slices (section 3.4).
+
+The supervised baseline of Table 7: the semantic encoder and one linear layer.
+"""
 
 import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import ldae._torchvision  # noqa: F401
+import ldae.nets._torchvision  # noqa: F401
 
 # isort: split
 import timm
@@ -14,9 +17,9 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from ldae.errors import UserError, require
-from ldae.nets.execution import Recomputable, run
-from ldae.nets.keymaps import timm_convnext
-from ldae.nets.weights import load_strictly, load_weights
+from ldae.nets.execution import Recomputable, prepare, run
+from ldae.nets.pretrained import load_strictly, load_weights, timm_convnext
+from ldae.seeds import derive_seed
 
 # The array axis that each plane's slices are stacked along, in RAS+ volumes (B, 1, X, Y, Z).
 PLANES = {"sagittal": 2, "coronal": 3, "axial": 4}
@@ -243,3 +246,32 @@ def build_encoder(cfg: Mapping[str, Any]) -> SemanticEncoder:
         slice_batch=cfg.get("slice_batch"),
         skip_empty_slices=cfg.get("skip_empty_slices", False),
     )
+
+
+class SupervisedEncoder(nn.Module):
+    """x_0 -> y_sem -> numbers to predict, trained end to end.
+
+    Args:
+        encoder: The semantic encoder, as in the unsupervised systems.
+        outputs: Numbers to predict: one a class, or one.
+    """
+
+    def __init__(self, encoder: SemanticEncoder, outputs: int):
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(encoder.dim, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map volumes (B, 1, X, Y, Z) in [0, 1] to (B, outputs), float32."""
+        return self.head(self.encoder(x)).float()
+
+
+def build_supervised(cfg: Mapping[str, Any], outputs: int) -> SupervisedEncoder:
+    """Build it from the section ``supervised`` with its ``encoder``."""
+    return prepare(SupervisedEncoder(build_encoder(cfg["encoder"]), outputs), cfg)
+
+
+def initial_encoder(cfg: Mapping[str, Any], seed: int) -> SemanticEncoder:
+    """The encoder as stage 3 starts from it: random by seed, or with its staged backbone."""
+    torch.manual_seed(derive_seed(seed, "ldae", "encoder"))
+    return build_encoder(cfg)

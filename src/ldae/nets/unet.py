@@ -21,8 +21,7 @@ from ldae.nets.blocks import (
     timestep_embedding,
     zero_init,
 )
-from ldae.nets.execution import Recomputable, prepare, run
-from ldae.nets.guards import guard_gradients
+from ldae.nets.execution import Recomputable, guard_gradients, prepare, run
 from ldae.nets.preconditioning import Preconditioning
 
 BF16_ADVICE = "precision: fp32, or choose another volumes.shape"

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from ldae.files import read_json, read_table
-from ldae.nets.sizes import latent_shape
+from ldae.nets.shapes import latent_shape
 from ldae.preflight.facts import Facts
 from ldae.preflight.finding import OK, Finding, some
 from ldae.preflight.plan import Plan

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ldae.nets.sizes import latent_shape
+from ldae.nets.shapes import latent_shape
 from ldae.preflight.facts import Facts
 from ldae.preflight.finding import ERROR, OK, WARNING, Finding
 from ldae.preflight.paths import existing

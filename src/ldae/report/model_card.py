@@ -9,7 +9,7 @@ import pandas as pd
 from ldae import __version__
 from ldae.files import atomic, read_table
 from ldae.labels import ABSENT, count, metric, number
-from ldae.modelcard import CITATION
+from ldae.models.card import CITATION
 from ldae.report.altered import altered_scans
 from ldae.report.build import read_cards
 from ldae.report.citations import BY_KEY, printed

@@ -14,7 +14,7 @@ from ldae.evaluation.paper import cost_value, latent_size, paper_tables
 from ldae.evaluation.reconstruction_tables import summary_table
 from ldae.files import read_table
 from ldae.labels import ABSENT, listing, metric, number, system
-from ldae.modelfile import load_card
+from ldae.models.storage import load_card
 from ldae.report.formats import write
 from ldae.report.tables import TARGETS, VARIANTS, Table, cell
 

@@ -13,7 +13,7 @@ from ldae.compute import Compute, Tensors, detached
 from ldae.data.datasets import Volumes
 from ldae.data.volume_store import VolumeStore
 from ldae.nets.autoencoder import build_autoencoder, build_discriminator
-from ldae.nets.sizes import latent_shape
+from ldae.nets.shapes import latent_shape
 from ldae.seeds import derive_seed
 from ldae.training.collapse import LatentActivity, latent_flags
 from ldae.training.objective import Beat, Group, Losses, Objective

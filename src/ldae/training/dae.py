@@ -7,14 +7,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ldae.baselines import dae_state
 from ldae.compute import Compute, Tensors, detached
 from ldae.data.datasets import Volumes
 from ldae.data.resize import ResizedVolumes
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.ddim import ddim_decode
-from ldae.diffusion.schedule import Schedule
-from ldae.diffusion.voxels import to_image, to_signal
+from ldae.diffusion.schedule import Schedule, to_image, to_signal
+from ldae.models.storage import dae_state
 from ldae.nets.conditional_unet import build_conditional_unet
 from ldae.nets.execution import prepare
 from ldae.nets.semantic_encoder import build_encoder

@@ -3,32 +3,25 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from ldae.compute import Compute, detached
 from ldae.data.embeddings import save_embeddings
-from ldae.data.seen import require_fit
 from ldae.data.volume_store import ByRow, VolumeStore
 from ldae.errors import require
-from ldae.modelfile import load_card, load_ldae
-from ldae.nets.semantic_encoder import SemanticEncoder, build_encoder
+from ldae.models.loading import load_ldae
+from ldae.models.storage import load_card
+from ldae.models.training_scans import require_fit
+from ldae.nets.semantic_encoder import SemanticEncoder, initial_encoder
 from ldae.progress import Progress
-from ldae.seeds import derive_seed
 from ldae.training.ema import Ema
 from ldae.training.norms import BATCH_NORMS, batch_norms
 
 SYSTEMS = ("ldae", "untrained")
 CALIBRATION_SCANS = 256
 CALIBRATION_BATCH = 16
-
-
-def initial_encoder(cfg: Mapping[str, Any], seed: int) -> SemanticEncoder:
-    """The encoder as stage 3 starts from it: random by seed, or with its staged backbone."""
-    torch.manual_seed(derive_seed(seed, "ldae", "encoder"))
-    return build_encoder(cfg)
 
 
 @torch.inference_mode()
@@ -148,7 +141,7 @@ def embed(
         batch_size: Volumes encoded at once.
 
     Raises:
-        UserError: a model is missing or does not fit the store (:mod:`ldae.data.seen`).
+        UserError: a model is missing or does not fit the store (:mod:`ldae.models.training_scans`).
     """
     require(system in SYSTEMS, f"The system is one of {', '.join(SYSTEMS)}, not {system!r}.")
     compute = Compute.prepare(device, threads, "fp32")

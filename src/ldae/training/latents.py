@@ -16,13 +16,14 @@ import numpy as np
 
 from ldae.compute import Compute
 from ldae.data.latent_store import moments_sum
-from ldae.data.seen import require_fit
 from ldae.data.store import CARD, create_array, finish_store
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
 from ldae.files import atomic, digest, write_json
 from ldae.locks import locked
-from ldae.modelfile import load_autoencoder, load_card
+from ldae.models.loading import load_autoencoder
+from ldae.models.storage import load_card
+from ldae.models.training_scans import require_fit
 from ldae.training.latent_rows import encode_rows, load_row, row_file
 
 SOURCES = ("mean", "sample")
@@ -55,7 +56,8 @@ def encode_shard(
         fingerprint: Of the code that encodes; another one encodes everything anew.
 
     Raises:
-        UserError: the autoencoder does not fit the volume store (:mod:`ldae.data.seen`).
+        UserError: the autoencoder does not fit the volume store
+            (:mod:`ldae.models.training_scans`).
     """
     number, shares = share
     card = Path(card)

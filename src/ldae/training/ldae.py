@@ -15,14 +15,15 @@ from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.ddim import ddim_decode
 from ldae.diffusion.schedule import Schedule
 from ldae.errors import require
-from ldae.modelfile import ldae_state
+from ldae.models.storage import ldae_state
 from ldae.nets.execution import prepare
 from ldae.nets.gradient_estimator import build_guided_unet
+from ldae.nets.semantic_encoder import initial_encoder
 from ldae.nets.unet import UNet
 from ldae.seeds import derive_seed
 from ldae.training.collapse import code_flags, code_spread
 from ldae.training.ema import Ema
-from ldae.training.encoding import Averaged, initial_encoder
+from ldae.training.encoding import Averaged
 from ldae.training.ldm import clean_latents, diffusion_draws, schedule_settings
 from ldae.training.objective import Beat, Group, Losses
 from ldae.training.probed import Probed

@@ -5,9 +5,9 @@ from typing import Any
 
 from ldae import __version__
 from ldae.compute import Compute, versions
-from ldae.data.seen import note_seen
 from ldae.data.store import Store
-from ldae.modelfile import save_model
+from ldae.models.storage import save_model
+from ldae.models.training_scans import note_seen
 from ldae.training.history import write_history
 from ldae.training.loop import Trained
 from ldae.training.settings import Settings

@@ -104,7 +104,7 @@ def ldm(settings: Settings, compute: "Compute") -> Stage:
     """Stage 2: the EMA weights of the last epoch. Inputs: latents, autoencoder (for pictures)."""
     from ldae.data.latent_store import LatentStore
     from ldae.diffusion.schedule import Schedule
-    from ldae.modelfile import load_autoencoder
+    from ldae.models.loading import load_autoencoder
     from ldae.training.ldm import LdmObjective
 
     decoder, card = load_autoencoder(settings.inputs["autoencoder"])
@@ -131,10 +131,10 @@ def ldae(settings: Settings, compute: "Compute") -> Stage:
     Inputs: volumes, latents, autoencoder, which made the latents, and ldm, trained on the latents.
     """
     from ldae.data.latent_store import LatentStore
-    from ldae.data.seen import require_fit, require_unseen
     from ldae.data.volume_store import VolumeStore
     from ldae.diffusion.schedule import Schedule
-    from ldae.modelfile import load_autoencoder, load_ldm
+    from ldae.models.loading import load_autoencoder, load_ldm
+    from ldae.models.training_scans import require_fit, require_unseen
     from ldae.training.ldae import LdaeObjective
 
     inputs, diffusion = settings.inputs, settings.diffusion

@@ -16,7 +16,7 @@ from ldae.data.datasets import labelled
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
 from ldae.files import digest
-from ldae.nets.supervised import build_supervised
+from ldae.nets.semantic_encoder import build_supervised
 from ldae.seeds import derive_seed
 from ldae.training.objective import Beat, Group, Losses, Objective
 

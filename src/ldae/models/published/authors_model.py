@@ -1,6 +1,7 @@
 """What is known of the model that the authors published, and which files of it a user has.
 
-Light to import: the workflow asks before any job (:mod:`ldae.nets.published` converts the files).
+Light to import: the workflow asks before any job (:mod:`ldae.models.published.convert` converts
+the files).
 """
 
 from collections.abc import Mapping

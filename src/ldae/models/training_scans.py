@@ -24,7 +24,6 @@ SCANS = "scans.tsv"
 UNTESTED = ("train", "val")
 IMAGE = "image_hash"
 TOLERANCE = 1e-3  # mm, of the affine
-
 log = logging.getLogger(__name__)
 
 

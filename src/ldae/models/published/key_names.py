@@ -17,10 +17,9 @@ from torch import Tensor
 
 from ldae.errors import require
 from ldae.nets.gradient_estimator import GuidedUNet
-from ldae.nets.keymaps import timm_convnext, without_alias
+from ldae.nets.pretrained import load_strictly, timm_convnext, without_alias
 from ldae.nets.semantic_encoder import SemanticEncoder, slice_positions
 from ldae.nets.unet import UpPath
-from ldae.nets.weights import load_strictly
 
 BLOCK = {  # ours -> theirs
     "norm_in": "in_layers.0",
@@ -41,7 +40,6 @@ ENCODER = {  # theirs -> ours
 }
 BACKBONE, BACKBONE_ALIAS = "backbone.backbone.", "slice_distributed.module.backbone."
 POSITIONS = "positional_encoding.pe"
-
 Modules = Iterator[tuple[str, str]]  # (ours, theirs), names of modules
 
 

@@ -1,12 +1,13 @@
 """The authors' published weights as model folders of ours, so that they can be evaluated untrained.
 
-    python -m ldae.nets.published --autoencoder autoencoderkl.pth --encoder encoder.pth \\
+    python -m ldae.models.published.convert --autoencoder autoencoderkl.pth --encoder encoder.pth \
         --decoder decoder.pth --out results/published --volumes results/cache/volumes
 
 or, from a Lightning checkpoint of their third stage, ``--ldae best.ckpt`` in place of all three.
 In the workflow the rule ``published`` does this where the config section of that name has files.
 Files are read tensors only (:mod:`ldae.nets.torch_files`); every tensor that has no place in our
-networks, and every one they lack, is an error that names it (:mod:`ldae.nets.published_keys`).
+networks, and every one they lack, is an error that names it
+(:mod:`ldae.models.published.key_names`).
 
 What differs from a model trained here, and stands in the cards: the architecture of the authors'
 configuration, the latents' constant scale of 0.8730 (latents drawn from the posterior), and that
@@ -25,12 +26,7 @@ from typing import Any
 from torch import Tensor
 
 from ldae.errors import UserError, require
-from ldae.modelfile import ldae_state, save_model
-from ldae.nets.autoencoder import build_autoencoder
-from ldae.nets.gradient_estimator import build_guided_unet
-from ldae.nets.keymaps import monai_autoencoder, part
-from ldae.nets.published_keys import load_encoder, load_guided
-from ldae.nets.published_model import (
+from ldae.models.published.authors_model import (
     ARCHITECTURE,
     FLAG,
     LATENT_SCALE,
@@ -38,12 +34,16 @@ from ldae.nets.published_model import (
     UNSEEN,
     published_files,
 )
+from ldae.models.published.key_names import load_encoder, load_guided
+from ldae.models.storage import ldae_state, save_model
+from ldae.nets.autoencoder import build_autoencoder
+from ldae.nets.gradient_estimator import build_guided_unet
+from ldae.nets.pretrained import load_strictly, monai_autoencoder, part
 from ldae.nets.semantic_encoder import build_encoder
 from ldae.nets.torch_files import read_torch_file, state_dict_of
 from ldae.nets.unet import build_unet
-from ldae.nets.weights import load_strictly
 
-log = logging.getLogger("ldae.nets.published")
+log = logging.getLogger("ldae.models.published.convert")
 
 
 def read_part(path: str | Path, what: str, *prefixes: str) -> dict[str, Tensor]:
@@ -126,7 +126,7 @@ def _data(volumes: str | Path | None) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m ldae.nets.published",
+        prog="python -m ldae.models.published.convert",
         description="Convert the authors' published weights to model folders.",
     )
     parser.add_argument("--autoencoder", type=Path, help="their AutoencoderKL")
