@@ -33,10 +33,9 @@ from ldae.data.store import create_array
 from ldae.data.volume_index import build_volume_store
 from ldae.derivatives import STEPS, read_manifests, scan_files, share_of
 from ldae.files import atomic, read_table, write_json, write_table
+from ldae.inference.latents import load_row, training_std
 from ldae.preprocess.qc_bounds import MEASURES
 from ldae.preprocess.qc_page import write_page
-from ldae.training.latent_rows import load_row
-from ldae.training.latents import training_std
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "workflow/schemas/scans.schema.yaml"
@@ -194,7 +193,7 @@ class Cohort:
             np.save(folder / f"{number}.npy", pair)
 
     def latents(self) -> None:
-        """What :func:`ldae.training.latents.build_latent_store` does with encoded rows."""
+        """What :func:`ldae.inference.latents.build_latent_store` does with encoded rows."""
         folder, shape = self.path("rows"), (self.number, *LATENT)
         with atomic(folder / "mean.npy") as mean, atomic(folder / "std.npy") as std:
             moments = [create_array(file, np.float32, shape) for file in (mean, std)]

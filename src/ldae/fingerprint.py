@@ -28,7 +28,7 @@ PLUMBING = frozenset(
         "models.card",
         "progress",
         "source_graph",
-        "training.slurm",
+        "training.distributed.slurm",
     }
 )
 

@@ -17,13 +17,12 @@ from typing import IO, NamedTuple
 from ldae.errors import require
 from ldae.files import atomic, digest
 from ldae.locks import hold
+from ldae.training.settings import FINISHED
 
-FINISHED = "finished"  # file in the folder of a training's checkpoints
 PATIENCE = 180.0  # seconds; Slurm kills what does not end in KillWait, 30 s by default
 ENDING = 5.0  # seconds that a Snakemake may take to end after its last word
 ANSWER = 120.0  # seconds that squeue may take
 POLL = 1.0
-
 log = logging.getLogger(__name__)
 
 

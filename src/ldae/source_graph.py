@@ -112,16 +112,17 @@ class Module:
         self.package, self.name, self.path = package, name, path
         self.text = path.read_text()
         body = ast.parse(self.text).body
-        imports = list(_imports(body))
-        self.imports = _imported(imports)
+        self.imports = _imported(_imports(body))
         self.statements: dict[str, list[ast.stmt]] = {}
         for node in body:
             for defined in _binds(node) - self.imports.keys():
                 self.statements.setdefault(defined, []).append(node)
         self.effects = [node for node in body if _acts(node)]
-        targets = (package.resolve(target) for target in _import_targets(imports))
+        # Not those below TYPE_CHECKING: they are never run.
+        run = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
+        targets = (package.resolve(target) for target in _import_targets(run))
         self.imported = {ref.module for ref in targets if ref is not None}
-        self.imported_whole = _plain_imports(package, imports)
+        self.imported_whole = _plain_imports(package, run)
         self._definitions: dict[str | None, Definition] = {}
 
     def definition(self, name: str | None) -> Definition:

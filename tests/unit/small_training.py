@@ -16,18 +16,18 @@ from ldae.compute import Compute
 from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.schedule import Schedule
+from ldae.inference.latents import build_latent_store, encode_shard
 from ldae.models.loading import load_autoencoder, load_ldm
-from ldae.training.autoencoder import AutoencoderObjective
-from ldae.training.checkpoint import Checkpoints
-from ldae.training.dae import DaeObjective
-from ldae.training.history import TIMING
-from ldae.training.latents import build_latent_store, encode_shard
-from ldae.training.ldae import LdaeObjective
-from ldae.training.ldm import LdmObjective
-from ldae.training.processes import Processes
+from ldae.training.checkpointing import Checkpoints
+from ldae.training.distributed.processes import Processes
+from ldae.training.objectives.autoencoder import AutoencoderObjective
+from ldae.training.objectives.dae import DaeObjective
+from ldae.training.objectives.ldae import LdaeObjective
+from ldae.training.objectives.ldm import LdmObjective
+from ldae.training.objectives.supervised import AgeObjective, DiagnosisObjective
 from ldae.training.settings import Settings
 from ldae.training.stages import train
-from ldae.training.supervised import AgeObjective, DiagnosisObjective
+from ldae.training.state import TIMING
 
 COMMON = {
     "learning_rate": 1e-3,

@@ -20,20 +20,21 @@ from ldae.data.embeddings import load_embeddings
 from ldae.data.resize import Resizer
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
-from ldae.evaluation.dae import DaeSystem, embed_dae, evaluate_dae
+from ldae.evaluation.dae import DaeSystem, evaluate_dae
 from ldae.evaluation.inference_dae import measure_dae
 from ldae.evaluation.metrics import ImageMetrics
 from ldae.evaluation.supervised import predict_supervised
+from ldae.inference.embeddings import embed_dae
 from ldae.models.loading import load_dae, load_supervised
 from ldae.models.storage import load_card
 from ldae.nets.conditional_unet import ConditionalUNet, build_conditional_unet
 from ldae.nets.shapes import check_dae_shape
 from ldae.nets.unet import unet_shape
+from ldae.training.distributed.processes import Processes
 from ldae.training.loop import fit
-from ldae.training.processes import Processes
+from ldae.training.objectives.supervised import UNSELECTED, AgeObjective, DiagnosisObjective
 from ldae.training.settings import section
 from ldae.training.stages import train
-from ldae.training.supervised import UNSELECTED, AgeObjective, DiagnosisObjective
 
 EVALUATION = {
     "ddim_steps": [2, 5],

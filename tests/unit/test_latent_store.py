@@ -12,12 +12,12 @@ from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
 from ldae.files import read_json
+from ldae.inference import latents
+from ldae.inference.latents import build_latent_store, encode_shard, training_std
 from ldae.locks import hold
 from ldae.models.storage import save_model
 from ldae.models.training_scans import note_seen
 from ldae.nets.autoencoder import build_autoencoder
-from ldae.training import latent_rows, latents
-from ldae.training.latents import build_latent_store, encode_shard, training_std
 
 AUTOENCODER = {
     "channels": [4, 4],
@@ -140,10 +140,10 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(cohort, encoded, monkeypa
             raise KeyboardInterrupt
         done.append(write(stream, array))
 
-    monkeypatch.setattr(latent_rows.np, "save", killed)
+    monkeypatch.setattr(latents.np, "save", killed)
     with pytest.raises(KeyboardInterrupt):
         encode(cohort.root)
-    monkeypatch.setattr(latent_rows.np, "save", write)
+    monkeypatch.setattr(latents.np, "save", write)
     folders = [cohort.root / name for name in ("volumes", "ae", "latents")]
     with pytest.raises(UserError, match=r"sub-.* is missing .*--forcerun latent_shard"):
         build_latent_store(*folders, {"source": "mean", "variance": "all"})

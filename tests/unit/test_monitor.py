@@ -10,12 +10,10 @@ from PIL import Image
 from small_training import objective, settings, weights
 from tensorboardX.proto.event_pb2 import Event
 
-from ldae.training.collapse import LatentActivity, code_flags, code_spread, latent_flags
-from ldae.training.interrupt import Interrupted
+from ldae.training.callbacks import Monitor, Pictures, contact_sheet
+from ldae.training.diagnostics import LatentActivity, Probed, code_flags, code_spread, latent_flags
+from ldae.training.distributed.signals import Interrupted
 from ldae.training.loop import fit
-from ldae.training.monitor import Monitor, contact_sheet
-from ldae.training.observer import Pictures
-from ldae.training.probed import Probed
 from ldae.training.validation import by_quartile
 
 

@@ -10,8 +10,8 @@ import pytest
 from small_training import LDAE, LDM, settings
 
 from ldae.errors import UserError
-from ldae.training.launch import over_nodes, require_gpus, wait
-from ldae.training.processes import Processes, joined, meeting_point, placed
+from ldae.training.distributed.launch import over_nodes, require_gpus, wait
+from ldae.training.distributed.processes import Processes, joined, meeting_point, placed
 from ldae.training.settings import Settings, learnt
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}

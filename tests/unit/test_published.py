@@ -25,6 +25,7 @@ from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
 from ldae.evaluation.guidance import evaluate_guidance
 from ldae.evaluation.systems import LdaeSystem
+from ldae.inference.embeddings import embed
 from ldae.models.loading import load
 from ldae.models.published.authors_model import ARCHITECTURE, PARTS, published_files
 from ldae.models.published.convert import convert, main, read_part
@@ -37,7 +38,6 @@ from ldae.nets.pretrained import (
     without_alias,
 )
 from ldae.nets.torch_files import read_torch_file
-from ldae.training.encoding import embed
 
 # Names and shapes of small instances of the authors' encoder and decoder, listed from these.
 NAMES = Path(__file__).parents[1] / "data/published_names.tsv"

@@ -23,12 +23,12 @@ from small_training import (
 from ldae.errors import UserError
 from ldae.locks import hold
 from ldae.models.storage import load_card, load_state
-from ldae.training.checkpoint import Checkpoints, card
-from ldae.training.identity import training_identity
-from ldae.training.interrupt import EXIT_CODE, Interrupted
+from ldae.training.callbacks import Observer
+from ldae.training.checkpointing import Checkpoints, card
+from ldae.training.distributed.processes import Processes
+from ldae.training.distributed.signals import EXIT_CODE, Interrupted
 from ldae.training.loop import Trainer, fit
-from ldae.training.observer import Observer
-from ldae.training.processes import Processes
+from ldae.training.run_identity import training_identity
 from ldae.training.stages import train
 
 
@@ -225,7 +225,7 @@ def test_a_training_of_days_does_not_begin_anew_because_the_disk_fails(
             raise error
 
         with monkeypatch.context() as patched:
-            patched.setattr("ldae.training.checkpoint.sha256", failing)
+            patched.setattr("ldae.training.checkpointing.sha256", failing)
             with pytest.raises(type(error)):
                 fit(objective(chain, "ldm", epochs=3)[0], run)
     best = saved(tmp_path).save_best(5, state(5))
@@ -235,7 +235,7 @@ def test_a_training_of_days_does_not_begin_anew_because_the_disk_fails(
         raise OSError(errno.ESTALE, "Stale file handle")
 
     with monkeypatch.context() as patched:
-        patched.setattr("ldae.training.checkpoint.read_json", failing)
+        patched.setattr("ldae.training.checkpointing.read_json", failing)
         with pytest.raises(OSError, match="Stale"):
             saved(tmp_path).forget_best()
     assert saved(tmp_path).sound_best(best) == best
@@ -257,7 +257,7 @@ def test_nobody_else_gets_a_trainings_folder_before_its_model_is_written(
             hold(trained.folder / ".lock", "the folder", patience=0)
         seen.append(trained.folder)
 
-    monkeypatch.setattr("ldae.training.product.save_trained", save_trained)
+    monkeypatch.setattr("ldae.training.stages.save_trained", save_trained)
     train(settings("ldm", LDM, tmp_path, chain[0], keep_checkpoints=keep), Processes())
     assert [folder.exists() for folder in seen] == [keep]
 

@@ -21,8 +21,8 @@ from ldae.data.scratch import KINDS, on_scratch
 from ldae.errors import UserError
 from ldae.locks import hold
 from ldae.models.storage import load_state
-from ldae.training.interrupt import Interrupted
-from ldae.training.processes import Processes
+from ldae.training.distributed.processes import Processes
+from ldae.training.distributed.signals import Interrupted
 from ldae.training.stages import train
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from ldae.errors import UserError
-from ldae.leftover import FINISHED, forget_finished
+from ldae.leftover import forget_finished
 from ldae.locks import hold, locked
-from ldae.training.interrupt import deadline
-from ldae.training.launch import for_srun
-from ldae.training.slurm import Allocation, allocation, seconds
+from ldae.training.distributed.launch import for_srun
+from ldae.training.distributed.signals import deadline
+from ldae.training.distributed.slurm import Allocation, allocation, seconds
+from ldae.training.settings import FINISHED
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_slurm_says_how_many_nodes_and_how_much_time_a_job_has(squeue, monkeypat
     assert "no squeue" in caplog.text
     squeue("2 1-00:10:00\n")
     assert allocation({"SLURM_JOB_ID": "7"}) == Allocation(2, 87000)
-    monkeypatch.setattr("ldae.training.slurm.PAUSE", 0)
+    monkeypatch.setattr("ldae.training.distributed.slurm.PAUSE", 0)
     assert allocation({"SLURM_JOB_ID": "8"}) is None
     assert "squeue says" in caplog.text
 

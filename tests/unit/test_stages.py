@@ -10,14 +10,14 @@ from ldae.data.embeddings import load_embeddings
 from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
+from ldae.inference.embeddings import embed
 from ldae.models.loading import load_ldae
 from ldae.models.storage import load_card, load_state, save_model
 from ldae.models.training_scans import note_seen
-from ldae.training.encoding import embed
-from ldae.training.history import TIMING
+from ldae.training.distributed.processes import Processes
 from ldae.training.loop import fit
-from ldae.training.processes import Processes
 from ldae.training.stages import train
+from ldae.training.state import TIMING
 
 
 def test_stages_leave_models_that_name_their_inputs(chain, tmp_path):

@@ -239,5 +239,5 @@ def test_edits_elsewhere_repack_and_retrain_nothing():
     assert not modules("training.stages", "training.latents") & packing
     stores = {"cohort.splits", "data.store", "data.volume_store"}
     assert not modules("data.volume_packing:pack_shard") & stores
-    encoding = modules("training.latent_rows:encode_rows", "nets.autoencoder:build_autoencoder")
+    encoding = modules("inference.latents:encode_rows", "nets.autoencoder:build_autoencoder")
     assert not encoding & {"nets.unet", "training.latents"}

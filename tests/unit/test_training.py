@@ -21,14 +21,13 @@ from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
 from ldae.files import read_table
-from ldae.training.autoencoder import kl_divergence
-from ldae.training.ema import Ema
-from ldae.training.encoding import recalibrate
-from ldae.training.interrupt import Interrupted
+from ldae.training.distributed.signals import Interrupted
+from ldae.training.divergence import PATIENCE, Watch
+from ldae.training.ema import Ema, recalibrate
 from ldae.training.loop import fit
-from ldae.training.rates import decay
+from ldae.training.objectives.autoencoder import kl_divergence
+from ldae.training.optimizer_step import decay
 from ldae.training.validation import over_subjects, quartile_draws
-from ldae.training.watch import PATIENCE, Watch
 
 
 @pytest.mark.parametrize("stage", ["ldm", "ldae"])
@@ -205,7 +204,7 @@ def test_statistics_for_the_averaged_weights_are_gathered_once_a_validation(
         gathered.append(args)
         recalibrate(*args)
 
-    monkeypatch.setattr("ldae.training.encoding.recalibrate", counted)
+    monkeypatch.setattr("ldae.training.ema.recalibrate", counted)
     fit(made, settings("ldae", cfg, tmp_path))  # 2 epochs: metrics, pictures, the best weights
     assert len(gathered) == 2
 

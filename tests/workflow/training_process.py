@@ -14,8 +14,8 @@ import monai.networks.nets  # noqa: F401
 import torch
 from small_training import make_chain, objective, settings, weights, without_timing
 
+from ldae.training.distributed.processes import Processes, joined
 from ldae.training.loop import fit
-from ldae.training.processes import Processes, joined
 
 
 def make(root: Path) -> None:

@@ -54,7 +54,7 @@ if "dae" in config["baselines"]:
         params:
             seed=config["seed"],
             batch_size=config["evaluation"]["batch_size"],
-            source=source("evaluation.dae:embed_dae", SYSTEM_DAE),
+            source=source("inference.embeddings:embed_dae", SYSTEM_DAE),
         message:
             "y_sem of every scan, by the voxel-space DAE's encoder"
         script:

@@ -61,7 +61,7 @@ rule embeddings:
     params:
         seed=config["seed"],
         batch_size=config["evaluation"]["batch_size"],
-        source=source("training.encoding:embed"),
+        source=source("inference.embeddings:embed"),
     message:
         "y_sem of every scan, by the trained and by an untrained encoder"
     script:

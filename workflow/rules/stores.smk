@@ -1,7 +1,7 @@
 """What the networks read, by memory map: volumes packed shard by shard, and latents."""
 
 # What encodes a scan.
-ENCODING = ("training.latent_rows:encode_rows", "nets.autoencoder:build_autoencoder")
+ENCODING = ("inference.latents:encode_rows", "nets.autoencoder:build_autoencoder")
 
 
 rule volume_shard:
@@ -136,7 +136,7 @@ rule latents:
         runtime=growing(60),
     params:
         settings={key: config["latents"][key] for key in ("source", "variance")},
-        source=source("training.latents:build_latent_store"),
+        source=source("inference.latents:build_latent_store"),
         encoding=source(*ENCODING),
     message:
         "Putting latents in one store: posterior mean and standard deviation of every scan"

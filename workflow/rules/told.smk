@@ -40,7 +40,7 @@ BUILT_BY = {
 
 def told(stage, latents=False, diffusion=False):
     """What a training is told, and of which source it is; another word of it is another model."""
-    entries = (BUILT_BY[stage], "training.loop:fit", "training.product:save_trained")
+    entries = (BUILT_BY[stage], "training.loop:fit", "training.stages:save_trained")
     form = source_fingerprint("data.volume_transform")
     return dict(
         settings=learnt(section(config, stage)),

@@ -3,7 +3,7 @@
 from _adapter import folder, job
 
 with job(snakemake):
-    from ldae.training.encoding import embed
+    from ldae.inference.embeddings import embed
 
     for system in ("ldae", "untrained"):
         embed(

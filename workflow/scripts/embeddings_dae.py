@@ -3,7 +3,8 @@
 from _adapter import folder, job
 
 with job(snakemake):
-    from ldae.evaluation.dae import DaeSystem, embed_dae
+    from ldae.evaluation.dae import DaeSystem
+    from ldae.inference.embeddings import embed_dae
 
     system = DaeSystem(
         folder(snakemake.input.dae),

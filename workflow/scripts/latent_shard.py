@@ -5,7 +5,7 @@ from pathlib import Path
 from _adapter import folder, job
 
 with job(snakemake):
-    from ldae.training.latents import encode_shard
+    from ldae.inference.latents import encode_shard
 
     encode_shard(
         folder(snakemake.input.volumes),

@@ -3,7 +3,7 @@
 from _adapter import folder, job
 
 with job(snakemake):
-    from ldae.training.latents import build_latent_store
+    from ldae.inference.latents import build_latent_store
 
     build_latent_store(
         folder(snakemake.input.volumes),

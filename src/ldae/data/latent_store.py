@@ -3,7 +3,7 @@
 Both moments of the posterior are kept, unscaled. ``scale`` is one number, 1/std over the latents of
 the training split (the paper takes the first batch), and goes into every model trained on them.
 Layout of a store, besides the tables (:mod:`ldae.data.store`): ``mean.npy`` and ``std.npy``
-(N, C, *S) float32, in the order of the volume store. :mod:`ldae.training.latents` builds it.
+(N, C, *S) float32, in the order of the volume store. :mod:`ldae.inference.latents` builds it.
 """
 
 import hashlib

@@ -27,7 +27,6 @@ from ldae.models.loading import load_dae
 from ldae.models.training_scans import require_fit
 from ldae.progress import Progress
 from ldae.seeds import fixed_noise
-from ldae.training.encoding import write_codes
 
 SYSTEM, OWN_GRID = "dae", "dae_own_grid"
 
@@ -178,16 +177,3 @@ def _reconstruct(
             compare(SYSTEM, variant, steps, x, resizer.back(image))
             compare(OWN_GRID, variant, steps, resized, image)
     return frames
-
-
-def embed_dae(system: DaeSystem, out: str | Path, batch_size: int) -> None:
-    """Write y_sem of every scan of the store, by the DAE's encoder.
-
-    Args:
-        system: The trained model; in fp32, as the other embeddings are made.
-        out: The npz to write.
-        batch_size: Volumes encoded at once.
-    """
-    sha256 = system.card["sha256"]
-    volumes, compute = system.resized, system.compute
-    write_codes(out, system.encoder, system.store, volumes, SYSTEM, sha256, compute, batch_size)

@@ -12,15 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ldae.errors import UserError, require
-from ldae.models.storage import (
-    ENCODER,
-    ESTIMATOR,
-    UNET,
-    card_of,
-    load_card,
-    load_state,
-    parts_of,
-)
+from ldae.models.storage import ENCODER, ESTIMATOR, UNET, card_of, load_card, load_state, parts_of
 from ldae.nets.pretrained import load_strictly
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import sys
 import time
 
 from ldae.errors import UserError
-from ldae.training.interrupt import EXIT_CODE, Interrupted
+from ldae.training.distributed.signals import EXIT_CODE, Interrupted
 from ldae.training.settings import Settings
 
 GRACE = 10.0  # seconds in which the other tasks of srun end

@@ -1,10 +1,18 @@
-"""Exponential moving average of weights."""
+"""Exponential moving average of weights.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+Batch norms: which layers are of the kind, and where a network has them.
+"""
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+
+import numpy as np
 import torch
 from torch import nn
+
+from ldae.compute import Compute, detached
+from ldae.data.volume_store import ByRow
+from ldae.nets.semantic_encoder import SemanticEncoder
 
 
 class Ema:
@@ -57,3 +65,111 @@ class Ema:
             raise ValueError("the averages in the checkpoint belong to other parameters")
         for key, value in state.items():
             self.shadow[key].copy_(value)
+
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def batch_norms(modules: Iterable[nn.Module]) -> list[nn.Module]:
+    """All batch norms inside the modules."""
+    return [
+        layer for module in modules for layer in module.modules() if isinstance(layer, BATCH_NORMS)
+    ]
+
+
+CALIBRATION_SCANS = 256
+CALIBRATION_BATCH = 16
+
+
+@torch.inference_mode()
+def recalibrate(
+    encoder: SemanticEncoder,
+    encode: Callable[[torch.Tensor], torch.Tensor],
+    volumes: ByRow,
+    rows: np.ndarray,
+    compute: Compute,
+) -> None:
+    """Set the running statistics of the encoder's batch norms to those of its present weights.
+
+    Statistics gathered while training belong to the trained weights, not to their average; and a
+    small shift of the mean of y_sem can be as large as the differences between people. Without
+    batch norms this does nothing.
+
+    Args:
+        encoder: In evaluation mode.
+        encode: Calls it under the stage's precision.
+        volumes: Where the scans come from.
+        rows: Training rows; at most the first 256 are used.
+        compute: The device.
+    """
+    last = encoder.standardize
+    inner = [norm for norm in batch_norms([encoder]) if norm is not last]
+    rows = rows[:CALIBRATION_SCANS]
+
+    def codes() -> torch.Tensor:
+        """y_sem of the rows (N, d)."""
+        parts = np.array_split(rows, -(-len(rows) // CALIBRATION_BATCH))
+        return torch.cat([encode(compute.move(volumes.volumes(part))) for part in parts])
+
+    if inner:
+        momenta = [norm.momentum for norm in inner]
+        for norm in inner:
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean over all batches
+            norm.train()
+        codes()
+        for norm, momentum in zip(inner, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()
+    if isinstance(last, BATCH_NORMS):
+        last.running_mean.zero_()
+        last.running_var.fill_(1.0)
+        y_sem = codes().double() * (1.0 + last.eps) ** 0.5  # undo a layer of mean 0, variance 1
+        last.running_mean.copy_(y_sem.mean(0))
+        last.running_var.copy_(y_sem.var(0))
+
+
+class Averaged(AbstractContextManager):
+    """Within the context the networks hold the EMA weights, and statistics that fit them.
+
+    The encoder is in evaluation mode there, and afterwards in the mode it was in. It may be entered
+    within itself: what it makes ready is made once.
+
+    Args:
+        ema: Over the encoder and what is trained with it.
+        encoder, encode, volumes, rows, compute: As :func:`recalibrate` has them.
+    """
+
+    def __init__(
+        self,
+        ema: Ema,
+        encoder: SemanticEncoder,
+        encode: Callable[[torch.Tensor], torch.Tensor],
+        volumes: ByRow,
+        rows: np.ndarray,
+        compute: Compute,
+    ):
+        self.ema, self.encoder = ema, encoder
+        self.calibration = (encoder, encode, volumes, rows, compute)
+        self.depth, self.inside = 0, ExitStack()
+
+    def __enter__(self) -> None:
+        if self.depth == 0:
+            with ExitStack() as inside:
+                inside.callback(self._restore, detached(dict(self.encoder.named_buffers())))
+                # While training, statistics would be gathered of codes standardised already.
+                inside.callback(self.encoder.train, self.encoder.training)
+                self.encoder.eval()
+                inside.enter_context(self.ema.applied())
+                recalibrate(*self.calibration)
+                self.inside = inside.pop_all()
+        self.depth += 1
+
+    def __exit__(self, *error: object) -> None:
+        self.depth -= 1
+        if self.depth == 0:
+            self.inside.close()
+
+    def _restore(self, buffers: Mapping[str, torch.Tensor]) -> None:
+        for key, buffer in self.encoder.named_buffers():
+            buffer.copy_(buffers[key])

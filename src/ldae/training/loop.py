@@ -17,17 +17,15 @@ from ldae.compute import Tensors
 from ldae.data.sampling import Sampler
 from ldae.errors import UserError
 from ldae.progress import Progress
-from ldae.training.history import Means, Row, write_history
-from ldae.training.interrupt import Interrupted, Interrupts, ignore_in_worker
-from ldae.training.keeper import Keeper
-from ldae.training.objective import Objective
-from ldae.training.observer import Observer
-from ldae.training.processes import Processes
-from ldae.training.rates import decay
+from ldae.training.callbacks import Observer
+from ldae.training.checkpointing import Keeper
+from ldae.training.distributed.processes import Processes
+from ldae.training.distributed.signals import Interrupted, Interrupts, ignore_in_worker
+from ldae.training.divergence import Diverged, Watch
+from ldae.training.objectives.base import Objective
+from ldae.training.optimizer_step import Stepper, decay
 from ldae.training.settings import Settings
-from ldae.training.state import State, Trained
-from ldae.training.stepping import Stepper
-from ldae.training.watch import Diverged, Watch
+from ldae.training.state import Means, Row, State, Trained, write_history
 
 log = logging.getLogger(__name__)
 

@@ -112,3 +112,6 @@ def learnt(cfg: dict[str, Any]) -> dict[str, Any]:
 def tried(cfg: dict[str, Any]) -> dict[str, Any]:
     """What decides, of a stage's section, whether its training diverges."""
     return {key: value for key, value in cfg.items() if key not in OPERATION}
+
+
+FINISHED = "finished"  # file in the folder of a training's checkpoints

@@ -3,8 +3,11 @@
 :func:`run` is what rules and command lines call. It trains, continuing from the checkpoints of the
 same training in ``run_dir``, and writes model.safetensors, model.json and history.tsv to
 ``out_dir``; then the checkpoints go, unless they are to be kept. It raises
-:class:`ldae.training.interrupt.Interrupted` on SIGTERM, SIGUSR1 and SIGINT, after saving, and
+:class:`ldae.training.distributed.signals.Interrupted` on SIGTERM, SIGUSR1 and SIGINT, after
+saving, and
 :class:`ldae.errors.UserError` for inputs or settings that do not fit.
+
+What a stage leaves behind: the model folder with its card, and the history.
 """
 
 import os
@@ -14,17 +17,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ldae import __version__
+from ldae.compute import Compute, versions
+from ldae.data.store import Store
 from ldae.errors import require
-from ldae.leftover import FINISHED
-from ldae.training.launch import launch
-from ldae.training.settings import Settings
-from ldae.training.slurm import allocation
+from ldae.models.storage import save_model
+from ldae.models.training_scans import note_seen
+from ldae.training.distributed.launch import launch
+from ldae.training.distributed.slurm import allocation
+from ldae.training.loop import Trained
+from ldae.training.settings import FINISHED, Settings
+from ldae.training.state import write_history
 
 if TYPE_CHECKING:
-    from ldae.compute import Compute
-    from ldae.data.store import Store
-    from ldae.training.objective import Objective
-    from ldae.training.processes import Processes
+    from ldae.training.distributed.processes import Processes
+    from ldae.training.objectives.base import Objective
     from ldae.training.state import Trained
 
 
@@ -50,7 +57,7 @@ def run(
         slurm_task: This process is one of many that srun has started.
         launcher: The process that has started this one.
     """
-    from ldae.training.processes import Processes, placed
+    from ldae.training.distributed.processes import Processes, placed
 
     here = placed(os.environ, slurm_task, launcher)
     job = allocation(os.environ) if here is None else None
@@ -64,10 +71,9 @@ def train(settings: Settings, processes: "Processes") -> None:
     """Train in this process, the first of which saves the model and deletes the checkpoints."""
     from ldae.compute import Compute
     from ldae.data.scratch import on_scratch
+    from ldae.training.callbacks import Monitor
+    from ldae.training.distributed.processes import joined
     from ldae.training.loop import fit
-    from ldae.training.monitor import Monitor
-    from ldae.training.processes import joined
-    from ldae.training.product import save_trained
 
     require(settings.stage in STAGES, f"There is no training {settings.stage!r}.")
     threads = max(1, settings.threads // processes.size)
@@ -93,7 +99,7 @@ def train(settings: Settings, processes: "Processes") -> None:
 def autoencoder(settings: Settings, compute: "Compute") -> Stage:
     """Stage 1: the weights with the best validation SSIM. Inputs: volumes."""
     from ldae.data.volume_store import VolumeStore
-    from ldae.training.autoencoder import AutoencoderObjective
+    from ldae.training.objectives.autoencoder import AutoencoderObjective
 
     volumes = VolumeStore(settings.inputs["volumes"])
     objective = AutoencoderObjective(volumes, settings.cfg, compute, settings.seed)
@@ -105,7 +111,7 @@ def ldm(settings: Settings, compute: "Compute") -> Stage:
     from ldae.data.latent_store import LatentStore
     from ldae.diffusion.schedule import Schedule
     from ldae.models.loading import load_autoencoder
-    from ldae.training.ldm import LdmObjective
+    from ldae.training.objectives.ldm import LdmObjective
 
     decoder, card = load_autoencoder(settings.inputs["autoencoder"])
     latents = LatentStore(settings.inputs["latents"], card["sha256"])
@@ -135,7 +141,7 @@ def ldae(settings: Settings, compute: "Compute") -> Stage:
     from ldae.diffusion.schedule import Schedule
     from ldae.models.loading import load_autoencoder, load_ldm
     from ldae.models.training_scans import require_fit, require_unseen
-    from ldae.training.ldae import LdaeObjective
+    from ldae.training.objectives.ldae import LdaeObjective
 
     inputs, diffusion = settings.inputs, settings.diffusion
     volumes = VolumeStore(inputs["volumes"])
@@ -183,7 +189,7 @@ def dae(settings: Settings, compute: "Compute") -> Stage:
     """Voxel-space DAE: the EMA weights selected as stage 3's. Input: volumes."""
     from ldae.data.volume_store import VolumeStore
     from ldae.diffusion.schedule import Schedule
-    from ldae.training.dae import DaeObjective
+    from ldae.training.objectives.dae import DaeObjective
 
     volumes = VolumeStore(settings.inputs["volumes"])
     schedule = Schedule(**settings.diffusion)
@@ -199,7 +205,7 @@ def dae(settings: Settings, compute: "Compute") -> Stage:
 def supervised(settings: Settings, compute: "Compute") -> Stage:
     """Supervised encoder: the weights with the best validation loss. Input: volumes."""
     from ldae.data.volume_store import VolumeStore
-    from ldae.training.supervised import AgeObjective, DiagnosisObjective
+    from ldae.training.objectives.supervised import AgeObjective, DiagnosisObjective
 
     volumes = VolumeStore(settings.inputs["volumes"])
     kinds = {kind.stage: kind for kind in (DiagnosisObjective, AgeObjective)}
@@ -216,3 +222,38 @@ STAGES: dict[str, Callable[[Settings, "Compute"], Stage]] = {
     "supervised_diagnosis": supervised,
     "supervised_age": supervised,
 }
+
+
+def save_trained(
+    settings: Settings, trained: Trained, compute: Compute, store: Store, **more: Any
+) -> None:
+    """Write history.tsv, scans.tsv and the model with its card into ``settings.out_dir``.
+
+    Args:
+        settings: Of the stage that was trained.
+        trained: Its outcome.
+        compute: Where.
+        store: The store it was trained on; its sum, split and scans go into the card.
+        more: Further entries of the card: the architecture, upstream sums, the latent scale.
+    """
+    out_dir = Path(settings.out_dir)
+    write_history(trained.history, out_dir / "history.tsv")
+    card = {
+        "kind": settings.stage,
+        "config": settings.cfg,
+        "data": store.sum,
+        "split": store.split_hash,
+        **note_seen(store, out_dir),
+        "epoch": trained.epoch,
+        "epochs": len(trained.history),
+        "steps": trained.steps,
+        "metrics": trained.metrics,
+        "flags": trained.flags,
+        "seed": settings.seed,
+        "fingerprint": settings.fingerprint,
+        "told": settings.told,
+        "machine": compute.describe() | {"processes": settings.processes},
+        "versions": {"ldae": __version__, **versions()},
+        **more,
+    }
+    save_model(out_dir, trained.state, card)

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from ldae.seeds import generator
-from ldae.training.objective import Part
+from ldae.training.objectives.base import Part
 
 QUARTILES = 4
 SHOWN = 4  # validation scans in a picture

@@ -18,7 +18,7 @@ from ldae.errors import require
 from ldae.files import digest
 from ldae.nets.semantic_encoder import build_supervised
 from ldae.seeds import derive_seed
-from ldae.training.objective import Beat, Group, Losses, Objective
+from ldae.training.objectives.base import Beat, Group, Losses, Objective
 
 AGE_LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss}
 UNSELECTED = "no validation scan has a label: the weights of the last epoch are kept, not the best"

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from ldae.errors import UserError, require
-from ldae.training.interrupt import Interrupted
+from ldae.training.distributed.signals import Interrupted
 
 # Until all have started and found each other. A process that never comes should not cost hours.
 MEETING = timedelta(minutes=10)

@@ -19,12 +19,11 @@ from pathlib import Path
 from types import FrameType
 
 from ldae.errors import require
-from ldae.training.interrupt import EXIT_CODE, Interrupted, Interrupts
+from ldae.training.distributed.signals import EXIT_CODE, Interrupted, Interrupts
+from ldae.training.distributed.slurm import Allocation
 from ldae.training.settings import Settings
-from ldae.training.slurm import Allocation
 
 POLL = 0.1  # seconds
-
 log = logging.getLogger(__name__)
 
 

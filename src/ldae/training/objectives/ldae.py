@@ -21,13 +21,11 @@ from ldae.nets.gradient_estimator import build_guided_unet
 from ldae.nets.semantic_encoder import initial_encoder
 from ldae.nets.unet import UNet
 from ldae.seeds import derive_seed
-from ldae.training.collapse import code_flags, code_spread
-from ldae.training.ema import Ema
-from ldae.training.encoding import Averaged
-from ldae.training.ldm import clean_latents, diffusion_draws, schedule_settings
-from ldae.training.objective import Beat, Group, Losses
-from ldae.training.probed import Probed
-from ldae.training.semantic import SemanticObjective
+from ldae.training.diagnostics import Probed, code_flags, code_spread
+from ldae.training.ema import Averaged, Ema
+from ldae.training.objectives.base import Beat, Group, Losses
+from ldae.training.objectives.ldm import clean_latents, diffusion_draws, schedule_settings
+from ldae.training.objectives.semantic import SemanticObjective
 from ldae.training.validation import (
     QUARTILES,
     by_quartile,
@@ -39,7 +37,6 @@ from ldae.training.validation import (
 
 if TYPE_CHECKING:
     from monai.networks.nets import AutoencoderKL
-
 
 STEPS = ("uniform", "balanced")
 

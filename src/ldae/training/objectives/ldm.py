@@ -16,9 +16,9 @@ from ldae.errors import require
 from ldae.nets.preconditioning import Preconditioning
 from ldae.nets.unet import build_unet
 from ldae.seeds import derive_seed
+from ldae.training.callbacks import Pictures
 from ldae.training.ema import Ema
-from ldae.training.objective import Beat, Group, Losses, Objective
-from ldae.training.observer import Pictures
+from ldae.training.objectives.base import Beat, Group, Losses, Objective
 from ldae.training.validation import QUARTILES, SHOWN, by_quartile, fixed_noise, quartile_draws
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ import torch
 
 from ldae.data.volume_store import ByRow
 from ldae.nets.semantic_encoder import SemanticEncoder
-from ldae.training.encoding import Averaged
-from ldae.training.objective import Beat, Objective
-from ldae.training.observer import Pictures
+from ldae.training.callbacks import Pictures
+from ldae.training.ema import Averaged
+from ldae.training.objectives.base import Beat, Objective
 from ldae.training.validation import SHOWN
 
 

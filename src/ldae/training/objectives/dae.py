@@ -18,12 +18,11 @@ from ldae.nets.conditional_unet import build_conditional_unet
 from ldae.nets.execution import prepare
 from ldae.nets.semantic_encoder import build_encoder
 from ldae.seeds import derive_seed
-from ldae.training.collapse import code_flags, code_spread
-from ldae.training.ema import Ema
-from ldae.training.encoding import Averaged
-from ldae.training.ldm import schedule_settings
-from ldae.training.objective import Beat, Group, Losses
-from ldae.training.semantic import SemanticObjective
+from ldae.training.diagnostics import code_flags, code_spread
+from ldae.training.ema import Averaged, Ema
+from ldae.training.objectives.base import Beat, Group, Losses
+from ldae.training.objectives.ldm import schedule_settings
+from ldae.training.objectives.semantic import SemanticObjective
 from ldae.training.validation import (
     QUARTILES,
     by_quartile,

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 TRIES = 3
 PAUSE = 5.0  # seconds; squeue fails now and then while the controller is busy
 TIME = re.compile(r"(?:(?P<days>\d+)-)?(?:(?:(?P<hours>\d+):)?(?P<minutes>\d+):)?(?P<seconds>\d+)")
-
 log = logging.getLogger(__name__)
 
 

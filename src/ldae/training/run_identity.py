@@ -6,8 +6,8 @@ from typing import Any
 
 from ldae.errors import UserError
 from ldae.files import digest, read_json, sha256, write_json
-from ldae.training.norms import batch_norms
-from ldae.training.objective import Objective
+from ldae.training.ema import batch_norms
+from ldae.training.objectives.base import Objective
 from ldae.training.settings import OPERATION, Settings
 
 # Keys that may change between two attempts of one run: they do not change what is learnt, only how
@@ -16,7 +16,6 @@ FREE = (*OPERATION, "epochs", "micro_batch", "precision", "validate_every")
 # Keys of the config that name files a training begins from.
 FILES = ("pretrained", "weights")
 IDENTITY = "identity.json"
-
 log = logging.getLogger(__name__)
 
 

@@ -1,20 +1,55 @@
-"""Curves and pictures of a training while it runs: TensorBoard event files and PNGs.
+"""Who is told of a training while it runs. Watching changes nothing of what is learnt.
+
+Curves and pictures of a training while it runs: TensorBoard event files and PNGs.
 
 Both lie beside the model, undeclared in the workflow: ``<out_dir>/tensorboard`` and
 ``<out_dir>/samples/epoch-0010.png``. They are begun anew when a training begins anew.
 """
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
-from tensorboardX import SummaryWriter  # TensorBoard's own writer would import TensorFlow
+from tensorboardX import SummaryWriter
 from torch import Tensor
 
 from ldae.files import atomic
-from ldae.training.history import FIRST, Row
-from ldae.training.observer import Observer, Pictures
+from ldae.training.state import FIRST, Row
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Volumes side by side.
+
+    Args:
+        columns: What each column shows.
+        volumes: (rows, columns, X, Y, Z) in [0, 1], on the CPU.
+    """
+
+    columns: tuple[str, ...]
+    volumes: Tensor
+
+
+class Observer:
+    """Told of every step; this one does nothing with it. `training.monitor` has one that does."""
+
+    def begin(self, step: int, total: int) -> None:
+        """A training of ``total`` steps begins, or continues after ``step`` of them."""
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        """A step is done: its losses and gradient norms."""
+
+    def epoch(self, row: Row) -> None:
+        """An epoch is done: its row of the history."""
+
+    def show(self, epoch: int, step: int, pictures: Pictures) -> None:
+        """What the networks can do after an epoch."""
+
+    def end(self) -> None:
+        """The training is done or interrupted."""
+
 
 POINTS = 2000  # about so many steps of a training are drawn
 SIDE = 192  # pixels, at least, of a slice's shorter side

@@ -12,8 +12,8 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ldae.compute import Compute, Tensors
+from ldae.training.callbacks import Pictures
 from ldae.training.ema import Ema
-from ldae.training.observer import Pictures
 
 Beat = Callable[[], None]  # called between pieces of long work; raises to interrupt it
 

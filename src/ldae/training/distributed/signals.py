@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from types import FrameType, TracebackType
 
-from ldae.training.slurm import allocation
+from ldae.training.distributed.slurm import allocation
 
 EXIT_CODE = 75  # EX_TEMPFAIL: nothing is wrong, run the same command again
 MARGIN = 180.0  # seconds before the end of a Slurm job's time, of a short job a quarter of it

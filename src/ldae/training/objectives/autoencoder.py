@@ -15,9 +15,9 @@ from ldae.data.volume_store import VolumeStore
 from ldae.nets.autoencoder import build_autoencoder, build_discriminator
 from ldae.nets.shapes import latent_shape
 from ldae.seeds import derive_seed
-from ldae.training.collapse import LatentActivity, latent_flags
-from ldae.training.objective import Beat, Group, Losses, Objective
-from ldae.training.observer import Pictures
+from ldae.training.callbacks import Pictures
+from ldae.training.diagnostics import LatentActivity, latent_flags
+from ldae.training.objectives.base import Beat, Group, Losses, Objective
 from ldae.training.validation import SHOWN, mean_ssim, over_subjects
 
 

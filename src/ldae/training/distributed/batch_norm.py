@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from ldae.training.norms import batch_norms
-from ldae.training.processes import Processes
+from ldae.training.distributed.processes import Processes
+from ldae.training.ema import batch_norms
 
 
 class RunningStatistics:
