@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ldae.errors import UserError, require
@@ -97,3 +98,13 @@ def digest(content: Any) -> str:
     """Short, stable hash of JSON-like content: 16 hexadecimal characters."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def save_arrays(path: str | Path, **arrays: Any) -> None:
+    """Write arrays, numbers and columns of text; text is stored as fixed-width unicode."""
+    plain = {}
+    for name, value in arrays.items():
+        array = np.asarray(value)
+        plain[name] = array.astype(str) if array.dtype == object else array
+    with atomic(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **plain)

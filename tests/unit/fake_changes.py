@@ -7,13 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ldae.evaluation import (
-    counterfactual_tables,
-    extrapolation,
-    interpolation_tables,
-    manipulation_tables,
-)
+from ldae.evaluation import extrapolation, interpolation_tables, manipulation_tables
 from ldae.files import write_table
+from ldae.ground_truth import counterfactual_tables
 
 RESAMPLES = 20
 DIRECTIONS = (("AD to CN", -1), ("CN to AD", 1))

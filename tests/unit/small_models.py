@@ -10,8 +10,8 @@ from fake_stores import write_store
 from ldae.data.embeddings import save_embeddings
 from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore
-from ldae.evaluation.probes import evaluate_probes
-from ldae.evaluation.tissue_volumes import measure_volumes
+from ldae.evaluation.metrics.volumes import measure_volumes
+from ldae.evaluation.probes.evaluate import evaluate_probes
 from ldae.files import write_table
 from ldae.models.storage import ldae_state, save_model
 from ldae.models.training_scans import note_seen

@@ -21,9 +21,9 @@ from ldae.data.embeddings import load_embeddings
 from ldae.data.volume_store import VolumeStore
 from ldae.derivatives import SCAN_COLUMNS, scan_files
 from ldae.errors import UserError
-from ldae.evaluation.direction import Direction
-from ldae.evaluation.systems import LdaeSystem
+from ldae.evaluation.probes.direction import Direction
 from ldae.files import read_json, write_json
+from ldae.inference.ldae_system import LdaeSystem
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,12 @@ from ldae.data.embeddings import load_embeddings
 from ldae.data.resize import Resizer
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
-from ldae.evaluation.dae import DaeSystem, evaluate_dae
-from ldae.evaluation.inference_dae import measure_dae
-from ldae.evaluation.metrics import ImageMetrics
-from ldae.evaluation.supervised import predict_supervised
+from ldae.evaluation.cost import measure_dae
+from ldae.evaluation.metrics.image import ImageMetrics
+from ldae.evaluation.reconstruction import evaluate_dae
+from ldae.inference.dae_system import DaeSystem
 from ldae.inference.embeddings import embed_dae
+from ldae.inference.supervised import predict_supervised
 from ldae.models.loading import load_dae, load_supervised
 from ldae.models.storage import load_card
 from ldae.nets.conditional_unet import ConditionalUNet, build_conditional_unet

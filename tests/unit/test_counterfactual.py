@@ -12,8 +12,10 @@ from small_models import CFG, SHAPE, SPACING, make_project, run_probes
 from ldae.data.volume_store import VolumeStore
 from ldae.derivatives import ScanFiles
 from ldae.errors import UserError
-from ldae.evaluation import counterfactual, counterfactual_tables
-from ldae.evaluation.counterfactual_scans import (
+from ldae.evaluation.metrics.volumes import Regions
+from ldae.files import read_table
+from ldae.ground_truth import counterfactual, counterfactual_tables
+from ldae.ground_truth.counterfactual_heads import (
     Chain,
     Twin,
     chosen_scans,
@@ -22,9 +24,7 @@ from ldae.evaluation.counterfactual_scans import (
     make_counterfactuals,
     make_twin,
 )
-from ldae.evaluation.regions import Regions
-from ldae.evaluation.systems import LdaeSystem
-from ldae.files import read_table
+from ldae.inference.ldae_system import LdaeSystem
 from ldae.preprocess._ants import ants
 from ldae.synthetic.cohort import STAGE, draw_cohort, draw_subject
 from ldae.synthetic.download import make_subject

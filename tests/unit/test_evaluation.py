@@ -22,10 +22,11 @@ from ldae.data.embeddings import save_embeddings
 from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
-from ldae.evaluation import guidance, reconstruct, truth
-from ldae.evaluation.features import load_probe_data
-from ldae.evaluation.systems import LdaeSystem
+from ldae.evaluation import guidance, reconstruction
+from ldae.evaluation.probes.features import load_probe_data
 from ldae.files import read_table, write_table
+from ldae.ground_truth import probes
+from ldae.inference.ldae_system import LdaeSystem
 from ldae.models.storage import save_model
 from ldae.nets.autoencoder import build_autoencoder
 
@@ -51,10 +52,10 @@ def test_reconstruction_tables(system, project):
     out = project / "reconstruction"
     paths = [out / name for name in ("scans.tsv", "table.tsv", "controls.tsv")]
     inputs = (system, project / "volumes", project / "ldae.npz")
-    reconstruct.evaluate_reconstruction(*inputs, *paths, CFG, 0)
+    reconstruction.evaluate_reconstruction(*inputs, *paths, CFG, 0)
     first = [path.read_bytes() for path in paths]
     again = CFG | {"batch_size": 18}
-    reconstruct.evaluate_reconstruction(*inputs, *paths, again, 0)
+    reconstruction.evaluate_reconstruction(*inputs, *paths, again, 0)
     scans, table, controls = (read_table(path) for path in paths)
     assert len(scans) == 18 * (1 + 2 * 3 + 2)
     autoencoder = scans[scans["system"] == "autoencoder"]
@@ -134,7 +135,7 @@ def test_truth_correlations(project):
     out = project / "truth"
     embeddings = {name: project / f"{name}.npz" for name in ("ldae", "untrained")}
     arguments = (embeddings, project / "latents", out / "scans.tsv", out / "table.tsv", CFG, 0)
-    truth.evaluate_truth(project / "truth.tsv", *arguments)
+    probes.evaluate_truth(project / "truth.tsv", *arguments)
     table = read_table(out / "table.tsv")
     rows = table[table["reference"].isna() & (table["prediction"] == "atrophy_probe")]
     r = rows[rows["truth"] == "atrophy"].set_index("system")["r"]
@@ -146,7 +147,7 @@ def test_truth_correlations(project):
     short = read_table(project / "truth.tsv").iloc[1:]
     write_table(short, out / "short.tsv")
     with pytest.raises(UserError, match="lacks 1 scan"):
-        truth.evaluate_truth(out / "short.tsv", *arguments)
+        probes.evaluate_truth(out / "short.tsv", *arguments)
 
 
 def test_models_that_do_not_belong_together_are_refused(project, tmp_path):
@@ -191,7 +192,7 @@ def test_embeddings_of_another_model_or_of_other_volumes_are_refused(system, pro
 
 
 def test_pca_is_fitted_on_training_scans_alone(project):
-    from ldae.evaluation.features import latents_pca
+    from ldae.evaluation.probes.features import latents_pca
 
     store = LatentStore(project / "latents")
     table = store.index.copy()

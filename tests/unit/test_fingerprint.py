@@ -234,8 +234,8 @@ def rules() -> list[tuple[str, list[str], str]]:
 
 def test_rules_name_all_that_their_scripts_import():
     constants = {
-        "SYSTEM": "evaluation.systems:LdaeSystem",
-        "SYSTEM_DAE": "evaluation.dae:DaeSystem",
+        "SYSTEM": "inference.ldae_system:LdaeSystem",
+        "SYSTEM_DAE": "inference.dae_system:DaeSystem",
     }
     package = Package(fingerprint.PACKAGE)
     found = rules()

@@ -10,9 +10,9 @@ from small_models import CFG, SHAPE, make_project
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
 from ldae.evaluation import extrapolation, interpolation
-from ldae.evaluation.systems import LdaeSystem
-from ldae.evaluation.visits import Codes
+from ldae.evaluation.longitudinal import Codes
 from ldae.files import read_table
+from ldae.inference.ldae_system import LdaeSystem
 
 OUTPUTS = ("triplets", "table", "differences")
 OUTPUTS += ("extrapolation_triplets", "extrapolation", "extrapolation_differences")

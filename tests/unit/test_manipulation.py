@@ -9,12 +9,12 @@ import torch
 from small_models import CFG, DIM, SHAPE, SPACING, make_project, run_probes
 
 from ldae.errors import UserError
-from ldae.evaluation import manipulation, reconstruct
-from ldae.evaluation.direction import MODES, WAYS, Direction, LinearModel
+from ldae.evaluation import examples, manipulation
 from ldae.evaluation.manipulation_tables import MEASURES, trends
-from ldae.evaluation.regions import HIPPOCAMPI, VENTRICLES, Regions, soft_volumes
-from ldae.evaluation.systems import LdaeSystem
+from ldae.evaluation.metrics.volumes import HIPPOCAMPI, VENTRICLES, Regions, soft_volumes
+from ldae.evaluation.probes.direction import MODES, WAYS, Direction, LinearModel
 from ldae.files import read_table
+from ldae.inference.ldae_system import LdaeSystem
 
 AFFINE = np.diag([SPACING, SPACING, SPACING, 1.0])
 AFFINE[:3, 3] = -SPACING * (np.array(SHAPE) - 1) / 2
@@ -201,7 +201,7 @@ def test_examples_hold_what_the_figures_read(system, project, probed):
     out = project / "examples"
     inputs = (system, project / "volumes", project / "ldae.npz")
     subjects = {"CN": None, "AD": "sub-04"}
-    reconstruct.reconstruction_examples(*inputs, out / "rec.npz", CFG, subjects, 2)
+    examples.reconstruction_examples(*inputs, out / "rec.npz", CFG, subjects, 2)
     with np.load(out / "rec.npz") as file:
         assert file["samples"].shape == (2, 2, *SHAPE)
         assert file["participant_id"].tolist() == ["sub-00", "sub-04"]

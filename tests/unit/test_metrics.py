@@ -9,10 +9,12 @@ from skimage.metrics import structural_similarity
 from sklearn import metrics as reference
 
 from ldae.errors import UserError
-from ldae.evaluation import interpolation, scores
-from ldae.evaluation.bootstrap import ClusterBootstrap, minus
-from ldae.evaluation.metrics import ImageMetrics, SliceLpips, mse, ssim, ssim_map, ssim_window
-from ldae.evaluation.scans import example_scans, spread_over_subjects, wrong_scans
+from ldae.evaluation import interpolation
+from ldae.evaluation.examples import example_scans
+from ldae.evaluation.metrics import classification
+from ldae.evaluation.metrics.bootstrap import ClusterBootstrap, minus
+from ldae.evaluation.metrics.image import ImageMetrics, SliceLpips, mse, ssim, ssim_map, ssim_window
+from ldae.evaluation.test_scans import spread_over_subjects, wrong_scans
 from ldae.seeds import fixed_noise
 from ldae.training.validation import mean_ssim
 
@@ -157,12 +159,12 @@ def test_scores_equal_sklearn_also_on_resamples():
             "specificity": reference.recall_score(~t, ~p),
         }
         for name, value in expected.items():
-            ours = scores.confusion_score(name, truth_, predicted)(row[None])
+            ours = classification.confusion_score(name, truth_, predicted)(row[None])
             assert ours[0] == pytest.approx(value), name
-        assert scores.auroc(truth_, score)(row[None])[0] == pytest.approx(
+        assert classification.auroc(truth_, score)(row[None])[0] == pytest.approx(
             reference.roc_auc_score(t, s)
         )
-        assert scores.average_precision(truth_, score)(row[None])[0] == pytest.approx(
+        assert classification.average_precision(truth_, score)(row[None])[0] == pytest.approx(
             reference.average_precision_score(t, s)
         )
         x, y = score[picked] * 10, truth_[picked] + score[picked]
@@ -172,18 +174,20 @@ def test_scores_equal_sklearn_also_on_resamples():
             "rmse": reference.root_mean_squared_error(y, x),
             "r2": reference.r2_score(y, x),
         }.items():
-            ours = scores.error_score(name, full, score * 10)(row[None])[0]
+            ours = classification.error_score(name, full, score * 10)(row[None])[0]
             assert ours == pytest.approx(value), name
-        assert scores.pearson(full, score)(row[None])[0] == pytest.approx(np.corrcoef(y, x)[0, 1])
+        assert classification.pearson(full, score)(row[None])[0] == pytest.approx(
+            np.corrcoef(y, x)[0, 1]
+        )
 
 
 def test_scores_are_nan_where_undefined():
     one_class = np.ones(4, bool)
     weights = np.ones((1, 4))
-    assert np.isnan(scores.auroc(one_class, np.arange(4.0))(weights)[0])
-    assert np.isnan(scores.pearson(np.full(4, 0.1), np.arange(4.0))(weights)[0])
-    assert np.isnan(scores.confusion_score("precision", one_class, ~one_class)(weights)[0])
-    same = scores.auroc(np.array([1, 0, 1, 0], bool), np.arange(4.0))
+    assert np.isnan(classification.auroc(one_class, np.arange(4.0))(weights)[0])
+    assert np.isnan(classification.pearson(np.full(4, 0.1), np.arange(4.0))(weights)[0])
+    assert np.isnan(classification.confusion_score("precision", one_class, ~one_class)(weights)[0])
+    same = classification.auroc(np.array([1, 0, 1, 0], bool), np.arange(4.0))
     assert minus(same, same)(weights)[0] == 0
 
 

@@ -11,11 +11,11 @@ import torch
 from small_models import CFG, make_project, run_probes
 
 from ldae.errors import UserError
-from ldae.evaluation.inference import measure_inference, parameters, time_reconstructions
-from ldae.evaluation.reconstruct import evaluate_reconstruction
+from ldae.evaluation.cost import measure_inference, parameters, time_reconstructions
+from ldae.evaluation.reconstruction import evaluate_reconstruction
 from ldae.evaluation.reconstruction_tables import summary_table
-from ldae.evaluation.systems import LdaeSystem
 from ldae.files import read_json, read_table, write_json, write_table
+from ldae.inference.ldae_system import LdaeSystem
 from ldae.report.formats import escape
 from ldae.report.paper_tables import write_tables
 

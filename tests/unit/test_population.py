@@ -12,8 +12,8 @@ from sklearn.preprocessing import StandardScaler
 
 from ldae.derivatives import ScanFiles
 from ldae.errors import UserError
-from ldae.evaluation.counterfactual_brains import brain_pair
 from ldae.files import read_json, read_table
+from ldae.ground_truth.counterfactual_brains import brain_pair
 from ldae.preprocess.image_io import write_image
 from ldae.preprocess.preprocessed_input import read_brain
 from ldae.synthetic.population import draw_population

@@ -9,15 +9,20 @@ from small_models import CFG, make_index, make_project, run_probes, write_store
 
 from ldae.data.latent_store import LatentStore
 from ldae.errors import UserError
-from ldae.evaluation import paper_probes, probe_tasks, tissue_volumes
-from ldae.evaluation.age_bias import corrected_age
-from ldae.evaluation.bootstrap import ClusterBootstrap, minus, weighted_mean
-from ldae.evaluation.comparison import holm, two_sided_p
-from ldae.evaluation.conversion import conversion_labels
-from ldae.evaluation.direction import Direction, LinearModel
-from ldae.evaluation.features import ProbeData
-from ldae.evaluation.paper import paper_tables
-from ldae.evaluation.probe_scores import score_table
+from ldae.evaluation.metrics import volumes
+from ldae.evaluation.metrics.bootstrap import (
+    ClusterBootstrap,
+    holm,
+    minus,
+    two_sided_p,
+    weighted_mean,
+)
+from ldae.evaluation.probes import paper, targets
+from ldae.evaluation.probes.direction import Direction, LinearModel
+from ldae.evaluation.probes.features import ProbeData, conversion_labels
+from ldae.evaluation.probes.linear import corrected_age
+from ldae.evaluation.probes.scores import score_table
+from ldae.evaluation.published_values import paper_tables
 from ldae.files import read_table, write_table
 
 SYSTEMS = {"ldae", "untrained", "latents_pca", "volumes"}
@@ -178,9 +183,9 @@ def test_shuffled_labels_give_chance(probe):
     labels = np.random.default_rng(5).permutation(np.repeat(["AD", "CN"], n // 2))
     data = _data(n, 8, 6, diagnosis=labels)
     if probe == "regularised":
-        _, predictions = probe_tasks.probe_diagnosis(data, "AD", CFG["probes"], 0)
+        _, predictions = targets.probe_diagnosis(data, "AD", CFG["probes"], 0)
     else:
-        predictions = probe_tasks.paper_diagnosis(data, "AD", CFG["probes"])
+        predictions = targets.paper_diagnosis(data, "AD", CFG["probes"])
         predictions["probe"] = "regularised"  # whose scans a table is counted by
     rows, _ = score_table("diagnosis", predictions, ("CN", "AD"), 500, 0)
     auroc = next(row for row in rows if row["metric"] == "auroc")
@@ -191,7 +196,7 @@ def test_shuffled_labels_give_chance(probe):
 def test_shuffled_groups_give_a_third():
     labels = np.random.default_rng(7).permutation(np.repeat(["AD", "CN", "MCI"], 100))
     data = _data(300, 6, 8, diagnosis=labels)
-    predictions = probe_tasks.probe_groups(data, CFG["probes"], 0)
+    predictions = targets.probe_groups(data, CFG["probes"], 0)
     rows, _ = score_table("groups", predictions, CFG["probes"]["groups"], 500, 0)
     found = {row["metric"]: row for row in rows}
     assert found["balanced_accuracy"]["ci_low"] < 1 / 3 < found["balanced_accuracy"]["ci_high"]
@@ -202,7 +207,7 @@ def test_conversion_is_found_where_it_is_planted():
     converts = np.arange(200) % 4 < 2
     data = _data(200, 5, 9, diagnosis="MCI")
     data.features["ldae"][:, 0] += 4 * converts
-    predictions = probe_tasks.probe_conversion(data, converts, CFG["probes"], 0)
+    predictions = targets.probe_conversion(data, converts, CFG["probes"], 0)
     rows, gaps = score_table("conversion", predictions, ("stays MCI", "converts"), 100, 0)
     found = {row["metric"]: row for row in rows}
     assert found["auroc"]["value"] > 0.97 and found["auroc"]["n_positive"] == 50
@@ -255,24 +260,24 @@ def test_the_papers_probes_learn_what_is_linear():
     x = draw.normal(3, [1, 5, 200], size=(400, 3))
     age = 70 + 4 * (x[:, 0] - 3) - 0.02 * (x[:, 2] - 3)
     cfg = CFG["probes"]["paper"] | {"learning_rate": 0.02, "regressor_epochs": 60}
-    found = paper_probes.train_regressor(x, age, cfg, 0)
+    found = paper.train_regressor(x, age, cfg, 0)
     assert np.abs(found(x) - age).max() < 0.1
     positive = x[:, 1] > 3
-    logit = paper_probes.train_classifier(x, positive, cfg, 0)(x)
+    logit = paper.train_classifier(x, positive, cfg, 0)(x)
     assert ((logit > 0) == positive).mean() > 0.97
-    again = paper_probes.train_classifier(x, positive, cfg, 0)(x)
+    again = paper.train_classifier(x, positive, cfg, 0)(x)
     assert (logit == again).all()
-    assert (logit != paper_probes.train_classifier(x, positive, cfg, 1)(x)).any()
+    assert (logit != paper.train_classifier(x, positive, cfg, 1)(x)).any()
 
 
 def test_the_papers_split_keeps_subjects_whole_and_classes_present():
     groups = [f"p{i // 3}" for i in range(60)]
     labels = np.arange(60) // 3 >= 18  # 2 of 20 subjects
-    chosen = paper_probes.subject_split(groups, labels, 0.7, 3)
+    chosen = paper.subject_split(groups, labels, 0.7, 3)
     assert not set(np.array(groups)[chosen]) & set(np.array(groups)[~chosen])
     assert len(set(np.array(groups)[chosen])) == 13 + 1
     assert labels[chosen].any()
-    assert (paper_probes.subject_split(groups, labels, 0.7, 4) != chosen).any()
+    assert (paper.subject_split(groups, labels, 0.7, 4) != chosen).any()
 
 
 def test_age_bias_is_inverted_without_the_test_scans_age():
@@ -403,7 +408,7 @@ def test_tissues_of_three_intensities_are_split_as_they_are():
     volume[5:15, 5:15, 5:15] = 0.9
     volume[8:12, 8:12, 8:12] = 0.15
     volume += (volume > 0) * draw.normal(0, 0.02, volume.shape)
-    found = tissue_volumes.tissue_volumes(volume, 2.0)
+    found = volumes.tissue_volumes(volume, 2.0)
     assert found == {
         "csf_ml": 2.0 * 4**3,
         "grey_ml": 2.0 * (16**3 - 10**3),

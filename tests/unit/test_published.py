@@ -24,8 +24,8 @@ from small_nets import SMALL_AE, randomise
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
 from ldae.evaluation.guidance import evaluate_guidance
-from ldae.evaluation.systems import LdaeSystem
 from ldae.inference.embeddings import embed
+from ldae.inference.ldae_system import LdaeSystem
 from ldae.models.loading import load
 from ldae.models.published.authors_model import ARCHITECTURE, PARTS, published_files
 from ldae.models.published.convert import convert, main, read_part

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from ldae.data.embeddings import load_embeddings
-from ldae.evaluation.direction import Direction, LinearModel
+from ldae.evaluation.probes.direction import Direction, LinearModel
 from ldae.files import read_json
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]

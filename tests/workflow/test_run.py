@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from ldae.evaluation.metrics import brain_mask, ssim
-from ldae.evaluation.systems import LdaeSystem
+from ldae.evaluation.metrics.image import brain_mask, ssim
+from ldae.inference.ldae_system import LdaeSystem
 
 ROOT = Path(__file__).parents[2]
 # They hold seconds, which no two runs share.
@@ -128,7 +128,7 @@ def test_changing_ddim_steps_reruns_evaluation_only(finished):
 
 
 def test_an_edit_reruns_its_stage_and_a_comment_nothing(finished):
-    module = finished.path / "src/ldae/evaluation/probes.py"
+    module = finished.path / "src/ldae/evaluation/probes/evaluate.py"
     original = module.read_text()
     module.write_text(original + "\n# edited\n")
     assert finished.planned() == set()

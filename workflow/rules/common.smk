@@ -114,7 +114,7 @@ def timing(path="{rule}.tsv"):
 
 
 # What scripts load trained models with, beside the definition that they call.
-SYSTEM, SYSTEM_DAE = "evaluation.systems:LdaeSystem", "evaluation.dae:DaeSystem"
+SYSTEM, SYSTEM_DAE = "inference.ldae_system:LdaeSystem", "inference.dae_system:DaeSystem"
 
 
 def source(*entries):

@@ -25,7 +25,7 @@ if config["evaluation"]["truth"]:
             template=config["preprocess"]["template"]["name"],
             volumes=config["volumes"],
             settings=evaluation("manipulation", "probes"),
-            source=source("evaluation.counterfactual_scans:make_counterfactuals"),
+            source=source("ground_truth.counterfactual_heads:make_counterfactuals"),
         message:
             "Making test heads again with the atrophy of the other diagnosis"
         script:
@@ -57,7 +57,7 @@ if config["evaluation"]["truth"]:
         params:
             seed=config["seed"],
             settings=evaluation("manipulation", "guidance", "batch_size", "bootstrap"),
-            source=source("evaluation.counterfactual:evaluate_counterfactual", SYSTEM),
+            source=source("ground_truth.counterfactual:evaluate_counterfactual", SYSTEM),
         message:
             "Manipulated scans against their true counterfactuals"
         script:

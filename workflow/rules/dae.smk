@@ -84,7 +84,7 @@ if "dae" in config["baselines"]:
                 "ddim_steps", "batch_size", "noise_seed", "max_scans", "lpips"
             ),
             most=config["dae"]["test_scans"],
-            source=source("evaluation.dae:evaluate_dae", SYSTEM_DAE),
+            source=source("evaluation.reconstruction:evaluate_dae", SYSTEM_DAE),
         message:
             "Reconstruction of test scans by the voxel-space DAE (Table 6)"
         script:

@@ -32,7 +32,7 @@ rule reconstruction:
             "bootstrap",
             "lpips",
         ),
-        source=source("evaluation.reconstruct:evaluate_reconstruction", SYSTEM),
+        source=source("evaluation.reconstruction:evaluate_reconstruction", SYSTEM),
     message:
         "Reconstruction of test scans by every system (Table 6)"
     script:
@@ -160,7 +160,7 @@ rule examples:
         subjects=config["figures"]["subjects"],
         samples=config["figures"]["stochastic_samples"],
         source=source(
-            "evaluation.reconstruct:reconstruction_examples",
+            "evaluation.examples:reconstruction_examples",
             "evaluation.manipulation:manipulation_examples",
             SYSTEM,
         ),

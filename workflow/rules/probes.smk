@@ -34,7 +34,7 @@ rule tissue_volumes:
         mem_mb=growing(4000),
         runtime=growing(120),
     params:
-        source=source("evaluation.tissue_volumes:measure_volumes"),
+        source=source("evaluation.metrics.volumes:measure_volumes"),
     message:
         "Measuring tissues and ventricles of every registered scan"
     script:
@@ -72,7 +72,7 @@ rule probes:
         seed=config["seed"],
         systems=list(EMBEDDINGS),
         settings=evaluation("probes", "bootstrap"),
-        source=source("evaluation.probes:evaluate_probes"),
+        source=source("evaluation.probes.evaluate:evaluate_probes"),
     message:
         "Linear probes for diagnosis, age, three groups and conversion (Table 7)"
     script:
@@ -97,7 +97,7 @@ if config["evaluation"]["truth"]:
             mem_mb=growing(1000),
             runtime=10,
         params:
-            source=source("evaluation.oracle:write_true_volumes"),
+            source=source("ground_truth.oracle:write_true_volumes"),
         message:
             "True volumes of every scan of a synthetic cohort"
         script:
@@ -124,7 +124,7 @@ if config["evaluation"]["truth"]:
             seed=config["seed"],
             settings=evaluation("probes", "bootstrap"),
             systems=list(EMBEDDINGS),
-            source=source("evaluation.truth:evaluate_truth"),
+            source=source("ground_truth.probes:evaluate_truth"),
         message:
             "Comparing probes with the known truth of a synthetic cohort"
         script:

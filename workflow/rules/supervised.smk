@@ -60,7 +60,7 @@ for target in SUPERVISED_TARGETS:
         params:
             seed=config["seed"],
             batch_size=config["evaluation"]["batch_size"],
-            source=source("evaluation.supervised:predict_supervised"),
+            source=source("inference.supervised:predict_supervised"),
         message:
             f"Test predictions of {target} by the supervised encoder (Table 7)"
         script:

@@ -33,7 +33,7 @@ rule inference:
     params:
         device=config["device"],
         settings=evaluation("ddim_steps", "guidance", "noise_seed", "timing_scans"),
-        source=source("evaluation.inference:measure_inference", SYSTEM),
+        source=source("evaluation.cost:measure_inference", SYSTEM),
     message:
         "Timing reconstructions of single scans (Table 5)"
     script:
@@ -63,7 +63,7 @@ if "dae" in config["baselines"]:
         params:
             device=config["device"],
             settings=evaluation("ddim_steps", "noise_seed", "timing_scans"),
-            source=source("evaluation.inference_dae:measure_dae", SYSTEM_DAE),
+            source=source("evaluation.cost:measure_dae", SYSTEM_DAE),
         message:
             "Timing reconstructions of the voxel-space DAE (Table 5)"
         script:

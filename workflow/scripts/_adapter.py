@@ -36,7 +36,7 @@ def folder(files) -> Path:
 
 def load_system(snakemake):
     """The trained models that an evaluation rule names as inputs."""
-    from ldae.evaluation.systems import LdaeSystem
+    from ldae.inference.ldae_system import LdaeSystem
 
     return LdaeSystem.load(
         folder(snakemake.input.autoencoder),

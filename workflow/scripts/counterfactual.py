@@ -3,7 +3,7 @@
 from _adapter import folder, job, load_system
 
 with job(snakemake):
-    from ldae.evaluation.counterfactual import evaluate_counterfactual
+    from ldae.ground_truth.counterfactual import evaluate_counterfactual
 
     evaluate_counterfactual(
         load_system(snakemake),

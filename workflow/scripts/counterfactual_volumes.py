@@ -3,7 +3,7 @@
 from _adapter import folder, job
 
 with job(snakemake):
-    from ldae.evaluation.counterfactual_scans import make_counterfactuals
+    from ldae.ground_truth.counterfactual_heads import make_counterfactuals
 
     make_counterfactuals(
         snakemake.input.truth,

@@ -3,7 +3,7 @@
 from _adapter import folder, job
 
 with job(snakemake):
-    from ldae.evaluation.dae import DaeSystem
+    from ldae.inference.dae_system import DaeSystem
     from ldae.inference.embeddings import embed_dae
 
     system = DaeSystem(

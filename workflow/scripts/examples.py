@@ -3,8 +3,8 @@
 from _adapter import folder, job, load_system
 
 with job(snakemake):
+    from ldae.evaluation.examples import reconstruction_examples
     from ldae.evaluation.manipulation import manipulation_examples
-    from ldae.evaluation.reconstruct import reconstruction_examples
 
     system = load_system(snakemake)
     volumes, embeddings = folder(snakemake.input.volumes), snakemake.input.embeddings

@@ -3,7 +3,7 @@
 from _adapter import folder, job, load_system
 
 with job(snakemake):
-    from ldae.evaluation.inference import measure_inference
+    from ldae.evaluation.cost import measure_inference
 
     measure_inference(
         load_system(snakemake),

@@ -3,8 +3,8 @@
 from _adapter import folder, job
 
 with job(snakemake):
-    from ldae.evaluation.dae import DaeSystem
-    from ldae.evaluation.inference_dae import measure_dae
+    from ldae.evaluation.cost import measure_dae
+    from ldae.inference.dae_system import DaeSystem
 
     system = DaeSystem(
         folder(snakemake.input.dae),

@@ -3,7 +3,7 @@
 from _adapter import folder, job
 
 with job(snakemake):
-    from ldae.evaluation.probes import evaluate_probes
+    from ldae.evaluation.probes.evaluate import evaluate_probes
 
     evaluate_probes(
         {name: snakemake.input[name] for name in snakemake.params.systems},

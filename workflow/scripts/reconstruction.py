@@ -3,7 +3,7 @@
 from _adapter import folder, job, load_system
 
 with job(snakemake):
-    from ldae.evaluation.reconstruct import evaluate_reconstruction
+    from ldae.evaluation.reconstruction import evaluate_reconstruction
 
     evaluate_reconstruction(
         load_system(snakemake),

@@ -3,7 +3,8 @@
 from _adapter import folder, job
 
 with job(snakemake):
-    from ldae.evaluation.dae import DaeSystem, evaluate_dae
+    from ldae.evaluation.reconstruction import evaluate_dae
+    from ldae.inference.dae_system import DaeSystem
 
     system = DaeSystem(
         folder(snakemake.input.dae),

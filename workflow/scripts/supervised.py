@@ -3,7 +3,7 @@
 from _adapter import folder, job
 
 with job(snakemake):
-    from ldae.evaluation.supervised import predict_supervised
+    from ldae.inference.supervised import predict_supervised
 
     predict_supervised(
         folder(snakemake.input.volumes),

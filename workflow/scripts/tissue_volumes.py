@@ -3,6 +3,6 @@
 from _adapter import folder, job
 
 with job(snakemake):
-    from ldae.evaluation.tissue_volumes import measure_volumes
+    from ldae.evaluation.metrics.volumes import measure_volumes
 
     measure_volumes(folder(snakemake.input.volumes), snakemake.output[0])

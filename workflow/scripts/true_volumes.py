@@ -3,6 +3,6 @@
 from _adapter import job
 
 with job(snakemake):
-    from ldae.evaluation.oracle import write_true_volumes
+    from ldae.ground_truth.oracle import write_true_volumes
 
     write_true_volumes(snakemake.input.truth, snakemake.input.index, snakemake.output[0])

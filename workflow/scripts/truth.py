@@ -3,7 +3,7 @@
 from _adapter import folder, job
 
 with job(snakemake):
-    from ldae.evaluation.truth import evaluate_truth
+    from ldae.ground_truth.probes import evaluate_truth
 
     evaluate_truth(
         snakemake.input.truth,

@@ -15,9 +15,9 @@ from typing import Any
 
 from ldae.compute import Compute
 from ldae.errors import require
-from ldae.evaluation.direction import Direction, LinearModel
-from ldae.evaluation.systems import LdaeSystem
+from ldae.evaluation.probes.direction import Direction, LinearModel
 from ldae.files import atomic, read_json, sha256, write_json
+from ldae.inference.ldae_system import LdaeSystem
 from ldae.models.loading import load_encoder
 from ldae.models.storage import load_card
 from ldae.nets.semantic_encoder import SemanticEncoder

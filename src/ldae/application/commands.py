@@ -11,8 +11,8 @@ from ldae.application.images import read_volume, write_volume
 from ldae.data.embeddings import save_embeddings
 from ldae.diffusion.interpolation import lerp, slerp
 from ldae.errors import require
-from ldae.evaluation.metrics import brain_mask, ssim
-from ldae.evaluation.systems import semantic_codes
+from ldae.evaluation.metrics.image import brain_mask, ssim
+from ldae.inference.ldae_system import semantic_codes
 
 
 def _read(bundle: Bundle, scan: str | Path) -> tuple[torch.Tensor, np.ndarray]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ldae.data.sampling import batches
 from ldae.diffusion.interpolation import lerp
-from ldae.evaluation.visits import Codes
+from ldae.evaluation.longitudinal import Codes
 from ldae.progress import Progress
 
 METHODS = ("ldae", "ldae_last_noise", "last_visit", "voxel_linear", "latent_linear")

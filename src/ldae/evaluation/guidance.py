@@ -13,10 +13,10 @@ import pandas as pd
 import torch
 
 from ldae.data.sampling import batches
-from ldae.evaluation.bootstrap import ClusterBootstrap
-from ldae.evaluation.scans import spread_over_subjects, wrong_scans
-from ldae.evaluation.systems import LdaeSystem
+from ldae.evaluation.metrics.bootstrap import ClusterBootstrap
+from ldae.evaluation.test_scans import spread_over_subjects, wrong_scans
 from ldae.files import write_table
+from ldae.inference.ldae_system import LdaeSystem
 from ldae.progress import Progress
 from ldae.seeds import generator
 

@@ -15,7 +15,7 @@ from ldae.data.sampling import batches
 from ldae.diffusion.interpolation import lerp
 from ldae.errors import UserError
 from ldae.evaluation import extrapolation
-from ldae.evaluation.arrays import as_arrays, save_arrays
+from ldae.evaluation.examples import as_arrays
 from ldae.evaluation.interpolation_tables import (
     METHODS,
     difference_table,
@@ -23,10 +23,10 @@ from ldae.evaluation.interpolation_tables import (
     interpolation_groups,
     summary_table,
 )
-from ldae.evaluation.metrics import ssim_window
-from ldae.evaluation.systems import LdaeSystem
-from ldae.evaluation.visits import Codes, longitudinal
-from ldae.files import write_table
+from ldae.evaluation.longitudinal import Codes, longitudinal
+from ldae.evaluation.metrics.image import ssim_window
+from ldae.files import save_arrays, write_table
+from ldae.inference.ldae_system import LdaeSystem
 from ldae.progress import Progress
 
 

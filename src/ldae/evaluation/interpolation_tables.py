@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from ldae.evaluation.bootstrap import ClusterBootstrap
+from ldae.evaluation.metrics.bootstrap import ClusterBootstrap
 
 METHODS = ("ldae", "nearest_visit", "voxel_average", "latent_lerp")
 METRICS = ("ssim_to_ae", "mse_to_ae", "ssim", "ssim_brain", "mse")

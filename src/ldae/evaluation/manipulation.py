@@ -12,16 +12,16 @@ from torch import Tensor
 
 from ldae.data.sampling import batches
 from ldae.data.volume_store import VolumeStore
-from ldae.evaluation.arrays import as_arrays, save_arrays
-from ldae.evaluation.direction import Direction, LinearModel
-from ldae.evaluation.features import TRAINING
-from ldae.evaluation.linear import fit_classifier
+from ldae.evaluation.examples import as_arrays, example_scans
 from ldae.evaluation.manipulation_tables import summarise, trends
-from ldae.evaluation.metrics import brain_mask, ssim, ssim_map
-from ldae.evaluation.regions import Regions, soft_volumes, weighted
-from ldae.evaluation.scans import example_scans, spread_over_subjects
-from ldae.evaluation.systems import LdaeSystem
-from ldae.files import write_table
+from ldae.evaluation.metrics.image import brain_mask, ssim, ssim_map
+from ldae.evaluation.metrics.volumes import Regions, soft_volumes, weighted
+from ldae.evaluation.probes.direction import Direction, LinearModel
+from ldae.evaluation.probes.features import TRAINING
+from ldae.evaluation.probes.linear import fit_classifier
+from ldae.evaluation.test_scans import spread_over_subjects
+from ldae.files import save_arrays, write_table
+from ldae.inference.ldae_system import LdaeSystem
 from ldae.progress import Progress
 
 
@@ -50,7 +50,8 @@ class Judges:
         folds: int,
         seed: int,
     ) -> "Judges":
-        """Read the probes of :mod:`ldae.evaluation.probes`; fit that of sex as they are fitted."""
+        """Read the probes of :mod:`ldae.evaluation.probes.evaluate`; fit that of sex as they are
+        fitted."""
         device = system.compute.device
         training = store.index[store.index["split"].isin(TRAINING)]
         known = training[training["sex"].isin(["M", "F"])]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from ldae.evaluation.bootstrap import ClusterBootstrap
+from ldae.evaluation.metrics.bootstrap import ClusterBootstrap
 
 MEASURES = (
     "ventricle_ml",
@@ -82,3 +82,21 @@ def trends(scans: pd.DataFrame, positive: str, resamples: int, seed: int) -> pd.
 
 def _spearman(alphas: np.ndarray, values: np.ndarray) -> float:
     return 0.0 if np.ptp(values) == 0 else float(spearmanr(alphas, values).statistic)
+
+
+def course(table: pd.DataFrame) -> str:
+    """Whether the mean change is monotone over alpha, as a sentence.
+
+    Args:
+        table: alpha and value of one change (0 at alpha = 0) in one direction.
+    """
+    table = table[table["alpha"] != 0].sort_values("alpha")
+    alphas, values = np.r_[0, table["alpha"]], np.r_[0, table["value"]]
+    steps = np.sign(np.diff(values))
+    turns = np.flatnonzero(steps == -steps[np.flatnonzero(steps)[0]]) if steps.any() else []
+    if len(turns) == 0:
+        return f"The mean change is monotone over α = 0 to {alphas[-1]:g}."
+    return (
+        f"The mean change is not monotone over α = 0 to {alphas[-1]:g}: it turns back at "
+        f"α = {alphas[turns[0]]:g}."
+    )

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ldae.evaluation.bootstrap import ClusterBootstrap
-from ldae.evaluation.paper import reconstruction_value
-from ldae.evaluation.scores import pearson
+from ldae.evaluation.metrics.bootstrap import ClusterBootstrap
+from ldae.evaluation.metrics.classification import pearson
+from ldae.evaluation.published_values import reconstruction_value
 from ldae.files import read_table, write_table
 
 KEYS = ["system", "variant", "T"]
@@ -32,7 +32,7 @@ def summary_table(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFram
     """Mean of every metric with its interval over subjects.
 
     Args:
-        scans: Per-scan table of :func:`ldae.evaluation.reconstruct.evaluate_reconstruction`, or
+        scans: Per-scan table of :func:`ldae.evaluation.reconstruction.evaluate_reconstruction`, or
             several of them joined. A metric that a system has not got is left out.
 
     Returns:
@@ -110,7 +110,7 @@ def follow_table(scans: str | Path, table: str | Path, resamples: int, seed: int
     """Whether an image's volumes follow those of the scan that it was decoded from.
 
     Args:
-        scans: Per-scan table of :func:`ldae.evaluation.reconstruct.evaluate_reconstruction`.
+        scans: Per-scan table of :func:`ldae.evaluation.reconstruction.evaluate_reconstruction`.
         table: TSV to write: system, variant, T, measure, r (correlation over test scans of the soft
             volume in the image with that in the original), ci_low, ci_high, n_scans, n_subjects.
         resamples, seed: Of the intervals over subjects.

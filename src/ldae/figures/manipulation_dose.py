@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ldae.errors import require
+from ldae.evaluation.manipulation_tables import course
 from ldae.figures.by_strength import WAYS, draw_line, legend_marks
 from ldae.figures.style import GREY, LIGHT, PAGE, Drawing, letter, new_figure
 from ldae.files import read_table
@@ -76,24 +76,6 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     )
     body = _body(shown, trends)
     return Drawing(figure, shown, "Effect of manipulation against its strength", body)
-
-
-def course(table: pd.DataFrame) -> str:
-    """Whether the mean change is monotone over alpha, as a sentence.
-
-    Args:
-        table: alpha and value of one change (0 at alpha = 0) in one direction.
-    """
-    table = table[table["alpha"] != 0].sort_values("alpha")
-    alphas, values = np.r_[0, table["alpha"]], np.r_[0, table["value"]]
-    steps = np.sign(np.diff(values))
-    turns = np.flatnonzero(steps == -steps[np.flatnonzero(steps)[0]]) if steps.any() else []
-    if len(turns) == 0:
-        return f"The mean change is monotone over α = 0 to {alphas[-1]:g}."
-    return (
-        f"The mean change is not monotone over α = 0 to {alphas[-1]:g}: it turns back at "
-        f"α = {alphas[turns[0]]:g}."
-    )
 
 
 def _body(table: pd.DataFrame, trends: pd.DataFrame | None) -> str:

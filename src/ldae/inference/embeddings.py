@@ -9,7 +9,7 @@ from ldae.compute import Compute
 from ldae.data.embeddings import save_embeddings
 from ldae.data.volume_store import ByRow, VolumeStore
 from ldae.errors import require
-from ldae.evaluation.dae import SYSTEM, DaeSystem
+from ldae.inference.dae_system import SYSTEM, DaeSystem
 from ldae.models.loading import load_ldae
 from ldae.models.storage import load_card
 from ldae.models.training_scans import require_fit

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from ldae.figures.manipulation_dose import course
+from ldae.evaluation.manipulation_tables import course
 from ldae.labels import interval
 from ldae.report.claim import Claim, claim_of, row_of
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ldae.evaluation.paper import cost_value, latent_size, paper_tables
+from ldae.evaluation.published_values import cost_value, latent_size, paper_tables
 from ldae.evaluation.reconstruction_tables import summary_table
 from ldae.files import read_table
 from ldae.labels import ABSENT, listing, metric, number, system
@@ -42,7 +42,7 @@ def table5(
     """Cost and quality of the systems: a row a quantity, a column a system, the paper's beside it.
 
     Args:
-        sizes, timings: Tables of :mod:`ldae.evaluation.inference`, of all systems.
+        sizes, timings: Tables of :mod:`ldae.evaluation.cost`, of all systems.
         stages: Stage to its model card and training history (None: published weights).
         means: :func:`ldae.evaluation.reconstruction_tables.summary_table` of all systems.
     """
@@ -184,7 +184,7 @@ def write_tables(
 
     Args:
         scans: Per-scan tables of the reconstruction, of all systems.
-        sizes, timings: Tables of :mod:`ldae.evaluation.inference`, of all systems.
+        sizes, timings: Tables of :mod:`ldae.evaluation.cost`, of all systems.
         models: Model folders named after their stage, with ``history.tsv`` unless published.
         probes: Scores of the probes.
         outputs: ``table5``, ``table6``, ``table7`` to the paths that

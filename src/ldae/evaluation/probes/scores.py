@@ -6,10 +6,15 @@ import numpy as np
 import pandas as pd
 
 from ldae.errors import require
-from ldae.evaluation.bootstrap import ClusterBootstrap, Statistic, minus
-from ldae.evaluation.comparison import holm, two_sided_p
-from ldae.evaluation.paper import probe_value
-from ldae.evaluation.scores import auroc, average_precision, confusion_score, error_score, macro
+from ldae.evaluation.metrics.bootstrap import ClusterBootstrap, Statistic, holm, minus, two_sided_p
+from ldae.evaluation.metrics.classification import (
+    auroc,
+    average_precision,
+    confusion_score,
+    error_score,
+    macro,
+)
+from ldae.evaluation.published_values import probe_value
 
 COMPARED = "ldae"
 REGULARISED, PAPER, NONE = "regularised", "paper", "none"

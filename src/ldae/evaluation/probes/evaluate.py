@@ -15,10 +15,15 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ldae.errors import UserError
-from ldae.evaluation.conversion import conversion_labels
-from ldae.evaluation.features import TEST, TRAINING, ProbeData, load_probe_data
-from ldae.evaluation.probe_scores import COMPARED, NONE, absent_row, score_table
-from ldae.evaluation.probe_tasks import (
+from ldae.evaluation.probes.features import (
+    TEST,
+    TRAINING,
+    ProbeData,
+    conversion_labels,
+    load_probe_data,
+)
+from ldae.evaluation.probes.scores import COMPARED, NONE, absent_row, score_table
+from ldae.evaluation.probes.targets import (
     paper_age,
     paper_diagnosis,
     probe_age,
@@ -52,7 +57,8 @@ def evaluate_probes(
     Regularised probes are fitted on the splits ``train`` and ``val`` (both unseen as labels by the
     encoder), the paper's on 70 % of the subjects of ``train``; all are scored on ``test``.
     Diagnosis uses the scans of ``probes.classes``, age those of every diagnosis, groups those of
-    ``probes.groups``, conversion MCI scans (:func:`ldae.evaluation.conversion.conversion_labels`).
+    ``probes.groups``, conversion MCI scans
+    (:func:`ldae.evaluation.probes.features.conversion_labels`).
     Only scans with known age and sex count, so all systems see the same scans.
 
     Args:

@@ -1,6 +1,6 @@
 """Manipulated scans against the true counterfactual: the same head with the other atrophy.
 
-Only for synthetic cohorts; :mod:`ldae.evaluation.counterfactual_scans` makes the truth.
+Only for synthetic cohorts; :mod:`ldae.ground_truth.counterfactual_heads` makes the truth.
 """
 
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from torch import Tensor
 from ldae.data.sampling import batches
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
-from ldae.evaluation.arrays import as_arrays, save_arrays
-from ldae.evaluation.counterfactual_tables import differences, summarise
-from ldae.evaluation.direction import Direction, LinearModel
-from ldae.evaluation.metrics import brain_mask, ssim_map
-from ldae.evaluation.regions import Regions, soft_volumes, weighted
-from ldae.evaluation.systems import LdaeSystem
-from ldae.files import write_table
+from ldae.evaluation.examples import as_arrays
+from ldae.evaluation.metrics.image import brain_mask, ssim_map
+from ldae.evaluation.metrics.volumes import Regions, soft_volumes, weighted
+from ldae.evaluation.probes.direction import Direction, LinearModel
+from ldae.files import save_arrays, write_table
+from ldae.ground_truth.counterfactual_tables import differences, summarise
+from ldae.inference.ldae_system import LdaeSystem
 from ldae.progress import Progress
 
 REGIONS = ("brain", "ventricles", "hippocampus", "elsewhere")
@@ -115,7 +115,7 @@ def evaluate_counterfactual(
     Args:
         system, volumes, embeddings: As in the reconstruction.
         classifier, age_regressor: Of the probes.
-        counterfactuals: npz of :func:`ldae.evaluation.counterfactual_scans.make_counterfactuals`.
+        counterfactuals: npz of :func:`ldae.ground_truth.counterfactual_heads.make_counterfactuals`.
         scans: Per-scan table: scan_id, participant_id, direction, method, alpha (nan where there
             is none), region, metric, value; metrics of :func:`compare`.
         table: direction, method, alpha, region, metric, value, ci_low, ci_high, n_scans,

@@ -24,10 +24,9 @@ from ldae.data.volume_store import VolumeStore
 from ldae.data.volume_transform import StoreTransform
 from ldae.derivatives import ScanFiles, scan_files
 from ldae.errors import UserError, require
-from ldae.evaluation.arrays import save_arrays
-from ldae.evaluation.counterfactual_brains import Pair, brain_pair, in_store
-from ldae.evaluation.scans import spread_over_subjects
-from ldae.files import read_json, read_table
+from ldae.evaluation.test_scans import spread_over_subjects
+from ldae.files import read_json, read_table, save_arrays
+from ldae.ground_truth.counterfactual_brains import Pair, brain_pair, in_store
 from ldae.preprocess._ants import ants
 from ldae.preprocess.resampling import MARGIN, around, resample
 from ldae.progress import Progress

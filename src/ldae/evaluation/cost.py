@@ -2,6 +2,8 @@
 
 Sizes follow from the models alone; seconds differ from run to run, so they have a table of their
 own.
+
+How large the voxel-space DAE is and how long one reconstruction takes (Table 5).
 """
 
 import time
@@ -17,15 +19,14 @@ from torch import Tensor, nn
 
 from ldae.compute import Compute
 from ldae.data.volume_store import VolumeStore
-from ldae.evaluation.scans import spread_over_subjects
-from ldae.evaluation.systems import LdaeSystem
+from ldae.evaluation.test_scans import spread_over_subjects
 from ldae.files import write_table
+from ldae.inference.dae_system import SYSTEM, DaeSystem
+from ldae.inference.ldae_system import LdaeSystem
 from ldae.progress import Progress
 from ldae.seeds import fixed_noise
 
 WARM_UP_STEPS = 2  # the networks and shapes of a full reconstruction, so nothing is first later
-
-
 Run = Callable[[], Tensor]
 Runs = Callable[[Tensor, str, int], dict[tuple[str, str], Run]]
 """Volume (1, 1, X, Y, Z), scan_id and T to the whole way to its reconstruction, by system and
@@ -148,3 +149,33 @@ def size_table(rows: dict[tuple[str, str], tuple[int, int]], shape: Sequence[int
     )
     table.insert(3, "resolution", " × ".join(map(str, shape)))
     return table
+
+
+def measure_dae(
+    system: DaeSystem, sizes: str | Path, timings: str | Path, cfg: dict[str, Any]
+) -> None:
+    """The rows of the DAE; see :func:`ldae.evaluation.cost.measure_inference`.
+
+    Args:
+        system: The trained model.
+        sizes, timings: TSVs to write.
+        cfg: Section ``evaluation`` (``ddim_steps``, ``noise_seed``, ``timing_scans``).
+    """
+
+    def runs(x: Tensor, scan: str, steps: int) -> dict[tuple[str, str], Run]:
+        noise = system.noise(pd.Series([scan]), cfg["noise_seed"])
+
+        def encoded() -> Tensor:
+            y = system.y_sem(x)
+            return system.decode(system.encode_xT(x, y, steps), y, steps)
+
+        return {
+            (SYSTEM, "y_sem"): lambda: system.decode(noise, system.y_sem(x), steps),
+            (SYSTEM, "encoded"): encoded,
+        }
+
+    write_table(time_reconstructions(system.store, system.compute, runs, cfg), timings)
+    shape, code = system.resizer.shape, int(system.encoder.dim)
+    whole = parameters(system.encoder, system.unet)
+    rows = {(SYSTEM, "y_sem"): (whole, code), (SYSTEM, "encoded"): (whole, code + prod(shape))}
+    write_table(size_table(rows, shape), sizes)

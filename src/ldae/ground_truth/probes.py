@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from ldae.errors import UserError
-from ldae.evaluation.bootstrap import ClusterBootstrap, minus
-from ldae.evaluation.features import TEST, TRAINING, ProbeData, load_probe_data
-from ldae.evaluation.linear import fit_classifier, fit_regressor
-from ldae.evaluation.scores import pearson
+from ldae.evaluation.metrics.bootstrap import ClusterBootstrap, minus
+from ldae.evaluation.metrics.classification import pearson
+from ldae.evaluation.probes.features import TEST, TRAINING, ProbeData, load_probe_data
+from ldae.evaluation.probes.linear import fit_classifier, fit_regressor
 from ldae.files import read_table, write_table
 
 COLUMNS = ("participant_id", "session_id", "age", "diagnosis", "atrophy", "ventricle_ml")
@@ -37,7 +37,8 @@ def evaluate_truth(
 ) -> None:
     """Correlate probe outputs on test scans with the known truth.
 
-    Age and diagnosis probes are those of :mod:`ldae.evaluation.probes`, applied to test scans of
+    Age and diagnosis probes are those of :mod:`ldae.evaluation.probes.evaluate`, applied to test
+    scans of
     every diagnosis. ``atrophy_probe`` is a ridge regression fitted on the truth of training
     subjects. The system ``age_sex`` has no age probe (it would be given the answer).
 

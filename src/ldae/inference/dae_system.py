@@ -6,26 +6,19 @@ DAE's own grid; semantic codes y_sem (B, d). All are float32 on the compute devi
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from ldae.compute import Compute
 from ldae.data.resize import ResizedVolumes
-from ldae.data.sampling import batches
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.ddim import ddim_decode, ddim_encode
 from ldae.diffusion.schedule import Schedule, to_image, to_signal
-from ldae.evaluation.metrics import ImageMetrics, ssim_window
-from ldae.evaluation.scans import spread_over_subjects
-from ldae.evaluation.systems import PRECISION
-from ldae.files import write_table
+from ldae.inference.ldae_system import PRECISION
 from ldae.models.loading import load_dae
 from ldae.models.training_scans import require_fit
-from ldae.progress import Progress
 from ldae.seeds import fixed_noise
 
 SYSTEM, OWN_GRID = "dae", "dae_own_grid"
@@ -105,75 +98,3 @@ class DaeSystem:
     def noise(self, scan_ids: pd.Series, seed: int) -> Tensor:
         """The fixed x_T of scans, as the other systems have it."""
         return self.compute.move(fixed_noise(scan_ids, (1, *self.resizer.shape), seed))
-
-
-def evaluate_dae(
-    system: DaeSystem, scans: str | Path, cfg: dict[str, Any], most: int | None = None
-) -> None:
-    """Reconstruct test scans, by the rule that chooses those of the other systems; write the table.
-
-    Systems (``system``/``variant``), the metrics of ``dae`` against the original at the store's
-    resolution, where all systems of Table 6 can be compared, those of ``dae_own_grid`` at the
-    DAE's, as the paper's rows most likely are:
-
-    - ``resized``, without T: there and back between the two grids, without any network (``dae``
-      alone): the best that a DAE at its resolution could reach;
-    - per T of ``ddim_steps``: ``y_sem`` (Table 6 a: from y_sem and the fixed noise of the scan) and
-      ``encoded`` (Table 6 b: from y_sem and inverted x_T).
-
-    Args:
-        system: The trained model.
-        scans: Per-scan table to write, with the columns of
-            :func:`ldae.evaluation.reconstruct.evaluate_reconstruction`; ``ssim_to_ae`` and
-            ``mse_to_ae`` are n/a, since no autoencoder is involved.
-        cfg: Section ``evaluation``.
-        most: ``dae.test_scans``: at most so many scans, if ``cfg["max_scans"]`` is not fewer.
-    """
-    store, caps = system.store, [cap for cap in (most, cfg["max_scans"]) if cap is not None]
-    test = spread_over_subjects(store.index.loc[store.rows("test")], min(caps, default=None))
-    metrics = ImageMetrics(cfg["lpips"], system.compute.device)
-    progress = Progress("reconstruction by the voxel-space DAE", len(test))
-    frames = []
-    for part in batches(len(test), cfg["batch_size"]):
-        rows = test.iloc[part]
-        x = system.compute.move(store.volumes(rows.index.to_numpy()))
-        frames += _reconstruct(system, x, rows, metrics, cfg)
-        progress.step(int(part[-1]) + 1)
-    order = ["system", "variant", "T", "scan_id"]
-    result = pd.concat(frames).sort_values(order, na_position="first", ignore_index=True)
-    write_table(result, scans)
-
-
-def _reconstruct(
-    system: DaeSystem, x: Tensor, rows: pd.DataFrame, metrics: ImageMetrics, cfg: dict[str, Any]
-) -> list[pd.DataFrame]:
-    """Per-scan rows of one batch."""
-    known = rows[["scan_id", "participant_id", "diagnosis"]]
-    resizer, frames = system.resizer, []
-    resized, y = resizer.there(x), system.y_sem(x)
-
-    def compare(name: str, variant: str, steps: int | None, x: Tensor, image: Tensor) -> None:
-        values = {key: value.cpu().numpy() for key, value in metrics(x, image).items()}
-        frames.append(
-            known.assign(
-                system=name,
-                variant=variant,
-                T=np.nan if steps is None else steps,
-                **values,
-                ssim_to_ae=np.nan,
-                mse_to_ae=np.nan,
-                ssim_window=ssim_window(x.shape[2:]),
-            )
-        )
-
-    compare(SYSTEM, "resized", None, x, resizer.back(resized))
-    noise = system.noise(rows["scan_id"], cfg["noise_seed"])
-    for steps in cfg["ddim_steps"]:
-        encoded = system.decode(system.encode_xT(x, y, steps), y, steps)
-        for variant, image in (
-            ("y_sem", system.generate(noise, y, steps)),
-            ("encoded", encoded),
-        ):
-            compare(SYSTEM, variant, steps, x, resizer.back(image))
-            compare(OWN_GRID, variant, steps, resized, image)
-    return frames

@@ -1,15 +1,15 @@
 """Scores of predictions as functions of scan weights, vectorised over bootstrap resamples.
 
 Each function takes the truth and the predictions of N scans and gives a
-:data:`~ldae.evaluation.bootstrap.Statistic`. With weights of one they equal scikit-learn's metrics
-of the same names; a score that is undefined in a resample (a class is absent) is nan there.
+:data:`~ldae.evaluation.metrics.bootstrap.Statistic`. With weights of one they equal scikit-learn's
+metrics of the same names; a score that is undefined in a resample (a class is absent) is nan there.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from ldae.evaluation.bootstrap import Statistic
+from ldae.evaluation.metrics.bootstrap import Statistic
 
 CONFUSION_SCORES = (
     "accuracy",

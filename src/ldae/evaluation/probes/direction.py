@@ -31,7 +31,7 @@ class LinearModel:
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> "LinearModel":
-        """Read a file of :func:`ldae.evaluation.probes.save_linear`.
+        """Read a file of :func:`ldae.evaluation.probes.evaluate.save_linear`.
 
         Raises:
             UserError: the file does not exist.

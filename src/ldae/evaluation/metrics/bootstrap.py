@@ -4,6 +4,12 @@ Scans of one subject are not independent, so whole subjects are drawn with repla
 bootstrap). A resample is stored as the number of times each scan counts in it; a statistic is a
 function of such weights, so that all resamples are computed in one vectorised call and different
 statistics (or systems) see the same resamples.
+
+Tests of two systems on the same scans, several scans a subject.
+
+The p value comes from the bootstrap of the paired difference over subjects, so that it agrees with
+the interval beside it. McNemar's test is not used: it takes each scan as independent, and scans of
+one subject are not; on one scan a subject it would throw most of the test data away.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +18,6 @@ from dataclasses import dataclass
 import numpy as np
 
 LEVEL = 0.95
-
 Statistic = Callable[[np.ndarray], np.ndarray]
 """Weights (R, N) to R values; nan where the statistic is undefined for that resample."""
 
@@ -86,3 +91,34 @@ def weighted_mean(values: Sequence[float]) -> Statistic:
 def minus(first: Statistic, second: Statistic) -> Statistic:
     """Difference of two statistics on the same resamples."""
     return lambda weights: first(weights) - second(weights)
+
+
+def two_sided_p(bootstrap: ClusterBootstrap, difference: Statistic) -> float:
+    """Two-sided p value of a difference being zero: twice the smaller tail beyond zero.
+
+    Each tail counts one resample more than there are, so p is never below 2/(R + 1). It is nan
+    where the difference is undefined or there are fewer than two subjects.
+    """
+    estimate = difference(np.ones((1, bootstrap.size)))[0]
+    if bootstrap.clusters < 2 or np.isnan(estimate):
+        return float("nan")
+    values = difference(bootstrap.weights)
+    values = values[~np.isnan(values)]
+    tail = min((values <= 0).sum(), (values >= 0).sum())
+    return float(min(1.0, 2 * (tail + 1) / (len(values) + 1)))
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """p values corrected for their number after Holm; missing ones stay missing and do not count.
+
+    Args:
+        p: (K,) p values of one family.
+    """
+    p = np.asarray(p, dtype=float)
+    corrected = np.full(len(p), np.nan)
+    order = [place for place in np.argsort(p, kind="stable") if not np.isnan(p[place])]
+    reached = 0.0
+    for rank, place in enumerate(order):
+        reached = max(reached, min(1.0, (len(order) - rank) * p[place]))
+        corrected[place] = reached
+    return corrected

@@ -1,4 +1,7 @@
-"""Feature matrices that the linear probes are fitted on, row by row for the same scans."""
+"""Which MCI scans were followed by AD in time: labels of the conversion probe.
+
+Feature matrices that the linear probes are fitted on, row by row for the same scans.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +14,44 @@ from ldae.data.embeddings import aligned_embeddings
 from ldae.data.latent_store import LatentStore
 from ldae.errors import UserError, require
 from ldae.files import read_table
+
+FROM, TO = "MCI", "AD"
+
+
+def conversion_labels(scans: pd.DataFrame, visits: pd.DataFrame, months: float) -> np.ndarray:
+    """Label of every scan: 1 converts within ``months``, 0 does not, nan cannot be said.
+
+    A scan counts if its visit's diagnosis is MCI and no earlier visit's was AD. It is positive if
+    a later visit, at most ``months`` after it, has AD; negative if none has and a visit with a
+    known diagnosis lies ``months`` or more after it. All else, follow-up too short above all, is
+    nan. A conversion that is seen counts however short the follow-up, so among scans with short
+    follow-up only converters stay: report it with the numbers.
+
+    Args:
+        scans: participant_id, months, diagnosis of the scans to label.
+        visits: The same columns for every visit known, also those whose scan is not used.
+        months: ``evaluation.probes.conversion_months``.
+
+    Returns:
+        (N,) float64 in the order of ``scans``.
+    """
+    known = visits[visits["diagnosis"].notna() & visits["months"].notna()]
+    of = dict(tuple(known.groupby("participant_id")))
+    labels = np.full(len(scans), np.nan)
+    columns = zip(scans["participant_id"], scans["months"], scans["diagnosis"], strict=True)
+    for place, (participant, month, diagnosis) in enumerate(columns):
+        if diagnosis != FROM or participant not in of:
+            continue
+        own = of[participant]
+        ill = own.loc[own["diagnosis"] == TO, "months"]
+        if (ill <= month).any():
+            continue
+        if (ill <= month + months).any():
+            labels[place] = 1
+        elif own["months"].max() >= month + months:
+            labels[place] = 0
+    return labels
+
 
 COLUMNS = ("row", "scan_id", "participant_id", "session_id", "months", "diagnosis", "age", "sex")
 COLUMNS += ("split",)

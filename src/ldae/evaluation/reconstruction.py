@@ -1,4 +1,4 @@
-"""Reconstruction of test scans by every system (sections 5.1 to 5.3, Table 6, Figures 3 and 4)."""
+"""Reconstruction of test scans by every system (sections 5.1 to 5.3, Table 6)."""
 
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from ldae.data.sampling import batches
-from ldae.evaluation.arrays import as_arrays, save_arrays
-from ldae.evaluation.metrics import ImageMetrics, mse, ssim, ssim_window
-from ldae.evaluation.metrics import brain_mask as brain_of
+from ldae.evaluation.metrics.image import ImageMetrics, mse, ssim, ssim_window
+from ldae.evaluation.metrics.image import brain_mask as brain_of
+from ldae.evaluation.metrics.volumes import Regions, soft_volumes
 from ldae.evaluation.reconstruction_tables import control_table, summary_table
-from ldae.evaluation.regions import Regions, soft_volumes
-from ldae.evaluation.scans import example_scans, spread_over_subjects, wrong_scans
-from ldae.evaluation.systems import LdaeSystem
+from ldae.evaluation.test_scans import spread_over_subjects, wrong_scans
 from ldae.files import write_table
+from ldae.inference.dae_system import OWN_GRID, SYSTEM, DaeSystem
+from ldae.inference.ldae_system import LdaeSystem
 from ldae.progress import Progress
 from ldae.seeds import fixed_noise
 
@@ -125,48 +125,73 @@ def _reconstruct(
     return frames
 
 
-def reconstruction_examples(
-    system: LdaeSystem,
-    volumes: str | Path,
-    embeddings: str | Path,
-    arrays: str | Path,
-    cfg: dict[str, Any],
-    subjects: dict[str, str | None],
-    samples: int,
+def evaluate_dae(
+    system: DaeSystem, scans: str | Path, cfg: dict[str, Any], most: int | None = None
 ) -> None:
-    """Volumes of Figures 3 and 4 for one test scan of each class, at the largest T.
+    """Reconstruct test scans, by the rule that chooses those of the other systems; write the table.
+
+    Systems (``system``/``variant``), the metrics of ``dae`` against the original at the store's
+    resolution, where all systems of Table 6 can be compared, those of ``dae_own_grid`` at the
+    DAE's, as the paper's rows most likely are:
+
+    - ``resized``, without T: there and back between the two grids, without any network (``dae``
+      alone): the best that a DAE at its resolution could reach;
+    - per T of ``ddim_steps``: ``y_sem`` (Table 6 a: from y_sem and the fixed noise of the scan) and
+      ``encoded`` (Table 6 b: from y_sem and inverted x_T).
 
     Args:
-        system, volumes, embeddings: As in :func:`evaluate_reconstruction`.
-        arrays: npz to write: scan_id, participant_id, diagnosis, original, reconstruction (the
-            autoencoder's), encoded (N, X, Y, Z), samples (N, K, X, Y, Z), T, spacing. Sample 0 has
-            the noise that the tables use.
+        system: The trained model.
+        scans: Per-scan table to write, with the columns of
+            :func:`ldae.evaluation.reconstruction.evaluate_reconstruction`; ``ssim_to_ae`` and
+            ``mse_to_ae`` are n/a, since no autoencoder is involved.
         cfg: Section ``evaluation``.
-        subjects: ``figures.subjects``: diagnosis to participant, None for the first of the class.
-        samples: Stochastic codes K per scan (``figures.stochastic_samples``).
+        most: ``dae.test_scans``: at most so many scans, if ``cfg["max_scans"]`` is not fewer.
     """
-    store, steps = system.volume_store(volumes), max(cfg["ddim_steps"])
-    chosen = example_scans(store.index.loc[store.rows("test")], subjects)
-    codes = torch.from_numpy(system.stored_codes(embeddings, chosen["scan_id"])).float()
-    y = system.compute.move(codes)
-    x = store.volumes(chosen["row"].to_numpy())
-    z_0 = system.encode_z(x)
-    starts = [system.encode_zT(z_0, y, steps)]
-    for number in range(samples):
-        noise = fixed_noise(chosen["scan_id"], z_0.shape[1:], cfg["noise_seed"], number)
-        starts.append(system.compute.move(noise))
-    many = y.repeat(len(starts), 1)  # all scans of the first start, then of the second, ...
-    decoded = as_arrays(system.images(torch.cat(starts), many, steps, cfg["batch_size"]))
-    decoded = decoded.reshape(len(starts), len(chosen), *store.shape)
-    save_arrays(
-        arrays,
-        scan_id=chosen["scan_id"],
-        participant_id=chosen["participant_id"],
-        diagnosis=chosen["diagnosis"],
-        T=steps,
-        spacing=store.spacing,
-        original=as_arrays(x),
-        reconstruction=as_arrays(system.image(z_0)),
-        encoded=decoded[0],
-        samples=decoded[1:].swapaxes(0, 1),
-    )
+    store, caps = system.store, [cap for cap in (most, cfg["max_scans"]) if cap is not None]
+    test = spread_over_subjects(store.index.loc[store.rows("test")], min(caps, default=None))
+    metrics = ImageMetrics(cfg["lpips"], system.compute.device)
+    progress = Progress("reconstruction by the voxel-space DAE", len(test))
+    frames = []
+    for part in batches(len(test), cfg["batch_size"]):
+        rows = test.iloc[part]
+        x = system.compute.move(store.volumes(rows.index.to_numpy()))
+        frames += _reconstruct_dae(system, x, rows, metrics, cfg)
+        progress.step(int(part[-1]) + 1)
+    order = ["system", "variant", "T", "scan_id"]
+    result = pd.concat(frames).sort_values(order, na_position="first", ignore_index=True)
+    write_table(result, scans)
+
+
+def _reconstruct_dae(
+    system: DaeSystem, x: Tensor, rows: pd.DataFrame, metrics: ImageMetrics, cfg: dict[str, Any]
+) -> list[pd.DataFrame]:
+    """Per-scan rows of one batch."""
+    known = rows[["scan_id", "participant_id", "diagnosis"]]
+    resizer, frames = system.resizer, []
+    resized, y = resizer.there(x), system.y_sem(x)
+
+    def compare(name: str, variant: str, steps: int | None, x: Tensor, image: Tensor) -> None:
+        values = {key: value.cpu().numpy() for key, value in metrics(x, image).items()}
+        frames.append(
+            known.assign(
+                system=name,
+                variant=variant,
+                T=np.nan if steps is None else steps,
+                **values,
+                ssim_to_ae=np.nan,
+                mse_to_ae=np.nan,
+                ssim_window=ssim_window(x.shape[2:]),
+            )
+        )
+
+    compare(SYSTEM, "resized", None, x, resizer.back(resized))
+    noise = system.noise(rows["scan_id"], cfg["noise_seed"])
+    for steps in cfg["ddim_steps"]:
+        encoded = system.decode(system.encode_xT(x, y, steps), y, steps)
+        for variant, image in (
+            ("y_sem", system.generate(noise, y, steps)),
+            ("encoded", encoded),
+        ):
+            compare(SYSTEM, variant, steps, x, resizer.back(image))
+            compare(OWN_GRID, variant, steps, resized, image)
+    return frames

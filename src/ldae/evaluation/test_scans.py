@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ldae.errors import UserError, require
+from ldae.errors import require
 from ldae.seeds import derive_seed
 
 
@@ -65,28 +65,3 @@ def wrong_scans(table: pd.DataFrame, seed: int) -> list[str]:
         others = scans[donor[participant]]
         wrong.append(others[int(turn[row]) % len(others)])
     return wrong
-
-
-def example_scans(test: pd.DataFrame, subjects: dict[str, str | None]) -> pd.DataFrame:
-    """One scan to show for each class: the first of the named or of the first test participant.
-
-    Args:
-        test: Test rows with scan_id, participant_id, diagnosis.
-        subjects: ``figures.subjects`` of the config: diagnosis to participant_id or None.
-
-    Raises:
-        UserError: no such scan in the test split.
-    """
-    rows = []
-    for diagnosis, participant in subjects.items():
-        found = test[test["diagnosis"] == diagnosis].sort_values("scan_id")
-        if participant is not None:
-            found = found[found["participant_id"] == participant]
-        if found.empty:
-            who = "any participant" if participant is None else participant
-            raise UserError(
-                f"The test split holds no {diagnosis} scan of {who} to show; change "
-                f"figures.subjects.{diagnosis} or the classes named there."
-            )
-        rows.append(found.index[0])
-    return test.loc[rows]

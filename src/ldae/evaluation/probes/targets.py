@@ -11,11 +11,16 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from ldae.evaluation.age_bias import corrected_age
-from ldae.evaluation.features import TEST, TRAINING, ProbeData
-from ldae.evaluation.linear import fit_classifier, fit_regressor, held_out_predictions, penalty_of
-from ldae.evaluation.paper_probes import subject_split, train_classifier, train_regressor
-from ldae.evaluation.probe_scores import NONE, PAPER, REGULARISED
+from ldae.evaluation.probes.features import TEST, TRAINING, ProbeData
+from ldae.evaluation.probes.linear import (
+    corrected_age,
+    fit_classifier,
+    fit_regressor,
+    held_out_predictions,
+    penalty_of,
+)
+from ldae.evaluation.probes.paper import subject_split, train_classifier, train_regressor
+from ldae.evaluation.probes.scores import NONE, PAPER, REGULARISED
 
 KNOWN = ["scan_id", "participant_id", "diagnosis"]
 
@@ -99,8 +104,8 @@ def of_age(data: ProbeData) -> ProbeData:
 def probe_age(data: ProbeData, cfg: dict[str, Any]) -> tuple[dict[str, Pipeline], pd.DataFrame]:
     """Regularised regressors of age in years by system, and their test predictions.
 
-    Columns of the target: age, predicted, corrected (see :mod:`ldae.evaluation.age_bias`). Further
-    baselines are the sex alone and the mean age of the training scans.
+    Columns of the target: age, predicted, corrected (see :mod:`ldae.evaluation.probes.linear`).
+    Further baselines are the sex alone and the mean age of the training scans.
     """
     data = of_age(data)
     training, test = _side(data, TRAINING), _side(data, (TEST,))

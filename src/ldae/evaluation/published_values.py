@@ -11,8 +11,8 @@ from ldae.files import read_json
 
 @cache
 def paper_tables() -> dict[str, Any]:
-    """Content of ``paper_tables.json``: values with the table or section they come from."""
-    return read_json(Path(__file__).with_name("paper_tables.json"))
+    """Content of ``published_values.json``: values with the table or section they come from."""
+    return read_json(Path(__file__).with_name("published_values.json"))
 
 
 def probe_value(target: str, metric: str, system: str) -> tuple[float, str | None]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ldae.evaluation.bootstrap import ClusterBootstrap
+from ldae.evaluation.metrics.bootstrap import ClusterBootstrap
 
 KEY = ["direction", "region", "metric"]
 WAYS = ("plain", "orthogonal", "random")
@@ -15,7 +15,7 @@ def summarise(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
     """Means over scans with intervals over subjects; scans without a value are left out.
 
     Args:
-        scans: Per-scan table of :func:`ldae.evaluation.counterfactual.evaluate_counterfactual`.
+        scans: Per-scan table of :func:`ldae.ground_truth.counterfactual.evaluate_counterfactual`.
 
     Returns:
         direction, method, alpha, region, metric, value, ci_low, ci_high, n_scans, n_subjects.

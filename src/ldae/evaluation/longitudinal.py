@@ -11,9 +11,9 @@ from ldae.data.sampling import batches
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.interpolation import lerp, slerp
 from ldae.errors import UserError
-from ldae.evaluation.metrics import brain_mask, mse, ssim
-from ldae.evaluation.scans import spread
-from ldae.evaluation.systems import LdaeSystem
+from ldae.evaluation.metrics.image import brain_mask, mse, ssim
+from ldae.evaluation.test_scans import spread
+from ldae.inference.ldae_system import LdaeSystem
 from ldae.progress import Progress
 
 
