@@ -10,7 +10,7 @@ from ldae.figures import cohort_flow
 from ldae.figures.flow_boxes import items
 from ldae.figures.style import style
 from ldae.files import write_table
-from ldae.report.cohort import flow as printed_flow
+from ldae.report.tables.cohort import flow as printed_flow
 
 LONG = "Clinica chose no scan for 'ADNI Screening': no examination in ADNIMERGE matches it at all."
 LOST = {

@@ -16,8 +16,8 @@ from ldae.evaluation.reconstruction import evaluate_reconstruction
 from ldae.evaluation.reconstruction_tables import summary_table
 from ldae.files import read_json, read_table, write_json, write_table
 from ldae.inference.ldae_system import LdaeSystem
-from ldae.report.formats import escape
-from ldae.report.paper_tables import write_tables
+from ldae.report.tables.paper import write_tables
+from ldae.report.tables.table import escape
 
 SECONDS = {"autoencoder": 3600.0, "ldm": 86400.0, "ldae": 129600.0}
 FORMS = ("tsv", "md", "tex")

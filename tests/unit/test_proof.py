@@ -11,7 +11,8 @@ from ldae.files import read_json, read_table, write_json, write_table
 from ldae.report.accounting import COLUMNS
 from ldae.report.build import read_cards
 from ldae.report.methods import methods
-from ldae.report.proof import FIGURES, build_proof
+from ldae.report.proof_page import build_proof
+from ldae.report.proof_thresholds import FIGURES
 
 ALPHA = 2.0
 

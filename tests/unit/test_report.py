@@ -17,21 +17,17 @@ from PIL import Image
 from ldae.errors import UserError
 from ldae.figures import FIGURES
 from ldae.files import read_json, read_table, write_json, write_table
-from ldae.report import formats
 from ldae.report.accounting import COLUMNS, accounting, requests
 from ldae.report.build import NEEDED, SECTIONS, build, read_cards
 from ldae.report.citations import printed
-from ldae.report.claim import OPEN, OPPOSITE, SHOWN, verdict
-from ldae.report.claims import claims, tally
-from ldae.report.methods import methods
+from ldae.report.claims import OPEN, OPPOSITE, SHOWN, claims, tally, verdict
+from ldae.report.methods import methods, rates
 from ldae.report.model_card import write_model_card
-from ldae.report.page import estimate
+from ldae.report.page import estimate, without_paths
 from ldae.report.references import REFERENCES
-from ldae.report.resources import duration, resources
-from ldae.report.tables import Table
-from ldae.report.tidy import without_paths
+from ldae.report.tables.job_usage import duration, resources
+from ldae.report.tables.table import Table
 from ldae.report.timings import remember
-from ldae.report.trained import rates
 from ldae.report.warnings import departures, warnings
 
 OWN = "Decoding from the scan's own y_sem is closer to it than from another subject's"
@@ -129,7 +125,7 @@ def test_the_papers_tables_are_shown_as_written(run, tmp_path):
     cells = [["LDAE", "0.945 [0.940, 0.950]", "–"]]
     table = Table("Table 6: reconstruction", ["System", "SSIM", "Paper"], cells, "Of 12 scans.")
     paths = {form: tmp_path / f"tables/table6.{form}" for form in ("tsv", "md", "tex")}
-    formats.write(table, paths)
+    table.write(table, paths)
     text = words(write(tmp_path, config, tmp_path / "out"))
     assert "Table 6: reconstruction. Of 12 scans." in text
     assert "LDAE 0.945 [0.940, 0.950] –" in text

@@ -11,7 +11,7 @@ from ldae.data.volume_transform import to_stored
 from ldae.errors import UserError
 from ldae.files import write_table
 from ldae.models.training_scans import note_seen, require_fit, require_unseen, seen_by
-from ldae.report.altered import altered_scans
+from ldae.report.warnings import altered_scans
 
 SIDES = {"sub-a": "train", "sub-b": "train", "sub-c": "val", "sub-d": "test"}
 GRID = {"kind": "volumes", "spacing": 1.0, "affine": np.eye(4).tolist()}

@@ -1,10 +1,10 @@
 """The proof: what the runs of several seeds show, against the thresholds that were set before."""
 
-from ldae.report.proof_inputs import CARD
-from ldae.report.proof_inputs import FIGURES
-from ldae.report.proof_inputs import HISTORY
-from ldae.report.proof_inputs import INDEX
-from ldae.report.proof_inputs import TABLES as PROVEN
+from ldae.report.proof_thresholds import CARD
+from ldae.report.proof_thresholds import FIGURES
+from ldae.report.proof_thresholds import HISTORY
+from ldae.report.proof_thresholds import INDEX
+from ldae.report.proof_thresholds import TABLES as PROVEN
 
 if "proof" in config:
     RUNS = {
@@ -43,7 +43,7 @@ if "proof" in config:
             runs=RUNS,
             command="make proof",
             alpha=config["evaluation"]["manipulation"]["alpha"],
-            source=source("report.proof:build_proof"),
+            source=source("report.proof_page:build_proof"),
         message:
             "Writing the page of the proof"
         script:

@@ -95,7 +95,7 @@ rule tables_paper:
     params:
         seed=config["seed"],
         resamples=config["evaluation"]["bootstrap"],
-        source=source("report.paper_tables:write_tables"),
+        source=source("report.tables.paper:write_tables"),
     message:
         "Tables 5, 6 and 7 beside the paper's"
     script:

@@ -3,7 +3,7 @@
 from _adapter import job
 
 with job(snakemake):
-    from ldae.report.proof import build_proof
+    from ldae.report.proof_page import build_proof
 
     build_proof(
         snakemake.params.runs,

@@ -3,7 +3,7 @@
 from _adapter import folder, job
 
 with job(snakemake):
-    from ldae.report.paper_tables import write_tables
+    from ldae.report.tables.paper import write_tables
 
     write_tables(
         snakemake.input.scans,

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from ldae.errors import require
-from ldae.figures.by_strength import WAYS, colour, draw_line, legend_marks
+from ldae.figures.strength_lines import WAYS, colour, draw_line, legend_marks
 from ldae.figures.style import GREY, LIGHT, PAGE, Drawing, letter, new_figure
 from ldae.files import read_table
 from ldae.labels import count, interval

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from ldae.figures import arrays, brains
-from ldae.figures.manipulated import draw_scans
+from ldae.figures import arrays, brain_slices
+from ldae.figures.manipulation_panels import draw_scans
 from ldae.figures.style import SIGNED, Drawing
 from ldae.labels import number
 
@@ -22,7 +22,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     )
     shown, true = manipulated - data["reconstruction"], truth - original
     alpha, spacing = float(data["alpha"]), arrays.spacing(data, settings)
-    top = brains.span(true)
+    top = brain_slices.span(true)
     page = draw_scans(
         data,
         spacing,
@@ -51,7 +51,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
             for r, a, b in zip(agreement, data["source"], data["target"], strict=True)
         )
         + ". "
-        + brains.how_shown(spacing)
+        + brain_slices.how_shown(spacing)
     )
     drawn = page.pictures | {"scan_id": data["scan_id"], "correlation": agreement}
     return Drawing(page.figure, drawn, "Manipulated scans beside their true counterfactuals", body)

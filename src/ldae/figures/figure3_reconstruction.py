@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ldae.figures import arrays, brains
+from ldae.figures import arrays, brain_slices
 from ldae.figures.style import DIFFERENCE, Drawing
 from ldae.labels import count, number, subject
 
@@ -22,15 +22,17 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     error = np.abs(original - decoded)
     spacing = arrays.spacing(data, settings)
 
-    window = brains.Window.around(original)
-    widths = [window.size(plane)[0] for plane in brains.PLANES] * len(scans)
-    height = max(window.size(plane)[1] for plane in brains.PLANES)
+    window = brain_slices.Window.around(original)
+    widths = [window.size(plane)[0] for plane in brain_slices.PLANES] * len(scans)
+    height = max(window.size(plane)[1] for plane in brain_slices.PLANES)
     gaps = [0.6, 0.6, 3.0] * len(scans)
-    page = brains.Mosaic(widths, [height] * 3, spacing, gaps[: len(widths) - 1], top=11.0, left=9)
-    low, high = brains.limits(original)
-    top = brains.span(error)
+    page = brain_slices.Mosaic(
+        widths, [height] * 3, spacing, gaps[: len(widths) - 1], top=11.0, left=9
+    )
+    low, high = brain_slices.limits(original)
+    top = brain_slices.span(error)
     for scan in scans:
-        for offset, plane in enumerate(brains.PLANES):
+        for offset, plane in enumerate(brain_slices.PLANES):
             column = 3 * scan + offset
             for row, volume in enumerate((original[scan], decoded[scan])):
                 page.show(row, column, window.slice(volume, plane), low, high)
@@ -47,7 +49,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     for row, label in enumerate(("Original", "Reconstruction", "|Error|")):
         page.row_label(row, label)
     page.scale_bar(0, 1)
-    page.colour_bar(0, 2, low, high, brains.BRAIN, "Intensity")
+    page.colour_bar(0, 2, low, high, brain_slices.BRAIN, "Intensity")
     page.colour_bar(2, 1, 0, top, DIFFERENCE, "|Error|")
 
     mae = error.reshape(len(scans), -1).mean(axis=1)
@@ -57,7 +59,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         f"middle: decoded from the posterior mean of its latent code; bottom: absolute error, one "
         f"scale for all panels. Mean absolute error over the whole volume: "
         f"{', '.join(number(float(m), 4) for m in mae)} of an intensity range of 0 to 1. "
-        + brains.how_shown(spacing)
+        + brain_slices.how_shown(spacing)
     )
     drawn = page.pictures | {
         "scan_id": data["scan_id"][: len(scans)],

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ldae.figures import arrays, brains
+from ldae.figures import arrays, brain_slices
 from ldae.figures.style import DIFFERENCE, Drawing
 from ldae.labels import count, number, subject
 
@@ -19,20 +19,20 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     deviation = samples.std(axis=1)  # (N,X,Y,Z)
     spacing = arrays.spacing(data, settings)
 
-    window = brains.Window.around(original)
-    width = max(window.size(plane)[0] for plane in brains.PLANES)
-    heights = [window.size(plane)[1] for plane in brains.PLANES] * scans
+    window = brain_slices.Window.around(original)
+    width = max(window.size(plane)[0] for plane in brain_slices.PLANES)
+    heights = [window.size(plane)[1] for plane in brain_slices.PLANES] * scans
     gaps = ([0.6, 0.6, 5.0] * scans)[: len(heights) - 1]
     columns = 2 + drawn + (drawn > 1)
     across = [0.6, 2.5, *[0.6] * (drawn - 1)] + ([2.5] if drawn > 1 else [])
-    page = brains.Mosaic(
+    page = brain_slices.Mosaic(
         [width] * columns, heights, spacing, across, gaps, left=13, top=9, max_scale=0.18
     )
-    low, high = brains.limits(original)
-    top = brains.span(deviation)
+    low, high = brain_slices.limits(original)
+    top = brain_slices.span(deviation)
     for scan in range(scans):
         volumes = [original[scan], encoded[scan], *samples[scan]]
-        for offset, plane in enumerate(brains.PLANES):
+        for offset, plane in enumerate(brain_slices.PLANES):
             row = 3 * scan + offset
             for column, volume in enumerate(volumes):
                 page.show(row, column, window.slice(volume, plane), low, high)
@@ -72,7 +72,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         f"inversion finds; {count(drawn, 'reconstruction')} with y_sem kept and z_T drawn anew. "
         + ("Last column: standard deviation over these, one scale. " if drawn > 1 else "")
         + f"Mean squared error to the original over the whole volume ({per_scan}). "
-        + brains.how_shown(spacing)
+        + brain_slices.how_shown(spacing)
     )
     drawn_data = page.pictures | {
         "scan_id": data["scan_id"],

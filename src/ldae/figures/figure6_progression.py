@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ldae.figures import arrays, brains
+from ldae.figures import arrays, brain_slices
 from ldae.figures.style import SIGNED, Drawing
 from ldae.labels import number, subject
 
@@ -21,10 +21,10 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     change = volumes - volumes[base]
     spacing = arrays.spacing(data, settings)
 
-    window = brains.Window.around(original)
-    width = max(window.size(plane)[0] for plane in brains.PLANES)
-    heights = [window.size(plane)[1] for plane in brains.PLANES for _ in range(2)]
-    page = brains.Mosaic(
+    window = brain_slices.Window.around(original)
+    width = max(window.size(plane)[0] for plane in brain_slices.PLANES)
+    heights = [window.size(plane)[1] for plane in brain_slices.PLANES for _ in range(2)]
+    page = brain_slices.Mosaic(
         [width] * (1 + len(alphas)),
         heights,
         spacing,
@@ -35,9 +35,9 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         top=6,
         max_scale=0.18,
     )
-    low, high = brains.limits(np.concatenate([original[None], volumes]))
-    top = brains.span(change)
-    for index, plane in enumerate(brains.PLANES):
+    low, high = brain_slices.limits(np.concatenate([original[None], volumes]))
+    top = brain_slices.span(change)
+    for index, plane in enumerate(brain_slices.PLANES):
         row = 2 * index
         page.show(row, 0, window.slice(original, plane), low, high)
         page.sides(row, 0, plane)
@@ -66,7 +66,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
             f"{number(float(s), 4)} at α = {a:g}" for a, s in zip(alphas, size, strict=True)
         )
         + f"; it {'grows' if rising else 'does not grow'} with every step. "
-        + brains.how_shown(spacing)
+        + brain_slices.how_shown(spacing)
     )
     title = f"Progressive manipulation of a scan: {data['source']} towards {data['target']}"
     drawn = page.pictures | {

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from ldae.figures import arrays, brains
-from ldae.figures.manipulated import draw_scans
+from ldae.figures import arrays, brain_slices
+from ldae.figures.manipulation_panels import draw_scans
 from ldae.figures.style import DIFFERENCE, Drawing
 from ldae.labels import number
 
@@ -27,7 +27,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         spacing,
         {"Original": original, "Manipulated": manipulated},
         {"|Δ original|": difference, "|Δ α = 0|": effect},
-        (0, brains.span(difference)),
+        (0, brain_slices.span(difference)),
         DIFFERENCE,
         "|Difference|",
         max_scale=0.22,
@@ -45,7 +45,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
             f"{number(float(s), 4)} and {number(float(n), 4)} ({a} → {b})" for a, b, s, n in pairs
         )
         + ". "
-        + brains.how_shown(spacing)
+        + brain_slices.how_shown(spacing)
     )
     drawn = page.pictures | {
         "scan_id": data["scan_id"],

@@ -13,26 +13,27 @@ from ldae.errors import UserError, require
 from ldae.figures.style import save, style
 from ldae.files import atomic, write_table
 
-# In the order of the report; each is a module of this package, imported when it is drawn.
-FIGURES = (
-    "cohort_flow",
-    "cohort_qc",
-    "training_curves",
-    "figure3_reconstruction",
-    "ddim_steps",
-    "guidance",
-    "figure4_variation",
-    "figure5_lda",
-    "probes",
-    "figure6_progression",
-    "figure7_manipulation",
-    "manipulation_dose",
-    "figure8_interpolation",
-    "figure9_interpolation_example",
-    "truth",
-    "counterfactual",
-    "counterfactual_example",
-)
+# In the order of the report: name of the figure and of its files -> module of this package, which
+# is imported when it is drawn.
+FIGURES = {
+    "cohort_flow": "cohort_flow",
+    "cohort_qc": "cohort_qc",
+    "training_curves": "training_curves",
+    "figure3_reconstruction": "figure3_reconstruction",
+    "ddim_steps": "ddim_steps",
+    "guidance": "guidance",
+    "figure4_variation": "figure4_variation",
+    "figure5_lda": "figure5_lda",
+    "probes": "probes",
+    "figure6_progression": "figure6_progression",
+    "figure7_manipulation": "figure7_manipulation",
+    "manipulation_dose": "manipulation_strength",
+    "figure8_interpolation": "figure8_interpolation",
+    "figure9_interpolation_example": "figure9_interpolation_example",
+    "truth": "ground_truth",
+    "counterfactual": "counterfactual",
+    "counterfactual_example": "counterfactual_example",
+}
 DEFAULTS = {"dpi": 200}
 
 
@@ -94,7 +95,7 @@ def draw(
 def _figure(name: str) -> ModuleType:
     if name not in FIGURES:
         raise UserError(f"There is no figure {name!r}; there are {', '.join(FIGURES)}.")
-    return import_module(f"ldae.figures.{name}")
+    return import_module(f"ldae.figures.{FIGURES[name]}")
 
 
 def _write_data(data: pd.DataFrame | dict[str, np.ndarray], path: Path) -> None:

@@ -11,19 +11,17 @@ from ldae import __version__
 from ldae.errors import require
 from ldae.files import atomic, read_json, read_table, write_table
 from ldae.labels import count
-from ldae.report import quality
 from ldae.report.accounting import accounting, requests
-from ldae.report.altered import altered_scans
 from ldae.report.citations import bibtex, cited, printed
 from ldae.report.claims import claims, tally
 from ldae.report.methods import markdown, methods
-from ldae.report.page import Section, picture, render
-from ldae.report.printing import printed_tables
+from ldae.report.page import Section, picture, plain, render
 from ldae.report.references import ADNI
-from ldae.report.resources import resources, software, training_table
-from ldae.report.tables import Table
-from ldae.report.tidy import plain
-from ldae.report.warnings import warnings
+from ldae.report.tables import cohort
+from ldae.report.tables.job_usage import resources, software, training_table
+from ldae.report.tables.registry import printed_tables
+from ldae.report.tables.table import Table
+from ldae.report.warnings import altered_scans, warnings
 
 STAGES = ("autoencoder", "ldm", "ldae")
 # Key, title, figures, tables; of the tables those are shown that the run made.
@@ -125,8 +123,8 @@ def build(
     forms = printed_tables(results / "tables", contents)
     beside = {
         "quality": [
-            quality.measures(measures, config["preprocess"]["qc"]),
-            quality.outliers(measures),
+            cohort.measures(measures, config["preprocess"]["qc"]),
+            cohort.outliers(measures),
         ],
         "training": [training_table(cards, histories)],
     }

@@ -1,17 +1,108 @@
-"""The claims a reader looks for first: each with its number, its criterion and a plain verdict.
+"""One claim: a number with its interval, a criterion, and the verdict.
+
+The claims a reader looks for first: each with its number, its criterion and a plain verdict.
 
 A claim is shown when the 95 % interval (subjects resampled) lies wholly on the side that the claim
 says, the opposite is seen when it lies wholly on the other, and anything between is not shown at
 this size.
+
+Claims about manipulated scans: what changes, and how near it comes to the known truth.
 """
 
 import math
+from dataclasses import dataclass
 
 import pandas as pd
 
+from ldae.evaluation.manipulation_tables import course
 from ldae.labels import inside, interval, listing, metric, number
-from ldae.report.claim import OPEN, OPPOSITE, SHOWN, Claim, claim_of, row_of
-from ldae.report.claims_changes import counterfactual, manipulation
+
+SHOWN, OPEN, OPPOSITE = "shown", "not shown at this size", "the opposite is seen"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One line of the summary.
+
+    Attributes:
+        text: What is claimed.
+        measure: What was measured.
+        found: Estimate and interval.
+        paper: The paper's value, or a dash.
+        criterion: When the claim counts as shown.
+        verdict: ``shown``, ``not shown at this size`` or ``the opposite is seen``.
+        size: Scans and subjects behind the number.
+    """
+
+    text: str
+    measure: str
+    found: str
+    paper: str
+    criterion: str
+    verdict: str
+    size: str
+
+
+def verdict(low: float, high: float, bound: float, above: bool) -> str:
+    """Where the interval lies with respect to the bound; without an interval nothing is shown."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return OPEN
+    if not above:
+        low, high, bound = -high, -low, -bound
+    if low > bound:
+        return SHOWN
+    return OPPOSITE if high < bound else OPEN
+
+
+def row_of(table: pd.DataFrame, **where) -> pd.Series | None:
+    """The first row whose columns have these values (None: missing), or None."""
+    keep = pd.Series(True, index=table.index)
+    for column, value in where.items():
+        keep &= table[column].isna() if value is None else table[column].astype(str) == str(value)
+    return table[keep].iloc[0] if keep.any() else None
+
+
+def claim_of(
+    text: str,
+    measure: str,
+    row: pd.Series | None,
+    bound: float,
+    above: bool,
+    column: str = "difference",
+    digits: int = 3,
+    paper: float = math.nan,
+) -> list[Claim]:
+    """The claim that a row of a table speaks of, judged; none where there is no such row.
+
+    Args:
+        text, measure: What is claimed, what was measured.
+        row: Estimate, ci_low, ci_high and sizes.
+        bound, above: The criterion: above or below which value the whole interval has to lie.
+        column: Of the estimate.
+        digits: Of the numbers.
+        paper: The paper's value.
+    """
+    if row is None:
+        return []
+    low, high = float(row["ci_low"]), float(row["ci_high"])
+    limit = "0" if bound == 0 else number(bound, 2)
+    size = ", ".join(
+        f"{int(row[name]):,} {name[2:]}"
+        for name in ("n_scans", "n_triplets", "n_subjects")
+        if name in row.index and pd.notna(row[name])
+    )
+    return [
+        Claim(
+            text,
+            measure,
+            interval(float(row[column]), low, high, digits),
+            number(paper),
+            f"{'>' if above else '<'} {limit}",
+            verdict(low, high, bound, above),
+            size,
+        )
+    ]
+
 
 # Sex alone is a floor; an encoder that has seen the labels is a ceiling, in the paper as well, and
 # so are the true volumes of a synthetic cohort.
@@ -208,3 +299,88 @@ def _truth(table: pd.DataFrame) -> list[Claim]:
         "r",
         2,
     )
+
+
+# Metric, what was measured, what the claim says of a move towards AD and away from it; sign of AD.
+CHANGES = (
+    (
+        "change_ventricle_ml",
+        "fluid in the ventricles' region, ml",
+        "makes the ventricles {}",
+        ("larger", "smaller"),
+        1,
+    ),
+    (
+        "change_hippocampus_ml",
+        "grey matter in the hippocampi's region, ml",
+        "makes the hippocampi {}",
+        ("smaller", "larger"),
+        -1,
+    ),
+    ("change_logit_decoded", "AD logit of the decoded image", "", ("", ""), 1),
+)
+
+
+def strength(table: pd.DataFrame, wanted: float) -> float:
+    """The alpha of the table nearest to the one wanted, never 0."""
+    alphas = table.loc[table["alpha"] != 0, "alpha"].dropna().unique()
+    return min(alphas, key=lambda one: (abs(one - wanted), one))
+
+
+def manipulation(table: pd.DataFrame, wanted: float) -> list[Claim]:
+    """What moving y_sem plainly along the AD direction does to the decoded image.
+
+    Args:
+        table: ``manipulation.tsv``.
+        wanted: Strength at which it is judged; the nearest one of the table.
+    """
+    table = table[(table["way"] == "plain") & (table["alpha"] != 0)]
+    alpha, last = strength(table, wanted), table["alpha"].max()
+    found = []
+    for direction, part in table.groupby("direction", sort=False):
+        towards = direction.endswith("AD")
+        arrow = direction.replace(" to ", " → ")
+        for name, what, says, words, sign in CHANGES:
+            text = (
+                f"Manipulation {arrow} {says.format(words[not towards])}"
+                if says
+                else f"Decoded images show the change asked for, {arrow}"
+            )
+            mine = part[part["metric"] == name]
+            end = row_of(mine, alpha=last)
+            measure = f"{what}, α = {alpha:g} less α = 0"
+            if alpha != last and end is not None:
+                ends = interval(end["value"], end["ci_low"], end["ci_high"], 2)
+                measure += f" (at the largest, {last:g}: {ends})"
+            measure += f". {course(mine)}" if len(mine) else ""
+            row = row_of(mine, alpha=alpha)
+            found += claim_of(text, measure, row, 0, towards == (sign > 0), "value", 2)
+    return found
+
+
+def counterfactual(table: pd.DataFrame, wanted: float) -> list[Claim]:
+    """Whether manipulated scans come nearer to the true counterfactual than two cheap answers.
+
+    Args:
+        table: ``counterfactual_differences.tsv``.
+        wanted: Strength at which it is judged; the nearest one of the table.
+    """
+    table = table[(table["method"] == "plain") & (table["region"] == "brain")]
+    table = table[table["metric"] == "mse_to_ae"]
+    if table.empty:
+        return []
+    alpha = strength(table, wanted)
+    found = []
+    for direction, part in table.groupby("direction", sort=False):
+        arrow = direction.replace(" to ", " → ")
+        for reference, words in (("none", "leaving it"), ("random", "moving it as far at random")):
+            found += claim_of(
+                f"A scan moved {arrow} is nearer to its true counterfactual than by {words}",
+                "MSE in the brain to the AE reconstruction of the true counterfactual, moved less "
+                f"{words}, α = {alpha:g}",
+                row_of(part[part["alpha"] == alpha], reference=reference),
+                0,
+                False,
+                digits=4,
+            )
+    return found

@@ -10,15 +10,13 @@ from ldae import __version__
 from ldae.files import atomic, read_table
 from ldae.labels import ABSENT, count, metric, number
 from ldae.models.card import CITATION
-from ldae.report.altered import altered_scans
 from ldae.report.build import read_cards
 from ldae.report.citations import BY_KEY, printed
-from ldae.report.formats import markdown_table
+from ldae.report.page import without_paths
 from ldae.report.references import ADNI
-from ldae.report.tables import Table, cell
-from ldae.report.tables import probes as probe_table
-from ldae.report.tidy import without_paths
-from ldae.report.warnings import warnings
+from ldae.report.tables.results import probes as probe_table
+from ldae.report.tables.table import Table, cell, markdown_table
+from ldae.report.warnings import altered_scans, warnings
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 INTENDED = (

@@ -1,10 +1,13 @@
-"""The page: its template and how text becomes HTML."""
+"""Text that may leave the machine: no absolute paths.
+
+The page: its template and how text becomes HTML.
+"""
 
 import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import jinja2
@@ -14,8 +17,28 @@ from ldae.errors import UserError, require
 from ldae.figures.registry import FIGURES
 from ldae.report.citations import MARK, keys
 from ldae.report.references import Reference
-from ldae.report.tables import Table
-from ldae.report.tidy import without_paths
+from ldae.report.tables.table import Table
+
+# A path of two parts or more; not a fraction, a date or a closing tag.
+PATH = re.compile(r"(?<![\w.:/<~-])/(?:[\w.+@~-]+/)+[\w.+@~-]*")
+
+
+def without_paths(text: str) -> str:
+    """The text with every absolute path shortened to its last part: ``…/ADNI``."""
+    return PATH.sub(lambda found: f"…/{PurePosixPath(found[0]).name}", str(text))
+
+
+def plain(config: Any) -> Any:
+    """The configuration as plain dicts and lists, for YAML, without absolute paths."""
+    if isinstance(config, dict):
+        return {str(key): plain(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return [plain(value) for value in config]
+    if isinstance(config, bool | int | float | None):
+        return config
+    text = str(config)
+    return f"…/{PurePosixPath(text).name}" if text.startswith("/") else without_paths(text)
+
 
 SYMBOLS = {
     "y_sem": "<i>y</i><sub>sem</sub>",

@@ -9,13 +9,13 @@ import pandas as pd
 from ldae.errors import require
 from ldae.files import MISSING
 from ldae.labels import ABSENT, interval
-from ldae.report import cohort, tables_changes, tables_visits
-from ldae.report import tables as make
-from ldae.report.tables import Table
+from ldae.report.tables import cohort, interpolation, manipulation
+from ldae.report.tables import results as make
+from ldae.report.tables.table import Table
 
 ROWS = 60
 BOUNDS = ("ci_low", "ci_high")
-# Written as text, with title and note in the Markdown beside them (ldae.report.paper_tables). The
+# Written as text, with title and note in the Markdown beside them (ldae.report.tables.paper). The
 # form that says the same is not printed where they are.
 WRITTEN = {"table5": None, "table6": "reconstruction", "table7": "probes"}
 FORMS: dict[str, Callable[[pd.DataFrame], list[Table]]] = {
@@ -26,21 +26,21 @@ FORMS: dict[str, Callable[[pd.DataFrame], list[Table]]] = {
     "guidance_differences": lambda table: [make.guidance(table)],
     "probes": lambda table: [make.probes(table, target) for target in ("diagnosis", "age")],
     "probes_differences": lambda table: [make.differences(table)],
-    "manipulation": lambda table: [tables_changes.manipulation(table)],
-    "manipulation_trends": lambda table: [tables_changes.trends(table)],
-    "counterfactual": lambda table: [tables_changes.counterfactual(table)],
-    "counterfactual_differences": lambda table: [tables_changes.counterfactual_differences(table)],
-    "interpolation": lambda table: tables_visits.visits(
-        table, "Interpolated visits", tables_visits.PAPER
+    "manipulation": lambda table: [manipulation.manipulation(table)],
+    "manipulation_trends": lambda table: [manipulation.trends(table)],
+    "counterfactual": lambda table: [manipulation.counterfactual(table)],
+    "counterfactual_differences": lambda table: [manipulation.counterfactual_differences(table)],
+    "interpolation": lambda table: interpolation.visits(
+        table, "Interpolated visits", interpolation.PAPER
     ),
     "interpolation_differences": lambda table: [
-        tables_visits.visit_differences(table, "Interpolated visits")
+        interpolation.visit_differences(table, "Interpolated visits")
     ],
-    "extrapolation": lambda table: tables_visits.visits(
+    "extrapolation": lambda table: interpolation.visits(
         table, "The next visit, predicted from the two before it"
     ),
     "extrapolation_differences": lambda table: [
-        tables_visits.visit_differences(table, "The next visit")
+        interpolation.visit_differences(table, "The next visit")
     ],
     "truth": lambda table: [make.truth(table)],
 }

@@ -15,8 +15,8 @@ from ldae.evaluation.reconstruction_tables import summary_table
 from ldae.files import read_table
 from ldae.labels import ABSENT, listing, metric, number, system
 from ldae.models.storage import load_card
-from ldae.report.formats import write
-from ldae.report.tables import TARGETS, VARIANTS, Table, cell
+from ldae.report.tables.results import TARGETS, VARIANTS
+from ldae.report.tables.table import Table, cell, write
 
 ORDER = ("autoencoder", "lddim", "ldae", "dae")
 STAGES = {
@@ -188,7 +188,7 @@ def write_tables(
         models: Model folders named after their stage, with ``history.tsv`` unless published.
         probes: Scores of the probes.
         outputs: ``table5``, ``table6``, ``table7`` to the paths that
-            :func:`ldae.report.formats.write` takes.
+            :func:`ldae.report.tables.table.write` takes.
         resamples, seed: Of the intervals.
 
     Raises:

@@ -9,10 +9,17 @@ import pandas as pd
 from ldae.errors import require
 from ldae.files import atomic, read_json, read_table
 from ldae.labels import count, interval, listing, number, system
-from ldae.report.claim import row_of
-from ldae.report.formats import markdown_table
-from ldae.report.proof_inputs import CARD, FIGURES, HISTORY, INDEX, TABLES
-from ldae.report.proof_rows import Threshold, thresholds
+from ldae.report.claims import row_of
+from ldae.report.proof_thresholds import (
+    CARD,
+    FIGURES,
+    HISTORY,
+    INDEX,
+    TABLES,
+    Threshold,
+    thresholds,
+)
+from ldae.report.tables.table import markdown_table
 
 MET, NOT_MET = "met", "**not met**"
 # Of the LDAE's history: what is seen of the training on validation scans, and decimals.

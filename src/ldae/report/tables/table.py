@@ -3,11 +3,40 @@
 import csv
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
+
 from ldae.files import MISSING, atomic
-from ldae.labels import ABSENT
-from ldae.report.tables import Table
+from ldae.labels import ABSENT, interval
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to print: headings, rows of text, and a line of explanation above it."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    note: str = ""
+    strong: set[int] = field(default_factory=set)  # rows in bold
+
+
+def _digits(name: str) -> int:
+    if name.startswith(("mse", "change_brain", "weighted", "loss")):
+        return 4
+    return (
+        2
+        if name in ("mae", "mae_corrected", "rmse", "r2") or "logit" in name or "_ml" in name
+        else 3
+    )
+
+
+def cell(row: pd.Series, column: str = "value", name: str = "") -> str:
+    """``estimate [low, high]`` of a row of a long table."""
+    return interval(float(row[column]), float(row["ci_low"]), float(row["ci_high"]), _digits(name))
+
 
 LATEX = {
     "\\": r"\textbackslash{}",

@@ -1,4 +1,7 @@
-"""What the proof has to show: each threshold, and whether the tables of a run meet it."""
+"""What the proof's page is made of, of each run; imported where there is nothing to draw with.
+
+What the proof has to show: each threshold, and whether the tables of a run meet it.
+"""
 
 import math
 from dataclasses import dataclass
@@ -6,8 +9,34 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ldae.labels import inside
-from ldae.report.claim import row_of
+from ldae.report.claims import row_of
 
+TABLES = (
+    "probes",
+    "probes_differences",
+    "truth",
+    "reconstruction_controls",
+    "reconstruction_volumes",
+    "manipulation_trends",
+    "counterfactual_differences",
+    "interpolation",
+    "interpolation_differences",
+    "resources",
+)
+INDEX, CARD = "cache/volumes/index.tsv", "models/ldae/model.json"
+HISTORY = "models/ldae/history.tsv"
+# Figures shown, of the first seed: name and heading.
+FIGURES = {
+    "probes": "Linear probes",
+    "truth": "Against the known truth",
+    "training_curves": "Training",
+    "guidance": "What guidance by y_sem does, by timestep",
+    "figure3_reconstruction": "Reconstruction",
+    "manipulation_dose": "Manipulation by strength",
+    "counterfactual": "Against the true counterfactual",
+    "counterfactual_example": "A true counterfactual beside the manipulated scan",
+    "figure8_interpolation": "Interpolated visits",
+}
 ORACLE_SHARE = 0.9  # of the oracle's AUROC that the LDAE's probe has to reach
 FOLLOWS = 0.8  # correlation of the decoded ventricles with the scan's
 MONOTONE = 0.8  # mean rank correlation of a measured volume with alpha

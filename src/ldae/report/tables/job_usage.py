@@ -7,7 +7,7 @@ import pandas as pd
 
 from ldae.labels import ABSENT, number
 from ldae.report.accounting import HISTORY, MEMORY_MARGIN, TIME_MARGIN
-from ldae.report.tables import Table
+from ldae.report.tables.table import Table
 
 CONTINUED = " *"  # beside the time of a training that was stopped and continued
 PACKAGES = (

@@ -6,7 +6,7 @@ import pandas as pd
 
 from ldae.errors import require
 from ldae.evaluation.manipulation_tables import course
-from ldae.figures.by_strength import WAYS, draw_line, legend_marks
+from ldae.figures.strength_lines import WAYS, draw_line, legend_marks
 from ldae.figures.style import GREY, LIGHT, PAGE, Drawing, letter, new_figure
 from ldae.files import read_table
 from ldae.labels import count, interval, listing, lower

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ldae.figures import brains
+from ldae.figures import brain_slices
 from ldae.labels import subject
 
 
@@ -18,7 +18,7 @@ def draw_scans(
     colours: Any,
     of_bar: str,
     max_scale: float,
-) -> brains.Mosaic:
+) -> brain_slices.Mosaic:
     """Draw blocks of three planes, one a scan, and a row for each image and each change.
 
     Args:
@@ -32,17 +32,17 @@ def draw_scans(
         max_scale: mm of the page a mm of brain may take.
     """
     original = next(iter(images.values()))
-    window = brains.Window.around(original)
-    widths = [window.size(plane)[0] for plane in brains.PLANES] * len(original)
-    height = max(window.size(plane)[1] for plane in brains.PLANES)
+    window = brain_slices.Window.around(original)
+    widths = [window.size(plane)[0] for plane in brain_slices.PLANES] * len(original)
+    height = max(window.size(plane)[1] for plane in brain_slices.PLANES)
     gaps = ([0.6, 0.6, 4.0] * len(original))[: len(widths) - 1]
     labels: Sequence[str] = [*images, *changes]
-    page = brains.Mosaic(
+    page = brain_slices.Mosaic(
         widths, [height] * len(labels), spacing, gaps, top=11, left=9, max_scale=max_scale
     )
-    bright = brains.limits(original)
+    bright = brain_slices.limits(original)
     for scan in range(len(original)):
-        for offset, plane in enumerate(brains.PLANES):
+        for offset, plane in enumerate(brain_slices.PLANES):
             column = 3 * scan + offset
             for row, volumes in enumerate(images.values()):
                 page.show(row, column, window.slice(volumes[scan], plane), *bright)

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from ldae.labels import ABSENT, metric, system
-from ldae.report.tables import Table, cell
+from ldae.report.tables.table import Table, cell
 
 GROUPINGS = {
     "overall": "all",

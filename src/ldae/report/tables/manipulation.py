@@ -3,7 +3,7 @@
 import pandas as pd
 
 from ldae.labels import ABSENT
-from ldae.report.tables import Table, cell
+from ldae.report.tables.table import Table, cell
 
 WAYS = {
     "plain": "AD direction",
