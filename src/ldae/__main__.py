@@ -94,7 +94,7 @@ def run(given: argparse.Namespace) -> dict:
         scans = given.first, given.second
         commands.interpolate(bundle, *scans, given.position, given.out, steps)
         return {"written": str(given.out)}
-    from ldae.application.raw import apply
+    from ldae.application.raw_head import apply
 
     quality, weights = given.despite_qc, given.brain_weights
     return apply(bundle, given.head, given.out, given.alpha, steps, quality, weights)

@@ -23,7 +23,7 @@ PLUMBING = frozenset(
         "errors",
         "files",
         "fingerprint",
-        "leftover",
+        "orchestration.previous_run",
         "locks",
         "models.card",
         "progress",

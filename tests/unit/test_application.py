@@ -14,9 +14,9 @@ import torch
 from small_models import SHAPE, bundle_settings, make_project, run_probes
 
 from ldae.__main__ import main
-from ldae.application import raw
+from ldae.application import raw_head
 from ldae.application.bundle import Bundle, write_bundle
-from ldae.application.images import read_volume
+from ldae.application.commands import read_volume
 from ldae.data.embeddings import load_embeddings
 from ldae.data.volume_store import VolumeStore
 from ldae.derivatives import SCAN_COLUMNS, scan_files
@@ -164,7 +164,7 @@ def head(models, monkeypatch):
         given.update(cfg=cfg, despite_qc=despite_qc)
         return files
 
-    monkeypatch.setattr(raw, "preprocess", preprocess)
+    monkeypatch.setattr(raw_head, "preprocess", preprocess)
     return given
 
 

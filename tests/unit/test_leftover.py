@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from ldae import leftover
 from ldae.errors import UserError
-from ldae.leftover import take_over
 from ldae.locks import hold
+from ldae.orchestration import previous_run
+from ldae.orchestration.previous_run import take_over
 
 QUEUE = """#!/bin/sh
 for word; do case $word in --name=*) names=",${word#--name=},";; esac; done
@@ -52,7 +52,7 @@ def slurm(tmp_path, monkeypatch):
 def test_a_second_snakemake_is_refused_and_cancels_nothing_of_the_first(
     slurm, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(leftover, "ENDING", 0.0)
+    monkeypatch.setattr(previous_run, "ENDING", 0.0)
     with (
         hold(next((tmp_path / "notes").glob("*.lock")), "the first"),
         pytest.raises(UserError, match=rf"folder results is being .* process {os.getpid()} on"),
@@ -83,7 +83,7 @@ def test_jobs_of_somebody_else_are_left_to_them(slurm, tmp_path):
 def test_a_slurm_that_does_not_answer_stops_its_runs_and_no_other(
     slurm, tmp_path, monkeypatch, fault
 ):
-    monkeypatch.setattr(leftover, "ANSWER", 0.3)
+    monkeypatch.setattr(previous_run, "ANSWER", 0.3)
     slurm.command("squeue", f"#!/bin/sh\n{fault}\n")
     with pytest.raises(UserError, match=r"squeue says ('no controller'|nothing for)"):
         take_over("results", tmp_path / "notes", "ldae_c")

@@ -11,15 +11,14 @@ import yaml
 from study_downloads import make_downloads
 
 from ldae.files import write_json
-from ldae.preflight import paths, plan, scans, slurm, space, staged
+from ldae.preflight import paths, plan, resources, scans, slurm, space
 from ldae.preflight.cost import estimate
 from ldae.preflight.environment import check_environment
-from ldae.preflight.facts import Facts
-from ldae.preflight.finding import ERROR, OK, WARNING, Finding
+from ldae.preflight.paths import check_tables
 from ldae.preflight.plan import Plan
-from ldae.preflight.report import text, write
+from ldae.preflight.report import ERROR, OK, WARNING, Finding, text, write
+from ldae.preflight.run_facts import Facts
 from ldae.preflight.scans import Counts
-from ldae.preflight.tables import check_tables
 from ldae.resources import load_resources, needed
 
 ROOT = Path(__file__).parents[2]
@@ -239,7 +238,7 @@ def test_missing_and_wrong_resources(tmp_path):
     wrong = tmp_path / "resources" / table.loc["mni2009c-mask", "path"]
     wrong.parent.mkdir(parents=True)
     wrong.write_bytes(b"no template")
-    faults = only(staged.check_resources(run), ERROR)
+    faults = only(resources.check_resources(run), ERROR)
     told = {fault.what.split(":")[0]: fault for fault in faults}
     outside = [n for n in needed(run.config, table) if table.loc[n, "kind"] != "package"]
     assert set(told) == {*outside, "cohort.exclude"}
@@ -251,7 +250,7 @@ def test_missing_and_wrong_resources(tmp_path):
     own = {"encoder": PAPER["ldae"]["encoder"] | {"pretrained": "own.pth"}}
     for baselines, named in ((["dae"], True), ([], False)):
         run = facts(tmp_path, {"published": published, "ldae": own, "baselines": baselines})
-        keys = [fault.what.split(":")[0] for fault in only(staged.check_resources(run), ERROR)]
+        keys = [fault.what.split(":")[0] for fault in only(resources.check_resources(run), ERROR)]
         assert ("ldae.encoder.pretrained" in keys) == named
 
 

@@ -8,7 +8,7 @@ from fake_results import make_results
 
 from ldae.errors import UserError
 from ldae.files import read_json, read_table, write_json, write_table
-from ldae.report.accounting import COLUMNS
+from ldae.orchestration.job_usage import COLUMNS
 from ldae.report.build import read_cards
 from ldae.report.methods import methods
 from ldae.report.proof_page import build_proof

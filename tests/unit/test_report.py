@@ -17,7 +17,7 @@ from PIL import Image
 from ldae.errors import UserError
 from ldae.figures import FIGURES
 from ldae.files import read_json, read_table, write_json, write_table
-from ldae.report.accounting import COLUMNS, accounting, requests
+from ldae.orchestration.job_usage import COLUMNS, accounting, remember, requests
 from ldae.report.build import NEEDED, SECTIONS, build, read_cards
 from ldae.report.citations import printed
 from ldae.report.claims import OPEN, OPPOSITE, SHOWN, claims, tally, verdict
@@ -27,7 +27,6 @@ from ldae.report.page import estimate, without_paths
 from ldae.report.references import REFERENCES
 from ldae.report.tables.job_usage import duration, resources
 from ldae.report.tables.table import Table
-from ldae.report.timings import remember
 from ldae.report.warnings import departures, warnings
 
 OWN = "Decoding from the scan's own y_sem is closer to it than from another subject's"

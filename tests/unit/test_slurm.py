@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ldae.errors import UserError
-from ldae.leftover import forget_finished
 from ldae.locks import hold, locked
+from ldae.orchestration.previous_run import forget_finished
 from ldae.training.distributed.launch import for_srun
 from ldae.training.distributed.signals import deadline
 from ldae.training.distributed.slurm import Allocation, allocation, seconds

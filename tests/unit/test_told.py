@@ -6,7 +6,7 @@ import pytest
 
 from ldae.errors import UserError
 from ldae.files import read_json, write_json
-from ldae.training.told import recall
+from ldae.orchestration.training_record import recall
 
 TOLD = {"settings": {"epochs": 3, "channels": (1, 2)}, "data": {"volumes": {"spacing": 2.0}}}
 

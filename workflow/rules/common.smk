@@ -21,8 +21,8 @@ from ldae.data.sampling import check_batch
 from ldae.errors import UserError
 from ldae.files import sha256
 from ldae.fingerprint import source_fingerprint
-from ldae.leftover import forget_finished
-from ldae.leftover import take_over
+from ldae.orchestration.previous_run import forget_finished
+from ldae.orchestration.previous_run import take_over
 from ldae.models.published.authors_model import ARCHITECTURE
 from ldae.models.published.authors_model import published_files
 from ldae.nets.shapes import check_dae_shape

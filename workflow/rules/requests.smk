@@ -1,7 +1,7 @@
 """What jobs ask for: threads, memory, minutes, GPUs."""
 
 from ldae.files import digest
-from ldae.report.timings import remember
+from ldae.orchestration.job_usage import remember
 
 SOURCES = ("source", "encoding")  # params that are fingerprints
 

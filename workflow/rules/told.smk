@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from ldae.training.told import recall
+from ldae.orchestration.training_record import recall
 
 STAGES = ("autoencoder", "ldm", "ldae")
 

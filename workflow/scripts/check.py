@@ -6,10 +6,9 @@ from _adapter import job
 
 with job(snakemake):
     from ldae.errors import require
-    from ldae.preflight.facts import Facts
-    from ldae.preflight.finding import ERROR
-    from ldae.preflight.report import summary, text, write
-    from ldae.preflight.run import preflight
+    from ldae.preflight.checks import preflight
+    from ldae.preflight.report import ERROR, summary, text, write
+    from ldae.preflight.run_facts import Facts
 
     findings = preflight(Facts(root=Path(), **snakemake.params.facts))
     print(text(findings), flush=True)

@@ -5,7 +5,7 @@ from _adapter import job
 with job(snakemake):
     from ldae.files import write_table
     from ldae.resources import load_resources, stage
-    from ldae.resources.records import staged_table
+    from ldae.resources.staging import staged_table
 
     table, folder = load_resources(snakemake.params.table), snakemake.params.folder
     for name in snakemake.params.names:

@@ -7,7 +7,7 @@ with job(snakemake):
 
     from ldae.files import atomic, write_table
     from ldae.resources import load_resources
-    from ldae.resources.records import missing_table, missing_text
+    from ldae.resources.staging import missing_table, missing_text
 
     names, folder = snakemake.params.names, Path(snakemake.params.folder)
     missing = missing_table(names, load_resources(snakemake.params.table), folder)

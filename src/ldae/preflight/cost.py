@@ -15,11 +15,11 @@ import pandas as pd
 
 from ldae.files import read_json, read_table
 from ldae.nets.shapes import latent_shape
-from ldae.preflight.facts import Facts
-from ldae.preflight.finding import OK, Finding, some
+from ldae.orchestration.job_usage import accounting
 from ldae.preflight.plan import Plan
+from ldae.preflight.report import OK, Finding, some
+from ldae.preflight.run_facts import Facts
 from ldae.preflight.scans import Counts
-from ldae.report.accounting import accounting
 from ldae.training.settings import section
 
 TOPIC = "cost"

@@ -6,8 +6,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from ldae.preflight.facts import Facts
-from ldae.preflight.finding import ERROR, OK, WARNING, Finding, some
+from ldae.preflight.report import ERROR, OK, WARNING, Finding, some
+from ldae.preflight.run_facts import Facts
 
 TOPIC = "environment"
 LOCKS = ("envs/torch.txt", "envs/ldae.lock.txt")

@@ -4,7 +4,7 @@ import re
 import subprocess
 from dataclasses import dataclass, field
 
-from ldae.preflight.finding import ERROR, OK, Finding
+from ldae.preflight.report import ERROR, OK, Finding
 
 TOPIC = "plan"
 _ROW = re.compile(r"(\w+)\s+(\d+)")

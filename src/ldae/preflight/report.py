@@ -1,13 +1,43 @@
-"""The findings as text for a terminal, and as a table."""
+"""What a check found: how bad, about what, in one sentence, and how to mend it.
+
+The findings as text for a terminal, and as a table.
+"""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from ldae.files import atomic, write_table
-from ldae.preflight.finding import ERROR, WARNING, Finding
+
+OK, WARNING, ERROR = "OK", "WARNING", "ERROR"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        level: ``OK``; ``WARNING``: the run can go on, but look; ``ERROR``: it would fail.
+        topic: paths, scans, tables, space, resources, environment, slurm, plan or cost.
+        what: What was found.
+        remedy: What to do about it; empty where nothing is to be done.
+    """
+
+    level: str
+    topic: str
+    what: str
+    remedy: str = ""
+
+
+def some(names: Iterable[object], shown: int = 5) -> str:
+    """The first of ``names``, and how many more there are."""
+    names = [str(name) for name in names]
+    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
 
 WIDTH = 110  # characters a line
 _ARROW = "-> "

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ldae.conversion.download import Folders, is_folder, read_name
 from ldae.files import read_table
-from ldae.preflight.facts import Facts
-from ldae.preflight.finding import ERROR, OK, WARNING, Finding, some
+from ldae.preflight.report import ERROR, OK, WARNING, Finding, some
+from ldae.preflight.run_facts import Facts
 
 TOPIC = "scans"
 SAMPLED = 5  # subjects of which an image's folder is looked into

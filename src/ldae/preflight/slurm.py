@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ldae.preflight.facts import Facts
-from ldae.preflight.finding import ERROR, OK, WARNING, Finding, some
+from ldae.preflight.report import ERROR, OK, WARNING, Finding, some
+from ldae.preflight.run_facts import Facts
 
 TOPIC = "slurm"
 PROFILE = "profiles/slurm/config.yaml"

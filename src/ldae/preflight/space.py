@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from ldae.nets.shapes import latent_shape
-from ldae.preflight.facts import Facts
-from ldae.preflight.finding import ERROR, OK, WARNING, Finding
 from ldae.preflight.paths import existing
 from ldae.preflight.plan import Plan
+from ldae.preflight.report import ERROR, OK, WARNING, Finding
+from ldae.preflight.run_facts import Facts
 from ldae.preflight.scans import Counts
 
 TOPIC = "space"

@@ -11,7 +11,7 @@ from ldae import __version__
 from ldae.errors import require
 from ldae.files import atomic, read_json, read_table, write_table
 from ldae.labels import count
-from ldae.report.accounting import accounting, requests
+from ldae.orchestration.job_usage import accounting, requests
 from ldae.report.citations import bibtex, cited, printed
 from ldae.report.claims import claims, tally
 from ldae.report.methods import markdown, methods
@@ -104,7 +104,7 @@ def build(
             ``resources`` (TSV).
         tables, figures: Names of all that the run made. Those without a place of their own come
             last, so that nothing is left out.
-        asked: By rule, what its jobs ask for (see :func:`ldae.report.accounting.accounting`).
+        asked: By rule, what its jobs ask for (see :func:`ldae.orchestration.job_usage.accounting`).
 
     Raises:
         UserError: a table, figure or model card is missing.

@@ -12,8 +12,8 @@ import yaml
 
 from ldae.errors import UserError
 from ldae.files import write_table
-from ldae.resources.records import missing_table
-from ldae.resources.records import missing_text
+from ldae.resources.staging import missing_table
+from ldae.resources.staging import missing_text
 from ldae.resources.staging import check
 from ldae.resources.staging import stage
 from ldae.resources.table import load_resources

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from ldae.labels import ABSENT, number
-from ldae.report.accounting import HISTORY, MEMORY_MARGIN, TIME_MARGIN
+from ldae.orchestration.job_usage import HISTORY, MEMORY_MARGIN, TIME_MARGIN
 from ldae.report.tables.table import Table
 
 CONTINUED = " *"  # beside the time of a training that was stopped and continued
@@ -31,7 +31,8 @@ PACKAGES = (
 
 
 def resources(table: pd.DataFrame) -> Table | None:
-    """The table of :func:`ldae.report.accounting.accounting`, printed; None if it is empty."""
+    """The table of :func:`ldae.orchestration.job_usage.accounting`, printed; None if it is
+    empty."""
     if table.empty:
         return None
     rows = [

@@ -2,15 +2,14 @@
 
 from ldae.preflight.cost import estimate
 from ldae.preflight.environment import check_environment
-from ldae.preflight.facts import Facts
-from ldae.preflight.finding import Finding
-from ldae.preflight.paths import check_sources, check_written
+from ldae.preflight.paths import check_sources, check_tables, check_written
 from ldae.preflight.plan import describe, finish, start
+from ldae.preflight.report import Finding
+from ldae.preflight.resources import check_resources
+from ldae.preflight.run_facts import Facts
 from ldae.preflight.scans import count
 from ldae.preflight.slurm import check_slurm
 from ldae.preflight.space import check_space
-from ldae.preflight.staged import check_resources
-from ldae.preflight.tables import check_tables
 
 
 def preflight(facts: Facts) -> list[Finding]:

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from ldae.errors import UserError
-from ldae.preflight.facts import Facts
-from ldae.preflight.finding import ERROR, OK, Finding
+from ldae.preflight.report import ERROR, OK, Finding
+from ldae.preflight.run_facts import Facts
 from ldae.resources import check, load_resources, needed
 from ldae.resources.table import in_use
 

@@ -1,26 +1,24 @@
 """Resources made from files inside installed Python packages, so that they need no internet."""
 
-import importlib.util
-import io
 import pickle
-from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
-
-import nibabel as nib
-import numpy as np
+import io
+from pathlib import Path
 import torch
 from safetensors.torch import save_file
-from scipy import ndimage
-
 from ldae.errors import require
 from ldae.files import atomic
+import numpy as np
+from scipy import ndimage
+from collections.abc import Callable
+from collections.abc import Mapping
+import importlib.util
+import nibabel as nib
 
 # Names inside lpips 0.1.4's AlexNet, by the order of the convolutions, and the constants of its
 # input scaling (buffers of its state dict).
 ALEX_CONVOLUTIONS = ("slice1.0", "slice2.3", "slice3.6", "slice4.8", "slice5.10")
 SCALING = {"shift": (-0.030, -0.088, -0.188), "scale": (0.458, 0.448, 0.450)}
-
 # ICBM 2009a symmetric in nilearn begins at (-98, -134, -72) mm, 2009c's grid at (-96, -132, -78):
 # voxels to cut off (negative) or to add (positive) before and after each axis.
 MARGINS_2009A_TO_2009C = ((-2, -2), (-2, -2), (6, -2))
