@@ -106,7 +106,7 @@ FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 # Lines of texts that tell how long something took.
 TEXTS = ("report/report.html", "tables/table5.*", "*proof.md")
 DURATION = re.compile(
-    r"\d(\.\d+)? ?(s|min|h|minutes|hours|GiB)\b|[Ss]econds|CPU-hours"
+    r"\d(\.\d+)? ?(s|min|h|minutes|hours|GiB)\b|[Ss]econds|CPU-hours|mem_mb"
     r"|^\| \w+ \|.*\d \| \d\.\d+ \|$"  # hours by seed
 )
 

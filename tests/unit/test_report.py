@@ -27,6 +27,7 @@ from ldae.report.page import estimate, without_paths
 from ldae.report.references import REFERENCES
 from ldae.report.tables.job_usage import duration, resources
 from ldae.report.tables.table import Table
+from ldae.report.tables.table import write as write_table_files
 from ldae.report.warnings import departures, warnings
 
 OWN = "Decoding from the scan's own y_sem is closer to it than from another subject's"
@@ -124,7 +125,7 @@ def test_the_papers_tables_are_shown_as_written(run, tmp_path):
     cells = [["LDAE", "0.945 [0.940, 0.950]", "–"]]
     table = Table("Table 6: reconstruction", ["System", "SSIM", "Paper"], cells, "Of 12 scans.")
     paths = {form: tmp_path / f"tables/table6.{form}" for form in ("tsv", "md", "tex")}
-    table.write(table, paths)
+    write_table_files(table, paths)
     text = words(write(tmp_path, config, tmp_path / "out"))
     assert "Table 6: reconstruction. Of 12 scans." in text
     assert "LDAE 0.945 [0.940, 0.950] –" in text

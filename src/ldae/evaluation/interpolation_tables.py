@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ldae.evaluation.metrics.bootstrap import ClusterBootstrap
+from ldae.systems import metric
 
 METHODS = ("ldae", "nearest_visit", "voxel_average", "latent_lerp")
 METRICS = ("ssim_to_ae", "mse_to_ae", "ssim", "ssim_brain", "mse")
@@ -59,10 +60,10 @@ def summary_table(
             for method in methods:
                 mine = part[part["method"] == method]
                 bootstrap = ClusterBootstrap(mine["participant_id"], resamples, seed)
-                for metric in METRICS:
+                for name in METRICS:
                     rows.append(
-                        {"grouping": grouping, "group": group, "method": method, "metric": metric}
-                        | bootstrap.mean(mine[metric]).row("value")
+                        {"grouping": grouping, "group": group, "method": method, "metric": name}
+                        | bootstrap.mean(mine[name]).row("value")
                         | {"n_triplets": bootstrap.size, "n_subjects": bootstrap.clusters}
                     )
     return pd.DataFrame(rows)
@@ -84,13 +85,12 @@ def difference_table(
     rows = []
     for reference in methods[1:]:
         other = tables[reference].loc[ours.index]
-        for metric in METRICS:
-            difference = ours[metric].to_numpy() - other[metric].to_numpy()
-            better = difference > 0 if metric.startswith("ssim") else difference < 0
+        for name in METRICS:
+            difference = ours[name].to_numpy() - other[name].to_numpy()
             rows.append(
-                {"method": methods[0], "reference": reference, "metric": metric}
+                {"method": methods[0], "reference": reference, "metric": name}
                 | bootstrap.mean(difference).row("difference")
                 | {"n_triplets": bootstrap.size, "n_subjects": bootstrap.clusters}
-                | {"n_better": int(better.sum())}
+                | {"n_better": int(metric(name).improves(difference).sum())}
             )
     return pd.DataFrame(rows)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ldae.files import read_json
+from ldae.systems import is_lpips
 
 
 @cache
@@ -33,7 +34,7 @@ def reconstruction_value(system: str, variant: str, steps: int | None, metric: s
     does not say which is its own.
     """
     system = system.removesuffix("_own_grid")
-    name = "lpips" if metric.startswith("lpips_") else metric
+    name = "lpips" if is_lpips(metric) else metric
     for row in paper_tables()["reconstruction"]["rows"]:
         if (row["system"], row["variant"], row["T"]) == (system, variant, steps):
             return row.get(name, np.nan)

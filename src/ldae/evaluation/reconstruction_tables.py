@@ -9,9 +9,9 @@ from ldae.evaluation.metrics.bootstrap import ClusterBootstrap
 from ldae.evaluation.metrics.classification import pearson
 from ldae.evaluation.published_values import reconstruction_value
 from ldae.files import read_table, write_table
+from ldae.systems import metric, place
 
 KEYS = ["system", "variant", "T"]
-ORDER = ("autoencoder", "lddim", "ldae", "dae", "dae_own_grid")  # others come after these
 VOLUMES = ("ventricle_ml", "hippocampus_ml")
 KNOWN = {"scan_id", "participant_id", "diagnosis", "ssim_window", *KEYS, *VOLUMES}
 KNOWN |= {f"original_{name}" for name in VOLUMES}
@@ -24,8 +24,7 @@ def metric_columns(scans: pd.DataFrame) -> list[str]:
 
 def _place(key: tuple[str, str, float]) -> tuple:
     system, variant, steps = key
-    place = ORDER.index(system) if system in ORDER else len(ORDER)
-    return place, system, variant, np.nan_to_num(steps)
+    return place(system), system, variant, np.nan_to_num(steps)
 
 
 def summary_table(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
@@ -44,15 +43,15 @@ def summary_table(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFram
     for (system, variant, steps), part in groups:
         part = part.sort_values("scan_id")
         bootstrap = ClusterBootstrap(part["participant_id"], resamples, seed)
-        for metric in metric_columns(scans):
-            if part[metric].isna().all():
+        for name in metric_columns(scans):
+            if part[name].isna().all():
                 continue
             published = reconstruction_value(
-                system, variant, None if np.isnan(steps) else int(steps), metric
+                system, variant, None if np.isnan(steps) else int(steps), name
             )
             rows.append(
-                {"system": system, "variant": variant, "T": steps, "metric": metric}
-                | bootstrap.mean(part[metric]).row("value")
+                {"system": system, "variant": variant, "T": steps, "metric": name}
+                | bootstrap.mean(part[name]).row("value")
                 | {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
                 | {"ssim_window": part["ssim_window"].iloc[0], "paper": published}
             )
@@ -94,14 +93,13 @@ def control_table(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFram
         a = tables[first].sort_index()
         b = tables[second].loc[a.index]
         bootstrap = ClusterBootstrap(a["participant_id"], resamples, seed)
-        for metric in metric_columns(scans):
-            difference = a[metric] - b[metric]
-            better = difference > 0 if metric.startswith("ssim") else difference < 0
+        for name in metric_columns(scans):
+            difference = a[name] - b[name]
             rows.append(
-                {"comparison": comparison, "T": steps, "metric": metric}
+                {"comparison": comparison, "T": steps, "metric": name}
                 | bootstrap.mean(difference).row("difference")
                 | {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
-                | {"n_better": int(better.sum())}
+                | {"n_better": int(metric(name).improves(difference).sum())}
             )
     return pd.DataFrame(rows)
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from ldae import labels
+from ldae import systems
 from ldae.errors import require
 from ldae.figures.style import (
     BLACK,
@@ -64,7 +64,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     )
     require(table["T"].notna().any(), f"{inputs['table']} has no row with DDIM steps.")
     measures = set(table["metric"])
-    second = next((m for m in sorted(measures) if m.startswith("lpips")), "ssim_brain")
+    second = next((m for m in sorted(measures) if systems.is_lpips(m)), "ssim_brain")
     panels = [name for name in ("ssim", second, "mse") if name in measures]
 
     figure = new_figure(PAGE, 66)
@@ -72,8 +72,8 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     for index, metric in enumerate(panels):
         ax = figure.add_subplot(grid[index])
         _against_steps(ax, table[table["metric"] == metric])
-        better = "↑" if metric.startswith("ssim") else "↓"
-        ax.set_title(f"{labels.metric(metric)} {better}", loc="left")
+        better = "↑" if systems.metric(metric).higher_is_better else "↓"
+        ax.set_title(f"{systems.metric(metric).label} {better}", loc="left")
         letter(ax, "abc"[index])
     ax = figure.add_subplot(grid[3])
     steps, paired = _paired(ax, scans)
@@ -194,8 +194,9 @@ def _body(table: pd.DataFrame, controls: pd.DataFrame, panels: list[str], steps:
 
     size = table.iloc[0]
     last = int(table["T"].max())
+    measured = ", ".join(systems.metric(name).label for name in panels)
     text = (
-        f"(a–{'abc'[len(panels) - 1]}) {', '.join(labels.metric(name) for name in panels)} against "
+        f"(a–{'abc'[len(panels) - 1]}) {measured} against "
         f"the original (↑ higher, ↓ lower is better), {count(int(size['n_scans']), 'scan')} of "
         f"{count(int(size['n_subjects']), 'test subject')}; bars and band: 95 % intervals from "
         f"resampled subjects; diamonds: the paper's Table 6 (ADNI, full size). SSIM: AutoencoderKL "

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ldae import labels
+from ldae import systems
 from ldae.errors import require
 from ldae.figures.style import GREY, LIGHT, PAGE, Drawing, letter, new_figure, system_colour
 from ldae.files import read_table
@@ -102,7 +102,9 @@ def _legend(
     figure: Figure, shown: pd.DataFrame, marks: dict[str, str], top: float, bound: bool
 ) -> None:
     handles = [
-        Line2D([], [], color=system_colour(name), marker=mark, ms=4, label=labels.system(name))
+        Line2D(
+            [], [], color=system_colour(name), marker=mark, ms=4, label=systems.system(name).label
+        )
         for name, mark in marks.items()
         if name in set(shown["method"])
     ]
@@ -182,7 +184,7 @@ def _body(table: pd.DataFrame, gaps: pd.DataFrame | None) -> str:
         return text
     for one in gaps[gaps["metric"] == "ssim_to_ae"].itertuples():
         text += (
-            f" SSIM of the LDAE less {labels.inside(one.reference)}: "
+            f" SSIM of the LDAE less {systems.phrase(one.reference)}: "
             f"{interval(one.difference, one.ci_low, one.ci_high)}, higher in {one.n_better:,} of "
             f"{one.n_triplets:,}."
         )
@@ -197,7 +199,7 @@ def _means(overall: pd.DataFrame, methods: Iterable[str]) -> str:
         if "ssim_to_ae" in mine.index:
             ssim, mse = mine.loc["ssim_to_ae"], mine.loc["mse_to_ae"]
             means.append(
-                f"{labels.system(method)} SSIM "
+                f"{systems.system(method).label} SSIM "
                 f"{interval(ssim['value'], ssim['ci_low'], ssim['ci_high'])}, MSE "
                 f"{interval(mse['value'], mse['ci_low'], mse['ci_high'], 4)}"
             )

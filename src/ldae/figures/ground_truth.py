@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ldae import labels
+from ldae import systems
 from ldae.errors import require
 from ldae.figures.style import BLUE, GREY, LIGHT, PAGE, Drawing, letter, new_figure, system_colour
 from ldae.files import read_table
@@ -63,7 +63,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
             one = score.iloc[0]
             words = interval(one["r"], one["ci_low"], one["ci_high"], 2)
             ax.set_title(f"r = {words}", loc="left", fontsize=6.5)
-            found.append(f"({'abc'[index]}) {labels.lower(ylabel)}: r = {words}")
+            found.append(f"({'abc'[index]}) {systems.lower_first(ylabel)}: r = {words}")
         letter(ax, "abc"[index], dx=-9)
         drawn.append(part)
     ax = figure.add_subplot(beside[0])
@@ -78,7 +78,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         "where both axes have one unit. (d) Correlation of the atrophy probe with the truth for "
         "every system: "
         + "; ".join(
-            f"{labels.system(one.system)} {interval(one.r, one.ci_low, one.ci_high, 2)}"
+            f"{systems.system(one.system).label} {interval(one.r, one.ci_low, one.ci_high, 2)}"
             for one in compared.itertuples()
         )
         + ". Probes are fitted on training subjects."
@@ -108,7 +108,7 @@ def _forest(ax: Axes, table: pd.DataFrame) -> None:
     ax.axvline(0, color=GREY, lw=0.8, ls=(0, (3, 2)), zorder=0)
     ax.set(
         yticks=range(len(table)),
-        yticklabels=[labels.system(n) for n in table["system"]],
+        yticklabels=[systems.system(n).label for n in table["system"]],
         ylim=(len(table) - 0.4, -0.6),
         xlabel="r with known atrophy",
     )

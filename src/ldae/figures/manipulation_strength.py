@@ -9,7 +9,8 @@ from ldae.evaluation.manipulation_tables import course
 from ldae.figures.strength_lines import WAYS, draw_line, legend_marks
 from ldae.figures.style import GREY, LIGHT, PAGE, Drawing, letter, new_figure
 from ldae.files import read_table
-from ldae.labels import count, interval, listing, lower
+from ldae.labels import count, interval, listing
+from ldae.systems import lower_first
 
 INPUTS = {"table": "measures by direction, way and strength (manipulation.tsv)"}
 OPTIONAL = {"trends": "how steady each scan's change is (manipulation_trends.tsv), for the caption"}
@@ -108,7 +109,7 @@ def _body(table: pd.DataFrame, trends: pd.DataFrame | None) -> str:
             f"{count(int(size['n_subjects']), 'subject')})."
         )
         volume = plain[(plain["direction"] == direction) & (plain["metric"] == PANELS[0][0])]
-        text += f" Ventricles: {lower(course(volume))}" if len(volume) else ""
+        text += f" Ventricles: {lower_first(course(volume))}" if len(volume) else ""
         text += _steady(trends, direction)
     return text
 

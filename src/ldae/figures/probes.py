@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from ldae import labels
+from ldae import systems
 from ldae.errors import require
 from ldae.figures.style import BLACK, GREY, LIGHT, PAGE, Drawing, letter, new_figure, system_colour
 from ldae.files import read_table
@@ -103,7 +103,7 @@ def _forest(
         ax.set_xlim(left=min(ax.get_xlim()[0], reference - 0.05), right=min(ax.get_xlim()[1], 1.03))
     ax.set(
         yticks=range(len(table)),
-        yticklabels=[labels.system(name) for name in table["system"]],
+        yticklabels=[systems.system(name).label for name in table["system"]],
         ylim=(len(table) - 0.4, -0.6),
         xlabel=label,
     )
@@ -125,11 +125,11 @@ def _forest(
 def _sentence(panel: str, table: pd.DataFrame, label: str) -> str:
     first = table.iloc[0]
     rest = "; ".join(
-        f"{labels.system(one['system'])} {number(one['value'], 2)}"
+        f"{systems.system(one['system']).label} {number(one['value'], 2)}"
         for _, one in table[1:].iterrows()
     )
     return (
-        f"({panel}) {label}: {labels.system(first['system'])} "
+        f"({panel}) {label}: {systems.system(first['system']).label} "
         f"{interval(first['value'], first['ci_low'], first['ci_high'], 2)}"
         f"{'; ' + rest if rest else ''} ({count(int(first['n_scans']), 'scan')} of "
         f"{count(int(first['n_subjects']), 'test subject')})."

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ldae import labels
+from ldae import systems
 from ldae.figures.style import BLACK, GREY, INCH, LIGHT, PAGE, SERIES, Drawing, letter, new_figure
 from ldae.files import read_table
 from ldae.labels import count, number
@@ -93,7 +93,7 @@ def _minor_label(value: float, _: int) -> str:
 
 def _label(column: str) -> str:
     name = column.split("_", 1)[1]
-    return LABELS.get(name) or labels.metric(name)
+    return LABELS.get(name) or systems.metric(name).label
 
 
 def _curves(ax: Axes, history: pd.DataFrame, columns: list[str], log: bool) -> None:

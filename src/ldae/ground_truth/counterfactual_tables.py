@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 
 from ldae.evaluation.metrics.bootstrap import ClusterBootstrap
+from ldae.systems import metric
 
 KEY = ["direction", "region", "metric"]
 WAYS = ("plain", "orthogonal", "random")
-ERRORS = ("mse", "mse_to_ae")  # less is better; of the other metrics more is
 COMPARED = ("mse", "mse_to_ae", "ssim", "ssim_to_ae", "change_correlation")
 
 
@@ -60,12 +60,11 @@ def differences(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
                 bootstrap = ClusterBootstrap(
                     mine.loc[known.index, "participant_id"], resamples, seed
                 )
-                better = known < 0 if key[2] in ERRORS else known > 0
                 rows.append(
                     {"direction": key[0], "method": method, "alpha": alpha, "reference": reference}
                     | {"region": key[1], "metric": key[2]}
                     | bootstrap.mean(known).row("difference")
                     | {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
-                    | {"n_better": int(np.sum(better))}
+                    | {"n_better": int(np.sum(metric(key[2]).improves(known)))}
                 )
     return pd.DataFrame(rows)

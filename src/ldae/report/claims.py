@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ldae.evaluation.manipulation_tables import course
-from ldae.labels import inside, interval, listing, metric, number
+from ldae.labels import interval, listing, number
+from ldae.systems import metric, phrase, system
 
 SHOWN, OPEN, OPPOSITE = "shown", "not shown at this size", "the opposite is seen"
 
@@ -102,11 +103,6 @@ def claim_of(
             size,
         )
     ]
-
-
-# Sex alone is a floor; an encoder that has seen the labels is a ceiling, in the paper as well, and
-# so are the true volumes of a synthetic cohort.
-NO_RIVALS = ("sex", "supervised", "oracle")
 
 
 def claims(tables: dict[str, pd.DataFrame], alpha: float) -> list[Claim]:
@@ -242,11 +238,11 @@ def _probes(table: pd.DataFrame, differences: pd.DataFrame) -> list[Claim]:
                     digits=2,
                 )
         for row in mine[mine["reference"] != "mean_age"].to_dict("records"):
-            if row["reference"] in NO_RIVALS:
+            if not system(row["reference"]).rival:
                 continue
             found += claim_of(
-                f"For the {words}, y_sem beats {inside(row['reference'])}",
-                f"{metric(name)}, LDAE less {inside(row['reference'])}",
+                f"For the {words}, y_sem beats {phrase(row['reference'])}",
+                f"{metric(name).label}, LDAE less {phrase(row['reference'])}",
                 pd.Series(row),
                 0,
                 above,
@@ -258,7 +254,7 @@ def _probes(table: pd.DataFrame, differences: pd.DataFrame) -> list[Claim]:
 def _interpolation(table: pd.DataFrame) -> list[Claim]:
     found = []
     for row in table[table["metric"] == "ssim_to_ae"].to_dict("records"):
-        other = inside(row["reference"])
+        other = phrase(row["reference"])
         found += claim_of(
             f"A missing visit is predicted better than by {other}",
             f"SSIM to the AE reconstruction of the visit, LDAE less {other}",

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ldae import __version__
 from ldae.files import atomic, read_table
-from ldae.labels import ABSENT, count, metric, number
+from ldae.labels import ABSENT, count, number
 from ldae.models.card import CITATION
 from ldae.report.build import read_cards
 from ldae.report.citations import BY_KEY, printed
@@ -17,6 +17,7 @@ from ldae.report.references import ADNI
 from ldae.report.tables.results import probes as probe_table
 from ldae.report.tables.table import Table, cell, markdown_table
 from ldae.report.warnings import altered_scans, warnings
+from ldae.systems import metric
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 INTENDED = (
@@ -209,7 +210,7 @@ def _reconstruction(table: pd.DataFrame) -> str:
     """Every system at its most steps."""
     last = table.groupby(["system", "variant"], dropna=False)["T"].transform("max")
     mine = table[(table["T"] == last) | table["T"].isna()]
-    names = [key for key in mine["metric"].drop_duplicates() if not key.endswith("_to_ae")]
+    names = [key for key in mine["metric"].drop_duplicates() if not metric(key).to_autoencoder]
     rows = []
     for (name, variant), part in mine.groupby(["system", "variant"], sort=False, dropna=False):
         found = {row["metric"]: row for _, row in part.iterrows()}
@@ -223,7 +224,7 @@ def _reconstruction(table: pd.DataFrame) -> str:
             ]
         )
     size = mine.iloc[0]
-    columns = ["System", "From", "DDIM steps", *map(metric, names)]
+    columns = ["System", "From", "DDIM steps", *(metric(name).label for name in names)]
     return (
         f"{markdown_table(columns, rows)}\n\nEstimate [95 % interval, subjects resampled] on "
         f"{count(int(size['n_scans']), 'scan')} of "

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ldae.errors import require
 from ldae.files import atomic, read_json, read_table
-from ldae.labels import count, interval, listing, number, system
+from ldae.labels import count, interval, listing, number
 from ldae.report.claims import row_of
 from ldae.report.proof_thresholds import (
     CARD,
@@ -20,6 +20,7 @@ from ldae.report.proof_thresholds import (
     thresholds,
 )
 from ldae.report.tables.table import markdown_table
+from ldae.systems import system
 
 MET, NOT_MET = "met", "**not met**"
 # Of the LDAE's history: what is seen of the training on validation scans, and decimals.
@@ -160,7 +161,7 @@ def _systems(tables: Mapping[int, Mapping[str, pd.DataFrame]]) -> str:
                 row = row_of(found, system=name, **where)
                 values.append(number(float(row[column]) if row is not None else None, digits))
             cells.append(" / ".join(values))
-        rows.append([system(name), *cells])
+        rows.append([system(name).label, *cells])
     heads = ["system", *(measure[0] for measure in measures)]
     seeds = " / ".join(map(str, tables))
     return f"## All systems\n\nTest subjects, seeds {seeds}.\n\n{markdown_table(heads, rows)}"
@@ -183,11 +184,11 @@ def _visits(tables: Mapping[int, Mapping[str, pd.DataFrame]]) -> str:
             interval(float(row["value"]), float(row["ci_low"]), float(row["ci_high"]))
             for row in (one[method] for one in found.values())
         ]
-        rows.append([system(method), *cells])
+        rows.append([system(method).label, *cells])
     for one in found.values():
         best.append(max(one, key=lambda method: float(one[method]["value"])))
     beaten = [
-        f"seed {seed} ({system(name)})"
+        f"seed {seed} ({system(name).label})"
         for seed, name in zip(found, best, strict=True)
         if name != "ldae"
     ]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ldae.labels import inside
 from ldae.report.claims import row_of
+from ldae.systems import phrase
 
 TABLES = (
     "probes",
@@ -115,7 +115,7 @@ def _probing(table: pd.DataFrame, gaps: pd.DataFrame) -> list[Threshold]:
     found = [
         beyond(
             group,
-            f"AD/CN: AUROC above {inside(rival)}",
+            f"AD/CN: AUROC above {phrase(rival)}",
             row_of(gaps, target="diagnosis", reference=rival, metric="auroc"),
         )
         for rival in RIVALS
@@ -132,7 +132,7 @@ def _probing(table: pd.DataFrame, gaps: pd.DataFrame) -> list[Threshold]:
     found.append(Threshold(group, text, criterion, share, math.nan, math.nan, met))
     for rival in AGE_RIVALS:
         row = row_of(gaps, target="age", reference=rival, metric="mae")
-        found.append(beyond(group, f"age: MAE below {inside(rival)}", row, better=-1))
+        found.append(beyond(group, f"age: MAE below {phrase(rival)}", row, better=-1))
     return found
 
 
@@ -140,7 +140,7 @@ def _atrophy(table: pd.DataFrame) -> list[Threshold]:
     return [
         beyond(
             "Linear probes of y_sem",
-            f"true atrophy: r above {inside(rival)}",
+            f"true atrophy: r above {phrase(rival)}",
             row_of(table, prediction="atrophy_probe", truth="atrophy", reference=rival),
             "r",
         )
@@ -208,6 +208,6 @@ def _interpolation(table: pd.DataFrame) -> list[Threshold]:
     group = "Interpolation of missing visits"
     mine = table[(table["method"] == "ldae") & (table["metric"] == "ssim")]
     return [
-        beyond(group, f"SSIM above {inside(name)}", row_of(mine, reference=name))
+        beyond(group, f"SSIM above {phrase(name)}", row_of(mine, reference=name))
         for name in ("nearest_visit", "voxel_average", "latent_lerp")
     ]

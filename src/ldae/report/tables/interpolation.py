@@ -2,8 +2,9 @@
 
 import pandas as pd
 
-from ldae.labels import ABSENT, metric, system
+from ldae.labels import ABSENT
 from ldae.report.tables.table import Table, cell
+from ldae.systems import metric, system
 
 GROUPINGS = {
     "overall": "all",
@@ -40,8 +41,14 @@ def visits(table: pd.DataFrame, what: str, note: str = "") -> list[Table]:
                     *(cell(found[name], name=key) if name in found else ABSENT for name in methods),
                 ]
             )
-        columns = ["Triplets by", "", "Triplets", "Subjects", *map(system, methods)]
-        made.append(Table(f"{what}: {metric(key)}", columns, rows, "" if made else note))
+        columns = [
+            "Triplets by",
+            "",
+            "Triplets",
+            "Subjects",
+            *(system(name).label for name in methods),
+        ]
+        made.append(Table(f"{what}: {metric(key).label}", columns, rows, "" if made else note))
     return made
 
 
@@ -49,8 +56,8 @@ def visit_differences(table: pd.DataFrame, what: str) -> Table:
     """The LDAE against the baselines, triplet by triplet."""
     rows = [
         [
-            system(one["reference"]),
-            metric(one["metric"]),
+            system(one["reference"]).label,
+            metric(one["metric"]).label,
             cell(one, "difference", one["metric"]),
             f"{int(one['n_better']):,} of {int(one['n_triplets']):,}",
         ]

@@ -4,6 +4,7 @@ import pandas as pd
 
 from ldae.labels import ABSENT
 from ldae.report.tables.table import Table, cell
+from ldae.systems import metric
 
 WAYS = {
     "plain": "AD direction",
@@ -11,15 +12,15 @@ WAYS = {
     "random": "random, as far",
     "none": "nothing done",
 }
-SHOWN = {
-    "change_ventricle_ml": "Ventricles (ml)",
-    "change_hippocampus_ml": "Hippocampi (ml)",
-    "change_logit_asked": "AD logit asked",
-    "change_logit_decoded": "AD logit decoded",
-    "change_age_decoded": "Age decoded (years)",
-    "sex_kept": "Sex probe as before",
-    "ssim_elsewhere": "SSIM elsewhere",
-}
+SHOWN = (
+    "change_ventricle_ml",
+    "change_hippocampus_ml",
+    "change_logit_asked",
+    "change_logit_decoded",
+    "change_age_decoded",
+    "sex_kept",
+    "ssim_elsewhere",
+)
 MEASURES = {
     "ventricle_ml": "Ventricles' region",
     "hippocampus_ml": "Hippocampi's region",
@@ -66,7 +67,7 @@ def manipulation(table: pd.DataFrame) -> Table:
         rows.append([_arrow(direction), _way(way), f"{alpha:g}", *cells])
     return Table(
         "Manipulation: what changes and what stays",
-        ["Direction", "Moved along", "α", *(SHOWN[name] for name in present)],
+        ["Direction", "Moved along", "α", *(metric(name).label for name in present)],
         rows,
         f"{_size(table)} Changes from α = 0, of fluid in the template's ventricles, of grey matter "
         "in its hippocampi (regions, so proxies of volumes), of the AD logit as asked of y_sem and "

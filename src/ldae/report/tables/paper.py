@@ -13,19 +13,12 @@ import pandas as pd
 from ldae.evaluation.published_values import cost_value, latent_size, paper_tables
 from ldae.evaluation.reconstruction_tables import summary_table
 from ldae.files import read_table
-from ldae.labels import ABSENT, listing, metric, number, system
+from ldae.labels import ABSENT, listing, number
 from ldae.models.storage import load_card
 from ldae.report.tables.results import TARGETS, VARIANTS
 from ldae.report.tables.table import Table, cell, write
+from ldae.systems import SYSTEMS, is_lpips, metric, place, system
 
-ORDER = ("autoencoder", "lddim", "ldae", "dae")
-STAGES = {
-    "autoencoder": ("autoencoder",),
-    "lddim": ("ldm",),
-    "ldae": ("ldm", "ldae"),
-    "dae": ("dae",),
-}
-PROBED = ("ldae", "dae", "supervised", "untrained", "latents_pca", "volumes")  # then the others
 CONTROLS = ("wrong_y_sem", "mean_y_sem")
 PROBES = {"regularised": "Regularised", "paper": "Section 4.2"}
 UNITS = ((86400, "days"), (3600, "hours"), (60, "minutes"), (1, "seconds"))
@@ -34,6 +27,10 @@ Stages = dict[str, tuple[dict[str, Any], pd.DataFrame | None]]
 
 def _paper(name: str) -> str:
     return f"{name}, paper"
+
+
+def _label(name: str) -> str:
+    return system(name).label
 
 
 def table5(
@@ -46,9 +43,9 @@ def table5(
         stages: Stage to its model card and training history (None: published weights).
         means: :func:`ldae.evaluation.reconstruction_tables.summary_table` of all systems.
     """
-    shown = [name for name in ORDER if name in set(sizes["system"])]
+    shown = [name for name in SYSTEMS if name in set(sizes["system"])]
     steps = int(timings["T"].dropna().max())
-    lpips = next((name for name in means["metric"] if name.startswith("lpips")), None)
+    lpips = next(filter(is_lpips, means["metric"]), None)
     best = means[means["T"].isna() | (means["T"] == steps)]
     best = best[best["variant"].isin(["reconstruction", "encoded"])]
     rows: dict[str, list[str]] = {}
@@ -60,13 +57,13 @@ def table5(
         rows[words] = cells
 
     first = sizes.drop_duplicates("system").set_index("system")
-    trained = [name for name in shown if all(stage in stages for stage in STAGES[name])]
+    trained = [name for name in shown if all(stage in stages for stage in system(name).stages)]
     add("Input resolution", {name: first.at[name, "resolution"] for name in shown}, "resolution")
     count = {name: f"{first.at[name, 'parameters'] / 1e6:.2f}M" for name in shown}
     add("Parameters", count, "parameters")
-    add("Training", {name: _training(STAGES[name], stages) for name in trained}, "training")
-    add("Training hardware", {name: _hardware(stages[STAGES[name][-1]][0]) for name in trained},
-        "hardware")  # fmt: skip
+    add("Training", {name: _training(system(name).stages, stages) for name in trained}, "training")
+    last = {name: stages[system(name).stages[-1]][0] for name in trained}
+    add("Training hardware", {name: _hardware(card) for name, card in last.items()}, "hardware")
     for variant, words, key in (
         ("y_sem", f"Seconds a scan, from y_sem and noise, T = {steps}", ""),
         ("encoded", f"Seconds a scan, encoded z_T, T = {steps}", "inference"),
@@ -78,11 +75,11 @@ def table5(
     add("Inference hardware", dict(device), "")
     for words, key, name in ((f"SSIM, T = {steps}", "ssim", "ssim"), ("LPIPS", "lpips", lpips)):
         mine = best[best["metric"] == name]
-        words = words if key == "ssim" else f"{metric(lpips or 'lpips')}, T = {steps}"
+        words = words if key == "ssim" else f"{metric(lpips or 'lpips').label}, T = {steps}"
         add(words, {row["system"]: cell(row, name=key) for _, row in mine.iterrows()}, key)
     columns = ["Quantity"]
     for name in shown:
-        columns += [system(name), _paper(system(name))]
+        columns += [system(name).label, _paper(system(name).label)]
     return Table(
         "Table 5: size, training, speed and reconstruction of the systems",
         columns,
@@ -97,7 +94,7 @@ def table5(
 
 def _size(means: pd.DataFrame) -> str:
     """On how many scans; systems measured on fewer are named."""
-    names = means.assign(system=means["system"].str.removesuffix("_own_grid").map(system))
+    names = means.assign(system=means["system"].str.removesuffix("_own_grid").map(_label))
     counts = names.drop_duplicates("system").groupby(["n_scans", "n_subjects"], sort=False)
     parts = [
         f"{int(scans):,} scans of {int(subjects):,} test subjects"
@@ -133,13 +130,13 @@ def table6(means: pd.DataFrame, sizes: pd.DataFrame) -> Table:
     """Quality at every T: a row a system, variant and T."""
     dims = sizes.set_index(["system", "variant"])["latent_dim"]
     counts = sizes.drop_duplicates("system").set_index("system")["parameters"]
-    lpips = [name for name in means["metric"].drop_duplicates() if name.startswith("lpips")]
+    lpips = [name for name in means["metric"].drop_duplicates() if is_lpips(name)]
     measures = ["ssim", "ssim_brain", *lpips, "mse"]
     columns = ["Model", "From", "Latent dim.", "Latent dim., paper", "T"]
     for name in measures:
-        columns.append(metric(name))
+        columns.append(metric(name).label)
         if name != "ssim_brain":
-            columns.append(_paper(metric(name)))
+            columns.append(_paper(metric(name).label))
     windows = ", ".join(f"{int(one)}" for one in means["ssim_window"].drop_duplicates())
     rows = []
     kept = means[~means["variant"].isin(CONTROLS)]
@@ -150,7 +147,7 @@ def table6(means: pd.DataFrame, sizes: pd.DataFrame) -> Table:
         model = name.removesuffix("_own_grid")
         size, latent = counts.get(model), latent_size(model, variant)
         cells = [
-            system(name) + (f" ({size / 1e6:.1f}M)" if size is not None else ""),
+            system(name).label + (f" ({size / 1e6:.1f}M)" if size is not None else ""),
             VARIANTS.get(variant, variant) or "reconstruction",
             f"{int(dims[model, variant]):,}" if (model, variant) in dims.index else ABSENT,
             f"{latent:,}" if latent else ABSENT,
@@ -214,10 +211,13 @@ def table7(probes: pd.DataFrame) -> Table:
     """Probes: a row a target, probe and measure; a column a system, with the paper's beside it."""
     published = set(paper_tables()["probes"]["rows"])
     found = list(probes["system"].drop_duplicates())
-    systems = sorted(found, key=lambda name: [*PROBED, name].index(name))
+    systems = sorted(found, key=place)
     columns = ["Target", "Probe", "Measure"]
     for name in systems:
-        columns += [system(name), *([_paper(system(name))] if name in published else [])]
+        columns += [
+            system(name).label,
+            *([_paper(system(name).label)] if name in published else []),
+        ]
     rows, notes = [], []
     for target, words in TARGETS.items():
         of_target = probes[probes["target"] == target]
@@ -234,7 +234,7 @@ def table7(probes: pd.DataFrame) -> Table:
                 continue
             for key, part in mine.groupby("metric", sort=False):
                 found = part.set_index("system")
-                cells = [words, label, metric(key)]
+                cells = [words, label, metric(key).label]
                 for name in systems:
                     known = name in found.index
                     cells.append(cell(found.loc[name], name=key) if known else ABSENT)

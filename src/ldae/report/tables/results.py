@@ -2,8 +2,9 @@
 
 import pandas as pd
 
-from ldae.labels import ABSENT, interval, metric, number, system
+from ldae.labels import ABSENT, interval, number
 from ldae.report.tables.table import Table, cell
+from ldae.systems import metric, system
 
 VARIANTS = {
     "reconstruction": "",
@@ -27,7 +28,7 @@ def _metrics(table: pd.DataFrame) -> list[str]:
 
 def reconstruction(table: pd.DataFrame) -> Table:
     """Table 6: one row per system and T, a column a metric, the paper's values beneath."""
-    metrics = [name for name in _metrics(table) if not name.endswith("_to_ae")]
+    metrics = [name for name in _metrics(table) if not metric(name).to_autoencoder]
     rows = []
     for (name, variant, steps), part in table.groupby(
         ["system", "variant", "T"], sort=False, dropna=False
@@ -35,7 +36,7 @@ def reconstruction(table: pd.DataFrame) -> Table:
         found = part.set_index("metric")
         rows.append(
             [
-                system(name),
+                system(name).label,
                 VARIANTS.get(variant, variant),
                 ABSENT if pd.isna(steps) else f"{steps:g}",
             ]
@@ -44,7 +45,7 @@ def reconstruction(table: pd.DataFrame) -> Table:
     size = table.iloc[0]
     return Table(
         "Reconstruction of test scans (Table 6)",
-        ["System", "From", "T", *map(metric, metrics)],
+        ["System", "From", "T", *(metric(name).label for name in metrics)],
         rows,
         f"{int(size['n_scans']):,} scans of {int(size['n_subjects']):,} test subjects against the "
         "original; estimate [95 % interval]; after the bar the paper's value on ADNI at full "
@@ -59,7 +60,7 @@ def _beside(row: pd.Series, name: str) -> str:
 
 def controls(table: pd.DataFrame) -> Table:
     """Paired differences of the reconstruction."""
-    metrics = [name for name in _metrics(table) if not name.endswith("_to_ae")]
+    metrics = [name for name in _metrics(table) if not metric(name).to_autoencoder]
     rows = []
     for (name, steps), part in table.groupby(["comparison", "T"], sort=False):
         found = part.set_index("metric")
@@ -71,7 +72,7 @@ def controls(table: pd.DataFrame) -> Table:
         )
     return Table(
         "What the codes contribute: paired differences",
-        ["First − second", "T", *map(metric, metrics), "Higher SSIM"],
+        ["First − second", "T", *(metric(name).label for name in metrics), "Higher SSIM"],
         rows,
         "Scan by scan, the same noise for both.",
     )
@@ -122,13 +123,13 @@ def probes(table: pd.DataFrame, target: str) -> Table:
         cells = [
             cell(found.loc[name], name=key) if name in found.index else ABSENT for name in systems
         ]
-        rows.append([metric(key), *cells, number(found["paper"].get("ldae"))])
+        rows.append([metric(key).label, *cells, number(found["paper"].get("ldae"))])
     size = mine.iloc[0]
     positive = f", {int(size['n_positive']):,} of them AD" if target == "diagnosis" else ""
     title = "AD against CN" if target == "diagnosis" else "Age (years)"
     return Table(
         f"Linear probes: {title} (Table 7)",
-        ["Measure", *map(system, systems), "Paper (LDAE)"],
+        ["Measure", *(system(name).label for name in systems), "Paper (LDAE)"],
         rows,
         f"{int(size['n_scans']):,} scans{positive}, of {int(size['n_subjects']):,} test subjects.",
     )
@@ -139,8 +140,8 @@ def differences(table: pd.DataFrame) -> Table:
     rows = [
         [
             TARGETS[one["target"]],
-            metric(one["metric"]),
-            system(one["reference"]),
+            metric(one["metric"]).label,
+            system(one["reference"]).label,
             cell(one, "difference", one["metric"]),
             number(one["p"]),
             number(one["p_holm"]),
@@ -173,6 +174,6 @@ def truth(table: pd.DataFrame) -> Table:
         rows.append([probe.replace("_", " "), what.replace("_", " "), *cells])
     return Table(
         "Correlation with the known truth of the synthetic cohort",
-        ["Probe", "Truth", *map(system, systems)],
+        ["Probe", "Truth", *(system(name).label for name in systems)],
         rows,
     )

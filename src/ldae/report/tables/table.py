@@ -10,6 +10,7 @@ import pandas as pd
 
 from ldae.files import MISSING, atomic
 from ldae.labels import ABSENT, interval
+from ldae.systems import metric
 
 
 @dataclass(frozen=True)
@@ -23,19 +24,10 @@ class Table:
     strong: set[int] = field(default_factory=set)  # rows in bold
 
 
-def _digits(name: str) -> int:
-    if name.startswith(("mse", "change_brain", "weighted", "loss")):
-        return 4
-    return (
-        2
-        if name in ("mae", "mae_corrected", "rmse", "r2") or "logit" in name or "_ml" in name
-        else 3
-    )
-
-
 def cell(row: pd.Series, column: str = "value", name: str = "") -> str:
-    """``estimate [low, high]`` of a row of a long table."""
-    return interval(float(row[column]), float(row["ci_low"]), float(row["ci_high"]), _digits(name))
+    """``estimate [low, high]`` of a row of a long table, with the digits of the metric ``name``."""
+    numbers = (float(row[key]) for key in (column, "ci_low", "ci_high"))
+    return interval(*numbers, metric(name).digits)
 
 
 LATEX = {

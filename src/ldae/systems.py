@@ -1,0 +1,147 @@
+"""The systems that are compared and the metrics that compare them, each stated once.
+
+Tables name both by their keys here (columns ``system``, ``method``, ``reference``, ``metric``).
+Labels, order, digits and which value is better are looked up by :func:`system` and :func:`metric`;
+colours are in :mod:`ldae.figures.style`.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class System:
+    """A system: a trained model, a baseline or a control.
+
+    Attributes:
+        label: In figures and tables.
+        phrase: Within a sentence, with its article; empty: the label.
+        stages: Trainings that make it, in order; the autoencoder of the latent ones apart.
+        rival: Whether the LDAE is meant to beat it. A floor or a ceiling is no rival.
+    """
+
+    label: str
+    phrase: str = ""
+    stages: tuple[str, ...] = ()
+    rival: bool = True
+
+
+# In the order of tables.
+SYSTEMS = {
+    "autoencoder": System("AutoencoderKL", stages=("autoencoder",)),
+    "lddim": System("LDDIM", stages=("ldm",)),
+    "ldae": System("LDAE", stages=("ldm", "ldae")),
+    "dae": System("DAE", "the voxel-space DAE", stages=("dae",)),
+    "dae_own_grid": System("DAE at its own resolution"),
+    # It has seen the labels, in the paper as well.
+    "supervised": System("Supervised encoder", "a supervised encoder", rival=False),
+    "untrained": System("Untrained encoder", "an untrained encoder"),
+    "latents_pca": System("PCA of AE latents", "PCA of the AE latents"),
+    "volumes": System("Tissue volumes", "tissue volumes"),
+    "oracle": System("True volumes (oracle)", "the true volumes", rival=False),
+    "age_sex": System("Age and sex"),
+    "sex": System("Sex", rival=False),
+    "mean_age": System("Mean training age", "the mean training age"),
+    "nearest_visit": System("Nearest visit", "the nearest visit"),
+    "voxel_average": System("Voxel average", "a voxel average"),
+    "latent_lerp": System("Latent LERP"),
+    "ldae_last_noise": System("LDAE, last visit's noise", "the LDAE with the last visit's noise"),
+    "last_visit": System("Last visit", "the last visit"),
+    "voxel_linear": System("Voxels, linear", "linear voxels"),
+    "latent_linear": System("Latents, linear", "linear latents"),
+}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric.
+
+    Attributes:
+        label: In figures and tables.
+        higher_is_better: Or lower.
+        digits: Decimals in tables.
+        to_autoencoder: Compares with the autoencoder's reconstruction, not with the original.
+    """
+
+    label: str
+    higher_is_better: bool = True
+    digits: int = 3
+    to_autoencoder: bool = False
+
+    def improves(self, difference):
+        """Whether a difference, or each of an array, is one for the better."""
+        return difference > 0 if self.higher_is_better else difference < 0
+
+
+METRICS = {
+    # of images
+    "ssim": Metric("SSIM"),
+    "ssim_brain": Metric("SSIM in the brain"),
+    "ssim_to_ae": Metric("SSIM to the AE reconstruction", to_autoencoder=True),
+    "mse": Metric("MSE", higher_is_better=False, digits=4),
+    "mse_to_ae": Metric("MSE to the AE reconstruction", False, digits=4, to_autoencoder=True),
+    "lpips": Metric("LPIPS", higher_is_better=False),
+    # of the noise estimate
+    "loss": Metric("loss", higher_is_better=False, digits=4),
+    "weighted_loss": Metric("weighted loss", higher_is_better=False, digits=4),
+    # of probes
+    "auroc": Metric("AUROC"),
+    "balanced_accuracy": Metric("Balanced accuracy"),
+    "accuracy": Metric("Accuracy"),
+    "mcc": Metric("MCC"),
+    "average_precision": Metric("Average precision"),
+    "sensitivity": Metric("Sensitivity"),
+    "specificity": Metric("Specificity"),
+    "macro_f1": Metric("Macro F1"),
+    "macro_auroc": Metric("Macro AUROC"),
+    "mae": Metric("MAE", higher_is_better=False, digits=2),
+    "mae_corrected": Metric("MAE, bias corrected", higher_is_better=False, digits=2),
+    "rmse": Metric("RMSE", higher_is_better=False, digits=2),
+    "r2": Metric("R²", digits=2),
+    # of manipulated scans
+    "change_ventricle_ml": Metric("Ventricles (ml)", digits=2),
+    "change_hippocampus_ml": Metric("Hippocampi (ml)", digits=2),
+    "change_logit_asked": Metric("AD logit asked", digits=2),
+    "change_logit_decoded": Metric("AD logit decoded", digits=2),
+    "change_age_decoded": Metric("Age decoded (years)"),
+    "sex_kept": Metric("Sex probe as before"),
+    "ssim_elsewhere": Metric("SSIM elsewhere"),
+    "change_correlation": Metric("Correlation of changes"),
+}
+OF_A_CLASS = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
+
+
+def system(name: str) -> System:
+    """A system by its key; an unknown one is labelled by it, without underscores."""
+    return SYSTEMS.get(name) or System(name.replace("_", " "))
+
+
+def place(name: str) -> int:
+    """A system's place in the order of tables; unknown ones come last."""
+    return [*SYSTEMS, name].index(name)
+
+
+def phrase(name: str) -> str:
+    """A system within a sentence."""
+    return system(name).phrase or lower_first(system(name).label)
+
+
+def metric(name: str) -> Metric:
+    """A metric by its key, such as ``ssim``, ``lpips_alex`` (by that network), ``recall_cn``."""
+    if name in METRICS:
+        return METRICS[name]
+    family, _, rest = name.partition("_")
+    if family == "lpips":
+        return Metric(f"LPIPS ({rest})", METRICS["lpips"].higher_is_better)
+    if family in OF_A_CLASS:
+        return Metric(f"{OF_A_CLASS[family]} ({rest.upper()})")
+    return Metric(name.replace("_", " "))
+
+
+def is_lpips(name: str) -> bool:
+    """Whether a metric is LPIPS, by whatever network."""
+    return name.partition("_")[0] == "lpips"
+
+
+def lower_first(text: str) -> str:
+    """The text with a lower-case first letter, unless it starts with an acronym."""
+    return text if text[:2].isupper() else text[:1].lower() + text[1:]
