@@ -28,7 +28,7 @@ import pandas as pd
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
-from copying import copy_files
+from helpers.project import copy_files
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "config/golden.yaml"

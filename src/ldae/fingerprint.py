@@ -10,27 +10,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from ldae.dependencies import MODULES
 from ldae.source_graph import Definition, Package, Ref
 
 PACKAGE = Path(__file__).parent
-# Reading, writing, logging, messages and refusals: no result depends on them. An edit here must not
-# retrain a model.
-PLUMBING = frozenset(
-    {
-        "",
-        "config",
-        "models.training_scans",
-        "errors",
-        "files",
-        "fingerprint",
-        "orchestration.previous_run",
-        "locks",
-        "models.card",
-        "progress",
-        "source_graph",
-        "training.distributed.slurm",
-    }
-)
 
 
 def source_fingerprint(*entries: str) -> str:
@@ -75,7 +58,7 @@ def closure(*entries: str) -> Closure:
     seen: set[Ref] = set()
     while waiting:
         ref = waiting.pop()
-        if ref in seen or ref.module in PLUMBING:
+        if ref in seen or ref.module in MODULES:
             continue
         seen.add(ref)
         waiting += _imported(package, ref.module, found)
@@ -112,7 +95,7 @@ def _imported(package: Package, module: str, found: Closure) -> list[Ref]:
     waiting, refs = [module], []
     while waiting:
         name = waiting.pop()
-        if name in found.modules or name in PLUMBING:
+        if name in found.modules or name in MODULES:
             continue
         found.modules.add(name)
         read = package.module(name)

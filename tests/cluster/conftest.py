@@ -1,6 +1,5 @@
 """A real one-node Slurm, and copies of the project that `snakemake --profile slurm` runs on it."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -9,20 +8,15 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-spec = importlib.util.spec_from_file_location(
-    "workflow_tests", HERE.parent / "workflow/conftest.py"
-)
-workflow_tests = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = workflow_tests  # dataclasses look their module up
-spec.loader.exec_module(workflow_tests)
+from helpers.project import Project, copy_project
 
+HERE = Path(__file__).parent
 NO_SLURM = 77  # exit code of one_node_slurm.sh where Slurm cannot be had
 # As the profile's, but for the pace of a machine that nobody shares.
 QUICK = ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10")
 
 
-class SlurmProject(workflow_tests.Project):
+class SlurmProject(Project):
     """A copy of the project whose jobs Slurm runs."""
 
     config = "config/golden.yaml"
@@ -83,14 +77,14 @@ def slurm(tmp_path_factory) -> Iterator[None]:
 @pytest.fixture
 def project(slurm, tmp_path: Path) -> SlurmProject:
     """A fresh copy in which nothing has run."""
-    return SlurmProject(workflow_tests.copy_project(tmp_path).path)
+    return SlurmProject(copy_project(tmp_path).path)
 
 
 @pytest.fixture(scope="session")
-def local(tmp_path_factory) -> "workflow_tests.Project":
+def local(tmp_path_factory) -> Project:
     """A copy in which the small run was done without Slurm; LDAE_LOCAL names one that is there."""
     if os.environ.get("LDAE_LOCAL"):
-        return workflow_tests.Project(Path(os.environ["LDAE_LOCAL"]))
-    project = workflow_tests.copy_project(tmp_path_factory.mktemp("local"))
+        return Project(Path(os.environ["LDAE_LOCAL"]))
+    project = copy_project(tmp_path_factory.mktemp("local"))
     project.snakemake()
     return project

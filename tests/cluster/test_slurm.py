@@ -14,7 +14,7 @@ import yaml
 from conftest import SlurmProject, squeue
 
 TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(TESTS / "unit"), str(TESTS / "workflow")]
+sys.path.insert(0, str(TESTS / "workflow"))
 
 PROFILE = TESTS.parent / "profiles/slurm/config.yaml"
 # They hold seconds, which no two runs share.
@@ -185,7 +185,7 @@ def training(path: Path, chain: Path, epochs: int, processes: int, late=0, **res
 
     The first attempt begins so many seconds ``late``.
     """
-    from small_training import LDM, settings
+    from helpers.training import LDM, settings
 
     cfg = LDM | {"epochs": epochs, "processes": processes}
     for name in ("cut", "whole"):

@@ -1,10 +1,11 @@
 """ADNI's size with the paper's configuration: what Snakemake itself takes, and how many jobs.
 
-Fake files, real rules, real Snakemake and the profile for Slurm; see fake_cohort.py.
+Fake files, real rules, real Snakemake and the profile for Slurm; see helpers/cohorts.py.
 """
 
 import pytest
-from fake_cohort import SCANS, Cost, FakeCohort, copy_files
+
+from helpers.cohorts import SCANS, Cost, FakeCohort, copy_files
 
 pytestmark = [pytest.mark.workflow, pytest.mark.scale]
 SECONDS, MEMORY, JOBS = 60, 2e9, 1500

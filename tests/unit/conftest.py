@@ -1,4 +1,6 @@
-"""What several test files share."""
+"""What several test files share; made once a process, and read alone."""
+
+from pathlib import Path
 
 import pytest
 
@@ -6,6 +8,32 @@ import pytest
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory):
     """All three stages trained by their entry points: (folder, configs by stage)."""
-    from small_training import make_chain
+    from helpers.training import make_chain
 
     return make_chain(tmp_path_factory.mktemp("chain"))
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory) -> Path:
+    """Folder with stores, models of random weights, and embeddings of 24 subjects."""
+    from helpers.models import make_project
+
+    return make_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="session")
+def system(project):
+    """The project's models as one system."""
+    from helpers.models import CFG
+    from ldae.inference.ldae_system import LdaeSystem
+
+    folders = (project / stage for stage in ("autoencoder", "ldm", "ldae"))
+    return LdaeSystem.load(*folders, CFG, "cpu", 1)
+
+
+@pytest.fixture(scope="session")
+def probed(project) -> Path:
+    """Folder with the outputs of the project's probes."""
+    from helpers.models import run_probes
+
+    return run_probes(project, project / "probes")

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small_models import SHAPE, bundle_settings, make_project, run_probes
 
+from helpers.models import SHAPE, bundle_settings
 from ldae.__main__ import main
 from ldae.application import raw_head
 from ldae.application.bundle import Bundle, write_bundle
@@ -27,16 +27,14 @@ from ldae.inference.ldae_system import LdaeSystem
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
+def models(project, probed, tmp_path_factory):
     """Folder of models with the application beside them, and one preprocessed scan as NIfTI."""
-    root = make_project(tmp_path_factory.mktemp("application"))
-    out = root / "probes"
-    run_probes(root, out)
+    root = shutil.copytree(project, tmp_path_factory.mktemp("application") / "models")
     write_bundle(
         root / "application",
         {stage: root / stage for stage in ("autoencoder", "ldm", "ldae")},
-        out / "classifier.npz",
-        out / "age_regressor.npz",
+        probed / "classifier.npz",
+        probed / "age_regressor.npz",
         bundle_settings(root),
     )
     store = VolumeStore(root / "volumes")

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_nets import SMALL_AE
 
+from helpers.networks import SMALL_AE
 from ldae.errors import UserError
 from ldae.nets.autoencoder import build_autoencoder, build_discriminator
 from ldae.nets.pretrained import load_weights

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fake_stores import write_store
-from small_training import (
+
+from helpers.stores import write_store
+from helpers.training import (
     DAE,
     PLAIN,
     SEED,
@@ -14,17 +15,16 @@ from small_training import (
     objective,
     settings,
 )
-
 from ldae.compute import Compute
 from ldae.data.embeddings import load_embeddings
 from ldae.data.resize import Resizer
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
-from ldae.evaluation.cost import measure_dae
+from ldae.evaluation.cost import measure_cost
 from ldae.evaluation.metrics.image import ImageMetrics
-from ldae.evaluation.reconstruction import evaluate_dae
+from ldae.evaluation.reconstruction import evaluate_reconstruction
 from ldae.inference.dae_system import DaeSystem
-from ldae.inference.embeddings import embed_dae
+from ldae.inference.embeddings import embed
 from ldae.inference.supervised import predict_supervised
 from ldae.models.loading import load_dae, load_supervised
 from ldae.models.storage import load_card
@@ -34,7 +34,7 @@ from ldae.nets.unet import unet_shape
 from ldae.training.distributed.processes import Processes
 from ldae.training.loop import fit
 from ldae.training.objectives.supervised import UNSELECTED, AgeObjective, DiagnosisObjective
-from ldae.training.settings import section
+from ldae.training.settings import training_section
 from ldae.training.stages import train
 
 EVALUATION = {
@@ -51,7 +51,7 @@ def dae(chain, tmp_path_factory):
     """A DAE trained by its entry point: (system, folder of the model)."""
     root, folder = chain[0], tmp_path_factory.mktemp("dae")
     train(settings("dae", DAE, folder, root), Processes())
-    return DaeSystem(folder / "model", root / "volumes", "cpu", 1), folder / "model"
+    return DaeSystem.load(folder / "model", "cpu", 1), folder / "model"
 
 
 # --- resolution -------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ def test_the_model_is_restored_and_belongs_to_its_store(chain, dae, tmp_path):
     )
     write_store(tmp_path / "other", index.assign(split="test"), {}, volumes=volumes)
     with pytest.raises(UserError, match="in the test split"):
-        DaeSystem(folder, tmp_path / "other", "cpu", 1)
+        dae[0].volume_store(tmp_path / "other")
     with pytest.raises(UserError, match="supervised is needed"):
         load_supervised(folder)
 
@@ -158,7 +158,9 @@ def test_encoded_noise_leads_back_to_the_volume(chain, dae):
 
 def test_reconstruction_table(chain, dae, tmp_path):
     system, _ = dae
-    evaluate_dae(system, tmp_path / "scans.tsv", EVALUATION)
+    evaluate_reconstruction(
+        system, chain[0] / "volumes", tmp_path / "scans.tsv", EVALUATION, seed=0
+    )
     table = pd.read_csv(tmp_path / "scans.tsv", sep="\t", na_values="n/a")
     assert table.columns.tolist() == [
         *("scan_id", "participant_id", "diagnosis", "system", "variant", "T"),
@@ -187,14 +189,15 @@ def test_reconstruction_table(chain, dae, tmp_path):
         rows = rows[rows["T"].isna() if steps is None else rows["T"] == steps]
         for metric, value in metrics(one, other).items():
             assert np.allclose(rows[metric], value, atol=1e-5), (name, variant, metric)
-    evaluate_dae(system, tmp_path / "fewer.tsv", EVALUATION, most=1)
+    fewer = tmp_path / "fewer.tsv"
+    evaluate_reconstruction(system, chain[0] / "volumes", fewer, EVALUATION, seed=0, max_scans=1)
     assert pd.read_csv(tmp_path / "fewer.tsv", sep="\t")["scan_id"].nunique() == 1
 
 
-def test_size_and_seconds(dae, tmp_path):
+def test_size_and_seconds(chain, dae, tmp_path):
     system, _ = dae
     files = tmp_path / "sizes.tsv", tmp_path / "seconds.tsv"
-    measure_dae(system, *files, EVALUATION | {"timing_scans": 2})
+    measure_cost(system, chain[0] / "volumes", *files, EVALUATION | {"timing_scans": 2})
     sizes, seconds = (pd.read_csv(file, sep="\t").set_index("variant") for file in files)
     whole = sum(p.numel() for net in (system.encoder, system.unet) for p in net.parameters())
     assert (sizes["parameters"] == whole).all()
@@ -207,9 +210,8 @@ def test_size_and_seconds(dae, tmp_path):
 
 
 def test_embeddings_are_of_the_resized_volumes(chain, dae, tmp_path):
-    system, folder = dae
-    store = VolumeStore(chain[0] / "volumes")
-    embed_dae(system, tmp_path / "dae.npz", batch_size=3)
+    folder, store = dae[1], VolumeStore(chain[0] / "volumes")
+    embed("dae", folder, chain[0] / "volumes", tmp_path / "dae.npz", "cpu", 1, batch_size=3)
     made_of = {"model": load_card(folder)["sha256"], "volumes": store.sum}
     scans, codes = load_embeddings(tmp_path / "dae.npz", **made_of)
     assert scans == store.index["scan_id"].tolist()
@@ -342,8 +344,8 @@ def test_baselines_have_the_encoder_that_they_are_compared_with():
         "supervised": {"epochs": 3},
         "evaluation": {"probes": {"classes": ["CN", "AD"]}},
     }
-    assert section(config, "ldae") == config["ldae"]
-    assert section(config, "dae") == {"epochs": 2, "encoder": {"backbone": "b"}}
+    assert training_section(config, "ldae") == config["ldae"]
+    assert training_section(config, "dae") == {"epochs": 2, "encoder": {"backbone": "b"}}
     for target in ("diagnosis", "age"):
-        told = section(config, f"supervised_{target}")
+        told = training_section(config, f"supervised_{target}")
         assert told == {"epochs": 3, "encoder": {"backbone": "b"}, "classes": ["CN", "AD"]}

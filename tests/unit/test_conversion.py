@@ -7,8 +7,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from fake_clinica import install
 
+from helpers.clinica import install
 from ldae.conversion import batch
 from ldae.conversion.batch import convert_batch
 from ldae.conversion.bids import check_scans, compress_image, image_fault, image_hash, scan_path

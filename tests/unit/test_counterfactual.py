@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small_models import CFG, SHAPE, SPACING, make_project, run_probes
 
+from helpers.models import CFG, SHAPE, SPACING
 from ldae.data.volume_store import VolumeStore
 from ldae.derivatives import ScanFiles
 from ldae.errors import UserError
@@ -24,7 +24,6 @@ from ldae.ground_truth.counterfactual_heads import (
     make_counterfactuals,
     make_twin,
 )
-from ldae.inference.ldae_system import LdaeSystem
 from ldae.preprocess._ants import ants
 from ldae.synthetic.cohort import STAGE, draw_cohort, draw_subject
 from ldae.synthetic.download import make_subject
@@ -132,15 +131,8 @@ def test_a_perfect_counterfactual_has_no_error_and_the_opposite_change_is_seen_a
     np.testing.assert_allclose(wrong["brain", "change_correlation"], -1, atol=1e-6)
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
-    return make_project(tmp_path_factory.mktemp("counterfactual"))
-
-
-def test_counterfactual_tables(project):
-    folders = (project / name for name in ("autoencoder", "ldm", "ldae"))
-    system, store = LdaeSystem.load(*folders, CFG, "cpu", 1), VolumeStore(project / "volumes")
-    probed, out = run_probes(project, project / "probes"), project / "counterfactual"
+def test_counterfactual_tables(project, system, probed):
+    store, out = VolumeStore(project / "volumes"), project / "counterfactual"
     chosen = chosen_scans(store, CFG)
     assert chosen["target"].tolist() == ["CN", "CN", "AD", "AD"]
     volumes = store.volumes(chosen.index.to_numpy()).numpy()  # the truth is: nothing changes

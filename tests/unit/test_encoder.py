@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from small_nets import SMALL_ENCODER, count, randomise
 
+from helpers.networks import SMALL_ENCODER, count, randomise
 from ldae.errors import UserError
 from ldae.nets.semantic_encoder import build_encoder
 

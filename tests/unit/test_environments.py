@@ -96,8 +96,8 @@ text = "".join(file.read_text() for file in files)
 for name in re.findall(r"^ *from (ldae[.a-z_]*) import", text, re.M):
     importlib.import_module(name)
 import yaml
-from ldae.preflight.facts import Facts
-from ldae.preflight.run import preflight
+from ldae.preflight.checks import preflight
+from ldae.preflight.run_facts import Facts
 config = yaml.safe_load((root / "config/config.yaml").read_text())
 config["paths"] |= {k: str(here / k) for k in ("images", "tables", "results", "resources")}
 command = (sys.executable, "-c", "print('Job stats:', 'n4 2', 'dae 1', sep=chr(10))")

@@ -1,23 +1,20 @@
 """Every stage of the evaluation on tiny random models."""
 
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small_models import (
+
+from helpers.models import (
     AUTOENCODER,
     CFG,
     DIM,
     make_index,
-    make_project,
     make_volumes,
-    run_probes,
     write_store,
 )
-
 from ldae.data.embeddings import save_embeddings
 from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore
@@ -31,31 +28,19 @@ from ldae.models.storage import save_model
 from ldae.nets.autoencoder import build_autoencoder
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
-    return make_project(tmp_path_factory.mktemp("evaluation"))
-
-
-@pytest.fixture(scope="module")
-def system(project) -> LdaeSystem:
-    folders = (project / name for name in ("autoencoder", "ldm", "ldae"))
-    return LdaeSystem.load(*folders, CFG, "cpu", 1)
-
-
-@pytest.fixture(scope="module")
-def probed(project) -> Path:
-    """Folder with the probes' outputs."""
-    return run_probes(project, project / "probes")
-
-
 def test_reconstruction_tables(system, project):
     out = project / "reconstruction"
     paths = [out / name for name in ("scans.tsv", "table.tsv", "controls.tsv")]
-    inputs = (system, project / "volumes", project / "ldae.npz")
-    reconstruction.evaluate_reconstruction(*inputs, *paths, CFG, 0)
+
+    def evaluate(cfg):
+        made = reconstruction.evaluate_reconstruction(
+            system, project / "volumes", paths[0], cfg, 0, project / "ldae.npz"
+        )
+        reconstruction.write_reconstruction_tables(made, *paths[1:], cfg["bootstrap"], 0)
+
+    evaluate(CFG)
     first = [path.read_bytes() for path in paths]
-    again = CFG | {"batch_size": 18}
-    reconstruction.evaluate_reconstruction(*inputs, *paths, again, 0)
+    evaluate(CFG | {"batch_size": 18})
     scans, table, controls = (read_table(path) for path in paths)
     assert len(scans) == 18 * (1 + 2 * 3 + 2)
     autoencoder = scans[scans["system"] == "autoencoder"]

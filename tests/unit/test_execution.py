@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 import torch._dynamo.testing
-from small_nets import SMALL_AE, SMALL_ENCODER, SMALL_LDM, latents, randomise
 from torch import nn
 
+from helpers.networks import SMALL_AE, SMALL_ENCODER, SMALL_LDM, latents, randomise
 from ldae.errors import UserError
 from ldae.nets import semantic_encoder
 from ldae.nets.autoencoder import build_autoencoder, build_discriminator

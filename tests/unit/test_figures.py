@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fake_results import SPACING, make_results
 
+from helpers.results import SPACING, make_results
 from ldae.errors import UserError
 from ldae.figures import FIGURES, draw, output_names, required_inputs
 from ldae.figures.brain_slices import Window

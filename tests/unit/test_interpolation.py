@@ -5,28 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_models import CFG, SHAPE, make_project
 
+from helpers.models import CFG, SHAPE
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
 from ldae.evaluation import extrapolation, interpolation
 from ldae.evaluation.longitudinal import Codes
 from ldae.files import read_table
-from ldae.inference.ldae_system import LdaeSystem
 
 OUTPUTS = ("triplets", "table", "differences")
 OUTPUTS += ("extrapolation_triplets", "extrapolation", "extrapolation_differences")
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
-    return make_project(tmp_path_factory.mktemp("interpolation"))
-
-
-@pytest.fixture(scope="module")
-def system(project) -> LdaeSystem:
-    folders = (project / name for name in ("autoencoder", "ldm", "ldae"))
-    return LdaeSystem.load(*folders, CFG, "cpu", 1)
 
 
 def evaluate(system, project, out: Path, cfg=CFG, subject=None) -> dict[str, Path]:

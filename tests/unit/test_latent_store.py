@@ -5,8 +5,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from registered import SPLITS, Cohort, write_scan
 
+from helpers.registered_scans import SPLITS, Cohort, write_scan
 from ldae.data.datasets import LatentsAndVolumes
 from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore

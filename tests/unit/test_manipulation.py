@@ -1,40 +1,20 @@
 """Manipulation judged by numbers: ways to move, regions, trends."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small_models import CFG, DIM, SHAPE, SPACING, make_project, run_probes
 
+from helpers.models import CFG, DIM, SHAPE, SPACING
 from ldae.errors import UserError
 from ldae.evaluation import examples, manipulation
 from ldae.evaluation.manipulation_tables import MEASURES, trends
 from ldae.evaluation.metrics.volumes import HIPPOCAMPI, VENTRICLES, Regions, soft_volumes
 from ldae.evaluation.probes.direction import MODES, WAYS, Direction, LinearModel
 from ldae.files import read_table
-from ldae.inference.ldae_system import LdaeSystem
 
 AFFINE = np.diag([SPACING, SPACING, SPACING, 1.0])
 AFFINE[:3, 3] = -SPACING * (np.array(SHAPE) - 1) / 2
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
-    return make_project(tmp_path_factory.mktemp("manipulation"))
-
-
-@pytest.fixture(scope="module")
-def system(project) -> LdaeSystem:
-    folders = (project / name for name in ("autoencoder", "ldm", "ldae"))
-    return LdaeSystem.load(*folders, CFG, "cpu", 1)
-
-
-@pytest.fixture(scope="module")
-def probed(project) -> Path:
-    """Folder with the probes' outputs."""
-    return run_probes(project, project / "probes")
 
 
 @pytest.fixture(scope="module")

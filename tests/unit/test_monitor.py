@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from small_training import objective, settings, weights
 from tensorboardX.proto.event_pb2 import Event
 
+from helpers.training import objective, settings, weights
 from ldae.training.callbacks import Monitor, Pictures, contact_sheet
 from ldae.training.diagnostics import LatentActivity, Probed, code_flags, code_spread, latent_flags
 from ldae.training.distributed.signals import Interrupted

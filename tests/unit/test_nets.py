@@ -8,8 +8,7 @@ import torch
 import ldae.nets._torchvision  # noqa: F401
 
 # isort: split
-from small_nets import PAPER, count
-
+from helpers.networks import PAPER, count
 from ldae.errors import UserError
 from ldae.nets.autoencoder import build_autoencoder, build_discriminator
 from ldae.nets.gradient_estimator import build_guided_unet

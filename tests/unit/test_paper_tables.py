@@ -2,20 +2,21 @@
 
 import csv
 import re
+import shutil
 import time
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small_models import CFG, make_project, run_probes
 
+from helpers.models import CFG, run_probes
 from ldae.errors import UserError
-from ldae.evaluation.cost import measure_inference, parameters, time_reconstructions
-from ldae.evaluation.reconstruction import evaluate_reconstruction
+from ldae.evaluation.cost import measure_cost, time_reconstructions
+from ldae.evaluation.reconstruction import evaluate_reconstruction, write_reconstruction_tables
 from ldae.evaluation.reconstruction_tables import summary_table
 from ldae.files import read_json, read_table, write_json, write_table
-from ldae.inference.ldae_system import LdaeSystem
+from ldae.inference.trained_system import parameters
 from ldae.report.tables.paper import write_tables
 from ldae.report.tables.table import escape
 
@@ -25,8 +26,9 @@ NAMES = ("table5", "table6", "table7")
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    root = make_project(tmp_path_factory.mktemp("tables"))
+def trained(project, tmp_path_factory):
+    """A copy of the project with histories, and cards that name a machine."""
+    root = shutil.copytree(project, tmp_path_factory.mktemp("tables") / "project")
     for stage, seconds in SECONDS.items():
         history = pd.DataFrame({"epoch": [1, 2, 3], "seconds": [seconds / 3] * 3})
         write_table(history, root / stage / "history.tsv")
@@ -37,33 +39,29 @@ def project(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def system(project):
-    return LdaeSystem.load(*(project / stage for stage in SECONDS), CFG, "cpu", 1)
-
-
-@pytest.fixture(scope="module")
-def tables(project, system):
+def tables(trained, system):
     """Folder with inputs and outputs; a further system's scans are in a file of its own."""
-    out = project / "tables"
-    measure_inference(system, project / "volumes", out / "sizes.tsv", out / "seconds.tsv", CFG)
-    paths = (out / "scans.tsv", out / "means.tsv", out / "controls.tsv")
-    evaluate_reconstruction(system, project / "volumes", project / "ldae.npz", *paths, CFG, 0)
+    out = trained / "tables"
+    measure_cost(system, trained / "volumes", out / "sizes.tsv", out / "seconds.tsv", CFG)
+    inputs = (system, trained / "volumes", out / "scans.tsv", CFG, 0, trained / "ldae.npz")
+    made = evaluate_reconstruction(*inputs)
+    write_reconstruction_tables(made, out / "means.tsv", out / "controls.tsv", CFG["bootstrap"], 0)
     scans = read_table(out / "scans.tsv")
     dae = scans[(scans["system"] == "ldae") & scans["variant"].isin(["y_sem", "encoded"])]
     dae = dae[dae["participant_id"] != "sub-00"]  # a slow system may be measured on fewer scans
     write_table(dae.assign(system="dae", mse=0.0, ssim=1.0, ssim_to_ae=np.nan), out / "dae.tsv")
-    run_probes(project, out)
-    write_all(project)
+    run_probes(trained, out)
+    write_all(trained)
     return out
 
 
-def write_all(project) -> None:
-    out = project / "tables"
+def write_all(trained) -> None:
+    out = trained / "tables"
     write_tables(
         [out / "scans.tsv", out / "dae.tsv"],
         [out / "sizes.tsv"],
         [out / "seconds.tsv"],
-        [project / stage for stage in SECONDS],
+        [trained / stage for stage in SECONDS],
         out / "probes.tsv",
         {name: {form: out / f"{name}.{form}" for form in FORMS} for name in NAMES},
         CFG["bootstrap"],
@@ -142,23 +140,23 @@ def test_table5_states_sizes_hours_and_machines(tables, system):
     assert seconds["ldae", "encoded"] > seconds["autoencoder", "reconstruction"]
 
 
-def test_published_weights_have_no_training_time(project, tables):
-    path = project / "autoencoder" / "model.json"
+def test_published_weights_have_no_training_time(trained, tables):
+    path = trained / "autoencoder" / "model.json"
     card, before = read_json(path), (tables / "table5.tsv").read_bytes()
-    history = project / "autoencoder" / "history.tsv"
+    history = trained / "autoencoder" / "history.tsv"
     kept = history.read_bytes()
     history.unlink()
     try:
         with pytest.raises(UserError, match=re.escape("history.tsv")):
-            write_all(project)
+            write_all(trained)
         write_json({**card, "published": True}, path)
-        write_all(project)
+        write_all(trained)
         training = next(row for row in _rows(tables / "table5.tsv") if row[0] == "Training")
         assert training[1] == "published weights"
     finally:
         write_json(card, path)
         history.write_bytes(kept)
-    write_all(project)
+    write_all(trained)
     assert (tables / "table5.tsv").read_bytes() == before
 
 
@@ -189,11 +187,14 @@ def test_parameters_that_modules_share_count_once():
 def test_seconds_are_of_every_scan_after_a_warm_up(system, project):
     store, asked = system.volume_store(project / "volumes"), []
 
-    def runs(x, scan, steps):
-        asked.append((scan, steps))
-        return {("slow", "encoded"): lambda: time.sleep(0.02), ("none", "y_sem"): lambda: None}
+    class Slow:
+        compute = system.compute
 
-    table = time_reconstructions(store, system.compute, runs, CFG).set_index("system")
+        def runs(self, x, scan, steps, noise_seed):
+            asked.append((scan, steps))
+            return {("slow", "encoded"): lambda: time.sleep(0.02), ("none", "y_sem"): lambda: None}
+
+    table = time_reconstructions(Slow(), store, CFG).set_index("system")
     assert [steps for _, steps in asked] == [2, 4, 4]
     assert len({scan.split("_")[0] for scan, _ in asked}) == 2  # subjects
     assert table.loc["slow", "seconds"] >= 0.02 > table.loc["none", "seconds"]

@@ -10,8 +10,8 @@ import ldae.nets._torchvision  # noqa: F401
 
 # isort: split
 import lpips
-from small_nets import count
 
+from helpers.networks import count
 from ldae.errors import UserError
 from ldae.nets.perceptual import Fake3DPerceptual, Lpips
 

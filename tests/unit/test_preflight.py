@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from study_downloads import make_downloads
 
+from helpers.downloads import make_downloads
 from ldae.files import write_json
 from ldae.preflight import paths, plan, resources, scans, slurm, space
 from ldae.preflight.cost import estimate

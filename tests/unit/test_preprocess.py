@@ -8,9 +8,9 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from heads import SPACING, base, save, scan_table
 from PIL import Image
 
+from helpers.heads import SPACING, base, save, scan_table
 from ldae.derivatives import scan_files
 from ldae.errors import UserError
 from ldae.files import read_table

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 from sklearn import metrics as reference
-from small_models import CFG, make_index, make_project, run_probes, write_store
 
+from helpers.models import CFG, make_index, run_probes, write_store
 from ldae.data.latent_store import LatentStore
 from ldae.errors import UserError
 from ldae.evaluation.metrics import volumes
@@ -26,16 +26,6 @@ from ldae.evaluation.published_values import paper_tables
 from ldae.files import read_table, write_table
 
 SYSTEMS = {"ldae", "untrained", "latents_pca", "volumes"}
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    return make_project(tmp_path_factory.mktemp("probes"))
-
-
-@pytest.fixture(scope="module")
-def probed(project):
-    return run_probes(project, project / "probes")
 
 
 def _binary(truth, said, probability) -> dict[str, float]:

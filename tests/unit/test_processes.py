@@ -7,12 +7,12 @@ import sys
 from datetime import timedelta
 
 import pytest
-from small_training import LDAE, LDM, settings
 
+from helpers.training import LDAE, LDM, settings
 from ldae.errors import UserError
 from ldae.training.distributed.launch import over_nodes, require_gpus, wait
 from ldae.training.distributed.processes import Processes, joined, meeting_point, placed
-from ldae.training.settings import Settings, learnt
+from ldae.training.settings import Settings, model_settings
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
 SLURM = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1"}
@@ -90,10 +90,12 @@ def test_settings_come_back_from_their_file(tmp_path):
 
 def test_how_a_training_runs_is_no_part_of_what_it_learns():
     other = LDM | {"processes": 8, "workers": 3, "sample_every": 7, "sample_steps": 9}
-    assert learnt(LDM) == learnt(other)
-    assert learnt(LDM) != learnt(LDM | {"learning_rate": 1.0})
-    assert learnt(LDAE) == learnt(LDAE | {"probe_scans": 99})
-    assert learnt(LDAE) != learnt(LDAE | {"validate_scans": 99})  # it selects the weights
+    assert model_settings(LDM) == model_settings(other)
+    assert model_settings(LDM) != model_settings(LDM | {"learning_rate": 1.0})
+    assert model_settings(LDAE) == model_settings(LDAE | {"probe_scans": 99})
+    assert model_settings(LDAE) != model_settings(
+        LDAE | {"validate_scans": 99}
+    )  # it selects the weights
 
 
 def start(*codes: str) -> list[subprocess.Popen]:

@@ -1,6 +1,5 @@
 """What the Slurm profile makes of the rules: the line that sbatch gets, what is grouped."""
 
-import re
 import shlex
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +10,18 @@ from snakemake.resources import Resource
 from snakemake_executor_plugin_slurm.submit_string import get_submit_command
 from snakemake_executor_plugin_slurm.utils import set_gres_string
 
+from helpers.project import load_workflow
+from ldae.orchestration.job_resources import LAST_ATTEMPT, first_attempts, growing, requests_of
+from ldae.orchestration.training_record import TRAININGS
+
 ROOT = Path(__file__).parents[2]
 PROFILE = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
-RULES = {path.name: path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk")}
-TRAININGS = ("autoencoder", "ldm", "ldae", "dae", "supervised_diagnosis", "supervised_age")
+
+
+@pytest.fixture(scope="module")
+def workflow():
+    """The demo's workflow, asked for on GPUs."""
+    return load_workflow("config/demo.yaml", "tests/data/gpus.yaml")
 
 
 def sbatch(rule: str, threads: int, **asked) -> list[str]:
@@ -61,60 +68,54 @@ def test_what_a_site_may_add_reaches_sbatch():
     assert {"--gpus=a100:4", "--qos=long", "80gb", "--exclusive"} <= set(command)
 
 
-def test_every_rule_that_uses_a_gpu_has_a_partition_to_set():
-    gpu = set()
-    for text in RULES.values():
-        for block in re.split(r"\n(?= *rule[ :])", text)[1:]:
-            if "gpu=GPUS" in block:
-                name = re.match(r" *rule (\w+)", block) or re.search(r'f"(\w+)_{target}"', block)
-                per_target = "{target}" in block
-                ends = ("_diagnosis", "_age") if per_target else ("",)
-                gpu |= {name[1] + end for end in ends}
+def test_every_rule_that_uses_a_gpu_has_a_partition_to_set(workflow):
+    asked = first_attempts(workflow, workflow.globals["config"])
+    gpu = {rule for rule, wanted in asked.items() if wanted.get("gpu")}
     assert set(TRAININGS) < gpu
-    assert {
+    assert gpu == {
         name for name, wanted in PROFILE["set-resources"].items() if "slurm_partition" in wanted
-    } == gpu
+    }
     assert set(PROFILE["preemptible-rules"]) == set(TRAININGS)
 
 
-def test_the_steps_of_a_shard_are_one_job():
+def test_the_steps_of_a_shard_are_one_job(workflow):
     steps = ("n4", "brain_extraction", "registration", "placing", "volume_shard")
     assert PROFILE["groups"] == [f"{step}=scans" for step in steps]
-    assert all(f"rule {step}:" in "".join(RULES.values()) for step in steps)
+    rules = {rule.name for rule in workflow.rules}
+    assert rules >= set(steps) - {"placing"}  # of scans that come preprocessed
 
 
-def test_what_a_profile_asks_for_is_known_also_where_it_grows_with_the_attempt():
-    text = RULES["requests.smk"]
-    names = dict(
-        re=re,
-        workflow=SimpleNamespace(async_run=None),
-        config={"preprocess": {"shards": 3}, "latents": {"shards": 2}},
-        COHORT={"batches": 4},
-    )
-    exec(text[text.index("def first_attempt(") : text.index("def costly(")], names)
+def test_requests_are_known_also_where_they_grow_with_the_attempt():
     words = {"mem_mb": "1024 * attempt", "runtime": "input.size_mb"}
     wanted = {key: Resource.from_cli_expression(key, word) for key, word in words.items()}
     wanted["_cores"] = Resource("_cores", 2)
-    each = SimpleNamespace(name="n4", wildcard_names={"shard"}, resources=wanted)
-    known = names["first_attempt"](each, tuple(words))
+    n4 = SimpleNamespace(name="n4", wildcard_names={"shard"}, resources=wanted)
+    snakemake = SimpleNamespace(async_run=None, rules=[n4])
+    config = {"preprocess": {"shards": 3}, "latents": {"shards": 2}, "cohort": {"batches": 4}}
+    known = first_attempts(snakemake, config)["n4"]
     assert known == {"threads": 2, "mem_mb": 1024, "jobs": 3}  # of its inputs nothing is known
 
 
-def test_memory_grows_with_the_attempt_but_that_of_trainings():
-    """A training's attempts end at its time limit, which more memory would not help."""
-    text = RULES["requests.smk"]
-    names: dict = {}
-    exec(text[text.index("def growing(") : text.index("def asked(")], names)
-    wanted = names["growing"](4000)
+def test_growing_memory_has_a_limit():
+    wanted = growing(4000)
     assert [wanted({}, threads=1, attempt=n) for n in (1, 2, 3, 9)] == [4000, 8000, 12000, 12000]
-    assert names["growing"](1000, a_thread=500)({}, threads=8, attempt=1) == 5000
-    fixed = re.findall(r" mem_mb=(?!growing)(.*)", "".join(RULES.values()))
-    assert len(fixed) == len(TRAININGS) - 1  # the supervised ones share a rule's text
-    assert all('["processes"]' in amount for amount in fixed)
+    assert growing(1000, a_thread=500)({}, threads=8, attempt=1) == 5000
 
 
-def test_no_rule_but_trainings_asks_for_more_than_a_day():
-    hours = {"growing": lambda amount, most=3: amount * most}
-    for block in re.split(r"\n(?= *rule[ :])", "".join(RULES.values()))[1:]:
-        for asked in re.findall(r" runtime=(.*),\n", block):
-            assert "run_dir=" in block or eval(asked, hours) <= 24 * 60, block
+def test_memory_grows_with_the_attempt_but_that_of_trainings(workflow):
+    """A training's attempts end at its time limit, which more memory would not help."""
+    steady = set()
+    for rule in workflow.rules:
+        first, last = (
+            requests_of(rule, ["mem_mb"], workflow, attempt).get("mem_mb")
+            for attempt in (1, LAST_ATTEMPT)
+        )
+        if first is not None and first == last:
+            steady.add(rule.name)
+    assert steady == set(TRAININGS)
+
+
+def test_no_rule_but_trainings_asks_for_more_than_a_day(workflow):
+    for rule in workflow.rules:
+        minutes = requests_of(rule, ["runtime"], workflow, LAST_ATTEMPT).get("runtime") or 0
+        assert rule.name in TRAININGS or minutes <= 24 * 60, rule.name

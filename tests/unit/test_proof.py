@@ -4,8 +4,8 @@ import shutil
 
 import pandas as pd
 import pytest
-from fake_results import make_results
 
+from helpers.results import make_results
 from ldae.errors import UserError
 from ldae.files import read_json, read_table, write_json, write_table
 from ldae.orchestration.job_usage import COLUMNS

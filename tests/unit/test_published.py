@@ -18,9 +18,9 @@ import ldae.nets._torchvision  # noqa: F401
 # isort: split
 import timm
 import torchvision
-from fake_stores import write_store
-from small_nets import SMALL_AE, randomise
 
+from helpers.networks import SMALL_AE, randomise
+from helpers.stores import write_store
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
 from ldae.evaluation.guidance import evaluate_guidance
@@ -204,7 +204,7 @@ def test_published_models_are_evaluated_with_their_own_latent_scale(files, tmp_p
 
     for name in ("ldae", "untrained"):
         out = tmp_path / f"{name}.npz"
-        embed(tmp_path / "volumes", stages[2], stages[1], out, name, "cpu", 1)
+        embed(name, stages[2], tmp_path / "volumes", out, "cpu", 1)
     stored = system.stored_codes(tmp_path / "ldae.npz", index["scan_id"])
     codes = system.y_sem(torch.from_numpy(volumes))
     np.testing.assert_allclose(stored, codes, rtol=1e-4, atol=1e-5)

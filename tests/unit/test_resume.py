@@ -9,7 +9,8 @@ import time
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small_training import (
+
+from helpers.training import (
     LDAE,
     LDM,
     assert_same,
@@ -19,7 +20,6 @@ from small_training import (
     weights,
     without_timing,
 )
-
 from ldae.errors import UserError
 from ldae.locks import hold
 from ldae.models.storage import load_card, load_state

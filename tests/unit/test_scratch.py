@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from fake_stores import write_store
-from small_training import LDM, assert_same, saved, settings
 
+from helpers.stores import write_store
+from helpers.training import LDM, assert_same, saved, settings
 from ldae.data import scratch
 from ldae.data.latent_store import LatentStore
 from ldae.data.scratch import KINDS, on_scratch

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fake_stores import write_store
 
+from helpers.stores import write_store
 from ldae.data.thumbnails import SAME, apart, look
 from ldae.data.volume_store import VolumeStore
 from ldae.data.volume_transform import to_stored

@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from heads import scan_table
 
+from helpers.heads import scan_table
 from ldae.derivatives import read_manifest, scan_files
 from ldae.errors import UserError
 from ldae.files import write_table

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small_training import DIFFUSION, assert_same, inputs, objective, settings
 
+from helpers.training import DIFFUSION, assert_same, inputs, objective, settings
 from ldae.data.embeddings import load_embeddings
 from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore
@@ -48,7 +48,7 @@ def test_embeddings_of_the_trained_and_of_the_untrained_encoder(chain, tmp_path)
     codes = {}
     for system in ("ldae", "untrained"):
         out = tmp_path / f"{system}.npz"
-        embed(root / "volumes", root / "ldae", root / "ldm", out, system, "cpu", 1, batch_size=3)
+        embed(system, root / "ldae", root / "volumes", out, "cpu", 1, batch_size=3)
         scans, codes[system] = load_embeddings(out)
         assert scans == VolumeStore(root / "volumes").index["scan_id"].tolist()
     encoder, _, _ = load_ldae(root / "ldae", root / "ldm")

@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from registered import CFG, SPLITS, Cohort, write_scan
 
+from helpers.registered_scans import CFG, SPLITS, Cohort, write_scan
 from ldae.data.__main__ import main
 from ldae.data.volume_index import build_volume_store
 from ldae.data.volume_store import VolumeStore
@@ -16,6 +16,8 @@ from ldae.data.volume_transform import StoreTransform
 from ldae.errors import UserError
 from ldae.files import read_table, sha256, write_table
 from ldae.fingerprint import closure
+from ldae.orchestration.training_record import ENCODING
+from ldae.source_graph import Ref
 
 
 @pytest.fixture
@@ -123,7 +125,7 @@ def test_a_corrected_age_leaves_the_card_as_it_is(cohort):
 
 def test_another_number_of_shards_is_the_same_store(cohort, monkeypatch):
     before = cohort.build()
-    monkeypatch.setattr("registered.SHARDS", dict.fromkeys(SPLITS, 0))
+    monkeypatch.setattr("helpers.registered_scans.SHARDS", dict.fromkeys(SPLITS, 0))
     card = cohort.pack(0)
     build_volume_store(cohort.usable(), [card], before.folder)
     after = VolumeStore(before.folder)
@@ -235,9 +237,12 @@ def test_edits_elsewhere_repack_and_retrain_nothing():
     def modules(*entries):
         return {ref.module for ref in closure(*entries).definitions}
 
-    packing = {"data.volume_shards", "data.volume_index", "data.volume_transform"}
-    assert not modules("training.stages", "training.latents") & packing
-    stores = {"cohort.splits", "data.store", "data.volume_store"}
-    assert not modules("data.volume_packing:pack_shard") & stores
-    encoding = modules("inference.latents:encode_rows", "nets.autoencoder:build_autoencoder")
-    assert not encoding & {"nets.unet", "training.latents"}
+    assert not modules("training.stages", "inference.latents") & {
+        *("data.volume_packing", "data.volume_index")
+    }
+    training = closure("training.stages", "inference.latents").definitions
+    assert Ref("data.volume_transform", "StoreTransform") not in training
+    packing = closure("data.volume_packing:pack_shard").definitions
+    assert not {ref.module for ref in packing} & {"cohort.splits", "data.volume_store"}
+    assert Ref("data.store", "Store") not in packing
+    assert "nets.unet" not in modules(*ENCODING)

@@ -5,8 +5,8 @@ import shutil
 
 import pandas as pd
 import pytest
-from study_downloads import ADNI1, ADNI3, MAYO, PEOPLE, edit, make_downloads, prepare, put
 
+from helpers.downloads import ADNI1, ADNI3, MAYO, PEOPLE, edit, make_downloads, prepare, put
 from ldae.conversion import clinica_exclusions
 from ldae.conversion.clinica_tables import read_other_images, restrict
 from ldae.conversion.study_tables import find_files

@@ -4,8 +4,8 @@ import shutil
 
 import pandas as pd
 import pytest
-from study_downloads import ADNI1, ADNI2, ADNI3, MAYO, edit, make_downloads, prepare, put
 
+from helpers.downloads import ADNI1, ADNI2, ADNI3, MAYO, edit, make_downloads, prepare, put
 from ldae.conversion.clinica_tables import read_prepared, restrict, supported_subjects, write_tables
 from ldae.conversion.listings import tables_listing
 from ldae.conversion.study_tables import REQUIRED, find_files

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fake_stores import write_store
-from small_training import (
+
+from helpers.stores import write_store
+from helpers.training import (
     AUTOENCODER,
     LDM,
     STATELESS,
@@ -15,7 +16,6 @@ from small_training import (
     settings,
     weights,
 )
-
 from ldae.compute import Compute, gpu_number, require_bf16, use_channels_last
 from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore

@@ -7,8 +7,8 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from small_models import DIM, SHAPE, bundle_settings, make_project
 
+from helpers.models import DIM, SHAPE, bundle_settings
 from ldae.application.bundle import STAGES, write_bundle
 from ldae.files import sha256
 
@@ -24,9 +24,9 @@ def probe(path: Path, **more) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
+def finished(project, tmp_path_factory) -> Path:
     """A folder laid out like a finished run, of tiny random models."""
-    made = make_project(tmp_path_factory.mktemp("made"))
+    made = project
     root = tmp_path_factory.mktemp("finished")
     (root / "Snakefile").touch()
     (root / "results/models").mkdir(parents=True)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from small_nets import SMALL_ENCODER, SMALL_LDM, Y_DIM, latents, randomise
 
+from helpers.networks import SMALL_ENCODER, SMALL_LDM, Y_DIM, latents, randomise
 from ldae.diffusion.schedule import Schedule
 from ldae.errors import UserError
 from ldae.nets.blocks import average_pool, repeat_voxels

@@ -5,8 +5,8 @@ import errno
 import nibabel as nib
 import numpy as np
 import pytest
-from registered import Cohort, write_scan
 
+from helpers.registered_scans import Cohort, write_scan
 from ldae.data import store, volume_packing
 from ldae.data.volume_index import build_volume_store
 from ldae.data.volume_packing import write_manifest

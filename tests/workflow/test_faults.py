@@ -76,7 +76,7 @@ def copy_to_another_subject(images: pd.DataFrame, out: Path) -> Image:
 @pytest.fixture(scope="module")
 def books(tmp_path_factory):
     """The ledger of a damaged download by image, the damaged images, and the project."""
-    from conftest import copy_project
+    from helpers.project import copy_project
 
     project = copy_project(tmp_path_factory.mktemp("faults"))
     damaged = damaged_download(project.path / "raw/faults")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Project
+
+from helpers.project import Project
 
 HERE = Path(__file__).parent / "offline"
 # A network namespace of its own, in which nothing but loopback is up; needs no rights but the

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT, Project, copy_project
 
+from helpers.project import ROOT, Project, copy_project
 from ldae.files import sha256
 from ldae.orchestration.rerun import redo
 
@@ -41,7 +41,7 @@ for path in map(Path, snakemake.output):
         number = path.stem.removeprefix("shard-")
         path.write_text(f"scan_id\\nsub-A_ses-M00{number}\\nsub-B_ses-M00{number}\\n")
     elif path.parent.name == "training" and path.suffix == ".json":
-        path.write_text(json.dumps(snakemake.params.told))
+        path.write_text(json.dumps(snakemake.params.record))
     elif path.name == "model.json":
         told = json.loads(Path(snakemake.input.settings).read_text())
         path.write_text(json.dumps({"told": told}))

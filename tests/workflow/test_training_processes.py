@@ -13,12 +13,9 @@ from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
-
 import training_process
-from small_training import LDM, SEED, STATELESS, assert_same, settings
 
+from helpers.training import LDM, SEED, STATELESS, assert_same, settings
 from ldae.models.storage import load_card, load_state
 
 pytestmark = pytest.mark.workflow

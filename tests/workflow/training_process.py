@@ -6,14 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import monai.losses
 import monai.metrics.regression
 import monai.networks.nets  # noqa: F401
 import torch
-from small_training import make_chain, objective, settings, weights, without_timing
 
+from helpers.training import make_chain, objective, settings, weights, without_timing
 from ldae.training.distributed.processes import Processes, joined
 from ldae.training.loop import fit
 

@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -15,20 +16,25 @@ os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(LIBRARY), inherit
 # Compute nodes have no internet: no library may ask it for newer versions, or for weights.
 os.environ.update(NO_ET="1", NIPYPE_NO_ET="1", HF_HUB_OFFLINE="1")
 
-from ldae.config import check_config
-from ldae.config import check_container
+from ldae.config import check_config, check_container
 from ldae.data.sampling import check_batch
 from ldae.errors import UserError
 from ldae.files import sha256
 from ldae.fingerprint import source_fingerprint
-from ldae.orchestration.previous_run import forget_finished
-from ldae.orchestration.previous_run import take_over
-from ldae.models.published.authors_model import ARCHITECTURE
-from ldae.models.published.authors_model import published_files
-from ldae.nets.shapes import check_dae_shape
-from ldae.nets.shapes import check_sizes
-from ldae.training.settings import learnt
-from ldae.training.settings import section
+from ldae.orchestration.previous_run import forget_finished, take_over
+from ldae.orchestration.training_record import (
+    ENCODING,
+    PUBLISHED as PUBLISHED_MODEL,
+    STAGES,
+    TRAININGS,
+    is_forced,
+    restore_training_records,
+    training_inputs,
+    trainings,
+)
+from ldae.models.published.authors_model import ARCHITECTURE, published_files
+from ldae.nets.shapes import check_dae_shape, check_sizes
+from ldae.training.settings import training_section
 
 try:
     check_config(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
@@ -113,8 +119,11 @@ def timing(path="{rule}.tsv"):
     return f"{RESULTS}/benchmarks/{path}"
 
 
-# What scripts load trained models with, beside the definition that they call.
-SYSTEM, SYSTEM_DAE = "inference.ldae_system:LdaeSystem", "inference.dae_system:DaeSystem"
+# What scripts load the models of a system with, beside the definition that they call.
+SYSTEM = {
+    "ldae": "inference.ldae_system:LdaeSystem",
+    "dae": "inference.dae_system:DaeSystem",
+}
 
 
 def source(*entries):
@@ -123,6 +132,34 @@ def source(*entries):
     A function, so that a job reads the source of its own rule alone.
     """
     return lambda wildcards: source_fingerprint(*entries)
+
+
+@cache
+def inputs_of(training):
+    """The record of a training; see ldae.orchestration.training_record."""
+    return training_inputs(training, config)
+
+
+def ready(store, training, models=None):
+    """A training's input that its store is there: more scans do not train anew, unless asked to.
+
+    Snakemake overlooks a rule it was told to force where it lies behind an old file (`ancient`) of
+    a job that runs; so the file is an ordinary one then.
+    """
+    path = results(f"models/training/{store}.ready")
+    folders = [results(f"models/{model}") for model in models or [training]]
+
+    def as_input(wildcards):
+        dag = workflow.dag_settings
+        asked = set(dag.forcerun) | (set(dag.targets) if dag.forcetargets else set())
+        return path if is_forced(training, folders, asked) else ancient(path)
+
+    return as_input
+
+
+def of_system(name, system, suffix):
+    """A rule's or file's name for a system: the LDAE's has none in it."""
+    return f"{name}{suffix}" if system == "ldae" else f"{name}_{system}{suffix}"
 
 
 def staged(path):

@@ -1,9 +1,11 @@
 """Figures: each a rule of its own, drawn from tables and arrays, never from a model."""
 
+from ldae.figures.registry import FIGURES
+
 EXAMPLES = rules.examples.output
 
-# Name of the figure: its input files, its kind of data file.
-FIGURES = {
+# Name of the figure: its input files, the kind of its data file.
+FIGURE_INPUTS = {
     "cohort_flow": (
         dict(flow=rules.ledger.output.flow, index=rules.volumes.output.index),
         "tsv",
@@ -52,27 +54,27 @@ FIGURES = {
     ),
 }
 if PUBLISHED:
-    del FIGURES["training_curves"]  # nothing was trained
+    del FIGURE_INPUTS["training_curves"]  # nothing was trained
 if config["evaluation"]["truth"]:
-    FIGURES["truth"] = (
+    FIGURE_INPUTS["truth"] = (
         dict(
             table=rules.truth.output.table, predictions=rules.truth.output.predictions
         ),
         "tsv",
     )
-    FIGURES["counterfactual"] = (
+    FIGURE_INPUTS["counterfactual"] = (
         dict(
             table=rules.counterfactual.output.table,
             differences=rules.counterfactual.output.differences,
         ),
         "tsv",
     )
-    FIGURES["counterfactual_example"] = (
+    FIGURE_INPUTS["counterfactual_example"] = (
         dict(arrays=rules.counterfactual.output.examples),
         "npz",
     )
 
-for figure, (inputs, data) in FIGURES.items():
+for figure, (inputs, data) in FIGURE_INPUTS.items():
 
     rule:
         name:
@@ -83,7 +85,7 @@ for figure, (inputs, data) in FIGURES.items():
             pdf=results(f"figures/{figure}.pdf"),
             png=report(
                 results(f"figures/{figure}.png"),
-                caption=f"../report/{figure}.rst",
+                caption="../report/figure.rst",
                 category="Figures",
             ),
             data=results(f"figures/{figure}.{data}"),
@@ -99,6 +101,7 @@ for figure, (inputs, data) in FIGURES.items():
             runtime=growing(30),
         params:
             figure=figure,
+            about=FIGURES[figure].about,
             settings=figure_settings(),
             folders=dict(preproc=results("preproc")) if figure == "cohort_qc" else {},
             source=source("figures.registry:draw"),
@@ -112,6 +115,6 @@ rule figures:
     input:
         expand(
             results("figures/{name}.{kind}"),
-            name=FIGURES,
+            name=FIGURE_INPUTS,
             kind=["pdf", "png", "caption.txt"],
         ),

@@ -31,7 +31,7 @@ rule manipulation:
             "batch_size",
             "bootstrap",
         ),
-        source=source("evaluation.manipulation:evaluate_manipulation", SYSTEM),
+        source=source("evaluation.manipulation:evaluate_manipulation", SYSTEM["ldae"]),
     message:
         "Moving test scans along the AD direction"
     script:

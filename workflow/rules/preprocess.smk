@@ -1,4 +1,4 @@
-"""Per-scan steps, a shard of subjects a job: N4, brain extraction, affine registration; quality."""
+"""Per-scan steps, a shard of subjects a job: N4, brain extraction, registration; quality."""
 
 BRAIN_FIRST = config["preprocess"]["n4"]["mask"] == "brain"
 
@@ -84,6 +84,39 @@ rule registration:
         "../scripts/registration.py"
 
 
+if PREPROCESSED:
+
+    # Both write the registration's manifest: what follows reads either.
+    ruleorder: placing > registration
+
+    rule placing:
+        input:
+            scans=results("cohort/shards/shard-{shard}.tsv"),
+            bids=ancient(rules.bids.output.bids),
+            template=config["preprocess"]["template"]["image"],
+            mask=config["preprocess"]["template"]["mask"],
+        output:
+            manifest=MANIFEST["registration"],
+        log:
+            logfile("placing/shard-{shard}.log"),
+        benchmark:
+            timing("placing/shard-{shard}.tsv")
+        conda:
+            "../../envs/ldae.yaml"
+        resources:
+            mem_mb=growing(4000),
+            runtime=240,
+        params:
+            preproc=lambda wildcards, output: above(output.manifest, 3),
+            settings=step_settings("qc"),
+            volumes=config["volumes"],
+            source=source("preprocess.preprocessed_input:run_placing"),
+        message:
+            "Checking preprocessed scans and putting them on the grid, shard {wildcards.shard}"
+        script:
+            "../scripts/placing.py"
+
+
 rule qc:
     input:
         **MANIFESTS,
@@ -143,7 +176,7 @@ rule retry:
     message:
         "Letting failed scans and conversions be tried again"
     script:
-        "../scripts/retry.py"
+        "../scripts/rerun.py"
 
 
 rule redo:
@@ -157,4 +190,4 @@ rule redo:
     message:
         "Letting scans be preprocessed again by name"
     script:
-        "../scripts/redo.py"
+        "../scripts/rerun.py"

@@ -1,4 +1,4 @@
-"""Linear probes of frozen embeddings, and their comparison with a known truth."""
+"""Linear probes of frozen embeddings (Table 7)."""
 
 # Systems with y_sem of every scan, and models that predict by themselves: they are only added here.
 EMBEDDINGS = dict(
@@ -77,55 +77,3 @@ rule probes:
         "Linear probes for diagnosis, age, three groups and conversion (Table 7)"
     script:
         "../scripts/probes.py"
-
-
-if config["evaluation"]["truth"]:
-
-    rule true_volumes:
-        input:
-            truth=config["evaluation"]["truth"],
-            index=results("cache/volumes/index.tsv"),
-        output:
-            ORACLE["oracle"],
-        log:
-            logfile("true_volumes.log"),
-        benchmark:
-            timing("true_volumes.tsv")
-        conda:
-            "../../envs/ldae.yaml"
-        resources:
-            mem_mb=growing(1000),
-            runtime=10,
-        params:
-            source=source("ground_truth.oracle:write_true_volumes"),
-        message:
-            "True volumes of every scan of a synthetic cohort"
-        script:
-            "../scripts/true_volumes.py"
-
-    rule truth:
-        input:
-            **EMBEDDINGS,
-            latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
-            truth=config["evaluation"]["truth"],
-        output:
-            table=results("tables/truth.tsv"),
-            predictions=results("evaluation/truth_predictions.tsv"),
-        log:
-            logfile("truth.log"),
-        benchmark:
-            timing("truth.tsv")
-        conda:
-            "../../envs/ldae.yaml"
-        resources:
-            mem_mb=growing(8000),
-            runtime=growing(60),
-        params:
-            seed=config["seed"],
-            settings=evaluation("probes", "bootstrap"),
-            systems=list(EMBEDDINGS),
-            source=source("ground_truth.probes:evaluate_truth"),
-        message:
-            "Comparing probes with the known truth of a synthetic cohort"
-        script:
-            "../scripts/truth.py"

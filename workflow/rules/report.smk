@@ -1,4 +1,76 @@
-"""The report: one HTML file that opens offline, the methods text, what each rule took."""
+"""The report, the model card, the bundle for the command line, and the page of the proof."""
+
+
+rule application:
+    input:
+        autoencoder=results("models/autoencoder/model.json"),
+        ldm=results("models/ldm/model.json"),
+        ldae=results("models/ldae/model.json"),
+        classifier=results("evaluation/classifier.npz"),
+        age_regressor=results("evaluation/age_regressor.npz"),
+        template=config["preprocess"]["template"]["image"],
+        mask=config["preprocess"]["template"]["mask"],
+    output:
+        card=results("models/application/application.json"),
+        classifier=results("models/application/classifier.npz"),
+        age_regressor=results("models/application/age_regressor.npz"),
+        template=results("models/application/template.nii.gz"),
+        mask=results("models/application/template_mask.nii.gz"),
+    log:
+        logfile("application.log"),
+    benchmark:
+        timing("application.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        settings=dict(
+            preprocess={
+                key: value
+                for key, value in config["preprocess"].items()
+                if key != "shards"
+            },
+            volumes=config["volumes"],
+            guidance=config["evaluation"]["guidance"],
+            ddim_steps=config["evaluation"]["manipulation"]["ddim_steps"],
+            mode=config["evaluation"]["manipulation"]["mode"],
+        ),
+        source=source("application.bundle:write_bundle"),
+    message:
+        "Packing probes, template and settings beside the models"
+    script:
+        "../scripts/application.py"
+
+
+rule model_card:
+    input:
+        models=expand(
+            results("models/{stage}/model.json"), stage=("autoencoder", "ldm", "ldae")
+        ),
+        index=results("cache/volumes/index.tsv"),
+        reconstruction=results("tables/reconstruction.tsv"),
+        probes=results("tables/probes.tsv"),
+    output:
+        card=results("models/MODEL_CARD.md"),
+    log:
+        logfile("model_card.log"),
+    benchmark:
+        timing("model_card.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        results=lambda wildcards, output: above(output.card, 2),
+        config=config,
+        source=source("report.model_card:write_model_card"),
+    message:
+        "Writing the models' card"
+    script:
+        "../scripts/model_card.py"
 
 
 rule report:
@@ -25,10 +97,56 @@ rule report:
         results=lambda wildcards, output: above(output.html, 2),
         tables=lambda wildcards, input: made(input, "tables", ".tsv"),
         figures=lambda wildcards, input: made(input, "figures", ".png"),
-        asked=lambda wildcards: asked(),
+        asked=asked,
         config=config,
         source=source("report.build:build"),
     message:
         "Writing the report"
     script:
         "../scripts/report.py"
+
+
+from ldae.report.proof_thresholds import CARD, FIGURES, HISTORY, INDEX, TABLES as PROVEN
+
+if "proof" in config:
+    RUNS = {
+        seed: config["proof"]["results"].format(seed=seed)
+        for seed in config["proof"]["seeds"]
+    }
+
+    rule proof:
+        input:
+            [
+                f"{run}/{path}"
+                for run in RUNS.values()
+                for path in (
+                    *(f"tables/{name}.tsv" for name in PROVEN),
+                    INDEX,
+                    CARD,
+                    HISTORY,
+                )
+            ],
+            [
+                f"{RUNS[config['proof']['seeds'][0]]}/figures/{name}.png"
+                for name in FIGURES
+            ],
+            configuration=config["proof"]["configuration"],
+        output:
+            page=config["proof"]["page"],
+            images=directory(config["proof"]["images"]),
+        log:
+            logfile("proof.log"),
+        conda:
+            "../../envs/ldae.yaml"
+        resources:
+            mem_mb=growing(2000),
+            runtime=10,
+        params:
+            runs=RUNS,
+            command="make proof",
+            alpha=config["evaluation"]["manipulation"]["alpha"],
+            source=source("report.proof_page:build_proof"),
+        message:
+            "Writing the page of the proof"
+        script:
+            "../scripts/proof.py"

@@ -4,8 +4,7 @@
 configuration's `paths.mirrors`) is no param: another mirror is no reason to fetch a file again.
 """
 
-from ldae.resources import load_resources
-from ldae.resources import needed
+from ldae.resources import load_resources, needed
 
 TABLE = load_resources("config/resources.tsv")
 STAGED = dict(zip(TABLE["path"], TABLE["name"]))
@@ -31,13 +30,13 @@ rule resource:
         mem_mb=growing(2000),
         runtime=120,
     params:
-        name=lambda wildcards: STAGED[wildcards.path],
+        names=lambda wildcards: [STAGED[wildcards.path]],
         table="config/resources.tsv",
         folder=lambda wildcards, output: output[0].removesuffix(wildcards.path),
     message:
-        "Staging {params.name}"
+        "Staging {params.names[0]}"
     script:
-        "../scripts/resource.py"
+        "../scripts/stage_resources.py"
 
 
 # All that the configuration needs, files brought by hand checked as well, and where each is from.
@@ -45,7 +44,7 @@ rule resources:
     input:
         [f"{RESOURCES}/{TABLE.path[name]}" for name in needed(config, TABLE)],
     output:
-        f"{RESOURCES}/staged.tsv",
+        table=f"{RESOURCES}/staged.tsv",
     log:
         f"{RESOURCES}/logs/staged.log",
     conda:
@@ -60,7 +59,7 @@ rule resources:
     message:
         "Checking the staged files"
     script:
-        "../scripts/resources.py"
+        "../scripts/stage_resources.py"
 
 
 # Always runs: what is missing is no file of the workflow.

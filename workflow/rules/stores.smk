@@ -1,8 +1,5 @@
 """What the networks read, by memory map: volumes packed shard by shard, and latents."""
 
-# What encodes a scan.
-ENCODING = ("inference.latents:encode_rows", "nets.autoencoder:build_autoencoder")
-
 
 rule volume_shard:
     input:

@@ -1,41 +1,124 @@
-"""What starts a training: what it is told, and that its store is there. New scans alone do not."""
+"""The trainings: three stages, the baselines, or the authors' published weights."""
+
+# By training: what it reads besides its record (stores, models, pretrained files), MiB beside 16,000
+# a process, and minutes.
+TRAINING_RULES = {
+    "autoencoder": dict(
+        stores=["volumes"],
+        weights=autoencoder_weights,
+        mem_mb=16000,
+        runtime=5760,
+        message="Stage 1: training the autoencoder (Table 2)",
+    ),
+    "ldm": dict(
+        stores=["latents"],
+        models=["autoencoder"],
+        mem_mb=16000,
+        runtime=2880,
+        message="Stage 2: pretraining the latent diffusion model (Table 3)",
+    ),
+    "ldae": dict(
+        stores=["volumes", "latents"],
+        models=["autoencoder", "ldm"],
+        weights=encoder_weights,
+        mem_mb=32000,
+        runtime=5760,
+        message="Stage 3: training the semantic encoder and the gradient estimator (Table 4)",
+    ),
+    "dae": dict(
+        stores=["volumes"],
+        weights=encoder_weights,
+        mem_mb=32000,
+        runtime=20160,
+        message="Baseline: training the voxel-space diffusion autoencoder (Eq. 5)",
+    ),
+    **{
+        f"supervised_{target}": dict(
+            stores=["volumes"],
+            weights=encoder_weights,
+            mem_mb=16000,
+            runtime=2880,
+            message=f"Baseline: training the supervised encoder for {target}",
+        )
+        for target in ("diagnosis", "age")
+    },
+}
+
+for training in trainings(config, published=bool(PUBLISHED)):
+    about = TRAINING_RULES[training]
+    processes = training_section(config, training)["processes"]
+
+    rule:
+        name:
+            training
+        input:
+            **{store: ready(store, training) for store in about["stores"]},
+            **{
+                model: results(f"models/{model}/model.json")
+                for model in about.get("models", [])
+            },
+            settings=results(f"models/training/{training}.json"),
+            weights=about.get("weights", []),
+        output:
+            multiext(
+                results(f"models/{training}/"),
+                "model.safetensors",
+                "model.json",
+                "history.tsv",
+                "scans.tsv",
+            ),
+        log:
+            logfile(f"{training}.log"),
+        benchmark:
+            timing(f"{training}.tsv")
+        conda:
+            "../../envs/ldae.yaml"
+        # config["threads"] is of one process; train.py shares them out.
+        threads: config["threads"] * processes
+        resources:
+            mem_mb=about["mem_mb"] + 16000 * processes,
+            runtime=about["runtime"],
+            gpu=GPUS * processes,
+        params:
+            stores=results("cache"),
+            run_dir=results(f"runs/{training}"),
+        message:
+            about["message"]
+        script:
+            "../scripts/train.py"
 
 
-localrules:
-    training_settings,
-    store_ready,
+if PUBLISHED:
 
-
-# A job of its own, with no input: Snakemake overlooks changed params of a job behind one that runs.
-rule training_settings:
-    output:
-        settings=results("models/training/{stage}.json"),
-    log:
-        logfile("training_settings/{stage}.log"),
-    wildcard_constraints:
-        stage="|".join(TRAININGS),
-    conda:
-        "../../envs/ldae.yaml"
-    params:
-        told=lambda wildcards: told_of(wildcards.stage),
-    message:
-        "Writing down what the training {wildcards.stage} is told"
-    script:
-        "../scripts/training_settings.py"
-
-
-# Trainings wait for this file, but its time says nothing to them. The store itself would not do:
-# where it is missing for a while, as after a failure, Snakemake would train anew.
-rule store_ready:
-    input:
-        results("cache/{store}/store.json"),
-    output:
-        touch(results("models/training/{store}.ready")),
-    log:
-        logfile("store_ready/{store}.log"),
-    wildcard_constraints:
-        store="volumes|latents",
-    conda:
-        "../../envs/ldae.yaml"
-    message:
-        "The store of {wildcards.store} is ready"
+    rule published:
+        input:
+            **PUBLISHED,
+            settings=results("models/training/published.json"),
+            # The form of its volumes is kept, of whatever scans.
+            volumes=ready("volumes", "published", *STAGES),
+        output:
+            autoencoder=multiext(
+                results("models/autoencoder/"), "model.safetensors", "model.json"
+            ),
+            ldm=multiext(results("models/ldm/"), "model.safetensors", "model.json"),
+            ldae=multiext(results("models/ldae/"), "model.safetensors", "model.json"),
+        log:
+            logfile("published.log"),
+        benchmark:
+            timing("published.tsv")
+        conda:
+            "../../envs/ldae.yaml"
+        resources:
+            mem_mb=growing(24000),
+            runtime=growing(60),
+        params:
+            out=lambda wildcards, output: above(output.ldae[0], 2),
+            stores=results("cache"),
+            source=source(
+                "models.published.convert:convert",
+                "models.published.authors_model:PARTS",
+            ),
+        message:
+            "Converting the authors' published weights"
+        script:
+            "../scripts/published.py"

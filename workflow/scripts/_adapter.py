@@ -35,14 +35,15 @@ def folder(files) -> Path:
 
 
 def load_system(snakemake):
-    """The trained models that an evaluation rule names as inputs."""
+    """The trained models that an evaluation rule names as inputs: the DAE's, or the LDAE's
+    three."""
+    device, threads = snakemake.config["device"], snakemake.threads
+    if snakemake.input.get("dae"):
+        from ldae.inference.dae_system import DaeSystem
+
+        return DaeSystem.load(folder(snakemake.input.dae), device, threads)
     from ldae.inference.ldae_system import LdaeSystem
 
-    return LdaeSystem.load(
-        folder(snakemake.input.autoencoder),
-        folder(snakemake.input.ldm),
-        folder(snakemake.input.ldae),
-        snakemake.params.settings,
-        snakemake.config["device"],
-        snakemake.threads,
-    )
+    stages = ("autoencoder", "ldm", "ldae")
+    folders = [folder(snakemake.input[stage]) for stage in stages]
+    return LdaeSystem.load(*folders, snakemake.params.settings, device, threads)

@@ -1,18 +1,17 @@
-"""y_sem of every scan, by the trained encoder and by the same encoder before its training."""
+"""y_sem of every scan, by each of the systems that the rule has an output for."""
 
 from _adapter import folder, job
 
 with job(snakemake):
     from ldae.inference.embeddings import embed
 
-    for system in ("ldae", "untrained"):
+    for system, out in snakemake.output.items():
         embed(
-            folder(snakemake.input.volumes),
-            folder(snakemake.input.ldae),
-            folder(snakemake.input.ldm),
-            snakemake.output[system],
             system,
+            folder(snakemake.input.model),
+            folder(snakemake.input.volumes),
+            out,
             snakemake.config["device"],
             snakemake.threads,
-            batch_size=snakemake.params.batch_size,
+            snakemake.params.batch_size,
         )

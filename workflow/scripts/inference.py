@@ -1,11 +1,11 @@
-"""Sizes of the systems, and seconds of one reconstruction."""
+"""Sizes of a trained system, and seconds of one reconstruction."""
 
 from _adapter import folder, job, load_system
 
 with job(snakemake):
-    from ldae.evaluation.cost import measure_inference
+    from ldae.evaluation.cost import measure_cost
 
-    measure_inference(
+    measure_cost(
         load_system(snakemake),
         folder(snakemake.input.volumes),
         sizes=snakemake.output.sizes,

@@ -11,5 +11,5 @@ with job(snakemake):
         **{part: snakemake.input[part] for part in PARTS},
         out=snakemake.params.out,
         volumes=f"{snakemake.params.stores}/volumes",
-        told=read_json(snakemake.input.settings),
+        record=read_json(snakemake.input.settings),
     )

@@ -1,17 +1,20 @@
-"""Reconstruction of test scans by every system."""
+"""Reconstruction of test scans by a trained system; of the LDAE also its tables."""
 
 from _adapter import folder, job, load_system
 
 with job(snakemake):
-    from ldae.evaluation.reconstruction import evaluate_reconstruction
+    from ldae.evaluation.reconstruction import evaluate_reconstruction, write_reconstruction_tables
 
-    evaluate_reconstruction(
+    params, made = snakemake.params, snakemake.output
+    scans = evaluate_reconstruction(
         load_system(snakemake),
         folder(snakemake.input.volumes),
-        snakemake.input.embeddings,
-        scans=snakemake.output.scans,
-        table=snakemake.output.table,
-        controls=snakemake.output.controls,
-        cfg=snakemake.params.settings,
-        seed=snakemake.params.seed,
+        made.scans,
+        params.settings,
+        params.seed,
+        snakemake.input.get("embeddings"),
+        params.max_scans,
     )
+    if made.get("table"):
+        resamples = params.settings["bootstrap"]
+        write_reconstruction_tables(scans, made.table, made.controls, resamples, params.seed)

@@ -4,10 +4,10 @@ from _adapter import folder, job
 
 with job(snakemake):
     from ldae.files import read_json
-    from ldae.training.settings import Settings, section
+    from ldae.training.settings import Settings, training_section
     from ldae.training.stages import run
 
-    told = read_json(snakemake.input.settings)
+    record = read_json(snakemake.input.settings)
     given = {
         name: f"{snakemake.params.stores}/{name}" if path.endswith(".ready") else str(folder(path))
         for name, path in snakemake.input.items()
@@ -18,13 +18,13 @@ with job(snakemake):
         inputs=given,
         out_dir=str(folder(snakemake.output)),
         run_dir=snakemake.params.run_dir,
-        cfg=section(snakemake.config, snakemake.rule),
-        seed=told["seed"],
+        cfg=training_section(snakemake.config, snakemake.rule),
+        seed=record["seed"],
         device=snakemake.config["device"],
         threads=snakemake.threads,
-        diffusion=told.get("diffusion"),
-        fingerprint=told["source"],
-        told=told,
+        diffusion=record.get("diffusion"),
+        fingerprint=record["source"],
+        record=record,
         checkpoint_seconds=snakemake.config["checkpoint_seconds"],
         keep_checkpoints=True,  # until Snakemake has seen the end of this job
         scratch=snakemake.config["paths"]["scratch"],

@@ -1,8 +1,8 @@
-"""Write down what a training is told, for the training to depend on."""
+"""Write the record of a training, which the training depends on."""
 
 from _adapter import job
 
 with job(snakemake):
     from ldae.files import write_json
 
-    write_json(snakemake.params.told, snakemake.output.settings)
+    write_json(snakemake.params.record, snakemake.output.settings)

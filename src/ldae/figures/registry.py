@@ -1,38 +1,124 @@
-"""All figures by name, and the one entry point that draws any of them."""
+"""All figures by name, and the one entry point that draws any of them.
+
+matplotlib is imported when a figure is drawn: the rules read the table of figures without it.
+"""
 
 import logging
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ldae.errors import UserError, require
-from ldae.figures.style import save, style
 from ldae.files import atomic, write_table
 
-# In the order of the report: name of the figure and of its files -> module of this package, which
-# is imported when it is drawn.
+
+class Figure(NamedTuple):
+    """Where a figure stands and what it is, for whoever has not opened it.
+
+    Attributes:
+        section: Key of the report's section (:data:`ldae.report.build.SECTIONS`).
+        about: What it shows, in a sentence; reStructuredText.
+        module: Module of this package that draws it; empty: the figure's name.
+    """
+
+    section: str
+    about: str
+    module: str = ""
+
+
+# In the order of the report. The names are those of the figures' files.
 FIGURES = {
-    "cohort_flow": "cohort_flow",
-    "cohort_qc": "cohort_qc",
-    "training_curves": "training_curves",
-    "figure3_reconstruction": "figure3_reconstruction",
-    "ddim_steps": "ddim_steps",
-    "guidance": "guidance",
-    "figure4_variation": "figure4_variation",
-    "figure5_lda": "figure5_lda",
-    "probes": "probes",
-    "figure6_progression": "figure6_progression",
-    "figure7_manipulation": "figure7_manipulation",
-    "manipulation_dose": "manipulation_strength",
-    "figure8_interpolation": "figure8_interpolation",
-    "figure9_interpolation_example": "figure9_interpolation_example",
-    "truth": "ground_truth",
-    "counterfactual": "counterfactual",
-    "counterfactual_example": "counterfactual_example",
+    "cohort_flow": Figure(
+        "cohort",
+        "Every image of the download, from the study tables to the splits, with the "
+        "number left out at each stage. Counts: ``results/tables/flow.tsv``; image by "
+        "image with reasons: ``results/cohort/ledger.tsv``.",
+    ),
+    "cohort_qc": Figure(
+        "quality",
+        "Quality of preprocessing: distributions of correlation with the template, Dice "
+        "overlap, brain volume, determinant of the affine and signal to noise, and the QC "
+        "pictures of the scans least like the template.",
+    ),
+    "training_curves": Figure(
+        "training",
+        "Training losses and validation of the three stages; the dashed line marks the "
+        "epoch whose weights are used from then on.",
+    ),
+    "figure3_reconstruction": Figure(
+        "reconstruction",
+        "Figure 3 of the paper: test scans, their reconstruction by the autoencoder, and "
+        "the absolute error.",
+    ),
+    "ddim_steps": Figure(
+        "reconstruction",
+        "Table 6 of the paper as a figure: quality of reconstruction against the number "
+        "of DDIM steps, and the control that decodes with another subject's y_sem.",
+    ),
+    "guidance": Figure(
+        "reconstruction",
+        "What guidance by y_sem does to the noise-prediction loss on unseen subjects: "
+        "own, another subject's and mean y_sem.",
+    ),
+    "figure4_variation": Figure(
+        "reconstruction",
+        "Figure 4 of the paper: what y_sem fixes and what z_T varies, for one CN and one AD scan.",
+    ),
+    "figure5_lda": Figure(
+        "representation",
+        "Figure 5 of the paper: linear discriminant projection of y_sem, fitted on "
+        "training scans; only test scans (filled) show how well the classes separate.",
+    ),
+    "probes": Figure(
+        "representation",
+        "Table 7 of the paper as a figure: linear probes of frozen embeddings for "
+        "diagnosis and age, with controls and 95 % intervals over subjects.",
+    ),
+    "figure6_progression": Figure(
+        "manipulation",
+        "Figure 6 of the paper: one AD scan moved towards CN in steps of growing "
+        "strength, with the signed change below each plane.",
+    ),
+    "figure7_manipulation": Figure(
+        "manipulation",
+        "Figure 7 of the paper: an AD scan moved towards CN and a CN scan moved towards "
+        "AD, with the difference to the original and to the unmanipulated decoding.",
+    ),
+    "manipulation_dose": Figure(
+        "manipulation",
+        "Effect of manipulation over all evaluated test scans against its strength: along "
+        "the classifier, orthogonal to age, and in random directions.",
+        module="manipulation_strength",
+    ),
+    "figure8_interpolation": Figure(
+        "interpolation",
+        "Figure 8 of the paper: error of interpolated visits against the prediction gap, "
+        "beside trivial baselines; below, of visits predicted from the two before.",
+    ),
+    "figure9_interpolation_example": Figure(
+        "interpolation",
+        "Figure 9 of the paper: one subject's visits, real and interpolated from the "
+        "first and the last.",
+    ),
+    "truth": Figure(
+        "truth",
+        "Synthetic cohorts only: what probes of y_sem say against the atrophy that was "
+        "put into the heads.",
+        module="ground_truth",
+    ),
+    "counterfactual": Figure(
+        "truth",
+        "Synthetic cohorts only: how near manipulation comes to the same head with the "
+        "other atrophy.",
+    ),
+    "counterfactual_example": Figure(
+        "truth",
+        "Synthetic cohorts only: two manipulated scans beside what they would truly look like.",
+    ),
 }
 DEFAULTS = {"dpi": 200}
 
@@ -70,6 +156,8 @@ def draw(
     Raises:
         UserError: unknown name, missing input, or an input without the columns or arrays needed.
     """
+    from ldae.figures.style import save, style
+
     figure = _figure(name)
     for key, meaning in figure.INPUTS.items():
         require(
@@ -95,7 +183,7 @@ def draw(
 def _figure(name: str) -> ModuleType:
     if name not in FIGURES:
         raise UserError(f"There is no figure {name!r}; there are {', '.join(FIGURES)}.")
-    return import_module(f"ldae.figures.{FIGURES[name]}")
+    return import_module(f"ldae.figures.{FIGURES[name].module or name}")
 
 
 def _write_data(data: pd.DataFrame | dict[str, np.ndarray], path: Path) -> None:

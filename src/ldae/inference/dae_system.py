@@ -1,66 +1,91 @@
-"""The voxel-space DAE at work: codes, reconstructions (Table 6) and embeddings (Table 7).
+"""The voxel-space DAE at work: codes and reconstructions (Tables 5 and 6).
 
 Shapes: volumes of the store x (B, 1, X, Y, Z) in [0, 1]; stochastic codes x_T (B, 1, *S) on the
 DAE's own grid; semantic codes y_sem (B, d). All are float32 on the compute device.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
 from ldae.compute import Compute
-from ldae.data.resize import ResizedVolumes
+from ldae.data.resize import Resizer
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.ddim import ddim_decode, ddim_encode
 from ldae.diffusion.schedule import Schedule, to_image, to_signal
-from ldae.inference.ldae_system import PRECISION
+from ldae.inference.trained_system import (
+    PRECISION,
+    Reconstruction,
+    Size,
+    TrainedSystem,
+    Variant,
+    parameters,
+)
 from ldae.models.loading import load_dae
 from ldae.models.training_scans import require_fit
+from ldae.nets.conditional_unet import ConditionalUNet
+from ldae.nets.semantic_encoder import SemanticEncoder
 from ldae.seeds import fixed_noise
 
-SYSTEM, OWN_GRID = "dae", "dae_own_grid"
+OWN_GRID = "dae_own_grid"  # its reconstructions compared at its own resolution
 
 
-class DaeSystem:
-    """A trained voxel-space DAE with the store it was trained on.
+class DaeSystem(TrainedSystem):
+    """A trained voxel-space DAE.
 
     Args:
-        model: Its folder.
-        volumes: Folder of the volume store.
-        device: ``cuda`` or ``cpu``.
-        threads: CPU threads.
-        precision: Of the networks, ``bf16`` (autocast) or ``fp32``; None: bf16 on cuda, else fp32.
-
-    Attributes:
-        card: Of the model.
-        store: The volumes, at their own resolution.
-        resized: The same at the DAE's.
-
-    Raises:
-        UserError: the model is missing, or the store is another one, whose test subjects the model
-            may have seen.
+        encoder, unet: Trained networks, on ``compute``'s device.
+        card: Of the model: its grid, its noise schedule, what it was trained on.
+        folder: Of the model.
+        compute: Device and precision.
     """
+
+    name = "dae"
 
     def __init__(
         self,
-        model: str | Path,
-        volumes: str | Path,
-        device: str,
-        threads: int,
-        precision: str | None = None,
+        encoder: SemanticEncoder,
+        unet: ConditionalUNet,
+        card: dict[str, Any],
+        folder: str | Path,
+        compute: Compute,
     ):
-        self.compute = Compute.prepare(device, threads, precision or PRECISION.get(device, "fp32"))
-        encoder, unet, self.card = load_dae(model)
-        self.encoder, self.unet = self.compute.place(encoder), self.compute.place(unet)
-        self.store = VolumeStore(volumes)
-        require_fit(self.store, self.card, model)
-        cfg = self.card["architecture"]
-        self.resized = ResizedVolumes(self.store, cfg["shape"], cfg["resize"])
-        self.resizer, self.clamp = self.resized.resizer, cfg["clamp"]
-        self.schedule = Schedule(**self.card["diffusion"]).to(self.compute.device)
+        self.encoder, self.unet, self.card = encoder, unet, card
+        self.folder, self.compute = folder, compute
+        cfg = card["architecture"]
+        self.resizer = Resizer(card["form"]["shape"][1:], cfg["shape"], cfg["resize"])
+        self.clamp = cfg["clamp"]
+        self.schedule = Schedule(**card["diffusion"]).to(compute.device)
+
+    @classmethod
+    def load(
+        cls, dae: str | Path, device: str, threads: int, precision: str | None = None
+    ) -> "DaeSystem":
+        """Restore the networks from their model folder.
+
+        Args:
+            dae: Model folder.
+            device: ``cuda`` or ``cpu``.
+            threads: CPU threads.
+            precision: Of the networks, ``bf16`` (autocast) or ``fp32``; None: bf16 on cuda, fp32 on
+                cpu.
+
+        Raises:
+            UserError: the model is missing or damaged.
+        """
+        compute = Compute.prepare(device, threads, precision or PRECISION.get(device, "fp32"))
+        encoder, unet, card = load_dae(dae)
+        return cls(compute.place(encoder), compute.place(unet), card, dae, compute)
+
+    def volume_store(self, folder: str | Path) -> VolumeStore:
+        """See :meth:`TrainedSystem.volume_store`."""
+        store = VolumeStore(folder)
+        require_fit(store, self.card, self.folder)
+        return store
 
     @torch.inference_mode()
     def y_sem(self, x: Tensor) -> Tensor:
@@ -95,6 +120,60 @@ class DaeSystem:
         """As :meth:`decode`, from noise, with ``dae.clamp`` on the predicted x_0."""
         return to_image(ddim_decode(self._eps_fn(y), noise, self.schedule, steps, self.clamp))
 
-    def noise(self, scan_ids: pd.Series, seed: int) -> Tensor:
+    def noise(self, scan_ids: Sequence[str], seed: int) -> Tensor:
         """The fixed x_T of scans, as the other systems have it."""
         return self.compute.move(fixed_noise(scan_ids, (1, *self.resizer.shape), seed))
+
+    def reconstructions(
+        self,
+        x: Tensor,
+        codes: Mapping[str, Tensor],
+        scan_ids: Sequence[str],
+        steps: Sequence[int],
+        noise_seed: int,
+    ) -> Iterator[Reconstruction]:
+        """See :meth:`TrainedSystem.reconstructions`.
+
+        - ``dae/resized``: there and back between the two grids, without any network: the best that
+          a DAE at its resolution could reach;
+        - per T ``y_sem`` (Table 6 a: from y_sem and the fixed noise of the scan) and ``encoded``
+          (Table 6 b: from y_sem and inverted x_T), each as ``dae`` against the original at the
+          store's resolution, where all systems of Table 6 can be compared, and as
+          ``dae_own_grid`` at the DAE's, as the paper's rows most likely are.
+        """
+        resized, y = self.resizer.there(x), codes["y_sem"]
+        yield Reconstruction(self.name, "resized", None, x, self.resizer.back(resized))
+        noise = self.noise(scan_ids, noise_seed)
+        for T in steps:
+            encoded = self.decode(self.encode_xT(x, y, T), y, T)
+            for variant, image in (("y_sem", self.generate(noise, y, T)), ("encoded", encoded)):
+                yield Reconstruction(self.name, variant, T, x, self.resizer.back(image))
+                yield Reconstruction(OWN_GRID, variant, T, resized, image)
+
+    def runs(
+        self, x: Tensor, scan_id: str, steps: int, noise_seed: int
+    ) -> dict[Variant, Callable[[], Tensor]]:
+        """See :meth:`TrainedSystem.runs`."""
+        noise = self.noise([scan_id], noise_seed)
+
+        def encoded() -> Tensor:
+            y = self.y_sem(x)
+            return self.decode(self.encode_xT(x, y, steps), y, steps)
+
+        return {
+            (self.name, "y_sem"): lambda: self.generate(noise, self.y_sem(x), steps),
+            (self.name, "encoded"): encoded,
+        }
+
+    def sizes(self, shape: Sequence[int]) -> dict[Variant, Size]:
+        """See :meth:`TrainedSystem.sizes`."""
+        whole, code = parameters(self.encoder, self.unet), int(self.encoder.dim)
+        voxels = prod(self.resizer.shape)
+        return {
+            (self.name, "y_sem"): Size(whole, code),
+            (self.name, "encoded"): Size(whole, code + voxels),
+        }
+
+    def resolution(self, shape: Sequence[int]) -> Sequence[int]:
+        """See :meth:`TrainedSystem.resolution`."""
+        return self.resizer.shape

@@ -4,7 +4,8 @@ Shapes: volumes x (B, 1, X, Y, Z) in [0, 1]; latents z_0 and stochastic codes z_
 to unit variance; semantic codes y_sem (B, d). All are float32 on the compute device.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,21 @@ from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.ddim import ddim_decode, ddim_encode
 from ldae.diffusion.schedule import Guidance, Schedule
 from ldae.errors import require
+from ldae.inference.trained_system import (
+    PRECISION,
+    Reconstruction,
+    Size,
+    TrainedSystem,
+    Variant,
+    parameters,
+)
 from ldae.models.loading import load_autoencoder, load_ldae
 from ldae.models.storage import load_card
 from ldae.models.training_scans import require_fit, require_unseen
 from ldae.nets.gradient_estimator import GuidedUNet
 from ldae.nets.semantic_encoder import SemanticEncoder
-
-# Of autoencoder and denoiser. z, metrics and sampling stay fp32, and so does the semantic encoder:
-# the probes are fitted on embeddings that were made in fp32.
-PRECISION = {"cuda": "bf16", "cpu": "fp32"}
+from ldae.nets.shapes import latent_shape
+from ldae.seeds import fixed_noise
 
 
 @torch.inference_mode()
@@ -38,7 +45,7 @@ def semantic_codes(encoder: SemanticEncoder, x: Tensor, compute: Compute) -> Ten
     return encoder(compute.move(x)).float()
 
 
-class LdaeSystem:
+class LdaeSystem(TrainedSystem):
     """Autoencoder, unconditional LDM and LDAE with their latent scale and noise schedule.
 
     Args:
@@ -48,6 +55,8 @@ class LdaeSystem:
         guidance: ``c_t`` (Eq. 9) or ``sqrt_one_minus_ab``.
         compute: Device and precision.
     """
+
+    name, has_autoencoder = "ldae", True
 
     def __init__(
         self,
@@ -61,6 +70,8 @@ class LdaeSystem:
     ):
         self.autoencoder, self.encoder, self.guided = autoencoder, encoder, guided
         self.card, self.cards, self.guidance, self.compute = card, cards, guidance, compute
+        kinds = {one["kind"]: one for one in cards.values()}
+        self.autoencoder_card = kinds["autoencoder"]
         self.volumes: str | None = None  # sum of the volume store in use
         self.scale: float = card["latent_scale"]
         self.schedule = Schedule(**card["diffusion"]).to(compute.device)
@@ -206,3 +217,73 @@ class LdaeSystem:
         """Decode many codes to volumes, ``batch_size`` at a time; the result is on the CPU."""
         parts = zip(z_T.split(batch_size), y.split(batch_size), strict=True)
         return torch.cat([self.image(self.decode(*part, steps)).cpu() for part in parts])
+
+    def noise(self, scan_ids: Sequence[str], shape: Sequence[int], seed: int) -> Tensor:
+        """The fixed z_T of scans whose volumes have a shape."""
+        return self.compute.move(fixed_noise(scan_ids, self.latent_shape(shape), seed))
+
+    def latent_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Shape (C, X, Y, Z) of the latent of a volume of a shape."""
+        return latent_shape(shape, self.autoencoder_card["architecture"])
+
+    def reconstructions(
+        self,
+        x: Tensor,
+        codes: Mapping[str, Tensor],
+        scan_ids: Sequence[str],
+        steps: Sequence[int],
+        noise_seed: int,
+    ) -> Iterator[Reconstruction]:
+        """See :meth:`TrainedSystem.reconstructions`.
+
+        ``autoencoder/reconstruction``; per T ``lddim/encoded`` (unconditional, inverted z_T),
+        ``ldae/encoded`` (Table 6 b) and ``ldae/y_sem`` (Table 6 a: from fixed noise); at the
+        largest T ``ldae`` with every control code and the same noise.
+        """
+        z_0 = self.encode_z(x)
+        compressed = self.image(z_0)
+        noise = self.noise(scan_ids, x.shape[2:], noise_seed)
+
+        def made(system: str, variant: str, T: int | None, image: Tensor) -> Reconstruction:
+            return Reconstruction(system, variant, T, x, image, compressed)
+
+        yield made("autoencoder", "reconstruction", None, compressed)
+        for T in steps:
+            for system, code in (("lddim", None), (self.name, codes["y_sem"])):
+                z_T = self.encode_zT(z_0, code, T)
+                yield made(system, "encoded", T, self.image(self.decode(z_T, code, T)))
+            for variant, code in codes.items():
+                if variant == "y_sem" or max(steps) == T:
+                    yield made(self.name, variant, T, self.image(self.decode(noise, code, T)))
+
+    def runs(
+        self, x: Tensor, scan_id: str, steps: int, noise_seed: int
+    ) -> dict[Variant, Callable[[], Tensor]]:
+        """See :meth:`TrainedSystem.runs`.
+
+        ``ldae/encoded`` is y_sem, z_0, T calls to z_T, T calls back and the decoder; ``ldae/y_sem``
+        starts at noise.
+        """
+        noise = self.noise([scan_id], x.shape[2:], noise_seed)
+
+        def encoded(y: Tensor | None) -> Tensor:
+            z_T = self.encode_zT(self.encode_z(x), y, steps)
+            return self.image(self.decode(z_T, y, steps))
+
+        return {
+            ("autoencoder", "reconstruction"): lambda: self.image(self.encode_z(x)),
+            ("lddim", "encoded"): lambda: encoded(None),
+            (self.name, "y_sem"): lambda: self.image(self.decode(noise, self.y_sem(x), steps)),
+            (self.name, "encoded"): lambda: encoded(self.y_sem(x)),
+        }
+
+    def sizes(self, shape: Sequence[int]) -> dict[Variant, Size]:
+        """See :meth:`TrainedSystem.sizes`."""
+        latent, code = prod(self.latent_shape(shape)), int(self.encoder.dim)
+        guided = parameters(self.guided, self.encoder)
+        return {
+            ("autoencoder", "reconstruction"): Size(parameters(self.autoencoder), latent),
+            ("lddim", "encoded"): Size(parameters(self.guided.unet), latent),
+            (self.name, "y_sem"): Size(guided, code),
+            (self.name, "encoded"): Size(guided, code + latent),
+        }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ldae.dependencies import as_restored
 from ldae.errors import UserError, require
 from ldae.models.storage import ENCODER, ESTIMATOR, UNET, card_of, load_card, load_state, parts_of
 from ldae.nets.pretrained import load_strictly
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from ldae.nets.semantic_encoder import SemanticEncoder, SupervisedEncoder
     from ldae.nets.unet import UNet
 
-# Of training alone: a restored model is neither compiled nor pretrained once more.
-RESTORED = {"pretrained": None, "checkpointing": False, "compile": False}
 Net = TypeVar("Net", bound=nn.Module)
 
 
@@ -86,7 +85,7 @@ def load_autoencoder(folder: str | Path) -> "tuple[AutoencoderKL, dict[str, Any]
     from ldae.nets.autoencoder import build_autoencoder
 
     card = card_of(folder, "autoencoder")
-    cfg = {**card["architecture"], **RESTORED}
+    cfg = as_restored(card["architecture"])
     return _restore(lambda: build_autoencoder(cfg), load_state(folder), folder), card
 
 
@@ -96,7 +95,7 @@ def load_ldm(folder: str | Path) -> "tuple[UNet, dict[str, Any]]":
     from ldae.nets.unet import build_unet
 
     card = card_of(folder, "ldm")
-    cfg, channels = {**card["architecture"], **RESTORED}, card["latent_channels"]
+    cfg, channels = as_restored(card["architecture"]), card["latent_channels"]
     known = card.get("preconditioning")
 
     def build() -> "UNet":
@@ -150,7 +149,7 @@ def _encoder(
     from ldae.nets.semantic_encoder import build_encoder
 
     # Not on the meta device: a timm backbone may hold buffers that no state dict carries.
-    encoder = build_encoder({**card["architecture"], **RESTORED})
+    encoder = build_encoder(as_restored(card["architecture"]))
     load_part(encoder, state, ENCODER, folder)
     return encoder.eval().requires_grad_(False)
 
@@ -175,9 +174,9 @@ def load_dae(folder: str | Path) -> "tuple[SemanticEncoder, ConditionalUNet, dic
 
     card = card_of(folder, "dae")
     state = parts_of(folder, ENCODER, UNET)
-    encoder = build_encoder({**card["architecture"]["encoder"], **RESTORED})
+    encoder = build_encoder(as_restored(card["architecture"]["encoder"]))
     load_part(encoder, state, ENCODER, folder)
-    unet = build_conditional_unet({**card["architecture"], **RESTORED}, encoder.dim)
+    unet = build_conditional_unet(as_restored(card["architecture"]), encoder.dim)
     load_part(unet, state, UNET, folder)
     for net in (encoder, unet):
         net.eval().requires_grad_(False)
@@ -193,8 +192,8 @@ def load_supervised(folder: str | Path) -> "tuple[SupervisedEncoder, dict[str, A
     from ldae.nets.semantic_encoder import build_supervised
 
     card = card_of(folder, "supervised")
-    cfg = card["architecture"]
-    cfg = {**cfg, **RESTORED, "encoder": {**cfg["encoder"], **RESTORED}}
+    cfg = as_restored(card["architecture"])
+    cfg["encoder"] = as_restored(cfg["encoder"])
     net = build_supervised(cfg, card["outputs"])
     load_strictly(net, load_state(folder), str(folder))
     return net.eval().requires_grad_(False), card

@@ -1,53 +1,177 @@
-"""Whether a model is the one that its training would be told to make now, where the note is lost.
+"""Training records: what a training depends on, and whether a model is still of that training.
 
-``models/training/{stage}.json`` holds what a training was told; trainings depend on it by time. The
-model's card holds the same (``told``), so that a lost note costs no training.
+``models/training/{training}.json`` below the results holds all that a training depends on besides
+its input files. Its rule depends on that file by time, so another setting trains a model anew. The
+model's card holds the same (key ``told``): a lost record costs no training.
 """
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from ldae.dependencies import PREPROCESS_KEYS
 from ldae.errors import require
 from ldae.files import read_json, write_json
+from ldae.fingerprint import source_fingerprint
+from ldae.training.settings import model_settings, training_section
 
+STAGES = ("autoencoder", "ldm", "ldae")
+PUBLISHED = "published"  # in place of the three stages: the authors' weights, converted
+FORM = ("spacing", "shape", "dtype")  # of volumes: what cards of published weights say they are for
+PREPROCESSING = ("n4", "brain_extraction", "registration")
+ENCODING = ("inference.latents:encode_rows", "nets.autoencoder:build_autoencoder")
 ABSENT = "nothing"
 
 
-def recall(
-    told: dict[str, Any], note: str | Path, model: str | Path, stores: Iterable[str] = ()
-) -> None:
-    """Write what is lost of what a training depends on by time again, older than its model.
+class Training(NamedTuple):
+    """A training: the definition that builds it, and which sections it reads besides its own."""
 
-    That is its note, if the model was told just this, and the empty files that say its stores are
-    there. Nothing happens where nothing is lost, or there is no finished model.
+    built_by: str
+    latents: bool = False
+    diffusion: bool = False
+
+
+TRAININGS = {
+    "autoencoder": Training("training.stages:autoencoder"),
+    "ldm": Training("training.stages:ldm", latents=True, diffusion=True),
+    "ldae": Training("training.stages:ldae", latents=True, diffusion=True),
+    "dae": Training("training.stages:dae", diffusion=True),
+    "supervised_diagnosis": Training("training.stages:supervised"),
+    "supervised_age": Training("training.stages:supervised"),
+}
+
+
+def trainings(config: Mapping[str, Any], published: bool) -> list[str]:
+    """Names of the trainings that a configuration asks for, in order.
 
     Args:
-        told: What the training would be told now.
-        note: ``models/training/{stage}.json``.
-        model: The model's folder.
-        stores: Whose files ``{store}.ready`` it waits for, beside the note.
+        config: The whole configuration.
+        published: Whether the authors' weights stand in for the three stages.
+    """
+    stages = () if published else STAGES
+    baselines = tuple(config["baselines"])
+    others = [name for name in TRAININGS if name not in STAGES]
+    return [*stages, *(name for name in others if name.startswith(baselines))]
+
+
+def training_inputs(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """All that a training depends on besides its input files, as its record holds it.
+
+    Args:
+        name: A key of :data:`TRAININGS`, or :data:`PUBLISHED`.
+        config: The whole configuration.
+    """
+    if name == PUBLISHED:
+        form = {key: config["volumes"][key] for key in FORM}
+        return {"volumes": form, "template": config["preprocess"]["template"]["name"]}
+    training = TRAININGS[name]
+    entries = (training.built_by, "training.loop:fit", "training.stages:save_trained")
+    inputs = {
+        "settings": model_settings(training_section(config, name)),
+        "seed": config["seed"],
+        "source": source_fingerprint(*entries),
+        "data": _data(config),
+    }
+    if training.latents:
+        inputs["latents"] = {key: config["latents"][key] for key in ("source", "variance")}
+        inputs["encoding"] = source_fingerprint(*ENCODING)
+    if training.diffusion:
+        inputs["diffusion"] = config["diffusion"]
+    return inputs
+
+
+def _data(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that make every scan what it is, and the split.
+
+    The source of the preprocessing is no part of it: whether scans have changed is seen in the
+    scans themselves (:mod:`ldae.models.training_scans`).
+    """
+    steps = {
+        step: {
+            key: value
+            for key, value in config["preprocess"][step].items()
+            if key not in PREPROCESS_KEYS
+        }
+        for step in PREPROCESSING
+    }
+    splits = config["cohort"]["splits"]
+    return {
+        "volumes": config["volumes"],
+        "template": config["preprocess"]["template"]["name"],
+        **steps,
+        "splits": {key: splits[key] for key in ("test_fraction", "val_fraction", "seed")},
+        "source": source_fingerprint("data.volume_transform"),
+    }
+
+
+def is_forced(name: str, models: Iterable[str], asked: Iterable[str]) -> bool:
+    """Whether the user asked for a training anew, by its rule or by a file of one of its models.
+
+    Args:
+        name: Of the training.
+        models: Folders of its models.
+        asked: Rules and files that are to be made anew.
+    """
+    folders = tuple(f"{folder}/" for folder in models)
+    return any(item == name or item.startswith(folders) for item in map(str, asked))
+
+
+def restore_training_records(
+    config: Mapping[str, Any], results: str | Path, published: bool
+) -> None:
+    """Restore the lost records of all trainings, so that none is repeated for want of one.
 
     Raises:
-        UserError: the model was told something else, naming it.
+        UserError: see :func:`restore_training_record`.
     """
-    note, model = Path(note), Path(model)
+    results = Path(results)
+    names = trainings(config, published)
+    for name in [PUBLISHED, *names] if published else names:
+        model = STAGES[-1] if name == PUBLISHED else name
+        latents = name in TRAININGS and TRAININGS[name].latents
+        restore_training_record(
+            training_inputs(name, config),
+            results / "models/training" / f"{name}.json",
+            results / "models" / model,
+            ["volumes", *(["latents"] if latents else [])],
+        )
+
+
+def restore_training_record(
+    inputs: dict[str, Any], record: str | Path, model: str | Path, stores: Iterable[str] = ()
+) -> None:
+    """Write again what is lost of the files that a training depends on by time, older than its
+    model.
+
+    These are its record, if the model's card has the same inputs, and the empty files that say its
+    stores are there. Nothing happens where nothing is lost, or there is no finished model.
+
+    Args:
+        inputs: What the training depends on now.
+        record: ``models/training/{training}.json``.
+        model: The model's folder.
+        stores: Whose files ``{store}.ready`` it waits for, beside the record.
+
+    Raises:
+        UserError: the record is lost and the card has other inputs, naming them.
+    """
+    record, model = Path(record), Path(model)
     if not (model / "model.json").is_file():
         return
-    needed = [note, *(note.with_name(f"{store}.ready") for store in stores)]
+    needed = [record, *(record.with_name(f"{store}.ready") for store in stores)]
     lost = [path for path in needed if not path.is_file()]
-    if note in lost:
-        then, now = read_json(model / "model.json").get("told"), json.loads(json.dumps(told))
+    if record in lost:
+        then, now = read_json(model / "model.json").get("told"), json.loads(json.dumps(inputs))
         keys = _differing(then or {}, now)
         require(
             not keys,
-            f"{note}, what the training of {model} was told, is missing, and by its card the model "
-            f"was told otherwise than it would be now: {', '.join(keys[:8])}. Restore the "
+            f"{record}, what the training of {model} was told, is missing, and by its card the "
+            f"model was told otherwise than it would be now: {', '.join(keys[:8])}. Restore the "
             f"settings, or copy the file there; to make the model again, delete {model}.",
         )
-        write_json(now, note)
+        write_json(now, record)
     # Else Snakemake would take the model for out of date.
     oldest = min(path.stat().st_mtime_ns for path in model.iterdir() if path.is_file())
     for path in lost:

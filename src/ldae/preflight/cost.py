@@ -20,7 +20,7 @@ from ldae.preflight.plan import Plan
 from ldae.preflight.report import OK, Finding, some
 from ldae.preflight.run_facts import Facts
 from ldae.preflight.scans import Counts
-from ldae.training.settings import section
+from ldae.training.settings import training_section
 
 TOPIC = "cost"
 PAPER_SCANS = 10_340 * 0.9 * 0.99
@@ -144,7 +144,7 @@ def _trained(facts: Facts, rule: str, counts: Counts | None) -> float | None:
     if rule not in TRAININGS or not all(path.is_file() for path in files):
         return None
     card, cfg = read_json(folder / "model.json"), facts.config
-    now, then = section(cfg, rule), card["config"]
+    now, then = training_section(cfg, rule), card["config"]
     seen = card.get("scans", {}).get("train")
     keys = (now.keys() | then.keys()) - set(ASIDE)
     like = all(now.get(key) == then.get(key) for key in keys) and _same_volumes(facts, rule, card)

@@ -9,6 +9,7 @@ import yaml
 
 from ldae import __version__
 from ldae.errors import require
+from ldae.figures.registry import FIGURES
 from ldae.files import atomic, read_json, read_table, write_table
 from ldae.labels import count
 from ldae.orchestration.job_usage import accounting, requests
@@ -24,33 +25,22 @@ from ldae.report.tables.table import Table
 from ldae.report.warnings import altered_scans, warnings
 
 STAGES = ("autoencoder", "ldm", "ldae")
-# Key, title, figures, tables; of the tables those are shown that the run made.
-SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
-    ("cohort", "Cohort", ("cohort_flow",), ("cohort", "flow")),
-    ("quality", "Quality of preprocessing", ("cohort_qc",), ()),
-    ("training", "Training", ("training_curves",), ()),
+# Key, title, tables; of these those are shown that the run made. Figures name their section
+# themselves (ldae.figures.registry).
+SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("cohort", "Cohort", ("cohort", "flow")),
+    ("quality", "Quality of preprocessing", ()),
+    ("training", "Training", ()),
     (
         "reconstruction",
         "Reconstruction",
-        ("figure3_reconstruction", "ddim_steps", "guidance", "figure4_variation"),
         ("table5", "table6", "reconstruction", "reconstruction_controls", "guidance_differences"),
     ),
-    (
-        "representation",
-        "What y_sem represents",
-        ("figure5_lda", "probes"),
-        ("table7", "probes", "probes_differences"),
-    ),
-    (
-        "manipulation",
-        "Manipulation",
-        ("figure6_progression", "figure7_manipulation", "manipulation_dose"),
-        ("manipulation", "manipulation_trends"),
-    ),
+    ("representation", "What y_sem represents", ("table7", "probes", "probes_differences")),
+    ("manipulation", "Manipulation", ("manipulation", "manipulation_trends")),
     (
         "interpolation",
         "Missing visits",
-        ("figure8_interpolation", "figure9_interpolation_example"),
         (
             "interpolation",
             "interpolation_differences",
@@ -61,7 +51,6 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     (
         "truth",
         "Against the known truth",
-        ("truth", "counterfactual", "counterfactual_example"),
         ("truth", "counterfactual", "counterfactual_differences"),
     ),
 )
@@ -176,10 +165,10 @@ def _sections(
     """
     left_figures, left_tables = dict.fromkeys(figures), dict.fromkeys(tables)
     sections, number = [], 0
-    for key, title, placed, names in SECTIONS:
+    for key, title, names in SECTIONS:
         pictures = []
-        for name in placed:
-            if name in left_figures:
+        for name, figure in FIGURES.items():
+            if figure.section == key and name in left_figures:
                 left_figures.pop(name)
                 number += 1
                 pictures.append(picture(folder, name, number))

@@ -16,6 +16,7 @@ import pandas as pd
 
 from ldae.evaluation.manipulation_tables import course
 from ldae.labels import interval, listing, number
+from ldae.report.tables.table import row_of
 from ldae.systems import metric, phrase, system
 
 SHOWN, OPEN, OPPOSITE = "shown", "not shown at this size", "the opposite is seen"
@@ -53,14 +54,6 @@ def verdict(low: float, high: float, bound: float, above: bool) -> str:
     if low > bound:
         return SHOWN
     return OPPOSITE if high < bound else OPEN
-
-
-def row_of(table: pd.DataFrame, **where) -> pd.Series | None:
-    """The first row whose columns have these values (None: missing), or None."""
-    keep = pd.Series(True, index=table.index)
-    for column, value in where.items():
-        keep &= table[column].isna() if value is None else table[column].astype(str) == str(value)
-    return table[keep].iloc[0] if keep.any() else None
 
 
 def claim_of(

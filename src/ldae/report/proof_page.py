@@ -9,7 +9,6 @@ import pandas as pd
 from ldae.errors import require
 from ldae.files import atomic, read_json, read_table
 from ldae.labels import count, interval, listing, number
-from ldae.report.claims import row_of
 from ldae.report.proof_thresholds import (
     CARD,
     FIGURES,
@@ -19,7 +18,7 @@ from ldae.report.proof_thresholds import (
     Threshold,
     thresholds,
 )
-from ldae.report.tables.table import markdown_table
+from ldae.report.tables.table import markdown_table, row_of
 from ldae.systems import system
 
 MET, NOT_MET = "met", "**not met**"

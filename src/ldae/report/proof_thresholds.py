@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ldae.report.claims import row_of
+from ldae.report.tables.table import row_of
 from ldae.systems import phrase
 
 TABLES = (

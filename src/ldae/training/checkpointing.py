@@ -32,7 +32,7 @@ from ldae.training.run_identity import (
     training_identity,
     warn_of_conditions,
 )
-from ldae.training.settings import FINISHED, Settings, tried
+from ldae.training.settings import FINISHED, Settings, divergence_settings
 from ldae.training.state import State
 
 KEPT = 2
@@ -355,7 +355,7 @@ class Keeper:
 
     def note_divergence(self, error: UserError) -> None:
         """Leave a note that keeps the same training from being tried again in vain."""
-        note = {"message": str(error), "settings": tried(self.settings.cfg)}
+        note = {"message": str(error), "settings": divergence_settings(self.settings.cfg)}
         write_json(note, self.folder / DIVERGED)
 
     def refuse_diverged(self) -> None:
@@ -369,7 +369,7 @@ class Keeper:
             return
         note = read_json(file)
         require(
-            note["settings"] != tried(self.settings.cfg),
+            note["settings"] != divergence_settings(self.settings.cfg),
             f"{note['message']} This happened before and nothing has changed since: to try the "
             f"same again, delete {file}.",
         )

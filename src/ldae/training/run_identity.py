@@ -4,17 +4,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from ldae.dependencies import with_flag
 from ldae.errors import UserError
 from ldae.files import digest, read_json, sha256, write_json
 from ldae.training.ema import batch_norms
 from ldae.training.objectives.base import Objective
-from ldae.training.settings import OPERATION, Settings
+from ldae.training.settings import Settings
 
-# Keys that may change between two attempts of one run: they do not change what is learnt, only how
-# long, how fast, or (precision, micro_batch, processes) by rounding.
-FREE = (*OPERATION, "epochs", "micro_batch", "precision", "validate_every")
-# Keys of the config that name files a training begins from.
-FILES = ("pretrained", "weights")
 IDENTITY = "identity.json"
 log = logging.getLogger(__name__)
 
@@ -31,7 +27,8 @@ def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def training_identity(objective: Objective, settings: Settings) -> dict[str, Any]:
     """All that decides what a training learns; two with the same may share checkpoints.
 
-    These are the config without the ``FREE`` keys (with ``micro_batch``, if a network has batch
+    These are the config without the keys that it may go on with (with ``micro_batch``, if a
+    network has batch
     norm; with ``epochs``, if the learning rate decays), with the SHA-256 of pretrained weights in
     place of their paths, seed, sources, and the objective's data and upstream models.
 
@@ -40,12 +37,13 @@ def training_identity(objective: Objective, settings: Settings) -> dict[str, Any
     """
     # A batch norm's statistics are a micro-batch's: there micro_batch does change what is learnt.
     fixed = {"micro_batch"} if batch_norms(objective.modules().values()) else set()
-    kept = {key: value for key, value in settings.cfg.items() if key not in FREE or key in fixed}
+    free = with_flag("continues") - fixed
+    kept = {key: value for key, value in settings.cfg.items() if key not in free}
     if settings.cfg["decay"] != "none":  # the rate of every step depends on how many there will be
         kept["epochs"] = settings.cfg["epochs"]
     section = flatten({objective.stage: kept})
     for key, value in list(section.items()):
-        named = key.split(".")[-1] in FILES and isinstance(value, str)
+        named = key.split(".")[-1] in with_flag("names_file") and isinstance(value, str)
         if named and Path(value).is_file():  # where it lies changes nothing
             section[f"{key}.sha256"] = sha256(section.pop(key))
     others = {"seed": settings.seed, "source": settings.fingerprint}

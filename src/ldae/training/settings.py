@@ -7,22 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from ldae.data.sampling import check_batch
+from ldae.dependencies import with_flag
 from ldae.errors import UserError, require
 from ldae.files import read_json, write_json
 
-# Keys of a stage's section that say how it runs, is watched and tested, not what it learns.
-OPERATION = ("processes", "workers", "sample_every", "sample_steps", "checkpointing", "compile")
-OPERATION += ("test_scans", "probe_scans")
-# Of rounding alone: a finished model is not trained anew for it, but what has diverged may be tried
-# again with it.
-ROUNDING = ("precision",)
 # Stages that share a section, and those whose encoder is the one of section ldae.
 SECTIONS = {"supervised_diagnosis": "supervised", "supervised_age": "supervised"}
 SAME_ENCODER = ("dae", "supervised")
+FINISHED = "finished"  # file in the folder of a training's checkpoints: its model is written
 
 
-def section(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
-    """What a stage's training is told of the configuration.
+def training_section(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """The settings that a training reads of the configuration.
 
     The baselines have the very encoder of section ``ldae``, and the supervised one the classes of
     the linear probes: nothing but the training differs between what is compared.
@@ -38,7 +34,7 @@ def section(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything a training is told.
+    """All settings of one training.
 
     Args:
         stage: Which training: a key of ``training.stages.STAGES``.
@@ -53,7 +49,7 @@ class Settings:
         threads: CPU threads of all processes together.
         diffusion: The config section ``diffusion``, for stages that diffuse.
         fingerprint: Of the sources; another one is another training.
-        told: What the workflow says the training depends on, for the card; None without a workflow.
+        record: What the training depends on, for the card; None without a workflow.
         checkpoint_seconds: Wall time between checkpoints.
         keep_checkpoints: Keep the last ones when the model is written, so that the same training
             with more epochs continues from them.
@@ -71,7 +67,7 @@ class Settings:
     threads: int = 1
     diffusion: dict[str, Any] | None = None
     fingerprint: str = ""
-    told: dict[str, Any] | None = None
+    record: dict[str, Any] | None = None
     checkpoint_seconds: float = 600.0
     keep_checkpoints: bool = False
     scratch: str | None = None
@@ -104,14 +100,13 @@ class Settings:
             raise UserError(f"{path} holds no training settings: {error}.") from error
 
 
-def learnt(cfg: dict[str, Any]) -> dict[str, Any]:
-    """What a stage's model depends on of its section; changes of the rest train nothing anew."""
-    return {key: value for key, value in tried(cfg).items() if key not in ROUNDING}
+def model_settings(cfg: dict[str, Any]) -> dict[str, Any]:
+    """The part of a training's section that its model depends on: another value trains it anew."""
+    free = with_flag("keeps_model")
+    return {key: value for key, value in cfg.items() if key not in free}
 
 
-def tried(cfg: dict[str, Any]) -> dict[str, Any]:
-    """What decides, of a stage's section, whether its training diverges."""
-    return {key: value for key, value in cfg.items() if key not in OPERATION}
-
-
-FINISHED = "finished"  # file in the folder of a training's checkpoints
+def divergence_settings(cfg: dict[str, Any]) -> dict[str, Any]:
+    """The part of a training's section that decides whether it diverges."""
+    free = with_flag("keeps_model") - with_flag("rounds")
+    return {key: value for key, value in cfg.items() if key not in free}

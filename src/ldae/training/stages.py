@@ -251,7 +251,7 @@ def save_trained(
         "flags": trained.flags,
         "seed": settings.seed,
         "fingerprint": settings.fingerprint,
-        "told": settings.told,
+        "told": settings.record,
         "machine": compute.describe() | {"processes": settings.processes},
         "versions": {"ldae": __version__, **versions()},
         **more,

@@ -59,7 +59,7 @@ def convert(
     volumes: str | Path | None = None,
     latent_scale: float = LATENT_SCALE,
     architecture: Mapping[str, Mapping[str, Any]] = ARCHITECTURE,
-    told: Mapping[str, Any] | None = None,
+    record: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the model folders ``autoencoder``, ``ldm`` and ``ldae`` below ``out``.
 
@@ -73,14 +73,14 @@ def convert(
             evaluation refuses the models.
         latent_scale: What latents were multiplied by in training.
         architecture: Of the three networks, and the noise schedule.
-        told: What the workflow says the conversion depends on, for the cards.
+        record: What the conversion depends on, for the cards; None without a workflow.
 
     Raises:
         UserError: a file cannot be read, or holds too few or too many tensors, naming them.
     """
     out = Path(out)
     # The seed is that of the untrained control, which has the architecture of the card.
-    common = {**_data(volumes), "published": True, "seed": 0, "told": told}
+    common = {**_data(volumes), "published": True, "seed": 0, "told": record}
     flags = [FLAG, UNSEEN]
 
     shape = {**architecture["autoencoder"], "pretrained": None}

@@ -116,3 +116,11 @@ def latex(table: Table, name: str) -> str:
 def escape(text: str) -> str:
     """Plain text as LaTeX; y_sem and z_T become symbols."""
     return _LATEX.sub(lambda found: SYMBOLS.get(found[0]) or LATEX[found[0]], text)
+
+
+def row_of(table: pd.DataFrame, **where) -> pd.Series | None:
+    """The first row whose columns have these values (None: missing), or None."""
+    keep = pd.Series(True, index=table.index)
+    for column, value in where.items():
+        keep &= table[column].isna() if value is None else table[column].astype(str) == str(value)
+    return table[keep].iloc[0] if keep.any() else None

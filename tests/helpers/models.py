@@ -1,0 +1,212 @@
+"""Stores, models and embeddings so small that every stage of the evaluation runs in a second."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from helpers.stores import write_store
+from ldae.data.embeddings import save_embeddings
+from ldae.data.latent_store import LatentStore
+from ldae.data.volume_store import VolumeStore
+from ldae.evaluation.metrics.volumes import measure_volumes
+from ldae.evaluation.probes.evaluate import evaluate_probes
+from ldae.files import write_table
+from ldae.models.storage import ldae_state, save_model
+from ldae.models.training_scans import note_seen
+from ldae.nets.autoencoder import build_autoencoder
+from ldae.nets.gradient_estimator import build_guided_unet
+from ldae.nets.semantic_encoder import build_encoder
+from ldae.nets.unet import build_unet
+
+SHAPE, SPACING, DIM = (16, 16, 16), 12.0, 512
+SCALE = 2.0  # of the latents, in the store as in the models trained on it
+AUTOENCODER = {
+    "channels": [4, 4],
+    "num_res_blocks": 1,
+    "latent_channels": 3,
+    "norm_num_groups": 2,
+    "pretrained": None,
+}
+LDM = {
+    "base_channels": 8,
+    "channel_mult": [1, 2],
+    "num_res_blocks": 1,
+    "attention_factors": [],
+    "num_heads": 1,
+    "dropout": 0.0,
+    "norm_num_groups": 2,
+    "resample": "isotropic",
+}
+ENCODER = {
+    "backbone": "resnet10t",
+    "pretrained": None,
+    "plane": "axial",
+    "num_heads": 2,
+    "attention_dropout": 0.0,
+    "position": "none",
+    "standardize": False,
+}
+DIFFUSION = {"timesteps": 1000, "beta_start": 1e-4, "beta_end": 2e-2, "gamma": 0.1}
+CFG = {
+    "ddim_steps": [2, 4],
+    "guidance": "c_t",
+    "batch_size": 5,
+    "noise_seed": 7,
+    "max_scans": None,
+    "bootstrap": 50,
+    "lpips": None,
+    "timing_scans": 2,
+    "probes": {
+        "classes": ["CN", "AD"],
+        "groups": ["CN", "MCI", "AD"],
+        "conversion_months": 36,
+        "min_subjects": 2,
+        "cv_folds": 3,
+        "seeds": [1, 2],
+        "paper": {
+            "train_fraction": 0.7,
+            "learning_rate": 1e-3,
+            "classifier_epochs": 40,
+            "regressor_epochs": 40,
+            "batch_size": 64,
+        },
+    },
+    "manipulation": {
+        "alphas": [0, 1],
+        "alpha": 1.5,
+        "mode": "normalised",
+        "ddim_steps": 3,
+        "max_scans": 2,
+    },
+    "interpolation": {"subjects": 3, "min_visits": 3, "ddim_steps": 3},
+}
+
+
+def make_index() -> pd.DataFrame:
+    """24 subjects; 6 of them, with three visits each, are the test split."""
+    rows = []
+    for subject in range(24):
+        for visit in range(3 if subject < 6 else 1):
+            rows.append(
+                {
+                    "scan_id": f"sub-{subject:02d}_ses-M{12 * visit:03d}",
+                    "participant_id": f"sub-{subject:02d}",
+                    "session_id": f"ses-M{12 * visit:03d}",
+                    "months": 12 * visit,
+                    "diagnosis": ("CN", "AD", "MCI")[subject % 3],
+                    "age": 60 + subject + visit,
+                    "sex": "MF"[subject % 2],
+                    "split": "test" if subject < 6 else "val" if subject < 8 else "train",
+                }
+            )
+    table = pd.DataFrame(rows)
+    table.insert(0, "row", np.arange(len(table)))
+    return table
+
+
+def make_volumes(count: int) -> np.ndarray:
+    grid = np.meshgrid(*[np.linspace(-1, 1, n) for n in SHAPE], indexing="ij")
+    radius = np.sqrt(sum(g**2 for g in grid))
+    rng = np.random.default_rng(3)
+    brain = (radius < 0.8) * (0.7 + 0.1 * rng.random((count, 1, *SHAPE)))
+    return np.where(radius < 0.2 + 0.1 * rng.random((count, 1, 1, 1, 1)), 0.1, brain)
+
+
+def run_probes(root: Path, out: Path, **changes) -> Path:
+    """Probe the project's embeddings; arguments of evaluate_probes may be changed."""
+    given = {
+        "embeddings": {name: root / f"{name}.npz" for name in ("ldae", "untrained")},
+        "latents": root / "latents",
+        "out_dir": out,
+        "table": out / "probes.tsv",
+        "differences": out / "probes_differences.tsv",
+        "cfg": CFG,
+        "seed": 0,
+        "volumes": root / "tissue_volumes.tsv",
+        "visits": root / "visits.tsv",
+    }
+    evaluate_probes(**{**given, **changes})
+    return out
+
+
+def make_project(root: Path) -> Path:
+    """Fill a folder with stores, models and embeddings of 24 subjects."""
+    index = make_index()
+    rng = np.random.default_rng(4)
+    affine = np.diag([SPACING, SPACING, SPACING, 1.0])
+    affine[:3, 3] = -SPACING * (np.array(SHAPE) - 1) / 2
+    grid = {"kind": "volumes", "spacing": SPACING, "affine": affine.tolist()}
+    write_store(root / "volumes", index, grid, volumes=make_volumes(len(index)).astype(np.float16))
+    torch.manual_seed(0)
+    volumes = VolumeStore(root / "volumes")
+    data = volumes.sum
+    autoencoder = save_model(
+        root / "autoencoder",
+        build_autoencoder(AUTOENCODER).state_dict(),
+        {"kind": "autoencoder", "architecture": AUTOENCODER}
+        | note_seen(volumes, root / "autoencoder"),
+    )
+    latents = rng.normal(size=(len(index), 3, 8, 8, 8)).astype(np.float32) / SCALE
+    card = {"kind": "latents", "scale": SCALE, "source": "mean", "volumes": data}
+    card["autoencoder"] = autoencoder["sha256"]
+    write_store(root / "latents", index, card, mean=latents, std=0 * latents)
+    unet = build_unet(LDM, 3)
+    ldm = save_model(
+        root / "ldm",
+        unet.state_dict(),
+        {"kind": "ldm", "architecture": LDM, "latent_channels": 3}
+        | note_seen(LatentStore(root / "latents"), root / "ldm"),
+    )
+    encoder = build_encoder(ENCODER)
+    guided = build_guided_unet(unet, LDM, encoder.dim)
+    for parameter in guided.estimator.parameters():  # a new estimator is zero
+        torch.nn.init.normal_(parameter, std=0.05)
+    ldae = save_model(
+        root / "ldae",
+        ldae_state(encoder, guided.estimator),
+        {
+            "kind": "ldae",
+            "architecture": ENCODER,
+            "ldm_sha256": ldm["sha256"],
+            "autoencoder_sha256": autoencoder["sha256"],
+            "data": data,
+            **note_seen(volumes, root / "ldae"),
+            "diffusion": DIFFUSION,
+            "latent_scale": SCALE,
+        },
+    )
+    y = rng.normal(size=(len(index), DIM))
+    made_of = {"model": ldae["sha256"], "volumes": data}
+    save_embeddings(root / "untrained.npz", index["scan_id"].tolist(), y, **made_of)
+    y[:, :40] += 3 * (index["diagnosis"] == "AD").to_numpy()[:, None]
+    y[:, 40:80] += 0.3 * (index["age"].to_numpy() - 70)[:, None]
+    save_embeddings(root / "ldae.npz", index["scan_id"].tolist(), y, **made_of)
+    measure_volumes(root / "volumes", root / "tissue_volumes.tsv")
+    write_table(index[["participant_id", "months", "diagnosis"]], root / "visits.tsv")
+    write_table(
+        index[["participant_id", "session_id", "age", "diagnosis"]].assign(
+            atrophy=y[:, :40].mean(1),
+            ventricle_ml=30 + y[:, :40].mean(1),
+            hippocampus_ml=7 - y[:, :40].mean(1),
+        ),
+        root / "truth.tsv",
+    )
+    return root
+
+
+def bundle_settings(root: Path) -> dict:
+    """What the application's bundle is told of a run, with a stand-in of its template."""
+    template = {"name": "Small"}
+    for key in ("image", "mask"):
+        (root / f"template_{key}.nii.gz").write_bytes(key.encode())
+        template[key] = str(root / f"template_{key}.nii.gz")
+    extraction = {"method": "antspynet", "weights": "nowhere/antsxnet"}
+    return {
+        "preprocess": {"template": template, "brain_extraction": extraction},
+        "volumes": {"spacing": SPACING, "shape": list(SHAPE), "interpolation": "linear"},
+        "guidance": "c_t",
+        "ddim_steps": 2,
+        "mode": "normalised",
+    }

@@ -1,0 +1,243 @@
+"""Trainings of a few thousand weights: stores, settings and the objectives."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+
+import ldae.nets._torchvision  # noqa: F401  before lpips
+from helpers.stores import write_store
+from ldae.compute import Compute
+from ldae.data.latent_store import LatentStore
+from ldae.data.volume_store import VolumeStore
+from ldae.diffusion.schedule import Schedule
+from ldae.inference.latents import build_latent_store, encode_shard
+from ldae.models.loading import load_autoencoder, load_ldm
+from ldae.training.checkpointing import Checkpoints
+from ldae.training.distributed.processes import Processes
+from ldae.training.objectives.autoencoder import AutoencoderObjective
+from ldae.training.objectives.dae import DaeObjective
+from ldae.training.objectives.ldae import LdaeObjective
+from ldae.training.objectives.ldm import LdmObjective
+from ldae.training.objectives.supervised import AgeObjective, DiagnosisObjective
+from ldae.training.settings import Settings
+from ldae.training.stages import train
+from ldae.training.state import TIMING
+
+COMMON = {
+    "learning_rate": 1e-3,
+    "decay": "none",
+    "batch_size": 4,
+    "micro_batch": 2,
+    "processes": 1,
+    "epochs": 2,
+    "precision": "fp32",
+    "grad_clip": 1.0,
+    "workers": 0,
+    "validate_every": 1,
+    "sample_every": 0,
+}
+AUTOENCODER = COMMON | {
+    "channels": [4, 8],
+    "num_res_blocks": 1,
+    "latent_channels": 2,
+    "norm_num_groups": 2,
+    "kl_weight": 1e-7,
+    "adversarial": {
+        "weight": 0.025,
+        "start_epoch": 1,
+        "num_layers": 1,
+        "channels": 4,
+        "learning_rate": 1e-4,
+    },
+    "perceptual": {"weight": 0.001, "net": "squeeze", "weights": "", "fake_3d_ratio": 0.1},
+    "pretrained": None,
+}
+LDM = COMMON | {
+    "base_channels": 8,
+    "channel_mult": [1, 2],
+    "num_res_blocks": 1,
+    "attention_factors": [2],
+    "num_heads": 1,
+    "dropout": 0.1,
+    "norm_num_groups": 4,
+    "resample": "isotropic",
+    "prediction": "eps",
+    "ema_decay": 0.9,
+    "sample_steps": 3,
+}
+LDAE = COMMON | {
+    "steps": "uniform",
+    "draws": 2,
+    "encoder_learning_rate": None,
+    "encoder": {
+        "backbone": "test_resnet",
+        "pretrained": None,
+        "plane": "axial",
+        "num_heads": 4,
+        "attention_dropout": 0.1,
+        "position": "none",
+        "standardize": True,
+    },
+    "ema_decay": 0.9,
+    "validate_steps": 3,
+    "validate_scans": 1,
+    "probe_scans": 8,
+}
+DAE = COMMON | {
+    "encoder": LDAE["encoder"],
+    "shape": [12, 16, 12],
+    "resize": "resample",
+    **{key: LDM[key] for key in ("base_channels", "channel_mult", "num_res_blocks", "dropout")},
+    **{key: LDM[key] for key in ("attention_factors", "num_heads", "norm_num_groups", "resample")},
+    "clamp": 1.0,
+    "ema_decay": 0.9,
+    "validate_steps": 3,
+    "validate_scans": 2,
+}
+SUPERVISED = COMMON | {
+    "encoder": LDAE["encoder"],
+    "classes": ["CN", "AD"],
+    "class_weights": "none",
+    "age_loss": "mse",
+}
+# No batch norm, whose batch is the micro-batch, and no dropout, whose draws are.
+PLAIN = {"backbone": "test_convnext", "standardize": False, "attention_dropout": 0.0}
+STATELESS = {
+    "ldm": {"dropout": 0.0},
+    "ldae": {"encoder": LDAE["encoder"] | PLAIN},
+    "dae": {"encoder": LDAE["encoder"] | PLAIN, "dropout": 0.0},
+    "supervised_diagnosis": {"encoder": LDAE["encoder"] | PLAIN},
+    "supervised_age": {"encoder": LDAE["encoder"] | PLAIN},
+}
+DIFFUSION = {"timesteps": 1000, "beta_start": 1e-4, "beta_end": 2e-2, "gamma": 0.1}
+SEED = 5
+
+
+def write_volumes(folder: Path) -> None:
+    """A volume store of ten blurred random volumes of five subjects."""
+    noise = torch.rand(10, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    volumes = torch.nn.functional.avg_pool3d(noise, 5, stride=1, padding=2)
+    low, high = volumes.amin((2, 3, 4), True), volumes.amax((2, 3, 4), True)
+    index = pd.DataFrame({"scan_id": [f"scan{i}" for i in range(10)]})
+    index["participant_id"] = [f"sub-{i // 2}" for i in range(10)]
+    index["split"] = ["train"] * 6 + ["val"] * 2 + ["test"] * 2
+    index["diagnosis"] = ["CN", "CN", "AD", "AD", "CN", "AD"] + ["CN", "AD"] * 2
+    index["age"], index["sex"] = 60.0 + np.arange(10), ["M", "F"] * 5
+    array = ((volumes - low) / (high - low)).numpy().astype(np.float16)
+    write_store(folder, index, {}, volumes=array)
+
+
+def write_squeezenet(path: Path) -> None:
+    """Random weights of the perceptual loss's network."""
+    import lpips
+
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        squeeze = lpips.LPIPS(net="squeeze", pretrained=False, pnet_rand=True, verbose=False)
+    # heads are shared
+    save_file({key: value.clone() for key, value in squeeze.state_dict().items()}, path)
+
+
+def inputs(root: Path, stage: str) -> dict[str, str]:
+    """Stores and models that a stage reads."""
+    names = {
+        "autoencoder": ["volumes"],
+        "ldm": ["latents", "autoencoder"],
+        "ldae": ["volumes", "latents", "autoencoder", "ldm"],
+    }
+    return {name: str(root / name) for name in names.get(stage, ["volumes"])}
+
+
+def settings(
+    stage: str, cfg: Mapping[str, Any], run_dir: Path, root: Path | None = None, **more: Any
+) -> Settings:
+    """Settings of a stage; ``root`` is needed where the stage's own entry point is called."""
+    given = {
+        "inputs": inputs(root, stage) if root else {},
+        "out_dir": str(run_dir / "model"),
+        "run_dir": str(run_dir),
+        "cfg": dict(cfg),
+        "seed": SEED,
+        "diffusion": DIFFUSION if stage in ("ldm", "ldae", "dae") else None,
+    }
+    return Settings(stage, **(given | more))
+
+
+def make_chain(root: Path) -> tuple[Path, dict[str, dict]]:
+    """The three stages by their entry point, two epochs each; returns folder and all configs."""
+    torch.set_num_threads(1)
+    write_volumes(root / "volumes")
+    write_squeezenet(root / "squeeze.safetensors")
+    perceptual = AUTOENCODER["perceptual"] | {"weights": str(root / "squeeze.safetensors")}
+    configs = {
+        "autoencoder": AUTOENCODER | {"perceptual": perceptual},
+        "ldm": LDM | {"sample_every": 2},
+        "ldae": LDAE,
+    }
+    baselines = {"dae": DAE, "supervised_diagnosis": SUPERVISED, "supervised_age": SUPERVISED}
+    for stage, cfg in configs.items():
+        run_dir = root / "runs" / stage
+        train(settings(stage, cfg, run_dir, root, out_dir=str(root / stage)), Processes())
+        if stage == "autoencoder":
+            folders = [root / name for name in ("volumes", stage, "latents")]
+            encode_shard(*folders, root / "share.json", (0, 1), "cpu", 1)
+            build_latent_store(*folders, {"source": "sample", "variance": "all"})
+    return root, configs | baselines
+
+
+def objective(chain, stage, **changes):
+    """A fresh objective of ``stage`` and its config."""
+    root, configs = chain
+    cfg = configs[stage] | changes
+    compute = Compute.prepare("cpu", 1, cfg["precision"])
+    volumes = VolumeStore(root / "volumes")
+    if stage == "autoencoder":
+        return AutoencoderObjective(volumes, cfg, compute, SEED), cfg
+    for kind in (DiagnosisObjective, AgeObjective):
+        if stage == kind.stage:
+            return kind(volumes, cfg, compute, SEED), cfg
+    latents, schedule = LatentStore(root / "latents"), Schedule(**DIFFUSION)
+    if stage == "dae":
+        return DaeObjective(volumes, cfg, schedule, compute, SEED), cfg
+    decoder, _ = load_autoencoder(root / "autoencoder")
+    if stage == "ldm":
+        return LdmObjective(latents, cfg, schedule, compute, SEED, decoder), cfg
+    unet, card = load_ldm(root / "ldm")
+    made = LdaeObjective(volumes, latents, decoder, unet, card, cfg, schedule, compute, SEED)
+    return made, cfg
+
+
+def saved(run_dir: Path) -> Checkpoints:
+    """Checkpoints of the only training below ``run_dir``."""
+    (file,) = run_dir.glob("*/identity.json")
+    return Checkpoints(file.parent)
+
+
+def weights(objective) -> dict[str, torch.Tensor]:
+    """All trained weights and buffers, and the averages."""
+    state = {
+        f"{name}.{key}": value.clone()
+        for name, module in objective.modules().items()
+        for key, value in module.state_dict().items()
+    }
+    average = objective.ema.state_dict() if objective.ema else {}
+    return state | {f"ema.{key}": value.clone() for key, value in average.items()}
+
+
+def assert_same(one: Mapping, other: Mapping) -> None:
+    """Two states agree bit for bit."""
+    assert one.keys() == other.keys()
+    differing = [key for key in one if not torch.equal(one[key], other[key])]
+    assert not differing
+
+
+def without_timing(history: list[dict]) -> list[dict]:
+    """Rows of a history without what no two runs share."""
+    return [{k: v for k, v in row.items() if k not in TIMING} for row in history]

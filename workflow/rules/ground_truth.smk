@@ -1,0 +1,115 @@
+"""Synthetic cohorts only: probes and manipulated scans against the known truth."""
+
+if config["evaluation"]["truth"]:
+
+    rule true_volumes:
+        input:
+            truth=config["evaluation"]["truth"],
+            index=results("cache/volumes/index.tsv"),
+        output:
+            ORACLE["oracle"],
+        log:
+            logfile("true_volumes.log"),
+        benchmark:
+            timing("true_volumes.tsv")
+        conda:
+            "../../envs/ldae.yaml"
+        resources:
+            mem_mb=growing(1000),
+            runtime=10,
+        params:
+            source=source("ground_truth.oracle:write_true_volumes"),
+        message:
+            "True volumes of every scan of a synthetic cohort"
+        script:
+            "../scripts/true_volumes.py"
+
+    rule truth:
+        input:
+            **EMBEDDINGS,
+            latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
+            truth=config["evaluation"]["truth"],
+        output:
+            table=results("tables/truth.tsv"),
+            predictions=results("evaluation/truth_predictions.tsv"),
+        log:
+            logfile("truth.log"),
+        benchmark:
+            timing("truth.tsv")
+        conda:
+            "../../envs/ldae.yaml"
+        resources:
+            mem_mb=growing(8000),
+            runtime=growing(60),
+        params:
+            seed=config["seed"],
+            settings=evaluation("probes", "bootstrap"),
+            systems=list(EMBEDDINGS),
+            source=source("ground_truth.probes:evaluate_truth"),
+        message:
+            "Comparing probes with the known truth of a synthetic cohort"
+        script:
+            "../scripts/truth.py"
+
+    rule counterfactual_volumes:
+        input:
+            truth=config["evaluation"]["truth"],
+            scans=rules.scans.output.scans,
+            volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
+            registration=MANIFESTS["registration"],
+        output:
+            arrays=results("evaluation/counterfactual_volumes.npz"),
+        log:
+            logfile("counterfactual_volumes.log"),
+        benchmark:
+            timing("counterfactual_volumes.tsv")
+        conda:
+            "../../envs/ldae.yaml"
+        resources:
+            mem_mb=growing(8000),
+            runtime=growing(120),
+        params:
+            bids=results("bids"),
+            preproc=lambda wildcards, input: above(input.registration[0], 3),
+            template=config["preprocess"]["template"]["name"],
+            volumes=config["volumes"],
+            settings=evaluation("manipulation", "probes"),
+            source=source("ground_truth.counterfactual_heads:make_counterfactuals"),
+        message:
+            "Making test heads again with the atrophy of the other diagnosis"
+        script:
+            "../scripts/counterfactual_volumes.py"
+
+    rule counterfactual:
+        input:
+            **MODELS,
+            volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
+            classifier=rules.probes.output.classifier,
+            age_regressor=rules.probes.output.age_regressor,
+            counterfactuals=rules.counterfactual_volumes.output.arrays,
+        output:
+            scans=results("evaluation/counterfactual_scans.tsv"),
+            examples=results("evaluation/counterfactual_examples.npz"),
+            table=results("tables/counterfactual.tsv"),
+            differences=results("tables/counterfactual_differences.tsv"),
+        log:
+            logfile("counterfactual.log"),
+        benchmark:
+            timing("counterfactual.tsv")
+        conda:
+            "../../envs/ldae.yaml"
+        threads: config["threads"]
+        resources:
+            mem_mb=growing(24000),
+            runtime=growing(480),
+            gpu=GPUS,
+        params:
+            seed=config["seed"],
+            settings=evaluation("manipulation", "guidance", "batch_size", "bootstrap"),
+            source=source(
+                "ground_truth.counterfactual:evaluate_counterfactual", SYSTEM["ldae"]
+            ),
+        message:
+            "Manipulated scans against their true counterfactuals"
+        script:
+            "../scripts/counterfactual.py"

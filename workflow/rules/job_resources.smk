@@ -1,0 +1,25 @@
+"""What jobs ask for, and what they took: functions of the rules on this run."""
+
+from ldae.orchestration.job_resources import (
+    first_attempts,
+    growing,
+    job_keys,
+    run_facts,
+)
+from ldae.orchestration.job_usage import remember
+
+
+def asked(wildcards):
+    """By rule, what its jobs ask for; a function, for profiles change it until jobs run."""
+    return first_attempts(workflow, config)
+
+
+def facts(wildcards):
+    """What `check` looks at; a function, for Snakemake knows it late."""
+    return run_facts(workflow, config)
+
+
+def remember_timings():
+    """Keep the most that each job has taken, before a run overwrites what was measured."""
+    trained = {name: inputs_of(name) for name in (*TRAININGS, PUBLISHED_MODEL)}
+    remember(results("benchmarks"), job_keys(workflow, trained))

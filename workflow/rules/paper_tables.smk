@@ -1,0 +1,46 @@
+"""The paper's Tables 5, 6 and 7, each number with its interval and the paper's value beside it."""
+
+# Files of all systems: a further one is only added to RECONSTRUCTED.
+SYSTEMS = list(RECONSTRUCTED)
+STAGES_OF_TABLE5 = ["autoencoder", "ldm", *SYSTEMS]
+
+
+rule tables_paper:
+    input:
+        scans=[
+            results(of_system("evaluation/reconstruction_scans", system, ".tsv"))
+            for system in SYSTEMS
+        ],
+        sizes=[
+            results(of_system("evaluation/model_sizes", system, ".tsv"))
+            for system in SYSTEMS
+        ],
+        timings=[
+            results(of_system("tables/inference", system, ".tsv"))
+            for system in SYSTEMS
+        ],
+        models=[results(f"models/{stage}/model.json") for stage in STAGES_OF_TABLE5],
+        probes=rules.probes.output.table,
+    output:
+        **{
+            f"table{number}_{form}": results(f"tables/table{number}.{form}")
+            for number in (5, 6, 7)
+            for form in ("tsv", "md", "tex")
+        },
+    log:
+        logfile("tables_paper.log"),
+    benchmark:
+        timing("tables_paper.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(30),
+    params:
+        seed=config["seed"],
+        resamples=config["evaluation"]["bootstrap"],
+        source=source("report.tables.paper:write_tables"),
+    message:
+        "Tables 5, 6 and 7 beside the paper's"
+    script:
+        "../scripts/tables_paper.py"

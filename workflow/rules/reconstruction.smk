@@ -1,0 +1,144 @@
+"""Reconstruction of test scans: quality (Table 6), cost (Table 5), and what guidance adds."""
+
+# By system: its models, and how many test scans it reconstructs at most.
+RECONSTRUCTED = {"ldae": dict(models=MODELS, max_scans=None)}
+if "dae" in config["baselines"]:
+    RECONSTRUCTED["dae"] = dict(
+        models=dict(dae=results("models/dae/model.json")),
+        max_scans=config["dae"]["test_scans"],
+    )
+
+
+for system, about in RECONSTRUCTED.items():
+
+    rule:
+        name:
+            of_system("reconstruction", system, "")
+        input:
+            **about["models"],
+            volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
+            lpips=config["evaluation"]["lpips"]["weights"],
+        output:
+            **(
+                dict(
+                    table=results("tables/reconstruction.tsv"),
+                    controls=results("tables/reconstruction_controls.tsv"),
+                )
+                if system == "ldae"
+                else {}
+            ),
+            scans=results(of_system("evaluation/reconstruction_scans", system, ".tsv")),
+        log:
+            logfile(of_system("reconstruction", system, ".log")),
+        benchmark:
+            timing(of_system("reconstruction", system, ".tsv"))
+        conda:
+            "../../envs/ldae.yaml"
+        threads: config["threads"]
+        resources:
+            mem_mb=growing(24000),
+            runtime=growing(480) if system == "ldae" else growing(720, most=2),
+            gpu=GPUS,
+        params:
+            seed=config["seed"],
+            settings=evaluation(
+                "ddim_steps",
+                "guidance",
+                "batch_size",
+                "noise_seed",
+                "max_scans",
+                "bootstrap",
+                "lpips",
+            ),
+            max_scans=about["max_scans"],
+            source=source(
+                "evaluation.reconstruction:evaluate_reconstruction",
+                "evaluation.reconstruction:write_reconstruction_tables",
+                SYSTEM[system],
+            ),
+        message:
+            f"Reconstruction of test scans by {system} (Table 6)"
+        script:
+            "../scripts/reconstruction.py"
+
+    rule:
+        name:
+            of_system("inference", system, "")
+        input:
+            **about["models"],
+            volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
+        output:
+            sizes=results(of_system("evaluation/model_sizes", system, ".tsv")),
+            timings=results(of_system("tables/inference", system, ".tsv")),
+        log:
+            logfile(of_system("inference", system, ".log")),
+        benchmark:
+            timing(of_system("inference", system, ".tsv"))
+        conda:
+            "../../envs/ldae.yaml"
+        threads: config["threads"]
+        resources:
+            mem_mb=growing(16000),
+            runtime=growing(240),
+            gpu=GPUS,
+        params:
+            device=config["device"],
+            settings=evaluation("ddim_steps", "guidance", "noise_seed", "timing_scans"),
+            source=source("evaluation.cost:measure_cost", SYSTEM[system]),
+        message:
+            f"Timing reconstructions of single scans by {system} (Table 5)"
+        script:
+            "../scripts/inference.py"
+
+
+rule volumes_followed:
+    input:
+        scans=rules.reconstruction.output.scans,
+    output:
+        table=results("tables/reconstruction_volumes.tsv"),
+    log:
+        logfile("volumes_followed.log"),
+    benchmark:
+        timing("volumes_followed.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=30,
+    params:
+        seed=config["seed"],
+        resamples=config["evaluation"]["bootstrap"],
+        source=source("evaluation.reconstruction_tables:follow_table"),
+    message:
+        "Comparing volumes of decoded images with those of their scans"
+    script:
+        "../scripts/volumes_followed.py"
+
+
+rule guidance:
+    input:
+        **MODELS,
+        latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
+    output:
+        scans=results("evaluation/guidance_scans.tsv"),
+        table=results("tables/guidance.tsv"),
+        differences=results("tables/guidance_differences.tsv"),
+    log:
+        logfile("guidance.log"),
+    benchmark:
+        timing("guidance.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=growing(24000),
+        runtime=growing(480),
+        gpu=GPUS,
+    params:
+        seed=config["seed"],
+        settings=evaluation("guidance", "batch_size", "max_scans", "bootstrap"),
+        source=source("evaluation.guidance:evaluate_guidance", SYSTEM["ldae"]),
+    message:
+        "Held-out loss with and without the gradient estimator"
+    script:
+        "../scripts/guidance.py"

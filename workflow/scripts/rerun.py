@@ -1,0 +1,17 @@
+"""Let failed scans and conversions (retry), or scans by name (redo), be done again."""
+
+from _adapter import job
+
+with job(snakemake):
+    from ldae.errors import require
+    from ldae.orchestration.rerun import redo, try_again
+
+    if snakemake.rule == "retry":
+        print("\n".join(try_again(snakemake.params.results)))
+        print("The next run tries them again.")
+    else:
+        scan = snakemake.params.scan
+        require(scan is not None, "Name the scan: snakemake redo --config scan=sub-..._ses-...")
+        scans = [scan] if isinstance(scan, str) else scan
+        redo(snakemake.params.results, scans)
+        print(f"The next run preprocesses {', '.join(scans)} again.")

@@ -1,0 +1,15 @@
+"""Stage weights and templates, checked by checksum; of all that are needed, list the sources."""
+
+from _adapter import job
+
+with job(snakemake):
+    from ldae.files import write_table
+    from ldae.resources import load_resources, stage
+    from ldae.resources.staging import staged_table
+
+    params = snakemake.params
+    table = load_resources(params.table)
+    for name in params.names:
+        stage(name, table, params.folder, snakemake.config["paths"]["mirrors"])
+    if snakemake.output.get("table"):
+        write_table(staged_table(table, params.folder), snakemake.output.table)
