@@ -35,7 +35,7 @@ include: "workflow/rules/check.smk"
 onstart:
     if not beside_a_run():
         take_over_results()
-        remember_timings()
+        keep_timings()
         forget_finished_trainings()
 
 

@@ -21,17 +21,17 @@ import numpy as np
 import pandas as pd
 
 from ldae.cohort.flow import flow_table
-from ldae.cohort.inclusion import read_verdicts, usable_scans
+from ldae.cohort.inclusion import included_scans, read_decisions
 from ldae.cohort.ledger import build_ledger
 from ldae.cohort.scans import build_scans
 from ldae.cohort.splits import make_splits, strata
 from ldae.cohort.table1 import cohort_table
 from ldae.conversion.listings import listing
 from ldae.conversion.merge import merge_parts
-from ldae.data.latent_store import moments_sum
+from ldae.data.latent_store import moments_hash
 from ldae.data.store import create_array
 from ldae.data.volume_index import build_volume_store
-from ldae.derivatives import STEPS, read_manifests, scan_files, share_of
+from ldae.derivatives import STEPS, read_manifests, scan_files, shard_of
 from ldae.files import atomic, read_table, write_json, write_table
 from ldae.inference.latents import load_row, training_std
 from ldae.preprocess.qc_bounds import MEASURES
@@ -64,7 +64,7 @@ class Cohort:
             rows.append((f"{name}_ses-M{6 * visit:03d}", name, f"ses-M{6 * visit:03d}", ptid, scan))
         columns = ["scan_id", "participant_id", "session_id", "subject_id", "number"]
         self.rows = pd.DataFrame(rows, columns=columns)
-        self.rows["part"] = [share_of(name, SHARDS) for name in self.rows["participant_id"]]
+        self.rows["part"] = [shard_of(name, SHARDS) for name in self.rows["participant_id"]]
 
     def path(self, name: str) -> Path:
         return self.folder / name
@@ -160,7 +160,7 @@ class Cohort:
         bounds = {key: None for measure in MEASURES for key in measure.bounds}
         cfg = {"template": {"name": TEMPLATE}, "qc": bounds}
         scans, duplicates = (read_table(self.path(f"{name}.tsv")) for name in TABLES)
-        verdicts = read_verdicts(None, set())
+        verdicts = read_decisions(None, set())
         places = self.path("qc/index.html"), self.path("qc/measures.tsv")
         manifests, preproc = self.manifests(), self.path("preproc")
         write_page(scans, manifests, preproc, verdicts, duplicates, *places, cfg)
@@ -168,7 +168,7 @@ class Cohort:
 
     def volumes(self) -> None:
         scans, splits = (read_table(self.path(f"{name}.tsv")) for name in ("scans", "splits"))
-        usable = usable_scans(scans, splits, self.manifests(), read_verdicts(None, set()))
+        usable = included_scans(scans, splits, self.manifests(), read_decisions(None, set()))
         shards = sorted(self.path("volumes/shards").glob("*.json"))
         build_volume_store(usable, shards, self.path("volumes"))
 
@@ -177,7 +177,7 @@ class Cohort:
         conversion, scans, duplicates, splits, volumes = (
             read_table(self.path(f"{name}.tsv")) for name in names
         )
-        verdicts = read_verdicts(None, set())
+        verdicts = read_decisions(None, set())
         tables = conversion, duplicates, scans, splits, self.manifests(), volumes, verdicts
         ledger = build_ledger(*tables)
         write_table(ledger, self.path("ledger.tsv"))
@@ -199,7 +199,7 @@ class Cohort:
             moments = [create_array(file, np.float32, shape) for file in (mean, std)]
             for row in range(self.number):
                 found = load_row(folder / f"{row}.npy")
-                moments_sum(*found)
+                moments_hash(*found)
                 for moment, part in zip(moments, found, strict=True):
                     moment[row] = part
             training_std(moments, np.arange(self.number), "mean")

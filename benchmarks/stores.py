@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ldae.data.latent_store import LatentStore, moments_sum
+from ldae.data.latent_store import LatentStore, moments_hash
 from ldae.data.store import finish_store
 from ldae.data.volume_index import build_volume_store
 from ldae.data.volume_packing import pack_shard
@@ -135,7 +135,7 @@ def latents(n: int, root: Path) -> None:
     (folder / "npz").mkdir(parents=True)
     names = [f"sub-{row}" for row in range(n)]
     index = pd.DataFrame({"scan_id": names, "participant_id": names, "split": "train"})
-    index["sha256"] = [moments_sum(*pair) for pair in zip(mean, std, strict=True)]
+    index["sha256"] = [moments_hash(*pair) for pair in zip(mean, std, strict=True)]
     for name, array in (("mean", mean), ("std", std)):
         np.save(folder / f"{name}.npy", array)
     for row in range(n):

@@ -105,7 +105,8 @@ def scan_files(scans: pd.DataFrame, preproc_dir: str | Path, template: str) -> l
 
 
 STEPS = ("n4", "brain", "registration", "pack")
-PLACED = ("registration", "pack")  # of scans that came preprocessed: put on the grid, packed
+# Of scans that come preprocessed: put on the grid, packed.
+PREPROCESSED_STEPS = ("registration", "pack")
 MANIFEST_COLUMNS = ("scan_id", "status", "reason", "seconds")
 OK, FAILED, SKIPPED, QC = "ok", "failed", "skipped", "qc"
 REGISTERED = (OK, QC)  # statuses of the registration that come with an image
@@ -168,7 +169,7 @@ def lost_scans(manifests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 BIDS_VERSION = "1.10.0"  # of every data set that we write
 
 
-def share_of(subject: str, shares: int) -> int:
+def shard_of(subject: str, shares: int) -> int:
     """The share (0 to ``shares`` - 1) of a subject, by the SHA-256 of its identifier.
 
     It depends on no other subject: who comes or goes moves nobody.

@@ -36,15 +36,15 @@ def hold(path: str | Path, what: str, patience: float = PATIENCE) -> IO[str]:
         UserError: another process held it all the time, or the file is somebody else's.
     """
     path = Path(path)
-    deadline, told = time.monotonic() + patience, False
+    deadline, announced = time.monotonic() + patience, False
     # Opened anew each time: its holder may have deleted it, with the folder it is in.
     while not (_taken(file := _opened(path, what), path) and _still(file, path)):
         file.seek(0)
         holder = file.read().strip()
         file.close()
-        if not told:
+        if not announced:
             log.warning("waiting for %s, which writes %s as well", holder, what)
-            told = True
+            announced = True
         require(
             time.monotonic() <= deadline,
             f"{what} is being written by {holder}. End that process (scancel, if it is a Slurm "

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from ldae.conversion.clinica_tables import read_prepared
+from ldae.conversion.clinica_tables import read_clinica_tables
 from ldae.conversion.prepare_tables import prepare_tables
 from ldae.conversion.study_tables import find_files
 from ldae.files import read_table
@@ -29,7 +29,7 @@ def prepare(folder, out):
     prepare_tables(folder, out / "tables", out / "tables.tsv", out / "held_back.tsv")
     held = read_table(out / "held_back.tsv", ["image_id", "status", "reason"])
     told = read_table(out / "tables.tsv").set_index("table")
-    return read_prepared(out / "tables"), told, held.set_index("image_id")
+    return read_clinica_tables(out / "tables"), told, held.set_index("image_id")
 
 
 def edit(folder, stem, change):

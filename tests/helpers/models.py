@@ -14,7 +14,7 @@ from ldae.evaluation.metrics.volumes import measure_volumes
 from ldae.evaluation.probes.evaluate import evaluate_probes
 from ldae.files import write_table
 from ldae.models.storage import ldae_state, save_model
-from ldae.models.training_scans import note_seen
+from ldae.models.training_scans import write_training_scans
 from ldae.nets.autoencoder import build_autoencoder
 from ldae.nets.gradient_estimator import build_guided_unet
 from ldae.nets.semantic_encoder import build_encoder
@@ -141,12 +141,12 @@ def make_project(root: Path) -> Path:
     write_store(root / "volumes", index, grid, volumes=make_volumes(len(index)).astype(np.float16))
     torch.manual_seed(0)
     volumes = VolumeStore(root / "volumes")
-    data = volumes.sum
+    data = volumes.content_hash
     autoencoder = save_model(
         root / "autoencoder",
         build_autoencoder(AUTOENCODER).state_dict(),
         {"kind": "autoencoder", "architecture": AUTOENCODER}
-        | note_seen(volumes, root / "autoencoder"),
+        | write_training_scans(volumes, root / "autoencoder"),
     )
     latents = rng.normal(size=(len(index), 3, 8, 8, 8)).astype(np.float32) / SCALE
     card = {"kind": "latents", "scale": SCALE, "source": "mean", "volumes": data}
@@ -157,7 +157,7 @@ def make_project(root: Path) -> Path:
         root / "ldm",
         unet.state_dict(),
         {"kind": "ldm", "architecture": LDM, "latent_channels": 3}
-        | note_seen(LatentStore(root / "latents"), root / "ldm"),
+        | write_training_scans(LatentStore(root / "latents"), root / "ldm"),
     )
     encoder = build_encoder(ENCODER)
     guided = build_guided_unet(unet, LDM, encoder.dim)
@@ -172,7 +172,7 @@ def make_project(root: Path) -> Path:
             "ldm_sha256": ldm["sha256"],
             "autoencoder_sha256": autoencoder["sha256"],
             "data": data,
-            **note_seen(volumes, root / "ldae"),
+            **write_training_scans(volumes, root / "ldae"),
             "diffusion": DIFFUSION,
             "latent_scale": SCALE,
         },

@@ -56,12 +56,12 @@ def _extrapolation(tables: Path) -> None:
 def _manipulation(tables: Path) -> None:
     draw, rows = np.random.default_rng(3), []
     strength = {"plain": 1.0, "orthogonal": 0.8, "random": 0.1}
-    for (name, sign), way, scan in product(DIRECTIONS, strength, range(4)):
+    for (name, sign), variant, scan in product(DIRECTIONS, strength, range(4)):
         own = 1 + draw.normal(0, 0.1)
         for alpha in (0.0, 2.0, 5.0):
-            move = sign * alpha * strength[way] * own
+            move = sign * alpha * strength[variant] * own
             key = {"scan_id": f"sub-{scan}_ses-M000", "participant_id": f"sub-{scan}"}
-            key |= {"direction": name, "way": way, "alpha": alpha}
+            key |= {"direction": name, "way": variant, "alpha": alpha}
             values = {"ventricle_ml": 25 + move, "hippocampus_ml": 12 - 0.3 * move}
             values |= {"logit_asked": 3 * move, "logit_decoded": 2 * move, "age_asked": 75 + move}
             values |= {"age_decoded": 75 + 0.8 * move, "sex_kept": float(scan > 0 or alpha < 5)}
@@ -84,8 +84,8 @@ def _counterfactual(tables: Path) -> None:
     draw, rows = np.random.default_rng(4), []
     methods = [("none", np.nan, 0.0), ("true_code", np.nan, 0.8), ("truth", np.nan, 1.0)]
     methods += [("autoencoder", np.nan, 0.95)]
-    for way, gain in (("plain", 0.9), ("orthogonal", 0.7), ("random", 0.0)):
-        methods += [(way, alpha, gain * alpha / (1 + alpha)) for alpha in (0.5, 2.0, 5.0)]
+    for variant, gain in (("plain", 0.9), ("orthogonal", 0.7), ("random", 0.0)):
+        methods += [(variant, alpha, gain * alpha / (1 + alpha)) for alpha in (0.5, 2.0, 5.0)]
     for (name, sign), (method, alpha, gain), scan in product(DIRECTIONS, methods, range(4)):
         about = {"scan_id": f"sub-{scan}_ses-M000", "participant_id": f"sub-{scan}"}
         about |= {"direction": name, "method": method, "alpha": alpha}

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ldae.data.store import finish_store
-from ldae.data.thumbnails import LOOK, look
+from ldae.data.thumbnails import THUMBNAIL, thumbnail
 
 
 def write_store(
@@ -36,7 +36,7 @@ def write_store(
         shard = np.arange(len(index)) >= half
         index["file"] = [f"shards/shard-{int(second)}.npy" for second in shard]
         index["file_row"] = np.arange(len(index)) - half * shard
-        index[LOOK] = [look(volume) for volume in arrays["volumes"]]
+        index[THUMBNAIL] = [thumbnail(volume) for volume in arrays["volumes"]]
         for number in (0, 1):
             np.save(folder / f"shards/shard-{number}.npy", arrays["volumes"][shard == number])
     else:

@@ -125,7 +125,7 @@ def test_the_loss_falls_on_two_volumes(chain, tmp_path):
 def test_the_model_is_restored_and_belongs_to_its_store(chain, dae, tmp_path):
     folder = dae[1]
     card = load_card(folder)
-    assert (card["kind"], card["data"]) == ("dae", VolumeStore(chain[0] / "volumes").sum)
+    assert (card["kind"], card["data"]) == ("dae", VolumeStore(chain[0] / "volumes").content_hash)
     assert card["architecture"]["shape"] == [12, 16, 12]
     encoder, _, _ = load_dae(folder)
     assert card["y_dim"] == encoder.dim
@@ -212,7 +212,7 @@ def test_size_and_seconds(chain, dae, tmp_path):
 def test_embeddings_are_of_the_resized_volumes(chain, dae, tmp_path):
     folder, store = dae[1], VolumeStore(chain[0] / "volumes")
     embed("dae", folder, chain[0] / "volumes", tmp_path / "dae.npz", "cpu", 1, batch_size=3)
-    made_of = {"model": load_card(folder)["sha256"], "volumes": store.sum}
+    made_of = {"model": load_card(folder)["sha256"], "volumes": store.content_hash}
     scans, codes = load_embeddings(tmp_path / "dae.npz", **made_of)
     assert scans == store.index["scan_id"].tolist()
     encoder, _, _ = load_dae(folder)

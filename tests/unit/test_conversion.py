@@ -13,14 +13,14 @@ from ldae.conversion import batch
 from ldae.conversion.batch import convert_batch
 from ldae.conversion.bids import check_scans, compress_image, image_fault, image_hash, scan_path
 from ldae.conversion.clinica import find_tools, versions
-from ldae.conversion.clinica_tables import OTHER_IMAGES, read_prepared
+from ldae.conversion.clinica_tables import OTHER_IMAGES, read_clinica_tables
 from ldae.conversion.conversion_table import explain
 from ldae.conversion.merge import link_tree, merge_bids, merge_parts, remove_stale
 from ldae.conversion.plan import plan_conversion, write_plan
-from ldae.derivatives import share_of
+from ldae.derivatives import shard_of
 from ldae.errors import UserError
 from ldae.files import read_json, read_table, write_table
-from ldae.orchestration.rerun import forget_failed
+from ldae.orchestration.rerun import reset_failed_conversions
 
 PTIDS = ("002_S_0413", "011_S_0005", "023_S_0030", "027_S_0009")
 VISITS = ("ADNI Screening", "ADNI1/GO Month 6")
@@ -149,7 +149,7 @@ def test_every_image_has_one_row_and_a_reason(download):
 def test_batches_do_not_change_a_byte(download):
     one, table = download.convert("one", batches=1)
     three, again = download.convert("three", batches=3)
-    assert len({share_of(ptid, 3) for ptid in PTIDS}) > 1
+    assert len({shard_of(ptid, 3) for ptid in PTIDS}) > 1
     assert contents(one / "bids") == contents(three / "bids")
     pd.testing.assert_frame_equal(table, again)
 
@@ -232,11 +232,11 @@ def test_two_scans_for_one_session(download):
 def test_an_unchanged_batch_is_kept_and_a_changed_one_is_not(download):
     out, table = download.convert("out", batches=3)
     download.calls()
-    part = out / "bids_parts" / f"ADNI-{share_of(PTIDS[1], 3)}"
+    part = out / "bids_parts" / f"ADNI-{shard_of(PTIDS[1], 3)}"
     stamp = (part / "stamp.json").stat().st_mtime_ns
     pd.testing.assert_frame_equal(download.convert("out", batches=3)[1], table)
     assert download.calls() == [] and (part / "stamp.json").stat().st_mtime_ns == stamp
-    mine = [ptid for ptid in PTIDS if share_of(ptid, 3) == share_of(PTIDS[1], 3)]
+    mine = [ptid for ptid in PTIDS if shard_of(ptid, 3) == shard_of(PTIDS[1], 3)]
     put(download.images, PTIDS[1], image_of(1, 0))
     download.convert("out", batches=3)
     assert download.calls() == [" ".join(mine)]
@@ -264,7 +264,7 @@ def test_a_batch_that_fails_whole_is_tried_again(download):
 
 def test_a_lone_subject_that_crashes_clinica_does_not_stop_the_run(download):
     put(download.images, PTIDS[0], image_of(0, 1), "crash")
-    numbers = [share_of(ptid, 9) for ptid in PTIDS]
+    numbers = [shard_of(ptid, 9) for ptid in PTIDS]
     assert numbers.count(numbers[0]) == 1
     _, table = download.convert("out", batches=9)
     assert set(table.index[table["status"] == "failed"]) == {image_of(0, 0), image_of(0, 1)}
@@ -278,18 +278,18 @@ def test_what_failed_is_converted_again_after_a_retry(download):
     out, _ = download.convert("out", batches=3)
     (out / "cohort").mkdir()
     (out / "parts").rename(out / "cohort" / "parts")
-    mine = f"ADNI-{share_of(PTIDS[2], 3)}"
+    mine = f"ADNI-{shard_of(PTIDS[2], 3)}"
     made = [out / f"cohort/{name}.tsv" for name in ("conversion", "scans", "ledger")]
     for path in made:
         path.touch()
-    assert forget_failed(out) == [mine]
+    assert reset_failed_conversions(out) == [mine]
     assert not any(path.exists() for path in [*made, out / "cohort" / "parts" / f"{mine}.tsv"])
     download.calls()
-    together = [ptid for ptid in PTIDS if share_of(ptid, 3) == share_of(PTIDS[2], 3)]
+    together = [ptid for ptid in PTIDS if shard_of(ptid, 3) == shard_of(PTIDS[2], 3)]
     download.convert("out", batches=3)
     assert set(" ".join(download.calls()).split()) == set(together)
     shutil.rmtree(out / "cohort" / "parts")
-    assert forget_failed(out) == []
+    assert reset_failed_conversions(out) == []
 
 
 def test_a_full_disk_is_not_the_subjects_fault(download, monkeypatch):
@@ -328,7 +328,7 @@ def test_one_image_under_two_subjects_of_a_batch(download):
 
 
 def test_an_image_that_clinica_did_not_find_has_failed(download):
-    study = read_prepared(download.tables)
+    study = read_clinica_tables(download.tables)
     index = plan_conversion(download.images, download.tables, download.held, 1)
     chosen = {
         "image_id": image_of(0, 0), "scan_id": scan_of(PTIDS[0], 0), "Subject_ID": PTIDS[0],
@@ -348,7 +348,7 @@ def test_the_reason_is_that_of_the_examinations_study(download):
     merge.loc[merge["PTID"] == PTIDS[1], "COLPROT"] = "ADNI3"
     quality = pd.DataFrame({"RID": "1", "LONIUID": "S" + scans["SeriesID"], "PASS": "0"})
     mayo = pd.DataFrame(columns=["RID", "loni_image", "series_type", "series_quality"])
-    study = read_prepared(download.tables)
+    study = read_clinica_tables(download.tables)
     study |= {"MPRAGEMETA": scans, "ADNIMERGE": merge, "MRIQUALITY": quality}
     study["MAYOADIRL_MRI_IMAGEQC_05_07_15"] = mayo
     index = plan_conversion(download.images, download.tables, download.held, 1)

@@ -20,7 +20,7 @@ from ldae.conversion.image_checks import dicom_fault, nifti_fault
 from ldae.conversion.image_index import index_images
 from ldae.conversion.listings import listing
 from ldae.conversion.plan import plan_conversion, write_plan
-from ldae.derivatives import share_of
+from ldae.derivatives import shard_of
 from ldae.errors import UserError
 from ldae.files import read_table, write_table
 
@@ -348,7 +348,7 @@ def test_plan_gives_every_image_a_batch_or_a_reason(images, tables, tmp_path):
     assert plan.loc[plan["image_id"] == "I3", "status"].item() == "no_metadata"
     goes = plan["subject_id"].isin([PTID, "011_S_0005"])
     assert plan["batch"].isna().equals(~goes)
-    assert set(plan.loc[plan["subject_id"] == PTID, "batch"]) == {share_of(PTID, 5)}
+    assert set(plan.loc[plan["subject_id"] == PTID, "batch"]) == {shard_of(PTID, 5)}
     paths = {number: tmp_path / f"batch-{number}.tsv" for number in range(5)}
     write_plan(plan, tmp_path / "images.tsv", paths)
     assert len(read_table(tmp_path / "images.tsv")) == len(plan)
@@ -357,7 +357,7 @@ def test_plan_gives_every_image_a_batch_or_a_reason(images, tables, tmp_path):
 
 def test_batches_are_stable():
     """Frozen: a change of the hash would convert a whole download again."""
-    assert [share_of(f"002_S_{number:04d}", 7) for number in range(8)] == [1, 2, 1, 6, 0, 4, 3, 4]
+    assert [shard_of(f"002_S_{number:04d}", 7) for number in range(8)] == [1, 2, 1, 6, 0, 4, 3, 4]
 
 
 def test_downloads_that_cannot_be_meant(images, tables, tmp_path):

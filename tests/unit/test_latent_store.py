@@ -16,7 +16,7 @@ from ldae.inference import latents
 from ldae.inference.latents import build_latent_store, encode_shard, training_std
 from ldae.locks import hold
 from ldae.models.storage import save_model
-from ldae.models.training_scans import note_seen
+from ldae.models.training_scans import write_training_scans
 from ldae.nets.autoencoder import build_autoencoder
 
 AUTOENCODER = {
@@ -39,7 +39,7 @@ def train(root, seed=0):
     """An autoencoder with random weights, said to be trained on the present volumes."""
     torch.manual_seed(seed)
     model = build_autoencoder(AUTOENCODER)
-    seen = note_seen(VolumeStore(root / "volumes"), root / "ae")
+    seen = write_training_scans(VolumeStore(root / "volumes"), root / "ae")
     card = {"kind": "autoencoder", "architecture": AUTOENCODER, **seen}
     return model.eval(), save_model(root / "ae", model.state_dict(), card)
 
@@ -173,7 +173,7 @@ def test_only_new_scans_and_other_autoencoders_are_encoded(cohort, encoded):
     sample = encode(cohort.root, source="sample")
     assert encoded == [6, 0]
     assert sample.scale < mean.scale
-    assert sample.sum != mean.sum
+    assert sample.content_hash != mean.content_hash
     cohort.set_status("sub-C_ses-M012", "ok")
     cohort.build()
     more = encode(cohort.root)
@@ -188,7 +188,7 @@ def test_only_new_scans_and_other_autoencoders_are_encoded(cohort, encoded):
     other = encode(cohort.root)
     encode(cohort.root, fingerprint="edited")
     assert encoded == [6, 0, 1, 7, 1, 7, 7]
-    assert other.sum != more.sum
+    assert other.content_hash != more.content_hash
     assert len(list((more.folder / "rows").iterdir())) == 1  # old rows are gone
 
 

@@ -10,9 +10,9 @@ from ldae.cohort.flow import flow_table, summarise
 from ldae.cohort.inclusion import (
     check_conversion,
     check_failures,
+    included_scans,
     known_scans,
-    read_verdicts,
-    usable_scans,
+    read_decisions,
 )
 from ldae.cohort.ledger import STAGES, build_ledger, check_images
 from ldae.cohort.table1 import cohort_table
@@ -80,7 +80,7 @@ def books(tmp_path):
     )
     splits = pd.DataFrame(SIDES.items(), columns=["participant_id", "split"])
     manifests = read_manifests(shards)
-    verdicts = read_verdicts(tmp_path / "exclude.tsv", set(scans["scan_id"]))
+    decisions = read_decisions(tmp_path / "exclude.tsv", set(scans["scan_id"]))
     return {
         "conversion": pd.concat([made, copy, others, missing], ignore_index=True),
         "duplicates": pd.DataFrame(
@@ -90,14 +90,14 @@ def books(tmp_path):
         "scans": scans,
         "splits": splits,
         "manifests": manifests,
-        "volumes": usable_scans(scans, splits, manifests, verdicts),
-        "verdicts": verdicts,
+        "volumes": included_scans(scans, splits, manifests, decisions),
+        "decisions": decisions,
     }
 
 
 def used_by(books, **changed):
-    kept = {name: books[name] for name in ("scans", "splits", "manifests", "verdicts")}
-    return usable_scans(**kept | changed)
+    kept = {name: books[name] for name in ("scans", "splits", "manifests", "decisions")}
+    return included_scans(**kept | changed)
 
 
 # --- Usable scans and verdicts -----------------------------------------------------------------
@@ -108,14 +108,14 @@ def test_usable_are_those_that_passed_and_those_a_person_keeps(books):
     usable = books["volumes"]
     assert usable["scan_id"].tolist() == sorted(set(books["scans"]["scan_id"]) - lost)
     assert usable["split"].tolist() == [SIDES[name] for name in usable["participant_id"]]
-    nobody = books["verdicts"][:0]
-    assert set(used_by(books, verdicts=nobody)["scan_id"]) ^ set(usable["scan_id"]) == {
+    nobody = books["decisions"][:0]
+    assert set(used_by(books, decisions=nobody)["scan_id"]) ^ set(usable["scan_id"]) == {
         KEPT,
         EXCLUDED,
     }
     # There is no image of a failed scan: it cannot be kept.
-    wish = pd.DataFrame([(FAILED, "keep", "I want it")], columns=books["verdicts"].columns)
-    assert FAILED not in set(used_by(books, verdicts=wish)["scan_id"])
+    wish = pd.DataFrame([(FAILED, "keep", "I want it")], columns=books["decisions"].columns)
+    assert FAILED not in set(used_by(books, decisions=wish)["scan_id"])
 
 
 def test_usable_scans_must_be_known_and_on_one_side(books):
@@ -131,7 +131,7 @@ def test_usable_scans_must_be_known_and_on_one_side(books):
         used_by(books, scans=same)
     everything = books["scans"][["scan_id"]].assign(verdict="exclude", reason="no")
     with pytest.raises(UserError, match="None of the 8 scans"):
-        used_by(books, verdicts=everything)
+        used_by(books, decisions=everything)
 
 
 @pytest.mark.parametrize(
@@ -147,17 +147,17 @@ def test_verdicts_must_be_known_and_reasoned(rows, message, tmp_path):
     path = tmp_path / "exclude.tsv"
     path.write_text(f"scan_id\tverdict\treason\n{rows}")
     with pytest.raises(UserError, match=message):
-        read_verdicts(path, {"sub-1_ses-M000"})
+        read_decisions(path, {"sub-1_ses-M000"})
 
 
 def test_verdicts_without_a_verdict_exclude(tmp_path):
     path = tmp_path / "exclude.tsv"
     path.write_text("scan_id\treason\nsub-1_ses-M000\tmotion\n")
-    assert read_verdicts(path, {"sub-1_ses-M000"}).values.tolist() == [
+    assert read_decisions(path, {"sub-1_ses-M000"}).values.tolist() == [
         ["sub-1_ses-M000", "exclude", "motion"]
     ]
-    assert read_verdicts(None, set()).empty
-    assert read_verdicts(Path(__file__).parents[2] / "config/exclude.tsv", set()).empty
+    assert read_decisions(None, set()).empty
+    assert read_decisions(Path(__file__).parents[2] / "config/exclude.tsv", set()).empty
 
 
 def test_a_verdict_may_be_of_a_scan_that_was_left_out_before(books, tmp_path):
@@ -169,15 +169,15 @@ def test_a_verdict_may_be_of_a_scan_that_was_left_out_before(books, tmp_path):
     path.write_text(
         f"scan_id\treason\nsub-A_ses-M036\tmotion\nsub-D_ses-M012\tmotion\n{EXCLUDED}\tmotion\n"
     )
-    verdicts = read_verdicts(path, known)
-    assert {KEPT, EXCLUDED}.isdisjoint(used_by(books, verdicts=verdicts)["scan_id"])
+    decisions = read_decisions(path, known)
+    assert {KEPT, EXCLUDED}.isdisjoint(used_by(books, decisions=decisions)["scan_id"])
     rows = build_ledger(
-        **books | {"verdicts": verdicts, "volumes": used_by(books, verdicts=verdicts)}
+        **books | {"decisions": decisions, "volumes": used_by(books, decisions=decisions)}
     ).set_index("scan_id")
     assert rows.loc["sub-A_ses-M036", "stage"] == "duplicate"
     path.write_text("scan_id\treason\nsub-A_ses-M03\tmotion\n")
     with pytest.raises(UserError, match="sub-A_ses-M03"):
-        read_verdicts(path, known)
+        read_decisions(path, known)
 
 
 def test_a_scan_that_cannot_be_packed_is_lost_like_any_other(books):
@@ -199,7 +199,7 @@ def test_a_scan_that_cannot_be_packed_is_lost_like_any_other(books):
     assert flow.loc["pack", "images"] == 3 and flow.loc["pack", "reasons"].startswith("no contrast")
     wanted = r"3 of 8 .*\n.*\n.*\n.*sub-D_ses-M000 \(pack\): no contrast"
     with pytest.raises(UserError, match=wanted):
-        check_failures(manifests, books["verdicts"], max_failed_fraction=0.25)
+        check_failures(manifests, books["decisions"], max_failed_fraction=0.25)
 
 
 def test_manifests_of_another_kind_are_refused(tmp_path):
@@ -237,10 +237,10 @@ def test_ledger_says_of_every_image_where_it_ended(books):
 def test_a_person_comes_before_our_quality_control_but_not_before_a_failure(books):
     also = pd.DataFrame(
         [(REFUSED, "exclude", "tumour"), (FAILED, "exclude", "tumour")],
-        columns=books["verdicts"].columns,
+        columns=books["decisions"].columns,
     )
-    verdicts = pd.concat([books["verdicts"], also])
-    rows = build_ledger(**books | {"verdicts": verdicts}).set_index("scan_id")
+    decisions = pd.concat([books["decisions"], also])
+    rows = build_ledger(**books | {"decisions": decisions}).set_index("scan_id")
     assert rows.loc[REFUSED, ["stage", "reason"]].tolist() == ["exclude", "tumour"]
     assert rows.loc[FAILED, "stage"] == "brain"
 
@@ -252,7 +252,7 @@ def test_ledger_refuses_what_does_not_add_up(books):
     with pytest.raises(UserError, match=r"does not add up.*volume store"):
         changed(volumes=books["volumes"][1:])
     with pytest.raises(UserError, match=r"does not add up.*volume store"):
-        changed(verdicts=books["verdicts"][:1])
+        changed(decisions=books["decisions"][:1])
     with pytest.raises(UserError, match=r"does not add up.*scan table"):
         changed(scans=books["scans"][1:])
     with pytest.raises(UserError, match=r"converted images.*duplicates"):
@@ -286,14 +286,14 @@ def test_ledger_has_just_the_images_of_the_download(books):
 
 
 def test_too_many_failures(books):
-    manifests, verdicts = books["manifests"], books["verdicts"]
-    check_failures(manifests, verdicts, max_failed_fraction=0.25)
+    manifests, decisions = books["manifests"], books["decisions"]
+    check_failures(manifests, decisions, max_failed_fraction=0.25)
     wanted = r"2 of 8 scans .*\n.*M000 \(brain\): Runtime.*\n.*M006 \(qc\): QC: dice.*\n.*qc/index"
     with pytest.raises(UserError, match=wanted):
-        check_failures(manifests, verdicts, max_failed_fraction=0.2)
+        check_failures(manifests, decisions, max_failed_fraction=0.2)
     # A person has looked at the one that is kept; without that verdict it counts.
     with pytest.raises(UserError, match=r"3 of 8 scans"):
-        check_failures(manifests, verdicts[:1], max_failed_fraction=0.25)
+        check_failures(manifests, decisions[:1], max_failed_fraction=0.25)
 
 
 def test_too_many_failed_conversions(books):

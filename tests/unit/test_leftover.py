@@ -7,7 +7,7 @@ import pytest
 from ldae.errors import UserError
 from ldae.locks import hold
 from ldae.orchestration import previous_run
-from ldae.orchestration.previous_run import take_over
+from ldae.orchestration.previous_run import end_previous_run
 
 QUEUE = """#!/bin/sh
 for word; do case $word in --name=*) names=",${word#--name=},";; esac; done
@@ -44,7 +44,7 @@ def slurm(tmp_path, monkeypatch):
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     slurm = Slurm(tmp_path / "bin")
-    take_over("results", tmp_path / "notes", "ldae_a").close()
+    end_previous_run("results", tmp_path / "notes", "ldae_a").close()
     slurm.queue(("ldae_a", 7, os.getuid(), "me"), ("ldae_b", 8, os.getuid(), "me"))
     return slurm
 
@@ -57,25 +57,25 @@ def test_a_second_snakemake_is_refused_and_cancels_nothing_of_the_first(
         hold(next((tmp_path / "notes").glob("*.lock")), "the first"),
         pytest.raises(UserError, match=rf"folder results is being .* process {os.getpid()} on"),
     ):
-        take_over("results", tmp_path / "notes", "ldae_c")
+        end_previous_run("results", tmp_path / "notes", "ldae_c")
     assert slurm.cancelled == []
 
 
 def test_only_jobs_of_dead_runs_of_these_results_are_cancelled(slurm, tmp_path):
     notes = tmp_path / "notes"
-    take_over("other", notes, "ldae_c").close()
+    end_previous_run("other", notes, "ldae_c").close()
     assert slurm.cancelled == []
-    take_over("results", notes, "ldae_d").close()
+    end_previous_run("results", notes, "ldae_d").close()
     assert slurm.cancelled == ["7"]
     slurm.queue(("ldae_d", 9, os.getuid(), "me"))
-    take_over("results", notes, "ldae_e").close()
+    end_previous_run("results", notes, "ldae_e").close()
     assert slurm.cancelled == ["7", "9"]
 
 
 def test_jobs_of_somebody_else_are_left_to_them(slurm, tmp_path):
     slurm.queue(("ldae_a", 7, os.getuid() + 1, "anna"))
     with pytest.raises(UserError, match="jobs of an earlier run here are anna's: 7"):
-        take_over("results", tmp_path / "notes", "ldae_c")
+        end_previous_run("results", tmp_path / "notes", "ldae_c")
     assert slurm.cancelled == []
 
 
@@ -86,5 +86,5 @@ def test_a_slurm_that_does_not_answer_stops_its_runs_and_no_other(
     monkeypatch.setattr(previous_run, "ANSWER", 0.3)
     slurm.command("squeue", f"#!/bin/sh\n{fault}\n")
     with pytest.raises(UserError, match=r"squeue says ('no controller'|nothing for)"):
-        take_over("results", tmp_path / "notes", "ldae_c")
-    take_over("results", tmp_path / "notes", None).close()
+        end_previous_run("results", tmp_path / "notes", "ldae_c")
+    end_previous_run("results", tmp_path / "notes", None).close()

@@ -10,7 +10,7 @@ from ldae.errors import UserError
 from ldae.evaluation import examples, manipulation
 from ldae.evaluation.manipulation_tables import MEASURES, trends
 from ldae.evaluation.metrics.volumes import HIPPOCAMPI, VENTRICLES, Regions, soft_volumes
-from ldae.evaluation.probes.direction import MODES, WAYS, Direction, LinearModel
+from ldae.evaluation.probes.direction import MODES, VARIANTS, Direction, LinearModel
 from ldae.files import read_table
 
 AFFINE = np.diag([SPACING, SPACING, SPACING, 1.0])
@@ -52,20 +52,20 @@ def test_moving_by_zero_is_the_identity_and_the_logit_moves_linearly(probed):
 def test_ways_are_of_one_length_and_the_orthogonal_one_leaves_the_age_alone(probed, mode):
     direction = Direction.load(probed / "classifier.npz")
     age, y = LinearModel.load(probed / "age_regressor.npz"), codes().double()
-    ways = direction.ways(age, mode, ["a", "b", "c"], 0)
-    assert tuple(ways) == WAYS
+    variants = direction.variants(age, mode, ["a", "b", "c"], 0)
+    assert tuple(variants) == VARIANTS
     scale = direction.std if mode == "normalised" else 1.0
-    lengths = torch.stack([(step / scale).norm(dim=1) for step in ways.values()])
+    lengths = torch.stack([(step / scale).norm(dim=1) for step in variants.values()])
     np.testing.assert_allclose(lengths, lengths[0, 0].item() * np.ones((3, 3)), rtol=1e-9)
-    change = {name: age(y + 3 * step) - age(y) for name, step in ways.items()}
+    change = {name: age(y + 3 * step) - age(y) for name, step in variants.items()}
     np.testing.assert_allclose(change["orthogonal"], 0, atol=1e-8)
     assert change["plain"].abs().min() > 1e-3
-    assert (direction(y + ways["orthogonal"]) > direction(y)).all()
-    drawn = ways["random"]
+    assert (direction(y + variants["orthogonal"]) > direction(y)).all()
+    drawn = variants["random"]
     assert not torch.equal(drawn[0], drawn[1])
-    assert torch.equal(drawn[1], direction.ways(age, mode, ["b"], 0)["random"][0])
+    assert torch.equal(drawn[1], direction.variants(age, mode, ["b"], 0)["random"][0])
     with pytest.raises(UserError, match="same direction"):
-        direction.ways(
+        direction.variants(
             LinearModel(direction.mean, direction.std, 2 * direction.w, 0.0), mode, [], 0
         )
 
@@ -143,7 +143,7 @@ def test_manipulation_tables(tables):
     ).loc[row["way"]]
     expected = mine.loc[mine["direction"] == row["direction"], "age"].mean()
     assert row["value"] == pytest.approx(expected, abs=1e-4)
-    assert set(found["way"]) == set(WAYS)
+    assert set(found["way"]) == set(VARIANTS)
 
 
 def test_trends_know_the_direction_of_the_disease():

@@ -10,8 +10,14 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
 from helpers.training import objective, settings, weights
-from ldae.training.callbacks import Monitor, Pictures, contact_sheet
-from ldae.training.diagnostics import LatentActivity, Probed, code_flags, code_spread, latent_flags
+from ldae.training.callbacks import Pictures, TensorBoard, contact_sheet
+from ldae.training.diagnostics import (
+    LatentActivity,
+    OnlineProbes,
+    code_flags,
+    code_spread,
+    latent_flags,
+)
 from ldae.training.distributed.signals import Interrupted
 from ldae.training.loop import fit
 from ldae.training.validation import by_quartile
@@ -39,9 +45,9 @@ def test_curves_and_pictures_are_written_and_change_nothing(chain, tmp_path):
     (out / "samples").mkdir(parents=True)
     (out / "samples/epoch-0099.png").write_text("of an earlier training")
     with pytest.raises(Interrupted):
-        fit(watched, first, observer=Monitor(out, "ldae"))
+        fit(watched, first, callback=TensorBoard(out, "ldae"))
     again, cfg = objective(chain, "ldae", sample_every=1)
-    fit(again, settings("ldae", cfg, tmp_path / "run"), observer=Monitor(out, "ldae"))
+    fit(again, settings("ldae", cfg, tmp_path / "run"), callback=TensorBoard(out, "ldae"))
     for key, value in weights(plain).items():
         assert torch.equal(weights(again)[key], value), key
     assert sorted(p.name for p in (out / "samples").iterdir()) == [
@@ -124,7 +130,7 @@ def people(count):
 def probed(count, most):
     """Of people whose last third is validation."""
     rows = np.arange(2 * count)
-    return Probed.choose(people(count), *np.split(rows, [2 * (count * 2 // 3)]), most)
+    return OnlineProbes.choose(people(count), *np.split(rows, [2 * (count * 2 // 3)]), most)
 
 
 def test_probes_of_a_training_tell_codes_that_know_from_those_that_do_not():

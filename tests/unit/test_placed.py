@@ -10,7 +10,7 @@ from ldae.conversion.import_bids import import_bids
 from ldae.derivatives import scan_files
 from ldae.errors import UserError
 from ldae.files import read_json, read_table
-from ldae.preprocess.preprocessed_input import run_placing
+from ldae.preprocess.preprocessed_input import run_preprocessed_input
 
 SPACE = "Test"
 BOUNDS = dict.fromkeys(
@@ -93,7 +93,7 @@ class Folder:
             for scan in good
         )
         manifest = self.out / "preproc/manifests/registration/shard-0.tsv"
-        run_placing(self.scans, bids, self.out / "preproc", manifest, self.cfg, VOLUMES)
+        run_preprocessed_input(self.scans, bids, self.out / "preproc", manifest, self.cfg, VOLUMES)
         table = read_table(manifest).set_index("scan_id").fillna("")
         return conversion.set_index("path"), table
 

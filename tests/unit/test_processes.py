@@ -11,7 +11,12 @@ import pytest
 from helpers.training import LDAE, LDM, settings
 from ldae.errors import UserError
 from ldae.training.distributed.launch import over_nodes, require_gpus, wait
-from ldae.training.distributed.processes import Processes, joined, meeting_point, placed
+from ldae.training.distributed.processes import (
+    Processes,
+    process_group,
+    processes_from_environment,
+    rendezvous_address,
+)
 from ldae.training.settings import Settings, model_settings
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
@@ -19,18 +24,22 @@ SLURM = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1"}
 
 
 def test_place_is_read_from_the_launcher_or_from_srun_when_told_so():
-    assert placed(TORCHRUN, slurm_task=False) == Processes(3, 8, 1)
-    assert placed(SLURM, slurm_task=True, launcher=7) == Processes(5, 8, 1, 7, True)
-    assert placed(SLURM, slurm_task=False) is None  # a batch script has these variables as well
-    assert placed({}, slurm_task=False) is None
+    assert processes_from_environment(TORCHRUN, slurm_task=False) == Processes(3, 8, 1)
+    assert processes_from_environment(SLURM, slurm_task=True, launcher=7) == Processes(
+        5, 8, 1, 7, True
+    )
+    assert (
+        processes_from_environment(SLURM, slurm_task=False) is None
+    )  # a batch script has these variables as well
+    assert processes_from_environment({}, slurm_task=False) is None
     with pytest.raises(UserError, match="srun"):
-        placed({}, slurm_task=True)
+        processes_from_environment({}, slurm_task=True)
 
 
 def test_another_number_of_processes_than_the_settings_say_is_refused():
     with (
         pytest.raises(UserError, match=r"in 4 process\(es\).*2 were started"),
-        joined(Processes(0, 2), "cpu", 4),
+        process_group(Processes(0, 2), "cpu", 4),
     ):
         pass
 
@@ -44,10 +53,10 @@ def test_tasks_of_srun_meet_at_their_steps_first_node_and_own_port():
         ("rack[2-3]n[08,11]", "rack2n08"),
         ("gpu[12]-ib,x", "gpu12-ib"),
     ):
-        assert meeting_point(step | {"SLURM_STEP_NODELIST": nodes})[0] == host
-    assert meeting_point(step)[0] == "other"
+        assert rendezvous_address(step | {"SLURM_STEP_NODELIST": nodes})[0] == host
+    assert rendezvous_address(step)[0] == "other"
     others = [step | {"SLURM_STEP_ID": "3"}, step | {"SLURM_JOB_ID": "123457"}]
-    ports = {meeting_point(one)[1] for one in (step, *others)}
+    ports = {rendezvous_address(one)[1] for one in (step, *others)}
     assert len(ports) == 3
     assert all(20000 <= port < 32000 for port in ports)
 
@@ -60,7 +69,7 @@ def test_a_process_whose_like_never_come_says_so(monkeypatch):
     monkeypatch.setenv("MASTER_PORT", str(port))
     with (
         pytest.raises(UserError, match=rf"has not met all others at 127\.0\.0\.1:{port} in 1 s"),
-        joined(Processes(0, 2), "cpu", 2, timedelta(seconds=1)),
+        process_group(Processes(0, 2), "cpu", 2, timedelta(seconds=1)),
     ):
         pass
 

@@ -196,7 +196,7 @@ def test_published_models_are_evaluated_with_their_own_latent_scale(files, tmp_p
 
     means = drawn(6, 4, 3, 4, 4, 4).numpy()
     card = {"kind": "latents", "scale": 3.0, "source": "mean"}
-    card["volumes"] = VolumeStore(tmp_path / "volumes").sum
+    card["volumes"] = VolumeStore(tmp_path / "volumes").content_hash
     card["autoencoder"] = system.card["autoencoder_sha256"]
     write_store(tmp_path / "latents", index, card, mean=means, std=0 * means)
     z_0 = system.latents(system.latent_store(tmp_path / "latents"), np.arange(4))

@@ -147,7 +147,7 @@ def cohort(tmp_path):
     changed = {"B": {"snr": 3.0}, "C": {"dice": 0.5}, "D": {"dice": 0.99}}
     for file, name in zip(files, "ABCD", strict=True):
         write_json({"scan_id": file.scan_id, **GOOD, **changed.get(name, {})}, file.measures)
-    verdicts = pd.DataFrame([("sub-A_ses-M000", "exclude", "moved")])
+    decisions = pd.DataFrame([("sub-A_ses-M000", "exclude", "moved")])
     return {
         "scans": scans,
         "manifests": {
@@ -157,7 +157,7 @@ def cohort(tmp_path):
             "pack": registration.assign(status="ok"),
         },
         "preproc_dir": tmp_path / "preproc",
-        "verdicts": verdicts.set_axis(["scan_id", "verdict", "reason"], axis=1),
+        "decisions": decisions.set_axis(["scan_id", "verdict", "reason"], axis=1),
         "duplicates": pd.DataFrame(
             [("sub-A_ses-M012", "sub-A_ses-M000", "The same <voxels>.")],
             columns=["scan_id", "duplicate_of", "reason"],
@@ -209,7 +209,7 @@ def test_page_of_a_cohort_in_which_all_failed(cohort):
     bad = cohort["manifests"]["n4"].assign(status="failed", reason="broken")
     skipped = bad.assign(status="skipped")
     manifests = {"n4": bad, "brain": skipped, "registration": skipped, "pack": skipped}
-    write_page(**{**cohort, "manifests": manifests, "verdicts": cohort["verdicts"][:0]})
+    write_page(**{**cohort, "manifests": manifests, "decisions": cohort["decisions"][:0]})
     assert cohort["page"].read_text().count("failed in n4: broken") == 4
 
 

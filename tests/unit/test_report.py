@@ -17,7 +17,7 @@ from helpers.results import make_results
 from ldae.errors import UserError
 from ldae.figures import FIGURES
 from ldae.files import read_json, read_table, write_json, write_table
-from ldae.orchestration.job_usage import COLUMNS, accounting, remember, requests
+from ldae.orchestration.job_usage import COLUMNS, job_usage_table, keep_longest, requests
 from ldae.report.build import NEEDED, SECTIONS, build, read_cards
 from ldae.report.citations import printed
 from ldae.report.claims import OPEN, OPPOSITE, SHOWN, claims, tally, verdict
@@ -228,7 +228,7 @@ def test_a_continued_training_counts_the_epochs_of_all_attempts(tmp_path):
         (tmp_path / f"models/{stage}").mkdir(parents=True)
         write_table(history, tmp_path / f"models/{stage}/history.tsv")
     asked = {"ldm": {"gpu": 4, "mem_mb": 1}, "ldae": {"gpu": 1, "mem_mb": 1}}
-    table = accounting(tmp_path / "benchmarks", tmp_path / "models", asked)
+    table = job_usage_table(tmp_path / "benchmarks", tmp_path / "models", asked)
     took = table.set_index("rule")
     # Stopped before its last 900 s; the other ran once, of which 100 s were not in epochs.
     assert took.loc["ldm", ["seconds", "counted_by", "gpu_hours"]].tolist() == [3600, "history", 4]
@@ -242,7 +242,7 @@ def test_a_continued_training_counts_the_epochs_of_all_attempts(tmp_path):
 def test_what_to_ask_next_time_follows_from_the_worst_job(tmp_path):
     for shard, (seconds, memory) in enumerate([(60, 800), (600, 3000), (90, 900)]):
         measured(tmp_path, f"n4/shard-{shard}", seconds, memory)
-    took = accounting(tmp_path / "benchmarks", tmp_path, {"n4": {"mem_mb": 8000}})
+    took = job_usage_table(tmp_path / "benchmarks", tmp_path, {"n4": {"mem_mb": 8000}})
     row = took.iloc[0]
     assert row[["median_seconds", "longest_seconds", "max_rss_mib"]].tolist() == [90, 600, 3000]
     assert row[["mem_mib_next", "runtime_min_next"]].tolist() == [4096, 15]
@@ -255,21 +255,21 @@ def test_a_visit_of_seconds_does_not_hide_what_a_whole_job_took(tmp_path):
     folder, asked = tmp_path / "benchmarks", {"n4": {"jobs": 2, "gpu": None}}  # None: unset
 
     def advice():
-        return requests(accounting(folder, tmp_path, asked)).partition("n4: ")[2]
+        return requests(job_usage_table(folder, tmp_path, asked)).partition("n4: ")[2]
 
     for shard in range(3):
         measured(tmp_path, f"n4/shard-{shard}", 3600 * (1 + shard), 3000)
     whole = advice()
     assert whole == "{mem_mb: 4096 * attempt, runtime: 180 * attempt}"  # of shards 0 and 1
     for _ in range(2):  # runs in which every shard is visited
-        remember(folder, {"n4": "as before"})
+        keep_longest(folder, {"n4": "as before"})
         for shard in range(2):
             measured(tmp_path, f"n4/shard-{shard}", 5, 200)
         assert advice() == whole
     old = time.time() - 60
     for path in folder.glob("n4/*"):
         os.utime(path, (old, old))
-    remember(folder, {"n4": "other settings"})
+    keep_longest(folder, {"n4": "other settings"})
     assert advice() == ""
     measured(tmp_path, "n4/shard-0", 600, 200)
     assert advice() == "{mem_mb: 1024 * attempt, runtime: 15 * attempt}"
@@ -280,11 +280,11 @@ def test_jobs_too_short_to_be_measured_are_no_zero(tmp_path):
     measured(tmp_path, "report", 1.0)  # written after the report
     file = tmp_path / "benchmarks/splits.tsv"
     file.write_text(file.read_text().replace("0.2", "-"))
-    took = accounting(tmp_path / "benchmarks", tmp_path, {"splits": {"mem_mb": 1000}})
+    took = job_usage_table(tmp_path / "benchmarks", tmp_path, {"splits": {"mem_mb": 1000}})
     assert took["rule"].tolist() == ["splits"] and took["cpu_hours"].isna().all()
     assert resources(took).rows[0][6:8] == ["–", "–"]
     assert requests(took) == ""
-    assert resources(accounting(tmp_path / "none", tmp_path, {})) is None
+    assert resources(job_usage_table(tmp_path / "none", tmp_path, {})) is None
 
 
 def test_timings_are_in_no_other_file(run, tmp_path):

@@ -23,7 +23,7 @@ from helpers.training import (
 from ldae.errors import UserError
 from ldae.locks import hold
 from ldae.models.storage import load_card, load_state
-from ldae.training.callbacks import Observer
+from ldae.training.callbacks import Callback
 from ldae.training.checkpointing import Checkpoints, card
 from ldae.training.distributed.processes import Processes
 from ldae.training.distributed.signals import EXIT_CODE, Interrupted
@@ -124,9 +124,9 @@ def test_signal_during_validation_repeats_the_validation(chain, tmp_path):
     stopped, cfg = objective(chain, "ldae")
     validate = stopped.validate
 
-    def interrupted(beat):
+    def interrupted(check_interrupted):
         os.kill(os.getpid(), signal.SIGTERM)
-        return validate(beat)
+        return validate(check_interrupted)
 
     stopped.validate = interrupted
     with pytest.raises(Interrupted):
@@ -179,7 +179,7 @@ def test_best_weights_outlive_newer_ones_of_an_attempt_that_was_killed(tmp_path)
     checkpoints.save({"step": 100, "best": best})
     checkpoints.save_best(120, state(120))  # killed before a checkpoint named it
     again = Checkpoints(tmp_path)
-    again.go_on_from(again.latest()["step"])
+    again.resume_from(again.latest()["step"])
     for step in (150, 200, 250):  # where step 120 was not as good this time
         again.save({"step": step, "best": best})
         assert best_files(tmp_path) == ["best-80.pt"]
@@ -206,7 +206,7 @@ def test_any_damage_to_a_checkpoint_is_noticed_and_what_cannot_be_read_is_out_of
     for step in (1, 2):  # as of a process that was killed while it wrote
         (tmp_path / f"checkpoint-{step}.pt.json").unlink()
     assert checkpoints.latest() is None
-    checkpoints.go_on_from(-1)
+    checkpoints.resume_from(-1)
     checkpoints.save({"step": 1, "best": None})
     assert checkpoints.latest()["step"] == 1  # not one too many beside those with higher steps
     assert (tmp_path / "damaged-checkpoint-2.pt").read_bytes() == whole
@@ -237,7 +237,7 @@ def test_a_training_of_days_does_not_begin_anew_because_the_disk_fails(
     with monkeypatch.context() as patched:
         patched.setattr("ldae.training.checkpointing.read_json", failing)
         with pytest.raises(OSError, match="Stale"):
-            saved(tmp_path).forget_best()
+            saved(tmp_path).delete_best()
     assert saved(tmp_path).sound_best(best) == best
     for file in files:
         file.write_bytes(b"")
@@ -266,7 +266,7 @@ def test_damaged_best_weights_are_replaced_by_older_or_later_ones_with_a_flag(ch
     def attempt(scores, **more):
         made, cfg = objective(chain, "ldae", epochs=4, precision="fp32")  # ends 2, 3, 5, 6
         told = {"loss": 0.1, "loss_frozen": 0.2}
-        made.validate = lambda beat: told | {"ssim": scores.pop(0)}
+        made.validate = lambda check_interrupted: told | {"ssim": scores.pop(0)}
         return fit(made, settings("ldae", cfg, tmp_path, **more))
 
     for scores, stop in (([0.1], 2), ([0.1, 0.9], 4)):
@@ -322,9 +322,9 @@ def test_moments_of_another_memory_layout_are_taken_over_by_position(chain, tmp_
 
 def test_a_checkpoint_is_made_on_leaving_after_one_high_loss_but_not_after_more(chain, tmp_path):
     made, cfg = objective(chain, "ldm")
-    trainer = Trainer(made, settings("ldm", cfg, tmp_path), Processes(), Observer())
+    trainer = Trainer(made, settings("ldm", cfg, tmp_path), Processes(), Callback())
     for high, steps in ((2, []), (1, [0])):
-        trainer.watch.high = high
+        trainer.detector.high = high
         trainer.save_before_leaving()
         assert saved(tmp_path).steps() == steps
 

@@ -8,7 +8,7 @@ import pytest
 
 from ldae.cohort.scans import COLUMNS, build_scans
 from ldae.conversion.bids import scan_path
-from ldae.derivatives import share_of
+from ldae.derivatives import shard_of
 from ldae.errors import UserError
 
 SCHEMA = Path(__file__).parents[2] / "workflow/schemas/scans.schema.yaml"
@@ -66,7 +66,7 @@ def test_a_scan_has_what_is_known_of_its_visit(bids, conversion):
     )  # fmt: skip
     assert (later["image_id"], later["field_strength"], later["cohort"]) == ("I2", 3.0, "ADNI")
     assert later["image_hash"] == hashlib.sha256(b"I2").hexdigest()
-    assert later["sex"] == "M" and later["apoe4"] == 1 and later["shard"] == share_of(ADNI, 4)
+    assert later["sex"] == "M" and later["apoe4"] == 1 and later["shard"] == shard_of(ADNI, 4)
     assert (bids / later["path"]).is_file() and not Path(later["path"]).is_absolute()
     assert scans["months"].to_dict() == {FIRST: 0, LATER: 6, FOREIGN: 4, SECOND: 4}
     foreign = scans.loc[FOREIGN]

@@ -5,13 +5,18 @@ import pandas as pd
 import pytest
 
 from helpers.stores import write_store
-from ldae.data.thumbnails import SAME, apart, look
+from ldae.data.thumbnails import SAME, thumbnail, thumbnail_distance
 from ldae.data.volume_store import VolumeStore
 from ldae.data.volume_transform import to_stored
 from ldae.errors import UserError
 from ldae.files import write_table
-from ldae.models.training_scans import note_seen, require_fit, require_unseen, seen_by
-from ldae.report.warnings import altered_scans
+from ldae.models.training_scans import (
+    read_training_scans,
+    refuse_leakage,
+    require_fit,
+    write_training_scans,
+)
+from ldae.report.warnings import changed_scans_warning
 
 SIDES = {"sub-a": "train", "sub-b": "train", "sub-c": "val", "sub-d": "test"}
 GRID = {"kind": "volumes", "spacing": 1.0, "affine": np.eye(4).tolist()}
@@ -39,7 +44,7 @@ def model(tmp_path):
     """Folder and card of a model trained on four subjects."""
     folder = tmp_path / "ae"
     images = {name: name for name in SIDES}
-    return folder, note_seen(volumes_of(tmp_path / "first", image_hash=images), folder)
+    return folder, write_training_scans(volumes_of(tmp_path / "first", image_hash=images), folder)
 
 
 def test_what_a_model_has_seen_is_kept_without_the_test_split(model):
@@ -64,8 +69,8 @@ def test_a_subject_seen_in_training_or_validation_is_not_tested(model, tmp_path)
     for name in ("sub-a", "sub-c"):
         store = volumes_of(tmp_path / name, SIDES | {name: "test"})
         with pytest.raises(UserError, match=rf"test split .* now, {name}: .*--forcerun ae"):
-            require_unseen(store, card, folder)
-        require_unseen(store, card | {"published": True}, folder)  # nobody knows whom it has seen
+            refuse_leakage(store, card, folder)
+        refuse_leakage(store, card | {"published": True}, folder)  # nobody knows whom it has seen
 
 
 def test_an_image_seen_under_another_name_is_not_tested(model, tmp_path):
@@ -74,7 +79,7 @@ def test_an_image_seen_under_another_name_is_not_tested(model, tmp_path):
     images = {name: name for name in sides} | {"sub-x": "sub-a"}  # sub-a was excluded
     store = volumes_of(tmp_path / "renamed", sides, image_hash=images)
     with pytest.raises(UserError, match="now, sub-x: "):
-        require_unseen(store, card, folder)
+        refuse_leakage(store, card, folder)
 
 
 def test_volumes_that_look_otherwise_are_refused(model, tmp_path):
@@ -97,25 +102,25 @@ def test_other_bits_are_no_other_look(model, tmp_path):
     """As of another build of a library: all checksums differ, and no image does."""
     folder, card = model
     store = volumes_of(tmp_path / "bits", noise=2e-3)
-    seen = seen_by(folder, card).merge(store.index, on="scan_id")
+    seen = read_training_scans(folder, card).merge(store.index, on="scan_id")
     assert (seen["sha256_x"] != seen["sha256_y"]).all()
     require_fit(store, card, folder)
-    assert altered_scans({"ae": card}, tmp_path, store.index) == []
+    assert changed_scans_warning({"ae": card}, tmp_path, store.index) == []
 
 
 def test_what_looks_otherwise_is_told_to_readers_though_it_is_few(model, tmp_path):
     folder, card = model
     store = volumes_of(tmp_path / "one", seeds={"sub-a": 99})
     require_fit(store, card, folder)
-    (warning,) = altered_scans({"ae": card, "given": {}}, folder.parent, store.index)
+    (warning,) = changed_scans_warning({"ae": card, "given": {}}, folder.parent, store.index)
     assert "ae (1 of 3 scans)" in warning
 
 
 def test_a_model_of_latents_knows_no_looks(model, tmp_path):
     folder, card = model
-    write_table(seen_by(folder, card).drop(columns="look"), tmp_path / "ldm/scans.tsv")
+    write_table(read_training_scans(folder, card).drop(columns="look"), tmp_path / "ldm/scans.tsv")
     store = volumes_of(tmp_path / "one", seeds={"sub-a": 99})
-    assert altered_scans({"ldm": card}, tmp_path, store.index) == []
+    assert changed_scans_warning({"ldm": card}, tmp_path, store.index) == []
 
 
 @pytest.mark.parametrize("dtype", ["float16", "uint8"])
@@ -123,10 +128,10 @@ def test_a_look_tells_a_shift_and_a_flip_from_rounding(dtype):
     axes = np.meshgrid(*(np.linspace(-1, 1, size) for size in (22, 27, 23)), indexing="ij")
     radius = np.sqrt(sum((axis - off) ** 2 for axis, off in zip(axes, (0.1, 0, 0), strict=True)))
     brain = np.clip(1.2 - 1.2 * radius, 0, 1)[None]
-    mine = look(to_stored(brain, dtype))
-    assert apart(mine, look(to_stored(np.clip(brain + 1e-3, 0, 1), dtype))) < SAME
+    mine = thumbnail(to_stored(brain, dtype))
+    assert thumbnail_distance(mine, thumbnail(to_stored(np.clip(brain + 1e-3, 0, 1), dtype))) < SAME
     for other in (np.roll(brain, 1, 1), brain[:, ::-1], 0.95 * brain):
-        assert apart(mine, look(to_stored(other, dtype))) > SAME
+        assert thumbnail_distance(mine, thumbnail(to_stored(other, dtype))) > SAME
 
 
 def test_published_models_of_other_volumes_name_their_own_rule(tmp_path):
@@ -142,14 +147,14 @@ def test_a_list_that_is_not_the_models_is_refused(model, tmp_path):
     with (folder / "scans.tsv").open("a") as stream:
         stream.write("\n")
     with pytest.raises(UserError, match="nobody knows whom"):
-        require_unseen(store, card, folder)
+        refuse_leakage(store, card, folder)
     (folder / "scans.tsv").unlink()
     with pytest.raises(UserError, match="nobody knows whom"):
-        require_unseen(store, card, folder)
+        refuse_leakage(store, card, folder)
 
 
 def test_what_is_learnt_from_does_not_change_with_the_test_split(tmp_path):
     first, more = volumes_of(tmp_path / "1"), volumes_of(tmp_path / "2", SIDES | {"sub-z": "test"})
     other = volumes_of(tmp_path / "3", SIDES | {"sub-z": "train"})
-    assert first.sum != more.sum
-    assert first.learnt_sum == more.learnt_sum != other.learnt_sum
+    assert first.content_hash != more.content_hash
+    assert first.training_hash == more.training_hash != other.training_hash

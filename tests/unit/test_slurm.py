@@ -11,7 +11,7 @@ import pytest
 
 from ldae.errors import UserError
 from ldae.locks import hold, locked
-from ldae.orchestration.previous_run import forget_finished
+from ldae.orchestration.previous_run import delete_finished_checkpoints
 from ldae.training.distributed.launch import for_srun
 from ldae.training.distributed.signals import deadline
 from ldae.training.distributed.slurm import Allocation, allocation, seconds
@@ -123,8 +123,8 @@ def test_checkpoints_go_when_snakemake_knows_that_their_training_is_finished(tmp
     (runs / "ldm/done" / FINISHED).touch()
     markers.mkdir()
     (markers / "b3V0").touch()
-    forget_finished(runs, markers)
+    delete_finished_checkpoints(runs, markers)
     assert (runs / "ldm/done").is_dir()
     (markers / "b3V0").unlink()
-    forget_finished(runs, markers)
+    delete_finished_checkpoints(runs, markers)
     assert [path.name for path in runs.glob("*/*")] == ["going"]

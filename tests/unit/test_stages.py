@@ -13,7 +13,7 @@ from ldae.errors import UserError
 from ldae.inference.embeddings import embed
 from ldae.models.loading import load_ldae
 from ldae.models.storage import load_card, load_state, save_model
-from ldae.models.training_scans import note_seen
+from ldae.models.training_scans import write_training_scans
 from ldae.training.distributed.processes import Processes
 from ldae.training.loop import fit
 from ldae.training.stages import train
@@ -24,9 +24,9 @@ def test_stages_leave_models_that_name_their_inputs(chain, tmp_path):
     root, configs = chain
     volumes, latents = VolumeStore(root / "volumes"), LatentStore(root / "latents")
     cards = {name: load_card(root / name) for name in ("autoencoder", "ldm", "ldae")}
-    assert cards["autoencoder"]["data"] == cards["ldae"]["data"] == volumes.sum
+    assert cards["autoencoder"]["data"] == cards["ldae"]["data"] == volumes.content_hash
     assert {card["split"] for card in cards.values()} == {volumes.split_hash}
-    assert cards["ldm"]["data"] == latents.sum
+    assert cards["ldm"]["data"] == latents.content_hash
     assert cards["ldm"]["latent_scale"] == cards["ldae"]["latent_scale"] == latents.scale
     assert cards["ldae"]["ldm_sha256"] == cards["ldm"]["sha256"]
     assert cards["ldae"]["autoencoder_sha256"] == cards["autoencoder"]["sha256"]
@@ -68,7 +68,7 @@ def test_stage_three_refuses_inputs_that_do_not_belong_together(chain, tmp_path)
     root, configs = chain
     card = load_card(root / "ldm")
     save_model(tmp_path / "ldm", load_state(root / "ldm"), card | {"latents_source": "mean"})
-    note_seen(LatentStore(root / "latents"), tmp_path / "ldm")
+    write_training_scans(LatentStore(root / "latents"), tmp_path / "ldm")
     for folder, diffusion, message in (
         (tmp_path / "none", DIFFUSION, "no trained model"),
         (tmp_path / "ldm", DIFFUSION, "another kind"),

@@ -6,7 +6,12 @@ import pandas as pd
 import pytest
 
 from helpers.downloads import ADNI1, ADNI2, ADNI3, MAYO, edit, make_downloads, prepare, put
-from ldae.conversion.clinica_tables import read_prepared, restrict, supported_subjects, write_tables
+from ldae.conversion.clinica_tables import (
+    read_clinica_tables,
+    restrict,
+    supported_subjects,
+    write_tables,
+)
 from ldae.conversion.listings import tables_listing
 from ldae.conversion.study_tables import REQUIRED, find_files
 from ldae.conversion.visit_codes import Exam, join_visits, visit_name
@@ -202,7 +207,7 @@ def test_restrict_keeps_what_clinica_needs(downloads, tmp_path):
         assert set(table[column]) <= {ADNI3, "6105"} and len(table), name
     assert cut["DXSUM_PDXCONV"].duplicated(["PTID", "VISCODE2"]).sum() == 1
     write_tables(cut, tmp_path / "cut")
-    again = read_prepared(tmp_path / "cut")
+    again = read_clinica_tables(tmp_path / "cut")
     for name, table in cut.items():
         pd.testing.assert_frame_equal(again[name], table, check_dtype=False)
     assert restrict(tables, ["000_S_0000"])["DXSUM_PDXCONV"].empty

@@ -22,11 +22,11 @@ from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
 from ldae.files import read_table
 from ldae.training.distributed.signals import Interrupted
-from ldae.training.divergence import PATIENCE, Watch
+from ldae.training.divergence import PATIENCE, DivergenceDetector
 from ldae.training.ema import Ema, recalibrate
 from ldae.training.loop import fit
 from ldae.training.objectives.autoencoder import kl_divergence
-from ldae.training.optimizer_step import decay
+from ldae.training.optimizer_step import lr_schedule
 from ldae.training.validation import over_subjects, quartile_draws
 
 
@@ -145,11 +145,11 @@ def test_velocity_is_predicted_about_the_mean_training_latent(chain):
 
 
 def test_the_learning_rate_rises_and_falls_where_it_decays(chain, tmp_path):
-    rate = decay("cosine", 1000, "ldae")
+    rate = lr_schedule("cosine", 1000, "ldae")
     assert [rate(9), rate(500)] == pytest.approx([0.5, 0.5], abs=0.01)
     assert rate(20) > 0.99
     assert 0 < rate(999) < 1e-4
-    assert decay("none", 1000, "ldae")(999) == 1.0
+    assert lr_schedule("none", 1000, "ldae")(999) == 1.0
     changes = {"decay": "cosine", "encoder_learning_rate": 1e-4, "epochs": 4}
     made, cfg = objective(chain, "ldae", **changes)
     history = fit(made, settings("ldae", cfg, tmp_path)).history
@@ -215,7 +215,7 @@ def test_statistics_are_those_of_evaluation_also_when_examined_while_training(ch
     found = []
     for training in (False, True):
         made.encoder.train(training)
-        with made.examined():
+        with made.as_judged():
             found.append(made.encoder.standardize.running_var.clone())
             assert not made.encoder.training
         assert made.encoder.training is training
@@ -347,18 +347,18 @@ def test_a_diverging_loss_stops_and_a_single_peak_does_not():
     def kept() -> str:
         return "kept"
 
-    watch = Watch("ldm", "fp32")
+    detector = DivergenceDetector("ldm", "fp32")
     for step in range(100):
-        watch.look(step, {"loss": 1.0 + step % 3}, {"main": 1.0}, kept)
+        detector.check(step, {"loss": 1.0 + step % 3}, {"main": 1.0}, kept)
     for step in (100, 102):
-        watch.look(step, {"loss": 1000.0}, {"main": 1.0}, kept)
-        assert watch.suspicious
-        watch.look(step + 1, {"loss": 1.0}, {"main": 1.0}, kept)
-        assert not watch.suspicious
-    state = watch.state_dict()
-    resumed = Watch("ldm", "fp32")
+        detector.check(step, {"loss": 1000.0}, {"main": 1.0}, kept)
+        assert detector.suspicious
+        detector.check(step + 1, {"loss": 1.0}, {"main": 1.0}, kept)
+        assert not detector.suspicious
+    state = detector.state_dict()
+    resumed = DivergenceDetector("ldm", "fp32")
     resumed.load_state_dict(state)
     for step in range(PATIENCE - 1):
-        resumed.look(step, {"loss": 50.0}, {"main": 1.0}, kept)
+        resumed.check(step, {"loss": 50.0}, {"main": 1.0}, kept)
     with pytest.raises(UserError, match=r"diverges.*kept\. .*ldm\.learning_rate"):
-        resumed.look(200, {"loss": 50.0}, {"main": 1.0}, kept)
+        resumed.check(200, {"loss": 50.0}, {"main": 1.0}, kept)

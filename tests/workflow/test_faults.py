@@ -9,7 +9,7 @@ import yaml
 from faults import FAULTS, Image
 
 from ldae.conversion.download import PTID
-from ldae.derivatives import share_of
+from ldae.derivatives import shard_of
 from ldae.synthetic.download import make_download
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
@@ -66,7 +66,7 @@ def copy_to_another_subject(images: pd.DataFrame, out: Path) -> Image:
     """Copy the first of these images into the folder of another subject of the same batch."""
     first = images.iloc[0]
     others = images.loc[images["subject"] != first["subject"], "subject"]
-    same = [name for name in others if share_of(name, 2) == share_of(first["subject"], 2)]
+    same = [name for name in others if shard_of(name, 2) == shard_of(first["subject"], 2)]
     path = first["path"]
     place = out / "images" / same[0] / path.relative_to(out / "images" / first["subject"])
     shutil.copytree(path, place)

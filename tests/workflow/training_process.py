@@ -14,7 +14,7 @@ import monai.networks.nets  # noqa: F401
 import torch
 
 from helpers.training import make_chain, objective, settings, weights, without_timing
-from ldae.training.distributed.processes import Processes, joined
+from ldae.training.distributed.processes import Processes, process_group
 from ldae.training.loop import fit
 
 
@@ -45,7 +45,7 @@ def train(
     processes = Processes(rank, size, rank)
     told = settings(stage, cfg, run_dir, checkpoint_seconds=0, stop_after=stop_after)
     try:
-        with joined(processes, "cpu", size):
+        with process_group(processes, "cpu", size):
             trained = fit(made, told, processes)
     finally:
         (run_dir / f"left-{rank}").touch()

@@ -1,6 +1,6 @@
 """The cohort: table of scans, split of subjects, ledger and flow of all images, Table 1."""
 
-from ldae.derivatives import PLACED, STEPS
+from ldae.derivatives import PREPROCESSED_STEPS, STEPS
 
 # What became of each scan at each step of preprocessing: one shard's, and all shards'. Scans that
 # came preprocessed go through two steps alone.
@@ -9,7 +9,7 @@ MANIFEST = {
 }
 MANIFESTS = {
     step: expand(MANIFEST[step], shard=SHARDS)
-    for step in (PLACED if PREPROCESSED else STEPS)
+    for step in (PREPROCESSED_STEPS if PREPROCESSED else STEPS)
 }
 
 
@@ -93,14 +93,14 @@ rule ledger:
         runtime=growing(30),
     params:
         exclude=config["cohort"]["exclude"],
-        verdicts=content(config["cohort"]["exclude"]),
+        decisions=content(config["cohort"]["exclude"]),
         cohort=config["cohort"]["name"],
         source=source(
             "cohort.ledger:build_ledger",
             "cohort.ledger:check_images",
             "cohort.flow:flow_table",
             "cohort.table1:cohort_table",
-            "cohort.inclusion:read_verdicts",
+            "cohort.inclusion:read_decisions",
             "cohort.inclusion:known_scans",
             "derivatives:read_manifests",
         ),

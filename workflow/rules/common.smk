@@ -21,7 +21,10 @@ from ldae.data.sampling import check_batch
 from ldae.errors import UserError
 from ldae.files import sha256
 from ldae.fingerprint import source_fingerprint
-from ldae.orchestration.previous_run import forget_finished, take_over
+from ldae.orchestration.previous_run import (
+    delete_finished_checkpoints,
+    end_previous_run,
+)
 from ldae.orchestration.training_record import (
     ENCODING,
     PUBLISHED as PUBLISHED_MODEL,
@@ -84,7 +87,7 @@ def take_over_results():
     slurm = workflow.executor_plugin.name == "slurm"
     run = workflow.scheduler._executor.run_uuid if slurm else None
     try:
-        HELD.append(take_over(RESULTS, ".snakemake/ldae", run))
+        HELD.append(end_previous_run(RESULTS, ".snakemake/ldae", run))
     except UserError as error:
         raise WorkflowError(str(error)) from None
 
@@ -92,7 +95,7 @@ def take_over_results():
 def forget_finished_trainings():
     """Delete checkpoints that nobody needs any more, unless the configuration keeps them."""
     if not config["keep_checkpoints"]:
-        forget_finished(results("runs"), ".snakemake/incomplete")
+        delete_finished_checkpoints(results("runs"), ".snakemake/incomplete")
 
 
 def results(path):

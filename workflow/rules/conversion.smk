@@ -7,7 +7,7 @@ rule study_tables:
     output:
         tables=directory(results("cohort/tables")),
         provenance=results("cohort/tables.tsv"),
-        held_back=results("cohort/held_back.tsv"),
+        exclusions=results("cohort/held_back.tsv"),
     log:
         logfile("study_tables.log"),
     benchmark:
@@ -59,7 +59,7 @@ rule check_download:
     input:
         images=download("images"),
         tables=rules.study_tables.output.tables,
-        held_back=rules.study_tables.output.held_back,
+        exclusions=rules.study_tables.output.exclusions,
     output:
         images=results("cohort/images.tsv"),
         batches=expand(results("cohort/batches/batch-{batch}.tsv"), batch=BATCHES),

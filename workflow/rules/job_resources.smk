@@ -6,7 +6,7 @@ from ldae.orchestration.job_resources import (
     job_keys,
     run_facts,
 )
-from ldae.orchestration.job_usage import remember
+from ldae.orchestration.job_usage import keep_longest
 
 
 def asked(wildcards):
@@ -19,7 +19,7 @@ def facts(wildcards):
     return run_facts(workflow, config)
 
 
-def remember_timings():
+def keep_timings():
     """Keep the most that each job has taken, before a run overwrites what was measured."""
     trained = {name: inputs_of(name) for name in (*TRAININGS, PUBLISHED_MODEL)}
-    remember(results("benchmarks"), job_keys(workflow, trained))
+    keep_longest(results("benchmarks"), job_keys(workflow, trained))

@@ -110,7 +110,7 @@ if PREPROCESSED:
             preproc=lambda wildcards, output: above(output.manifest, 3),
             settings=step_settings("qc"),
             volumes=config["volumes"],
-            source=source("preprocess.preprocessed_input:run_placing"),
+            source=source("preprocess.preprocessed_input:run_preprocessed_input"),
         message:
             "Checking preprocessed scans and putting them on the grid, shard {wildcards.shard}"
         script:
@@ -141,14 +141,14 @@ rule qc:
     params:
         bids=results("bids"),
         exclude=config["cohort"]["exclude"],
-        verdicts=content(config["cohort"]["exclude"]),
+        decisions=content(config["cohort"]["exclude"]),
         settings=step_settings("brain_extraction", "qc"),
         elsewhere=PREPROCESSED,
         source=source(
             "preprocess.qc_page:write_page",
             "preprocess.bids_derivatives:describe_dataset",
             "preprocess.bids_derivatives:remove_withdrawn",
-            "cohort.inclusion:read_verdicts",
+            "cohort.inclusion:read_decisions",
             "cohort.inclusion:known_scans",
             "derivatives:read_manifests",
             "derivatives:lost_scans",

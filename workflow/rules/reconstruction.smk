@@ -108,7 +108,7 @@ rule volumes_followed:
     params:
         seed=config["seed"],
         resamples=config["evaluation"]["bootstrap"],
-        source=source("evaluation.reconstruction_tables:follow_table"),
+        source=source("evaluation.reconstruction_tables:volume_correlation_table"),
     message:
         "Comparing volumes of decoded images with those of their scans"
     script:

@@ -48,7 +48,7 @@ rule volumes:
     output:
         card=results("cache/volumes/store.json"),
         index=results("cache/volumes/index.tsv"),
-        index_sum=results("cache/volumes/index.sha256"),
+        index_hash=results("cache/volumes/index.sha256"),
     log:
         logfile("volumes.log"),
     benchmark:
@@ -60,13 +60,13 @@ rule volumes:
         runtime=growing(30),
     params:
         exclude=config["cohort"]["exclude"],
-        verdicts=content(config["cohort"]["exclude"]),
+        decisions=content(config["cohort"]["exclude"]),
         max_failed_fraction=config["cohort"]["max_failed_fraction"],
         source=source(
             "data.volume_index:build_volume_store",
-            "cohort.inclusion:usable_scans",
+            "cohort.inclusion:included_scans",
             "cohort.inclusion:check_failures",
-            "cohort.inclusion:read_verdicts",
+            "cohort.inclusion:read_decisions",
             "cohort.inclusion:known_scans",
             "derivatives:read_manifests",
         ),

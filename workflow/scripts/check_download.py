@@ -9,7 +9,7 @@ with job(snakemake):
     index = plan_conversion(
         snakemake.input.images,
         snakemake.input.tables,
-        snakemake.input.held_back,
+        snakemake.input.exclusions,
         len(batches),
         snakemake.threads,
     )

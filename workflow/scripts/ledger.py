@@ -4,7 +4,7 @@ from _adapter import job
 
 with job(snakemake):
     from ldae.cohort.flow import flow_table
-    from ldae.cohort.inclusion import known_scans, read_verdicts
+    from ldae.cohort.inclusion import known_scans, read_decisions
     from ldae.cohort.ledger import build_ledger, check_images
     from ldae.cohort.table1 import cohort_table
     from ldae.derivatives import read_manifests
@@ -16,8 +16,8 @@ with job(snakemake):
         for name in ("conversion", "duplicates", "scans", "splits", "volumes")
     )
     manifests = read_manifests(dict(source.items()))
-    verdicts = read_verdicts(snakemake.params.exclude, known_scans(scans, conversion))
-    ledger = build_ledger(conversion, duplicates, scans, splits, manifests, volumes, verdicts)
+    decisions = read_decisions(snakemake.params.exclude, known_scans(scans, conversion))
+    ledger = build_ledger(conversion, duplicates, scans, splits, manifests, volumes, decisions)
     if source.images:
         check_images(
             ledger, read_table(source.images, ["image_id", "path"]), snakemake.params.cohort

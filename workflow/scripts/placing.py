@@ -4,9 +4,9 @@ from _adapter import job
 
 with job(snakemake):
     from ldae.files import read_table
-    from ldae.preprocess.preprocessed_input import run_placing
+    from ldae.preprocess.preprocessed_input import run_preprocessed_input
 
-    run_placing(
+    run_preprocessed_input(
         read_table(snakemake.input.scans),
         snakemake.input.bids,
         snakemake.params.preproc,

@@ -5,7 +5,7 @@ from pathlib import Path
 from _adapter import job
 
 with job(snakemake):
-    from ldae.cohort.inclusion import known_scans, read_verdicts
+    from ldae.cohort.inclusion import known_scans, read_decisions
     from ldae.derivatives import lost_scans, read_manifests
     from ldae.files import read_table, write_table
     from ldae.preprocess.bids_derivatives import describe_dataset, remove_withdrawn
@@ -23,7 +23,7 @@ with job(snakemake):
         scans,
         manifests,
         folder,
-        read_verdicts(snakemake.params.exclude, known),
+        read_decisions(snakemake.params.exclude, known),
         read_table(source.duplicates),
         snakemake.output.page,
         snakemake.output.measures,

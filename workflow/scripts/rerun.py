@@ -4,10 +4,10 @@ from _adapter import job
 
 with job(snakemake):
     from ldae.errors import require
-    from ldae.orchestration.rerun import redo, try_again
+    from ldae.orchestration.rerun import redo, retry
 
     if snakemake.rule == "retry":
-        print("\n".join(try_again(snakemake.params.results)))
+        print("\n".join(retry(snakemake.params.results)))
         print("The next run tries them again.")
     else:
         scan = snakemake.params.scan

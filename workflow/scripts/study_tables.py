@@ -9,5 +9,5 @@ with job(snakemake):
         snakemake.input.tables,
         snakemake.output.tables,
         snakemake.output.provenance,
-        snakemake.output.held_back,
+        snakemake.output.exclusions,
     )

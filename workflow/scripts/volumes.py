@@ -5,7 +5,7 @@ from _adapter import folder, job
 with job(snakemake):
     from pathlib import Path
 
-    from ldae.cohort.inclusion import check_failures, known_scans, read_verdicts, usable_scans
+    from ldae.cohort.inclusion import check_failures, included_scans, known_scans, read_decisions
     from ldae.data.volume_index import build_volume_store
     from ldae.derivatives import read_manifests
     from ldae.files import read_table
@@ -14,7 +14,7 @@ with job(snakemake):
     manifests = read_manifests(dict(source.items()))
     scans = read_table(source.scans, ["scan_id"])
     known = known_scans(scans, read_table(source.conversion, ["scan_id"]))
-    verdicts = read_verdicts(snakemake.params.exclude, known)
-    check_failures(manifests, verdicts, snakemake.params.max_failed_fraction)
-    usable = usable_scans(scans, read_table(source.splits), manifests, verdicts)
-    build_volume_store(usable, [Path(card) for card in source.shards], folder(snakemake.output))
+    decisions = read_decisions(snakemake.params.exclude, known)
+    check_failures(manifests, decisions, snakemake.params.max_failed_fraction)
+    included = included_scans(scans, read_table(source.splits), manifests, decisions)
+    build_volume_store(included, [Path(card) for card in source.shards], folder(snakemake.output))

@@ -3,9 +3,9 @@
 from _adapter import job
 
 with job(snakemake):
-    from ldae.evaluation.reconstruction_tables import follow_table
+    from ldae.evaluation.reconstruction_tables import volume_correlation_table
 
-    follow_table(
+    volume_correlation_table(
         snakemake.input.scans,
         snakemake.output.table,
         snakemake.params.resamples,

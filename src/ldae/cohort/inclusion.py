@@ -20,7 +20,7 @@ COLUMNS = ["scan_id", "verdict", "reason"]
 EXCLUDE, KEEP = "exclude", "keep"
 
 
-def read_verdicts(path: str | Path | None, scan_ids: Collection[str]) -> pd.DataFrame:
+def read_decisions(path: str | Path | None, scan_ids: Collection[str]) -> pd.DataFrame:
     """Read the table of verdicts; without a file, there are none.
 
     Args:
@@ -73,11 +73,11 @@ def known_scans(scans: pd.DataFrame, conversion: pd.DataFrame) -> set[str]:
 log = logging.getLogger(__name__)
 
 
-def usable_scans(
+def included_scans(
     scans: pd.DataFrame,
     splits: pd.DataFrame,
     manifests: Mapping[str, pd.DataFrame],
-    verdicts: pd.DataFrame,
+    decisions: pd.DataFrame,
 ) -> pd.DataFrame:
     """The rows of scans.tsv that are used, with their subject's side.
 
@@ -88,7 +88,7 @@ def usable_scans(
         scans: Scan table.
         splits: participant_id, split.
         manifests: From :func:`ldae.derivatives.read_manifests`.
-        verdicts: From :func:`ldae.cohort.inclusion.read_verdicts`.
+        verdicts: From :func:`ldae.cohort.inclusion.read_decisions`.
 
     Returns:
         Columns of ``scans`` and split, sorted by scan_id.
@@ -98,7 +98,7 @@ def usable_scans(
             no scan is left.
     """
     status, packed = (_status(scans, manifests[step], step) for step in ("registration", "pack"))
-    verdict = scans["scan_id"].map(verdicts.set_index("scan_id")["verdict"])
+    verdict = scans["scan_id"].map(decisions.set_index("scan_id")["verdict"])
     useless = scans.loc[(verdict == KEEP) & (packed != OK), "scan_id"]
     for scan_id in useless:
         log.warning("%s is to be kept, but a step failed on it: there is no image", scan_id)
@@ -138,7 +138,7 @@ SHOWN = 50  # scans listed in the message
 
 
 def check_failures(
-    manifests: Mapping[str, pd.DataFrame], verdicts: pd.DataFrame, max_failed_fraction: float
+    manifests: Mapping[str, pd.DataFrame], decisions: pd.DataFrame, max_failed_fraction: float
 ) -> None:
     """Stop when too many scans were lost in preprocessing, by failures and by our QC together.
 
@@ -146,14 +146,14 @@ def check_failures(
 
     Args:
         manifests: From :func:`ldae.derivatives.read_manifests`.
-        verdicts: From :func:`ldae.cohort.inclusion.read_verdicts`.
+        verdicts: From :func:`ldae.cohort.inclusion.read_decisions`.
         max_failed_fraction: Largest share of scans that may be lost.
 
     Raises:
         UserError: lists the lost scans, where and why.
     """
     lost = lost_scans(manifests)
-    lost = lost[~lost["scan_id"].isin(verdicts["scan_id"])]
+    lost = lost[~lost["scan_id"].isin(decisions["scan_id"])]
     _stop_if_many(
         lost,
         len(set().union(*(table["scan_id"] for table in manifests.values()))),

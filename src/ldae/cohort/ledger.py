@@ -42,7 +42,7 @@ def build_ledger(
     splits: pd.DataFrame,
     manifests: Mapping[str, pd.DataFrame],
     volumes: pd.DataFrame,
-    verdicts: pd.DataFrame,
+    decisions: pd.DataFrame,
 ) -> pd.DataFrame:
     """Say of every image whether it is used, and on which side, or else where and why it was left.
 
@@ -57,7 +57,7 @@ def build_ledger(
         splits: participant_id, split.
         manifests: From :func:`ldae.derivatives.read_manifests`.
         volumes: Index of the volume store (scan_id, participant_id, split).
-        verdicts: From :func:`ldae.cohort.inclusion.read_verdicts`.
+        verdicts: From :func:`ldae.cohort.inclusion.read_decisions`.
 
     Returns:
         Columns ``COLUMNS``: one row an image on disk; status used or excluded; stage one of
@@ -70,7 +70,7 @@ def build_ledger(
     _check_inputs(images, duplicates, scans, splits, manifests, volumes)
     side = dict(zip(volumes["scan_id"], volumes["split"], strict=True))
     lost = {row.scan_id: (row.step, row.reason) for row in lost_scans(manifests).itertuples()}
-    verdict = {row.scan_id: (row.verdict, row.reason) for row in verdicts.itertuples()}
+    verdict = {row.scan_id: (row.verdict, row.reason) for row in decisions.itertuples()}
     copies = dict(zip(duplicates["scan_id"], duplicates["reason"], strict=True))
     lacks = {
         row.scan_id: _LACKS.get((pd.isna(row.diagnosis), pd.isna(row.age)))

@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from bids import BIDSLayout, BIDSLayoutIndexer
-from ldae.derivatives import share_of
+from ldae.derivatives import shard_of
 from ldae.errors import UserError, require
 from ldae.files import read_table
 
@@ -92,7 +92,7 @@ def build_scans(
     # Clinica says the months in the session's label alone.
     label = scans["session_id"].str.extract(r"^ses-M(\d+)$", expand=False)
     scans["months"] = [int(value) for value in scans["months"].fillna(label)]
-    scans["shard"] = [share_of(name, shards) for name in scans["participant_id"]]
+    scans["shard"] = [shard_of(name, shards) for name in scans["participant_id"]]
     scans = scans[COLUMNS].sort_values("scan_id").reset_index(drop=True)
     validate_scans(scans, schema)
     duplicates = find_duplicates(scans)

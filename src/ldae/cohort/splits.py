@@ -90,7 +90,7 @@ def make_splits(
     whole = pd.concat([known, drawn[FROZEN]], ignore_index=True)
     table = whole[whole["participant_id"].isin(subjects["participant_id"])]
     table = table.sort_values("participant_id", ignore_index=True)[["participant_id", "split"]]
-    _require_all_sides(table, test_fraction, val_fraction, seed)
+    _require_all_splits(table, test_fraction, val_fraction, seed)
     if len(drawn):
         write_table(whole, path)
     return table
@@ -137,14 +137,14 @@ def _read_frozen(path: Path) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame(columns=FROZEN, dtype=str)
     table = read_table(path, FROZEN)[FROZEN]
-    _require_one_side(table, path, "Restore it from a copy: it is what keeps the splits.")
+    _require_one_split(table, path, "Restore it from a copy: it is what keeps the splits.")
     return table
 
 
 def _read_given(path: str | Path, subjects: pd.DataFrame) -> dict[str, str]:
     """Side by participant, of those in the table whether present or not."""
     table = read_table(path, ["participant_id", "split"])
-    _require_one_side(table, path, "Correct the table (cohort.splits.given).")
+    _require_one_split(table, path, "Correct the table (cohort.splits.given).")
     present = table["participant_id"].isin(subjects["participant_id"])
     require(
         bool(present.any()),
@@ -170,7 +170,7 @@ def _require_agreement(
     )
 
 
-def _require_one_side(table: pd.DataFrame, path: str | Path, remedy: str) -> None:
+def _require_one_split(table: pd.DataFrame, path: str | Path, remedy: str) -> None:
     odd = table[table["participant_id"].duplicated() | ~table["split"].isin(SPLITS)]
     named = next(iter(odd["participant_id"]), "")
     require(
@@ -179,7 +179,7 @@ def _require_one_side(table: pd.DataFrame, path: str | Path, remedy: str) -> Non
     )
 
 
-def _require_all_sides(
+def _require_all_splits(
     table: pd.DataFrame, test_fraction: float, val_fraction: float, seed: int
 ) -> None:
     remedies = {

@@ -17,7 +17,7 @@ import pandas as pd
 
 from ldae.conversion.bids import acquisition, check_scans, finish_subjects, write_sidecars
 from ldae.conversion.clinica import convert, find_tools, make_view, read_expected, versions
-from ldae.conversion.clinica_tables import read_prepared, restrict, write_tables
+from ldae.conversion.clinica_tables import read_clinica_tables, restrict, write_tables
 from ldae.conversion.conversion_table import COLUMNS, explain
 from ldae.conversion.download import image_files
 from ldae.conversion.merge import merge_bids
@@ -124,7 +124,7 @@ def _convert_batch(
 ) -> pd.DataFrame:
     index = read_table(batch, ["image_id", "subject_id", "path", "status", "reason", "content"])
     subjects = sorted(set(index["subject_id"]))
-    study = restrict(read_prepared(tables), subjects) if subjects else {}
+    study = restrict(read_clinica_tables(tables), subjects) if subjects else {}
     environment = find_tools(clinica_bin)
     programs = versions(environment)
     key = digest(

@@ -151,7 +151,7 @@ def compress_image(source: str | Path, target: str | Path) -> None:
     """
     content = Path(source).read_bytes()
     content = gzip.decompress(content) if Path(source).suffix == ".gz" else content
-    _write_compressed(_tidy(content), target)
+    _write_compressed(_normalised(content), target)
 
 
 def _write_compressed(content: bytes, target: str | Path) -> None:
@@ -159,7 +159,7 @@ def _write_compressed(content: bytes, target: str | Path) -> None:
         temporary.write_bytes(gzip.compress(content, compresslevel=1, mtime=0))
 
 
-def _tidy(content: bytes) -> bytes:
+def _normalised(content: bytes) -> bytes:
     """NIfTI-1 without free text and without trailing axes of length 1; other bytes as they are."""
     if content[344:348] != b"n+1\0":
         return content
@@ -204,7 +204,7 @@ def _check_scan(bids: Path, scan_id: str) -> tuple[str | None, str | None]:
     fault, found = inspect_image(path)
     if fault is None:
         content = gzip.decompress(path.read_bytes())
-        tidy = _tidy(content)
+        tidy = _normalised(content)
         if tidy != content:
             _write_compressed(tidy, path)
     return fault, found

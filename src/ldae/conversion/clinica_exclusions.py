@@ -67,15 +67,15 @@ def hold_back(tables: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFra
     strengths = pd.to_numeric(table["MagStrength"]).astype(float)
     rows = zip(*(table[column] for column in columns), strengths, strict=True)
     scans = sorted((_Scan(*row) for row in rows), key=lambda scan: (scan.subject, scan.day))
-    held: dict[str, tuple[str, str]] = {}
+    excluded: dict[str, tuple[str, str]] = {}
     for subject, group in groupby(scans, key=lambda scan: scan.subject):
         left = list(group)
         # what is left may be joined with other examinations: look again after each fault
         while more := _fault(left, exams.get(subject, []), verdicts):
-            held |= more
-            left = [scan for scan in left if scan.image not in held]
-    taken = [["I" + image, *held[image]] for image in table["ImageUID"] if image in held]
-    kept = table[~table["ImageUID"].isin(held)].reset_index(drop=True)
+            excluded |= more
+            left = [scan for scan in left if scan.image not in excluded]
+    taken = [["I" + image, *excluded[image]] for image in table["ImageUID"] if image in excluded]
+    kept = table[~table["ImageUID"].isin(excluded)].reset_index(drop=True)
     return kept, pd.DataFrame(taken, columns=COLUMNS)
 
 

@@ -21,7 +21,7 @@ def write_tables(tables: dict[str, pd.DataFrame], folder: str | Path) -> None:
             table.to_csv(temporary, index=False)
 
 
-def read_prepared(folder: str | Path) -> dict[str, pd.DataFrame]:
+def read_clinica_tables(folder: str | Path) -> dict[str, pd.DataFrame]:
     """The tables of rule study_tables, all values as text (missing: ``""``)."""
     return {
         path.stem: pd.read_csv(path, dtype=str, keep_default_na=False)

@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from ldae.conversion.clinica_tables import read_other_images, read_prepared, supported_subjects
+from ldae.conversion.clinica_tables import (
+    read_clinica_tables,
+    read_other_images,
+    supported_subjects,
+)
 from ldae.conversion.image_index import index_images
-from ldae.derivatives import share_of
+from ldae.derivatives import shard_of
 from ldae.errors import UserError, require
 from ldae.files import read_table, write_table
 
@@ -15,7 +19,7 @@ from ldae.files import read_table, write_table
 def plan_conversion(
     images: str | Path,
     tables: str | Path,
-    held_back: str | Path,
+    exclusions: str | Path,
     batches: int,
     jobs: int = 1,
 ) -> pd.DataFrame:
@@ -33,13 +37,13 @@ def plan_conversion(
         Rows of :func:`ldae.conversion.image_index.index_images` and batch (n/a: not converted).
         status is
         n/a for an image that may be converted; corrupt, unrecognised, no_metadata, unsupported,
-        not_chosen (not T1-weighted), or that of ``held_back``, each with a reason.
+        not_chosen (not T1-weighted), or that of ``exclusions``, each with a reason.
 
     Raises:
         UserError: no image, no subject that can be converted, or tables of another download.
     """
-    study = read_prepared(tables)
-    held = _verdicts(held_back)
+    study = read_clinica_tables(tables)
+    excluded = _read_exclusions(exclusions)
     owner = dict(
         zip("I" + study["MPRAGEMETA"]["ImageUID"], study["MPRAGEMETA"]["SubjectID"], strict=True)
     )
@@ -50,17 +54,17 @@ def plan_conversion(
     subjects = sorted(set(index.loc[named, "subject_id"].dropna()))
     supported = set(supported_subjects(subjects, study))
     unsupported = {
-        row.subject_id: held[row.image_id]
+        row.subject_id: excluded[row.image_id]
         for row in index[named].itertuples()
-        if held.get(row.image_id, ("",))[0] == "unsupported"
+        if excluded.get(row.image_id, ("",))[0] == "unsupported"
     }
     verdicts = []
     for row in index.itertuples():
         verdict = (row.status, row.reason)
         if pd.isna(row.image_id):
             pass
-        elif row.image_id in held:
-            verdict = held[row.image_id]
+        elif row.image_id in excluded:
+            verdict = excluded[row.image_id]
         elif row.image_id in other and row.image_id not in owner:
             verdict = ("not_chosen", _not_t1(other[row.image_id]))
         elif row.subject_id not in supported:
@@ -70,7 +74,7 @@ def plan_conversion(
         verdicts.append(verdict)
     index["status"], index["reason"] = zip(*verdicts, strict=True)
     goes = named & index["subject_id"].isin(supported)
-    numbers = [share_of(name, batches) for name in index.loc[goes, "subject_id"]]
+    numbers = [shard_of(name, batches) for name in index.loc[goes, "subject_id"]]
     index["batch"] = pd.Series(numbers, index=index.index[goes], dtype="Int64")
     return index
 
@@ -89,8 +93,8 @@ def _check_found(images: Path, index: pd.DataFrame, owner: Mapping[str, str]) ->
         )
 
 
-def _verdicts(held_back: str | Path) -> dict[str, tuple[str, str]]:
-    table = read_table(held_back, ["image_id", "status", "reason"])
+def _read_exclusions(exclusions: str | Path) -> dict[str, tuple[str, str]]:
+    table = read_table(exclusions, ["image_id", "status", "reason"])
     return {row.image_id: (row.status, row.reason) for row in table.itertuples()}
 
 

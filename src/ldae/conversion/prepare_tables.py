@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 def prepare_tables(
-    folder: str | Path, out_dir: str | Path, provenance: str | Path, held_back: str | Path
+    folder: str | Path, out_dir: str | Path, provenance: str | Path, exclusions: str | Path
 ) -> None:
     """Make the tables that Clinica accepts of a download.
 
@@ -68,10 +68,10 @@ def prepare_tables(
     for name in set(OPTIONAL) & set(found):
         found[name].table = table_repairs.by_visit(name, found[name].table, found[name].notes)
 
-    held = [_unreadable(undated), _unsupported(scans.table, raw_merge, merge)]
-    scans.table = scans.table[~("I" + scans.table["ImageUID"]).isin(held[1]["image_id"])]
+    excluded = [_unreadable(undated), _unsupported(scans.table, raw_merge, merge)]
+    scans.table = scans.table[~("I" + scans.table["ImageUID"]).isin(excluded[1]["image_id"])]
     scans.table, more = hold_back({name: item.table for name, item in found.items()})
-    held = pd.concat([*held, more], ignore_index=True)
+    excluded = pd.concat([*excluded, more], ignore_index=True)
     for status, number in more["status"].value_counts().sort_index().items():
         scans.notes.append(f"{count(number, 'scan')} held back ({status}); see held_back.tsv.")
 
@@ -89,7 +89,7 @@ def prepare_tables(
     if "CDR" not in found:
         _log.warning("There is no CDR table: cdr_global will be n/a at every visit.")
     write_table(_provenance(found), provenance)
-    write_table(held, held_back)
+    write_table(excluded, exclusions)
 
 
 def _repair(found: Found, repair) -> pd.DataFrame:
@@ -140,7 +140,7 @@ def _provenance(found: dict[str, Found]) -> pd.DataFrame:
     rows = []
     for name, item in found.items():
         purpose = REQUIRED[name].purpose if name in REQUIRED else OPTIONAL[name]
-        files, told = " + ".join(item.files), " ".join(item.notes) or None
-        rows.append([name, purpose, files, item.form, len(item.table), told])
-        _log.info("%s: %s (%s). %s", name, files, item.form, told or "")
+        files, notes = " + ".join(item.files), " ".join(item.notes) or None
+        rows.append([name, purpose, files, item.form, len(item.table), notes])
+        _log.info("%s: %s (%s). %s", name, files, item.form, notes or "")
     return pd.DataFrame(rows, columns=PROVENANCE)

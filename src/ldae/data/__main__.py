@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
             require((folder / CARD).is_file(), f"There is no finished store in {folder}.")
             store = KINDS[read_json(folder / CARD)["kind"]](folder)
             store.verify()
-            print(f"{folder}: {len(store)} {store.made_by} are whole, sum {store.sum}")
+            print(f"{folder}: {len(store)} {store.made_by} are whole, sum {store.content_hash}")
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -51,7 +51,7 @@ class LatentStore(Store):
             f"The latents in {folder} were made by another autoencoder. {remake}",
         )
         require(
-            volumes is None or volumes.sum == self.card["volumes"],
+            volumes is None or volumes.content_hash == self.card["volumes"],
             f"The latents in {folder} were made from another volume store. {remake}",
         )
         self._open()
@@ -108,15 +108,15 @@ class LatentStore(Store):
         """The two moments."""
         return [f"{name}.npy" for name in MOMENTS]
 
-    def row_sum(self, row: int) -> str:
+    def row_hash(self, row: int) -> str:
         """SHA-256 of both moments as they are on disk."""
-        return moments_sum(self._mean[row], self._std[row])
+        return moments_hash(self._mean[row], self._std[row])
 
 
 _MAPS = ("_mean", "_std")
 
 
-def moments_sum(mean: np.ndarray, std: np.ndarray) -> str:
+def moments_hash(mean: np.ndarray, std: np.ndarray) -> str:
     """SHA-256 of a scan's posterior mean and standard deviation."""
     total = hashlib.sha256(np.ascontiguousarray(mean))
     total.update(np.ascontiguousarray(std))

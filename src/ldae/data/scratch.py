@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ldae.data.latent_store import LatentStore
-from ldae.data.store import INDEX_SUM, Store
+from ldae.data.store import INDEX_HASH, Store
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError, require
 from ldae.files import digest
@@ -110,8 +110,8 @@ def copied(store: Store, base: Path) -> Path:
     Raises:
         UserError: there is too little space, or the copy does not have the store's checksums.
     """
-    index_sum = (store.folder / INDEX_SUM).read_text().split()[0]
-    copy = base / f"{store.made_by}-{digest([store.sum, index_sum])}"
+    index_hash = (store.folder / INDEX_HASH).read_text().split()[0]
+    copy = base / f"{store.made_by}-{digest([store.content_hash, index_hash])}"
     sizes = {file: (store.folder / file).stat().st_size for file in store.files()}
     with locked(copy.with_suffix(".lock"), str(copy), PATIENCE):
         if has_files(copy, sizes):

@@ -49,7 +49,7 @@ def create_array(path: Path, dtype: str | type, shape: Sequence[int]) -> np.memm
     return array
 
 
-INDEX, INDEX_SUM, CARD = "index.tsv", "index.sha256", "store.json"
+INDEX, INDEX_HASH, CARD = "index.tsv", "index.sha256", "store.json"
 IDENTITY = ("scan_id", "participant_id", "split", "sha256")
 # Of a store's card: what another scan changes.
 NOT_FORM = ("sum", "shape", "volumes")
@@ -88,12 +88,12 @@ def finish_store(folder: Path, index: pd.DataFrame, card: dict[str, Any]) -> Non
     index = index.reset_index(drop=True)
     index.insert(0, "row", np.arange(len(index)))
     write_table(index, folder / INDEX)
-    with atomic(folder / INDEX_SUM) as temporary:
+    with atomic(folder / INDEX_HASH) as temporary:
         temporary.write_text(f"{sha256(folder / INDEX)}  {INDEX}\n")
-    write_json({**card, "sum": store_sum(card, index)}, folder / CARD)
+    write_json({**card, "sum": hash_of_content(card, index)}, folder / CARD)
 
 
-def store_sum(card: dict[str, Any], index: pd.DataFrame) -> str:
+def hash_of_content(card: dict[str, Any], index: pd.DataFrame) -> str:
     """Hash of a store: its card and the identity of its rows."""
     content = {key: value for key, value in card.items() if key != "sum"}
     return digest([content, index[list(IDENTITY)].to_numpy().tolist()])
@@ -117,13 +117,14 @@ class Store:
             f"There is no finished store in {self.folder}. Run `snakemake {self.made_by}`.",
         )
         self.card: dict[str, Any] = read_json(self.folder / CARD)
-        index_file, sum_file = self.folder / INDEX, self.folder / INDEX_SUM
+        index_file, index_hash_file = self.folder / INDEX, self.folder / INDEX_HASH
         require(
-            "sum" in self.card and sum_file.is_file(),
+            "sum" in self.card and index_hash_file.is_file(),
             f"The store in {self.folder} was made by an earlier version. {self.again}",
         )
         require(
-            index_file.is_file() and sum_file.read_text().split()[:1] == [sha256(index_file)],
+            index_file.is_file()
+            and index_hash_file.read_text().split()[:1] == [sha256(index_file)],
             f"{index_file} is not the index that {self.folder} was built with. {self.again}",
         )
         self.index = read_table(index_file, ["row", *IDENTITY, *self.columns])
@@ -131,7 +132,7 @@ class Store:
         require(
             len(self.index) == self.card["shape"][0]
             and bool((self.index["row"] == np.arange(len(self.index))).all())
-            and self.card["sum"] == store_sum(self.card, self.index),
+            and self.card["sum"] == hash_of_content(self.card, self.index),
             f"{self.folder / CARD} and {index_file} are not of one store. {self.again}",
         )
 
@@ -153,7 +154,7 @@ class Store:
         return rows
 
     @property
-    def sum(self) -> str:
+    def content_hash(self) -> str:
         """One hash of arrays, order and sides, kept in every model trained on the store."""
         return self.card["sum"]
 
@@ -164,7 +165,7 @@ class Store:
         return form | {"shape": self.card["shape"][1:]}
 
     @property
-    def learnt_sum(self) -> str:
+    def training_hash(self) -> str:
         """Hash of what a training reads: the form, and the scans of the splits train and val."""
         rows = self.index.loc[self.index["split"] != "test", list(IDENTITY)]
         return digest([self.form, rows.to_numpy().tolist()])
@@ -181,9 +182,9 @@ class Store:
 
     def files(self) -> list[str]:
         """All files that a reader of the store needs, relative to the folder, the card last."""
-        return [*self.arrays(), INDEX, INDEX_SUM, CARD]
+        return [*self.arrays(), INDEX, INDEX_HASH, CARD]
 
-    def row_sum(self, row: int) -> str:
+    def row_hash(self, row: int) -> str:
         """SHA-256 of a row's arrays as they are on disk."""
         raise NotImplementedError
 
@@ -196,7 +197,7 @@ class Store:
         wrong = [
             scan.scan_id
             for scan in self.index.itertuples()
-            if self.row_sum(int(scan.row)) != scan.sha256
+            if self.row_hash(int(scan.row)) != scan.sha256
         ]
         require(
             not wrong,

@@ -14,13 +14,13 @@ import pandas as pd
 
 from ldae.data.volume_transform import from_stored
 
-LOOK = "look"  # the column of a store's index
+THUMBNAIL = "look"  # the column of a store's index
 BLOCKS = 4  # a side
 STEPS = 255  # of a block's mean, for intensities of 0 to 1
 SAME = 1.0  # mean difference of two looks, in steps, up to which they are the same
 
 
-def look(array: np.ndarray) -> str:
+def thumbnail(array: np.ndarray) -> str:
     """The means of a volume's blocks, a byte each, as text.
 
     Args:
@@ -36,7 +36,7 @@ def look(array: np.ndarray) -> str:
     return base64.b64encode(steps.tobytes()).decode()
 
 
-def apart(one: str, other: str) -> float:
+def thumbnail_distance(one: str, other: str) -> float:
     """Mean difference of two looks, in steps of 1/255 of the range of intensities."""
     first, second = (
         np.frombuffer(base64.b64decode(text), np.uint8).astype(float) for text in (one, other)
@@ -44,7 +44,7 @@ def apart(one: str, other: str) -> float:
     return float(np.abs(first - second).mean())
 
 
-def altered(then: pd.DataFrame, now: pd.DataFrame) -> tuple[int, list[str]]:
+def changed_scans(then: pd.DataFrame, now: pd.DataFrame) -> tuple[int, list[str]]:
     """Scans that look otherwise than they did.
 
     Args:
@@ -53,6 +53,8 @@ def altered(then: pd.DataFrame, now: pd.DataFrame) -> tuple[int, list[str]]:
     Returns:
         How many were compared, and those that differ by more than ``SAME``.
     """
-    both = then[["scan_id", LOOK]].merge(now[["scan_id", LOOK]], on="scan_id")
-    pairs = zip(both["scan_id"], both[f"{LOOK}_x"], both[f"{LOOK}_y"], strict=True)
-    return len(both), [scan for scan, old, new in pairs if old != new and apart(old, new) > SAME]
+    both = then[["scan_id", THUMBNAIL]].merge(now[["scan_id", THUMBNAIL]], on="scan_id")
+    pairs = zip(both["scan_id"], both[f"{THUMBNAIL}_x"], both[f"{THUMBNAIL}_y"], strict=True)
+    return len(both), [
+        scan for scan, old, new in pairs if old != new and thumbnail_distance(old, new) > SAME
+    ]

@@ -10,17 +10,17 @@ import pandas as pd
 
 from ldae.cohort.splits import assert_disjoint
 from ldae.data.store import CARD, finish_store, open_array
-from ldae.data.thumbnails import LOOK
+from ldae.data.thumbnails import THUMBNAIL
 from ldae.data.volume_packing import GRID_TOLERANCE
 from ldae.errors import require
 from ldae.files import read_json
 
-RECORDED = ("scan_id", "sha256", LOOK, "reason")  # of a shard's description
+RECORDED = ("scan_id", "sha256", THUMBNAIL, "reason")  # of a shard's description
 
 log = logging.getLogger(__name__)
 
 
-def build_volume_store(usable: pd.DataFrame, shards: Sequence[Path], out_dir: Path) -> None:
+def build_volume_store(included: pd.DataFrame, shards: Sequence[Path], out_dir: Path) -> None:
     """Write index.tsv, index.sha256 and store.json over packed shards. No volume is read.
 
     Args:
@@ -35,11 +35,11 @@ def build_volume_store(usable: pd.DataFrame, shards: Sequence[Path], out_dir: Pa
     """
     out_dir = Path(out_dir)
     (out_dir / CARD).unlink(missing_ok=True)
-    assert_disjoint(usable)
-    require(len(usable) > 0, "No scan is left for the store; see the preprocessing manifests.")
+    assert_disjoint(included)
+    require(len(included) > 0, "No scan is left for the store; see the preprocessing manifests.")
     cards = {Path(path): read_json(path) for path in shards}
-    usable = usable.sort_values("scan_id", ignore_index=True)
-    index = usable.merge(_packed(cards, out_dir), on="scan_id", how="left")
+    included = included.sort_values("scan_id", ignore_index=True)
+    index = included.merge(_packed(cards, out_dir), on="scan_id", how="left")
     again = "Run `snakemake preprocess` again."
     lost = index.loc[index["sha256"].isna(), "scan_id"].tolist()
     require(

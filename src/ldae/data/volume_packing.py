@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ldae.data.store import create_array
-from ldae.data.thumbnails import look
+from ldae.data.thumbnails import thumbnail
 from ldae.data.volume_transform import StoreTransform, to_stored
 from ldae.derivatives import (
     FAILED,
@@ -222,7 +222,12 @@ def _rows(
         except UserError as error:
             array, affine, reason = np.zeros((1, *key["shape"]), key["dtype"]), None, str(error)
             log.warning("%s: %s", scan.scan_id, reason)
-        sum_ = hashlib.sha256(array).hexdigest()
-        record = {"scan_id": scan.scan_id, "image": image, "sha256": sum_, "look": look(array)}
+        checksum = hashlib.sha256(array).hexdigest()
+        record = {
+            "scan_id": scan.scan_id,
+            "image": image,
+            "sha256": checksum,
+            "look": thumbnail(array),
+        }
         record["reason"] = reason
         yield array, record, affine, True

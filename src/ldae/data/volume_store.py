@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ldae.data.store import Store, open_array
-from ldae.data.thumbnails import LOOK
+from ldae.data.thumbnails import THUMBNAIL
 from ldae.data.volume_transform import from_stored
 
 
@@ -30,7 +30,7 @@ class VolumeStore(Store):
     """
 
     made_by = "volumes"
-    columns = ("file", "file_row", LOOK)
+    columns = ("file", "file_row", THUMBNAIL)
 
     def __init__(self, folder: str | Path):
         super().__init__(folder)
@@ -80,7 +80,7 @@ class VolumeStore(Store):
         """The shards with scans in use."""
         return sorted(set(self._file))
 
-    def row_sum(self, row: int) -> str:
+    def row_hash(self, row: int) -> str:
         """SHA-256 of the volume as it is on disk."""
         return hashlib.sha256(self._array(row)).hexdigest()
 

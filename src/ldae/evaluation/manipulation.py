@@ -123,7 +123,7 @@ def evaluate_manipulation(
     """Move test scans of both classes towards the other one and measure what changes.
 
     z_T comes from inversion with the scan's own y_sem and is kept; y_sem moves by each alpha, in
-    every way of :meth:`Direction.ways`.
+    every way of :meth:`Direction.variants`.
 
     Args:
         system, volumes, embeddings: As in the reconstruction.
@@ -180,14 +180,16 @@ def _measure_batch(
     base = system.image(system.decode(z_T, y, steps))
     known = rows[["scan_id", "participant_id"]]
     frames = []
-    ways = judges.direction.ways(judges.age, settings["mode"], rows["scan_id"].tolist(), seed)
-    for way, step in ways.items():
+    variants = judges.direction.variants(
+        judges.age, settings["mode"], rows["scan_id"].tolist(), seed
+    )
+    for variant, step in variants.items():
         for alpha in sorted({0.0, *map(float, settings["alphas"])}):
             moved = (y.double() + sign * alpha * step).to(y.dtype)
             image = base if alpha == 0 else system.image(system.decode(z_T, moved, steps))
             values = measure(image, base, regions) | judge(system, judges, moved, image, base)
             columns = {name: value.cpu().numpy() for name, value in values.items()}
-            frames.append(known.assign(way=way, alpha=alpha, **columns))
+            frames.append(known.assign(way=variant, alpha=alpha, **columns))
     return frames
 
 

@@ -31,14 +31,14 @@ def summarise(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
         direction, way, alpha, metric, value, ci_low, ci_high, n_scans, n_subjects.
     """
     rows = []
-    for (direction, way), part in scans.groupby(["direction", "way"], sort=False):
+    for (direction, variant), part in scans.groupby(["direction", "way"], sort=False):
         levels = {alpha: level.set_index("scan_id") for alpha, level in part.groupby("alpha")}
         base = levels[0.0]
         bootstrap = ClusterBootstrap(base["participant_id"], resamples, seed)
         size = {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
         for alpha, level in levels.items():
             for name in MEASURES:
-                key = {"direction": direction, "way": way, "alpha": alpha}
+                key = {"direction": direction, "way": variant, "alpha": alpha}
                 value, start = level.loc[base.index, name], base[name]
                 rows.append(key | {"metric": name} | bootstrap.mean(value).row("value") | size)
                 change = bootstrap.difference(value, start).row("value")
@@ -61,7 +61,7 @@ def trends(scans: pd.DataFrame, positive: str, resamples: int, seed: int) -> pd.
         goes the known way.
     """
     rows = []
-    for (direction, way), part in scans.groupby(["direction", "way"], sort=False):
+    for (direction, variant), part in scans.groupby(["direction", "way"], sort=False):
         towards = 1 if direction.endswith(f" to {positive}") else -1
         people = part.drop_duplicates("scan_id").set_index("scan_id")["participant_id"]
         bootstrap = ClusterBootstrap(people, resamples, seed)
@@ -75,7 +75,12 @@ def trends(scans: pd.DataFrame, positive: str, resamples: int, seed: int) -> pd.
                 "known_sign": course[:, -1] > course[:, 0],
             }
             for name, values in statistics.items():
-                key = {"direction": direction, "way": way, "measure": measure, "statistic": name}
+                key = {
+                    "direction": direction,
+                    "way": variant,
+                    "measure": measure,
+                    "statistic": name,
+                }
                 rows.append(key | bootstrap.mean(values).row("value") | size)
     return pd.DataFrame(rows)
 

@@ -104,7 +104,9 @@ def control_table(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
-def follow_table(scans: str | Path, table: str | Path, resamples: int, seed: int) -> None:
+def volume_correlation_table(
+    scans: str | Path, table: str | Path, resamples: int, seed: int
+) -> None:
     """Whether an image's volumes follow those of the scan that it was decoded from.
 
     Args:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from ldae.errors import require
-from ldae.figures.strength_lines import WAYS, colour, draw_line, legend_marks
+from ldae.figures.strength_lines import VARIANTS, colour, draw_line, legend_marks
 from ldae.figures.style import GREY, LIGHT, PAGE, Drawing, letter, new_figure
 from ldae.files import read_table
 from ldae.labels import count, interval
@@ -64,8 +64,8 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
 
 def _lines(ax: Axes, table: pd.DataFrame, direction: str, scale: float) -> None:
     """One line a way, and level lines for the methods without a strength."""
-    for place, way in enumerate(WAYS):
-        draw_line(ax, table[table["method"] == way], direction, way, place - 1, scale)
+    for place, variant in enumerate(VARIANTS):
+        draw_line(ax, table[table["method"] == variant], direction, variant, place - 1, scale)
     for method, line in CEILINGS.items():
         mine = table[table["method"] == method]
         for value in mine["value"]:

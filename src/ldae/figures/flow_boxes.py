@@ -125,9 +125,9 @@ class Sheet:
 
     def arrow(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         """A line with a head at ``end``."""
-        look = {"arrowstyle": "-|>", "lw": 0.8, "color": INK, "mutation_scale": 7}
-        look |= {"shrinkA": 0, "shrinkB": 0}
-        self._ax.annotate("", xy=end, xytext=start, arrowprops=look)
+        style = {"arrowstyle": "-|>", "lw": 0.8, "color": INK, "mutation_scale": 7}
+        style |= {"shrinkA": 0, "shrinkB": 0}
+        self._ax.annotate("", xy=end, xytext=start, arrowprops=style)
 
     def _frame(
         self, x: float, y: float, width: float, height: float, fill: str, edge: str, style: str

@@ -6,7 +6,7 @@ import pandas as pd
 
 from ldae.errors import require
 from ldae.evaluation.manipulation_tables import course
-from ldae.figures.strength_lines import WAYS, draw_line, legend_marks
+from ldae.figures.strength_lines import VARIANTS, draw_line, legend_marks
 from ldae.figures.style import GREY, LIGHT, PAGE, Drawing, letter, new_figure
 from ldae.files import read_table
 from ldae.labels import count, interval, listing
@@ -56,9 +56,9 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     for index, (metric, label) in enumerate(PANELS):
         ax = figure.add_subplot(grid[divmod(index, 3)])
         mine = shown[shown["metric"] == metric]
-        for place, (direction, way) in enumerate((d, w) for d in directions for w in WAYS):
-            part = mine[(mine["direction"] == direction) & (mine["way"] == way)]
-            draw_line(ax, part, direction, way, place - 2.5)
+        for place, (direction, variant) in enumerate((d, w) for d in directions for w in VARIANTS):
+            part = mine[(mine["direction"] == direction) & (mine["way"] == variant)]
+            draw_line(ax, part, direction, variant, place - 2.5)
         if metric.startswith("change"):
             ax.axhline(0, color=GREY, lw=0.7, zorder=0)
         if metric == "sex_kept":

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from ldae.figures.style import DIAGNOSIS, GREY
 
 # Marker, line and face of the ways to move y_sem.
-WAYS = {
+VARIANTS = {
     "plain": ("o", "-", True, "along the classifier"),
     "orthogonal": ("s", (0, (4, 1.6)), False, "orthogonal to age"),
     "random": ("^", (0, (1, 1.4)), True, "random direction"),
@@ -17,13 +17,13 @@ WAYS = {
 APART = 0.008  # between points that would hide each other, of the largest alpha
 
 
-def colour(direction: str, way: str = "plain") -> str:
+def colour(direction: str, variant: str = "plain") -> str:
     """That of the diagnosis moved to; grey for a random direction."""
-    return GREY if way == "random" else DIAGNOSIS.get(direction.split(" to ")[-1], GREY)
+    return GREY if variant == "random" else DIAGNOSIS.get(direction.split(" to ")[-1], GREY)
 
 
 def draw_line(
-    ax: Axes, table: pd.DataFrame, direction: str, way: str, place: float, scale: float = 1.0
+    ax: Axes, table: pd.DataFrame, direction: str, variant: str, place: float, scale: float = 1.0
 ) -> None:
     """Estimates and intervals of one direction and way.
 
@@ -36,12 +36,12 @@ def draw_line(
         scale: Factor on the values.
     """
     shown = table.dropna(subset="value").sort_values("alpha")
-    mark, line, filled, _ = WAYS[way]
-    own = colour(direction, way)
+    mark, line, filled, _ = VARIANTS[variant]
+    own = colour(direction, variant)
     x = shown["alpha"] + place * APART * shown["alpha"].max() * (shown["alpha"] > 0)
     ax.vlines(x, scale * shown["ci_low"], scale * shown["ci_high"], color=own, lw=0.9)
-    look = {"marker": mark, "ls": line, "lw": 1, "ms": 3.6, "mew": 0.7}
-    ax.plot(x, scale * shown["value"], color=own, mfc=own if filled else "white", **look)
+    style = {"marker": mark, "ls": line, "lw": 1, "ms": 3.6, "mew": 0.7}
+    ax.plot(x, scale * shown["value"], color=own, mfc=own if filled else "white", **style)
 
 
 def legend_marks(directions: Iterable[str]) -> list[Line2D]:
@@ -50,8 +50,8 @@ def legend_marks(directions: Iterable[str]) -> list[Line2D]:
         Line2D([], [], color=colour(name), lw=2, label=name.replace(" to ", " → "))
         for name in directions
     ]
-    for way, (mark, line, filled, label) in WAYS.items():
-        own = GREY if way == "random" else "black"
+    for variant, (mark, line, filled, label) in VARIANTS.items():
+        own = GREY if variant == "random" else "black"
         face = own if filled else "white"
         marks.append(
             Line2D([], [], color=own, marker=mark, ls=line, ms=4, mfc=face, lw=1, label=label)

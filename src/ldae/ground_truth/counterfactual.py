@@ -107,7 +107,7 @@ def evaluate_counterfactual(
 ) -> None:
     """Move scans towards the other class and compare with what they would truly look like.
 
-    Methods: ``none`` (the reconstruction, nothing moved); the ways of :meth:`Direction.ways` at
+    Methods: ``none`` (the reconstruction, nothing moved); the ways of :meth:`Direction.variants` at
     each alpha; ``true_code``, y_sem of the true counterfactual with the scan's own z_T (what the
     encoder sees of the truth); ``autoencoder``, the autoencoder's reconstruction of the true
     counterfactual (the best that any code could do); ``truth``, the counterfactual itself.
@@ -155,8 +155,8 @@ def evaluate_counterfactual(
         sign = torch.tensor([1.0 if t == direction.classes[1] else -1.0 for t in rows["target"]])
         y, truth = (system.compute.move(x[part]) for x in (codes, truths))
         original = system.compute.move(store.volumes(rows["at"].to_numpy()))
-        steps = direction.ways(age, settings["mode"], rows["scan_id"].tolist(), seed)
-        steps = {way: sign.to(step)[:, None] * step for way, step in steps.items()}
+        steps = direction.variants(age, settings["mode"], rows["scan_id"].tolist(), seed)
+        steps = {variant: sign.to(step)[:, None] * step for variant, step in steps.items()}
         case, made = _images(system, original, y, truth, steps, settings)
         base = made["none", None]
         for (method, alpha), image in made.items():
@@ -182,7 +182,7 @@ def _images(
     original: Tensor,
     y: Tensor,
     truth: Tensor,
-    ways: dict[str, Tensor],
+    variants: dict[str, Tensor],
     settings: dict[str, Any],
 ) -> tuple[Case, dict[tuple[str, float | None], Tensor]]:
     """What the images are judged against, and (method, alpha) to every image judged."""
@@ -196,9 +196,9 @@ def _images(
 
     made: dict[tuple[str, float | None], Tensor] = {("none", None): show(y)}
     alphas = sorted({float(settings["alpha"]), *map(float, settings["alphas"])} - {0.0})
-    for way, step in ways.items():
+    for variant, step in variants.items():
         for alpha in alphas:
-            made[way, alpha] = show((y.double() + alpha * step).to(y.dtype))
+            made[variant, alpha] = show((y.double() + alpha * step).to(y.dtype))
     made["true_code", None] = show(system.y_sem(truth))
     made["autoencoder", None], made["truth", None] = case.decoded, truth
     return case, made

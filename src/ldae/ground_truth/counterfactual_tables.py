@@ -7,7 +7,7 @@ from ldae.evaluation.metrics.bootstrap import ClusterBootstrap
 from ldae.systems import metric
 
 KEY = ["direction", "region", "metric"]
-WAYS = ("plain", "orthogonal", "random")
+VARIANTS = ("plain", "orthogonal", "random")
 COMPARED = ("mse", "mse_to_ae", "ssim", "ssim_to_ae", "change_correlation")
 
 
@@ -48,7 +48,7 @@ def differences(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
         }
         nothing = next(one for (method, _), one in levels.items() if method == "none")
         for (method, alpha), mine in levels.items():
-            if method not in WAYS:
+            if method not in VARIANTS:
                 continue
             for reference, other in (("none", nothing), ("random", levels["random", alpha])):
                 if reference == method:

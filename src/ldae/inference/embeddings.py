@@ -82,4 +82,4 @@ def embed(
             codes.append(encoder(compute.move(source.volumes.volumes(rows))).float().cpu())
             progress.step(int(rows[-1]) + 1)
     scans, y_sem = store.index["scan_id"].tolist(), torch.cat(codes).numpy()
-    save_embeddings(out, scans, y_sem, model=source.card["sha256"], volumes=store.sum)
+    save_embeddings(out, scans, y_sem, model=source.card["sha256"], volumes=store.content_hash)

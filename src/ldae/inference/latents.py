@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from ldae.compute import Compute
-from ldae.data.latent_store import moments_sum
+from ldae.data.latent_store import moments_hash
 from ldae.data.store import CARD, create_array, finish_store
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
@@ -172,7 +172,7 @@ def build_latent_store(
             pair = _encoded(rows_dir, volumes, row)
             for moment, part in zip(moments, pair, strict=True):
                 moment[row] = part
-            sums.append(moments_sum(*pair))
+            sums.append(moments_hash(*pair))
         for moment in moments:
             moment.flush()
         scale = 1.0 / training_std(moments, volumes.rows("train"), cfg["source"], cfg["variance"])
@@ -185,7 +185,7 @@ def build_latent_store(
         "scale": scale,
         "source": cfg["source"],
         "variance": cfg["variance"],
-        "volumes": volumes.sum,
+        "volumes": volumes.content_hash,
         "autoencoder": model_card["sha256"],
     }
     finish_store(out_dir, index, card)

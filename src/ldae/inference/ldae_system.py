@@ -32,7 +32,7 @@ from ldae.inference.trained_system import (
 )
 from ldae.models.loading import load_autoencoder, load_ldae
 from ldae.models.storage import load_card
-from ldae.models.training_scans import require_fit, require_unseen
+from ldae.models.training_scans import refuse_leakage, require_fit
 from ldae.nets.gradient_estimator import GuidedUNet
 from ldae.nets.semantic_encoder import SemanticEncoder
 from ldae.nets.shapes import latent_shape
@@ -128,9 +128,9 @@ class LdaeSystem(TrainedSystem):
         """
         store = VolumeStore(folder)
         for model, card in self.cards.items():
-            check = require_unseen if card["kind"] == "ldm" else require_fit
+            check = refuse_leakage if card["kind"] == "ldm" else require_fit
             check(store, card, model)
-        self.volumes = store.sum
+        self.volumes = store.content_hash
         return store
 
     def latent_store(self, folder: str | Path) -> LatentStore:
@@ -141,7 +141,7 @@ class LdaeSystem(TrainedSystem):
         """
         store = LatentStore(folder, self.card["autoencoder_sha256"])
         for model, card in self.cards.items():
-            require_unseen(store, card, model)
+            refuse_leakage(store, card, model)
         self.volumes = store.card["volumes"]
         return store
 

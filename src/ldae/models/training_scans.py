@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ldae.data.store import IDENTITY, Store
-from ldae.data.thumbnails import LOOK, altered
+from ldae.data.thumbnails import THUMBNAIL, changed_scans
 from ldae.errors import require
 from ldae.files import read_table, sha256, write_table
 
@@ -27,23 +27,23 @@ TOLERANCE = 1e-3  # mm, of the affine
 log = logging.getLogger(__name__)
 
 
-def note_seen(store: Store, folder: str | Path) -> dict[str, Any]:
+def write_training_scans(store: Store, folder: str | Path) -> dict[str, Any]:
     """Write scans.tsv beside a model trained on ``store``; returns what the card says of it.
 
     Returns:
         ``form`` (of the store, :attr:`Store.form`) and ``scans``: their number by split, that of
         the subjects, and the checksum of scans.tsv.
     """
-    columns = [*IDENTITY, *(name for name in (IMAGE, LOOK) if name in store.index)]
-    seen = store.index.loc[store.index["split"].isin(UNTESTED), columns]
+    columns = [*IDENTITY, *(name for name in (IMAGE, THUMBNAIL) if name in store.index)]
+    trained_on = store.index.loc[store.index["split"].isin(UNTESTED), columns]
     path = Path(folder) / SCANS
-    write_table(seen, path)
-    counts = {split: int((seen["split"] == split).sum()) for split in UNTESTED}
-    subjects = int(seen["participant_id"].nunique())
+    write_table(trained_on, path)
+    counts = {split: int((trained_on["split"] == split).sum()) for split in UNTESTED}
+    subjects = int(trained_on["participant_id"].nunique())
     return {"form": store.form, "scans": counts | {"subjects": subjects, "sha256": sha256(path)}}
 
 
-def seen_by(folder: str | Path, card: dict[str, Any]) -> pd.DataFrame:
+def read_training_scans(folder: str | Path, card: dict[str, Any]) -> pd.DataFrame:
     """The scans that the model in ``folder`` has seen.
 
     Raises:
@@ -59,7 +59,7 @@ def seen_by(folder: str | Path, card: dict[str, Any]) -> pd.DataFrame:
     return read_table(path, IDENTITY)
 
 
-def require_unseen(store: Store, card: dict[str, Any], folder: str | Path) -> None:
+def refuse_leakage(store: Store, card: dict[str, Any], folder: str | Path) -> None:
     """Raise unless the store's test split holds nobody, and no image, that the model has seen.
 
     Whom published models have seen is not known; their card says so.
@@ -68,14 +68,14 @@ def require_unseen(store: Store, card: dict[str, Any], folder: str | Path) -> No
         UserError: naming the subjects.
     """
     if not card.get("published"):
-        _require_unseen(store, seen_by(folder, card), folder)
+        _refuse_leakage(store, read_training_scans(folder, card), folder)
 
 
-def _require_unseen(store: Store, seen: pd.DataFrame, folder: str | Path) -> None:
+def _refuse_leakage(store: Store, trained_on: pd.DataFrame, folder: str | Path) -> None:
     test = store.index[store.index["split"] == "test"]
-    met = test["participant_id"].isin(seen["participant_id"])
-    if IMAGE in test and IMAGE in seen:
-        met |= test[IMAGE].isin(seen[IMAGE].dropna())
+    met = test["participant_id"].isin(trained_on["participant_id"])
+    if IMAGE in test and IMAGE in trained_on:
+        met |= test[IMAGE].isin(trained_on[IMAGE].dropna())
     names = sorted(set(test.loc[met, "participant_id"]))
     require(
         not names,
@@ -124,9 +124,9 @@ def require_fit(volumes: Store, card: dict[str, Any], folder: str | Path) -> Non
     require_same_form(volumes, card, folder)
     if card.get("published"):
         return
-    seen = seen_by(folder, card)
-    _require_unseen(volumes, seen, folder)
-    here, changed = altered(seen, volumes.index)
+    trained_on = read_training_scans(folder, card)
+    _refuse_leakage(volumes, trained_on, folder)
+    here, changed = changed_scans(trained_on, volumes.index)
     require(
         2 * len(changed) <= here,
         f"{len(changed)} of the {here} scans that the model in {folder} was trained on look "
@@ -136,5 +136,5 @@ def require_fit(volumes: Store, card: dict[str, Any], folder: str | Path) -> Non
     )
     log.info(
         "%s was trained on %d scans, of which %d are here (%d look otherwise now); here are %d",
-        folder, len(seen), here, len(changed), len(volumes),
+        folder, len(trained_on), here, len(changed), len(volumes),
     )  # fmt: skip

@@ -51,7 +51,7 @@ def timings(benchmarks: Path, jobs: Mapping[str, int | None] | None = None) -> T
     }
 
 
-def remember(benchmarks: str | Path, costly: Mapping[str, str]) -> None:
+def keep_longest(benchmarks: str | Path, costly: Mapping[str, str]) -> None:
     """Keep the most of each job before a run overwrites what was measured.
 
     Args:
@@ -76,7 +76,8 @@ def remember(benchmarks: str | Path, costly: Mapping[str, str]) -> None:
 
 
 def _kept(benchmarks: Path) -> list[tuple[str, dict]]:
-    """Rules and what :func:`remember` wrote of them: key, since (seconds of the epoch), jobs."""
+    """Rules and what :func:`keep_longest` wrote of them: key, since (seconds of the epoch),
+    jobs."""
     path = benchmarks / MOST
     return list(read_json(path).items()) if path.is_file() else []
 
@@ -117,7 +118,7 @@ TIME_MARGIN = 1.5  # another node may be slower, a disk busier
 LEAST_MINUTES = 10
 
 
-def accounting(
+def job_usage_table(
     benchmarks: Path, models: Path, asked: Mapping[str, Mapping[str, int]]
 ) -> pd.DataFrame:
     """What each rule took, over its jobs, beside what it asked for and should ask for.
@@ -146,7 +147,7 @@ def accounting(
         _row(
             name,
             pd.DataFrame(list(jobs.values()), columns=list(MEASURED)).astype(float),
-            _trained(models / name / "history.tsv"),
+            _training_seconds(models / name / "history.tsv"),
             asked.get(name),
         )
         for name, jobs in found.items()
@@ -183,13 +184,13 @@ def _row(
     ]
 
 
-def _trained(history: Path) -> float:
+def _training_seconds(history: Path) -> float:
     """Seconds of all epochs of a training, over all its attempts; 0 without a history."""
     return float(read_table(history, ["seconds"])["seconds"].sum()) if history.is_file() else 0.0
 
 
 def requests(table: pd.DataFrame) -> str:
-    """The rows of :func:`accounting` as ``set-resources`` of a profile (YAML), rules alone.
+    """The rows of :func:`job_usage_table` as ``set-resources`` of a profile (YAML), rules alone.
 
     Both grow with the attempt, should a job need more than any did before.
     """

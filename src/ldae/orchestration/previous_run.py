@@ -34,7 +34,7 @@ class Job(NamedTuple):
     ours: bool
 
 
-def take_over(
+def end_previous_run(
     results: str | Path, notes: str | Path, run: str | None, patience: float = PATIENCE
 ) -> IO[str]:
     """Make this Snakemake the only one of its results, and end Slurm jobs of those before it.
@@ -68,7 +68,7 @@ def take_over(
 
 
 def end_jobs(runs: Sequence[str], patience: float = PATIENCE) -> None:
-    """Cancel the Slurm jobs of these names and await their end; see :func:`take_over`."""
+    """Cancel the Slurm jobs of these names and await their end; see :func:`end_previous_run`."""
     left = jobs(runs)
     if not left:
         return
@@ -112,7 +112,7 @@ def jobs(runs: Sequence[str]) -> list[Job]:
     return [Job(number, user, int(uid) == os.getuid()) for number, uid, user in rows]
 
 
-def forget_finished(runs: str | Path, markers: str | Path) -> None:
+def delete_finished_checkpoints(runs: str | Path, markers: str | Path) -> None:
     """Delete the checkpoints of finished trainings, so that a forced one starts anew.
 
     Args:

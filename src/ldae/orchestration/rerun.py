@@ -16,7 +16,7 @@ _AFTER = (
 )  # fmt: skip
 
 
-def forget_failed(results: str | Path) -> list[str]:
+def reset_failed_conversions(results: str | Path) -> list[str]:
     """Forget the conversion of every batch or data set of which an image failed.
 
     Deletes its conversion table and the stamp by which an unchanged batch is kept, and the tables
@@ -39,7 +39,7 @@ def forget_failed(results: str | Path) -> list[str]:
     return forgotten
 
 
-def try_again(results: str | Path, scan_ids: Sequence[str] | None = None) -> list[str]:
+def retry(results: str | Path, scan_ids: Sequence[str] | None = None) -> list[str]:
     """Let what failed be tried again by the next run: conversions too, unless scans are named.
 
     Args:
@@ -52,13 +52,13 @@ def try_again(results: str | Path, scan_ids: Sequence[str] | None = None) -> lis
     Raises:
         UserError: see :func:`release`; not where there is a conversion to try again.
     """
-    parts = forget_failed(results) if scan_ids is None else []
-    told = [f"{len(parts)} part(s) will be converted again: {', '.join(parts)}"] if parts else []
+    parts = reset_failed_conversions(results) if scan_ids is None else []
+    done = [f"{len(parts)} part(s) will be converted again: {', '.join(parts)}"] if parts else []
     preproc = Path(results) / "preproc"
     if parts and not (preproc / "manifests").is_dir():
-        return told
+        return done
     released = release(preproc, scan_ids)
-    return [*told, f"{len(released)} scan(s) released: {', '.join(released) or 'none had failed'}"]
+    return [*done, f"{len(released)} scan(s) released: {', '.join(released) or 'none had failed'}"]
 
 
 def release(preproc_dir: str | Path, scan_ids: Sequence[str] | None = None) -> list[str]:
@@ -100,7 +100,7 @@ def release(preproc_dir: str | Path, scan_ids: Sequence[str] | None = None) -> l
         # An image that could not be packed has to be registered again.
         step = "registration" if path.parent.name == "pack" else path.parent.name
         _stamp(preproc_dir, scan_id, step).unlink(missing_ok=True)
-    _forget(preproc_dir, {path.name for _, path in failed})
+    _reset_shards(preproc_dir, {path.name for _, path in failed})
     return sorted({scan_id for scan_id, _ in failed})
 
 
@@ -131,7 +131,7 @@ def redo(results: str | Path, scan_ids: Sequence[str]) -> None:
     for scan in scan_ids:
         for step in ("n4", "brain", "registration"):
             _stamp(results / "preproc", scan, step).unlink(missing_ok=True)
-    _forget(results / "preproc", {shards[scan] for scan in scan_ids})
+    _reset_shards(results / "preproc", {shards[scan] for scan in scan_ids})
 
 
 def _stamp(preproc_dir: Path, scan_id: str, step: str) -> Path:
@@ -140,7 +140,7 @@ def _stamp(preproc_dir: Path, scan_id: str, step: str) -> Path:
     return ScanFiles(scan_id, Path(), folder, "").stamp(step)
 
 
-def _forget(preproc_dir: Path, shards: set[str]) -> None:
+def _reset_shards(preproc_dir: Path, shards: set[str]) -> None:
     """Delete the manifests of shards, and the table that is asked for and made of them."""
     for shard in shards:
         for path in (preproc_dir / "manifests").glob(f"*/{shard}"):

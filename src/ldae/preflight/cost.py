@@ -15,7 +15,7 @@ import pandas as pd
 
 from ldae.files import read_json, read_table
 from ldae.nets.shapes import latent_shape
-from ldae.orchestration.job_usage import accounting
+from ldae.orchestration.job_usage import job_usage_table
 from ldae.preflight.plan import Plan
 from ldae.preflight.report import OK, Finding, some
 from ldae.preflight.run_facts import Facts
@@ -82,9 +82,9 @@ def estimate(facts: Facts, plan: Plan, counts: Counts | None) -> list[Finding]:
 
 def _measured(facts: Facts) -> pd.DataFrame:
     """What each rule has taken in these results, by rule; no row where nothing has run."""
-    return accounting(facts.results / "benchmarks", facts.results / "models", facts.asks).set_index(
-        "rule"
-    )
+    return job_usage_table(
+        facts.results / "benchmarks", facts.results / "models", facts.asks
+    ).set_index("rule")
 
 
 def _time(seconds: float) -> str:

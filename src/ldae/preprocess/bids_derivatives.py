@@ -21,7 +21,8 @@ desc-qc        quality measures and picture of the scan (what they mean: docs/qc
 xfm            affine from the head to the template, ITK's format
 manifests/     what each step did to each scan; quarantine.tsv: scans set aside, and why
 """
-README_PLACED = """Brains that came preprocessed, checked and put on the grid by the LDAE workflow.
+README_PREPROCESSED = """\
+Brains that came preprocessed, checked and put on the grid by the LDAE workflow.
 
 space-<template>_desc-brain    brain and brain mask on the template's grid
 desc-qc        quality measures and picture of the scan (what they mean: docs/qc.md)
@@ -66,7 +67,7 @@ def describe_dataset(
     }.items():
         write_json(content, folder / f"{name}.json")
     ignored = "".join(f"{pattern}\n" for pattern in NO_BIDS_NAME)
-    readme = README_PLACED if elsewhere else README
+    readme = README_PREPROCESSED if elsewhere else README
     for name, text in {"README": readme, ".bidsignore": ignored}.items():
         with atomic(folder / name) as temporary:
             temporary.write_text(text)

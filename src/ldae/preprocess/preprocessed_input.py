@@ -34,7 +34,7 @@ FULL = 0.9  # share of voxels that are not zero, from which an image was not str
 NEGATIVE = 0.01  # share of the brain's voxels below zero, from which intensities are z-scores
 
 
-def run_placing(
+def run_preprocessed_input(
     scans: pd.DataFrame,
     bids_dir: str | Path,
     preproc_dir: str | Path,
@@ -66,11 +66,11 @@ def run_placing(
         return image, image.with_name(f"{files.scan_id}_desc-brain_mask.nii.gz")
 
     def run(files: ScanFiles) -> None:
-        _place(files, *sources(files), template, interpolation, prefilter)
+        _put_on_grid(files, *sources(files), template, interpolation, prefilter)
 
     depends = {
         "source": source_fingerprint(
-            "preprocess.preprocessed_input:_place", "preprocess.resampling:load_template"
+            "preprocess.preprocessed_input:_put_on_grid", "preprocess.resampling:load_template"
         ),
         "template": [sha256(cfg["template"][key]) for key in ("image", "mask")],
         "volumes": [spacing, interpolation, prefilter],
@@ -91,7 +91,7 @@ def run_placing(
     return run_step(step, scan_files(scans, preproc_dir, cfg["template"]["name"]), manifest)
 
 
-def _place(
+def _put_on_grid(
     files: ScanFiles,
     image: Path,
     mask_file: Path,
@@ -100,7 +100,7 @@ def _place(
     prefilter: bool,
 ) -> None:
     brain, mask = read_brain(image, mask_file)
-    _require_place(mask, template.grid_mask, files.template)
+    _require_template_space(mask, template.grid_mask, files.template)
     grid = template.grid_brain
     moved, moved_mask = on_target_grid(brain, mask, grid, interpolation, prefilter)
     measures = measure(brain, mask, moved, moved_mask, grid, template.grid_mask, None)
@@ -170,7 +170,7 @@ def on_target_grid(
     return moved, resample_mask(near, grid, [], prefilter)
 
 
-def _require_place(mask: ants.ANTsImage, template: ants.ANTsImage, space: str) -> None:
+def _require_template_space(mask: ants.ANTsImage, template: ants.ANTsImage, space: str) -> None:
     """Refuse a brain whose centre is far from the template's, both in mm of ITK's world."""
     apart = float(np.linalg.norm(points_of(mask).mean(0) - points_of(template).mean(0)))
     if apart > FAR:

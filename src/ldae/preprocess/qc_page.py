@@ -21,7 +21,7 @@ def write_page(
     scans: pd.DataFrame,
     manifests: Mapping[str, pd.DataFrame],
     preproc_dir: str | Path,
-    verdicts: pd.DataFrame,
+    decisions: pd.DataFrame,
     duplicates: pd.DataFrame,
     page: str | Path,
     table: str | Path,
@@ -33,7 +33,7 @@ def write_page(
         scans: Rows of scans.tsv.
         manifests: From :func:`ldae.derivatives.read_manifests`.
         preproc_dir: Folder of the preprocessing.
-        verdicts: A person's, from :func:`ldae.cohort.inclusion.read_verdicts`, shown on the page.
+        verdicts: A person's, from :func:`ldae.cohort.inclusion.read_decisions`, shown on the page.
         duplicates: duplicates.tsv (scan_id, duplicate_of, reason), listed on the page.
         page: HTML file to write; it links to the scans' pictures relative to its own place.
         table: measures.tsv to write: scan_id, status, step, reason, the measures, worst, z.
@@ -45,7 +45,7 @@ def write_page(
     known = gather(scans, manifests, preproc_dir, cfg["template"]["name"])
     write_table(known.drop(columns="picture").replace("", None), table)
     sentences = {
-        row.scan_id: f"{row.verdict}: {row.reason}" for row in verdicts.itertuples(index=False)
+        row.scan_id: f"{row.verdict}: {row.reason}" for row in decisions.itertuples(index=False)
     }
     with atomic(page) as temporary:
         temporary.write_text(_html(known, sentences, duplicates, cfg["qc"], Path(page).parent))
@@ -104,7 +104,7 @@ def gather(
 
 def _html(
     known: pd.DataFrame,
-    verdicts: Mapping[str, str],
+    decisions: Mapping[str, str],
     duplicates: pd.DataFrame,
     bounds: Mapping[str, Any],
     place: Path,
@@ -119,7 +119,7 @@ def _html(
                 "failed": failed,
                 "far": not failed and row["z"] >= FAR,
                 "link": None if failed else Path(os.path.relpath(row["picture"], place)).as_posix(),
-                "verdict": verdicts.get(row["scan_id"]),
+                "verdict": decisions.get(row["scan_id"]),
                 "line": f"{row['scan_id']}\t{'keep' if row['status'] == 'qc' else 'exclude'}\t"
                 f"{'looked at: fine' if row['status'] == 'qc' else reason}",
             }

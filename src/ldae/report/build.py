@@ -12,7 +12,7 @@ from ldae.errors import require
 from ldae.figures.registry import FIGURES
 from ldae.files import atomic, read_json, read_table, write_table
 from ldae.labels import count
-from ldae.orchestration.job_usage import accounting, requests
+from ldae.orchestration.job_usage import job_usage_table, requests
 from ldae.report.citations import bibtex, cited, printed
 from ldae.report.claims import claims, tally
 from ldae.report.methods import markdown, methods
@@ -22,7 +22,7 @@ from ldae.report.tables import cohort
 from ldae.report.tables.job_usage import resources, software, training_table
 from ldae.report.tables.registry import printed_tables
 from ldae.report.tables.table import Table
-from ldae.report.warnings import altered_scans, warnings
+from ldae.report.warnings import changed_scans_warning, warnings
 
 STAGES = ("autoencoder", "ldm", "ldae")
 # Key, title, tables; of these those are shown that the run made. Figures name their section
@@ -93,7 +93,8 @@ def build(
             ``resources`` (TSV).
         tables, figures: Names of all that the run made. Those without a place of their own come
             last, so that nothing is left out.
-        asked: By rule, what its jobs ask for (see :func:`ldae.orchestration.job_usage.accounting`).
+        asked: By rule, what its jobs ask for (see
+            :func:`ldae.orchestration.job_usage.job_usage_table`).
 
     Raises:
         UserError: a table, figure or model card is missing.
@@ -119,9 +120,9 @@ def build(
     }
     versions = {"ldae-workflow": __version__, **software(), **_trained_with(cards["ldae"])}
     paragraphs = methods(config, cards, index, versions)
-    notes = warnings(config, index, cards) + altered_scans(cards, results / "models", index)
+    notes = warnings(config, index, cards) + changed_scans_warning(cards, results / "models", index)
     references = cited(text for _, text in paragraphs)
-    took = accounting(results / "benchmarks", results / "models", asked)
+    took = job_usage_table(results / "benchmarks", results / "models", asked)
     found = claims(contents, float(config["evaluation"]["manipulation"]["alpha"]))
     page = render(
         references,

@@ -54,7 +54,7 @@ def _autoencoder(config: dict[str, Any], card: dict[str, Any]) -> str:
         f"{net['latent_channels']} latent channels"
     )
     if card.get("published"):
-        return f"{what}.{trained(card)}"
+        return f"{what}.{training_summary(card)}"
     cfg = card["config"]
     perceptual = (
         f"perceptual loss ({cfg['perceptual']['net']}, weight {cfg['perceptual']['weight']:g}) "
@@ -66,7 +66,7 @@ def _autoencoder(config: dict[str, Any], card: dict[str, Any]) -> str:
         f"{what}, {_start(cfg['pretrained'], 'UK Biobank weights')}: L1, KL "
         f"(weight {cfg['kl_weight']:g}), {perceptual} and a patch adversary (weight "
         f"{cfg['adversarial']['weight']:g}, from epoch {cfg['adversarial']['start_epoch']}); "
-        "weights chosen by validation SSIM." + trained(card)
+        "weights chosen by validation SSIM." + training_summary(card)
     )
 
 
@@ -85,7 +85,7 @@ def _ldm(config: dict[str, Any], card: dict[str, Any]) -> str:
         f"An unconditional UNet (base {net['base_channels']}, multipliers {net['channel_mult']}) "
         f"predicts the {target} of latents{scale} ({config['latents']['source']} of the posterior) "
         f"over {diffusion['timesteps']} steps, β from {diffusion['beta_start']:g} to "
-        f"{diffusion['beta_end']:g}{averaged}." + trained(card)
+        f"{diffusion['beta_end']:g}{averaged}." + training_summary(card)
     )
 
 
@@ -108,7 +108,7 @@ def _ldae(config: dict[str, Any], card: dict[str, Any]) -> str:
         "diffusion autoencoders [@preechakul2022]; the gradient estimator [@zhang2022pdae] shares "
         "the frozen UNet's down path and time embedding and adds a new middle, up path and output."
         + learnt
-        + trained(card)
+        + training_summary(card)
     )
 
 
@@ -124,11 +124,11 @@ def _others(config: dict[str, Any], cards: Cards) -> list[tuple[str, str]]:
                 f"({cfg['resize']}); UNet with base {cfg['base_channels']} and multipliers "
                 f"{cfg['channel_mult']}."
             )
-            found.append(("Voxel-space diffusion autoencoder", text + trained(card)))
+            found.append(("Voxel-space diffusion autoencoder", text + training_summary(card)))
         if card["kind"] == "supervised":
             text = "The semantic encoder with a linear head, trained end to end on the label."
             heading = name.replace("_", " ").capitalize()
-            found.append((f"{heading} (supervised encoder)", text + trained(card)))
+            found.append((f"{heading} (supervised encoder)", text + training_summary(card)))
     return found
 
 
@@ -302,7 +302,7 @@ def _quality(qc: dict[str, float | None]) -> str:
     )
 
 
-def trained(card: dict[str, Any]) -> str:
+def training_summary(card: dict[str, Any]) -> str:
     """How the weights came about; published ones carry no record of their training."""
     if card.get("published"):
         return " The weights are those that the authors published; nothing was trained here."

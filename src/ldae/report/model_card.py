@@ -16,7 +16,7 @@ from ldae.report.page import without_paths
 from ldae.report.references import ADNI
 from ldae.report.tables.results import probes as probe_table
 from ldae.report.tables.table import Table, cell, markdown_table
-from ldae.report.warnings import altered_scans, warnings
+from ldae.report.warnings import changed_scans_warning, warnings
 from ldae.systems import metric
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
@@ -78,7 +78,7 @@ def write_model_card(results: str | Path, config: dict[str, Any], out: str | Pat
     index = read_table(results / "cache/volumes/index.tsv", ("participant_id", "split"))
     reconstruction = read_table(results / "tables/reconstruction.tsv")
     probes = read_table(results / "tables/probes.tsv")
-    flags = warnings(config, index, cards) + altered_scans(cards, results / "models", index)
+    flags = warnings(config, index, cards) + changed_scans_warning(cards, results / "models", index)
     parts = [
         "# Model card",
         _summary(config, cards),

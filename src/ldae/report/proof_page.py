@@ -23,7 +23,7 @@ from ldae.systems import system
 
 MET, NOT_MET = "met", "**not met**"
 # Of the LDAE's history: what is seen of the training on validation scans, and decimals.
-SEEN = {
+SHOWN = {
     "val_loss": ("weighted loss, guided by y_sem", 3),
     "val_loss_frozen": ("weighted loss, frozen LDM alone", 3),
     "val_ssim": ("SSIM of decodes from y_sem and fixed noise", 3),
@@ -201,12 +201,12 @@ def _visits(tables: Mapping[int, Mapping[str, pd.DataFrame]]) -> str:
 def _diagnosis(histories: Mapping[int, pd.DataFrame]) -> str:
     """What validation saw of every seed's training, at first and in the end."""
     ends = {
-        seed: each.dropna(subset="val_loss").iloc[[0, -1]].reindex(columns=["epoch", *SEEN])
+        seed: each.dropna(subset="val_loss").iloc[[0, -1]].reindex(columns=["epoch", *SHOWN])
         for seed, each in histories.items()
     }
     rows = [
         [text, *(" → ".join(number(end, digits) for end in each[name]) for each in ends.values())]
-        for name, (text, digits) in SEEN.items()
+        for name, (text, digits) in SHOWN.items()
     ]
     epochs = " → ".join(map(str, next(iter(ends.values()))["epoch"]))
     heads = ["on validation scans", *(f"seed {seed}" for seed in ends)]

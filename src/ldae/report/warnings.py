@@ -8,12 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from ldae.data.thumbnails import LOOK, altered
+from ldae.data.thumbnails import THUMBNAIL, changed_scans
 from ldae.files import read_table
 from ldae.labels import count
 
 
-def altered_scans(cards: dict[str, dict[str, Any]], models: Path, index: pd.DataFrame) -> list[str]:
+def changed_scans_warning(
+    cards: dict[str, dict[str, Any]], models: Path, index: pd.DataFrame
+) -> list[str]:
     """A warning where they do not, which a reader of any number must know.
 
     Args:
@@ -24,9 +26,9 @@ def altered_scans(cards: dict[str, dict[str, Any]], models: Path, index: pd.Data
     """
     found = []
     for name, card in cards.items():
-        seen = read_table(models / name / "scans.tsv") if "scans" in card else pd.DataFrame()
-        if LOOK in seen:
-            here, changed = altered(seen, index)
+        trained_on = read_table(models / name / "scans.tsv") if "scans" in card else pd.DataFrame()
+        if THUMBNAIL in trained_on:
+            here, changed = changed_scans(trained_on, index)
             if changed:
                 found.append(f"{name} ({len(changed):,} of {count(here, 'scan')})")
     if not found:

@@ -32,7 +32,7 @@ class Pictures:
     volumes: Tensor
 
 
-class Observer:
+class Callback:
     """Told of every step; this one does nothing with it. `training.monitor` has one that does."""
 
     def begin(self, step: int, total: int) -> None:
@@ -56,7 +56,7 @@ SIDE = 192  # pixels, at least, of a slice's shorter side
 HEADER = 14  # pixels
 
 
-class Monitor(Observer):
+class TensorBoard(Callback):
     """Writes what it is told to ``out_dir``.
 
     Args:

@@ -22,9 +22,9 @@ from ldae.errors import UserError, require
 from ldae.files import atomic, flush, read_json, sha256, write_json
 from ldae.locks import hold
 from ldae.training.distributed.processes import Processes
-from ldae.training.divergence import Watch
+from ldae.training.divergence import DivergenceDetector
 from ldae.training.objectives.base import Objective
-from ldae.training.optimizer_step import Stepper
+from ldae.training.optimizer_step import OptimizerStep
 from ldae.training.run_identity import (
     IDENTITY,
     refuse_difference,
@@ -48,12 +48,12 @@ class Checkpoints:
     (``sha256``).
     """
 
-    def __init__(self, folder: str | Path, tidy: bool = True):
-        """Use ``folder``; ``tidy`` removes what a killed process left half-written in it."""
+    def __init__(self, folder: str | Path, delete_old: bool = True):
+        """Use ``folder``; ``delete_old`` removes what a killed process left half-written in it."""
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self.folder.glob(".tmp*") if tidy else ():
-            leftover.unlink()
+        for stale in self.folder.glob(".tmp*") if delete_old else ():
+            stale.unlink()
 
     def steps(self) -> list[int]:
         """Steps with a checkpoint, ascending."""
@@ -70,7 +70,7 @@ class Checkpoints:
         write(content, file, best=content["best"])
         for step in self.steps()[:-KEPT]:
             remove(self.path(step))
-        self.forget_best()
+        self.delete_best()
 
     def latest(self) -> dict[str, Any] | None:
         """The newest checkpoint that is whole, on the CPU; None if none was ever finished.
@@ -115,10 +115,10 @@ class Checkpoints:
         """Write the weights of the best epoch so far; return the file's name and SHA-256."""
         file = self.folder / f"best-{step}.pt"
         named = {"file": file.name, "sha256": write(state, file)}
-        self.forget_best(but=file.name)
+        self.delete_best(but=file.name)
         return named
 
-    def forget_best(self, but: str | None = None) -> None:
+    def delete_best(self, but: str | None = None) -> None:
         """Remove all best weights that no checkpoint names, ``but`` those not saved in one yet.
 
         Only the names count: after a resume newer weights may lie there whose epoch is trained
@@ -129,7 +129,7 @@ class Checkpoints:
             if path.name not in kept:
                 remove(path)
 
-    def go_on_from(self, step: int) -> None:
+    def resume_from(self, step: int) -> None:
         """Set aside checkpoints after a step, which are not whole; forget their best weights.
 
         Left in place, they would count among those to keep.
@@ -138,7 +138,7 @@ class Checkpoints:
             for file in (self.path(later), card(self.path(later))):
                 if file.is_file():
                     file.replace(file.with_name(f"damaged-{file.name}"))
-        self.forget_best()
+        self.delete_best()
 
     def named_best(self) -> list[dict[str, Any]]:
         """The best weights that the checkpoints name, from the newest one on."""
@@ -197,7 +197,7 @@ def remove(file: Path) -> None:
 DIVERGED = "diverged.json"
 
 
-class Keeper:
+class CheckpointManager:
     """Saves and restores all that a training is; only the first process writes.
 
     Args:
@@ -217,12 +217,12 @@ class Keeper:
         objective: Objective,
         settings: Settings,
         processes: Processes,
-        stepper: Stepper,
-        watch: Watch,
+        optimizer_step: OptimizerStep,
+        detector: DivergenceDetector,
         state: State,
     ):
         self.objective, self.settings, self.processes = objective, settings, processes
-        self.stepper, self.watch, self.state = stepper, watch, state
+        self.optimizer_step, self.detector, self.state = optimizer_step, detector, state
         self.identity = training_identity(objective, settings)
         self.folder = run_folder(Path(settings.run_dir), self.identity, processes.first)
         self.refuse_diverged()
@@ -231,7 +231,7 @@ class Keeper:
             # Gone, if the process that it had to wait for has finished and deleted the folder.
             write_json(self.identity, self.folder / IDENTITY)
             (self.folder / FINISHED).unlink(missing_ok=True)  # more epochs may follow
-        self.checkpoints = Checkpoints(self.folder, tidy=processes.first)
+        self.checkpoints = Checkpoints(self.folder, delete_old=processes.first)
         self.saved = time.monotonic()
 
     def release(self) -> None:
@@ -248,7 +248,7 @@ class Keeper:
         """Write a checkpoint of everything; all processes go on when it is on the disk."""
         if self.processes.first:
             objective, state = self.objective, self.state
-            modules, optimizers = objective.modules(), self.stepper.optimizers
+            modules, optimizers = objective.modules(), self.optimizer_step.optimizers
             self.checkpoints.save(
                 {
                     **state.state_dict(),
@@ -258,12 +258,12 @@ class Keeper:
                     "ema": objective.ema.state_dict() if objective.ema else {},
                     "optimizers": {name: o.state_dict() for name, o in optimizers.items()},
                     "scaler": objective.compute.scaler.state_dict(),
-                    "watch": self.watch.state_dict(),
+                    "watch": self.detector.state_dict(),
                     "conditions": self.conditions(),
                 }
             )
         # One that left meanwhile would have the first killed by what watches over them all.
-        self.processes.meet(self.objective.compute.device)
+        self.processes.barrier(self.objective.compute.device)
         self.saved = time.monotonic()
 
     def conditions(self) -> dict[str, Any]:
@@ -281,10 +281,10 @@ class Keeper:
         objective, state, checkpoints = self.objective, self.state, self.checkpoints
         content = checkpoints.latest() if self.processes.first else None
         found = -1 if content is None else content["step"]
-        found = self.processes.of_first(found, objective.compute.device)
+        found = self.processes.broadcast_from_first(found, objective.compute.device)
         if found < 0:
             if self.processes.first:
-                checkpoints.go_on_from(found)
+                checkpoints.resume_from(found)
             return
         content = content or checkpoints.load(found)
         refuse_difference(content["identity"], self.identity, self.folder)
@@ -296,27 +296,27 @@ class Keeper:
         )
         for name, module in objective.modules().items():
             module.load_state_dict(content["modules"][name])
-        self.stepper.load_optimizers(content["optimizers"])
+        self.optimizer_step.load_optimizers(content["optimizers"])
         if objective.ema is not None:
             objective.ema.load_state_dict(content["ema"])
         if content["scaler"] and objective.compute.scaler.is_enabled():
             objective.compute.scaler.load_state_dict(content["scaler"])
         state.load_state_dict({key: content[key] for key in vars(state)})
-        self.watch.load_state_dict(content["watch"])
+        self.detector.load_state_dict(content["watch"])
         if self.processes.first:
-            checkpoints.go_on_from(found)
+            checkpoints.resume_from(found)
             self.check_best()
         warn_of_conditions(content["conditions"], self.conditions())
         log.info("%s continues from step %d of %d", objective.stage, state.step, total)
 
-    def keep_best(self, epoch: int, metrics: dict[str, float]) -> None:
+    def save_best_weights(self, epoch: int, metrics: dict[str, float]) -> None:
         """Save the weights when the selection metric is the best so far."""
         name, best = self.objective.selects, self.state.best
         if name is None:
             return
         score, step = metrics[name], self.state.step
         if not math.isfinite(score):
-            self.watch.stop(
+            self.detector.stop(
                 f"At step {step} validation {name} is not finite.", self.checkpoints.last_good
             )
         if best is not None and score <= best["score"]:

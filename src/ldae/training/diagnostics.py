@@ -103,7 +103,7 @@ PENALTIES = np.logspace(-1, 5, 7)
 
 
 @dataclass(frozen=True)
-class Probed:
+class OnlineProbes:
     """Training and validation scans whose codes are probed, and their labels.
 
     Attributes:
@@ -119,7 +119,9 @@ class Probed:
     age: np.ndarray
 
     @classmethod
-    def choose(cls, index: pd.DataFrame, train: np.ndarray, val: np.ndarray, most: int) -> "Probed":
+    def choose(
+        cls, index: pd.DataFrame, train: np.ndarray, val: np.ndarray, most: int
+    ) -> "OnlineProbes":
         """At most so many rows of either split with a known age, of as many subjects as can be."""
         aged = index["age"].notna().to_numpy()
         sides = [over_subjects(r[aged[r]], index["participant_id"])[:most] for r in (train, val)]

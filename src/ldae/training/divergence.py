@@ -18,7 +18,7 @@ class Diverged(UserError):
     """The training has gone wrong; the same one would do so again."""
 
 
-class Watch:
+class DivergenceDetector:
     """Looks at every step's values.
 
     Args:
@@ -42,7 +42,9 @@ class Watch:
         """Whether the loss is high for more than a step: no checkpoint, even of the last moment."""
         return self.high > 1
 
-    def look(self, step: int, losses: dict[str, float], norms: dict[str, float], kept: str) -> None:
+    def check(
+        self, step: int, losses: dict[str, float], norms: dict[str, float], kept: str
+    ) -> None:
         """Judge a step before the optimizers take it.
 
         Args:

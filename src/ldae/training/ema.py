@@ -129,7 +129,7 @@ def recalibrate(
         last.running_var.copy_(y_sem.var(0))
 
 
-class Averaged(AbstractContextManager):
+class AveragedWeights(AbstractContextManager):
     """Within the context the networks hold the EMA weights, and statistics that fit them.
 
     The encoder is in evaluation mode there, and afterwards in the mode it was in. It may be entered

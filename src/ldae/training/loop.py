@@ -17,13 +17,13 @@ from ldae.compute import Tensors
 from ldae.data.sampling import Sampler
 from ldae.errors import UserError
 from ldae.progress import Progress
-from ldae.training.callbacks import Observer
-from ldae.training.checkpointing import Keeper
+from ldae.training.callbacks import Callback
+from ldae.training.checkpointing import CheckpointManager
 from ldae.training.distributed.processes import Processes
 from ldae.training.distributed.signals import Interrupted, Interrupts, ignore_in_worker
-from ldae.training.divergence import Diverged, Watch
+from ldae.training.divergence import Diverged, DivergenceDetector
 from ldae.training.objectives.base import Objective
-from ldae.training.optimizer_step import Stepper, decay
+from ldae.training.optimizer_step import OptimizerStep, lr_schedule
 from ldae.training.settings import Settings
 from ldae.training.state import Means, Row, State, Trained, write_history
 
@@ -34,7 +34,7 @@ def fit(
     objective: Objective,
     settings: Settings,
     processes: Processes | None = None,
-    observer: Observer | None = None,
+    callback: Callback | None = None,
     keep: Callable[[Trained], None] | None = None,
 ) -> Trained | None:
     """Train ``objective`` to the end, continuing from its latest checkpoint, if there is one.
@@ -55,24 +55,24 @@ def fit(
         UserError: settings that do not fit together or to the checkpoint, or a loss that is not
             finite or diverges.
     """
-    trainer = Trainer(objective, settings, processes or Processes(), observer or Observer())
+    trainer = Trainer(objective, settings, processes or Processes(), callback or Callback())
     try:
         trained = trainer.fit()
         if trained is not None and keep is not None:
             keep(trained)
         return trained
     finally:
-        trainer.keeper.release()
+        trainer.checkpoints.release()
 
 
 class Trainer:
     """State of one call of :func:`fit`."""
 
     def __init__(
-        self, objective: Objective, settings: Settings, processes: Processes, observer: Observer
+        self, objective: Objective, settings: Settings, processes: Processes, callback: Callback
     ):
         self.objective, self.settings, self.compute = objective, settings, objective.compute
-        self.processes, self.observer = processes, observer
+        self.processes, self.callback = processes, callback
         cfg, rows = settings.cfg, len(objective.train_rows)
         self.sampler = Sampler(
             objective.stage,
@@ -84,23 +84,25 @@ class Trainer:
             processes.rank,
         )
         self.total = self.sampler.steps(cfg["epochs"])
-        self.stepper = Stepper(
+        self.optimizer_step = OptimizerStep(
             objective,
             self.sampler,
             cfg["grad_clip"],
             settings.seed,
             processes,
-            decay(cfg["decay"], self.total, objective.stage),
+            lr_schedule(cfg["decay"], self.total, objective.stage),
         )
-        self.watch = Watch(objective.stage, self.compute.precision)
+        self.detector = DivergenceDetector(objective.stage, self.compute.precision)
         self.state = State()
-        self.keeper = Keeper(objective, settings, processes, self.stepper, self.watch, self.state)
+        self.checkpoints = CheckpointManager(
+            objective, settings, processes, self.optimizer_step, self.detector, self.state
+        )
 
     def fit(self) -> Trained | None:
         """Resume and train."""
         state, sampler = self.state, self.sampler
-        self.keeper.resume(self.total)
-        self.observer.begin(state.step, self.total)
+        self.checkpoints.resume(self.total)
+        self.callback.begin(state.step, self.total)
         progress = Progress(self.objective.stage, self.total, start=state.step)
         batches = self.batches()
         with Interrupts() as interrupts:
@@ -117,9 +119,11 @@ class Trainer:
                     if state.step == self.settings.stop_after:
                         raise Interrupted(f"stopped after step {state.step}")
                     # The first process's clock for all: they save together.
-                    due = self.processes.of_first(int(self.keeper.due), self.compute.device)
-                    if due and not self.watch.suspicious:
-                        self.keeper.save()
+                    due = self.processes.broadcast_from_first(
+                        int(self.checkpoints.due), self.compute.device
+                    )
+                    if due and not self.detector.suspicious:
+                        self.checkpoints.save()
             except Interrupted:
                 self.save_before_leaving()
                 log.info(
@@ -128,23 +132,23 @@ class Trainer:
                 raise
             except Diverged as error:
                 if self.processes.first:
-                    self.keeper.note_divergence(error)
+                    self.checkpoints.note_divergence(error)
                 raise
             finally:
-                self.observer.end()
-        self.keeper.save()
+                self.callback.end()
+        self.checkpoints.save()
         return self.result() if self.processes.first else None
 
     def save_before_leaving(self) -> None:
         """Save unless the loss has risen for more than a step, which may spoil what is there."""
-        if self.watch.rising:
+        if self.detector.rising:
             log.warning(
                 "%s: the loss is high since some steps, so the present state is not saved: %s",
                 self.objective.stage,
-                self.keeper.checkpoints.last_good(),
+                self.checkpoints.checkpoints.last_good(),
             )
         else:
-            self.keeper.save()
+            self.checkpoints.save()
 
     def batches(self) -> Iterator[Tensors]:
         """This process's micro-batches from the current step to the last."""
@@ -164,19 +168,19 @@ class Trainer:
         began, state = time.monotonic(), self.state
 
         def stop() -> bool:
-            return interrupts.told() or self.processes.orphaned
+            return interrupts.requested() or self.processes.orphaned
 
-        sums, norms, stopped = self.stepper.gradients(state.step, batches, stop)
+        sums, norms, stopped = self.optimizer_step.gradients(state.step, batches, stop)
         losses = {name: total / count for name, (total, count) in sums.items() if count}
-        self.watch.look(state.step + 1, losses, norms, self.keeper.checkpoints.last_good)
-        self.stepper.update(state.step, average=not self.watch.skipped)
+        self.detector.check(state.step + 1, losses, norms, self.checkpoints.checkpoints.last_good)
+        self.optimizer_step.update(state.step, average=not self.detector.skipped)
         state.step += 1
         state.seconds += time.monotonic() - began
         norm = next(iter(norms.values()))
         if math.isfinite(norm):
             sums["grad_norm"] = (norm, 1.0)
         state.means.add(sums)
-        self.observer.step(state.step, losses | {f"grad_norm_{k}": v for k, v in norms.items()})
+        self.callback.step(state.step, losses | {f"grad_norm_{k}": v for k, v in norms.items()})
         return losses, stopped
 
     def end_epoch(self, interrupts: Interrupts) -> None:
@@ -190,7 +194,7 @@ class Trainer:
         row: Row = {
             "epoch": epoch,
             "step": state.step,
-            "learning_rate": self.stepper.rate(state.step - 1)
+            "learning_rate": self.optimizer_step.rate(state.step - 1)
             * next(iter(objective.groups.values())).learning_rate,
             "grad_norm": means.pop("grad_norm", math.nan),
             **{f"train_{name}": value for name, value in means.items()},
@@ -201,7 +205,7 @@ class Trainer:
                 row |= self.examine(epoch, interrupts)
             except Interrupted as error:
                 stopped = error
-        if self.processes.of_first(int(stopped is not None), self.compute.device):
+        if self.processes.broadcast_from_first(int(stopped is not None), self.compute.device):
             raise stopped or Interrupted("stopped by a signal to the first process")
         samples = state.means.sums["loss"][1]
         row["samples_per_second"] = samples / max(state.seconds, 1e-9)
@@ -210,8 +214,8 @@ class Trainer:
         state.history.append(row)
         state.means, state.seconds = Means(), 0.0
         if self.processes.first:
-            write_history(state.history, self.keeper.folder / "history.tsv")
-            self.observer.epoch(row)
+            write_history(state.history, self.checkpoints.folder / "history.tsv")
+            self.callback.epoch(row)
 
     def examine(self, epoch: int, interrupts: Interrupts) -> Row:
         """Validation and pictures where due: the columns of the metrics."""
@@ -222,7 +226,7 @@ class Trainer:
         validates = epoch % cfg["validate_every"] == 0 or last
         shows = cfg["sample_every"] and (epoch % cfg["sample_every"] == 0 or last)
         metrics: dict[str, float] = {}
-        with objective.examined() if validates or shows else nullcontext():
+        with objective.as_judged() if validates or shows else nullcontext():
             if validates:
                 metrics = objective.validate(interrupts.check)
                 for flag in objective.flags(metrics):
@@ -230,9 +234,9 @@ class Trainer:
             if shows:
                 pictures = objective.pictures(interrupts.check)
                 if pictures is not None:
-                    self.observer.show(epoch, self.state.step, pictures)
+                    self.callback.show(epoch, self.state.step, pictures)
             if metrics:
-                self.keeper.keep_best(epoch, metrics)
+                self.checkpoints.save_best_weights(epoch, metrics)
         return {f"val_{name}": value for name, value in metrics.items()}
 
     def result(self) -> Trained:
@@ -240,8 +244,8 @@ class Trainer:
         state = self.state
         if not state.history:
             raise UserError(f"{self.objective.stage}.epochs is 0: there is nothing to keep.")
-        weights, epoch = self.keeper.chosen()
+        weights, epoch = self.checkpoints.chosen()
         metrics = {k: v for k, v in state.history[epoch - 1].items() if k.startswith("val_")}
         flags = self.objective.flags({k.removeprefix("val_"): v for k, v in metrics.items()})
-        flags, folder = [*flags, *state.faults], self.keeper.folder
+        flags, folder = [*flags, *state.faults], self.checkpoints.folder
         return Trained(weights, epoch, metrics, flags, state.history, state.step, folder)

@@ -18,7 +18,7 @@ from ldae.errors import require
 from ldae.seeds import derive_seed, generator
 from ldae.training.distributed.batch_norm import RunningStatistics
 from ldae.training.distributed.processes import Processes
-from ldae.training.objectives.base import Losses, Objective, Part
+from ldae.training.objectives.base import Losses, Objective, PartialLoss
 from ldae.training.state import Sums
 
 Rate = Callable[[int], float]
@@ -31,7 +31,7 @@ def constant(step: int) -> float:
     return 1.0
 
 
-def decay(name: str, total: int, stage: str) -> Rate:
+def lr_schedule(name: str, total: int, stage: str) -> Rate:
     """The share of the learning rate by step.
 
     Args:
@@ -54,7 +54,7 @@ def decay(name: str, total: int, stage: str) -> Rate:
     return cosine
 
 
-class Stepper:
+class OptimizerStep:
     """Optimizers of an objective, and how the processes take one step together.
 
     Args:
@@ -128,13 +128,13 @@ class Stepper:
         norms = {name: self.clip(optimizer) for name, optimizer in self.optimizers.items()}
         return sums, norms, stopped
 
-    def accumulate(self, step: int, batches: Iterator[Tensors]) -> dict[str, Part]:
+    def accumulate(self, step: int, batches: Iterator[Tensors]) -> dict[str, PartialLoss]:
         """Add the gradients of this process's micro-batches; return sums of their losses."""
         objective, sampler = self.objective, self.sampler
         move = objective.compute.move
         draws = objective.draw(generator(*self.seeds, "draw", step), sampler.batch_size)
         size, epoch = sampler.micro_batch, sampler.epochs_done(step)
-        parts: dict[str, Part] = {}
+        parts: dict[str, PartialLoss] = {}
         first = sampler.first_micro_batch
         for micro in range(first, first + sampler.accumulation):
             torch.manual_seed(derive_seed(*self.seeds, "forward", step, micro))  # dropout
@@ -145,7 +145,7 @@ class Stepper:
             add(parts, objective.backward(batch, drawn, share, epoch), size)
         return parts
 
-    def join(self, parts: dict[str, Part], stop: bool) -> tuple[Sums, bool]:
+    def join(self, parts: dict[str, PartialLoss], stop: bool) -> tuple[Sums, bool]:
         """Sum losses over all processes; whether any of them was told to stop."""
         numbers = [number.double() for part in parts.values() for number in part]
         numbers.append(torch.full_like(numbers[0], float(stop)))
@@ -181,10 +181,12 @@ def live(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [weight for weight in weights if weight.grad is not None]
 
 
-def add(parts: dict[str, Part], losses: Losses, size: int) -> None:
+def add(parts: dict[str, PartialLoss], losses: Losses, size: int) -> None:
     """Add the losses of a micro-batch of ``size`` items to the sums of its step."""
     for name, value in losses.items():
-        if not isinstance(value, Part):
-            value = Part(value * size, torch.full_like(value, size))
-        before = parts.get(name, Part(torch.zeros_like(value.total), torch.zeros_like(value.count)))
-        parts[name] = Part(before.total + value.total, before.count + value.count)
+        if not isinstance(value, PartialLoss):
+            value = PartialLoss(value * size, torch.full_like(value, size))
+        before = parts.get(
+            name, PartialLoss(torch.zeros_like(value.total), torch.zeros_like(value.count))
+        )
+        parts[name] = PartialLoss(before.total + value.total, before.count + value.count)

@@ -22,7 +22,7 @@ from ldae.compute import Compute, versions
 from ldae.data.store import Store
 from ldae.errors import require
 from ldae.models.storage import save_model
-from ldae.models.training_scans import note_seen
+from ldae.models.training_scans import write_training_scans
 from ldae.training.distributed.launch import launch
 from ldae.training.distributed.slurm import allocation
 from ldae.training.loop import Trained
@@ -57,9 +57,9 @@ def run(
         slurm_task: This process is one of many that srun has started.
         launcher: The process that has started this one.
     """
-    from ldae.training.distributed.processes import Processes, placed
+    from ldae.training.distributed.processes import Processes, processes_from_environment
 
-    here = placed(os.environ, slurm_task, launcher)
+    here = processes_from_environment(os.environ, slurm_task, launcher)
     job = allocation(os.environ) if here is None else None
     if here is None and (job or settings.processes > 1):
         launch(settings, log_file, job)
@@ -71,8 +71,8 @@ def train(settings: Settings, processes: "Processes") -> None:
     """Train in this process, the first of which saves the model and deletes the checkpoints."""
     from ldae.compute import Compute
     from ldae.data.scratch import on_scratch
-    from ldae.training.callbacks import Monitor
-    from ldae.training.distributed.processes import joined
+    from ldae.training.callbacks import TensorBoard
+    from ldae.training.distributed.processes import process_group
     from ldae.training.loop import fit
 
     require(settings.stage in STAGES, f"There is no training {settings.stage!r}.")
@@ -81,10 +81,10 @@ def train(settings: Settings, processes: "Processes") -> None:
     compute = Compute.prepare(
         settings.device, threads, precision, processes.local_rank, processes.slurm_task
     )
-    with joined(processes, settings.device, settings.processes):
+    with process_group(processes, settings.device, settings.processes):
         here = replace(settings, inputs=on_scratch(settings.inputs, settings.scratch))
         objective, store, card = STAGES[settings.stage](here, compute)
-        observer = Monitor(settings.out_dir, settings.stage) if processes.first else None
+        callback = TensorBoard(settings.out_dir, settings.stage) if processes.first else None
 
         def keep(trained: "Trained") -> None:
             save_trained(settings, trained, compute, store, **card)
@@ -93,7 +93,7 @@ def train(settings: Settings, processes: "Processes") -> None:
             else:
                 shutil.rmtree(trained.folder)
 
-        fit(objective, settings, processes, observer, keep)
+        fit(objective, settings, processes, callback, keep)
 
 
 def autoencoder(settings: Settings, compute: "Compute") -> Stage:
@@ -140,7 +140,7 @@ def ldae(settings: Settings, compute: "Compute") -> Stage:
     from ldae.data.volume_store import VolumeStore
     from ldae.diffusion.schedule import Schedule
     from ldae.models.loading import load_autoencoder, load_ldm
-    from ldae.models.training_scans import require_fit, require_unseen
+    from ldae.models.training_scans import refuse_leakage, require_fit
     from ldae.training.objectives.ldae import LdaeObjective
 
     inputs, diffusion = settings.inputs, settings.diffusion
@@ -148,7 +148,7 @@ def ldae(settings: Settings, compute: "Compute") -> Stage:
     decoder, decoder_card = load_autoencoder(inputs["autoencoder"])
     require_fit(volumes, decoder_card, inputs["autoencoder"])
     unet, ldm_card = load_ldm(inputs["ldm"])
-    require_unseen(volumes, ldm_card, inputs["ldm"])
+    refuse_leakage(volumes, ldm_card, inputs["ldm"])
     # The denoiser's scale: that of the store follows its scans.
     sums, scale = decoder_card["sha256"], ldm_card["latent_scale"]
     latents = LatentStore(inputs["latents"], sums, volumes, scale)
@@ -241,9 +241,9 @@ def save_trained(
     card = {
         "kind": settings.stage,
         "config": settings.cfg,
-        "data": store.sum,
+        "data": store.content_hash,
         "split": store.split_hash,
-        **note_seen(store, out_dir),
+        **write_training_scans(store, out_dir),
         "epoch": trained.epoch,
         "epochs": len(trained.history),
         "steps": trained.steps,

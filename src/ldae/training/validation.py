@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from ldae.seeds import generator
-from ldae.training.objectives.base import Part
+from ldae.training.objectives.base import PartialLoss
 
 QUARTILES = 4
 SHOWN = 4  # validation scans in a picture
@@ -62,10 +62,10 @@ def fixed_noise(seed: int, name: int | str, shape: tuple[int, ...]) -> torch.Ten
     return torch.randn(shape, generator=generator(seed, "validation noise", name))
 
 
-def by_quartile(losses: torch.Tensor, t: torch.Tensor, timesteps: int) -> dict[str, Part]:
+def by_quartile(losses: torch.Tensor, t: torch.Tensor, timesteps: int) -> dict[str, PartialLoss]:
     """``loss_q1`` .. ``loss_q4``: losses (B,) of the items with t (B,) in a quarter."""
     quarter = t * QUARTILES // timesteps
     return {
-        f"loss_q{q + 1}": Part((losses * (quarter == q)).sum(), (quarter == q).sum())
+        f"loss_q{q + 1}": PartialLoss((losses * (quarter == q)).sum(), (quarter == q).sum())
         for q in range(QUARTILES)
     }

@@ -15,7 +15,7 @@ from snakemake_interface_executor_plugins.executors.base import AbstractExecutor
 from snakemake_interface_executor_plugins.settings import CommonSettings
 
 from ldae.conversion.download import find_folders
-from ldae.derivatives import share_of
+from ldae.derivatives import shard_of
 from ldae.files import read_table, write_table
 
 common_settings = CommonSettings(
@@ -110,7 +110,7 @@ def indexed(job) -> dict[str, pd.DataFrame]:
 
 def shares(images: pd.DataFrame, paths: list[str]) -> dict[str, pd.DataFrame]:
     """The rows of each share of subjects, by path."""
-    share = [share_of(subject, len(paths)) for subject in images["subject_id"]]
+    share = [shard_of(subject, len(paths)) for subject in images["subject_id"]]
     return {str(path): images[[one == k for one in share]] for k, path in enumerate(paths)}
 
 

@@ -13,7 +13,7 @@ from ldae.errors import UserError, require
 from ldae.seeds import generator
 
 MODES = ("normalised", "raw")
-WAYS = ("plain", "orthogonal", "random")
+VARIANTS = ("plain", "orthogonal", "random")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Direction(LinearModel):
             )
         return self.std if mode == "normalised" else torch.ones_like(self.std)
 
-    def ways(
+    def variants(
         self, kept: LinearModel, mode: str, scan_ids: Sequence[str], seed: int
     ) -> dict[str, Tensor]:
         """Steps for alpha = 1 of every way that y_sem is moved, all of one length.
@@ -131,7 +131,7 @@ class Direction(LinearModel):
                 for scan in scan_ids
             ]
         ).to(plain)
-        steps = dict(zip(WAYS, (plain[None], rest[None], drawn), strict=True))
+        steps = dict(zip(VARIANTS, (plain[None], rest[None], drawn), strict=True))
         return {
             name: (scale * step / step.norm(dim=1, keepdim=True) * plain.norm()).expand(
                 len(scan_ids), -1

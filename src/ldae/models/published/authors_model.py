@@ -46,7 +46,7 @@ ARCHITECTURE: dict[str, dict[str, Any]] = {
     "diffusion": {"timesteps": 1000, "beta_start": 1e-4, "beta_end": 2e-2, "gamma": 0.1},
 }
 FLAG = "weights published by the authors, converted: not trained by this workflow"
-UNSEEN = (
+UNKNOWN_TRAINING_SCANS = (
     "which subjects the authors trained on is not known: your test subjects may be among them, and "
     "scores on them may be too good"
 )

@@ -31,7 +31,7 @@ from ldae.models.published.authors_model import (
     FLAG,
     LATENT_SCALE,
     PARTS,
-    UNSEEN,
+    UNKNOWN_TRAINING_SCANS,
     published_files,
 )
 from ldae.models.published.key_names import load_encoder, load_guided
@@ -81,7 +81,7 @@ def convert(
     out = Path(out)
     # The seed is that of the untrained control, which has the architecture of the card.
     common = {**_data(volumes), "published": True, "seed": 0, "told": record}
-    flags = [FLAG, UNSEEN]
+    flags = [FLAG, UNKNOWN_TRAINING_SCANS]
 
     shape = {**architecture["autoencoder"], "pretrained": None}
     compression = build_autoencoder(shape)

@@ -31,7 +31,7 @@ PACKAGES = (
 
 
 def resources(table: pd.DataFrame) -> Table | None:
-    """The table of :func:`ldae.orchestration.job_usage.accounting`, printed; None if it is
+    """The table of :func:`ldae.orchestration.job_usage.job_usage_table`, printed; None if it is
     empty."""
     if table.empty:
         return None

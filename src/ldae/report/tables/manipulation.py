@@ -6,7 +6,7 @@ from ldae.labels import ABSENT
 from ldae.report.tables.table import Table, cell
 from ldae.systems import metric
 
-WAYS = {
+VARIANTS = {
     "plain": "AD direction",
     "orthogonal": "AD direction, age kept",
     "random": "random, as far",
@@ -44,8 +44,8 @@ def _arrow(direction: str) -> str:
     return direction.replace(" to ", " → ")
 
 
-def _way(name: str) -> str:
-    return WAYS.get(name, name.replace("_", " "))
+def _variant(name: str) -> str:
+    return VARIANTS.get(name, name.replace("_", " "))
 
 
 def _size(table: pd.DataFrame) -> str:
@@ -61,10 +61,12 @@ def manipulation(table: pd.DataFrame) -> Table:
     present = [name for name in SHOWN if name in set(table["metric"])]
     rows = []
     moved = table[table["alpha"] != 0]
-    for (direction, way, alpha), part in moved.groupby(["direction", "way", "alpha"], sort=False):
+    for (direction, variant, alpha), part in moved.groupby(
+        ["direction", "way", "alpha"], sort=False
+    ):
         found = part.set_index("metric")
         cells = [cell(found.loc[name], name=name) for name in present]
-        rows.append([_arrow(direction), _way(way), f"{alpha:g}", *cells])
+        rows.append([_arrow(direction), _variant(variant), f"{alpha:g}", *cells])
     return Table(
         "Manipulation: what changes and what stays",
         ["Direction", "Moved along", "α", *(metric(name).label for name in present)],
@@ -82,7 +84,7 @@ def trends(table: pd.DataFrame) -> Table:
     for key, part in table.groupby(["direction", "way", "measure"], sort=False):
         found = part.set_index("statistic")
         cells = [cell(found.loc[name]) if name in found.index else ABSENT for name in STATISTICS]
-        rows.append([_arrow(key[0]), _way(key[1]), MEASURES.get(key[2], key[2]), *cells])
+        rows.append([_arrow(key[0]), _variant(key[1]), MEASURES.get(key[2], key[2]), *cells])
     return Table(
         "Manipulation scan by scan",
         ["Direction", "Moved along", "Measure", *STATISTICS.values()],
@@ -101,7 +103,7 @@ def counterfactual(table: pd.DataFrame) -> Table:
         found = {(row["region"], row["metric"]): row for _, row in part.iterrows()}
         strength = ABSENT if pd.isna(alpha) else f"{alpha:g}"
         cells = [cell(found[key], name=key[1]) if key in found else ABSENT for key in JUDGED]
-        rows.append([_arrow(direction), _way(method), strength, *cells])
+        rows.append([_arrow(direction), _variant(method), strength, *cells])
     return Table(
         "Manipulated scans against the true counterfactual",
         ["Direction", "Moved along", "α", *JUDGED.values()],
@@ -116,9 +118,9 @@ def counterfactual_differences(table: pd.DataFrame) -> Table:
     rows = [
         [
             _arrow(one["direction"]),
-            _way(one["method"]),
+            _variant(one["method"]),
             f"{one['alpha']:g}",
-            _way(one["reference"]),
+            _variant(one["reference"]),
             JUDGED[one["region"], one["metric"]],
             cell(one, "difference", one["metric"]),
             f"{int(one['n_better']):,} of {int(one['n_scans']):,}",

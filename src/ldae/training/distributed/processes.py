@@ -67,7 +67,7 @@ class Processes:
             for tensor, piece in zip(alike, pieces, strict=True):
                 tensor.copy_(piece.view(tensor.shape))
 
-    def of_first(self, value: int, device: torch.device) -> int:
+    def broadcast_from_first(self, value: int, device: torch.device) -> int:
         """The first process's ``value``, for all."""
         if self.size == 1:
             return value
@@ -75,14 +75,14 @@ class Processes:
         dist.broadcast(shared, src=0)
         return int(shared.item())
 
-    def meet(self, device: torch.device) -> None:
+    def barrier(self, device: torch.device) -> None:
         """Wait until all are here."""
         self.sum([torch.zeros(1, device=device)])
         if device.type == "cuda" and self.size > 1:
             torch.cuda.synchronize(device)
 
 
-def placed(
+def processes_from_environment(
     environment: Mapping[str, str], slurm_task: bool, launcher: int | None = None
 ) -> Processes | None:
     """What the environment says this process is; None when nobody has started it as one of many.
@@ -104,7 +104,7 @@ def placed(
     return Processes(rank, size, local_rank, launcher, slurm_task)
 
 
-def meeting_point(environment: Mapping[str, str]) -> tuple[str, int]:
+def rendezvous_address(environment: Mapping[str, str]) -> tuple[str, int]:
     """Host and port where the tasks of srun meet: the first node of the step, the first task's.
 
     The port is made of the numbers of job and step, so that steps side by side have their own.
@@ -121,12 +121,13 @@ def meeting_point(environment: Mapping[str, str]) -> tuple[str, int]:
 
 
 @contextmanager
-def joined(
+def process_group(
     processes: Processes, device: str, expected: int, meeting: timedelta = MEETING
 ) -> Iterator[None]:
     """Within the context the processes can talk: NCCL between GPUs, gloo between CPUs.
 
-    They meet at MASTER_ADDR and MASTER_PORT; tasks of srun by default at :func:`meeting_point`.
+    They meet at MASTER_ADDR and MASTER_PORT; tasks of srun by default at
+    :func:`rendezvous_address`.
     An orderly end, also an interruption, is one of all. After an error in one the others may wait
     in the midst of a message: nothing is closed then, and the process has to end by itself.
 
@@ -144,7 +145,7 @@ def joined(
         return
     environment = os.environ
     if "MASTER_ADDR" not in environment:
-        host, port = meeting_point(environment)
+        host, port = rendezvous_address(environment)
         environment |= {"MASTER_ADDR": host, "MASTER_PORT": str(port)}
     try:
         store, _, _ = next(rendezvous("env://", processes.rank, processes.size, timeout=meeting))

@@ -65,15 +65,15 @@ class Interrupts:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number).name
 
-    def told(self) -> bool:
+    def requested(self) -> bool:
         """Whether a signal has come to this process, or its time is up."""
         if self.received is None and time.time() > self.deadline:
             self.received = "the end of the job's time"
         return self.received is not None
 
     def check(self) -> None:
-        """Raise :class:`Interrupted` if :meth:`told`."""
-        if self.told():
+        """Raise :class:`Interrupted` if :meth:`requested`."""
+        if self.requested():
             self.leave()
 
     def leave(self) -> None:

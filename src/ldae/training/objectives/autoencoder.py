@@ -17,7 +17,7 @@ from ldae.nets.shapes import latent_shape
 from ldae.seeds import derive_seed
 from ldae.training.callbacks import Pictures
 from ldae.training.diagnostics import LatentActivity, latent_flags
-from ldae.training.objectives.base import Beat, Group, Losses, Objective
+from ldae.training.objectives.base import CheckInterrupted, Group, Losses, Objective
 from ldae.training.validation import SHOWN, mean_ssim, over_subjects
 
 
@@ -65,10 +65,12 @@ class AutoencoderObjective(Objective):
             "slices": torch.randint(2**31, (batch_size,), generator=generator),
         }
 
-    def backward(self, batch: Tensors, draws: Tensors, share: float, epoch: int) -> Losses:
+    def backward(self, batch: Tensors, draws: Tensors, weight: float, epoch: int) -> Losses:
         """Gradient of the generator's loss, then of the discriminator's on the same pair."""
         cfg, x = self.cfg, batch["volume"]  # x: (B, 1, X, Y, Z)
-        joined = self.discriminator is not None and epoch >= cfg["adversarial"]["start_epoch"]
+        process_group = (
+            self.discriminator is not None and epoch >= cfg["adversarial"]["start_epoch"]
+        )
         with self.compute.autocast():
             mean, std = self.model.encode(x)
             x_hat = self.model.decode(mean + std * draws["posterior"])
@@ -79,16 +81,16 @@ class AutoencoderObjective(Objective):
             slices = torch.Generator().manual_seed(int(draws["slices"][0]))
             losses["perceptual"] = self.perceptual(x_hat, x, slices)
             loss = loss + cfg["perceptual"]["weight"] * losses["perceptual"]
-        if joined:
+        if process_group:
             self.discriminator.requires_grad_(False)
             losses["adversarial"] = self.judge(x_hat, real=True, training_it=False)
             loss = loss + cfg["adversarial"]["weight"] * losses["adversarial"]
             self.discriminator.requires_grad_(True)
-        self.compute.backward(share * loss)
-        if joined:
+        self.compute.backward(weight * loss)
+        if process_group:
             fake = self.judge(x_hat.detach(), real=False, training_it=True)
             losses["discriminator"] = 0.5 * (fake + self.judge(x, real=True, training_it=True))
-            self.compute.backward(share * losses["discriminator"])
+            self.compute.backward(weight * losses["discriminator"])
         return {"loss": loss.detach(), **{name: value.detach() for name, value in losses.items()}}
 
     def judge(self, x: torch.Tensor, real: bool, training_it: bool) -> torch.Tensor:
@@ -100,12 +102,12 @@ class AutoencoderObjective(Objective):
         )
 
     @torch.inference_mode()
-    def validate(self, beat: Beat) -> dict[str, float]:
+    def validate(self, check_interrupted: CheckInterrupted) -> dict[str, float]:
         """L1 and SSIM of decode(posterior mean) over the validation split; latent activity."""
         total, ssim, size = 0.0, 0.0, self.cfg["micro_batch"]
         activity = LatentActivity()
         for start in range(0, len(self.val_rows), size):
-            beat()
+            check_interrupted()
             x = self.compute.move(self.volumes.volumes(self.val_rows[start : start + size]))
             with self.compute.autocast():
                 mean, std = self.model.encode(x)
@@ -121,11 +123,11 @@ class AutoencoderObjective(Objective):
         return latent_flags(metrics)
 
     @torch.inference_mode()
-    def pictures(self, beat: Beat) -> Pictures:
+    def pictures(self, check_interrupted: CheckInterrupted) -> Pictures:
         """Validation scans and their reconstructions."""
         rows = []
         for row in self.val_rows[:SHOWN]:
-            beat()
+            check_interrupted()
             x = self.compute.move(self.volumes.volumes([row]))
             with self.compute.autocast():
                 x_hat = self.model.decode(self.model.encode(x)[0])
@@ -138,7 +140,7 @@ class AutoencoderObjective(Objective):
 
     def identity(self) -> dict[str, Any]:
         """The data."""
-        return {"data": self.volumes.learnt_sum}
+        return {"data": self.volumes.training_hash}
 
 
 def kl_divergence(mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:

@@ -15,17 +15,17 @@ from ldae.compute import Compute, Tensors
 from ldae.training.callbacks import Pictures
 from ldae.training.ema import Ema
 
-Beat = Callable[[], None]  # called between pieces of long work; raises to interrupt it
+CheckInterrupted = Callable[[], None]  # called between pieces of long work; raises to interrupt it
 
 
-class Part(NamedTuple):
+class PartialLoss(NamedTuple):
     """A loss that some items of a micro-batch have: its sum over them, and how many they are."""
 
     total: torch.Tensor
     count: torch.Tensor
 
 
-Losses = dict[str, torch.Tensor | Part]  # a tensor is a mean over the micro-batch
+Losses = dict[str, torch.Tensor | PartialLoss]  # a tensor is a mean over the micro-batch
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,14 @@ class Objective(ABC):
         """
 
     @abstractmethod
-    def backward(self, batch: Tensors, draws: Tensors, share: float, epoch: int) -> Losses:
-        """Add the gradient of ``share`` times the mean loss of a micro-batch; return its losses.
+    def backward(self, batch: Tensors, draws: Tensors, weight: float, epoch: int) -> Losses:
+        """Add the gradient of ``weight`` times the mean loss of a micro-batch; return its losses.
 
         By ``compute.backward``, which scales in fp16. One of the losses is called ``loss``; the
         names are the same for every micro-batch of a step.
         """
 
-    def examined(self) -> AbstractContextManager:
+    def as_judged(self) -> AbstractContextManager:
         """Within the context the networks are as they are judged and kept.
 
         Entered once for :meth:`validate`, :meth:`pictures` and :meth:`model_state` together, so
@@ -91,14 +91,14 @@ class Objective(ABC):
         return nullcontext()
 
     @abstractmethod
-    def validate(self, beat: Beat) -> dict[str, float]:
+    def validate(self, check_interrupted: CheckInterrupted) -> dict[str, float]:
         """Metrics on the validation split. Must change no state and use fixed draws."""
 
     def flags(self, metrics: dict[str, float]) -> list[str]:
         """Warnings that the metrics of a validation give cause for, each a sentence."""
         return []
 
-    def pictures(self, beat: Beat) -> Pictures | None:
+    def pictures(self, check_interrupted: CheckInterrupted) -> Pictures | None:
         """A few validation scans as the networks render them; None: this stage has none.
 
         Must change no state and use fixed draws, as :meth:`validate`.

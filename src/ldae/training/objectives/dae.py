@@ -19,8 +19,8 @@ from ldae.nets.execution import prepare
 from ldae.nets.semantic_encoder import build_encoder
 from ldae.seeds import derive_seed
 from ldae.training.diagnostics import code_flags, code_spread
-from ldae.training.ema import Averaged, Ema
-from ldae.training.objectives.base import Beat, Group, Losses
+from ldae.training.ema import AveragedWeights, Ema
+from ldae.training.objectives.base import CheckInterrupted, Group, Losses
 from ldae.training.objectives.ldm import schedule_settings
 from ldae.training.objectives.semantic import SemanticObjective
 from ldae.training.validation import (
@@ -72,7 +72,7 @@ class DaeObjective(SemanticObjective):
         trained = {"encoder": self.encoder, "unet": self.unet}
         self.groups["main"] = Group(trained, cfg["learning_rate"])
         self.ema = Ema(trained, cfg["ema_decay"])
-        self.averaged = Averaged(
+        self.averaged_weights = AveragedWeights(
             self.ema, self.encoder, self.encode, self.volumes, self.train_rows, compute
         )
 
@@ -101,43 +101,47 @@ class DaeObjective(SemanticObjective):
             predicted = self.unet(x_t, t, code)
         return (predicted.float() - eps).square().flatten(1).mean(1)
 
-    def backward(self, batch: Tensors, draws: Tensors, share: float, epoch: int) -> Losses:
+    def backward(self, batch: Tensors, draws: Tensors, weight: float, epoch: int) -> Losses:
         """Gradient of the loss for encoder and denoiser."""
         x, t = batch["volume"], draws["t"]
         losses = self.losses(x, self.encode(x), t, draws["eps"])
-        self.compute.backward(share * losses.mean())
+        self.compute.backward(weight * losses.mean())
         losses = losses.detach()
         return {"loss": losses.mean(), **by_quartile(losses, t, self.schedule.timesteps)}
 
     @torch.inference_mode()
-    def validate(self, beat: Beat) -> dict[str, float]:
+    def validate(self, check_interrupted: CheckInterrupted) -> dict[str, float]:
         """SSIM from y_sem and fixed noise, loss by quartile of t, by EMA weights; codes."""
         ssim, codes = 0.0, []
         losses = torch.zeros(QUARTILES, dtype=torch.float64)
         size = self.cfg["micro_batch"]
-        with self.examined():
+        with self.as_judged():
             for start in range(0, len(self.val_rows), size):
-                beat()
+                check_interrupted()
                 rows = self.val_rows[start : start + size]
                 x = self.compute.move(self.volumes.volumes(rows))
                 code = self.encode(x)
                 codes.append(code)
-                ssim += mean_ssim(self.generate(rows, code, beat), x) * len(rows)
-                losses += self.fixed_losses(rows, x, code, beat)
+                ssim += mean_ssim(self.generate(rows, code, check_interrupted), x) * len(rows)
+                losses += self.fixed_losses(rows, x, code, check_interrupted)
         ssim, losses = ssim / len(self.val_rows), losses / len(self.val_rows)
         parts = {f"loss_q{q + 1}": losses[q].item() for q in range(QUARTILES)}
         spread = code_spread(torch.cat(codes), self.val_subjects)
         return {"ssim": ssim, "loss": losses.mean().item(), **parts, **spread}
 
     def fixed_losses(
-        self, rows: np.ndarray, x: torch.Tensor, code: torch.Tensor, beat: Beat
+        self,
+        rows: np.ndarray,
+        x: torch.Tensor,
+        code: torch.Tensor,
+        check_interrupted: CheckInterrupted,
     ) -> torch.Tensor:
         """Sums of the loss at fixed steps and noise over some rows, by quartile of t."""
         scans = self.store.index["scan_id"][rows]
         steps, noise = quartile_draws(scans, self.shape, self.schedule.timesteps, self.seed)
         sums = []
         for quartile in range(QUARTILES):
-            beat()
+            check_interrupted()
             t, eps = map(self.compute.move, (steps[:, quartile], noise[:, quartile]))
             sums.append(self.losses(x, code, t, eps).sum().item())
         return torch.tensor(sums, dtype=torch.float64)
@@ -146,12 +150,14 @@ class DaeObjective(SemanticObjective):
         """Codes that do not tell scans apart."""
         return code_flags(metrics, len(set(self.val_subjects)))
 
-    def generate(self, rows: np.ndarray, codes: torch.Tensor, beat: Beat) -> torch.Tensor:
+    def generate(
+        self, rows: np.ndarray, codes: torch.Tensor, check_interrupted: CheckInterrupted
+    ) -> torch.Tensor:
         """Volumes (B, 1, X, Y, Z) in [0, 1] from codes (B, d) and the rows' fixed noise."""
         scans = self.store.index["scan_id"][rows]
         noise = torch.stack([fixed_noise(self.seed, scan, self.shape) for scan in scans])
         x_0 = ddim_decode(
-            self.eps_fn(codes, beat),
+            self.eps_fn(codes, check_interrupted),
             self.compute.move(noise),
             self.schedule,
             self.cfg["validate_steps"],
@@ -160,12 +166,12 @@ class DaeObjective(SemanticObjective):
         return to_image(x_0)
 
     def eps_fn(
-        self, codes: torch.Tensor, beat: Beat
+        self, codes: torch.Tensor, check_interrupted: CheckInterrupted
     ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
         """The noise estimate for codes y_sem (B, d)."""
 
         def estimate(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-            beat()
+            check_interrupted()
             with self.compute.autocast():
                 return self.unet(x_t, t, codes).float()
 
@@ -174,9 +180,9 @@ class DaeObjective(SemanticObjective):
     @torch.inference_mode()
     def model_state(self) -> Tensors:
         """EMA weights of encoder and denoiser."""
-        with self.examined():
+        with self.as_judged():
             return detached(dae_state(self.encoder, self.unet))
 
     def identity(self) -> dict[str, Any]:
         """The data and the schedule."""
-        return {"data": self.store.learnt_sum, "diffusion": schedule_settings(self.schedule)}
+        return {"data": self.store.training_hash, "diffusion": schedule_settings(self.schedule)}

@@ -21,9 +21,9 @@ from ldae.nets.gradient_estimator import build_guided_unet
 from ldae.nets.semantic_encoder import initial_encoder
 from ldae.nets.unet import UNet
 from ldae.seeds import derive_seed
-from ldae.training.diagnostics import Probed, code_flags, code_spread
-from ldae.training.ema import Averaged, Ema
-from ldae.training.objectives.base import Beat, Group, Losses
+from ldae.training.diagnostics import OnlineProbes, code_flags, code_spread
+from ldae.training.ema import AveragedWeights, Ema
+from ldae.training.objectives.base import CheckInterrupted, Group, Losses
 from ldae.training.objectives.ldm import clean_latents, diffusion_draws, schedule_settings
 from ldae.training.objectives.semantic import SemanticObjective
 from ldae.training.validation import (
@@ -100,7 +100,9 @@ class LdaeObjective(SemanticObjective):
         val = volumes.rows("val")
         self.val_rows = over_subjects(val, subjects)[: cfg["validate_scans"]]
         self.val_subjects = subjects[self.val_rows].tolist()
-        self.probed = Probed.choose(volumes.index, self.train_rows, val, cfg["probe_scans"])
+        self.online_probes = OnlineProbes.choose(
+            volumes.index, self.train_rows, val, cfg["probe_scans"]
+        )
         self.autoencoder = compute.place(autoencoder)
         self.encoder = compute.place(prepare(initial_encoder(cfg["encoder"], seed), cfg))
         torch.manual_seed(derive_seed(seed, self.stage, "estimator"))
@@ -115,7 +117,7 @@ class LdaeObjective(SemanticObjective):
             self.groups["main"] = Group({"estimator": estimator}, cfg["learning_rate"])
             self.groups["encoder"] = Group({"encoder": self.encoder}, rate)
         self.ema = Ema(trained, cfg["ema_decay"])
-        self.averaged = Averaged(
+        self.averaged_weights = AveragedWeights(
             self.ema, self.encoder, self.encode, volumes, self.train_rows, compute
         )
 
@@ -129,7 +131,7 @@ class LdaeObjective(SemanticObjective):
         drawn = diffusion_draws(self.latents, self.schedule, generator, count, self.chances)
         return {name: each.unflatten(0, (batch_size, -1)) for name, each in drawn.items()}
 
-    def backward(self, batch: Tensors, draws: Tensors, share: float, epoch: int) -> Losses:
+    def backward(self, batch: Tensors, draws: Tensors, weight: float, epoch: int) -> Losses:
         """Gradient of the weighted loss for encoder and estimator."""
         draws = {name: each.flatten(0, 1) for name, each in draws.items()}
         t, eps = draws["t"], draws["eps"]
@@ -142,7 +144,7 @@ class LdaeObjective(SemanticObjective):
         losses = self.weighted(eps - guided, t)
         drawn = self.evenly(t, losses)
         loss = (drawn * losses).mean()
-        self.compute.backward(share * loss)
+        self.compute.backward(weight * loss)
         losses = losses.detach()
         return {
             "loss": loss.detach(),
@@ -164,46 +166,52 @@ class LdaeObjective(SemanticObjective):
         return self.schedule.at(self.schedule.weights, t, squares) * squares
 
     @torch.inference_mode()
-    def validate(self, beat: Beat) -> dict[str, float]:
+    def validate(self, check_interrupted: CheckInterrupted) -> dict[str, float]:
         """SSIM from y_sem and fixed noise, losses with and without guidance, by EMA; codes."""
-        with self.examined():
-            codes = self.codes(self.val_rows, beat)
-            ssim = self.generation_ssim(codes, beat)
+        with self.as_judged():
+            codes = self.codes(self.val_rows, check_interrupted)
+            ssim = self.generation_ssim(codes, check_interrupted)
             return {
                 "ssim": ssim,
-                **self.guided_losses(codes, beat),
+                **self.guided_losses(codes, check_interrupted),
                 **code_spread(codes, self.val_subjects),
-                **self.probed.measures(self.codes(self.probed.rows, beat)),
+                **self.online_probes.measures(
+                    self.codes(self.online_probes.rows, check_interrupted)
+                ),
             }
 
     def flags(self, metrics: dict[str, float]) -> list[str]:
         """Codes that do not tell scans apart, or guidance that helps nothing."""
         return code_flags(metrics, len(set(self.val_subjects)))
 
-    def codes(self, rows: np.ndarray, beat: Beat) -> torch.Tensor:
+    def codes(self, rows: np.ndarray, check_interrupted: CheckInterrupted) -> torch.Tensor:
         """y_sem of scans (N, d)."""
         codes = [torch.empty(0, self.encoder.dim, device=self.compute.device)]
         for start in range(0, len(rows), self.cfg["micro_batch"]):
-            beat()
+            check_interrupted()
             part = rows[start : start + self.cfg["micro_batch"]]
             codes.append(self.encode(self.compute.move(self.volumes.volumes(part))))
         return torch.cat(codes)
 
-    def generation_ssim(self, codes: torch.Tensor, beat: Beat) -> float:
+    def generation_ssim(self, codes: torch.Tensor, check_interrupted: CheckInterrupted) -> float:
         """SSIM(scan, decode(y_sem, fixed noise)), DDIM with ``validate_steps`` steps."""
         total, size = 0.0, self.cfg["micro_batch"]
         for start in range(0, len(self.val_rows), size):
             rows = self.val_rows[start : start + size]
             x = self.compute.move(self.volumes.volumes(rows))
-            total += mean_ssim(self.generate(rows, codes[start : start + size], beat), x) * len(x)
+            total += mean_ssim(
+                self.generate(rows, codes[start : start + size], check_interrupted), x
+            ) * len(x)
         return total / len(self.val_rows)
 
-    def generate(self, rows: np.ndarray, codes: torch.Tensor, beat: Beat) -> torch.Tensor:
+    def generate(
+        self, rows: np.ndarray, codes: torch.Tensor, check_interrupted: CheckInterrupted
+    ) -> torch.Tensor:
         """Volumes (B, 1, X, Y, Z) decoded from codes (B, d) and the rows' fixed noise."""
         scans, shape = self.volumes.index["scan_id"][rows], self.latents.shape
         noise = torch.stack([fixed_noise(self.seed, scan, shape) for scan in scans])
         z_0 = ddim_decode(
-            partial(self.eps_hat, codes, beat),
+            partial(self.eps_hat, codes, check_interrupted),
             self.compute.move(noise),
             self.schedule,
             self.cfg["validate_steps"],
@@ -212,15 +220,21 @@ class LdaeObjective(SemanticObjective):
             return self.autoencoder.decode(z_0 / self.latents.scale).float()
 
     def eps_hat(
-        self, y_sem: torch.Tensor, beat: Beat, z: torch.Tensor, t: torch.Tensor
+        self,
+        y_sem: torch.Tensor,
+        check_interrupted: CheckInterrupted,
+        z: torch.Tensor,
+        t: torch.Tensor,
     ) -> torch.Tensor:
         """The guided noise estimate (Eq. 9) for codes y_sem (B, d)."""
-        beat()
+        check_interrupted()
         with self.compute.autocast():
             eps, g = self.guided(z, t, y_sem)
         return self.schedule.guided_eps(eps.float(), g.float(), t)
 
-    def guided_losses(self, codes: torch.Tensor, beat: Beat) -> dict[str, float]:
+    def guided_losses(
+        self, codes: torch.Tensor, check_interrupted: CheckInterrupted
+    ) -> dict[str, float]:
         """Weighted loss at fixed steps and noise, and the frozen denoiser's at the same ones."""
         scans = self.volumes.index["scan_id"][self.val_rows]
         steps, noise = quartile_draws(scans, self.latents.shape, self.schedule.timesteps, self.seed)
@@ -229,7 +243,7 @@ class LdaeObjective(SemanticObjective):
             part = slice(start, start + size)
             z_0 = self.compute.move(self.latents.latents(self.val_rows[part]))
             for quartile in range(QUARTILES):
-                beat()
+                check_interrupted()
                 t, eps = map(self.compute.move, (steps[part, quartile], noise[part, quartile]))
                 with self.compute.autocast():
                     z_t = self.schedule.q_sample(z_0, t, eps)
@@ -243,14 +257,14 @@ class LdaeObjective(SemanticObjective):
     @torch.inference_mode()
     def model_state(self) -> Tensors:
         """EMA weights of encoder and estimator; the denoiser stays in its own file."""
-        with self.examined():
+        with self.as_judged():
             return detached(ldae_state(self.encoder, self.guided.estimator))
 
     def identity(self) -> dict[str, Any]:
         """The data, the frozen denoiser and the schedule."""
         return {
-            "data": self.volumes.learnt_sum,
-            "latents": self.latents.learnt_sum,
+            "data": self.volumes.training_hash,
+            "latents": self.latents.training_hash,
             "latents_source": self.latents.source,
             "ldm": self.ldm_card["sha256"],
             "diffusion": schedule_settings(self.schedule),

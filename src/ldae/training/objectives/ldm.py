@@ -18,7 +18,7 @@ from ldae.nets.unet import build_unet
 from ldae.seeds import derive_seed
 from ldae.training.callbacks import Pictures
 from ldae.training.ema import Ema
-from ldae.training.objectives.base import Beat, Group, Losses, Objective
+from ldae.training.objectives.base import CheckInterrupted, Group, Losses, Objective
 from ldae.training.validation import QUARTILES, SHOWN, by_quartile, fixed_noise, quartile_draws
 
 if TYPE_CHECKING:
@@ -69,18 +69,18 @@ class LdmObjective(Objective):
         """Steps and noise; noise of the posterior too where samples are trained on."""
         return diffusion_draws(self.latents, self.schedule, generator, batch_size)
 
-    def backward(self, batch: Tensors, draws: Tensors, share: float, epoch: int) -> Losses:
+    def backward(self, batch: Tensors, draws: Tensors, weight: float, epoch: int) -> Losses:
         """Gradient of the noise-prediction loss."""
         z_0, t, eps = clean_latents(batch, draws), draws["t"], draws["eps"]
         with self.compute.autocast():
             predicted = self.model(self.schedule.q_sample(z_0, t, eps), t)
         losses = (predicted.float() - eps).square().flatten(1).mean(1)  # (B,)
-        self.compute.backward(share * losses.mean())
+        self.compute.backward(weight * losses.mean())
         losses = losses.detach()
         return {"loss": losses.mean(), **by_quartile(losses, t, self.schedule.timesteps)}
 
     @torch.inference_mode()
-    def validate(self, beat: Beat) -> dict[str, float]:
+    def validate(self, check_interrupted: CheckInterrupted) -> dict[str, float]:
         """Noise-prediction loss of the EMA weights on the validation split, by quartile of t."""
         scans = self.latents.index["scan_id"][self.val_rows]
         steps, noise = quartile_draws(scans, self.latents.shape, self.schedule.timesteps, self.seed)
@@ -90,7 +90,7 @@ class LdmObjective(Objective):
         with self.ema.applied():
             for quartile in range(QUARTILES):
                 for start in range(0, len(z_0), size):
-                    beat()
+                    check_interrupted()
                     part = slice(start, start + size)
                     z, t, eps = map(
                         self.compute.move, (z_0[part], steps[part, quartile], noise[part, quartile])
@@ -103,13 +103,13 @@ class LdmObjective(Objective):
         return {"loss": losses.mean().item(), **parts}
 
     @torch.inference_mode()
-    def pictures(self, beat: Beat) -> Pictures | None:
+    def pictures(self, check_interrupted: CheckInterrupted) -> Pictures | None:
         """Volumes decoded from unconditional samples of the EMA weights, from fixed noise."""
         if self.autoencoder is None:
             return None
 
         def eps_fn(z: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-            beat()
+            check_interrupted()
             with self.compute.autocast():
                 return self.model(z, t).float()
 
@@ -119,7 +119,7 @@ class LdmObjective(Objective):
             z_0 = ddim_decode(eps_fn, self.compute.move(noise), self.schedule, steps)
         decoded = []
         for z in z_0 / self.latents.scale:
-            beat()
+            check_interrupted()
             with self.compute.autocast():
                 decoded.append(self.autoencoder.decode(z[None])[0, 0].float().cpu())
         columns = tuple(f"sample {number + 1}" for number in range(SHOWN))
@@ -133,7 +133,7 @@ class LdmObjective(Objective):
     def identity(self) -> dict[str, Any]:
         """The latents, which name their autoencoder and volumes, and the schedule."""
         return {
-            "data": self.latents.learnt_sum,
+            "data": self.latents.training_hash,
             "latents_source": self.latents.source,
             "latents_variance": self.latents.variance,
             "diffusion": schedule_settings(self.schedule),

@@ -9,8 +9,8 @@ import torch
 from ldae.data.volume_store import ByRow
 from ldae.nets.semantic_encoder import SemanticEncoder
 from ldae.training.callbacks import Pictures
-from ldae.training.ema import Averaged
-from ldae.training.objectives.base import Beat, Objective
+from ldae.training.ema import AveragedWeights
+from ldae.training.objectives.base import CheckInterrupted, Objective
 from ldae.training.validation import SHOWN
 
 
@@ -27,11 +27,14 @@ class SemanticObjective(Objective):
     encoder: SemanticEncoder
     volumes: ByRow
     val_rows: np.ndarray
-    averaged: Averaged
+    averaged_weights: AveragedWeights
 
     @abstractmethod
     def generate(
-        self, rows: Sequence[int] | np.ndarray, codes: torch.Tensor, beat: Beat
+        self,
+        rows: Sequence[int] | np.ndarray,
+        codes: torch.Tensor,
+        check_interrupted: CheckInterrupted,
     ) -> torch.Tensor:
         """Volumes (B, 1, X, Y, Z) from codes (B, d) and the rows' fixed noise."""
 
@@ -40,17 +43,17 @@ class SemanticObjective(Objective):
         with self.compute.autocast():
             return self.encoder(x).float()
 
-    def examined(self) -> Averaged:
+    def as_judged(self) -> AveragedWeights:
         """Within the context the networks hold the EMA weights, and statistics that fit them."""
-        return self.averaged
+        return self.averaged_weights
 
     @torch.inference_mode()
-    def pictures(self, beat: Beat) -> Pictures:
+    def pictures(self, check_interrupted: CheckInterrupted) -> Pictures:
         """Validation scans, and what their y_sem alone makes of fixed noise."""
         pairs = []
-        with self.examined():
+        with self.as_judged():
             for row in self.val_rows[:SHOWN]:
                 x = self.compute.move(self.volumes.volumes([row]))
-                made = self.generate([row], self.encode(x), beat)
+                made = self.generate([row], self.encode(x), check_interrupted)
                 pairs.append(torch.cat([x[0], made[0]]).cpu())
         return Pictures(("scan", "from y_sem + noise"), torch.stack(pairs))

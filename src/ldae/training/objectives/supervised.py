@@ -18,7 +18,7 @@ from ldae.errors import require
 from ldae.files import digest
 from ldae.nets.semantic_encoder import build_supervised
 from ldae.seeds import derive_seed
-from ldae.training.objectives.base import Beat, Group, Losses, Objective
+from ldae.training.objectives.base import CheckInterrupted, Group, Losses, Objective
 
 AGE_LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss}
 UNSELECTED = "no validation scan has a label: the weights of the last epoch are kept, not the best"
@@ -52,7 +52,7 @@ class SupervisedObjective(Objective):
             rows[usable[rows]] for rows in (volumes.rows("train"), volumes.rows("val"))
         )
         self.selects = "score" if len(self.val_rows) else None
-        self.look(volumes.index.loc[self.train_rows])
+        self.read_labels(volumes.index.loc[self.train_rows])
         torch.manual_seed(derive_seed(seed, self.stage, "weights"))
         self.model = compute.place(build_supervised(cfg, self.outputs))
         self.groups["main"] = Group({"model": self.model}, cfg["learning_rate"])
@@ -63,7 +63,7 @@ class SupervisedObjective(Objective):
         """Numbers that the head gives."""
 
     @abstractmethod
-    def look(self, known: pd.DataFrame) -> None:
+    def read_labels(self, known: pd.DataFrame) -> None:
         """Take what is needed of the labels of the training scans."""
 
     @abstractmethod
@@ -99,19 +99,19 @@ class SupervisedObjective(Objective):
         with self.compute.autocast():
             return self.model(x).float()
 
-    def backward(self, batch: Tensors, draws: Tensors, share: float, epoch: int) -> Losses:
+    def backward(self, batch: Tensors, draws: Tensors, weight: float, epoch: int) -> Losses:
         """Gradient of the loss for encoder and head."""
         truth = batch["truth"]
         losses = self.weighted(self.losses(self.predict(batch["volume"]), truth), truth)
-        self.compute.backward(share * losses.mean())
+        self.compute.backward(weight * losses.mean())
         return {"loss": losses.detach().mean()}
 
     @torch.inference_mode()
-    def validate(self, beat: Beat) -> dict[str, float]:
+    def validate(self, check_interrupted: CheckInterrupted) -> dict[str, float]:
         """Unweighted loss, ``score`` (minus that loss) and scores; empty without labelled scans."""
         parts, size = [], self.cfg["micro_batch"]
         for start in range(0, len(self.val_rows), size):
-            beat()
+            check_interrupted()
             rows = self.val_rows[start : start + size]
             parts.append(self.predict(self.compute.move(self.volumes.volumes(rows))).cpu())
         if not parts:
@@ -132,7 +132,7 @@ class SupervisedObjective(Objective):
         """The data, and the labels that are learnt and selected by."""
         seen = self.volumes.index.loc[np.concatenate([self.train_rows, self.val_rows])]
         labels = seen[["scan_id", self.target]].astype(str).to_numpy().tolist()
-        return {"data": self.volumes.learnt_sum, "labels": digest(labels)}
+        return {"data": self.volumes.training_hash, "labels": digest(labels)}
 
 
 class DiagnosisObjective(SupervisedObjective):
@@ -146,7 +146,7 @@ class DiagnosisObjective(SupervisedObjective):
         """One a class."""
         return len(self.classes)
 
-    def look(self, known: pd.DataFrame) -> None:
+    def read_labels(self, known: pd.DataFrame) -> None:
         """Weights of the classes: None, where every scan counts the same, as in the paper."""
         counts = known["diagnosis"].value_counts().reindex(self.classes, fill_value=0)
         lacking = counts.index[counts == 0].tolist()
@@ -199,7 +199,7 @@ class AgeObjective(SupervisedObjective):
         """One."""
         return 1
 
-    def look(self, known: pd.DataFrame) -> None:
+    def read_labels(self, known: pd.DataFrame) -> None:
         """Mean and standard deviation of the training ages; the network gives z-scores."""
         ages = known["age"].to_numpy(dtype=np.float64)
         require(
