@@ -124,10 +124,10 @@ def test_usable_scans_must_be_known_and_on_one_side(books):
         used_by(books, manifests=books["manifests"] | {"registration": manifest[:-1]})
     with pytest.raises(UserError, match=r"1 scan\(s\).*step pack, such as sub-D_ses-M000"):
         used_by(books, manifests=books["manifests"] | {"pack": books["manifests"]["pack"][:-1]})
-    with pytest.raises(UserError, match="no side in the splits, such as sub-D"):
+    with pytest.raises(UserError, match="in no split, such as sub-D"):
         used_by(books, splits=books["splits"][:-1])
     same = books["scans"].assign(image_hash="h")
-    with pytest.raises(UserError, match=r"image\(s\) are on two sides"):
+    with pytest.raises(UserError, match=r"image\(s\) are in two splits"):
         used_by(books, scans=same)
     everything = books["scans"][["scan_id"]].assign(verdict="exclude", reason="no")
     with pytest.raises(UserError, match="None of the 8 scans"):

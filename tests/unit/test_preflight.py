@@ -125,7 +125,7 @@ def test_preprocessed_scans_need_no_download_and_no_clinica(tmp_path):
     assert not only(paths.check_sources(run)[0], ERROR)
     assert scans.count(run, None)[0] == Counts(1, 1)
     assert not run.from_download and check_tables(run) == []
-    found = space.check_space(run, Plan({"placing": 1, "import_bids": 1}), Counts(1, 1))
+    found = space.check_space(run, Plan({"preprocessed_input": 1, "import_bids": 1}), Counts(1, 1))
     grid = space.REGISTERED * space.TEMPLATE_MM3 / 1.5**3 + space.PAGE  # no N4, no native brain
     assert next(f for f in found if "still needed" in f.what).what.startswith(space.size(grid))
 

@@ -375,7 +375,7 @@ def test_a_leak_or_a_missing_class_is_refused(project, tmp_path):
 
     leak = make_index()
     leak.loc[0, "split"] = "train"  # another visit of this participant stays in the test split
-    with pytest.raises(UserError, match="two sides"):
+    with pytest.raises(UserError, match="two splits"):
         run(leak, "leak")
     healthy = make_index()
     healthy.loc[(healthy["split"] == "test") & (healthy["diagnosis"] == "AD"), "diagnosis"] = "MCI"

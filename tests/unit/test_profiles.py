@@ -79,10 +79,10 @@ def test_every_rule_that_uses_a_gpu_has_a_partition_to_set(workflow):
 
 
 def test_the_steps_of_a_shard_are_one_job(workflow):
-    steps = ("n4", "brain_extraction", "registration", "placing", "volume_shard")
+    steps = ("n4", "brain_extraction", "registration", "preprocessed_input", "volume_shard")
     assert PROFILE["groups"] == [f"{step}=scans" for step in steps]
     rules = {rule.name for rule in workflow.rules}
-    assert rules >= set(steps) - {"placing"}  # of scans that come preprocessed
+    assert rules >= set(steps) - {"preprocessed_input"}  # of scans that come preprocessed
 
 
 def test_requests_are_known_also_where_they_grow_with_the_attempt():

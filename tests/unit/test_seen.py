@@ -85,7 +85,7 @@ def test_an_image_seen_under_another_name_is_not_tested(model, tmp_path):
 def test_volumes_that_look_otherwise_are_refused(model, tmp_path):
     folder, card = model
     anew = volumes_of(tmp_path / "anew", seeds={"sub-a": 1, "sub-b": 2})
-    with pytest.raises(UserError, match=r"2 of the 3 scans .* preprocessed otherwise"):
+    with pytest.raises(UserError, match=r"2 of the 3 scans .* have changed since"):
         require_fit(anew, card, folder)
     shifted = volumes_of(tmp_path / "near", grid=GRID | {"affine": (np.eye(4) + 1e-5).tolist()})
     require_fit(shifted, card, folder)

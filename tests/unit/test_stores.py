@@ -150,7 +150,7 @@ def test_shards_that_do_not_fit_the_cohort_are_refused(cohort):
         build_volume_store(cohort.usable(), [*cards, copy], folder)
     torn = cohort.usable()
     torn.loc[torn["scan_id"] == "sub-A_ses-M012", "split"] = "test"
-    with pytest.raises(UserError, match=r"two sides.*sub-A"):
+    with pytest.raises(UserError, match=r"two splits.*sub-A"):
         build_volume_store(torn, cards, folder)
     cohort.pack(1, spacing=5.0)
     with pytest.raises(UserError, match="different settings"):
@@ -181,7 +181,7 @@ def test_a_store_whose_files_disagree_is_refused(cohort):
     # Someone moves a scan to the test side and mends the checksum: the leak is still seen.
     (folder / "index.tsv").write_bytes(whole["index.tsv"].replace(b"train", b"test", 1))
     sign()
-    with pytest.raises(UserError, match="two sides"):
+    with pytest.raises(UserError, match="two splits"):
         VolumeStore(folder)
 
     # Someone leaves a scan out: the card is that of another cohort.

@@ -33,7 +33,7 @@ def test_a_model_that_was_told_otherwise_is_not_taken_for_this_one(model, tmp_pa
     note = tmp_path / "models/training/ldm.json"
     other = TOLD | {"data": {"volumes": {"spacing": 1.0}}, "seed": 1}
     with pytest.raises(
-        UserError, match=r"otherwise .*: data\.volumes\.spacing, seed\. Restore.* delete"
+        UserError, match=r"other settings .*: data\.volumes\.spacing, seed\. Restore.* delete"
     ):
         restore_training_record(other, note, model)
     write_json({}, model / "model.json")

@@ -294,7 +294,7 @@ def test_a_lost_note_of_other_settings_is_refused(hollow):
     shutil.rmtree(notes, ignore_errors=True)
     kept.rename(notes)
     assert refused.returncode
-    assert "told otherwise than it would be now: settings.learning_rate." in refused.stdout
+    assert "other settings or source than those of now: settings.learning_rate." in refused.stdout
 
 
 def test_published_models_follow_the_form_of_the_volumes_and_no_scans(hollow):

@@ -30,7 +30,14 @@ def test_a_preprocessed_cohort_reaches_the_store_and_the_ledger(project):
         configuration[section] |= values
     (project.path / "mine.yaml").write_text(yaml.safe_dump(configuration))
     whole = project.planned(config="mine.yaml")
-    assert {"synthetic", "import_bids", "placing", "volume_shard", "ldae", "report"} <= whole
+    assert {
+        "synthetic",
+        "import_bids",
+        "preprocessed_input",
+        "volume_shard",
+        "ldae",
+        "report",
+    } <= whole
     assert not ELSEWHERE & whole
 
     results = project.path / configuration["paths"]["results"]

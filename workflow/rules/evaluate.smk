@@ -48,7 +48,7 @@ rule examples:
 rule evaluate:
     input:
         rules.reconstruction.output,
-        rules.volumes_followed.output,
+        rules.volume_correlation.output,
         rules.reconstruction_dae.output if "dae" in config["baselines"] else [],
         rules.guidance.output,
         rules.probes.output,

@@ -87,9 +87,9 @@ rule registration:
 if PREPROCESSED:
 
     # Both write the registration's manifest: what follows reads either.
-    ruleorder: placing > registration
+    ruleorder: preprocessed_input > registration
 
-    rule placing:
+    rule preprocessed_input:
         input:
             scans=results("cohort/shards/shard-{shard}.tsv"),
             bids=ancient(rules.bids.output.bids),
@@ -98,9 +98,9 @@ if PREPROCESSED:
         output:
             manifest=MANIFEST["registration"],
         log:
-            logfile("placing/shard-{shard}.log"),
+            logfile("preprocessed_input/shard-{shard}.log"),
         benchmark:
-            timing("placing/shard-{shard}.tsv")
+            timing("preprocessed_input/shard-{shard}.tsv")
         conda:
             "../../envs/ldae.yaml"
         resources:
@@ -114,7 +114,7 @@ if PREPROCESSED:
         message:
             "Checking preprocessed scans and putting them on the grid, shard {wildcards.shard}"
         script:
-            "../scripts/placing.py"
+            "../scripts/preprocessed_input.py"
 
 
 rule qc:

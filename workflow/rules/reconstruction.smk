@@ -91,15 +91,15 @@ for system, about in RECONSTRUCTED.items():
             "../scripts/inference.py"
 
 
-rule volumes_followed:
+rule volume_correlation:
     input:
         scans=rules.reconstruction.output.scans,
     output:
         table=results("tables/reconstruction_volumes.tsv"),
     log:
-        logfile("volumes_followed.log"),
+        logfile("volume_correlation.log"),
     benchmark:
-        timing("volumes_followed.tsv")
+        timing("volume_correlation.tsv")
     conda:
         "../../envs/ldae.yaml"
     resources:
@@ -112,7 +112,7 @@ rule volumes_followed:
     message:
         "Comparing volumes of decoded images with those of their scans"
     script:
-        "../scripts/volumes_followed.py"
+        "../scripts/volume_correlation.py"
 
 
 rule guidance:

@@ -112,11 +112,11 @@ def included_scans(
     )
     assert_disjoint(splits)
     table["split"] = table["participant_id"].map(splits.set_index("participant_id")["split"])
-    sideless = table.loc[table["split"].isna(), "participant_id"].unique()
+    without_split = table.loc[table["split"].isna(), "participant_id"].unique()
     require(
-        len(sideless) == 0,
-        f"{len(sideless)} subject(s) have no side in the splits, such as "
-        f"{next(iter(sideless), '')}. Make the splits again.",
+        len(without_split) == 0,
+        f"{len(without_split)} subject(s) are in no split, such as "
+        f"{next(iter(without_split), '')}. Make the splits again.",
     )
     assert_disjoint(table)
     return table

@@ -68,7 +68,7 @@ def build_ledger(
     """
     images = conversion[conversion["path"].notna()]
     _check_inputs(images, duplicates, scans, splits, manifests, volumes)
-    side = dict(zip(volumes["scan_id"], volumes["split"], strict=True))
+    split_of = dict(zip(volumes["scan_id"], volumes["split"], strict=True))
     lost = {row.scan_id: (row.step, row.reason) for row in lost_scans(manifests).itertuples()}
     verdict = {row.scan_id: (row.verdict, row.reason) for row in decisions.itertuples()}
     copies = dict(zip(duplicates["scan_id"], duplicates["reason"], strict=True))
@@ -95,7 +95,7 @@ def build_ledger(
         stage, reason = end(image)
         used = stage == "volumes"
         outcome = ("used" if used else "excluded", stage, reason)
-        about = (side.get(image.scan_id) if used else None, lacks.get(image.scan_id))
+        about = (split_of.get(image.scan_id) if used else None, lacks.get(image.scan_id))
         rows.append([*(getattr(image, name) for name in COLUMNS[:5]), *outcome, *about])
     ledger = pd.DataFrame(rows, columns=COLUMNS)
     _same(
@@ -143,8 +143,8 @@ def _check_inputs(
     _same(scans["participant_id"].unique(), splits["participant_id"], "subjects", "split subjects")
     assert_disjoint(splits)
     assert_disjoint(volumes)
-    side = dict(zip(splits["participant_id"], splits["split"], strict=True))
-    moved = volumes[volumes["participant_id"].map(side) != volumes["split"]]
+    split_of = dict(zip(splits["participant_id"], splits["split"], strict=True))
+    moved = volumes[volumes["participant_id"].map(split_of) != volumes["split"]]
     require(
         moved.empty, "The volume store was made with other splits. Run the target `preprocess`."
     )

@@ -1,7 +1,7 @@
 """Splits by subject (section 4.2 of the paper): stratified by diagnosis, and frozen in a file.
 
-Within a stratum the sides are filled by quota in the order in which subjects arrive, so a subject's
-side depends on who was there before it. What keeps it where it is, when others come or go or its
+Within a stratum the splits are filled by quota in the order in which subjects arrive, so a subject's
+split depends on who was there before it. What keeps it where it is, when others come or go or its
 diagnosis changes, is the frozen file: that file, and not the seed, is what to keep and to share.
 """
 
@@ -43,9 +43,9 @@ def make_splits(
     frozen: str | Path,
     given: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Give each subject its side for good.
+    """Give each subject its split for good.
 
-    A subject in the frozen file keeps its side, whatever becomes of ``given``. A new one takes that
+    A subject in the frozen file keeps its split, whatever becomes of ``given``. A new one takes that
     of ``given``; the others are taken in the order of a hash of seed and identifier, and each
     stratum's share is filled up: of n subjects, n ``test_fraction`` are tested, rounded up or down,
     and likewise validation among the rest. A table ``given`` that departs from the shares is made
@@ -57,9 +57,9 @@ def make_splits(
         val_fraction: Share of the remaining subjects in the validation split.
         seed: Another seed is another split.
         frozen: Folder of the frozen files, one for each choice of fractions and seed, so that a
-            setting put back finds its sides again. Only ever appended to.
+            setting put back finds its splits again. Only ever appended to.
         given: Table participant_id, split to start from; rows added later hold for subjects that
-            have no side yet.
+            have no split yet.
 
     Returns:
         Columns participant_id, split; the present subjects, sorted by participant_id.
@@ -98,33 +98,33 @@ def make_splits(
 
 def _draw(
     arrivals: pd.DataFrame,
-    sides: Counter,
+    splits: Counter,
     fixed: dict[str, str],
     fractions: tuple[float, float],
     seed: str,
 ) -> pd.DataFrame:
-    """Sides of the new subjects of one stratum, whose subjects so far are counted in ``sides``."""
+    """Splits of the new subjects of one stratum, whose subjects so far are counted in ``splits``."""
     stratum = arrivals["stratum"].iloc[0]
     # Where the rounding falls: without an offset of its own every small stratum would have none.
     offsets = [_uniform(f"{seed}/{purpose}/{stratum}") for purpose in ("test", "val")]
 
-    def wants(side: str, of: int, number: int) -> bool:
-        return sides[side] < math.floor((of + 1) * fractions[number] + offsets[number])
+    def wants(split: str, of: int, number: int) -> bool:
+        return splits[split] < math.floor((of + 1) * fractions[number] + offsets[number])
 
     def order(participant: str) -> tuple[bool, float, str]:
         return participant not in fixed, _uniform(f"{seed}/{participant}"), participant
 
     rows = []
     for participant in sorted(arrivals["participant_id"], key=order):
-        total = sides.total()
+        total = splits.total()
         if participant in fixed:
-            side = fixed[participant]
+            split = fixed[participant]
         elif wants("test", total, 0):
-            side = "test"
+            split = "test"
         else:
-            side = "val" if wants("val", total - sides["test"], 1) else "train"
-        sides[side] += 1
-        rows.append((participant, stratum, side))
+            split = "val" if wants("val", total - splits["test"], 1) else "train"
+        splits[split] += 1
+        rows.append((participant, stratum, split))
     return pd.DataFrame(rows, columns=FROZEN)
 
 
@@ -158,14 +158,14 @@ def _read_given(path: str | Path, subjects: pd.DataFrame) -> dict[str, str]:
 def _require_agreement(
     known: pd.DataFrame, path: Path, fixed: dict[str, str], given: str | Path | None
 ) -> None:
-    """Refuse sides given to subjects that have another one for good."""
+    """Refuse splits given to subjects that have another one for good."""
     frozen = zip(known["participant_id"], known["split"], strict=True)
-    torn = [(name, side) for name, side in frozen if fixed.get(name, side) != side]
-    name, side = torn[0] if torn else ("", "")
+    torn = [(name, split) for name, split in frozen if fixed.get(name, split) != split]
+    name, split = torn[0] if torn else ("", "")
     require(
         not torn,
-        f"{given} (cohort.splits.given) puts {len(torn)} subject(s) on another side than "
-        f"{path}, which keeps the splits: {name} is {side} there, {fixed.get(name)} here. Remove "
+        f"{given} (cohort.splits.given) puts {len(torn)} subject(s) into another split than "
+        f"{path}, which keeps the splits: {name} is {split} there, {fixed.get(name)} here. Remove "
         "these rows, or set another cohort.splits.seed, which splits all subjects anew.",
     )
 
@@ -175,7 +175,7 @@ def _require_one_split(table: pd.DataFrame, path: str | Path, remedy: str) -> No
     named = next(iter(odd["participant_id"]), "")
     require(
         odd.empty,
-        f"{path} has {named} twice, or on a side that is not {', '.join(SPLITS)}. {remedy}",
+        f"{path} has {named} twice, or in a split that is not {', '.join(SPLITS)}. {remedy}",
     )
 
 
@@ -197,10 +197,10 @@ def _require_all_splits(
 
 
 def assert_disjoint(table: pd.DataFrame) -> None:
-    """Refuse a table of subjects or scans in which a subject, or an image, is on two sides.
+    """Refuse a table of subjects or scans in which a subject, or an image, is in two splits.
 
     Args:
-        table: Columns participant_id and split, and image_hash where images are told apart; any
+        table: Columns participant_id and split, and image_hash where images are distinguished; any
             number of rows a subject.
 
     Raises:
@@ -212,7 +212,7 @@ def assert_disjoint(table: pd.DataFrame) -> None:
     torn = _torn(table, "participant_id")
     if len(torn):
         raise UserError(
-            f"{len(torn)} subject(s) are on two sides of the split, such as {torn.index[0]} "
+            f"{len(torn)} subject(s) are in two splits, such as {torn.index[0]} "
             f"({' and '.join(torn.iloc[0])}): models would be tested on people they have seen. "
             "Make the splits again."
         )
@@ -220,13 +220,13 @@ def assert_disjoint(table: pd.DataFrame) -> None:
     if len(torn):
         same = table.loc[table["image_hash"] == torn.index[0], "participant_id"].unique()
         raise UserError(
-            f"{len(torn)} image(s) are on two sides of the split under different names, such as "
+            f"{len(torn)} image(s) are in two splits under different names, such as "
             f"one of {' and '.join(same)} ({' and '.join(torn.iloc[0])}): models would be tested "
             "on images they have seen. Exclude all scans of one of the two (cohort.exclude)."
         )
 
 
 def _torn(table: pd.DataFrame, column: str) -> pd.Series:
-    """The sides of each value of ``column`` that has more than one; n/a is no value."""
-    sides = table.groupby(column)["split"].agg(lambda side: sorted(set(side)))
-    return sides[sides.map(len) > 1]
+    """The splits of each value of ``column`` that has more than one; n/a is no value."""
+    splits = table.groupby(column)["split"].agg(lambda split: sorted(set(split)))
+    return splits[splits.map(len) > 1]

@@ -173,8 +173,8 @@ class Store:
     @property
     def split_hash(self) -> str:
         """Hash of who is on which side."""
-        sides = self.index[["participant_id", "split"]].drop_duplicates()
-        return digest(sorted(map(list, sides.itertuples(index=False))))
+        splits = self.index[["participant_id", "split"]].drop_duplicates()
+        return digest(sorted(map(list, splits.itertuples(index=False))))
 
     def arrays(self) -> list[str]:
         """Files that hold the arrays, relative to the folder."""

@@ -129,12 +129,11 @@ def require_fit(volumes: Store, card: dict[str, Any], folder: str | Path) -> Non
     here, changed = changed_scans(trained_on, volumes.index)
     require(
         2 * len(changed) <= here,
-        f"{len(changed)} of the {here} scans that the model in {folder} was trained on look "
-        f"otherwise in {volumes.folder} now, first {changed[:1]}: they were preprocessed "
-        "otherwise. Restore the preprocessing, or train again: "
-        f"`snakemake --forcerun {Path(folder).name}`.",
+        f"{len(changed)} of the {here} scans in {volumes.folder} that the model in {folder} was "
+        f"trained on have changed since, first {changed[:1]}: the preprocessing is another one. "
+        f"Restore it, or train again: `snakemake --forcerun {Path(folder).name}`.",
     )
     log.info(
-        "%s was trained on %d scans, of which %d are here (%d look otherwise now); here are %d",
+        "%s was trained on %d scans, of which %d are here (%d have changed); here are %d",
         folder, len(trained_on), here, len(changed), len(volumes),
     )  # fmt: skip

@@ -167,9 +167,9 @@ def restore_training_record(
         keys = _differing(then or {}, now)
         require(
             not keys,
-            f"{record}, what the training of {model} was told, is missing, and by its card the "
-            f"model was told otherwise than it would be now: {', '.join(keys[:8])}. Restore the "
-            f"settings, or copy the file there; to make the model again, delete {model}.",
+            f"The training record {record} is missing, and by its card {model} was trained with "
+            f"other settings or source than those of now: {', '.join(keys[:8])}. Restore them, or "
+            f"copy the record there; to train the model again, delete {model}.",
         )
         write_json(now, record)
     # Else Snakemake would take the model for out of date.

@@ -115,7 +115,7 @@ def _scans(facts: Facts, scans: int) -> list[Part]:
     }
     rules = {
         "bids": ("clinica_batch", "import_bids", "bids"),
-        "preproc": ("n4", "brain_extraction", "registration", "placing"),
+        "preproc": ("n4", "brain_extraction", "registration", "preprocessed_input"),
     }
     found = []
     for name, each in expected.items():

@@ -34,7 +34,7 @@ def changed_scans_warning(
     if not found:
         return []
     return [
-        "Scans that these models have learnt from look otherwise now, as after another "
+        "Scans that these models were trained on have changed since, as after another "
         f"preprocessing, and the models were not trained again: {'; '.join(found)}."
     ]
 
