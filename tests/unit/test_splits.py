@@ -135,7 +135,7 @@ def test_a_given_table_that_grows_moves_nobody(split, tmp_path):
     ("content", "message"),
     [
         ("sub-0001\ttest\nsub-0001\ttrain\n", "sub-0001 twice"),
-        ("sub-0001\tvalidation\n", "side that is not train, val, test"),
+        ("sub-0001\tvalidation\n", "split that is not train, val, test"),
         ("002_S_0413\ttest\n", "None of the 1 subjects .* called like sub-0000"),
     ],
 )

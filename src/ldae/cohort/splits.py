@@ -1,6 +1,7 @@
 """Splits by subject (section 4.2 of the paper): stratified by diagnosis, and frozen in a file.
 
-Within a stratum the splits are filled by quota in the order in which subjects arrive, so a subject's
+Within a stratum the splits are filled by quota in the order in which subjects arrive, so a
+subject's
 split depends on who was there before it. What keeps it where it is, when others come or go or its
 diagnosis changes, is the frozen file: that file, and not the seed, is what to keep and to share.
 """
@@ -45,8 +46,8 @@ def make_splits(
 ) -> pd.DataFrame:
     """Give each subject its split for good.
 
-    A subject in the frozen file keeps its split, whatever becomes of ``given``. A new one takes that
-    of ``given``; the others are taken in the order of a hash of seed and identifier, and each
+    A subject in the frozen file keeps its split, whatever becomes of ``given``. A new one takes
+    that of ``given``; the others are taken in the order of a hash of seed and identifier, and each
     stratum's share is filled up: of n subjects, n ``test_fraction`` are tested, rounded up or down,
     and likewise validation among the rest. A table ``given`` that departs from the shares is made
     up for by the subjects it lacks.
@@ -103,7 +104,8 @@ def _draw(
     fractions: tuple[float, float],
     seed: str,
 ) -> pd.DataFrame:
-    """Splits of the new subjects of one stratum, whose subjects so far are counted in ``splits``."""
+    """Splits of the new subjects of one stratum, whose subjects so far are counted in
+    ``splits``."""
     stratum = arrivals["stratum"].iloc[0]
     # Where the rounding falls: without an offset of its own every small stratum would have none.
     offsets = [_uniform(f"{seed}/{purpose}/{stratum}") for purpose in ("test", "val")]
