@@ -11,7 +11,7 @@ import logging
 import sys
 from pathlib import Path
 
-from ldae.errors import UserError
+from ldae.errors import exit_status
 
 NIFTI = "written: NIfTI (.nii.gz)"
 
@@ -104,12 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     given = parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        print(json.dumps(run(given), indent=2))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: print(json.dumps(run(given), indent=2)))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,34 @@ def atomic(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | Path, mark: str) -> Iterator[Path]:
+    """Yield an empty folder beside ``path``; on success put it in the place of ``path``.
+
+    Args:
+        path: What is there is replaced only if it is empty or holds the file ``mark``.
+        mark: Name of a file by which folders made by the same command are known.
+
+    Raises:
+        UserError: ``path`` holds something else.
+    """
+    path = Path(path)
+    occupied = path.exists() and not (path.is_dir() and not any(path.iterdir()))
+    require(
+        not occupied or (path / mark).is_file(),
+        f"{path} is not empty and was not made by this command; name a new folder.",
+    )
+    work = path.with_name(f".tmp{os.getpid()}-{path.name}")
+    try:
+        work.mkdir(parents=True)
+        yield work
+        if path.exists():
+            shutil.rmtree(path)
+        work.rename(path)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def flush(path: str | Path) -> None:

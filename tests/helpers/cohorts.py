@@ -21,7 +21,7 @@ from pathlib import Path
 
 import yaml
 
-from ldae.resources import load_resources, needed
+from ldae.resources.table import load_resources, needed
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

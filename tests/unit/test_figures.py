@@ -10,9 +10,9 @@ import pytest
 
 from helpers.results import SPACING, make_results
 from ldae.errors import UserError
-from ldae.figures import FIGURES, draw, output_names, required_inputs
 from ldae.figures.brain_slices import Window
 from ldae.figures.cohort_qc import load_measures
+from ldae.figures.registry import FIGURES, draw, output_names, required_inputs
 from ldae.figures.training_curves import kept_epoch
 from ldae.labels import interval, number
 

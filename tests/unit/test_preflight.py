@@ -19,7 +19,7 @@ from ldae.preflight.plan import Plan
 from ldae.preflight.report import ERROR, OK, WARNING, Finding, text, write
 from ldae.preflight.run_facts import Facts
 from ldae.preflight.scans import Counts
-from ldae.resources import load_resources, needed
+from ldae.resources.table import load_resources, needed
 
 ROOT = Path(__file__).parents[2]
 PAPER = yaml.safe_load((ROOT / "config/config.yaml").read_text())

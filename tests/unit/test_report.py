@@ -15,7 +15,7 @@ from PIL import Image
 
 from helpers.results import make_results
 from ldae.errors import UserError
-from ldae.figures import FIGURES
+from ldae.figures.registry import FIGURES
 from ldae.files import read_json, read_table, write_json, write_table
 from ldae.orchestration.job_usage import COLUMNS, job_usage_table, keep_longest, requests
 from ldae.report.build import NEEDED, SECTIONS, build, read_cards

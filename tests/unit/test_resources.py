@@ -20,11 +20,12 @@ from safetensors.torch import save_file
 
 from ldae.errors import UserError
 from ldae.nets.perceptual import Lpips
-from ldae.resources import COLUMNS, check, download, load_resources, needed, stage
+from ldae.resources import download
 from ldae.resources.__main__ import main
 from ldae.resources.download import damage
 from ldae.resources.from_packages import load_arrays
-from ldae.resources.staging import missing_table, missing_text, staged_table
+from ldae.resources.staging import check, missing_table, missing_text, stage, staged_table
+from ldae.resources.table import COLUMNS, load_resources, needed
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "config" / "resources.tsv"

@@ -1,6 +1,7 @@
 """The cohort: table of scans, split of subjects, ledger and flow of all images, Table 1."""
 
-from ldae.derivatives import PREPROCESSED_STEPS, STEPS
+from ldae.derivatives import PREPROCESSED_STEPS
+from ldae.derivatives import STEPS
 
 # What became of each scan at each step of preprocessing: one shard's, and all shards'. Scans that
 # came preprocessed go through two steps alone.

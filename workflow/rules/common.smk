@@ -16,27 +16,26 @@ os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(LIBRARY), inherit
 # Compute nodes have no internet: no library may ask it for newer versions, or for weights.
 os.environ.update(NO_ET="1", NIPYPE_NO_ET="1", HF_HUB_OFFLINE="1")
 
-from ldae.config import check_config, check_container
+from ldae.config import check_config
+from ldae.config import check_container
 from ldae.data.sampling import check_batch
 from ldae.errors import UserError
 from ldae.files import sha256
 from ldae.fingerprint import source_fingerprint
-from ldae.orchestration.previous_run import (
-    delete_finished_checkpoints,
-    end_previous_run,
-)
-from ldae.orchestration.training_record import (
-    ENCODING,
-    PUBLISHED as PUBLISHED_MODEL,
-    STAGES,
-    TRAININGS,
-    is_forced,
-    restore_training_records,
-    training_inputs,
-    trainings,
-)
-from ldae.models.published.authors_model import ARCHITECTURE, published_files
-from ldae.nets.shapes import check_dae_shape, check_sizes
+from ldae.orchestration.previous_run import delete_finished_checkpoints
+from ldae.orchestration.previous_run import end_previous_run
+from ldae.orchestration.training_record import ENCODING
+from ldae.orchestration.training_record import PUBLISHED as PUBLISHED_MODEL
+from ldae.orchestration.training_record import STAGES
+from ldae.orchestration.training_record import TRAININGS
+from ldae.orchestration.training_record import is_forced
+from ldae.orchestration.training_record import restore_training_records
+from ldae.orchestration.training_record import training_inputs
+from ldae.orchestration.training_record import trainings
+from ldae.models.published.authors_model import ARCHITECTURE
+from ldae.models.published.authors_model import published_files
+from ldae.nets.shapes import check_dae_shape
+from ldae.nets.shapes import check_sizes
 from ldae.training.settings import training_section
 
 try:

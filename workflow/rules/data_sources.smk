@@ -1,6 +1,8 @@
 """Where the scans come from: ADNI's download or a BIDS data set, and data sets beside it."""
 
-from ldae.conversion.listings import bids_listing, listing, tables_listing
+from ldae.conversion.listings import bids_listing
+from ldae.conversion.listings import listing
+from ldae.conversion.listings import tables_listing
 from ldae.files import read_json
 
 COHORT = config["cohort"]

@@ -1,11 +1,9 @@
 """What jobs ask for, and what they took: functions of the rules on this run."""
 
-from ldae.orchestration.job_resources import (
-    first_attempts,
-    growing,
-    job_keys,
-    run_facts,
-)
+from ldae.orchestration.job_resources import first_attempts
+from ldae.orchestration.job_resources import growing
+from ldae.orchestration.job_resources import job_keys
+from ldae.orchestration.job_resources import run_facts
 from ldae.orchestration.job_usage import keep_longest
 
 

@@ -106,7 +106,11 @@ rule report:
         "../scripts/report.py"
 
 
-from ldae.report.proof_thresholds import CARD, FIGURES, HISTORY, INDEX, TABLES as PROVEN
+from ldae.report.proof_thresholds import CARD
+from ldae.report.proof_thresholds import FIGURES
+from ldae.report.proof_thresholds import HISTORY
+from ldae.report.proof_thresholds import INDEX
+from ldae.report.proof_thresholds import TABLES as PROVEN
 
 if "proof" in config:
     RUNS = {

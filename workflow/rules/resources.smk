@@ -4,7 +4,8 @@
 configuration's `paths.mirrors`) is no param: another mirror is no reason to fetch a file again.
 """
 
-from ldae.resources import load_resources, needed
+from ldae.resources.table import load_resources
+from ldae.resources.table import needed
 
 TABLE = load_resources("config/resources.tsv")
 STAGED = dict(zip(TABLE["path"], TABLE["name"]))

@@ -6,8 +6,8 @@ with job(snakemake):
     from pathlib import Path
 
     from ldae.files import atomic, write_table
-    from ldae.resources import load_resources
     from ldae.resources.staging import missing_table, missing_text
+    from ldae.resources.table import load_resources
 
     names, folder = snakemake.params.names, Path(snakemake.params.folder)
     missing = missing_table(names, load_resources(snakemake.params.table), folder)

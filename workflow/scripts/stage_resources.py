@@ -4,8 +4,8 @@ from _adapter import job
 
 with job(snakemake):
     from ldae.files import write_table
-    from ldae.resources import load_resources, stage
-    from ldae.resources.staging import staged_table
+    from ldae.resources.staging import stage, staged_table
+    from ldae.resources.table import load_resources
 
     params = snakemake.params
     table = load_resources(params.table)

@@ -1,4 +1,4 @@
-"""``python -m ldae.cohort check``: look at a download before anything is converted."""
+"""``python -m ldae.conversion check``: look at a download before anything is converted."""
 
 import argparse
 import sys
@@ -6,13 +6,13 @@ from pathlib import Path
 
 from ldae.conversion.plan import plan_conversion
 from ldae.conversion.prepare_tables import prepare_tables
-from ldae.errors import UserError
+from ldae.errors import exit_status
 from ldae.files import write_table
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m ldae.cohort", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m ldae.conversion", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("check", help="check study tables and every image of a download")
     command.add_argument("--images", type=Path, required=True, help="ADNI's images, unpacked")
@@ -20,21 +20,17 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--out", type=Path, required=True, help="written: what was found")
     command.add_argument("--jobs", type=int, default=1, help="parallel processes (default: 1)")
     options = parser.parse_args(arguments)
-    out = options.out
-    try:
-        prepare_tables(options.tables, out / "tables", out / "tables.tsv", out / "held_back.tsv")
-        index = plan_conversion(
-            options.images, out / "tables", out / "held_back.tsv", 1, options.jobs
-        )
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
+    return exit_status(lambda: _check(options.images, options.tables, options.out, options.jobs))
+
+
+def _check(images: Path, tables: Path, out: Path, jobs: int) -> None:
+    prepare_tables(tables, out / "tables", out / "tables.tsv", out / "held_back.tsv")
+    index = plan_conversion(images, out / "tables", out / "held_back.tsv", 1, jobs)
     write_table(index, out / "images.tsv")
     counts = index["status"].fillna("may be converted").value_counts()
     print(f"{len(index)} images, listed in {out / 'images.tsv'}:")
     for status, number in counts.items():
         print(f"{number:8d}  {status}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -31,10 +31,9 @@ from ldae.preprocess._ants import ants
 from ldae.preprocess.resampling import MARGIN, around, resample
 from ldae.progress import Progress
 from ldae.synthetic.bases import load_base
-from ldae.synthetic.cohort import STAGE, Subject, Visit, draw_subject, generator
+from ldae.synthetic.cohort import MARK, STAGE, Subject, Visit, draw_subject, generator
 from ldae.synthetic.download import KIND as DOWNLOAD
 from ldae.synthetic.download import ORIGINAL, PROCESSED, plan_images
-from ldae.synthetic.folder import MARK
 from ldae.synthetic.heads import Anatomy, Head, shrink
 from ldae.synthetic.preprocessed import KIND as PREPROCESSED
 from ldae.synthetic.scanner import PROTOCOLS, Scan, acquire

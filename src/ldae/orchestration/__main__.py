@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ldae.errors import UserError
+from ldae.errors import exit_status
 from ldae.orchestration.rerun import retry
 
 
@@ -17,13 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--results", type=Path, default=Path("results"), help="paths.results")
     command.add_argument("--scan", nargs="+", metavar="ID", help="only these; all if not given")
     options = parser.parse_args(arguments)
-    try:
-        done = retry(options.results, options.scan)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print("\n".join(done))
-    return 0
+    return exit_status(lambda: print("\n".join(retry(options.results, options.scan))))
 
 
 if __name__ == "__main__":

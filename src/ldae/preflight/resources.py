@@ -9,8 +9,8 @@ import pandas as pd
 from ldae.errors import UserError
 from ldae.preflight.report import ERROR, OK, Finding
 from ldae.preflight.run_facts import Facts
-from ldae.resources import check, load_resources, needed
-from ldae.resources.table import in_use
+from ldae.resources.staging import check
+from ldae.resources.table import in_use, load_resources, needed
 
 TOPIC = "resources"
 TABLE = "config/resources.tsv"

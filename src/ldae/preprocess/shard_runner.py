@@ -23,7 +23,7 @@ from ldae.progress import Progress
 FULL = (errno.ENOSPC, errno.EDQUOT)
 MOST_DEATHS = 3  # of the process at one scan, as by a crash of ITK or for want of memory
 LEAST_FREE = 100e6  # bytes: with less, a failure may well be the disk's and not the scan's
-log = logging.getLogger("ldae.preprocess")
+log = logging.getLogger(__name__)
 
 
 class ScanRejected(Exception):

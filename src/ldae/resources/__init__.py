@@ -14,12 +14,3 @@
 Mirrors (``paths.mirrors`` in the configuration) are folders or base URLs that are tried first.
 Command line: ``python -m ldae.resources list | stage | check``, see ``--help``.
 """
-
-from ldae.resources.staging import check
-from ldae.resources.staging import package_file
-from ldae.resources.staging import stage
-from ldae.resources.table import COLUMNS
-from ldae.resources.table import load_resources
-from ldae.resources.table import needed
-
-__all__ = ["COLUMNS", "check", "load_resources", "needed", "package_file", "stage"]

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from ldae.errors import UserError
+from ldae.errors import exit_status
 from ldae.files import write_table
 from ldae.resources.staging import missing_table
 from ldae.resources.staging import missing_text
@@ -24,11 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code: 1 after a user's error or where a check fails."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        return _run(options)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
+    return exit_status(lambda: _run(options))
 
 
 def _parser() -> argparse.ArgumentParser:

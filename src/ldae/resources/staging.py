@@ -117,7 +117,7 @@ def _urls(source: str) -> list[str]:
     return source.split() if source and source != MISSING else ["made by hand, see note"]
 
 
-log = logging.getLogger("ldae.resources")
+log = logging.getLogger(__name__)
 
 
 def stage(

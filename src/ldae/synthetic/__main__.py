@@ -5,7 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
-from ldae.errors import UserError
+from ldae.errors import exit_status
 from ldae.synthetic.download import KIND as DOWNLOAD
 from ldae.synthetic.download import make_download
 from ldae.synthetic.preprocessed import KIND as PREPROCESSED
@@ -41,12 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     }[given.pop("kind")]
     del given[other]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    try:
-        make(**given)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: make(**given))
 
 
 if __name__ == "__main__":

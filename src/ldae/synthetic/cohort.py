@@ -14,6 +14,10 @@ from ldae.errors import require
 from ldae.synthetic.bases import base_names
 from ldae.synthetic.heads import Atrophy
 
+MARK = "synthetic.json"  # a folder that has it was made by this package
+MADE_BY = "ldae.synthetic: no image or person here is real"
+
+
 MAX_SUBJECTS = 800
 MAX_VISITS = 5
 GROUPS = ("CN", "AD", "CN", "AD", "MCI")  # by index modulo 5: 40 % CN, 40 % AD, 20 % MCI
@@ -23,7 +27,6 @@ FIRST_RID = {"ADNI1": 101, "ADNI2": 4101, "ADNI3": 6101}
 FIRST_DAY = {"ADNI1": date(2006, 1, 9), "ADNI2": date(2011, 6, 6), "ADNI3": date(2017, 3, 6)}
 STAGE = {"CN": 0.0, "MCI": 0.5, "AD": 1.0}
 CONVERTS = 0.9  # an MCI subject more severe than this has Alzheimer's disease at the last visit
-
 # Faults on purpose, by index modulo 10, as real downloads have them
 LOCALISER, REJECTED, NO_SCAN, LOST, NO_DIAGNOSIS = 1, 2, 3, 6, 8
 

@@ -11,11 +11,13 @@ import pandas as pd
 import torch
 
 from ldae.errors import require
-from ldae.files import write_json, write_table
+from ldae.files import atomic_folder, write_json, write_table
 from ldae.progress import Progress
 from ldae.synthetic.bases import load_base
 from ldae.synthetic.cohort import (
     LOCALISER,
+    MADE_BY,
+    MARK,
     REJECTED,
     Subject,
     Visit,
@@ -23,7 +25,6 @@ from ldae.synthetic.cohort import (
     generator,
     standardised_atrophy,
 )
-from ldae.synthetic.folder import MADE_BY, MARK, made_folder
 from ldae.synthetic.heads import Anatomy, shrink
 from ldae.synthetic.scanner import PROTOCOLS, Scan, acquire
 from ldae.synthetic.series import Series, write_dicom, write_nifti
@@ -250,7 +251,7 @@ def make_download(
     require(jobs >= 1, f"The number of jobs must be at least 1, not {jobs}.")
     cohort = draw_cohort(subjects, visits, seed)
     plan = [image for subject in cohort for image in plan_images(subject)]
-    with made_folder(Path(out).absolute()) as work:
+    with atomic_folder(Path(out).absolute(), MARK) as work:
         (work / "images").mkdir()
         progress = Progress("synthetic subjects", len(cohort), interval=5)
         truth = []

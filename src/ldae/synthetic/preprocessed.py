@@ -16,12 +16,11 @@ import torch
 
 from ldae.derivatives import BIDS_VERSION
 from ldae.errors import require
-from ldae.files import write_json, write_table
+from ldae.files import atomic_folder, write_json, write_table
 from ldae.progress import Progress
 from ldae.synthetic.appearance import draw_style, of_scan, show
 from ldae.synthetic.brains import Brain, draw_brain, draw_pose, grow, template_grid, visible_volumes
-from ldae.synthetic.cohort import generator, standardised_atrophy
-from ldae.synthetic.folder import MADE_BY, MARK, made_folder
+from ldae.synthetic.cohort import MADE_BY, MARK, generator, standardised_atrophy
 from ldae.synthetic.heads import Atrophy, Head
 from ldae.synthetic.population import Appointment, Person, draw_population
 
@@ -174,7 +173,7 @@ def make_preprocessed(
         "seed": seed,
         "template": template,
     }
-    with made_folder(Path(out).absolute()) as work:
+    with atomic_folder(Path(out).absolute(), MARK) as work:
         scans = work / "scans"
         scans.mkdir()
         progress = Progress("synthetic people", len(people), interval=5)

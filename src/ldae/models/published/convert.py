@@ -25,7 +25,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ldae.errors import UserError, require
+from ldae.errors import exit_status, require
 from ldae.models.published.authors_model import (
     ARCHITECTURE,
     FLAG,
@@ -141,16 +141,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     given = {name: getattr(options, name) for name in (*PARTS, "ldae")}
-    try:
+
+    def run() -> None:
         files = published_files(given, "--{}")
         require(bool(files), "Give --autoencoder, --encoder, --decoder, or --ldae with all three.")
         convert(
             **files, out=options.out, volumes=options.volumes, latent_scale=options.latent_scale
         )
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_status(run)
 
 
 if __name__ == "__main__":
