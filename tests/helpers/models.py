@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from helpers.networks import PAPER
 from helpers.stores import write_store
 from ldae.data.embeddings import save_embeddings
 from ldae.data.latent_store import LatentStore
@@ -22,64 +23,44 @@ from ldae.nets.unet import build_unet
 
 SHAPE, SPACING, DIM = (16, 16, 16), 12.0, 512
 SCALE = 2.0  # of the latents, in the store as in the models trained on it
-AUTOENCODER = {
+AUTOENCODER = PAPER["autoencoder"] | {
     "channels": [4, 4],
     "num_res_blocks": 1,
-    "latent_channels": 3,
     "norm_num_groups": 2,
     "pretrained": None,
 }
-LDM = {
+LDM = PAPER["ldm"] | {
     "base_channels": 8,
     "channel_mult": [1, 2],
     "num_res_blocks": 1,
     "attention_factors": [],
-    "num_heads": 1,
     "dropout": 0.0,
     "norm_num_groups": 2,
-    "resample": "isotropic",
 }
-ENCODER = {
+ENCODER = PAPER["ldae"]["encoder"] | {
     "backbone": "resnet10t",
     "pretrained": None,
-    "plane": "axial",
     "num_heads": 2,
     "attention_dropout": 0.0,
-    "position": "none",
-    "standardize": False,
 }
-DIFFUSION = {"timesteps": 1000, "beta_start": 1e-4, "beta_end": 2e-2, "gamma": 0.1}
-CFG = {
+DIFFUSION = PAPER["diffusion"]
+PROBES = PAPER["evaluation"]["probes"]
+CFG = PAPER["evaluation"] | {
     "ddim_steps": [2, 4],
-    "guidance": "c_t",
     "batch_size": 5,
     "noise_seed": 7,
-    "max_scans": None,
     "bootstrap": 50,
     "lpips": None,
     "timing_scans": 2,
-    "probes": {
-        "classes": ["CN", "AD"],
-        "groups": ["CN", "MCI", "AD"],
-        "conversion_months": 36,
+    "probes": PROBES
+    | {
         "min_subjects": 2,
         "cv_folds": 3,
         "seeds": [1, 2],
-        "paper": {
-            "train_fraction": 0.7,
-            "learning_rate": 1e-3,
-            "classifier_epochs": 40,
-            "regressor_epochs": 40,
-            "batch_size": 64,
-        },
+        "paper": PROBES["paper"] | {"classifier_epochs": 40, "regressor_epochs": 40},
     },
-    "manipulation": {
-        "alphas": [0, 1],
-        "alpha": 1.5,
-        "mode": "normalised",
-        "ddim_steps": 3,
-        "max_scans": 2,
-    },
+    "manipulation": PAPER["evaluation"]["manipulation"]
+    | {"alphas": [0, 1], "ddim_steps": 3, "max_scans": 2},
     "interpolation": {"subjects": 3, "min_visits": 3, "ddim_steps": 3},
 }
 

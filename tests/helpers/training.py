@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 import ldae.nets._torchvision  # noqa: F401  before lpips
+from helpers.networks import PAPER
 from helpers.stores import write_store
 from ldae.compute import Compute
 from ldae.data.latent_store import LatentStore
@@ -31,91 +32,70 @@ from ldae.training.state import TIMING
 
 COMMON = {
     "learning_rate": 1e-3,
-    "decay": "none",
     "batch_size": 4,
     "micro_batch": 2,
-    "processes": 1,
     "epochs": 2,
     "precision": "fp32",
-    "grad_clip": 1.0,
     "workers": 0,
     "validate_every": 1,
     "sample_every": 0,
 }
-AUTOENCODER = COMMON | {
-    "channels": [4, 8],
-    "num_res_blocks": 1,
-    "latent_channels": 2,
-    "norm_num_groups": 2,
-    "kl_weight": 1e-7,
-    "adversarial": {
-        "weight": 0.025,
-        "start_epoch": 1,
-        "num_layers": 1,
-        "channels": 4,
-        "learning_rate": 1e-4,
-    },
-    "perceptual": {"weight": 0.001, "net": "squeeze", "weights": "", "fake_3d_ratio": 0.1},
-    "pretrained": None,
-}
-LDM = COMMON | {
+AVERAGED = COMMON | {"ema_decay": 0.9}
+SMALL_UNET = {
     "base_channels": 8,
     "channel_mult": [1, 2],
     "num_res_blocks": 1,
     "attention_factors": [2],
-    "num_heads": 1,
-    "dropout": 0.1,
     "norm_num_groups": 4,
-    "resample": "isotropic",
-    "prediction": "eps",
-    "ema_decay": 0.9,
-    "sample_steps": 3,
 }
-LDAE = COMMON | {
-    "steps": "uniform",
+ENCODER = PAPER["ldae"]["encoder"] | {
+    "backbone": "test_resnet",
+    "pretrained": None,
+    "num_heads": 4,
+    "standardize": True,
+}
+AUTOENCODER = {
+    **PAPER["autoencoder"],
+    **COMMON,
+    "channels": [4, 8],
+    "num_res_blocks": 1,
+    "latent_channels": 2,
+    "norm_num_groups": 2,
+    "adversarial": PAPER["autoencoder"]["adversarial"]
+    | {"start_epoch": 1, "num_layers": 1, "channels": 4},
+    "perceptual": PAPER["autoencoder"]["perceptual"] | {"weights": "", "fake_3d_ratio": 0.1},
+    "pretrained": None,
+}
+LDM = PAPER["ldm"] | AVERAGED | SMALL_UNET | {"sample_steps": 3}
+LDAE = {
+    **PAPER["ldae"],
+    **AVERAGED,
     "draws": 2,
-    "encoder_learning_rate": None,
-    "encoder": {
-        "backbone": "test_resnet",
-        "pretrained": None,
-        "plane": "axial",
-        "num_heads": 4,
-        "attention_dropout": 0.1,
-        "position": "none",
-        "standardize": True,
-    },
-    "ema_decay": 0.9,
+    "encoder": ENCODER,
     "validate_steps": 3,
     "validate_scans": 1,
     "probe_scans": 8,
 }
-DAE = COMMON | {
-    "encoder": LDAE["encoder"],
+DAE = {
+    **PAPER["dae"],
+    **AVERAGED,
+    **SMALL_UNET,
+    "encoder": ENCODER,
     "shape": [12, 16, 12],
-    "resize": "resample",
-    **{key: LDM[key] for key in ("base_channels", "channel_mult", "num_res_blocks", "dropout")},
-    **{key: LDM[key] for key in ("attention_factors", "num_heads", "norm_num_groups", "resample")},
-    "clamp": 1.0,
-    "ema_decay": 0.9,
     "validate_steps": 3,
     "validate_scans": 2,
 }
-SUPERVISED = COMMON | {
-    "encoder": LDAE["encoder"],
-    "classes": ["CN", "AD"],
-    "class_weights": "none",
-    "age_loss": "mse",
-}
+SUPERVISED = PAPER["supervised"] | COMMON | {"encoder": ENCODER, "classes": ["CN", "AD"]}
 # No batch norm, whose batch is the micro-batch, and no dropout, whose draws are.
 PLAIN = {"backbone": "test_convnext", "standardize": False, "attention_dropout": 0.0}
 STATELESS = {
     "ldm": {"dropout": 0.0},
-    "ldae": {"encoder": LDAE["encoder"] | PLAIN},
-    "dae": {"encoder": LDAE["encoder"] | PLAIN, "dropout": 0.0},
-    "supervised_diagnosis": {"encoder": LDAE["encoder"] | PLAIN},
-    "supervised_age": {"encoder": LDAE["encoder"] | PLAIN},
+    "ldae": {"encoder": ENCODER | PLAIN},
+    "dae": {"encoder": ENCODER | PLAIN, "dropout": 0.0},
+    "supervised_diagnosis": {"encoder": ENCODER | PLAIN},
+    "supervised_age": {"encoder": ENCODER | PLAIN},
 }
-DIFFUSION = {"timesteps": 1000, "beta_start": 1e-4, "beta_end": 2e-2, "gamma": 0.1}
+DIFFUSION = PAPER["diffusion"]
 SEED = 5
 
 

@@ -1,12 +1,11 @@
 """Models written and restored: bit for bit, or not at all."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
+from helpers.networks import PAPER, SMALL_AE, SMALL_ENCODER, SMALL_LDM
 from ldae import __version__
 from ldae.errors import UserError
 from ldae.models.card import departures
@@ -18,33 +17,9 @@ from ldae.nets.preconditioning import Preconditioning
 from ldae.nets.semantic_encoder import build_encoder
 from ldae.nets.unet import build_unet
 
-AE = {
-    "channels": [8, 16],
-    "num_res_blocks": 1,
-    "latent_channels": 3,
-    "norm_num_groups": 4,
-    "pretrained": "gone/after/training.safetensors",
-}
-LDM = {
-    "base_channels": 8,
-    "channel_mult": [1, 2],
-    "num_res_blocks": 1,
-    "attention_factors": [2],
-    "num_heads": 1,
-    "dropout": 0.1,
-    "norm_num_groups": 4,
-    "resample": "isotropic",
-}
-ENCODER = {
-    "backbone": "convnext_atto",
-    "backbone_kwargs": {"depths": [1, 1, 1, 1], "dims": [8, 8, 16, 16]},
-    "pretrained": "gone/after/training.safetensors",
-    "plane": "axial",
-    "num_heads": 4,
-    "attention_dropout": 0.1,
-    "position": "none",
-    "standardize": True,
-}
+# Files of pretrained parts are needed when a training starts, not when its model is restored.
+GONE = {"pretrained": "gone/after/training.safetensors"}
+AE, LDM, ENCODER = SMALL_AE | GONE, SMALL_LDM, SMALL_ENCODER | GONE | {"standardize": True}
 
 
 def filled(net):
@@ -228,18 +203,17 @@ def test_card_states_code_departures_and_citation(tmp_path):
 
 
 def test_the_papers_settings_are_no_departure():
-    config = yaml.safe_load((Path(__file__).parents[2] / "config/config.yaml").read_text())
     for kind, cfg in (
-        ("autoencoder", config["autoencoder"]),
-        ("ldm", config["ldm"]),
-        ("ldae", config["ldae"]["encoder"]),
+        ("autoencoder", PAPER["autoencoder"]),
+        ("ldm", PAPER["ldm"]),
+        ("ldae", PAPER["ldae"]["encoder"]),
     ):
         assert departures({"kind": kind, "architecture": cfg}) == []
-    diffusion = config["diffusion"]
+    diffusion = PAPER["diffusion"]
     assert departures({"kind": "ldae", "architecture": {}, "diffusion": diffusion}) == []
     other = {"kind": "ldae", "architecture": {}, "diffusion": diffusion | {"gamma": -1}}
     assert departures(other) == ["loss weighted with gamma -1, not 0.1"]
     known = {"preconditioning": {"timesteps": 1000}, "latents_variance": "between_scans"}
     assert len(departures({"kind": "ldm", "architecture": {}} | known)) == 2
-    cfg = config["ldae"]["encoder"] | {"backbone": "convnext_atto", "pretrained": None}
+    cfg = PAPER["ldae"]["encoder"] | {"backbone": "convnext_atto", "pretrained": None}
     assert len(departures({"kind": "ldae", "architecture": cfg})) == 2
