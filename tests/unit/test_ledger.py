@@ -137,7 +137,7 @@ def test_usable_scans_must_be_known_and_on_one_side(books):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("sub-1_ses-M00\t\tmotion\n", "nor the conversion knows: sub-1_ses-M00"),
+        ("sub-1_ses-M00\t\tmotion\n", "nor in conversion.tsv: sub-1_ses-M00"),
         ("sub-1_ses-M000\t\t \n", "no reason"),
         ("sub-1_ses-M000\tmaybe\tmotion\n", "other than exclude and keep"),
         ("sub-1_ses-M000\tkeep\tgood\nsub-1_ses-M000\t\tbad\n", "twice"),

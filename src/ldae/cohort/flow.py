@@ -1,4 +1,4 @@
-"""The flow of images from the download to the models: how many are lost at each stage, and why."""
+"""Cohort flow: images and subjects lost at each stage from the download to the models, and why."""
 
 import re
 from collections import Counter
@@ -13,7 +13,7 @@ COLUMNS = [
     "reasons",
 ]  # fmt: skip
 ALL = "all"
-SHOWN = 3  # kinds of reasons that are named
+SHOWN = 3  # kinds of reasons that a summary names
 
 _STAGES = {
     "file": "damaged file, or one without an image identifier",
@@ -32,7 +32,7 @@ _STAGES = {
 _SPLITS = {"train": "used for training", "val": "used for validation", "test": "held out"}
 _LABELS = {"diagnosis": "no diagnosis", "age": "no age"}
 _QC = re.compile(r"^(?:QC:\s*)?(\w+) \S+ is (below|above) \w+ (\S+?)\.?$")
-# What differs from scan to scan: identifiers, numbers, paths, quoted text and remarks in brackets.
+# Text that differs from scan to scan: identifiers, numbers, paths, quotations, text in brackets.
 _PARTICULAR = re.compile(
     r"""\s*\([^()]*\) | (?<!\w)'[^']*'(?!\w) | "[^"]*" | \bsub-[\w-]+ | \b[DIS]\d+\b
     | \b\d+_S_\d+\b | \S*/\S* | (?<![\w.])[-+]?\d[\d.,]*(?!\w)""",
@@ -41,18 +41,20 @@ _PARTICULAR = re.compile(
 
 
 def flow_table(ledger: pd.DataFrame, conversion: pd.DataFrame) -> pd.DataFrame:
-    """Count images and subjects stage by stage; with several cohorts for all, then for each.
+    """Count images and subjects by stage: all cohorts together, then each if there are several.
 
     Args:
         ledger: From :func:`ldae.cohort.ledger.build_ledger`.
-        conversion: conversion.tsv, for the scans that the study tables name and the download lacks.
+        conversion: conversion.tsv; its rows with status ``missing`` are scans that the study
+            tables name and the download lacks.
 
     Returns:
         Columns cohort (``all`` for the sum of several), stage, images, subjects (of these images),
         remaining and remaining_subjects (after the stage), explanation, reasons (the most frequent
         with their numbers). Stages: ``missing`` (not in the download), ``download`` (all images),
-        the losses at each of the ledger's stages, ``used``, and of the used ``train``, ``val``,
-        ``test``, ``no_diagnosis`` and ``no_age``, for which nothing remains to be counted.
+        the losses at each of the ledger's stages, and ``used``. Subsets of ``used`` follow:
+        ``train``, ``val``, ``test``, ``no_diagnosis`` and ``no_age``. The subsets and ``missing``
+        have no remaining counts.
     """
     missing = conversion[conversion["status"] == "missing"]
     names = sorted(ledger["cohort"].unique())
@@ -69,9 +71,9 @@ def flow_table(ledger: pd.DataFrame, conversion: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarise(reasons: pd.Series) -> str | None:
-    """The most frequent kinds of reasons with their numbers, ``a (7); b (2); other (1)``.
+    """List the most frequent kinds of reasons with their numbers: ``a (7); b (2); other (1)``.
 
-    A reason that names several measures of quality counts for each. None without reasons.
+    A reason that names several quality measures counts for each. None if there are no reasons.
     """
     counts: Counter[str] = Counter()
     for reason, number in reasons.value_counts().items():
@@ -86,7 +88,7 @@ def summarise(reasons: pd.Series) -> str | None:
 
 
 def _kinds(reason: str) -> list[str]:
-    """Kinds of one reason, without what is particular to the scan."""
+    """Kinds of one reason, without the details of the scan."""
     measures = [_QC.match(part.strip()) for part in reason.split(";")]
     if all(measures):
         return [f"{m[1]} {m[2]} {m[3]}" for m in measures]

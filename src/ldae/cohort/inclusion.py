@@ -1,8 +1,10 @@
-"""A person's verdicts on scans (``cohort.exclude``), which overrule our quality control.
+"""Inclusion criteria: the rater's decisions, the scans that models may use, the failure limit.
 
-Which scans the models may see: registered, and refused neither by our QC nor by a person.
+A scan is included if it passed all steps and our quality control (QC). The decisions of a rater
+(``cohort.exclude``) override QC in both directions: they exclude a scan that passed, or keep one
+that QC rejected. A scan on which a step failed has no image and is never included.
 
-The limit on failures (``cohort.max_failed_fraction``): a few do not stop a run, many do.
+The failure limit (``cohort.max_failed_fraction``): a few failures do not stop a run, many do.
 """
 
 import logging
@@ -21,19 +23,20 @@ EXCLUDE, KEEP = "exclude", "keep"
 
 
 def read_decisions(path: str | Path | None, scan_ids: Collection[str]) -> pd.DataFrame:
-    """Read the table of verdicts; without a file, there are none.
+    """Read the rater's decisions on scans.
 
     Args:
-        path: Table scan_id, reason and perhaps verdict: ``exclude`` (also where it is empty or the
-            column is absent) or ``keep``, which lets a scan in that our quality control refused.
-        scan_ids: Scans that the cohort knows (:func:`known_scans`).
+        path: TSV with columns scan_id, reason and optionally verdict. The verdict is ``exclude``
+            (also where it is empty or the column is absent) or ``keep``, which includes a scan
+            that our quality control rejected. None: no decisions.
+        scan_ids: Scans on which a decision may be made, from :func:`known_scans`.
 
     Returns:
-        Columns ``COLUMNS``.
+        Columns ``COLUMNS``, one row a decision.
 
     Raises:
-        UserError: a scan is not one of ``scan_ids`` (a typing error would leave a bad scan in), is
-            there twice, has no reason, or a verdict is neither exclude nor keep.
+        UserError: a scan is listed twice, has no reason or a verdict that is neither exclude nor
+            keep, or is not one of ``scan_ids``: a typing error would leave a bad scan in.
     """
     if path is None:
         return pd.DataFrame(columns=COLUMNS, dtype=object)
@@ -49,23 +52,25 @@ def read_decisions(path: str | Path | None, scan_ids: Collection[str]) -> pd.Dat
     unknown = sorted(set(table["scan_id"]) - set(scan_ids))
     require(
         not unknown,
-        f"{path} names scan(s) that neither the scan table nor the conversion knows: "
+        f"{path} names scan(s) that are neither in the scan table nor in conversion.tsv: "
         f"{', '.join(unknown)}. Correct them or remove the rows.",
     )
     twice = table.loc[table["scan_id"].duplicated(), "scan_id"]
     require(twice.empty, f"{path} names {', '.join(twice)} twice. Remove one of the rows.")
-    silent = table.loc[table["reason"] == "", "scan_id"]
-    require(silent.empty, f"{path} gives no reason for {', '.join(silent)}. Add one.")
+    without_reason = table.loc[table["reason"] == "", "scan_id"]
+    require(
+        without_reason.empty, f"{path} gives no reason for {', '.join(without_reason)}. Add one."
+    )
     return table
 
 
 def known_scans(scans: pd.DataFrame, conversion: pd.DataFrame) -> set[str]:
-    """Scans of the scan table and those that were left out of it, on which a verdict may remain.
+    """Scan_ids on which a rater's decision may stand: in the scan table, or left out of it.
 
     Args:
         scans: Scan table (scan_id).
-        conversion: conversion.tsv (scan_id; n/a for images that are no scan): also scans that
-            failed, are missing, or are left out as duplicates.
+        conversion: conversion.tsv (scan_id; n/a for images that are no scan). It adds scans that
+            were not converted or whose image is corrupt, and duplicates left out of ``scans``.
     """
     return {*scans["scan_id"], *conversion["scan_id"].dropna()}
 
@@ -79,31 +84,31 @@ def included_scans(
     manifests: Mapping[str, pd.DataFrame],
     decisions: pd.DataFrame,
 ) -> pd.DataFrame:
-    """The rows of scans.tsv that are used, with their subject's side.
+    """Select the scans that models may use, with the split of their subject.
 
-    Used is what passed all steps, and what our quality control refused but a person keeps; never
-    what a step failed on (there is no image then), nor what a person excludes.
+    Included are scans that passed all steps, and scans that our quality control rejected but the
+    rater keeps. Excluded are scans on which a step failed, and scans that the rater excludes.
 
     Args:
         scans: Scan table.
         splits: participant_id, split.
         manifests: From :func:`ldae.derivatives.read_manifests`.
-        verdicts: From :func:`ldae.cohort.inclusion.read_decisions`.
+        decisions: From :func:`read_decisions`.
 
     Returns:
         Columns of ``scans`` and split, sorted by scan_id.
 
     Raises:
-        UserError: a scan has no status, its subject no side or two, an image is on two sides, or
-            no scan is left.
+        UserError: a scan has no status, its subject has no split or two, an image is in two
+            splits, or no scan is included.
     """
     status, packed = (_status(scans, manifests[step], step) for step in ("registration", "pack"))
-    verdict = scans["scan_id"].map(decisions.set_index("scan_id")["verdict"])
-    useless = scans.loc[(verdict == KEEP) & (packed != OK), "scan_id"]
-    for scan_id in useless:
-        log.warning("%s is to be kept, but a step failed on it: there is no image", scan_id)
-    passed = (status == OK) | ((status == QC) & (verdict == KEEP))
-    table = scans[passed & (packed == OK) & (verdict != EXCLUDE)]
+    decision = scans["scan_id"].map(decisions.set_index("scan_id")["verdict"])
+    without_image = scans.loc[(decision == KEEP) & (packed != OK), "scan_id"]
+    for scan_id in without_image:
+        log.warning("%s cannot be kept (cohort.exclude): a step failed, it has no image", scan_id)
+    passed = (status == OK) | ((status == QC) & (decision == KEEP))
+    table = scans[passed & (packed == OK) & (decision != EXCLUDE)]
     table = table.sort_values("scan_id", ignore_index=True)
     require(
         len(table) > 0,
@@ -140,17 +145,17 @@ SHOWN = 50  # scans listed in the message
 def check_failures(
     manifests: Mapping[str, pd.DataFrame], decisions: pd.DataFrame, max_failed_fraction: float
 ) -> None:
-    """Stop when too many scans were lost in preprocessing, by failures and by our QC together.
+    """Refuse to go on if preprocessing lost too many scans, by failures and our QC together.
 
-    A scan that a person has judged, to be kept or excluded, no longer counts.
+    Scans on which the rater decided, to keep or to exclude, do not count as lost.
 
     Args:
         manifests: From :func:`ldae.derivatives.read_manifests`.
-        verdicts: From :func:`ldae.cohort.inclusion.read_decisions`.
-        max_failed_fraction: Largest share of scans that may be lost.
+        decisions: From :func:`read_decisions`.
+        max_failed_fraction: Largest fraction of all scans in the manifests that may be lost.
 
     Raises:
-        UserError: lists the lost scans, where and why.
+        UserError: too many were lost; lists the scans, each with its step and reason.
     """
     lost = lost_scans(manifests)
     lost = lost[~lost["scan_id"].isin(decisions["scan_id"])]
@@ -165,10 +170,14 @@ def check_failures(
 
 
 def check_conversion(conversion: pd.DataFrame, max_failed_fraction: float) -> None:
-    """Stop when too many of the images to convert were damaged or could not be converted.
+    """Refuse to go on if too many images were damaged or could not be converted.
+
+    Args:
+        conversion: conversion.tsv. Only the status converted, failed and corrupt count.
+        max_failed_fraction: Largest fraction of these images that may be failed or corrupt.
 
     Raises:
-        UserError: lists the failed images and why.
+        UserError: too many failed; lists the images and reasons.
     """
     wanted = conversion[conversion["status"].isin(["converted", "failed", "corrupt"])]
     failed = wanted[wanted["status"] != "converted"]
@@ -185,7 +194,7 @@ def check_conversion(conversion: pd.DataFrame, max_failed_fraction: float) -> No
 
 
 def _stop_if_many(lost: pd.DataFrame, total: int, how: str, limit: float, remedy: str) -> None:
-    """``lost``: columns scan_id, step, reason."""
+    """Raise if ``lost`` (columns scan_id, step, reason) has more than ``limit * total`` rows."""
     if len(lost) <= limit * total:
         return
     shown = [f"{row.scan_id} ({row.step}): {row.reason}" for row in lost[:SHOWN].itertuples()]

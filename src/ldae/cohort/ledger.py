@@ -1,4 +1,4 @@
-"""The ledger: what became of every image, from the download to the models."""
+"""Ledger of images: the outcome of every image, from the download to the models."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -44,11 +44,11 @@ def build_ledger(
     volumes: pd.DataFrame,
     decisions: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Say of every image whether it is used, and on which side, or else where and why it was left.
+    """Record for every image its split if it is used, or the stage and reason of its exclusion.
 
-    An image is left at the first stage that it does not pass, with one exception: a person's
-    verdict comes before that of our quality control. A scan without diagnosis or age is used all
-    the same (representations are learnt without labels), and ``lacks`` says so.
+    An image is excluded at the first stage that it does not pass. One exception: a rater's
+    decision precedes our quality control. A scan without diagnosis or age is used nevertheless,
+    since representations are learnt without labels; ``lacks`` names what is missing.
 
     Args:
         conversion: conversion.tsv; its rows with a path are the images on disk.
@@ -57,20 +57,21 @@ def build_ledger(
         splits: participant_id, split.
         manifests: From :func:`ldae.derivatives.read_manifests`.
         volumes: Index of the volume store (scan_id, participant_id, split).
-        verdicts: From :func:`ldae.cohort.inclusion.read_decisions`.
+        decisions: From :func:`ldae.cohort.inclusion.read_decisions`.
 
     Returns:
-        Columns ``COLUMNS``: one row an image on disk; status used or excluded; stage one of
-        ``STAGES`` (of used images: volumes); reason, split and lacks are n/a where there is none.
+        Columns ``COLUMNS``, one row an image on disk. status is used or excluded; stage is one of
+        ``STAGES`` (volumes for used images). reason, split and lacks are n/a where they do not
+        apply.
 
     Raises:
-        UserError: the tables contradict each other, so that the counts do not add up.
+        UserError: the tables contradict each other: the counts do not add up.
     """
     images = conversion[conversion["path"].notna()]
     _check_inputs(images, duplicates, scans, splits, manifests, volumes)
     split_of = dict(zip(volumes["scan_id"], volumes["split"], strict=True))
     lost = {row.scan_id: (row.step, row.reason) for row in lost_scans(manifests).itertuples()}
-    verdict = {row.scan_id: (row.verdict, row.reason) for row in decisions.itertuples()}
+    decided = {row.scan_id: (row.verdict, row.reason) for row in decisions.itertuples()}
     copies = dict(zip(duplicates["scan_id"], duplicates["reason"], strict=True))
     lacks = {
         row.scan_id: _LACKS.get((pd.isna(row.diagnosis), pd.isna(row.age)))
@@ -84,11 +85,11 @@ def build_ledger(
             return _STAGE_OF_STATUS[image.status], image.reason
         if scan in copies:
             return "duplicate", copies[scan]
-        judged, why = verdict.get(scan, (None, None))
+        decision, why = decided.get(scan, (None, None))
         step, reason = lost.get(scan, (None, None))
-        if step in STEPS or (step == "qc" and judged is None):
+        if step in STEPS or (step == "qc" and decision is None):
             return step, reason
-        return ("exclude", why) if judged == EXCLUDE else ("volumes", None)
+        return ("exclude", why) if decision == EXCLUDE else ("volumes", None)
 
     rows = []
     for image in images.itertuples():
@@ -101,22 +102,25 @@ def build_ledger(
     _same(
         ledger.loc[ledger["status"] == "used", "scan_id"],
         volumes["scan_id"],
-        "scans without a reason to be left out",
+        "scans that no stage excluded",
         "scans of the volume store",
     )
     return ledger
 
 
 def check_images(ledger: pd.DataFrame, images: pd.DataFrame, cohort: str) -> None:
-    """Raise :class:`UserError` unless the ledger has just the images found in the download.
+    """Check that the ledger has exactly the images found in the download.
 
     Args:
         ledger: From :func:`build_ledger`.
         images: Table of all images on disk (image_id, path), made before the conversion.
-        cohort: The cohort that they are of.
+        cohort: Cohort of these images.
+
+    Raises:
+        UserError: an image is missing, added or counted twice.
     """
     of_cohort = ledger[ledger["cohort"] == cohort]
-    # A path can be a folder with several images, and a file without identifier has none.
+    # Neither key is unique: a path may be a folder of several images, an identifier may be n/a.
     entered, found = (
         Counter(table["image_id"].fillna("n/a") + " in " + table["path"])
         for table in (of_cohort, images)
@@ -134,7 +138,7 @@ def _check_inputs(
     manifests: Mapping[str, pd.DataFrame],
     volumes: pd.DataFrame,
 ) -> None:
-    """Refuse tables that are not of one run."""
+    """Refuse tables of different runs."""
     unknown = sorted(set(images["status"]) - {"converted", *_STAGE_OF_STATUS})
     require(not unknown, f"The conversion table has unknown status {', '.join(unknown)}.")
     converted = images.loc[images["status"] == "converted", "scan_id"]
@@ -150,11 +154,11 @@ def _check_inputs(
     )
     for step in (step for step in manifests if step != "registration"):  # its QC may be overruled
         passed = manifests[step].loc[manifests[step]["status"] == OK, "scan_id"]
-        unseen = sorted(set(volumes["scan_id"]) - set(passed))
+        not_passed = sorted(set(volumes["scan_id"]) - set(passed))
         require(
-            not unseen,
-            f"The ledger does not add up: {len(unseen)} used scan(s), such as "
-            f"{next(iter(unseen), '')}, did not pass the step {step}. Run the step again.",
+            not not_passed,
+            f"The ledger does not add up: {len(not_passed)} used scan(s), such as "
+            f"{next(iter(not_passed), '')}, did not pass the step {step}. Run the step again.",
         )
     absent = sorted(set(scans["scan_id"]) - set(manifests["registration"]["scan_id"]))
     require(
@@ -165,7 +169,7 @@ def _check_inputs(
 
 
 def _same(left, right, left_name: str, right_name: str) -> None:
-    """Refuse two collections of identifiers that differ, or hold one twice."""
+    """Refuse two collections of identifiers that differ or have repeats."""
     left, right = list(left), list(right)
     twice = {name for names in (left, right) for name, n in Counter(names).items() if n > 1}
     odd = sorted(set(left) ^ set(right) | twice)

@@ -1,6 +1,6 @@
-"""Scans whose voxels are the same: one image that was delivered twice.
+"""Scan table: every scan of the BIDS folder with the clinical data of its visit.
 
-The scan table: every scan of the BIDS folder with what is known of it at its visit.
+Scans with the same voxels are one image that was delivered twice; such duplicates are left out.
 """
 
 from pathlib import Path
@@ -18,10 +18,10 @@ DUPLICATE_COLUMNS = ["scan_id", "duplicate_of", "reason"]
 
 
 def find_duplicates(scans: pd.DataFrame) -> pd.DataFrame:
-    """List the scans that must be left out since their voxels are another scan's, value by value.
+    """List the scans to leave out because another scan has the same voxels, value by value.
 
     Of one subject's equal scans the earliest session stays. Equal scans of two subjects are all
-    out: whose brain it is cannot be known, and one brain must not be on two sides of the split.
+    left out: whose brain it is cannot be known, and one brain must not be in two splits.
 
     Args:
         scans: Columns scan_id, participant_id, months, image_hash.
@@ -49,7 +49,7 @@ COLUMNS = [
     "scan_id", "participant_id", "session_id", "months", "path", "diagnosis", "age", "sex", "mmse",
     "cdr_global", "apoe4", "field_strength", "image_id", "shard", "cohort", "image_hash",
 ]  # fmt: skip
-# Column here -> column of sessions.tsv (Clinica's names; imported data sets use the same).
+# Column of the scan table -> column of sessions.tsv (Clinica's names, also for imports).
 _OF_VISIT = {
     "months": "months", "diagnosis": "diagnosis", "age": "age", "mmse": "MMSE",
     "cdr_global": "cdr_global",
@@ -62,13 +62,13 @@ _NUMBERS = ("age", "mmse", "cdr_global", "apoe4", "field_strength")  # n/a is Na
 def build_scans(
     bids: str | Path, conversion: pd.DataFrame, shards: int, schema: str | Path
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Index a BIDS folder with PyBIDS and join what its tables say of each scan.
+    """Index a BIDS folder with PyBIDS and join the rows of its tables to each scan.
 
-    Diagnosis, age (years), MMSE and CDR are those of the scan's own visit, not of baseline; they
-    are n/a where a cohort has none, and such scans stay.
+    Diagnosis, age (years), MMSE and CDR are those of the scan's own visit, not of baseline. They
+    are n/a where a cohort has none; such scans stay.
 
     Args:
-        bids: BIDS folder of all cohorts (rule ``bids``).
+        bids: BIDS folder of all cohorts.
         conversion: The conversion table: columns scan_id, status, cohort, image_id,
             field_strength, image_hash.
         shards: Number of shards over which subjects are spread by hash.
@@ -76,10 +76,11 @@ def build_scans(
 
     Returns:
         The scans without duplicates, columns ``COLUMNS``, sorted by scan_id, path relative to
-        ``bids``; and the duplicates, from :func:`ldae.cohort.scans.find_duplicates`.
+        ``bids``; and the duplicates, from :func:`find_duplicates`.
 
     Raises:
-        UserError: no scan, a scan without a row in the tables, or a value the schema refuses.
+        UserError: no scan, a scan without exactly one row in a table, a value that the schema
+            refuses, or nothing but duplicates.
     """
     bids = Path(bids)
     scans = _index(bids)
@@ -89,7 +90,7 @@ def build_scans(
     scans = _join(scans, participants[["participant_id", *_OF_SUBJECT]], ["participant_id"])
     scans = _join(scans, sessions, ["participant_id", "session_id"])
     scans = _join(scans, images, ["scan_id"])
-    # Clinica says the months in the session's label alone.
+    # Clinica gives the months only in the session's label.
     label = scans["session_id"].str.extract(r"^ses-M(\d+)$", expand=False)
     scans["months"] = [int(value) for value in scans["months"].fillna(label)]
     scans["shard"] = [shard_of(name, shards) for name in scans["participant_id"]]
@@ -106,7 +107,11 @@ def build_scans(
 
 
 def validate_scans(scans: pd.DataFrame, schema: str | Path) -> None:
-    """Check every row against a JSON schema; raises :class:`UserError` with scan and column."""
+    """Validate every row by a JSON schema (YAML).
+
+    Raises:
+        UserError: lists the refused values by scan and column.
+    """
     validator = jsonschema.Draft202012Validator(yaml.safe_load(Path(schema).read_text()))
     faults = []
     rows = scans.astype(object).where(scans.notna(), None)
@@ -140,7 +145,7 @@ def _index(bids: Path) -> pd.DataFrame:
 
 
 def _sessions(bids: Path, participant: str) -> pd.DataFrame:
-    """The wanted columns of one subject's sessions.tsv; n/a where Clinica had no such table."""
+    """Read our columns of one subject's sessions.tsv; n/a where Clinica had no such table."""
     table = read_table(bids / participant / f"{participant}_sessions.tsv", ["session_id"])
     wanted = {ours: table.get(theirs) for ours, theirs in _OF_VISIT.items()}
     return pd.DataFrame(
@@ -151,7 +156,7 @@ def _sessions(bids: Path, participant: str) -> pd.DataFrame:
 
 
 def _join(scans: pd.DataFrame, table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Left join that refuses scans without a row, or with two."""
+    """Left join that refuses scans with no row or with two."""
     twice = table[table.duplicated(keys)]
     joined = scans.merge(table.drop_duplicates(keys), on=keys, how="left", indicator=True)
     lost = joined.loc[joined["_merge"] != "both", "scan_id"]

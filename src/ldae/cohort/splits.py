@@ -1,9 +1,8 @@
 """Splits by subject (section 4.2 of the paper): stratified by diagnosis, and frozen in a file.
 
-Within a stratum the splits are filled by quota in the order in which subjects arrive, so a
-subject's
-split depends on who was there before it. What keeps it where it is, when others come or go or its
-diagnosis changes, is the frozen file: that file, and not the seed, is what to keep and to share.
+Within a stratum the splits are filled by quota in the order in which subjects arrive. The split of
+a subject therefore depends on the subjects before it. The frozen file fixes the split when others
+come or go, or when the diagnosis changes. Keep and share that file: the seed is not enough.
 """
 
 import hashlib
@@ -22,7 +21,7 @@ UNKNOWN = "unknown"
 
 
 def strata(scans: pd.DataFrame) -> pd.DataFrame:
-    """The stratum of each subject: its cohort and the first diagnosis known of it.
+    """Stratum of each subject: its cohort and its first known diagnosis.
 
     Args:
         scans: Rows of scans.tsv: participant_id, months, diagnosis, cohort.
@@ -44,22 +43,22 @@ def make_splits(
     frozen: str | Path,
     given: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Give each subject its split for good.
+    """Assign each subject to a split, permanently.
 
-    A subject in the frozen file keeps its split, whatever becomes of ``given``. A new one takes
-    that of ``given``; the others are taken in the order of a hash of seed and identifier, and each
-    stratum's share is filled up: of n subjects, n ``test_fraction`` are tested, rounded up or down,
-    and likewise validation among the rest. A table ``given`` that departs from the shares is made
-    up for by the subjects it lacks.
+    A subject in the frozen file keeps its split, which ``given`` may not contradict. A new subject
+    takes its split from ``given``. The others are drawn in the order of a hash of seed and
+    identifier, and fill the quotas of their stratum. Of n subjects, n ``test_fraction`` are test
+    subjects, rounded up or down; the validation quota applies to the rest. Subjects that ``given``
+    does not name make up for its deviations from the quotas.
 
     Args:
-        subjects: participant_id, stratum; one row a subject, those present.
-        test_fraction: Share of subjects in the test split.
-        val_fraction: Share of the remaining subjects in the validation split.
-        seed: Another seed is another split.
-        frozen: Folder of the frozen files, one for each choice of fractions and seed, so that a
-            setting put back finds its splits again. Only ever appended to.
-        given: Table participant_id, split to start from; rows added later hold for subjects that
+        subjects: participant_id, stratum; one row for each present subject.
+        test_fraction: Fraction of subjects in the test split.
+        val_fraction: Fraction of the remaining subjects in the validation split.
+        seed: Another seed gives other splits.
+        frozen: Folder of the frozen files, one for each choice of fractions and seed: restored
+            settings find their splits again. Rows are only appended.
+        given: Table participant_id, split to start from; rows added later apply to subjects that
             have no split yet.
 
     Returns:
@@ -67,7 +66,7 @@ def make_splits(
 
     Raises:
         UserError: a split is empty (nothing is frozen then; the message names the config key to
-            change), a table cannot be used, or ``given`` contradicts the frozen file.
+            change), a table is invalid, or ``given`` contradicts the frozen file.
     """
     fixed = _read_given(given, subjects) if given else {}
     settings = [float(test_fraction), float(val_fraction), seed]
@@ -104,10 +103,13 @@ def _draw(
     fractions: tuple[float, float],
     seed: str,
 ) -> pd.DataFrame:
-    """Splits of the new subjects of one stratum, whose subjects so far are counted in
-    ``splits``."""
+    """Splits of the new subjects of one stratum.
+
+    ``splits`` counts the stratum's earlier subjects by split; it is updated.
+    """
     stratum = arrivals["stratum"].iloc[0]
-    # Where the rounding falls: without an offset of its own every small stratum would have none.
+    # A random offset of each stratum rounds its quotas up or down. Without it, no small stratum
+    # would have test or validation subjects.
     offsets = [_uniform(f"{seed}/{purpose}/{stratum}") for purpose in ("test", "val")]
 
     def wants(split: str, of: int, number: int) -> bool:
@@ -139,12 +141,12 @@ def _read_frozen(path: Path) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame(columns=FROZEN, dtype=str)
     table = read_table(path, FROZEN)[FROZEN]
-    _require_one_split(table, path, "Restore it from a copy: it is what keeps the splits.")
+    _require_one_split(table, path, "Restore it from a copy: it defines the splits.")
     return table
 
 
 def _read_given(path: str | Path, subjects: pd.DataFrame) -> dict[str, str]:
-    """Side by participant, of those in the table whether present or not."""
+    """Split by participant, also of participants that are not present."""
     table = read_table(path, ["participant_id", "split"])
     _require_one_split(table, path, "Correct the table (cohort.splits.given).")
     present = table["participant_id"].isin(subjects["participant_id"])
@@ -152,7 +154,7 @@ def _read_given(path: str | Path, subjects: pd.DataFrame) -> dict[str, str]:
         bool(present.any()),
         f"None of the {len(table)} subjects of {path} (cohort.splits.given) is in this cohort, "
         f"whose subjects are called like {next(iter(subjects['participant_id']), 'sub-...')}. "
-        "Write them so.",
+        "Write identifiers in this form.",
     )
     return dict(zip(table["participant_id"], table["split"], strict=True))
 
@@ -160,14 +162,14 @@ def _read_given(path: str | Path, subjects: pd.DataFrame) -> dict[str, str]:
 def _require_agreement(
     known: pd.DataFrame, path: Path, fixed: dict[str, str], given: str | Path | None
 ) -> None:
-    """Refuse splits given to subjects that have another one for good."""
+    """Refuse a given split that differs from the subject's frozen one."""
     frozen = zip(known["participant_id"], known["split"], strict=True)
     torn = [(name, split) for name, split in frozen if fixed.get(name, split) != split]
     name, split = torn[0] if torn else ("", "")
     require(
         not torn,
         f"{given} (cohort.splits.given) puts {len(torn)} subject(s) into another split than "
-        f"{path}, which keeps the splits: {name} is {split} there, {fixed.get(name)} here. Remove "
+        f"the frozen file {path}: {name} is {split} there, {fixed.get(name)} here. Remove "
         "these rows, or set another cohort.splits.seed, which splits all subjects anew.",
     )
 
@@ -199,10 +201,10 @@ def _require_all_splits(
 
 
 def assert_disjoint(table: pd.DataFrame) -> None:
-    """Refuse a table of subjects or scans in which a subject, or an image, is in two splits.
+    """Refuse a table of subjects or scans that has a subject, or an image, in two splits.
 
     Args:
-        table: Columns participant_id and split, and image_hash where images are distinguished; any
+        table: Columns participant_id, split and optionally image_hash (checked if present); any
             number of rows a subject.
 
     Raises:
@@ -215,8 +217,8 @@ def assert_disjoint(table: pd.DataFrame) -> None:
     if len(torn):
         raise UserError(
             f"{len(torn)} subject(s) are in two splits, such as {torn.index[0]} "
-            f"({' and '.join(torn.iloc[0])}): models would be tested on people they have seen. "
-            "Make the splits again."
+            f"({' and '.join(torn.iloc[0])}): models would be tested on subjects of their "
+            "training. Make the splits again."
         )
     torn = _torn(table, "image_hash") if "image_hash" in table else []
     if len(torn):
@@ -224,11 +226,11 @@ def assert_disjoint(table: pd.DataFrame) -> None:
         raise UserError(
             f"{len(torn)} image(s) are in two splits under different names, such as "
             f"one of {' and '.join(same)} ({' and '.join(torn.iloc[0])}): models would be tested "
-            "on images they have seen. Exclude all scans of one of the two (cohort.exclude)."
+            "on images of their training. Exclude all scans of one of the two (cohort.exclude)."
         )
 
 
 def _torn(table: pd.DataFrame, column: str) -> pd.Series:
-    """The splits of each value of ``column`` that has more than one; n/a is no value."""
+    """Values of ``column`` in more than one split, with these splits; n/a is ignored."""
     splits = table.groupby(column)["split"].agg(lambda split: sorted(set(split)))
     return splits[splits.map(len) > 1]

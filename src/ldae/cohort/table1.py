@@ -1,4 +1,4 @@
-"""Table 1 of the paper: the population."""
+"""Table 1 of the paper: demographics of the included subjects and scans."""
 
 import pandas as pd
 
@@ -12,12 +12,12 @@ _FIELDS = {"field_1_5t": (1.0, 2.0), "field_3t": (2.5, 3.5)}  # Tesla; ADNI writ
 def cohort_table(scans: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
     """Table 1: subjects, samples, and mean ± standard deviation of age, MMSE and CDR by diagnosis.
 
-    Diagnosis, age and scores are those of the visit. As in the paper a subject whose diagnosis
-    changed counts in each of its groups; the row `all` counts every subject once and includes scans
+    Diagnosis, age and scores are those of the visit. As in the paper, a subject whose diagnosis
+    changed counts in each of its groups. The row `all` counts every subject once and includes scans
     without diagnosis (row `n/a`, if there are any).
 
     Args:
-        scans: The used rows of the scan table.
+        scans: The included rows of the scan table.
         splits: participant_id, split.
 
     Returns:
@@ -25,8 +25,11 @@ def cohort_table(scans: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
         scans); female and apoe4 (text, per cent of the subjects of whom it is known: women,
         carriers of an e4 allele); field_1_5t, field_3t (scans); follow_up (median months between
         a subject's first and last scan in any group); ``<split>_subjects`` and
-        ``<split>_samples`` for train, val and test. With several cohorts a column cohort comes
-        first, each cohort has its rows, and the last block, cohort ``all``, is of them together.
+        ``<split>_samples`` for train, val and test. With several cohorts, a first column cohort
+        separates their blocks of rows, and the last block, cohort ``all``, combines them.
+
+    Raises:
+        UserError: a subject is in two splits (:func:`ldae.cohort.splits.assert_disjoint`).
     """
     assert_disjoint(splits)
     scans = scans.merge(splits, on="participant_id", how="left", validate="many_to_one")
@@ -60,7 +63,10 @@ def _block(scans: pd.DataFrame) -> pd.DataFrame:
 
 
 def mean_sd(values: pd.Series) -> str | None:
-    """``mean ± standard deviation`` (n - 1) to two digits, leaving out n/a; None without values."""
+    """``mean ± standard deviation`` (n - 1) to two digits, without n/a.
+
+    A single value has no deviation; None without values.
+    """
     values = pd.to_numeric(values).dropna()
     if values.empty:
         return None

@@ -1,4 +1,4 @@
-"""``python -m ldae.conversion check``: look at a download before anything is converted."""
+"""Command line ``python -m ldae.conversion check``: checks a download before its conversion."""
 
 import argparse
 import sys
@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     command = commands.add_parser("check", help="check study tables and every image of a download")
     command.add_argument("--images", type=Path, required=True, help="ADNI's images, unpacked")
     command.add_argument("--tables", type=Path, required=True, help="ADNI's study tables (CSV)")
-    command.add_argument("--out", type=Path, required=True, help="written: what was found")
+    command.add_argument("--out", type=Path, required=True, help="folder to write the findings to")
     command.add_argument("--jobs", type=int, default=1, help="parallel processes (default: 1)")
     options = parser.parse_args(arguments)
     return exit_status(lambda: _check(options.images, options.tables, options.out, options.jobs))

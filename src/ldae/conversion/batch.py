@@ -1,9 +1,9 @@
-"""One batch of subjects from ADNI's files to a part of the BIDS data set, by Clinica.
+"""Batch conversion: ADNI's files of one batch of subjects to BIDS, with Clinica.
 
-Clinica is never trusted: it aborts a whole run for one image, and it ends well although scans are
-lost. Each batch is converted in a fresh folder; whoever has a scan that is not as it should be,
-and everybody if the run broke off, is converted once more alone in a fresh folder of their own, so
-that one bad subject costs one subject.
+Clinica's success is never trusted: it aborts a whole run for one image, and exits normally although
+scans are lost. Each batch is converted in a fresh folder. Subjects with a faulty scan, or all
+subjects if the run broke off, are converted again, each alone in a fresh folder. One bad subject
+then costs one subject.
 """
 
 import logging
@@ -30,7 +30,14 @@ MIN_FREE = 100e6  # bytes; a disk with less counts as full
 
 @dataclass
 class Run:
-    """What one run of Clinica left: its folder, the scans it chose (with fault), its error."""
+    """Result of one run of Clinica.
+
+    Attributes:
+        subjects: PTIDs given to Clinica.
+        bids: BIDS folder that Clinica wrote.
+        expected: Scans that Clinica chose, with the fault and image_hash of each.
+        error: Last line of Clinica's error, or None.
+    """
 
     subjects: list[str]
     bids: Path
@@ -40,7 +47,15 @@ class Run:
 
 @dataclass
 class Batch:
-    """What the runs of one batch share."""
+    """Inputs that all runs of one batch share.
+
+    Attributes:
+        images: The image folder.
+        index: Table of the batch's images.
+        tables: Study tables of the batch's subjects, by name.
+        work: Folder in which each run makes its own.
+        environment: Environment variables for Clinica.
+    """
 
     images: Path
     index: pd.DataFrame
@@ -54,7 +69,7 @@ class Batch:
         folder.mkdir()
         shown = self.index["subject_id"].isin(subjects) & self.index["status"].isna()
         make_view(self.images, self.index[shown], folder / "images")
-        for name in subjects:  # Clinica wants a folder of every subject
+        for name in subjects:  # Clinica expects a folder of every subject
             (folder / "images" / name).mkdir(exist_ok=True)
         (folder / "tables").mkdir()
         write_tables(restrict(self.tables, subjects), folder / "tables")
@@ -82,27 +97,28 @@ def convert_batch(
     jobs: int = 1,
     log: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Convert one batch, unless its part is there already and made of the same.
+    """Convert one batch, unless its part already exists for the same inputs.
 
     Args:
         batch: Table of the batch's images, from :func:`ldae.conversion.plan.plan_conversion`.
         images: The image folder.
-        tables: The prepared study tables, from
+        tables: The study tables in Clinica's form, from
             :func:`ldae.conversion.prepare_tables.prepare_tables`.
-        part: Folder of the part: ``bids/`` (a BIDS data set), ``conversion.tsv``, ``stamp.json``.
+        part: Folder of the part: ``bids/`` (a BIDS data set), ``conversion.tsv``, and
+            ``stamp.json`` (hash of all inputs).
         cohort: Name of the cohort.
-        fingerprint: Of the source; another one converts again.
+        fingerprint: Hash of our source code; another one repeats the conversion.
         clinica_bin: Folder of ``clinica`` and ``dcm2niix``; None: found on PATH.
         jobs: Parallel conversions.
-        log: Where logging goes, for the message.
+        log: Log file that the error message names.
 
     Returns:
         The conversion table of the batch, columns :data:`ldae.conversion.conversion_table.COLUMNS`.
 
     Raises:
-        UserError: Clinica is not there; the disk is full; or Clinica stopped at each of several
-            subjects, which is not the subjects' fault. Nothing is kept then, so that the next run
-            tries again.
+        UserError: Clinica or dcm2niix is not found; the disk is full; or Clinica stopped at each
+            of several subjects, which is not the subjects' fault. No part is stored then, and the
+            next run converts again.
     """
     part = Path(part)
     with locked(part.with_name(f".{part.name}.lock"), str(part)):
@@ -157,7 +173,7 @@ def _convert_batch(
 
 
 def _is_kept(part: Path, key: str) -> bool:
-    """Whether a part was made with this key, and its images are still there."""
+    """Whether a part was made with this key and still has its converted subjects' folders."""
     stamp = part / "stamp.json"
     if not stamp.is_file() or read_json(stamp) != {"key": key}:
         return False
@@ -167,7 +183,7 @@ def _is_kept(part: Path, key: str) -> bool:
 
 
 def _convert(batch: Batch, subjects: list[str], jobs: int) -> list[Run]:
-    """Convert all together, then alone whoever may have suffered by another or by chance."""
+    """Convert all subjects together, then those with a fault again, each alone."""
     together = batch.run(subjects, jobs)
     suspects = subjects if together.error else _faulty(together)
     if not suspects or len(subjects) == 1:
@@ -185,16 +201,16 @@ def _convert(batch: Batch, subjects: list[str], jobs: int) -> list[Run]:
 
 
 def _require_one_good(runs: list[Run], log: str | Path | None) -> None:
-    """Stop where Clinica stopped at each of several subjects; a lone one may be bad itself."""
+    """Refuse runs that all stopped with an error; a single subject may be bad itself."""
     if len(runs) > 1 and all(run.error for run in runs):
         raise UserError(
             f"Clinica stopped at each of the batch's {len(runs)} subjects, the last time with: "
-            f"{runs[-1].error}. All it said is in {log or 'the log'}. Mend the cause and run again."
+            f"{runs[-1].error}. Its output is in {log or 'the log'}. Mend the cause and run again."
         )
 
 
 def _require_space(folder: Path) -> None:
-    """Stop if a run may have failed because a disk is full: its subjects are not bad."""
+    """Refuse a failed run if a disk is full: its subjects are not to blame."""
     for place in (folder, Path(tempfile.gettempdir())):
         free = shutil.disk_usage(place).free
         require(
@@ -205,13 +221,13 @@ def _require_space(folder: Path) -> None:
 
 
 def _faulty(run: Run) -> list[str]:
-    """Subjects of whom a scan was shown to Clinica and is not there as one good image."""
+    """Subjects with a scan that Clinica chose but did not convert to one good image."""
     bad = run.expected["fault"].notna()
     return sorted(set(run.expected.loc[bad, "Subject_ID"]))
 
 
 def _only(run: Run, subjects: list[str]) -> Run:
-    """The run without what it made of anybody else."""
+    """The run restricted to these subjects."""
     mine = run.expected[run.expected["Subject_ID"].isin(subjects)].reset_index(drop=True)
     return Run(subjects, run.bids, mine, run.error)
 
@@ -225,7 +241,7 @@ def _finish(
     part: Path,
     programs: dict[str, str],
 ) -> pd.DataFrame:
-    """Make the runs' output one valid BIDS data set and account for every image."""
+    """Join the runs' output to one valid BIDS data set and a conversion table of every image."""
     errors = {}
     for run in runs:
         if run.error:

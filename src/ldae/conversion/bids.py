@@ -1,6 +1,7 @@
-"""What a DICOM header says of the acquisition, in BIDS's names and units; nothing of the person.
+"""BIDS folder of T1-weighted scans: image checks, JSON sidecars, compression, finished tables.
 
-Check and finish a BIDS folder of T1-weighted scans.
+The sidecars hold the acquisition from the DICOM header, in BIDS's names and units. No header value
+that may identify the person is copied.
 """
 
 import gzip
@@ -41,15 +42,16 @@ _CODES = {
     "SequenceVariant": "SequenceVariant",
 }
 _CODE = re.compile(r"[A-Za-z0-9 ._/+()-]{1,40}")
-_LARGEST = 1e5  # of any of these numbers; a larger one is a mistake of the header
+_LARGEST = 1e5  # of any of these numbers; a larger one is an error of the header
 
 
 def acquisition(path: str | Path) -> dict[str, Any]:
-    """Read the technical tags of one readable DICOM file.
+    """Read the acquisition parameters of one readable DICOM file.
 
     Returns:
-        Times in seconds, angles in degrees, field strength in tesla, thickness in mm, bandwidth in
-        Hz, names and codes of the scanner and the sequence; what the header lacks is left out.
+        BIDS's name to value: times in seconds, angles in degrees, field strength in tesla,
+        thickness in mm, bandwidth in Hz, names and codes of the scanner and the sequence. Absent
+        and implausible values are left out.
     """
     keywords = [keyword for keyword, _ in _NUMBERS.values()] + list(_CODES.values())
     header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=keywords)
@@ -72,9 +74,9 @@ def acquisition(path: str | Path) -> dict[str, Any]:
 # Free-text fields of a NIfTI-1 header (offset, bytes): data_type, db_name, descrip, aux_file,
 # intent_name. dcm2niix fills them with the time of day and ImageComments.
 _TEXT_FIELDS = ((4, 10), (14, 18), (148, 80), (228, 24), (328, 16))
-# Clinica 0.12 joins APOERES by row number, so these two are other subjects' values; apoe4 is right.
+# Clinica 0.12 joins APOERES by row number: these two are other subjects' values; apoe4 is right.
 _WRONG = ("apoe_gen1", "apoe_gen2")
-# Columns of every sessions.tsv, also of an import's (:mod:`ldae.conversion.import_bids`).
+# Columns of every sessions.tsv, also of imports (:mod:`ldae.conversion.import_bids`).
 _VISIT = ("session_id", "age", "diagnosis", "MMSE", "cdr_global")
 _WHOLE = r"^(-?\d+)\.0+$"
 _UNREADABLE = (
@@ -90,7 +92,11 @@ def scan_path(bids: str | Path, scan_id: str) -> Path:
 
 
 def inspect_image(path: str | Path) -> tuple[str | None, str | None]:
-    """Read a NIfTI image whole; returns why it cannot be used, or else the hash of its voxels."""
+    """Read a NIfTI-1 image whole and check it.
+
+    Returns:
+        The fault, a sentence (None: good), and the hash of the voxels (None: bad).
+    """
     try:
         image = nib.load(path)
         data = as_volume(np.asanyarray(image.dataobj))  # (X, Y, Z)
@@ -103,7 +109,7 @@ def inspect_image(path: str | Path) -> tuple[str | None, str | None]:
 
 
 def image_fault(data: np.ndarray) -> str | None:
-    """Why voxels are not those of a usable 3-D image, in a sentence, or None."""
+    """Fault of an array as the voxels of a 3-D image, in a sentence, or None."""
     if data.ndim != 3 or min(data.shape) < 2:
         return f"The image is not 3-D: its shape is {data.shape}."
     if data.dtype.kind not in "biuf":
@@ -124,17 +130,17 @@ def _matrix_fault(affine: np.ndarray) -> str | None:
 
 
 def _cause(error: Exception) -> str:
-    """What is wrong with a file, without its path."""
+    """Cause of a read error, without the path of the file."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return "cut off or damaged"
 
 
 def image_hash(data: np.ndarray, affine: np.ndarray) -> str:
-    """SHA-256 of the voxels (X, Y, Z) and their shape, whatever their type and order of axes.
+    """SHA-256 of the voxels (X, Y, Z) and their shape, independent of data type and axis order.
 
-    The voxels are brought to the axes right, anterior, superior and to float32, so that the same
-    image is known again in another data set.
+    The voxels are first reoriented to right, anterior, superior and converted to float32. The same
+    image in another data set therefore has the same hash.
     """
     turned = nib.apply_orientation(data, nib.io_orientation(affine))
     turned = np.ascontiguousarray(turned, dtype="<f4")
@@ -144,10 +150,10 @@ def image_hash(data: np.ndarray, affine: np.ndarray) -> str:
 
 
 def compress_image(source: str | Path, target: str | Path) -> None:
-    """Compress a NIfTI file, the same bytes each time, NIfTI-1's header tidied.
+    """Compress a NIfTI file reproducibly, with a normalised NIfTI-1 header.
 
-    Its free-text fields are emptied, and trailing axes of length 1 left out. ``source`` may be
-    compressed already.
+    The header's free-text fields are emptied and trailing axes of length 1 removed. ``source`` may
+    be compressed already.
     """
     content = Path(source).read_bytes()
     content = gzip.decompress(content) if Path(source).suffix == ".gz" else content
@@ -163,23 +169,23 @@ def _normalised(content: bytes) -> bytes:
     """NIfTI-1 without free text and without trailing axes of length 1; other bytes as they are."""
     if content[344:348] != b"n+1\0":
         return content
-    tidy = bytearray(content)
+    normalised = bytearray(content)
     for at, size in _TEXT_FIELDS:
-        tidy[at : at + size] = bytes(size)
+        normalised[at : at + size] = bytes(size)
     axes = "<8h" if content[:4] == struct.pack("<i", 348) else ">8h"
     number, *lengths = struct.unpack_from(axes, content, 40)
     if number > 3 and set(lengths[3:number]) == {1}:
-        struct.pack_into(axes, tidy, 40, 3, *lengths[:3], 1, 1, 1, 1)
-    return bytes(tidy)
+        struct.pack_into(axes, normalised, 40, 3, *lengths[:3], 1, 1, 1, 1)
+    return bytes(normalised)
 
 
 def check_scans(
     bids: Path, scan_ids: Iterable[str], jobs: int = 1
 ) -> dict[str, tuple[str | None, str | None]]:
-    """Find scans without exactly one good image; the headers of good ones are tidied.
+    """Check that each scan has exactly one good image, and normalise the headers of good ones.
 
     Returns:
-        By scan_id: the fault, a sentence (None: good), and the voxels' hash (None: bad).
+        By scan_id: the fault, a sentence (None: good), and the hash of the voxels (None: bad).
     """
     scan_ids = sorted(set(scan_ids))
     check = partial(_check_scan, bids)
@@ -204,23 +210,24 @@ def _check_scan(bids: Path, scan_id: str) -> tuple[str | None, str | None]:
     fault, found = inspect_image(path)
     if fault is None:
         content = gzip.decompress(path.read_bytes())
-        tidy = _normalised(content)
-        if tidy != content:
-            _write_compressed(tidy, path)
+        normalised = _normalised(content)
+        if normalised != content:
+            _write_compressed(normalised, path)
     return fault, found
 
 
 def write_sidecars(
     bids: Path, converted: pd.DataFrame, headers: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """Write a JSON sidecar beside each converted scan: its acquisition, in BIDS's names and units.
+    """Write a JSON sidecar beside each converted scan: its acquisition in BIDS's names and units.
 
     Args:
+        bids: BIDS folder of the scans.
         converted: Rows of Clinica's list of scans (scan_id, image_id, Field_Strength, Sequence,
             Original).
-        headers: By image_id: what the DICOM header says of the acquisition, from
-            :func:`ldae.conversion.bids.acquisition`. The field strength is that of ADNI's tables,
-            if they have one, since Clinica chooses by it.
+        headers: By image_id: the acquisition from the DICOM header (:func:`acquisition`). Its
+            field strength is replaced by that of ADNI's tables, if they have one, since Clinica
+            chooses by it.
     """
     for row in converted.itertuples():
         content = {"Modality": "MR", "SeriesDescription": row.Sequence, "ImageID": row.image_id}
@@ -234,9 +241,9 @@ def write_sidecars(
 
 
 def finish_subjects(bids: Path, scan_ids: set[str]) -> None:
-    """Leave nothing but ``scan_ids`` in the folder, and put the columns in BIDS's order.
+    """Remove all scans but ``scan_ids`` from the folder, and put table columns in BIDS's order.
 
-    Sessions without a good scan and subjects without any are removed, participants.tsv included.
+    Sessions without a good scan and subjects without any are removed, also from participants.tsv.
     """
     subjects = {scan.split("_")[0] for scan in scan_ids}
     for subject in sorted(bids.glob("sub-*")):
@@ -266,9 +273,9 @@ def _finish_table(
 
 
 def _finish_sessions(path: Path) -> None:
-    """Columns in an order of ours, and without those in which the subject has nothing.
+    """Put the columns of a sessions.tsv in a fixed order and drop optional ones without values.
 
-    Which optional columns Clinica writes, and in which order, depends on the other subjects of its
+    The optional columns that Clinica writes, and their order, depend on the other subjects of its
     run.
     """
     table = _read_clinica(path)
@@ -280,7 +287,7 @@ def _finish_sessions(path: Path) -> None:
 
 
 def _read_clinica(path: Path) -> pd.DataFrame:
-    """A table as text, missing values as ``n/a``, whole numbers without decimals.
+    """Read a table as text, missing values as ``n/a``, whole numbers without decimals.
 
     Whether Clinica writes ``2`` or ``2.0`` depends on the other subjects of its run.
     """

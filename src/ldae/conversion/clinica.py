@@ -1,6 +1,7 @@
-"""The folder of links in which Clinica sees the images: flat, lower case, without bad ones.
+"""Clinica's ADNI converter: its link tree of images, its command line, its errors and output list.
 
-Running Clinica's converter and reading what it says: which scans it chose, and its errors.
+Clinica reads the images from a flat tree of symbolic links, with lower-case extensions and without
+images that cannot be converted.
 """
 
 import errno
@@ -16,7 +17,7 @@ import pandas as pd
 from ldae.conversion.download import image_files
 from ldae.errors import require
 
-# Clinica takes a file for DICOM if its extension holds these letters, in lower case.
+# Clinica treats a file as DICOM if its extension contains these letters, in lower case.
 _SUFFIX = {"dicom": ".dcm", "nifti": ".nii"}
 
 
@@ -25,7 +26,7 @@ def make_view(images: str | Path, index: pd.DataFrame, view: str | Path) -> None
 
     Args:
         images: The image folder.
-        index: Rows of the index of images to show: image_id, subject_id, path, format.
+        index: Rows of the image index to link: image_id, subject_id, path, format.
         view: Folder to make.
     """
     images, view = Path(images).resolve(), Path(view)
@@ -38,7 +39,7 @@ def make_view(images: str | Path, index: pd.DataFrame, view: str | Path) -> None
 
 
 def _shown_name(name: str, kind: str) -> str:
-    """The name with the extension that Clinica knows for this format."""
+    """The name with the extension by which Clinica recognises this format."""
     zipped = ".gz" if name.lower().endswith(".gz") else ""
     return name[: len(name) - len(zipped)].rpartition(".")[0] + _SUFFIX[kind] + zipped
 
@@ -54,7 +55,7 @@ _LONGEST = 300  # characters of an error in a table
 
 
 def find_tools(folder: str | None) -> dict[str, str]:
-    """The environment for Clinica, with ``folder`` first on PATH if there is one.
+    """Environment variables for Clinica, with ``folder`` first on PATH if it is given.
 
     Raises:
         UserError: ``clinica`` or ``dcm2niix`` is not found.
@@ -72,18 +73,24 @@ def find_tools(folder: str | None) -> dict[str, str]:
 
 
 def versions(environment: dict[str, str]) -> dict[str, str]:
-    """Versions of Clinica and dcm2niix. Clinica's is that of its package: asking it takes 2 s."""
+    """Versions of Clinica and dcm2niix.
+
+    Clinica's is read from its package metadata: ``clinica --version`` takes 2 s.
+    """
     clinica = Path(shutil.which("clinica", path=environment["PATH"]))
     found = clinica.resolve().parents[1].glob("lib/python*/site-packages/clinica-*.dist-info")
     names = [path.name.removeprefix("clinica-").removesuffix(".dist-info") for path in found]
     if len(names) != 1:
-        names = [_say([str(clinica), "--version"], environment).split()[-1]]
+        names = [_output([str(clinica), "--version"], environment).split()[-1]]
     dcm2niix = shutil.which("dcm2niix", path=environment["PATH"])
-    return {"Clinica": names[0], "dcm2niix": _say([dcm2niix, "--version"], environment).split()[-1]}
+    return {
+        "Clinica": names[0],
+        "dcm2niix": _output([dcm2niix, "--version"], environment).split()[-1],
+    }
 
 
-def _say(command: list[str], environment: dict[str, str]) -> str:
-    """What a program prints; dcm2niix exits with 3 when it is asked for its version."""
+def _output(command: list[str], environment: dict[str, str]) -> str:
+    """Standard output of a command, whatever its status: ``dcm2niix --version`` exits with 3."""
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"
 
@@ -96,19 +103,27 @@ def convert(
     jobs: int,
     environment: dict[str, str],
 ) -> str | None:
-    """Convert ``subjects`` (PTIDs) into the new folder ``bids``; all that Clinica says is logged.
+    """Convert ``subjects`` (PTIDs) into the new folder ``bids``; Clinica's output is logged.
+
+    Args:
+        images: Link tree from :func:`make_view`.
+        tables: Folder of study tables in Clinica's form.
+        subjects: PTIDs to convert.
+        bids: BIDS folder to make.
+        jobs: Parallel conversions, limited to the number of processors.
+        environment: From :func:`find_tools`.
 
     Returns:
-        None, or the last line of Clinica's error without paths if it did not finish. That it
-        finished says little: a scan that it could not convert is a warning.
+        None, or the last line of Clinica's error without paths if it did not finish. Finishing
+        proves little: Clinica only warns of a scan that it could not convert.
 
     Raises:
-        UserError: Clinica or dcm2niix says that the disk, or the quota, is full.
+        UserError: Clinica or dcm2niix reports a full disk or an exhausted quota.
     """
     folder = bids.parent
     # Without a sorted list Clinica follows the order of the directory.
     (folder / "subjects.txt").write_text("".join(f"{name}\n" for name in sorted(subjects)))
-    jobs = min(jobs, len(os.sched_getaffinity(0)))  # it refuses more than there are processors
+    jobs = min(jobs, len(os.sched_getaffinity(0)))  # Clinica refuses more jobs than processors
     command = ["clinica", "convert", "adni-to-bids", str(images), str(tables), str(bids)]
     command += ["-m", "T1", "-np", str(jobs), "-sl", str(folder / "subjects.txt")]
     done = subprocess.run(
@@ -120,9 +135,9 @@ def convert(
         errors="replace",
         check=False,
     )
-    spoken, error = _COLOUR.sub("", done.stdout).strip(), _COLOUR.sub("", done.stderr).strip()
-    logging.getLogger(__name__).info("Clinica, exit %d:\n%s\n%s", done.returncode, spoken, error)
-    full = next((words for words in _FULL if words in spoken or words in error), None)
+    output, error = _COLOUR.sub("", done.stdout).strip(), _COLOUR.sub("", done.stderr).strip()
+    logging.getLogger(__name__).info("Clinica, exit %d:\n%s\n%s", done.returncode, output, error)
+    full = next((words for words in _FULL if words in output or words in error), None)
     require(
         full is None,
         f"Clinica could not write to {folder} or the folder of temporary files: {full}. Make room "
@@ -132,19 +147,24 @@ def convert(
         return None
     if done.returncode < 0:
         return f"it was killed by signal {-done.returncode}"
-    lines = (error or spoken).splitlines() or [f"it ended with status {done.returncode}"]
+    lines = (error or output).splitlines() or [f"it ended with status {done.returncode}"]
     return _PATH.sub("[path]", lines[-1].strip())[:_LONGEST]
 
 
 def expected_path(bids: Path) -> Path:
-    """Clinica's list of the scans it chose, written before it converts any."""
+    """Path of Clinica's list of the scans that it chose, written before it converts any."""
     return bids / "conversion_info" / "v0" / "t1_paths.tsv"
 
 
 def read_expected(bids: Path) -> pd.DataFrame:
-    """The scans Clinica chose, with scan_id and image_id; empty if it did not come to choose.
+    """Read the list of scans that Clinica chose; empty if it stopped before it had chosen.
 
-    Missing paths are ``""``. Raises :class:`UserError` if the list lacks columns.
+    Returns:
+        Clinica's columns (a missing Path is ``""``), scan_id (``sub-ADNI002S0413_ses-M006``) and
+        image_id (``I40001``).
+
+    Raises:
+        UserError: the list lacks one of ``EXPECTED_COLUMNS``.
     """
     path = expected_path(bids)
     if not path.is_file():

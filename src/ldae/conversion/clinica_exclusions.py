@@ -1,8 +1,8 @@
-"""Scans that are kept from Clinica: it would abort, leave them out or join them with a wrong visit.
+"""Exclusions for Clinica: scans on which it would abort, or that it would skip or join wrongly.
 
-Clinica 0.12 chooses the scan of a visit by field strength and the Mayo Clinic's verdicts, and
-fails (``int(None)``, an index error) where nothing is left to choose. Its choice is followed here
-as far as is needed to see that coming.
+Clinica 0.12 chooses the scan of a visit by field strength and the Mayo Clinic's quality ratings.
+It fails (``int(None)``, an index error) where no scan is left to choose. This module repeats its
+choice as far as is needed to predict such failures.
 """
 
 import math
@@ -17,7 +17,7 @@ from ldae.conversion.clinica_tables import MAYO, QUALITY, SCANS, STUDIES
 from ldae.conversion.visit_codes import Exam, exams_of, join_visits
 
 COLUMNS = ["image_id", "status", "reason"]
-MAX_DAYS = 365  # ours: Clinica takes a lone visit however far the scan is from it
+MAX_DAYS = 365  # our limit: Clinica joins a lone visit with a scan at any distance in time
 # Clinica 0.12 leaves these visits out of every conversion of T1-weighted scans (PTID, VISCODE).
 LEFT_OUT = {
     ("031_S_0830", "m48"), ("100_S_0995", "m18"), ("031_S_0867", "m48"), ("100_S_0892", "m18"),
@@ -28,7 +28,7 @@ _MPRAGE = re.compile(r"mprage|mp-rage|mp rage", re.IGNORECASE)
 
 
 class _Scan(NamedTuple):
-    """A row of MPRAGEMETA; ``strength`` in tesla, nan if unknown."""
+    """A row of MPRAGEMETA; ``day`` is an ISO date, ``strength`` in tesla (nan if unknown)."""
 
     subject: str
     day: str
@@ -41,26 +41,31 @@ class _Scan(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Verdicts:
-    """ADNI's and the Mayo Clinic's: series that failed; image to (quality, whether chosen)."""
+class _QualityChecks:
+    """Quality checks of the scans.
+
+    Attributes:
+        failed: Series that failed ADNI's check (MRIQUALITY).
+        mayo: Image -> the Mayo Clinic's quality rating, and whether it selected the image.
+    """
 
     failed: set[str]
     mayo: dict[str, tuple[int, bool]]
 
 
 def hold_back(tables: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Take scans out of MPRAGEMETA that Clinica cannot be given.
+    """Exclude from MPRAGEMETA the scans that Clinica cannot convert or would join wrongly.
 
     Args:
         tables: Repaired tables in Clinica's form.
 
     Returns:
-        MPRAGEMETA without these scans, and the scans with columns ``COLUMNS``: status rejected_qc,
-        not_chosen, no_metadata or unsupported.
+        MPRAGEMETA without the excluded scans, and the excluded scans with columns ``COLUMNS``:
+        status is rejected_qc, not_chosen, no_metadata or unsupported.
     """
     table = tables[SCANS]
     exams = exams_of(tables["ADNIMERGE"])
-    verdicts = _verdicts(tables)
+    checks = _quality_checks(tables)
     columns = [
         "SubjectID", "ScanDate", "Visit", "ImageUID", "SeriesID", "Orig/Proc", "Sequence",
     ]  # fmt: skip
@@ -70,8 +75,8 @@ def hold_back(tables: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFra
     excluded: dict[str, tuple[str, str]] = {}
     for subject, group in groupby(scans, key=lambda scan: scan.subject):
         left = list(group)
-        # what is left may be joined with other examinations: look again after each fault
-        while more := _fault(left, exams.get(subject, []), verdicts):
+        # The remaining scans may be joined with other examinations: check again after each fault.
+        while more := _fault(left, exams.get(subject, []), checks):
             excluded |= more
             left = [scan for scan in left if scan.image not in excluded]
     taken = [["I" + image, *excluded[image]] for image in table["ImageUID"] if image in excluded]
@@ -79,21 +84,21 @@ def hold_back(tables: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFra
     return kept, pd.DataFrame(taken, columns=COLUMNS)
 
 
-def _verdicts(tables: dict[str, pd.DataFrame]) -> _Verdicts:
+def _quality_checks(tables: dict[str, pd.DataFrame]) -> _QualityChecks:
     series = tables[QUALITY].drop_duplicates("LONIUID")
     failed = series["LONIUID"][pd.to_numeric(series["PASS"], errors="coerce") != 1]
     mayo = tables[MAYO]
     mayo = mayo[mayo["series_type"] == "T1"]
     grades = zip(mayo["series_quality"].astype(int), mayo["series_selected"] == "1", strict=True)
-    return _Verdicts(
+    return _QualityChecks(
         set(failed.str[1:]), dict(zip(mayo["loni_image"].str[1:], grades, strict=True))
     )
 
 
 def _fault(
-    scans: list[_Scan], exams: list[Exam], verdicts: _Verdicts
+    scans: list[_Scan], exams: list[Exam], checks: _QualityChecks
 ) -> dict[str, tuple[str, str]]:
-    """Images of one subject to hold back, because of the first visit with a fault."""
+    """Images to exclude for the first faulty visit of a subject, with status and reason."""
     first: dict[str, str] = {}
     for scan in scans:
         first.setdefault(scan.visit, scan.day)
@@ -111,7 +116,7 @@ def _fault(
         if (here[0].subject, exam.code) in LEFT_OUT:
             reason = f"Clinica leaves out this visit ({exam.code}) as one known to fail."
             return _all(here, "unsupported", reason)
-        if bad := _cannot_choose(here, exam.phase, verdicts):
+        if bad := _cannot_choose(here, exam.phase, checks):
             return bad
     return {}
 
@@ -121,11 +126,11 @@ def _all(scans: list[_Scan], status: str, reason: str) -> dict[str, tuple[str, s
 
 
 def _cannot_choose(
-    scans: list[_Scan], phase: str, verdicts: _Verdicts
+    scans: list[_Scan], phase: str, checks: _QualityChecks
 ) -> dict[str, tuple[str, str]]:
-    """Images of one visit to hold back so that Clinica can choose among the rest."""
+    """Images of one visit to exclude so that Clinica can choose among the rest."""
     preferred = 1.5 if phase == "ADNI1" else 3.0
-    candidates = _candidates(scans, phase, verdicts)
+    candidates = _candidates(scans, phase, checks)
     strengths = {"unknown" if math.isnan(s.strength) else s.strength for s in candidates}
     if len(strengths) > 1 and preferred not in strengths:
         known = [strength for strength in strengths if strength != "unknown"]
@@ -138,7 +143,7 @@ def _cannot_choose(
         return _all(far, "not_chosen", reason)
     if strengths != {3.0} or candidates[0].kind == "Processed":
         return {}
-    known = [verdicts.mayo.get(scan.image) for scan in candidates]
+    known = [checks.mayo.get(scan.image) for scan in candidates]
     if None in known or sum(chosen for _, chosen in known) == 1:
         return {}
     if any(grade < 4 for grade, _ in known):
@@ -147,13 +152,13 @@ def _cannot_choose(
     return _all(candidates, "rejected_qc", reason)
 
 
-def _candidates(scans: list[_Scan], phase: str, verdicts: _Verdicts) -> list[_Scan]:
+def _candidates(scans: list[_Scan], phase: str, checks: _QualityChecks) -> list[_Scan]:
     """The scans of a visit among which Clinica chooses: all original or all processed."""
     originals = [scan for scan in scans if scan.kind == "Original"]
     if phase == "ADNI3":
         lower = [(scan, scan.sequence.lower()) for scan in originals]
         return [scan for scan, name in lower if "accel" in name and not name.endswith("_nd")]
-    passed = [scan for scan in scans if scan.series not in verdicts.failed]
+    passed = [scan for scan in scans if scan.series not in checks.failed]
     processed = [scan for scan in passed if scan.kind == "Processed"]
     for ending in ("Scaled", "N3m"):
         if found := [scan for scan in processed if scan.sequence.endswith(ending)]:

@@ -1,4 +1,4 @@
-"""ADNI's study tables as Clinica accepts them: written, read, and cut to some subjects."""
+"""Study tables of ADNI in Clinica's form: writer, reader, and restriction to some subjects."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def write_tables(tables: dict[str, pd.DataFrame], folder: str | Path) -> None:
 
 
 def read_clinica_tables(folder: str | Path) -> dict[str, pd.DataFrame]:
-    """The tables of rule study_tables, all values as text (missing: ``""``)."""
+    """Read the tables of :func:`write_tables` by name, all values as text (missing: ``""``)."""
     return {
         path.stem: pd.read_csv(path, dtype=str, keep_default_na=False)
         for path in sorted(Path(folder).glob("*.csv"))
@@ -30,21 +30,21 @@ def read_clinica_tables(folder: str | Path) -> dict[str, pd.DataFrame]:
 
 
 def read_other_images(folder: str | Path) -> dict[str, str]:
-    """Images that the download's list has, but not as T1-weighted scans: image_id to description.
+    """Images that the download lists as other than T1-weighted: image_id to description.
 
-    None is known of a download whose list (MPRAGEMETA) has T1-weighted scans alone.
+    Empty for a download whose list (MPRAGEMETA) has only T1-weighted scans.
     """
     table = read_table(Path(folder) / OTHER_IMAGES, ["image_id", "description"])
     return dict(zip(table["image_id"], table["description"].fillna(""), strict=True))
 
 
 def restrict(tables: dict[str, pd.DataFrame], ptids: list[str]) -> dict[str, pd.DataFrame]:
-    """Rows of these subjects alone, in their order.
+    """Restrict the tables to the rows of some subjects; the order of rows stays.
 
-    APOERES stays in the rows of ADNIMERGE, and DXSUM keeps a repeated row: Clinica needs both.
+    APOERES keeps one row for each row of ADNIMERGE, and DXSUM a repeated row: Clinica needs both.
 
     Args:
-        tables: Prepared tables.
+        tables: Tables in Clinica's form, by name.
         ptids: Subjects such as ``002_S_0413``.
     """
     rids = {str(int(ptid[-4:])) for ptid in ptids}
@@ -56,10 +56,10 @@ def restrict(tables: dict[str, pd.DataFrame], ptids: list[str]) -> dict[str, pd.
 
 
 def supported_subjects(subjects: list[str], tables: dict[str, pd.DataFrame]) -> list[str]:
-    """Those of ``subjects`` (PTIDs) that Clinica can convert: in ADNIMERGE, and not ADNI4.
+    """Select the subjects (PTIDs) that Clinica can convert: ORIGPROT in ADNIMERGE is not ADNI4.
 
     Raises:
-        UserError: none of them is.
+        UserError: Clinica can convert none of them.
     """
     merge = tables["ADNIMERGE"]
     known = set(merge.loc[merge["ORIGPROT"].isin(STUDIES), "PTID"])
@@ -74,9 +74,9 @@ def supported_subjects(subjects: list[str], tables: dict[str, pd.DataFrame]) -> 
 
 
 def repeat_a_row(table: pd.DataFrame) -> pd.DataFrame:
-    """DXSUM with its first row twice, unless some (PTID, VISCODE2) is there twice already.
+    """Repeat the first row of DXSUM, unless some (PTID, VISCODE2) has a repeat already.
 
-    Clinica looks up ADNI3's screening diagnoses in a way that works for an index with repeats only.
+    Clinica's look-up of ADNI3's screening diagnoses works only on an index with repeats.
     """
     if table.empty or table.duplicated(["PTID", "VISCODE2"]).any():
         return table

@@ -1,4 +1,4 @@
-"""What the tables of a foreign BIDS data set say of its scans, in our columns and our values."""
+"""Column mapping: tables of an external BIDS data set, translated to our columns and values."""
 
 import logging
 import re
@@ -15,7 +15,7 @@ from ldae.files import MISSING
 VISIT = ("months", "age", "diagnosis", "mmse", "cdr_global")
 SUBJECT = ("sex", "apoe4")
 DAYS_A_MONTH = 30.4375
-# Names under which a column is found without being told; all others are named in the config.
+# Columns to try where the configuration names none; for other values the column of our name.
 _SAME_NAME = {"mmse": ("mmse", "MMSE")}
 _TEXTS = {"diagnosis": ("CN", "MCI", "AD"), "sex": ("M", "F")}
 _LEVELS = {"cdr_global": (0, 0.5, 1, 2, 3), "apoe4": (0, 1, 2)}
@@ -32,11 +32,14 @@ _OF_VISIT_ALONE = {
 def read_visits(
     root: Path, scans: pd.DataFrame, columns: Mapping[str, str], values: Mapping, section: str
 ) -> pd.DataFrame:
-    """Describe scans by participants.tsv and the tables of sessions.
+    """Read the clinical data of scans from participants.tsv and the tables of sessions.
 
-    A value is looked for in the table of sessions (``sub-*/sub-*_sessions.tsv``, else
-    ``sessions.tsv``), then in participants.tsv. Months since baseline come from their column, else
-    from the session's label; age is that at the visit, else age at baseline plus months.
+    A value is read from the table of sessions (``sub-*/sub-*_sessions.tsv``, else
+    ``sessions.tsv``), else from participants.tsv. Months since baseline come from their column,
+    else from the session's label. Age is that at the visit, else age at baseline plus months.
+
+    A number that is not allowed becomes unknown, with a warning. If half or more of a column's
+    values are such numbers, the column is refused. Months are never taken as unknown.
 
     Args:
         root: The data set.
@@ -46,13 +49,13 @@ def read_visits(
         section: Section of the configuration that messages name.
 
     Returns:
-        Rows of ``scans`` with columns ``VISIT``, ``SUBJECT`` and field_strength (tesla); numbers
-        are floats (NaN: unknown), texts are None where unknown.
+        Rows of ``scans`` with columns ``VISIT`` (age in years), ``SUBJECT`` and field_strength
+        (tesla); months are integers, other numbers floats (NaN: unknown), texts None where
+        unknown.
 
     Raises:
-        UserError: a mapped column that does not exist, values that are not ours, months unknown.
-
-    Numbers that cannot be are taken as unknown, with a warning, where they are the fewer half.
+        UserError: a mapped column does not exist, values are not allowed, an unmapped column
+            ``age`` is ambiguous, or months are unknown.
     """
     tables = _Tables(root, scans, columns, section)
     reader = _Values(values, section)
@@ -68,7 +71,7 @@ def read_visits(
 
 
 class _Tables:
-    """The rows of both tables for each scan, and the columns that hold our values."""
+    """Rows of both tables for each scan, and look-up of the columns that hold our values."""
 
     def __init__(self, root: Path, scans: pd.DataFrame, columns: Mapping[str, str], section: str):
         self._root, self._columns, self._section = root, columns, section
@@ -80,13 +83,13 @@ class _Tables:
         self._visit = self._rows(of_visit, scans, ["subject", "session"], path)
 
     def column(self, name: str) -> pd.Series:
-        """Texts of our value ``name``, one a scan; empty where there is none."""
+        """Texts of our value ``name``, one per scan; empty where there is none."""
         wanted = self._columns.get(name)
         for column in [wanted] if wanted else _SAME_NAME.get(name, (name,)):
             if column in self._visit:
-                return self._said(name, column, self._visit, "the table of sessions")
+                return self._logged(name, column, self._visit, "the table of sessions")
             if column in self._subject and name not in _OF_VISIT_ALONE:
-                return self._said(name, column, self._subject, "participants.tsv")
+                return self._logged(name, column, self._subject, "participants.tsv")
         if wanted:
             key = f"{self._section}.columns.{name}"
             if wanted in self._subject:
@@ -101,7 +104,7 @@ class _Tables:
         return pd.Series("", range(self._length), dtype=object)
 
     def require_age(self, age: pd.Series, at_baseline: pd.Series) -> None:
-        """Do not pass over a column `age` of participants.tsv, whose meaning only people know."""
+        """Refuse to ignore a column `age` of participants.tsv: its meaning must be configured."""
         if age.isna().all() and at_baseline.isna().all() and "age" in self._subject:
             raise UserError(
                 f"{self._root}/participants.tsv has a column 'age', which may be the age at "
@@ -110,14 +113,14 @@ class _Tables:
             )
 
     @staticmethod
-    def _said(name: str, column: str, table: pd.DataFrame, where: str) -> pd.Series:
+    def _logged(name: str, column: str, table: pd.DataFrame, where: str) -> pd.Series:
         logging.info("%s: column %r of %s", name, column, where)
         return table[column]
 
     def _rows(
         self, table: pd.DataFrame | None, scans: pd.DataFrame, keys: list[str], path: Path
     ) -> pd.DataFrame:
-        """The row of each scan, texts; empty where there is none."""
+        """Row of each scan as texts; empty where there is none."""
         if table is None:
             return pd.DataFrame(index=range(self._length))
         ids = {"subject": "participant_id", "session": "session_id"}
@@ -143,7 +146,7 @@ class _Tables:
 
 
 class _Values:
-    """Translation of texts into our values; faults are collected and refused all at once."""
+    """Translation of texts into our values; faults are collected and raised together."""
 
     def __init__(self, values: Mapping, section: str):
         self._values, self._section = values, section
@@ -160,7 +163,7 @@ class _Values:
                 outside.append(text)
             elif ours is not None and value is None:
                 strange.append(f"{text!r}" + (f" (mapped to {ours!r})" if ours != text else ""))
-        # A column of the wrong meaning or unit is refused; a rare value of a right one is not.
+        # A column of the wrong meaning or unit is refused, a rare wrong value is not.
         if 2 * texts.isin(outside).sum() >= (~texts.isin(["", MISSING])).sum():
             strange = sorted([*strange, *map(repr, outside)])
         elif outside:
@@ -182,14 +185,13 @@ class _Values:
         if self._faults:
             faults = "\n  ".join(self._faults)
             raise UserError(
-                f"Values in the tables of {root} are not ours:\n  {faults}\n"
-                "Map each such value to one of ours, or to null where it means that nothing is "
-                "known."
+                f"Values in the tables of {root} are not allowed:\n  {faults}\n"
+                "Map each such value to an allowed one, or to null where it means unknown."
             )
 
 
 def _ours(name: str, text: str) -> str | float | None:
-    """A text as a value of ours, or None if it is none."""
+    """Parse a text as one of our values; None if it is not allowed."""
     if name in _TEXTS:
         return text if text in _TEXTS[name] else None
     try:
@@ -203,7 +205,7 @@ def _ours(name: str, text: str) -> str | float | None:
 
 
 def _is_outlier(name: str, text: str) -> bool:
-    """Whether a text is a number, but none that our value can be. Months are never guessed at."""
+    """Whether a text that is not allowed is a number. False for months: they are not guessed."""
     return name not in _TEXTS and name != "months" and isinstance(_key(text), float)
 
 
@@ -216,7 +218,7 @@ def _allowed(name: str) -> str:
 
 
 def _key(value) -> str | float:
-    """What values are compared by: numbers by value (1 is 1.0), all else by text."""
+    """Key by which values are compared: numbers by value (1 is 1.0), others by text."""
     text = str(value)
     try:
         number = float(text)
@@ -232,7 +234,7 @@ def _months(table: pd.DataFrame, root: Path, section: str) -> pd.Series:
     if len(lost):
         raise UserError(
             f"The months since baseline are not known for {months.isna().sum()} scan(s) of {root}: "
-            f"the session(s) {', '.join(f'ses-{label}' for label in lost[:5])} do not say them, as "
+            f"the session(s) {', '.join(f'ses-{label}' for label in lost[:5])} do not give them as "
             f"ses-M012, ses-m12 or ses-d0365 do. Set {section}.columns.months to a column of the "
             "table of sessions."
         )
@@ -251,7 +253,7 @@ def months_of_label(label: str) -> int | None:
 
 
 def _sessions(root: Path, subjects: np.ndarray) -> tuple[pd.DataFrame | None, Path]:
-    """The tables of sessions as one, and where it lies; None if there is none."""
+    """Read all tables of sessions as one (None if there is none), with the path for messages."""
     parts = []
     for subject in subjects:
         path = root / f"sub-{subject}" / f"sub-{subject}_sessions.tsv"
@@ -264,7 +266,7 @@ def _sessions(root: Path, subjects: np.ndarray) -> tuple[pd.DataFrame | None, Pa
 
 
 def _read(path: Path, columns: list[str]) -> pd.DataFrame:
-    """A TSV as stripped texts, with or without a byte order mark."""
+    """Read a TSV as stripped texts, with or without a byte order mark."""
     try:
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (ValueError, pd.errors.ParserError) as error:

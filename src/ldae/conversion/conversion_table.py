@@ -1,4 +1,4 @@
-"""Why each image of the download was, or was not, converted: the conversion table."""
+"""Conversion table: one row per image of the download, with its status and reason."""
 
 import pandas as pd
 
@@ -18,21 +18,21 @@ def explain(
     cohort: str,
     errors: dict[str, str],
 ) -> pd.DataFrame:
-    """Give every image a status and a reason, as far as the study tables tell.
+    """Give every image a status and a reason, as far as the study tables show them.
 
     Args:
-        index: Images on disk: rows of :func:`ldae.conversion.plan.plan_conversion`. A status that
-            an image has already stays.
+        index: Images on disk: rows of :func:`ldae.conversion.plan.plan_conversion`. An existing
+            status stays.
         expected: Scans that Clinica chose, with columns image_id, scan_id, Subject_ID, Visit,
             Scan_Date, Field_Strength, Path, image_hash and fault (why there is no good converted
             image, or n/a).
-        study: The study tables that Clinica was given, all values as text.
+        study: The study tables in Clinica's form, all values as text.
         cohort: Name of the cohort.
         errors: By PTID: the error with which Clinica stopped at this subject.
 
     Returns:
-        One row an image on disk, and one an expected scan that is not on disk (path n/a); columns
-        ``COLUMNS``.
+        Columns ``COLUMNS``: one row for each image on disk, and one for each expected scan that
+        is not on disk (path n/a). field_strength is in tesla.
     """
     # An image can also lie, by mistake, in the folder of another subject.
     on_disk = {(row.image_id, row.subject_id): row for row in index.itertuples()}
@@ -62,7 +62,7 @@ def sort_images(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _chosen(row, image, expected: pd.DataFrame) -> list:
-    """The row of a scan that Clinica chose; ``image``: its row of the index, or None."""
+    """Make the row of a scan that Clinica chose; ``image``: its row of the index, or None."""
     rivals = expected.loc[expected["scan_id"] == row.scan_id, "image_id"]
     scan, image_hash = row.scan_id, None
     if image is None:
@@ -89,7 +89,7 @@ def _chosen(row, image, expected: pd.DataFrame) -> list:
 
 
 class _NotChosen:
-    """Status and reason of an image that Clinica did not choose; the tables indexed once."""
+    """Status and reason of images that Clinica did not choose; indexes the tables once."""
 
     def __init__(
         self, expected: pd.DataFrame, study: dict[str, pd.DataFrame], errors: dict[str, str]
@@ -103,7 +103,7 @@ class _NotChosen:
         mayo = mayo[mayo["series_type"] == "T1"].drop_duplicates("loni_image")
         self._mayo = dict(zip(mayo["loni_image"], mayo["series_quality"], strict=True))
         self._chosen = {(row.Subject_ID, row.Visit): row.image_id for row in expected.itertuples()}
-        # A subject at whom Clinica stopped before it had chosen any scan.
+        # Subjects at whom Clinica stopped before it had chosen any scan.
         self._errors = {
             name: error for name, error in errors.items() if name not in set(expected["Subject_ID"])
         }
@@ -120,7 +120,7 @@ class _NotChosen:
             reason = f"No examination in ADNIMERGE is left for the visit {visit!r}."
             return "not_chosen", reason
         passed = self._quality.get("S" + scan["SeriesID"], "1")
-        # Clinica asks MRIQUALITY about examinations of ADNI1, GO and 2 alone.
+        # Clinica uses MRIQUALITY only for examinations of ADNI1, GO and 2.
         if exam is not None and exam.phase in ADNI1_TO_2 and not _equals(passed, 1):
             return (
                 "rejected_qc",
@@ -142,5 +142,5 @@ class _NotChosen:
 
 
 def _equals(text: str, number: float) -> bool:
-    """Whether ``text`` is that number (a study table writes 1 or 1.0); other text is not."""
+    """Whether ``text`` is that number: study tables write 1 or 1.0. False for other text."""
     return pd.to_numeric(text, errors="coerce") == number

@@ -1,10 +1,10 @@
-"""What the name of a file of a download says: is it an image, which one, of what format.
-
-The folders of an ADNI download: which subject's files lie where. Light: read at every start.
+"""Layout of an ADNI download: image identifiers and formats by file name, folders by subject.
 
 ADNI delivers ``<PTID>/<series>/<date>/I<ImageUID>/ADNI_<PTID>_..._S<SeriesID>_I<ImageUID>.dcm``
 (or one ``.nii`` for a scan that ADNI has processed), in several archives. Unpacked side by side,
-the folders of one subject may lie in several places, one or two levels below the image folder.
+the folders of one subject may lie in several places, up to three levels below the image folder.
+
+Every start of the workflow imports this module: it imports nothing heavy.
 """
 
 import hashlib
@@ -28,9 +28,12 @@ _NAME = re.compile(r"(?:_I(?P<number>\d+))?\.(?P<extension>(?:nii|tar)\.gz|[^.]+
 
 
 def read_name(name: str) -> tuple[str | None, str] | None:
-    """ImageUID (if the name has one) and format of an image file by its name, else None.
+    """Parse the name of an image file.
 
-    Hidden files are none: macOS leaves ``._`` copies of names in archives.
+    Returns:
+        ImageUID (digits; None if the name has none) and format (dicom, nifti, other). None if the
+        name is not that of an image. Hidden files are none: macOS leaves ``._`` copies of names
+        in archives.
     """
     match = None if name.startswith(".") else _NAME.search(name)
     kind = FORMATS.get(match["extension"].lower()) if match else None
@@ -38,7 +41,7 @@ def read_name(name: str) -> tuple[str | None, str] | None:
 
 
 def image_files(images: str | Path, path: str, image_id: str) -> list[Path]:
-    """The files of an image, sorted, by its ``path`` in the index."""
+    """List the files of an image, sorted, by its ``path`` in the image index."""
     path = Path(images) / path
     if not path.is_dir():
         return [path]
@@ -48,7 +51,7 @@ def image_files(images: str | Path, path: str, image_id: str) -> list[Path]:
 
 
 def content_of(files: Iterable[Path]) -> str:
-    """A hash of the files' names, sizes (bytes) and times of change."""
+    """Hash the files' names, sizes (bytes) and modification times."""
     total = hashlib.sha256()
     for path in sorted(files):
         try:
@@ -65,7 +68,7 @@ DEPTH = 3  # levels of subjects' folders: <PTID>, ADNI/<PTID>, part1/ADNI/<PTID>
 
 @dataclass
 class Folders:
-    """Where the files of a download lie.
+    """Folders and files of a download.
 
     Attributes:
         subjects: The folders of each subject (PTID), sorted.
@@ -79,7 +82,8 @@ class Folders:
 def find_folders(images: str | Path) -> Folders:
     """Find the subjects' folders, named by their PTID, down to ``DEPTH`` levels.
 
-    A folder above the subjects' that cannot be opened is elsewhere, for the index to give a reason.
+    A folder above the subjects' that cannot be opened is listed in ``elsewhere``; the image index
+    gives the reason.
 
     Raises:
         UserError: the image folder does not exist or cannot be opened.
@@ -115,7 +119,7 @@ def _collect(folder: Path, level: int, found: Folders) -> None:
 
 
 def is_folder(entry: os.DirEntry) -> bool:
-    """Whether it is a folder; a link that cannot be followed is none."""
+    """Whether an entry is a folder. False for a link that cannot be followed."""
     try:
         return entry.is_dir()
     except OSError:
@@ -123,7 +127,7 @@ def is_folder(entry: os.DirEntry) -> bool:
 
 
 def _entries(folder: str | Path) -> list[os.DirEntry] | None:
-    """What a folder holds, sorted by name; None if it cannot be opened."""
+    """Entries of a folder, sorted by name; None if it cannot be opened."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)

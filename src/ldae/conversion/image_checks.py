@@ -1,12 +1,12 @@
-"""Cheap checks of one image of a download, before hours of conversion.
+"""Image checks of a download: cheap checks of each image before hours of conversion.
 
-Each returns why the image cannot be used, in a sentence, or None. The sentences hold nothing that
-is read from a header, which may name a person.
+Each check returns the fault of the image, in a sentence, or None. The sentences quote no text of a
+header, which may name a person.
 
 One DICOM file with many frames (enhanced DICOM) states positions, orientations and spacing in
-sequences, a frame each. The checks of geometry do not apply to it: the frames are counted and the
-pixels must be complete; :func:`ldae.conversion.bids.inspect_image` judges what dcm2niix makes of
-it.
+sequences, one item per frame. The checks of geometry do not apply to it: its frames are counted
+and its pixels must be complete. :func:`ldae.conversion.bids.inspect_image` later checks the image
+that dcm2niix makes of it.
 """
 
 import re
@@ -21,9 +21,9 @@ import pydicom
 
 MIN_SLICES = 20  # a whole head at 6 mm has more; localisers have 3 to 15
 MAX_EDGE = 6.0  # mm; ADNI's T1-weighted scans have voxels of about 1 mm
-MAX_RATIO = 5.0  # of a voxel's longest edge to its shortest: no 3-D acquisition of a head
-GAP = 1.5  # steps between slices longer than so many median steps miss a slice
-TURNED = 0.01  # difference of direction cosines beyond rounding: another orientation
+MAX_RATIO = 5.0  # longest to shortest edge of a voxel; above: no 3-D acquisition of a head
+GAP = 1.5  # median steps; a longer step between slices means a missing slice
+TURNED = 0.01  # of direction cosines; a larger difference is another orientation, not rounding
 _TAGS = [
     "SeriesInstanceUID", "PatientID", "ImagePositionPatient", "ImageOrientationPatient",
     "PixelSpacing", "Rows", "Columns", "BitsAllocated", "NumberOfFrames",
@@ -34,7 +34,7 @@ _LONG = {b"OB", b"OW", b"UN"}  # value representations whose length has four byt
 
 @dataclass(frozen=True)
 class _Slice:
-    """What the checks need of one DICOM file (mm; direction cosines)."""
+    """Header values of one DICOM file that the checks need (mm; direction cosines)."""
 
     series: str
     patient: str
@@ -47,7 +47,11 @@ class _Slice:
 
 
 def dicom_fault(files: Iterable[Path], ptid: str) -> str | None:
-    """Why the DICOM files of one series do not make one regular 3-D image of ``ptid``, or None."""
+    """Check that the DICOM files of one series form one regular 3-D image of ``ptid``.
+
+    Returns:
+        The first fault, in a sentence, or None.
+    """
     slices, broken = [], []
     for path in files:
         try:
@@ -77,7 +81,7 @@ def _geometry_fault(slices: list[_Slice]) -> str | None:
     if number < MIN_SLICES:
         return f"Only {number} slices: a localiser or a fragment, no 3-D image of a head."
     if len(slices) == 1:
-        return None  # one file with many frames states its geometry elsewhere: dcm2niix reads it
+        return None  # enhanced DICOM has its geometry in sequences, which dcm2niix reads
     if any(piece.position is None or piece.orientation is None for piece in slices):
         return "Slices have no position or no orientation."
     turned = np.ptp([piece.orientation for piece in slices], axis=0)  # (6,)
@@ -130,7 +134,7 @@ def _read_slice(path: Path) -> _Slice:
 
 
 def _has_pixels(stream, size: int, needed: int, little: bool) -> bool:
-    """Whether the pixel data that start at the stream's position are all in the file.
+    """Whether the pixel data that start at the stream's position are complete in the file.
 
     Compressed pixels (of undefined length) count as complete if there are any.
     """
@@ -168,7 +172,11 @@ def as_volume(data: np.ndarray) -> np.ndarray:
 
 
 def nifti_fault(path: Path) -> str | None:
-    """Why a NIfTI file does not hold one regular, finite 3-D image, or None."""
+    """Check that a NIfTI file holds one regular, finite 3-D image.
+
+    Returns:
+        The first fault, in a sentence, or None.
+    """
     try:
         image = nib.load(path)
         data = as_volume(np.asanyarray(image.dataobj))

@@ -1,4 +1,4 @@
-"""Every image of a download: where it lies, and why it cannot be used if it cannot."""
+"""Image index of a download: path, format and fault of every image."""
 
 import os
 from collections.abc import Collection, Iterator
@@ -20,7 +20,7 @@ COLUMNS = ["image_id", "subject_id", "path", "format", "files", "status", "reaso
 
 @dataclass(frozen=True)
 class _File:
-    """A file that is, or may be, part of an image; number is its ImageUID if its name has one."""
+    """A file of an image, or perhaps of one; ``number`` is the ImageUID if its name has one."""
 
     path: Path
     number: str | None
@@ -32,16 +32,23 @@ def index_images(images: str | Path, listed: Collection[str], jobs: int = 1) -> 
 
     Args:
         images: The image folder; subjects' folders may lie up to three levels down.
-        listed: Identifiers (``I40001``) of the images worth a check: those that Clinica may choose.
+        listed: Identifiers (``I40001``) of the images to check: those that Clinica may choose.
         jobs: Parallel processes.
 
     Returns:
-        One row an image identifier and subject: columns image_id (``I40001``), subject_id (PTID,
-        n/a if no name tells), path (relative to ``images``; the folder of a DICOM series, the file
-        of anything else), format (dicom, nifti, other), files (number), status (n/a: nothing known
-        against it; corrupt), reason, content (hash of names, sizes and times of its files). Files
-        without an identifier in their names have one row a folder: image_id n/a, status
-        unrecognised. XML and other files that are no images have none. Sorted by subject and image.
+        One row per image identifier and subject, sorted by both. Columns:
+
+        - image_id (``I40001``), subject_id (PTID; n/a if no name has one)
+        - path (relative to ``images``; the folder of a DICOM series, else the file)
+        - format (dicom, nifti, other), files (their number)
+        - status (n/a: no fault found; corrupt), reason
+        - content (hash of names, sizes and modification times of the files)
+
+        Files without an identifier in their names have one row per folder: image_id n/a, status
+        unrecognised. XML and other files that are no images have no row.
+
+    Raises:
+        UserError: the image folder does not exist or cannot be opened.
     """
     images = Path(images)
     folders = find_folders(images)
@@ -69,7 +76,7 @@ def index_images(images: str | Path, listed: Collection[str], jobs: int = 1) -> 
 
 def _walk(path: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
     """Every file at or below ``path``, links followed (not in circles); unreadable folders too."""
-    if not os.path.isdir(path):  # noqa: PTH112 (Path's raises where it may not look)
+    if not os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises without permission)
         yield path
         return
     real = os.path.realpath(path)
@@ -91,7 +98,7 @@ def _walk(path: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
 def _index_subject(
     images: Path, listed: frozenset[str], ptid: str | None, places: list[Path]
 ) -> list[dict]:
-    """Rows of one subject (None: of files that no name gives to a subject)."""
+    """Rows of one subject; ``ptid`` None: of files whose path names no subject."""
     known: dict[str, list[_File]] = {}
     nameless: dict[Path, list[_File]] = {}
     for place in places:
@@ -148,7 +155,7 @@ def _fault(kind: str, paths: list[Path], ptid: str) -> str | None:
 
 
 def _places_fault(places: list[list[Path]]) -> str | None:
-    """Why files of one identifier in several places cannot be told from each other, or None."""
+    """Fault of an image whose files in several places differ or cannot be read, or None."""
     if len(places) == 1:
         return None
     try:
@@ -189,5 +196,5 @@ def _nameless_row(images: Path, ptid: str | None, folder: Path, files: list[_Fil
 
 
 def _relative(path: Path, images: Path) -> str:
-    """The path below the image folder, as text that a table can hold."""
+    """The path below the image folder as valid UTF-8 text (other bytes become ``\\xNN``)."""
     return os.fsencode(path.relative_to(images)).decode("utf-8", "backslashreplace")

@@ -1,8 +1,7 @@
-"""Brains that came preprocessed: where they and their masks lie in a BIDS derivatives folder.
+"""Import of an external BIDS data set, such as OASIS-3 or AIBL, as a part of ours.
 
-Import of a BIDS data set that others made, such as OASIS-3's or AIBL's, as a part of ours.
-
-Its images are raw heads, or brains that came preprocessed (:mod:`ldae.conversion.import_bids`).
+Its images are raw heads, or brains in a template's space that were preprocessed elsewhere. Such
+brains lie in a BIDS derivatives folder, with or without masks beside them.
 """
 
 import logging
@@ -34,12 +33,16 @@ BRAIN, MASK = "_T1w.nii.gz", "_mask.nii.gz"
 
 
 def list_brains(root: Path, space: str, key: str) -> pd.DataFrame:
-    """Each brain in a template's space: subject, session (labels), run, path; sorted so.
+    """List the brains in a template's space, by file name.
 
     Args:
         root: The data set.
         space: Name of the template's space in file names.
         key: Key of the configuration that messages name.
+
+    Returns:
+        Columns subject, session (labels; ``NO_SESSION`` if the name has none), run (0 if the name
+        has none) and path (relative to ``root``), sorted in this order.
 
     Raises:
         UserError: there is no such image.
@@ -68,12 +71,12 @@ def list_brains(root: Path, space: str, key: str) -> pd.DataFrame:
 
 
 def brain_masks(root: Path, scans: pd.DataFrame, bids: Path) -> None:
-    """Link the masks that lie beside brains to where the brains were put.
+    """Link the masks of imported brains into the BIDS folder; brains without a mask are skipped.
 
     Args:
-        root: The data set.
+        root: The data set, with each mask beside its brain.
         scans: Columns scan_id and path (of the brain, relative to ``root``).
-        bids: The folder that the brains were put into.
+        bids: The BIDS folder of the imported brains.
     """
     for scan in scans.itertuples():
         brain = root / scan.path
@@ -85,7 +88,7 @@ def brain_masks(root: Path, scans: pd.DataFrame, bids: Path) -> None:
             target.symlink_to(mask.resolve())
 
 
-# Neither beside the subjects' folders nor in those of other modalities is there a T1w image.
+# Paths without T1w images: beside the subjects' folders, and folders of other modalities.
 _IGNORED = [
     re.compile(r"^/(?!sub-|$)"),
     re.compile(r"/(func|dwi|fmap|perf|pet|swi|eeg|ieeg|meg|micr|motion|mrs|nirs|beh)(/|$)"),
@@ -105,12 +108,12 @@ def import_bids(
     section: str = "cohort",
     space: str | None = None,
 ) -> pd.DataFrame:
-    """Make a part (``bids/``, ``conversion.tsv``) of a data set whose files stay as they are.
+    """Import a BIDS data set as a part (``bids/``, ``conversion.tsv``); its files do not change.
 
-    Of each session the first T1-weighted image is taken (by run, then by name). Images become
-    links to the originals under normalised names; uncompressed ones, and those with further axes of
-    length 1, are written once more, into the part. Each image taken is read whole: what is not one
-    finite, varying 3-D image has failed.
+    The first T1-weighted image of each session is taken (by run, then by name). Images become
+    links to the originals under normalised names. Uncompressed images, and those with further axes
+    of length 1, are written again, into the part. Each image taken is read whole and fails unless
+    it is one finite, varying 3-D image.
 
     Args:
         bids_dir: The data set.
@@ -118,11 +121,11 @@ def import_bids(
         columns: Our name -> the data set's column; see :mod:`ldae.conversion.column_mapping`.
         values: Our name -> {the data set's value: ours}.
         part_dir: Written: the part; an earlier one is replaced.
-        conversion: Written: the part's conversion table once more, columns ``COLUMNS``: one row
-            a T1-weighted image (status converted, failed, not_chosen); path is relative to
-            ``bids_dir``, image_id is the cohort's name and the path without .nii.gz.
+        conversion: Written: a copy of the part's conversion table, columns ``COLUMNS``: one row
+            per T1-weighted image (status converted, failed, not_chosen). path is relative to
+            ``bids_dir``; image_id is the cohort's name and the path without .nii.gz.
         jobs: Parallel processes that read images.
-        prefix: Put before each subject's label, where two data sets share labels.
+        prefix: Prefix of each subject's label, for data sets that share labels.
         section: Section of the configuration that messages name.
         space: The images are brains in this template's space; None: raw heads.
 
@@ -130,7 +133,8 @@ def import_bids(
         The conversion table, sorted by subject, session and order in the session.
 
     Raises:
-        UserError: no image, no good image, or tables that cannot be mapped; nothing is written.
+        UserError: the folder does not exist, has no image or no good image, its tables cannot be
+            mapped, or ``part_dir`` holds something else. Nothing is written.
     """
     root, part_dir = Path(bids_dir).resolve(), Path(part_dir)
     key = f"{section}.{'preprocessed_dir' if space else 'bids_dir'}"
@@ -168,7 +172,7 @@ def import_bids(
 
 @contextmanager
 def _folder_beside(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``path``; what is left of it is removed."""
+    """Yield an empty folder beside ``path``, and remove it afterwards if it still exists."""
     folder = path.with_name(f".tmp-{path.name}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -179,7 +183,7 @@ def _folder_beside(path: Path) -> Iterator[Path]:
 
 
 def _index(root: Path, key: str) -> pd.DataFrame:
-    """Each T1-weighted image: subject, session (labels), run, path; in order of preference."""
+    """List T1-weighted images: subject, session (labels), run, path; in order of preference."""
     indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=_IGNORED)
     layout = BIDSLayout(root, validate=False, indexer=indexer)
     rows = []
@@ -199,7 +203,7 @@ def _index(root: Path, key: str) -> pd.DataFrame:
 
 
 def _sidecar_strength(image: Path) -> float | None:
-    """Field strength (tesla) from the JSON file beside an image, where it says a plausible one."""
+    """Field strength (tesla) from an image's JSON sidecar; None if it has no plausible one."""
     sidecar = image.with_name(re.sub(r"\.nii(\.gz)?$", ".json", image.name))
     try:
         about = read_json(sidecar) if sidecar.is_file() else {}
@@ -213,7 +217,7 @@ def _sidecar_strength(image: Path) -> float | None:
 def _take_all(
     root: Path, chosen: pd.DataFrame, bids: Path, jobs: int
 ) -> tuple[list[str | None], list[str | None]]:
-    """Faults and voxel hashes of the images; good ones are put into the folder."""
+    """Faults and voxel hashes of the images; good ones are linked or written into ``bids``."""
     sources = [root / path for path in chosen["path"]]
     targets = [scan_path(bids, scan) for scan in chosen["scan_id"]]
     progress = Progress("images", len(sources))
@@ -226,7 +230,7 @@ def _take_all(
 
 
 def _take(source: Path, target: Path) -> tuple[str | None, str | None]:
-    """Check one image and, if it is good, put it at its place; its fault and its hash."""
+    """Check one image and, if it is good, link or write it to ``target``; its fault and hash."""
     if not source.exists():
         return "The file is a link to nothing: its data set was not downloaded wholly.", None
     fault, found = inspect_image(source)
@@ -240,7 +244,7 @@ def _take(source: Path, target: Path) -> tuple[str | None, str | None]:
 
 
 def _write_tables(good: pd.DataFrame, bids: Path, name: str) -> None:
-    """participants.tsv, sessions.tsv and sidecars, in the form of Clinica's ADNI."""
+    """Write participants.tsv, sessions.tsv and sidecars, in the form of Clinica's ADNI."""
     participants = good.drop_duplicates("participant_id").sort_values("participant_id")
     write_table(participants[["participant_id", *SUBJECT]], bids / "participants.tsv")
     for participant, rows in good.groupby("participant_id"):
@@ -257,7 +261,7 @@ def _write_tables(good: pd.DataFrame, bids: Path, name: str) -> None:
 
 
 def _conversion(images: pd.DataFrame, chosen: pd.DataFrame, name: str) -> pd.DataFrame:
-    """One row an image: what became of it, and why."""
+    """Conversion table: status and reason of each image."""
     taken = chosen.set_index(["subject", "session"])
     number = images.groupby(["subject", "session"])["path"].transform("size")
     rows = []

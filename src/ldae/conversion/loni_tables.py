@@ -1,4 +1,4 @@
-"""From the form in which LONI delivers tables today to the form that Clinica 0.12 reads."""
+"""Converter of LONI's study tables: from today's form to the form that Clinica 0.12 reads."""
 
 import re
 
@@ -14,7 +14,7 @@ SCAN_COLUMNS = [
     "Orig/Proc", "SubjectID", "Visit", "MagStrength", "Sequence", "ScanDate", "StudyID",
     "SeriesID", "ImageUID",
 ]  # fmt: skip
-# All Images lists every modality; a visit of PET alone would take the place of one with MRI.
+# All Images lists every modality: a visit with PET alone would replace one with MRI.
 _T1 = re.compile(r"mp-?\s?rage|spgr|\bmpr\b|\bmt1\b|accel|gradwarp|\bn3m?\b|scaled", re.IGNORECASE)
 _OTHER = re.compile(
     r"flair|\bt2|dti|dwi|\basl\b|perfusion|localiz|scout|field.?map|fmri|\bpet\b|hippocamp",
@@ -29,16 +29,20 @@ def numbers(values: pd.Series) -> pd.Series:
 
 
 def scan_list(images: Found, auxiliary: dict[str, Found], merge: pd.DataFrame) -> Found:
-    """MPRAGEMETA from All Images, with series and field strengths from the tables beside it.
+    """Make MPRAGEMETA from All Images, with series and field strengths from auxiliary tables.
 
-    Visits are named as Clinica expects for the visit code and the study that the subject began in
-    (ADNIMERGE), so that it joins them by code. A scan without such a code becomes a visit of its
-    own by its date, which Clinica joins with the nearest examination.
+    Clinica joins visits by name. Each visit gets the name that Clinica expects for its code and
+    the study that the subject began in (ADNIMERGE). A scan without such a code becomes a visit of
+    its own, named by its date; Clinica joins it with the nearest examination.
 
     Args:
         images: The table All Images, as read.
-        auxiliary: MRIQC, Manifest and the like, as read.
+        auxiliary: MRIQC, Manifest and the like, as read, by LONI's names.
         merge: ADNIMERGE, repaired.
+
+    Returns:
+        MPRAGEMETA with columns ``SCAN_COLUMNS``, its files and notes. MagStrength is in tesla,
+        blank if unknown.
     """
     notes = list(images.notes)
     table = images.table
@@ -77,7 +81,7 @@ def scan_list(images: Found, auxiliary: dict[str, Found], merge: pd.DataFrame) -
 
 
 def other_images(images: Found) -> dict[str, str]:
-    """Images of All Images that are no T1-weighted scans: image_id to description."""
+    """Images of All Images that are not T1-weighted: image_id to description."""
     table = images.table[~_is_t1(images.table)]
     pairs = zip(numbers(table["image_id"]), table["image_description"], strict=True)
     return {f"I{number}": text for number, text in pairs if number}
@@ -95,7 +99,11 @@ def _fill(
     names: tuple[str, ...],
     keys: tuple[tuple[str, ...], ...],
 ) -> bool:
-    """Fill what is blank in ``scans[column]`` from ``found``, by image, series or study."""
+    """Fill blanks of ``scans[column]`` from ``found``, by image, series or study.
+
+    Returns:
+        Whether any blank was filled.
+    """
     source = column_of(found.table, names)
     by = {IMAGE: "ImageUID", SERIES: "SeriesID", STUDY: "StudyID"}
     before = (scans[column] == "").sum()
@@ -114,7 +122,7 @@ def _fill(
 def _visits(
     subjects: pd.Series, codes: pd.Series, days: pd.Series, merge: pd.DataFrame, notes: list[str]
 ) -> pd.Series:
-    """MPRAGEMETA's visit name of every image."""
+    """Visit name of every image in MPRAGEMETA."""
     study = dict(zip(merge["PTID"], merge["ORIGPROT"], strict=True))
     screened = set(subjects[codes.isin(SCREENING)])
     dates, _ = iso_dates(days)
@@ -143,9 +151,9 @@ def _visits(
 
 
 def _t1_series(mriqc: Found) -> pd.DataFrame | None:
-    """T1-weighted series of MRIQC with RID, image, series, verdict (1 to 4; -1: not assessed).
+    """T1-weighted series of MRIQC: RID, image, series, rating (SeriesQC: 1 to 4; -1: not assessed).
 
-    None if the table has no verdicts.
+    None if the table lacks one of the columns needed.
     """
     names = {"SeriesQC": ("seriesqc", "seriesquality"), "type": ("seriestype",)}
     names |= {"image": IMAGE, "series": SERIES, "ptid": ("participantid", "ptid")}
@@ -164,7 +172,7 @@ def _t1_series(mriqc: Found) -> pd.DataFrame | None:
 
 
 def quality_from_mriqc(mriqc: Found) -> Found | None:
-    """MRIQUALITY: a series that MRIQC fails (SeriesQC is 4) does not pass. None: no verdicts."""
+    """Make MRIQUALITY from MRIQC: a series rated 4 (SeriesQC) does not pass. None: no ratings."""
     table = _t1_series(mriqc)
     if table is None:
         return None
@@ -176,7 +184,7 @@ def quality_from_mriqc(mriqc: Found) -> Found | None:
 
 
 def mayo_from_mriqc(mriqc: Found) -> Found | None:
-    """The Mayo Clinic's table of images, from its newer table of series. None: no verdicts."""
+    """Make the Mayo Clinic's table of images from MRIQC, its table of series. None: no ratings."""
     table = _t1_series(mriqc)
     if table is None:
         return None

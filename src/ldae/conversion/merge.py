@@ -1,6 +1,7 @@
-"""The end of the conversion: all parts in one BIDS data set, all images in one table.
+"""Merge of the converted parts: one BIDS data set and one conversion table of all images.
 
-Several BIDS data sets into one: images linked, tables joined, no participant twice.
+A part is a batch of the download or an imported data set. Images are linked and tables joined; a
+participant in two parts is an error.
 """
 
 import os
@@ -26,13 +27,13 @@ def merge_parts(
     cohort: str,
     out: str | Path,
 ) -> pd.DataFrame:
-    """Make one BIDS data set of all parts, and one table of all images.
+    """Merge all parts to one BIDS data set, and their tables to one of all images.
 
     Args:
         parts: Name -> folder of the part (``bids/`` inside).
         tables: Name -> the part's conversion table.
-        images: The plan's table of images, whose rows without a batch are added and whose others
-            must all be in a part; None without a download.
+        images: The plan's table of images; None without a download. Its rows without a batch are
+            added to the result; its other rows must all be in a part.
         cohort: Name of the download's cohort.
         out: The BIDS folder to make.
 
@@ -41,7 +42,8 @@ def merge_parts(
         image.
 
     Raises:
-        UserError: a part is not there, a participant is in two, or nothing was converted.
+        UserError: a part is missing, a participant is in two parts, or nothing was converted.
+        RuntimeError: an image on disk is missing from the result or is there twice (our defect).
     """
     lost = [name for name, part in parts.items() if not (part / "bids").is_dir()]
     require(
@@ -68,7 +70,7 @@ def merge_parts(
 
 
 def _require_all(table: pd.DataFrame, index: pd.DataFrame) -> None:
-    """The table must account for every image on disk exactly once (else: our defect)."""
+    """Check that the table has every image on disk exactly once; RuntimeError: our defect."""
     accounted, on_disk = sorted(table["path"].dropna()), sorted(index["path"])
     if accounted != on_disk:
         odd = sorted(set(accounted) ^ set(on_disk))[:3]
@@ -79,7 +81,7 @@ def _require_all(table: pd.DataFrame, index: pd.DataFrame) -> None:
 
 
 def remove_stale(folder: str | Path, cohort: str, names: Collection[str]) -> list[str]:
-    """Delete parts of batches that are no more, since there are fewer batches than before.
+    """Delete parts of batches that no longer exist: there are fewer batches than before.
 
     Args:
         folder: The folder of the parts.
@@ -87,7 +89,7 @@ def remove_stale(folder: str | Path, cohort: str, names: Collection[str]) -> lis
         names: Parts that stay.
 
     Returns:
-        What was deleted, sorted.
+        Names of the deleted folders, sorted.
     """
     pattern = re.compile(rf"(\.work-)?{re.escape(cohort)}-\d+")
     stale = [
@@ -110,7 +112,7 @@ table conversion.tsv of the workflow. Do not edit: the workflow makes this folde
 
 
 def merge_bids(parts: Mapping[str, Path], names: list[str], out: Path) -> None:
-    """Make the BIDS data set ``out`` of several.
+    """Merge several BIDS data sets to one, ``out``.
 
     Files are hard links (copies where the file system has none); symbolic links stay links.
     participants.tsv has the columns of all parts, ``n/a`` where a part has none.
@@ -121,7 +123,7 @@ def merge_bids(parts: Mapping[str, Path], names: list[str], out: Path) -> None:
         out: Folder to make; it must not exist, or be empty.
 
     Raises:
-        UserError: a participant is in two parts.
+        UserError: a participant is in two parts, or ``out`` is not empty.
     """
     out.mkdir(parents=True, exist_ok=True)
     require(not any(out.iterdir()), f"{out} is in the way: it is not empty. Move it elsewhere.")
@@ -159,7 +161,7 @@ def _participants(part: Path) -> pd.DataFrame:
 
 
 def _description(parts: Mapping[str, Path], names: list[str]) -> dict[str, Any]:
-    """dataset_description.json: all programs that made the parts, each once, and ours."""
+    """Content of dataset_description.json: our program and those of the parts, each once."""
     programs = [{"Name": "ldae", "Version": ldae.__version__}]
     for part in parts.values():
         path = part / "dataset_description.json"
@@ -188,13 +190,13 @@ def link_tree(source: Path, target: Path) -> None:
 
 
 def _moved_link(link: Path, new: Path) -> str:
-    """Where a symbolic link must point from its new place."""
+    """Target of a symbolic link, as seen from its new place."""
     to = link.readlink()
     return str(to) if to.is_absolute() else os.path.relpath(link.parent / to, new.parent)
 
 
 def _link(source: str, target: Path) -> None:
-    """Hard link, or a copy where the file system cannot link."""
+    """Make a hard link, or a copy where the file system cannot link."""
     try:
         os.link(source, target)
     except OSError:

@@ -1,4 +1,4 @@
-"""The plan of a conversion: every image of the download, its batch or why it has none."""
+"""Plan of a conversion: every image of the download, with its batch or its fault."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,17 +27,17 @@ def plan_conversion(
 
     Args:
         images: The image folder; subjects' folders may lie up to three levels down.
-        tables: The prepared study tables, from
+        tables: The study tables in Clinica's form, from
             :func:`ldae.conversion.prepare_tables.prepare_tables`.
-        held_back: Their table of images that Clinica must not see (image_id, status, reason).
+        exclusions: Its table of images to exclude from Clinica (image_id, status, reason).
         batches: Number of batches.
         jobs: Parallel processes.
 
     Returns:
-        Rows of :func:`ldae.conversion.image_index.index_images` and batch (n/a: not converted).
-        status is
-        n/a for an image that may be converted; corrupt, unrecognised, no_metadata, unsupported,
-        not_chosen (not T1-weighted), or that of ``exclusions``, each with a reason.
+        Columns of :func:`ldae.conversion.image_index.index_images` and batch, the subject's (n/a
+        for files without an identifier and for subjects that Clinica cannot convert). status is
+        n/a for an image that may be converted. Otherwise it is corrupt, unrecognised, no_metadata,
+        unsupported, not_chosen (not T1-weighted) or that of ``exclusions``, each with a reason.
 
     Raises:
         UserError: no image, no subject that can be converted, or tables of another download.
@@ -58,29 +58,29 @@ def plan_conversion(
         for row in index[named].itertuples()
         if excluded.get(row.image_id, ("",))[0] == "unsupported"
     }
-    verdicts = []
+    outcomes = []
     for row in index.itertuples():
-        verdict = (row.status, row.reason)
+        outcome = (row.status, row.reason)
         if pd.isna(row.image_id):
             pass
         elif row.image_id in excluded:
-            verdict = excluded[row.image_id]
+            outcome = excluded[row.image_id]
         elif row.image_id in other and row.image_id not in owner:
-            verdict = ("not_chosen", _not_t1(other[row.image_id]))
+            outcome = ("not_chosen", _not_t1(other[row.image_id]))
         elif row.subject_id not in supported:
-            verdict = unsupported.get(row.subject_id) or _unknown(row.subject_id)
+            outcome = unsupported.get(row.subject_id) or _unknown(row.subject_id)
         elif owner.get(row.image_id, row.subject_id) != row.subject_id:
-            verdict = ("corrupt", "MPRAGEMETA gives this image to another subject.")
-        verdicts.append(verdict)
-    index["status"], index["reason"] = zip(*verdicts, strict=True)
-    goes = named & index["subject_id"].isin(supported)
-    numbers = [shard_of(name, batches) for name in index.loc[goes, "subject_id"]]
-    index["batch"] = pd.Series(numbers, index=index.index[goes], dtype="Int64")
+            outcome = ("corrupt", "MPRAGEMETA gives this image to another subject.")
+        outcomes.append(outcome)
+    index["status"], index["reason"] = zip(*outcomes, strict=True)
+    in_batch = named & index["subject_id"].isin(supported)
+    numbers = [shard_of(name, batches) for name in index.loc[in_batch, "subject_id"]]
+    index["batch"] = pd.Series(numbers, index=index.index[in_batch], dtype="Int64")
     return index
 
 
 def _check_found(images: Path, index: pd.DataFrame, owner: Mapping[str, str]) -> None:
-    """Refuse an image folder without images, or of another download than the tables."""
+    """Refuse an image folder that has no images or is not of the tables' download."""
     require(
         len(index) > 0,
         f"The image folder {images} has no image named ..._I<ImageUID>.dcm or .nii. Unpack all of "
@@ -109,7 +109,7 @@ def _unknown(subject: str | None) -> tuple[str, str]:
 
 
 def write_plan(index: pd.DataFrame, table: str | Path, batches: Mapping[int, str | Path]) -> None:
-    """Write the table of all images and one like it for each batch."""
+    """Write the table of all images, and one for each batch (without column batch)."""
     write_table(index, table)
     for number, path in batches.items():
         write_table(index[index["batch"] == number].drop(columns="batch"), path)

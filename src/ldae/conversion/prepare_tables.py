@@ -1,10 +1,9 @@
-"""ADNI's study tables in the form that Clinica 0.12 accepts: made from a download.
+"""Preparation of ADNI's study tables: from a download to the form that Clinica 0.12 accepts.
 
-A download has today's names and columns or Clinica's (:mod:`ldae.conversion.study_tables`). It is
-converted (:mod:`ldae.conversion.loni_tables`), repaired (:mod:`ldae.conversion.table_repairs`) and
-freed of scans on
-which Clinica would abort (:mod:`ldae.conversion.clinica_exclusions`), with an account of all that
-was done.
+A download has today's names and columns or Clinica's (:mod:`ldae.conversion.study_tables`). Its
+tables are converted (:mod:`ldae.conversion.loni_tables`) and repaired
+(:mod:`ldae.conversion.table_repairs`). Scans on which Clinica would abort are excluded
+(:mod:`ldae.conversion.clinica_exclusions`). A provenance table records all changes.
 """
 
 import logging
@@ -32,19 +31,19 @@ _log = logging.getLogger(__name__)
 def prepare_tables(
     folder: str | Path, out_dir: str | Path, provenance: str | Path, exclusions: str | Path
 ) -> None:
-    """Make the tables that Clinica accepts of a download.
+    """Make the study tables that Clinica accepts from those of a download.
 
     Args:
         folder: The download's study tables (CSV, at any depth); only read.
-        out_dir: Written anew: one ``<Clinica's name>.csv`` a table, and ``OTHER_IMAGES``: what is
-            listed but is no T1-weighted scan (image_id, description).
-        provenance: Written: one row a table, columns ``PROVENANCE``; form is ``clinica`` (as it
-            was), ``today`` (converted) or ``made`` (empty, for want of a source); repairs in
+        out_dir: Written anew: one ``<Clinica's name>.csv`` per table, and ``OTHER_IMAGES``: listed
+            images that are not T1-weighted (image_id, description).
+        provenance: Written: one row per table, columns ``PROVENANCE``. form is ``clinica`` (as
+            downloaded), ``today`` (converted) or ``made`` (empty: no source); repairs are
             sentences with counts.
-        held_back: Written: images taken out of MPRAGEMETA, columns image_id, status, reason.
+        exclusions: Written: images excluded from MPRAGEMETA, columns image_id, status, reason.
 
     Raises:
-        UserError: lists all required tables that are missing, there twice or incomplete.
+        UserError: lists all required tables that are missing, ambiguous or incomplete.
     """
     found, auxiliary = read_download(folder)
     raw_merge = found["ADNIMERGE"].table
@@ -57,7 +56,7 @@ def prepare_tables(
         (QUALITY, loni_tables.quality_from_mriqc),
         (MAYO, loni_tables.mayo_from_mriqc),
     ):
-        found[name] = _verdicts(name, found.get(name), auxiliary.get("MRIQC"), make)
+        found[name] = _quality_table(name, found.get(name), auxiliary.get("MRIQC"), make)
     scans = found[SCANS]
     scans.table, undated = table_repairs.scans(scans.table, scans.notes)
     for name, repair in ((QUALITY, table_repairs.quality), (MAYO, table_repairs.mayo)):
@@ -97,8 +96,8 @@ def _repair(found: Found, repair) -> pd.DataFrame:
     return found.table
 
 
-def _verdicts(name: str, found: Found | None, mriqc: Found | None, make) -> Found:
-    """A table of verdicts: as downloaded, or of MRIQC; else empty, which Clinica reads as none."""
+def _quality_table(name: str, found: Found | None, mriqc: Found | None, make) -> Found:
+    """A quality table as downloaded, else made from MRIQC, else empty (for Clinica: no ratings)."""
     if found and set(_EMPTY[name]) <= set(found.table.columns):
         return found
     made = make(mriqc) if mriqc else None
@@ -115,14 +114,14 @@ def _verdicts(name: str, found: Found | None, mriqc: Found | None, make) -> Foun
 
 
 def _unreadable(undated: pd.DataFrame) -> pd.DataFrame:
-    """Held back: scans whose date cannot be read, so that no visit can be found for them."""
+    """Exclusions: scans whose date cannot be read; no visit can be found for them."""
     reason = "The date of this scan cannot be read in the list of scans."
     rows = [["I" + image, "no_metadata", reason] for image in undated["ImageUID"]]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _unsupported(scans: pd.DataFrame, raw: pd.DataFrame, merge: pd.DataFrame) -> pd.DataFrame:
-    """Held back: scans of subjects whose rows ADNIMERGE lost, and what study they are of."""
+    """Exclusions: scans of subjects that lost all rows of ADNIMERGE, by study (``ORIGPROT``)."""
     study = dict(zip(raw["PTID"], raw["ORIGPROT"], strict=True))
     lost = scans[scans["SubjectID"].isin(set(study) - set(merge["PTID"]))]
     rows = []

@@ -1,7 +1,7 @@
-"""ADNI's study tables as files: which are needed, what for, where they are, and reading them.
+"""Study tables of an ADNI download: required files, their purpose, their place in the IDA, reader.
 
-LONI delivers ``[<cohort>_]<TABLE>[_<date>].csv``. The names, columns and menu paths are those that
-users of the archive report (2025 and 2026); no account was at hand to check the menus.
+LONI delivers ``[<cohort>_]<TABLE>[_<date>].csv``. Names, columns and menu paths are those that
+users of the archive report (2025 and 2026); the menus could not be checked without an account.
 """
 
 import re
@@ -19,8 +19,11 @@ from ldae.files import sha256
 class Form:
     """One file that can serve as a table.
 
-    ``columns`` are needed; ``A|B`` means that either will do. ``form`` is ``clinica`` (used as it
-    is) or ``today`` (converted by :mod:`ldae.conversion.loni_tables`).
+    Attributes:
+        stem: Name of the file without prefix, date and extension.
+        columns: Required columns; ``A|B`` means at least one of the two.
+        form: ``clinica`` (used as it is) or ``today`` (converted by
+            :mod:`ldae.conversion.loni_tables`).
     """
 
     stem: str
@@ -30,7 +33,13 @@ class Form:
 
 @dataclass(frozen=True)
 class StudyTable:
-    """A table that Clinica cannot do without; ``forms`` must be there once in all."""
+    """A table that Clinica requires.
+
+    Attributes:
+        purpose: Content of the table, for messages and the provenance.
+        where: Menu path in the IDA.
+        forms: Files that can serve as the table; the download must have exactly one.
+    """
 
     purpose: str
     where: str
@@ -39,7 +48,14 @@ class StudyTable:
 
 @dataclass
 class Found:
-    """A table that was read, and what is to be told about it."""
+    """A table that was read.
+
+    Attributes:
+        table: All values as text.
+        files: Its files, relative to the folder of tables.
+        form: ``clinica``, ``today`` or ``made`` (empty, made here).
+        notes: Sentences on its origin and repairs, for the provenance table.
+    """
 
     table: pd.DataFrame
     files: list[str]
@@ -102,7 +118,7 @@ REQUIRED = {
         ),
     ),
 }
-# Tables that Clinica takes by RID and VISCODE2 where they are there.
+# Tables that Clinica joins by RID and VISCODE2 where they exist.
 OPTIONAL = {
     "CDR": "the clinical dementia rating",
     **dict.fromkeys(
@@ -112,7 +128,7 @@ OPTIONAL = {
     ),
 }
 # fmt: on
-# Tables that only complete today's list of images; MRIQC also holds verdicts on series.
+# Tables that only complete today's list of images; MRIQC also has quality ratings of series.
 AUXILIARY = ("MRIQC", "Manifest", "Key_MRI", "MRI_Images")
 # Names of their columns, without case and underscores.
 IMAGE = ("imageid", "loniimage", "imageuid")
@@ -123,9 +139,9 @@ _DATE = r"(\d{1,2}[A-Za-z]{3}\d{4}|\d{1,2}_\d{1,2}_\d{2,4}|\d{4}[-_]\d{1,2}[-_]\
 
 
 def find_files(folder: str | Path, stem: str) -> list[Path]:
-    """Files of ``folder``, at any depth, named ``[<prefix>_]<stem>[_<date>].csv`` in any case.
+    """List files of ``folder``, at any depth: ``[<prefix>_]<stem>[_<date>].csv`` in any case.
 
-    Files of the remote assessments (``RMT_``) have other identifiers and do not count.
+    Files of the remote assessments (``RMT_``) have other identifiers and are skipped.
     """
     pattern = re.compile(rf"(.+_)?{re.escape(stem)}(_{_DATE})?( ?\(\d+\))?\.csv", re.IGNORECASE)
     found = []
@@ -143,6 +159,9 @@ def read_study_table(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
 
     Returns:
         The table, and a note if the file was not UTF-8 (LONI's free text sometimes is not).
+
+    Raises:
+        UserError: the file is no CSV.
     """
     notes = []
     try:
@@ -161,10 +180,13 @@ def read_study_table(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
 
 
 def read_once(folder: Path, stems: tuple[str, ...]) -> tuple[Path, list[str]] | None:
-    """The one file with any of these names, and a note if there are copies; None if there is none.
+    """Find the one file with any of these names.
+
+    Returns:
+        The file and a note on identical copies, or None if there is no file.
 
     Raises:
-        UserError: there are two, and they differ.
+        UserError: there are several files, and they differ.
     """
     paths = [path for stem in stems for path in find_files(folder, stem)]
     if not paths:
@@ -179,7 +201,7 @@ def read_once(folder: Path, stems: tuple[str, ...]) -> tuple[Path, list[str]] | 
 
 
 def with_columns(table: pd.DataFrame, columns: tuple[str, ...]) -> tuple[pd.DataFrame, list[str]]:
-    """``table`` with these columns spelt as here (any case is accepted), and those it lacks."""
+    """Rename columns to this spelling (any case is accepted); also returns those missing."""
     spelt = {name.lower(): name for name in table.columns}
     wanted = {name for column in columns for name in column.split("|")}
     names = {spelt[name.lower()]: name for name in sorted(wanted) if name.lower() in spelt}
@@ -193,7 +215,7 @@ def with_columns(table: pd.DataFrame, columns: tuple[str, ...]) -> tuple[pd.Data
 
 
 def column_of(table: pd.DataFrame, names: tuple[str, ...]) -> str | None:
-    """The column of ``table`` that bears the first of ``names``, without case and underscores."""
+    """Column of ``table`` for the first of ``names`` that it has, without case and underscores."""
     plain = {column.lower().replace("_", ""): column for column in table.columns}
     return next((plain[name] for name in names if name in plain), None)
 
@@ -202,12 +224,12 @@ def read_download(folder: str | Path) -> tuple[dict[str, Found], dict[str, Found
     """Read all tables of a download.
 
     Returns:
-        Tables by Clinica's names, and auxiliary tables by LONI's. A required quality table is left
-        out where another file is there to make it of.
+        Tables by Clinica's names, and auxiliary tables by LONI's. A required quality table may be
+        absent if MRIQC is there to make it from.
 
     Raises:
-        UserError: one message that lists every required table that is missing, there twice or
-            incomplete, with what it is for and where it is in the IDA.
+        UserError: one message that lists every required table that is missing, ambiguous or
+            incomplete, with its purpose and its place in the IDA.
     """
     folder = Path(folder)
     require(
@@ -245,7 +267,7 @@ def read_download(folder: str | Path) -> tuple[dict[str, Found], dict[str, Found
 def _read(
     folder: Path, name: str, purpose: str, forms: tuple[Form, ...], faults: list[str]
 ) -> Found | None:
-    """One table; what is wrong with it is added to ``faults``."""
+    """Read one table; its faults are appended to ``faults``. None if it is missing or invalid."""
     try:
         once = read_once(folder, tuple(form.stem for form in forms))
         if once is None:
@@ -257,13 +279,13 @@ def _read(
         faults.append(f"{name} ({purpose}) {error}")
         return None
     table, lacking = with_columns(table, form.columns)
-    if lacking and form.stem != "MRIPROT":  # without verdicts: repairs of the quality table say so
+    if lacking and form.stem != "MRIPROT":  # which is replaced later, with a note
         faults.append(f"{path.name} ({purpose}) lacks the column(s) {', '.join(lacking)}")
     return Found(table, [str(path.relative_to(folder))], form.form, notes + more)
 
 
 def _incomplete_images(scans: Found | None, auxiliary: dict[str, Found]) -> list[str]:
-    """Today's list of images lacks series and field strengths, which other tables hold."""
+    """Faults of today's list of images if no table gives its series or field strengths."""
     if scans is None or scans.form == "clinica":
         return []
     tables = [scans, *auxiliary.values()]

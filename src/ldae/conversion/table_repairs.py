@@ -1,6 +1,6 @@
-"""Values of the study tables on which Clinica 0.12 aborts, or silently empties a column: mended.
+"""Table repairs: study-table values on which Clinica 0.12 aborts or silently empties a column.
 
-Each function returns the mended table and appends one sentence with counts per kind of repair to
+Each function returns the repaired table and appends one sentence with counts per kind of repair to
 ``notes``; no sentence names a person. The faults were found by running Clinica on such rows.
 """
 
@@ -16,9 +16,9 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 _YEAR_FIRST = re.compile(r"(\d{4})([-/]?)(\d{1,2})\2(\d{1,2})(?:\.0|[ T].*)?")
 _YEAR_LAST = re.compile(r"(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})(?: .*)?")
 _NAMED = re.compile(r"(\d{1,2})[- ]?([A-Za-z]{3})[a-z]*[- ]?(\d{4})")
-VISIT2 = re.compile(r"(sc|bl|[mM]\d+|f|uns1)?")  # what Clinica's parser of VISCODE2 can read
+VISIT2 = re.compile(r"(sc|bl|[mM]\d+|f|uns1)?")  # the VISCODE2 that Clinica can parse
 PTID = re.compile(r"\d{3}_S_\d{4}")
-# What a value can be; also the bounds of the table of scans (workflow/schemas).
+# Allowed values, as in the schema of the scan table (workflow/schemas).
 ADULT = (18, 120)  # years
 MMSE = (0, 30)
 CDR = (0, 0.5, 1, 2, 3)
@@ -31,10 +31,13 @@ def count(number: int, what: str) -> str:
 
 
 def iso_dates(values: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """Dates as ``YYYY-MM-DD`` (unreadable and blank: ``""``), and which were not written so.
+    """Convert dates to ``YYYY-MM-DD`` (unreadable and blank: ``""``).
 
-    Numbers such as 5/2/2006 are American (month first), as LONI writes them, unless the column has
-    a day that can only come first and none that can only come second.
+    Numbers such as 5/2/2006 are American (month first), as LONI writes them. They are day first if
+    the column has a first number above 12 and no second one above 12.
+
+    Returns:
+        The dates, and a boolean series: which of them were rewritten.
     """
     distinct = values.unique()
     pairs = [match.groups()[:2] for text in distinct if (match := _YEAR_LAST.fullmatch(text))]
@@ -56,7 +59,7 @@ def _iso(text: str, day_first: bool) -> str:
     else:
         return ""
     try:
-        # no study of ADNI is older than the century
+        # Two digits: no study of ADNI is older than the century.
         return date(int(year) + (2000 if len(year) == 2 else 0), int(month), int(day)).isoformat()
     except ValueError:
         return ""
@@ -78,7 +81,7 @@ def _blank(table: pd.DataFrame, column: str, bad: pd.Series, why: str, notes: li
 def _blank_outside(
     table: pd.DataFrame, column: str, bounds: tuple[int, int], notes: list[str]
 ) -> None:
-    """Blank what is no number within ``bounds``: one such value would stop all scans."""
+    """Blank values that are no number within ``bounds``: one would fail the whole scan table."""
     odd = (table[column] != "") & ~_numeric(table[column]).between(*bounds)
     _blank(table, column, odd, "not a number from {} to {}".format(*bounds), notes)
 
@@ -88,7 +91,7 @@ def _numeric(values: pd.Series) -> pd.Series:
 
 
 def examinations(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """ADNIMERGE: subjects, visit codes, dates, diagnoses and ages that Clinica can work with."""
+    """Repair ADNIMERGE for Clinica: subjects, visit codes, dates, diagnoses, ages and MMSE."""
     leave_out = partial(_leave_out, notes=notes)
     table = table.copy()
     table["VISCODE"] = table["VISCODE"].str.lower()
@@ -118,7 +121,11 @@ def examinations(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
 
 
 def scans(table: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """MPRAGEMETA: identifiers, strengths and dates; also the rows whose date cannot be read."""
+    """Repair MPRAGEMETA: identifiers, field strengths (tesla) and dates.
+
+    Returns:
+        The repaired table, and the rows left out because their date cannot be read.
+    """
     table = table.copy()
     table["ImageUID"] = table["ImageUID"].str.replace(r"^I|\.0$", "", regex=True)
     table = _leave_out(table, ~table["ImageUID"].str.fullmatch(r"\d+"), "no image number", notes)
@@ -145,7 +152,7 @@ def scans(table: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, pd.DataF
 
 
 def _rid(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """Rows with a roster number of ADNI1 to 3; one blank would empty a whole column."""
+    """Keep rows with an RID of ADNI1 to 3 (up to 4 digits); a blank would empty a whole column."""
     table = table.assign(RID=table["RID"].str.replace(r"\.0$", "", regex=True))
     table = _leave_out(table, ~table["RID"].str.fullmatch(r"\d+"), "no RID", notes)
     table["RID"] = table["RID"].astype(int).astype(str)
@@ -153,7 +160,7 @@ def _rid(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
 
 
 def quality(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """MRIQUALITY: RID, series and PASS as numbers; one word would fail every series."""
+    """Repair MRIQUALITY: RID, series, and PASS as numbers; one word would fail every series."""
     table = _rid(table, notes)
     table["LONIUID"] = "S" + table["LONIUID"].str.replace(r"^S|\.0$", "", regex=True)
     word = (table["PASS"] != "") & _numeric(table["PASS"]).isna()
@@ -162,7 +169,7 @@ def quality(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
 
 
 def mayo(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """The Mayo Clinic's table: images, quality (blank and 0: -1, not assessed) and choice."""
+    """Repair the Mayo Clinic's table: images, quality (blank, 0: -1, not assessed), selection."""
     table = _rid(table, notes)
     table["loni_image"] = "I" + table["loni_image"].str.replace(r"^I|\.0$", "", regex=True)
     table = _leave_out(table, ~table["loni_image"].str.fullmatch(r"I\d+"), "no image number", notes)
@@ -180,7 +187,7 @@ def mayo(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
 
 
 def genotypes(table: pd.DataFrame, merge: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """APOERES in the rows of ADNIMERGE: Clinica joins the two by position, not by subject."""
+    """Align APOERES with the rows of ADNIMERGE: Clinica joins them by position, not by subject."""
     table = _rid(table, notes)
     if "GENOTYPE" in table:
         pair = table["GENOTYPE"].str.extract(r"^\D*([234])\D*([234])\D*$")
@@ -202,7 +209,7 @@ def genotypes(table: pd.DataFrame, merge: pd.DataFrame, notes: list[str]) -> pd.
 
 
 def diagnoses(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """DXSUM: numbers of diagnoses, and a repeated row, without which Clinica fails for ADNI3."""
+    """Repair DXSUM: diagnoses as numbers, and a repeated row, which Clinica needs for ADNI3."""
     table = _leave_out(table.copy(), ~table["PTID"].str.fullmatch(PTID), "ADNI4, or no PTID", notes)
     words = {"CN": "1", "MCI": "2", "Dementia": "3"}
     table["DIAGNOSIS"] = table["DIAGNOSIS"].replace(words)
@@ -215,7 +222,10 @@ def diagnoses(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
 
 
 def by_visit(name: str, table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """An optional table: rows whose subject and visit Clinica can read; CDR also at baseline."""
+    """Repair an optional table: keep rows whose subject and visit Clinica can read.
+
+    CDR: screening serves as baseline where there is none, and CDGLOBAL must be an allowed score.
+    """
     table = _rid(table, notes)
     odd = ~table["VISCODE2"].str.fullmatch(VISIT2)
     if odd.any():

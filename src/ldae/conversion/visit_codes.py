@@ -1,7 +1,7 @@
-"""Clinica's visits: how it names them, and which scan visit it joins with which examination.
+"""Visit codes of Clinica 0.12: names of visits, and the join of scan visits with examinations.
 
-Clinica 0.12 matches MPRAGEMETA's visit names with ADNIMERGE's codes to the letter, and the rest by
-their dates. Written from its behaviour; the rules are listed in docs/adni.md.
+Clinica matches the visit names of MPRAGEMETA with the codes of ADNIMERGE literally, and the rest
+by dates. The rules are derived from its behaviour and listed in docs/adni.md.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,14 @@ NOT_CONVERTED = "ADNI Baseline"  # Clinica leaves this visit out: screening has 
 
 @dataclass(frozen=True)
 class Exam:
-    """One row of ADNIMERGE."""
+    """One row of ADNIMERGE.
+
+    Attributes:
+        code: VISCODE (``bl``, ``m06``).
+        phase: COLPROT, the study phase of the visit.
+        study: ORIGPROT, the study that the subject began in.
+        day: EXAMDATE, ISO.
+    """
 
     code: str
     phase: str
@@ -25,15 +32,15 @@ class Exam:
 
     @property
     def visit(self) -> str:
-        """The visit name that Clinica expects for it."""
+        """Visit name that Clinica expects for this examination."""
         return visit_name(self.study, self.code)
 
 
 def visit_name(study: str, code: str) -> str:
     """Clinica's name of the visit ``code`` (``bl``, ``m06``) of a subject who began in ``study``.
 
-    From the second year on, ADNI2's and ADNI3's years are decimal numbers ("Year 1.0 Visit"), which
-    no real table has: those of MPRAGEMETA are matched by their dates.
+    The years of ADNI2 and ADNI3 are decimal numbers ("Year 1.0 Visit"), which no real table has:
+    Clinica matches such visits of MPRAGEMETA by date.
     """
     if code == "bl":
         names = {"ADNIGO": "ADNIGO Screening MRI", "ADNI2": "ADNI2 Screening MRI-New Pt"}
@@ -54,15 +61,15 @@ def days_between(first: str, second: str) -> int:
 
 
 def join_visits(first_days: dict[str, str], exams: Iterable[Exam]) -> dict[str, tuple[Exam, int]]:
-    """Which examination Clinica joins each scan visit of one subject with.
+    """Join the scan visits of one subject with examinations, as Clinica does.
 
     Args:
         first_days: Visit name to the ISO date of its first scan, in the order of these dates.
         exams: The subject's examinations, in the order of their dates.
 
     Returns:
-        Visit name to the examination and the days between them; 0 where the names match. Visits
-        that are joined with none are left out.
+        Visit name to the examination and the days between the two (0 where the names match).
+        Visits without an examination are left out.
     """
     left = [visit for visit in first_days if visit != NOT_CONVERTED]
     taken: dict[tuple[str, str, str], str] = {}
@@ -84,7 +91,7 @@ def join_visits(first_days: dict[str, str], exams: Iterable[Exam]) -> dict[str, 
 
 
 def exams_of(merge: pd.DataFrame) -> dict[str, list[Exam]]:
-    """Every subject's examinations (rows of ADNIMERGE) in the order of their dates, by PTID."""
+    """Examinations (rows of ADNIMERGE) of every subject, by PTID, in the order of their dates."""
     rows = merge.sort_values(["PTID", "EXAMDATE"], kind="stable")
     rows = rows[["PTID", "VISCODE", "COLPROT", "ORIGPROT", "EXAMDATE"]].itertuples(index=False)
     return {
@@ -94,7 +101,7 @@ def exams_of(merge: pd.DataFrame) -> dict[str, list[Exam]]:
 
 
 def joined_exams(scans: pd.DataFrame, merge: pd.DataFrame) -> dict[tuple[str, str], Exam]:
-    """The examination that Clinica joins each visit of MPRAGEMETA with, by PTID and visit."""
+    """Examination that Clinica joins with each visit of MPRAGEMETA, by PTID and visit name."""
     exams = exams_of(merge)
     first = scans.sort_values("ScanDate", kind="stable").drop_duplicates(["SubjectID", "Visit"])
     return {
