@@ -1,4 +1,4 @@
-"""``ldae`` or ``python -m ldae``: the trained models on your own scans.
+"""Command line ``ldae`` or ``python -m ldae``: apply the trained models to your own scans.
 
 encode, reconstruct, manipulate and interpolate take scans that are preprocessed already (brain
 extracted, in the template's space, such as results/preproc/**/*_desc-brain_T1w.nii.gz); apply takes
@@ -61,14 +61,14 @@ def parser() -> argparse.ArgumentParser:
         "--position", type=float, default=0.5, help="0 is the first scan, 1 the second"
     )
     interpolate.add_argument("--out", type=Path, required=True, help=NIFTI)
-    raw = command("apply", "everything from a raw head: age, diagnosis, counterfactual", decoding)
+    raw = command("apply", "age, diagnosis and counterfactual of a raw head", decoding)
     raw.add_argument("head", type=Path, help="raw T1-weighted NIfTI")
     raw.add_argument("--alpha", type=float, default=1.5, help="strength of the counterfactual")
-    raw.add_argument("--despite-qc", action="store_true", help="go on where the QC says no")
+    raw.add_argument("--despite-qc", action="store_true", help="continue if the scan fails the QC")
     raw.add_argument(
         "--brain-weights",
         type=Path,
-        help="folder of the brain extraction's weights (default: where the run had them)",
+        help="folder of the brain extraction's weights (default: the folder that the run used)",
     )
     raw.add_argument("--out", type=Path, required=True, help="folder to write")
     return top

@@ -1,4 +1,4 @@
-"""Where and how numbers are computed: device, threads, precision, memory layout."""
+"""Compute device of a process: GPU or CPU, threads, precision, memory layout, versions."""
 
 import platform
 import resource
@@ -18,9 +18,10 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Compute:
-    """A prepared device. Make it by :meth:`prepare`.
+    """A prepared device. Create it with :meth:`prepare`.
 
-    ``scaler`` scales the loss in fp16, whose range gradients would leave; else it does nothing.
+    ``scaler`` scales the loss in fp16, because gradients leave the range of fp16. In the other
+    precisions it does nothing.
     """
 
     device: torch.device
@@ -39,18 +40,19 @@ class Compute:
     ) -> "Compute":
         """Check the device and set threads and kernels for it.
 
-        On CUDA: TF32 for what stays fp32, and cuDNN's choice of algorithms by measurement.
+        On CUDA: TF32 for what stays fp32, and cuDNN chooses its algorithms by measurement.
 
         Args:
             device: cuda or cpu.
             threads: CPU threads of this process.
             precision: One of ``PRECISIONS``.
-            local_rank: Which of the machine's GPUs, counted among those this process may see.
+            local_rank: Number of this process on its machine, from 0. It selects the GPU among
+                those visible to the process.
             slurm_task: Whether srun has started this process.
 
         Raises:
             UserError: an unknown device or precision, cuda without a GPU or with a torch for CPUs,
-                or bf16 on a GPU that has none.
+                or bf16 on a GPU that does not support it.
         """
         require(device in ("cuda", "cpu"), f"device is {device!r}; allowed are cuda, cpu.")
         require(
@@ -67,8 +69,8 @@ class Compute:
         torch.set_num_threads(threads)
         where = torch.device(device)
         if device == "cuda":
-            seen = torch.cuda.device_count()
-            where = torch.device("cuda", gpu_number(local_rank, seen, slurm_task))
+            visible = torch.cuda.device_count()
+            where = torch.device("cuda", gpu_number(local_rank, visible, slurm_task))
             torch.cuda.set_device(where)
             has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
             require_bf16(precision, has_bf16, torch.cuda.get_device_name())
@@ -81,42 +83,45 @@ class Compute:
 
     @property
     def cuda(self) -> bool:
-        """Whether this is a GPU."""
+        """Whether the device is a GPU."""
         return self.device.type == "cuda"
 
     def place(self, module: Module) -> Module:
-        """Move a module here; on CUDA convolutions get channels-last weights (slower on CPUs)."""
+        """Move a module to the device; on CUDA with channels-last weights (slower on CPUs)."""
         module = module.to(self.device)
         if self.cuda:
             use_channels_last(module)
         return module
 
     def move(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Copy a tensor here, without waiting where its memory is pinned."""
+        """Copy a tensor to the device, without waiting where its memory is pinned.
+
+        On CUDA a batch of volumes (B, C, X, Y, Z) becomes channels-last.
+        """
         tensor = tensor.to(self.device, non_blocking=True)
         if self.cuda and tensor.ndim == 5:
             tensor = tensor.contiguous(memory_format=torch.channels_last_3d)
         return tensor
 
     def autocast(self) -> AbstractContextManager:
-        """Autocast to bf16 or fp16, or nothing for fp32."""
+        """Context of autocast to bf16 or fp16; for fp32 it does nothing."""
         if self.precision == "fp32":
             return nullcontext()
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
         return torch.autocast(self.device.type, dtype=dtype)
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Add the gradient of a loss, scaled in fp16."""
+        """Add the gradients of a loss; in fp16 the loss is scaled."""
         self.scaler.scale(loss).backward()
 
     def peak_memory_mib(self) -> float:
-        """Peak memory so far: of the GPU, or this process's resident set."""
+        """Peak memory so far in MiB: allocated on the GPU, or the resident set of the process."""
         if self.cuda:
             return torch.cuda.max_memory_allocated() / 2**20
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
     def describe(self) -> dict[str, str | int]:
-        """What a model's card says of the machine."""
+        """Description of the machine for a model's card."""
         name = torch.cuda.get_device_name() if self.cuda else platform.processor()
         return {
             "device": self.device.type,
@@ -126,40 +131,45 @@ class Compute:
         }
 
 
-def gpu_number(local_rank: int, seen: int, slurm_task: bool) -> int:
-    """Which of the GPUs it sees a process takes: one that no other process of the machine takes.
+def gpu_number(local_rank: int, visible: int, slurm_task: bool) -> int:
+    """Index of the GPU that a process uses: no other process of the machine uses the same.
 
-    Slurm may show each of its tasks one GPU alone; of other launchers a single GPU for several
-    processes is a mistake.
+    Slurm may show each of its tasks a single GPU, its own. With other launchers a single GPU for
+    several processes is a mistake.
+
+    Args:
+        local_rank: Number of the process on its machine, from 0.
+        visible: Number of GPUs that the process sees.
+        slurm_task: Whether srun has started the process.
 
     Raises:
-        UserError: there is none for it.
+        UserError: no GPU is left for the process.
     """
-    if slurm_task and seen == 1:
+    if slurm_task and visible == 1:
         return 0
     require(
-        local_rank < seen,
-        f"This is process {local_rank} of its machine, counted from 0, but it sees {seen} GPU(s). "
-        "Ask the scheduler for one GPU a process, or lower the stage's key processes.",
+        local_rank < visible,
+        f"This is process {local_rank} of its machine, counted from 0, but it sees {visible} "
+        "GPU(s). Ask the scheduler for one GPU a process, or lower the stage's key processes.",
     )
     return local_rank
 
 
 def require_gpu_build() -> None:
-    """Raise :class:`UserError` where torch is installed in its build for CPUs."""
+    """Raise :class:`UserError` if the installed torch is a build for CPUs."""
     require(
         torch.backends.cuda.is_built(),
-        f"config says device: cuda, but torch {torch.__version__} is installed here in its build "
-        "for CPUs. Install the one with CUDA (`make env TORCH=cuda`, docs/install.md), or set "
+        f"config says device: cuda, but the torch {torch.__version__} installed here is a build "
+        "for CPUs. Install the build with CUDA (`make env TORCH=cuda`, docs/install.md), or set "
         "device: cpu.",
     )
 
 
 def require_bf16(precision: str, supported: bool, gpu: str) -> None:
-    """Raise :class:`UserError` for bf16 on a GPU that would only emulate it."""
+    """Raise :class:`UserError` for bf16 on a GPU that only emulates it."""
     require(
         supported or precision != "bf16",
-        f"precision is bf16, which the GPU ({gpu}) does not have. Set precision: fp16, or fp32, "
+        f"precision is bf16, which the GPU ({gpu}) does not support. Set precision: fp16, or fp32, "
         "in the sections of the trainings.",
     )
 
@@ -167,7 +177,7 @@ def require_bf16(precision: str, supported: bool, gpu: str) -> None:
 def use_channels_last(module: nn.Module) -> None:
     """Lay out the weights of 2-D and 3-D convolutions channels last, in place.
 
-    ``Module.to(memory_format=...)`` cannot do it for a network that has both.
+    ``Module.to(memory_format=...)`` fails for a network that has both.
     """
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     for weight in module.parameters():
@@ -176,7 +186,7 @@ def use_channels_last(module: nn.Module) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
+    """Versions of Python and of the packages that results depend on."""
     packages = {name: version(name) for name in ("torch", "monai", "numpy", "timm")}
     return {"python": platform.python_version(), **packages}
 
@@ -185,5 +195,5 @@ Tensors = dict[str, torch.Tensor]
 
 
 def detached(state: dict[str, torch.Tensor]) -> Tensors:
-    """A copy of a state dict on the CPU that further training does not touch."""
+    """Copy of a state dict on the CPU; further training does not change it."""
     return {key: value.detach().cpu().clone() for key, value in state.items()}

@@ -1,4 +1,4 @@
-"""Checking a configuration, with errors that name the key, the value and what is allowed."""
+"""Validation of the configuration; errors name the key, its value and what is allowed."""
 
 import difflib
 from collections.abc import Mapping
@@ -11,13 +11,21 @@ from jsonschema.exceptions import ValidationError
 
 from ldae.errors import UserError, require
 
+# Trainings that share a section of the configuration.
+SECTIONS = {"supervised_diagnosis": "supervised", "supervised_age": "supervised"}
+
+
+def section_name(stage: str) -> str:
+    """Name of the section of the configuration that a training reads."""
+    return SECTIONS.get(stage, stage)
+
 
 def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
     """Check ``config`` against a JSON schema (YAML file).
 
     Raises:
-        UserError: one sentence per fault: the key's full path, its value, what is allowed, and for
-            an unknown key the known one closest to it.
+        UserError: the configuration has faults. For each the message names the key's full path, its
+            value and what is allowed; for an unknown key, the known one closest to it.
     """
     rules = yaml.safe_load(Path(schema).read_text())
     errors = sorted(Draft202012Validator(rules).iter_errors(config), key=lambda e: list(e.path))
@@ -30,14 +38,16 @@ def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
 
 
 def check_container(image: str | None, asked: bool) -> None:
-    """Check that there is an image where jobs are to run in one: Snakemake would use none.
+    """Check that a container image is set if jobs shall run in one.
+
+    Without an image, the workflow would run the jobs outside of any container and not say so.
 
     Args:
         image: ``software.container``: a file, or an address with ``://``.
-        asked: Whether Snakemake was called with ``--sdm apptainer``.
+        asked: Whether the workflow was called with ``--sdm apptainer``.
 
     Raises:
-        UserError: there is none.
+        UserError: jobs shall run in an image, but none is set or its file does not exist.
     """
     how = "docs/install.md says how to build one, and what else to set."
     require(

@@ -1,12 +1,7 @@
-"""Names of the files that preprocessing writes for one scan, for all who read or write them.
+"""Derivatives of the preprocessing: file names, manifests of the steps, shards of subjects.
 
-Neutral ground: whoever imports this depends on no step of the preprocessing.
-
-Manifests of the preprocessing: what became of each scan at each step.
-
-Neutral ground: the steps write them, the cohort, the stores and the page of quality read them.
-
-How subjects are shared out over jobs.
+The preprocessing steps write these files; the cohort, the stores and the QC page read them. This
+module imports no step, so a reader of the files does not depend on the source of a step.
 """
 
 import hashlib
@@ -24,7 +19,7 @@ SCAN_COLUMNS = ("scan_id", "participant_id", "session_id", "path")
 
 @dataclass(frozen=True)
 class ScanFiles:
-    """Paths of one scan.
+    """Paths of one scan's files.
 
     Attributes:
         scan_id: e.g. ``sub-ADNI002S0413_ses-M000``.
@@ -78,21 +73,21 @@ class ScanFiles:
 
     @property
     def measures(self) -> Path:
-        """Quality measures."""
+        """Quality measures (JSON)."""
         return self._path("desc-qc.json")
 
     @property
     def picture(self) -> Path:
-        """Quality picture."""
+        """Quality picture (PNG)."""
         return self._path("desc-qc.png")
 
     def stamp(self, step: str) -> Path:
-        """Record of the inputs and parameters with which ``step`` was last finished."""
+        """Record of the inputs and parameters with which ``step`` last finished."""
         return self.folder / f".{self.scan_id}_{step}.json"
 
 
 def scan_files(scans: pd.DataFrame, preproc_dir: str | Path, template: str) -> list[ScanFiles]:
-    """Paths of the rows of the scan table, in its order."""
+    """Paths of the files of each scan, in the order of the scan table (``SCAN_COLUMNS``)."""
     return [
         ScanFiles(
             scan_id=row.scan_id,
@@ -105,15 +100,15 @@ def scan_files(scans: pd.DataFrame, preproc_dir: str | Path, template: str) -> l
 
 
 STEPS = ("n4", "brain", "registration", "pack")
-# Of scans that come preprocessed: put on the grid, packed.
+# Steps of preprocessed input: put on the grid, packed.
 PREPROCESSED_STEPS = ("registration", "pack")
 MANIFEST_COLUMNS = ("scan_id", "status", "reason", "seconds")
 OK, FAILED, SKIPPED, QC = "ok", "failed", "skipped", "qc"
-REGISTERED = (OK, QC)  # statuses of the registration that come with an image
+REGISTERED = (OK, QC)  # statuses of the registration for which there is an image
 
 
 def read_manifest(path: str | Path) -> pd.DataFrame:
-    """The manifest of one shard's step: at least scan_id, status, reason (text, "" where none)."""
+    """Read the manifest of one shard and step: scan_id, status, reason ("" if there is none)."""
     table = read_table(path, MANIFEST_COLUMNS[:3])
     return table.assign(reason=table["reason"].astype(object).fillna(""))
 
@@ -123,12 +118,12 @@ def read_manifests(shards: Mapping[str, Iterable[str | Path]]) -> dict[str, pd.D
 
     Args:
         shards: By step (``STEPS``): the manifests of its shards, at least one. Steps that
-            preprocessed scans do not go through may be absent; other keys are not looked at.
+            preprocessed input does not need may be absent; other keys are ignored.
 
     Returns:
-        By step: columns scan_id, status, reason (text, "" where none). Status is ok, failed,
-        skipped (lost at an earlier step) or, of the registration alone, qc: registered, but
-        outside the bounds of ``preprocess.qc``.
+        By step: columns scan_id, status, reason ("" if there is none). Status is ok, failed,
+        skipped (lost at an earlier step) or, only in the registration, qc (registered, but
+        outside the bounds of ``preprocess.qc``).
 
     Raises:
         UserError: a manifest does not exist, a scan is in two, or a status is unknown.
@@ -151,11 +146,14 @@ def read_manifests(shards: Mapping[str, Iterable[str | Path]]) -> dict[str, pd.D
 
 
 def lost_scans(manifests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Scans lost in preprocessing, each at the step at which it failed, or else by our QC.
+    """Scans lost in preprocessing, with the step at which they failed, or else the QC.
+
+    Args:
+        manifests: By step, from :func:`read_manifests`; the registration is required.
 
     Returns:
-        Columns scan_id, step (of ``STEPS``; ``qc`` for a verdict of our quality control), reason;
-        sorted by scan_id.
+        Columns scan_id, step (of ``STEPS``; ``qc`` for a scan outside the bounds of
+        ``preprocess.qc``), reason; sorted by scan_id.
     """
     parts = [
         table[table["status"] == FAILED].assign(step=step) for step, table in manifests.items()
@@ -166,12 +164,12 @@ def lost_scans(manifests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return lost.sort_values("scan_id")[["scan_id", "step", "reason"]].reset_index(drop=True)
 
 
-BIDS_VERSION = "1.10.0"  # of every data set that we write
+BIDS_VERSION = "1.10.0"  # of every data set that the workflow writes
 
 
-def shard_of(subject: str, shares: int) -> int:
-    """The share (0 to ``shares`` - 1) of a subject, by the SHA-256 of its identifier.
+def shard_of(subject: str, shards: int) -> int:
+    """The shard (0 to ``shards`` - 1) of a subject, by the SHA-256 of its identifier.
 
-    It depends on no other subject: who comes or goes moves nobody.
+    It depends on no other subject: new or removed subjects move no other one.
     """
-    return int(hashlib.sha256(subject.encode()).hexdigest(), 16) % shares
+    return int(hashlib.sha256(subject.encode()).hexdigest(), 16) % shards

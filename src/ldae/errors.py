@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 
 class UserError(Exception):
-    """Something the user can mend: the message says what, where, and how.
+    """An error that the user can mend: the message says what is wrong, where, and how to mend it.
 
     Command lines and workflow scripts print the message alone, without a traceback, and exit 1.
-    Everything else that is raised is a defect of ours and is shown with its traceback.
+    Any other exception is a defect of the software and is shown with its traceback.
     """
 
 
@@ -19,7 +19,10 @@ def require(condition: bool, message: str) -> None:
 
 
 def exit_status(command: Callable[[], object]) -> int:
-    """Run a command; the exit status it returns, else 0, or 1 after a user's error, printed."""
+    """Run a command and return its exit status: 0 if it returns none, 1 after a :class:`UserError`.
+
+    The message of the error is printed to stderr.
+    """
     try:
         status = command()
         return status if isinstance(status, int) else 0

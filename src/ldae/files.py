@@ -1,4 +1,7 @@
-"""Reading and writing files so that a half-written one is never taken as done."""
+"""Files: atomic writing, TSV tables, JSON, arrays and hashes.
+
+Writes are atomic, so a half-written file is never taken for a finished one.
+"""
 
 import hashlib
 import json
@@ -23,8 +26,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success rename it to ``path``.
 
     The temporary name keeps the suffixes of ``path`` (``.nii.gz``), since writers choose their
-    format by them, and have a part that no other process has, on whatever node. On any error the
-    temporary file is removed and ``path`` is left as it was.
+    format by them. A random part keeps it apart from those of other processes, on any node. On an
+    error the temporary file is removed and ``path`` is left as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,14 +41,15 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | Path, mark: str) -> Iterator[Path]:
-    """Yield an empty folder beside ``path``; on success put it in the place of ``path``.
+    """Yield an empty folder beside ``path``; on success rename it to ``path``.
 
     Args:
-        path: What is there is replaced only if it is empty or holds the file ``mark``.
-        mark: Name of a file by which folders made by the same command are known.
+        path: Folder to write. An existing one is replaced if it is empty or holds the file
+            ``mark``.
+        mark: Name of a file that marks folders made by the same command.
 
     Raises:
-        UserError: ``path`` holds something else.
+        UserError: ``path`` exists and holds something else.
     """
     path = Path(path)
     occupied = path.exists() and not (path.is_dir() and not any(path.iterdir()))
@@ -65,7 +69,7 @@ def atomic_folder(path: str | Path, mark: str) -> Iterator[Path]:
 
 
 def flush(path: str | Path) -> None:
-    """Wait until a file or a folder is on the disk: a node's crash would lose what is not."""
+    """Wait until a file or a folder is on the disk, safe from a crash of the node."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -76,8 +80,10 @@ def flush(path: str | Path) -> None:
 def read_table(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
     """Read a BIDS-style TSV (``n/a`` for missing) and check that it has ``columns``.
 
-    Identifier columns (``*_id``) stay strings. Raises :class:`UserError` naming the file and the
-    columns it lacks.
+    Identifier columns (``*_id``) stay strings.
+
+    Raises:
+        UserError: the file does not exist or lacks columns; the message names both.
     """
     path = Path(path)
     require(path.is_file(), f"The table {path} does not exist. Run the stage that makes it first.")
@@ -130,7 +136,10 @@ def digest(content: Any) -> str:
 
 
 def save_arrays(path: str | Path, **arrays: Any) -> None:
-    """Write arrays, numbers and columns of text; text is stored as fixed-width unicode."""
+    """Write arrays, numbers and columns of text to an npz, atomically.
+
+    Text is stored as fixed-width unicode.
+    """
     plain = {}
     for name, value in arrays.items():
         array = np.asarray(value)

@@ -1,8 +1,8 @@
 """Fingerprints of source: a stage reruns when code that it runs changes, and only then.
 
-A fingerprint hashes definitions, not files: those that a rule names, all that these use, and what
-the modules they come from do when they are imported. A comment, a docstring, a type hint, a moved
-definition, a renamed file or an edit in a function that nobody reaches changes no fingerprint.
+A fingerprint hashes definitions, not files: the definitions that a rule names, all definitions that
+these use, and the statements that their modules execute on import. A comment, a docstring, a type
+hint, a moved definition, a renamed file or an edit in an unused function changes no fingerprint.
 """
 
 import hashlib
@@ -17,10 +17,10 @@ PACKAGE = Path(__file__).parent
 
 
 def source_fingerprint(*entries: str) -> str:
-    """Hash the definitions that ``entries`` name and all that they depend on.
+    """Hash the definitions that ``entries`` name and all definitions that they depend on.
 
     Args:
-        entries: ``"diffusion.ddim:encode"`` is a definition, ``"diffusion.ddim"`` all of a module,
+        entries: ``"diffusion.ddim:encode"`` is one definition, ``"diffusion.ddim"`` a whole module,
             ``"figures"`` all modules and data files of a folder.
 
     Returns:
@@ -38,12 +38,13 @@ def source_fingerprint(*entries: str) -> str:
 
 @dataclass
 class Closure:
-    """What a result depends on.
+    """Source and data files that a result depends on.
 
     Attributes:
-        definitions: By module and name. The name None: what the module does when it is imported.
+        definitions: By module and name. The name None stands for the statements that the module
+            executes on import.
         files: Data files of the package.
-        modules: Modules that are imported for it.
+        modules: Modules that are imported.
     """
 
     definitions: dict[Ref, Definition] = field(default_factory=dict)
@@ -52,7 +53,7 @@ class Closure:
 
 
 def closure(*entries: str) -> Closure:
-    """All that ``entries`` depend on; see :func:`source_fingerprint`."""
+    """Everything that ``entries`` depend on; entries as in :func:`source_fingerprint`."""
     package, found = read_package(PACKAGE), Closure()
     waiting = [_entry(package, entry) for entry in entries]
     seen: set[Ref] = set()
@@ -66,7 +67,7 @@ def closure(*entries: str) -> Closure:
             waiting += _parts_of(package, ref.module, found)
             continue
         module = package.module(ref.module)
-        if ref.name in module.imports and ref.name not in module.statements:  # passed on
+        if ref.name in module.imports and ref.name not in module.statements:  # re-exported
             target = package.resolve(module.imports[ref.name])
             waiting += [target] if target else []
             continue
@@ -91,7 +92,7 @@ def _parts_of(package: Package, module: str, found: Closure) -> list[Ref]:
 
 
 def _imported(package: Package, module: str, found: Closure) -> list[Ref]:
-    """Add what a module, and the modules imported with it, do when they are imported."""
+    """Add the import-time statements of a module and of the modules imported with it."""
     waiting, refs = [module], []
     while waiting:
         name = waiting.pop()
@@ -114,7 +115,7 @@ def _add(found: Closure, ref: Ref, definition: Definition) -> list[Ref]:
 
 @cache
 def read_package(root: Path) -> Package:
-    """The package, read once a process."""
+    """The package, read once per process."""
     return Package(root)
 
 

@@ -1,4 +1,4 @@
-"""How systems, measures, numbers and counts are written, in figures and in the report."""
+"""Text of numbers, intervals, counts, lists, subjects and visits in figures and the report."""
 
 import math
 import re
@@ -7,7 +7,7 @@ ABSENT = "–"
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number with ``digits`` decimals, more where it would show as zero: 0.0004, not 0.000."""
+    """A number with ``digits`` decimals, more where they would all be zero: 0.0004, not 0.000."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ABSENT
     value = value or 0.0  # no negative zero

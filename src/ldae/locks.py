@@ -1,7 +1,7 @@
-"""One writer at a time, also on several machines that share a file system.
+"""File locks: one writer at a time, also on several machines that share a file system.
 
-A cluster can start a job twice: Snakemake was killed and started again, a node that had lost its
-network comes back. The lock is the kernel's: it ends with its process, however that ends.
+A cluster can start a job twice: the workflow was killed and started again, or a node that had lost
+its network comes back. The lock is the kernel's: it ends with its process, however that ends.
 """
 
 import errno
@@ -17,28 +17,31 @@ from typing import IO
 
 from ldae.errors import UserError, require
 
-PATIENCE = 600.0  # seconds; a job that has been told to end saves and leaves in less
+PATIENCE = 600.0  # seconds; a cancelled job saves its state and ends in less
 POLL = 1.0
+# Errors of a file system without locks.
 WITHOUT = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 log = logging.getLogger(__name__)
 
 
 def hold(path: str | Path, what: str, patience: float = PATIENCE) -> IO[str]:
-    """Lock ``path`` until the file that is returned is closed or the process ends.
+    """Lock ``path`` until the returned file is closed or the process ends.
 
     Args:
-        path: File to lock; made, and filled with who holds it, for a human.
-        what: What it guards, for messages.
-        patience: Seconds to wait for another process that holds it.
+        path: File to lock, created if absent. The holder writes its process, machine and job into
+            it, for a human.
+        what: What the lock guards, for messages.
+        patience: Seconds to wait for another process that holds the lock.
 
     Raises:
-        UserError: another process held it all the time, or the file is somebody else's.
+        UserError: another process held the lock for ``patience`` seconds, or the file belongs to
+            another user.
     """
     path = Path(path)
     deadline, announced = time.monotonic() + patience, False
-    # Opened anew each time: its holder may have deleted it, with the folder it is in.
-    while not (_taken(file := _opened(path, what), path) and _still(file, path)):
+    # Opened again each time: its holder may have deleted it, with its folder.
+    while not (_acquired(file := _opened(path, what), path) and _is_at(file, path)):
         file.seek(0)
         holder = file.read().strip()
         file.close()
@@ -67,23 +70,24 @@ def locked(path: str | Path, what: str, patience: float = PATIENCE) -> Iterator[
 
 
 def _opened(path: Path, what: str) -> IO[str]:
-    """The file, not truncated before it is ours: the holder's name is in it."""
+    """The lock file, open. It is not truncated here, since it may name another holder."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a+")
     except PermissionError as error:
         raise UserError(
-            f"You may not write {path}, by which one process alone writes {what}: somebody else "
-            "has begun this. Let them go on, or set a folder of your own (paths.results)."
+            f"You may not write {path}, the lock of {what}: it or its folder belongs to somebody "
+            "else. Wait until they have finished, or set a folder of your own (paths.results)."
         ) from error
 
 
-def _still(file: IO[str], path: Path) -> bool:
-    """Whether the file is the one of this name."""
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Whether an open file is the one at ``path``."""
     return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
 
 
-def _taken(file: IO[str], path: Path) -> bool:
+def _acquired(file: IO[str], path: Path) -> bool:
+    """Try to lock a file; True, with a warning, also where the file system has no locks."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -91,5 +95,5 @@ def _taken(file: IO[str], path: Path) -> bool:
     except OSError as error:
         if error.errno not in WITHOUT:
             raise
-        log.warning("%s: this file system has no locks; see that nothing runs twice", path.parent)
+        log.warning("%s: this file system has no locks; see that no job runs twice", path.parent)
     return True

@@ -8,8 +8,8 @@ class Progress:
     """Log ``name 120/600  3.1/s  ETA 0:02:34  loss=0.12`` at most every ``interval`` seconds.
 
     Args:
-        name: What is being counted.
-        total: Number of steps in all.
+        name: Name of what is counted.
+        total: Number of all steps.
         start: Steps done before this process (a resumed run); they do not count in the rate.
         interval: Seconds between lines; the last step is always logged.
     """

@@ -1,11 +1,11 @@
-"""Definitions of the package's source and the names that each of them uses.
+"""Dependency graph of the source: top-level definitions and the names that each of them uses.
 
-The unit is a top-level definition: a function, a class, or a module constant with the statements
-that change it. Its code is its syntax tree as text, without docstrings, comments and type hints,
-without lines of imports and of logging, and without the messages of errors. An imported name stands
-in it as what it names: neither an alias nor the module that a definition lives in is part of it.
+A definition is a function, a class, or a module constant with the statements that change it. Its
+code is its syntax tree as text, without docstrings, comments, type hints, imports, log lines and
+the messages of errors. An imported name is written as the name of its definition. So neither an
+alias nor the module of a definition is part of the code.
 
-Source is only read, never imported: what a stage depends on is known before its packages are.
+Source is parsed, never imported: the dependencies of a stage are found without its packages.
 """
 
 import ast
@@ -17,20 +17,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 NAME = "ldae"  # of the package
-# Type hints, and what the parser notes beside the code.
+# Fields of the syntax tree that are left out: type hints and notes of the parser.
 LEFT_OUT = frozenset({"annotation", "ctx", "kind", "returns", "type_comment", "type_params"})
-# Calls with arguments that no result depends on, and the first of these: the messages of errors,
-# and the definitions that a fingerprint is asked of.
+# Calls with arguments that no result depends on, and the position of the first of these: the
+# messages of errors, and the definitions whose fingerprint is taken.
 FREE_ARGUMENTS = {
     f"{NAME}.errors.UserError": 0,
     f"{NAME}.errors.require": 1,
     f"{NAME}.fingerprint.source_fingerprint": 0,
 }
-LOGGERS = ("log", "logging")  # what lines for the log are written by
+LOGGERS = ("log", "logging")  # names whose calls are log lines
 
 
 class Ref(NamedTuple):
-    """A definition of a module, or, without a name, the whole module or package.
+    """Reference to a definition of a module or, without a name, to the whole module or package.
 
     Module names are relative to the package: ``diffusion.ddim``; the package itself is ``""``.
     """
@@ -41,7 +41,7 @@ class Ref(NamedTuple):
 
 @dataclass(frozen=True)
 class Definition:
-    """What a top-level definition is made of.
+    """Code and dependencies of a top-level definition.
 
     Attributes:
         code: Its normalised syntax tree.
@@ -55,7 +55,7 @@ class Definition:
 
 
 class Package:
-    """The package's source below ``root``, each module read once.
+    """Source of the package below ``root``; each module is read once.
 
     Args:
         root: The package's folder.
@@ -67,7 +67,7 @@ class Package:
         self._modules: dict[str, Module] = {}
 
     def is_package(self, module: str) -> bool:
-        """Whether this is a folder of modules."""
+        """Whether the name is that of a folder of modules."""
         return module in self.paths and self.paths[module].name == "__init__.py"
 
     def below(self, module: str) -> list[str]:
@@ -87,7 +87,10 @@ class Package:
         return self._modules[name]
 
     def resolve(self, dotted: str) -> Ref | None:
-        """What a dotted name like ``ldae.diffusion.ddim`` names; None: nothing of this package."""
+        """The module or definition of a dotted name like ``ldae.diffusion.ddim``.
+
+        None if it is not of this package.
+        """
         first, _, rest = dotted.partition(".")
         if first != NAME:
             return None
@@ -98,14 +101,14 @@ class Package:
 
 
 class Module:
-    """One module: its definitions, its imports, and what it does when it is imported.
+    """One module: its definitions, its imports, and the statements that it executes on import.
 
     Attributes:
-        imports: Imported names -> dotted names of what they are.
+        imports: Imported names -> dotted names of their sources.
         statements: Names of definitions -> the top-level statements that make or change them.
-        effects: Top-level statements that do something when the module is imported.
+        effects: Top-level statements with an effect when the module is imported.
         imported: Modules of this package that are imported with this one.
-        imported_whole: Those imported as ``import ldae.x``, for what their import does.
+        imported_whole: Those imported as ``import ldae.x``, for the effects of their import.
     """
 
     def __init__(self, package: Package, name: str, path: Path):
@@ -118,7 +121,7 @@ class Module:
             for defined in _binds(node) - self.imports.keys():
                 self.statements.setdefault(defined, []).append(node)
         self.effects = [node for node in body if _acts(node)]
-        # Not those below TYPE_CHECKING: they are never run.
+        # Without imports below TYPE_CHECKING, which are never executed.
         run = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
         targets = (package.resolve(target) for target in _import_targets(run))
         self.imported = {ref.module for ref in targets if ref is not None}
@@ -126,7 +129,7 @@ class Module:
         self._definitions: dict[str | None, Definition] = {}
 
     def definition(self, name: str | None) -> Definition:
-        """One definition; of the name None: what the module does when it is imported.
+        """The definition called ``name``; for None, the statements with an effect on import.
 
         Raises:
             LookupError: the module has no such definition.
@@ -145,7 +148,7 @@ class Module:
 
     @cached_property
     def _beside(self) -> set[str]:
-        """Names of files and folders beside the module, but for sources."""
+        """Names of files and folders beside the module, except Python sources."""
         return {path.name for path in self.path.parent.iterdir() if path.suffix != ".py"}
 
     @cached_property
@@ -160,13 +163,13 @@ class Module:
         writer.write(node)
         uses = writer.uses | _plain_imports(self.package, within)
         for text in writer.texts:
-            if text.startswith(f"{NAME}."):  # named for import_module: it counts whole
+            if text.startswith(f"{NAME}."):  # an argument of import_module: the whole module counts
                 uses |= {ref for ref in [self.package.resolve(text.rstrip("."))] if ref}
         files = {path for text in writer.texts for path in self._data(text)}
         return Definition(" ".join(writer.out), frozenset(uses), frozenset(files))
 
     def _free_names(self, node: ast.stmt) -> set[str] | None:
-        """Names that a statement takes from its module or from builtins; None: any."""
+        """Names that a statement takes from its module or from builtins; None: all names."""
         if not isinstance(node, ast.FunctionDef | ast.ClassDef):
             return None
         header: list[ast.AST] = [*node.decorator_list]
@@ -177,7 +180,7 @@ class Module:
         return {each.id for each in outside} | _globals(self._scopes[node.name, node.lineno])
 
     def _data(self, text: str) -> Iterator[Path]:
-        """Data files that a string names: one beside the module, or all of a folder beside it."""
+        """Data files that a string names: a file beside the module, or all files of a folder."""
         if text in self._beside and text != "__pycache__":
             path = self.path.parent / text
             if path.is_file():
@@ -187,12 +190,12 @@ class Module:
 
 
 class _Writer:
-    """Writes a statement's syntax tree as text, the same under all versions of Python.
+    """Writer of a statement's syntax tree as text, the same under all versions of Python.
 
     Attributes:
         out: Words of the text.
         uses: Definitions and modules of the package that it names.
-        texts: Its strings.
+        texts: Strings in the statement.
     """
 
     def __init__(self, module: Module, within: dict[str, str], free: set[str] | None):
@@ -236,22 +239,25 @@ class _Writer:
                     self.texts.append(value)
 
     def first_free_argument(self, node: ast.AST) -> int | None:
-        """Where the arguments of a call begin that no result depends on; None: they all count."""
+        """Position of the first argument of a call that no result depends on; None: all count."""
         named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         return FREE_ARGUMENTS.get(self.target(node.func.id) or "") if named else None
 
     def target(self, name: str) -> str | None:
-        """The dotted name of what a name was imported from, unless it is a local variable."""
+        """The dotted name of an imported name's source; None for local variables and others."""
         if name in self.within:
             return self.within[name]
         return self.module.imports.get(name) if self.is_free(name) else None
 
     def is_free(self, name: str) -> bool:
-        """Whether a name is the module's, not a local variable."""
+        """Whether a name belongs to the module and is not a local variable."""
         return self.free is None or name in self.free
 
     def named(self, name: str) -> str | None:
-        """What stands for a name: that of the definition, however imported; None: the name."""
+        """The text for an imported name, its definition's own name; None: the name as it is.
+
+        The definition is added to ``uses``.
+        """
         target = self.target(name)
         if target is None:
             if name in self.module.statements and self.is_free(name):
@@ -264,7 +270,7 @@ class _Writer:
         return ref.name or "<module>"
 
     def of_module(self, name: str, attribute: str) -> str | None:
-        """The same for an attribute of a module of the package; None: it is something else."""
+        """As :meth:`named`, for an attribute of a module of the package; None for any other."""
         target, package = self.target(name), self.module.package
         of = package.resolve(target) if target else None
         ref = package.resolve(f"{target}.{attribute}") if of and of.name is None else None
@@ -280,13 +286,13 @@ def _module_name(root: Path, path: Path) -> str:
 
 
 def _globals(scope: symtable.SymbolTable) -> set[str]:
-    """Names of the module or of builtins that a scope, or one inside it, uses."""
+    """Names of the module or of builtins that a scope or its inner scopes use."""
     own = {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_global()}
     return own.union(*(_globals(child) for child in scope.get_children()))
 
 
 def _imports(nodes: Iterable[ast.AST]) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Import statements among nodes; of conditions such as TYPE_CHECKING as well."""
+    """Import statements among nodes, also those below a condition such as TYPE_CHECKING."""
     for node in nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield node
@@ -300,7 +306,7 @@ def _only_imports(node: ast.If) -> bool:
 
 
 def _imported(imports: Iterable[ast.Import | ast.ImportFrom]) -> dict[str, str]:
-    """Names that import statements bind -> dotted names of what they are."""
+    """Names that import statements bind -> dotted names of their sources."""
     found = {}
     for node in imports:
         for alias in node.names:
@@ -314,7 +320,7 @@ def _imported(imports: Iterable[ast.Import | ast.ImportFrom]) -> dict[str, str]:
 
 
 def _import_targets(imports: Iterable[ast.Import | ast.ImportFrom]) -> Iterator[str]:
-    """Dotted names of what is imported, and of the modules it is imported from."""
+    """Dotted names of imported definitions and of the modules they are imported from."""
     for node in imports:
         if isinstance(node, ast.ImportFrom):
             yield node.module or ""
@@ -338,7 +344,7 @@ def _binds(node: ast.stmt) -> set[str]:
         return {_root(target) for each in node.targets for target in _flat(each)} - {""}
     if isinstance(node, ast.AnnAssign | ast.AugAssign):
         return {_root(node.target)} - {""}
-    if _acts(node):  # if, try, for, with: whatever they bind is bound by the whole statement
+    if _acts(node):  # if, try, for, with: the whole statement binds all names in it
         inner = list(ast.walk(node))
         defined = (each for each in inner if isinstance(each, ast.FunctionDef | ast.ClassDef))
         stored = (each for each in inner if isinstance(each, ast.Name))
@@ -360,19 +366,19 @@ def _root(target: ast.expr) -> str:
 
 
 def _acts(node: ast.stmt) -> bool:
-    """Whether a top-level statement does more than to define or to import."""
+    """Whether a top-level statement does more than define or import."""
     if isinstance(node, ast.Expr):
         return not isinstance(node.value, ast.Constant)  # a docstring
     if isinstance(node, ast.If):
         return not _only_imports(node) and not ast.unparse(node.test).startswith("__name__ ==")
-    if isinstance(node, ast.Assign):  # as of os.environ["..."]
+    if isinstance(node, ast.Assign):  # such as os.environ["..."] = ...
         return any(isinstance(target, ast.Subscript | ast.Attribute) for target in node.targets)
     defines = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.AnnAssign | ast.AugAssign
     return not isinstance(node, defines | ast.Import | ast.ImportFrom | ast.Pass)
 
 
 def _is_without_effect(node: ast.AST) -> bool:
-    """Whether a statement is prose, an import, or a line for the log."""
+    """Whether a statement is a docstring, an import or a log line."""
     if isinstance(node, ast.Import | ast.ImportFrom):
         return True
     value = node.value if isinstance(node, ast.Expr) else None

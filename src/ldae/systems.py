@@ -1,8 +1,7 @@
-"""The systems that are compared and the metrics that compare them, each stated once.
+"""Registry of the compared systems and of the metrics: labels, order, digits, direction.
 
 Tables name both by their keys here (columns ``system``, ``method``, ``reference``, ``metric``).
-Labels, order, digits and which value is better are looked up by :func:`system` and :func:`metric`;
-colours are in :mod:`ldae.figures.style`.
+:func:`system` and :func:`metric` look a key up; colours are in :mod:`ldae.figures.style`.
 """
 
 from dataclasses import dataclass
@@ -13,10 +12,10 @@ class System:
     """A system: a trained model, a baseline or a control.
 
     Attributes:
-        label: In figures and tables.
-        phrase: Within a sentence, with its article; empty: the label.
-        stages: Trainings that make it, in order; the autoencoder of the latent ones apart.
-        rival: Whether the LDAE is meant to beat it. A floor or a ceiling is no rival.
+        label: Name in figures and tables.
+        phrase: Name within a sentence, with its article; empty: the label.
+        stages: Trainings that make it, in order, without the autoencoder of the latent systems.
+        rival: Whether the LDAE is expected to be better. A floor or a ceiling is no rival.
     """
 
     label: str
@@ -32,7 +31,7 @@ SYSTEMS = {
     "ldae": System("LDAE", stages=("ldm", "ldae")),
     "dae": System("DAE", "the voxel-space DAE", stages=("dae",)),
     "dae_own_grid": System("DAE at its own resolution"),
-    # It has seen the labels, in the paper as well.
+    # Its encoder was trained on the labels, in the paper as well.
     "supervised": System("Supervised encoder", "a supervised encoder", rival=False),
     "untrained": System("Untrained encoder", "an untrained encoder"),
     "latents_pca": System("PCA of AE latents", "PCA of the AE latents"),
@@ -53,13 +52,14 @@ SYSTEMS = {
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric.
+    """A metric of systems.
 
     Attributes:
-        label: In figures and tables.
-        higher_is_better: Or lower.
+        label: Name in figures and tables.
+        higher_is_better: Whether a higher value is better, or a lower one.
         digits: Decimals in tables.
-        to_autoencoder: Compares with the autoencoder's reconstruction, not with the original.
+        to_autoencoder: Whether it compares with the autoencoder's reconstruction instead of the
+            original.
     """
 
     label: str
@@ -68,7 +68,7 @@ class Metric:
     to_autoencoder: bool = False
 
     def improves(self, difference):
-        """Whether a difference, or each of an array, is one for the better."""
+        """Whether a difference, or each one of an array, is an improvement."""
         return difference > 0 if self.higher_is_better else difference < 0
 
 
@@ -111,22 +111,22 @@ OF_A_CLASS = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
 
 
 def system(name: str) -> System:
-    """A system by its key; an unknown one is labelled by it, without underscores."""
+    """A system by its key; the label of an unknown one is its key without underscores."""
     return SYSTEMS.get(name) or System(name.replace("_", " "))
 
 
 def place(name: str) -> int:
-    """A system's place in the order of tables; unknown ones come last."""
+    """Position of a system in the order of tables; unknown ones come last."""
     return [*SYSTEMS, name].index(name)
 
 
 def phrase(name: str) -> str:
-    """A system within a sentence."""
+    """Name of a system within a sentence."""
     return system(name).phrase or lower_first(system(name).label)
 
 
 def metric(name: str) -> Metric:
-    """A metric by its key, such as ``ssim``, ``lpips_alex`` (by that network), ``recall_cn``."""
+    """A metric by its key: ``ssim``, ``lpips_alex`` (a network), ``recall_cn`` (a class)."""
     if name in METRICS:
         return METRICS[name]
     family, _, rest = name.partition("_")
@@ -138,7 +138,7 @@ def metric(name: str) -> Metric:
 
 
 def is_lpips(name: str) -> bool:
-    """Whether a metric is LPIPS, by whatever network."""
+    """Whether a metric is LPIPS, of any network."""
     return name.partition("_")[0] == "lpips"
 
 

@@ -147,7 +147,7 @@ def test_corrupt_checkpoint_is_skipped_for_the_one_before(chain, tmp_path, caplo
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     resumed, cfg = objective(chain, "ldm", epochs=3)
     again = fit(resumed, settings("ldm", cfg, tmp_path))
-    assert "checkpoint-5.pt is not whole" in caplog.text
+    assert "checkpoint-5.pt is damaged" in caplog.text
     assert_same(trained.state, again.state)
 
 
@@ -199,7 +199,7 @@ def test_any_damage_to_a_checkpoint_is_noticed_and_what_cannot_be_read_is_out_of
     for content in (flipped, b"", bytes(1000), whole[:-100]):
         file.write_bytes(content)
         assert checkpoints.latest()["step"] == 1
-        assert "checkpoint-2.pt is not whole" in caplog.text
+        assert "checkpoint-2.pt is damaged" in caplog.text
         caplog.clear()
     file.write_bytes(whole)
     assert checkpoints.latest()["step"] == 2
@@ -241,7 +241,7 @@ def test_a_training_of_days_does_not_begin_anew_because_the_disk_fails(
     assert saved(tmp_path).sound_best(best) == best
     for file in files:
         file.write_bytes(b"")
-    with pytest.raises(UserError, match=r"none is whole any more: steps \[4, 5\]"):
+    with pytest.raises(UserError, match=r"are damaged: steps \[4, 5\]"):
         fit(objective(chain, "ldm", epochs=3)[0], run)
     assert saved(tmp_path).steps() == [4, 5]  # nothing was set aside
 

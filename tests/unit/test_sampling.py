@@ -30,3 +30,5 @@ def test_sampler_refuses_batches_that_do_not_divide_or_fill():
         Sampler("ldm", n=10, batch_size=5, micro_batch=2, seed=0)
     with pytest.raises(UserError, match=r"ldm\.batch_size is 16, but only 10"):
         Sampler("ldm", n=10, batch_size=16, micro_batch=2, seed=0)
+    with pytest.raises(UserError, match=r"^supervised\.batch_size"):  # the section, not the stage
+        Sampler("supervised_age", n=10, batch_size=16, micro_batch=2, seed=0)

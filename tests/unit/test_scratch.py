@@ -153,7 +153,7 @@ def test_a_disk_that_is_not_there_is_named(wanted, message):
 def test_a_folder_that_another_has_put_there_is_refused(stores, tmp_path):
     given, disk = stores
     folder(disk).symlink_to(tmp_path)
-    with pytest.raises(UserError, match="not a folder of ours"):
+    with pytest.raises(UserError, match="not a folder of yours"):
         on_scratch(given, str(disk))
 
 

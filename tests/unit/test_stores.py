@@ -142,7 +142,7 @@ def test_another_number_of_shards_is_the_same_store(cohort, monkeypatch):
 def test_shards_that_do_not_fit_the_cohort_are_refused(cohort):
     folder = cohort.root / "volumes"
     cards = [cohort.pack(0), cohort.pack(1)]
-    with pytest.raises(UserError, match=r"3 usable scans are in no shard.*another cohort"):
+    with pytest.raises(UserError, match=r"3 included scans are in no shard.*another cohort"):
         build_volume_store(cohort.usable(), cards[:1], folder)
     copy = cards[0].with_name("shard-2.json")
     shutil.copy(cards[0], copy)

@@ -142,7 +142,7 @@ def test_an_image_of_no_use_is_left_out_with_a_reason(cohort, transformed):
     transformed.clear()
     cohort.pack(0)
     assert transformed == ["sub-A_ses-M000", "sub-C_ses-M012"]  # tried again, and no other
-    with pytest.raises(UserError, match=r"1 usable scans could not be packed.*sub-A_ses-M000"):
+    with pytest.raises(UserError, match=r"1 included scans could not be packed.*sub-A_ses-M000"):
         cohort.build()
     cohort.set_status("sub-A_ses-M000", "failed")
     assert cohort.build().index["scan_id"].tolist()[:2] == ["sub-B_ses-M000", "sub-B_ses-M012"]

@@ -1,0 +1,1 @@
+"""Stores of volumes and latents, their embeddings, data sets and batches."""

@@ -1,6 +1,7 @@
-"""Check stores in full: ``python -m ldae.data results/cache/volumes results/cache/latents``.
+"""Integrity check of stores: ``python -m ldae.data results/cache/volumes results/cache/latents``.
 
-Reads every array and compares it with its checksum, as after copying a store to another disk.
+It reads every array and compares it with its checksum, for use after copying a store to another
+disk.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from ldae.files import read_json
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Verify each folder; return 1 at the first that is not whole."""
+    """Verify each folder; return 1 at the first damaged or unfinished store, else 0."""
     parser = argparse.ArgumentParser(prog="python -m ldae.data", description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     folders = parser.parse_args(arguments).folders

@@ -1,4 +1,7 @@
-"""Training scans as tensors. No random draw happens here, so loader processes change nothing."""
+"""Data sets of training scans as tensors, for torch's data loader.
+
+They draw no random numbers, so the number of loader processes does not change a training.
+"""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +13,7 @@ from ldae.data.volume_store import VolumeStore
 
 
 class Volumes(Dataset):
-    """``volume`` (1, X, Y, Z) of the given rows."""
+    """Volumes of the given rows: ``volume`` (1, X, Y, Z), float32 in [0, 1]."""
 
     def __init__(self, volumes: VolumeStore, rows: np.ndarray):
         self.volumes, self.rows = volumes, rows
@@ -23,7 +26,10 @@ class Volumes(Dataset):
 
 
 class Latents(Dataset):
-    """``latent`` (C, *S), scaled, of the given rows; ``std`` too where samples are trained on."""
+    """Scaled latents of the given rows: ``latent`` (C, *S), the posterior mean.
+
+    If training draws from the posterior (``source`` is ``sample``), also ``std`` (C, *S).
+    """
 
     def __init__(self, latents: LatentStore, rows: np.ndarray):
         self.latents, self.rows = latents, rows
@@ -40,7 +46,7 @@ class Latents(Dataset):
 
 
 class LatentsAndVolumes(Dataset):
-    """Both, of the same rows."""
+    """Latents and volumes of the same rows; the keys of :class:`Latents` and :class:`Volumes`."""
 
     def __init__(self, latents: LatentStore, volumes: VolumeStore, rows: np.ndarray):
         self.latents, self.volumes = Latents(latents, rows), Volumes(volumes, rows)
@@ -53,10 +59,10 @@ class LatentsAndVolumes(Dataset):
 
 
 def labelled(index: pd.DataFrame, target: str, classes: list[str]) -> np.ndarray:
-    """Mask (N,) of a store's scans with a label: those that the linear probes use (section 4.2).
+    """Mask (N,), bool, of a store's scans that the linear probes use (section 4.2).
 
-    A known age and sex, so that all systems see the same scans, and for ``diagnosis`` one of the
-    classes.
+    Age and sex must be known for every target, so all systems are compared on the same scans. For
+    the target ``diagnosis``, the diagnosis must be one of ``classes``.
     """
     known = index["age"].notna() & index["sex"].isin(["M", "F"])
     if target == "diagnosis":

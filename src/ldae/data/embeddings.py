@@ -1,4 +1,8 @@
-"""Embeddings on disk: scan ids and their vectors, one file a system, and what they were made of."""
+"""Embeddings on disk, one npz per system: scan ids, vectors, and what they were computed from.
+
+Arrays: ``scan_id`` (N,), ``y_sem`` (N, d) float32, ``model`` (SHA-256) and ``volumes`` (the content
+hash of the volume store).
+"""
 
 from pathlib import Path
 
@@ -17,9 +21,12 @@ def save_embeddings(
     Args:
         path: The file.
         scan_ids: N scans.
-        y_sem: Their vectors (N, d); kept as float32.
-        model: SHA-256 of the model that made them.
-        volumes: ``sum`` of the volume store they were made from.
+        y_sem: Their vectors (N, d); stored as float32.
+        model: SHA-256 of the model that computed them.
+        volumes: Content hash (``sum``) of the volume store they were computed from.
+
+    Raises:
+        ValueError: ``y_sem`` does not have one vector per scan.
     """
     y_sem = np.asarray(y_sem, dtype=np.float32)
     if y_sem.ndim != 2 or len(y_sem) != len(scan_ids):
@@ -36,12 +43,12 @@ def load_embeddings(
 
     Args:
         path: The file.
-        model: When given, SHA-256 of the model that must have made them.
-        volumes: When given, ``sum`` of the volume store that they must be of.
+        model: When given, SHA-256 of the model that must have computed them.
+        volumes: When given, content hash of the volume store that they must be computed from.
 
     Raises:
-        UserError: the file does not exist, holds values that are not finite, or is of another model
-            or store.
+        UserError: the file does not exist, holds values that are not finite, or was computed by
+            another model or from another store.
     """
     remake = f"Delete {path} and run `snakemake embeddings`."
     require(
@@ -50,18 +57,18 @@ def load_embeddings(
     )
     with np.load(path) as content:
         scan_ids, y_sem = content["scan_id"].tolist(), content["y_sem"]
-        made_of = {key: str(content[key]) for key in ("model", "volumes") if key in content}
+        origin = {key: str(content[key]) for key in ("model", "volumes") if key in content}
     require(
         bool(np.isfinite(y_sem).all()),
         f"{path} holds values that are not finite; train the model again with precision: fp32.",
     )
     require(
-        model in (None, made_of.get("model")),
-        f"The embeddings {path} were made by another model than the present one. {remake}",
+        model in (None, origin.get("model")),
+        f"The embeddings {path} were computed by another model than the present one. {remake}",
     )
     require(
-        volumes in (None, made_of.get("volumes")),
-        f"The embeddings {path} are of another volume store than the present one. {remake}",
+        volumes in (None, origin.get("volumes")),
+        f"The embeddings {path} were computed from another volume store. {remake}",
     )
     return scan_ids, y_sem
 
@@ -73,12 +80,11 @@ def aligned_embeddings(
 
     Args:
         path: The file.
-        scan_ids: The wanted scans.
-        model, volumes: When given, the model and the volume store that they must be of, as
-            :func:`ldae.data.embeddings.load_embeddings` has them.
+        scan_ids: The wanted scans (N,).
+        model, volumes: As in :func:`load_embeddings`.
 
     Raises:
-        UserError: a scan has no embedding, or they are of another model or store.
+        UserError: a scan has no embedding, or see :func:`load_embeddings`.
     """
     names, vectors = load_embeddings(path, model, volumes)
     place = {name: row for row, name in enumerate(names)}

@@ -1,7 +1,8 @@
-"""Reads the latent store: what the autoencoder made of every volume, and the scale of it all.
+"""Latent store: the autoencoder's posterior of every volume, and one scale for all latents.
 
-Both moments of the posterior are kept, unscaled. ``scale`` is one number, 1/std over the latents of
-the training split (the paper takes the first batch), and goes into every model trained on them.
+Mean and standard deviation of the posterior are stored unscaled. ``scale`` is one number, 1/std
+over the latents of the training split (the paper takes the first batch). It is stored in every
+model trained on the latents.
 Layout of a store, besides the tables (:mod:`ldae.data.store`): ``mean.npy`` and ``std.npy``
 (N, C, *S) float32, in the order of the volume store. :mod:`ldae.inference.latents` builds it.
 """
@@ -21,17 +22,18 @@ MOMENTS = ("mean", "std")
 
 
 class LatentStore(Store):
-    """Reads a latent store. ``scale`` multiplies raw latents to unit variance.
+    """Reader of a latent store. ``scale`` multiplies raw latents to unit variance.
 
     Args:
         folder: The store.
-        autoencoder_sha256: When given, the sum of the autoencoder that must have made it.
-        volumes: When given, the volume store it must have been made from.
-        scale: When given, taken for the store's own: that of a model trained on its latents, which
-            must go on seeing them so when more scans have changed the store's.
+        autoencoder_sha256: When given, SHA-256 of the autoencoder that must have made the store.
+        volumes: When given, the volume store that it must have been made from.
+        scale: When given, used instead of the store's own. A trained model needs the scale of its
+            training, even after more scans have changed that of the store.
 
     Raises:
-        UserError: files that disagree, another autoencoder, or another volume store.
+        UserError: the files disagree, or the store was made by another autoencoder or from another
+            volume store.
     """
 
     made_by = "latents"
@@ -65,7 +67,7 @@ class LatentStore(Store):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the maps: a loader process that is not forked opens its own."""
+        """State without the memory maps: a loader process that is not forked opens its own."""
         return {name: value for name, value in self.__dict__.items() if name not in _MAPS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -79,18 +81,18 @@ class LatentStore(Store):
 
     @property
     def scale(self) -> float:
-        """1/std of the training split's latents, of this store unless another was given."""
+        """1/std of the training split's latents: of this store, unless another was given."""
         return self._scale
 
     @property
     def source(self) -> str:
-        """What training sees: the posterior ``mean``, or a ``sample`` anew at each step."""
+        """Latents used in training: the posterior ``mean``, or a new ``sample`` at each step."""
         return self.card["source"]
 
     @property
     def variance(self) -> str:
-        """Which variance the scale makes one: of ``all`` numbers, or ``between_scans``."""
-        return self.card.get("variance", "all")  # absent in stores from before there was a choice
+        """Variance that the scale sets to 1: of ``all`` numbers, or ``between_scans``."""
+        return self.card.get("variance", "all")  # absent in older stores
 
     def latent(self, row: int) -> torch.Tensor:
         """Scaled posterior mean (C, *S), float32."""
@@ -101,15 +103,15 @@ class LatentStore(Store):
         return self.scale * torch.from_numpy(self._std[row].copy())
 
     def latents(self, rows: np.ndarray) -> torch.Tensor:
-        """Scaled posterior means (B, C, *S)."""
+        """Scaled posterior means (B, C, *S), float32."""
         return torch.stack([self.latent(int(row)) for row in rows])
 
     def arrays(self) -> list[str]:
-        """The two moments."""
+        """The files of the posterior mean and standard deviation."""
         return [f"{name}.npy" for name in MOMENTS]
 
     def row_hash(self, row: int) -> str:
-        """SHA-256 of both moments as they are on disk."""
+        """SHA-256 of a row's posterior mean and standard deviation as they are on disk."""
         return moments_hash(self._mean[row], self._std[row])
 
 
@@ -117,7 +119,7 @@ _MAPS = ("_mean", "_std")
 
 
 def moments_hash(mean: np.ndarray, std: np.ndarray) -> str:
-    """SHA-256 of a scan's posterior mean and standard deviation."""
+    """SHA-256 of a scan's posterior mean and standard deviation, (C, *S) each."""
     total = hashlib.sha256(np.ascontiguousarray(mean))
     total.update(np.ascontiguousarray(std))
     return total.hexdigest()

@@ -1,4 +1,4 @@
-"""The stored volumes on another grid: the voxel-space DAE works at a resolution of its own."""
+"""Resizing of stored volumes to another grid: the voxel-space DAE has a resolution of its own."""
 
 from typing import Literal
 
@@ -15,19 +15,19 @@ METHODS = ("resample", "crop")
 
 
 class Resizer:
-    """Brings volumes from the store's grid to another one, and back.
+    """Resizes volumes from the store's grid to another one, and back.
 
     ``resample`` fits the same field of view into another number of voxels (trilinear), as the
-    paper's Table 6 says ("we resized the scans"). ``crop`` keeps the voxel size and cuts or pads
-    with zeros, centred; what was cut is lost on the way back.
+    paper's Table 6 says ("we resized the scans"). ``crop`` keeps the voxel size and crops or pads
+    with zeros, centred; cropped voxels are zero on the way back.
 
     Args:
-        whole: The store's spatial shape.
-        shape: The other one.
+        whole: Spatial shape of the store's volumes (X, Y, Z).
+        shape: Spatial shape on the other grid.
         method: ``resample`` or ``crop``.
 
     Raises:
-        UserError: another method.
+        UserError: ``method`` is neither of the two.
     """
 
     def __init__(self, whole: tuple[int, int, int], shape: list[int], method: Resize):
@@ -38,11 +38,11 @@ class Resizer:
         self.whole, self.shape, self.method = tuple(whole), tuple(shape), method
 
     def there(self, x: Tensor) -> Tensor:
-        """Volumes (B, 1, X, Y, Z) of the store on the other grid."""
+        """Resize volumes (B, 1, X, Y, Z) of the store to the other grid."""
         return self._bring(x, self.shape)
 
     def back(self, x: Tensor) -> Tensor:
-        """Volumes (B, 1, X, Y, Z) of the other grid on the store's."""
+        """Resize volumes (B, 1, X, Y, Z) of the other grid to that of the store."""
         return self._bring(x, self.whole)
 
     def _bring(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -50,17 +50,17 @@ class Resizer:
             return F.interpolate(x, shape, mode="trilinear", align_corners=False)
         margins = []
         for side, wanted in reversed(list(zip(x.shape[2:], shape, strict=True))):
-            before = int((wanted - side) / 2)  # negative: cut. Towards zero, so that back undoes it
+            before = int((wanted - side) / 2)  # negative: crop. int() truncates, so back undoes it
             margins += [before, wanted - side - before]
         return F.pad(x, margins)
 
 
 class ResizedVolumes:
-    """A volume store seen through a :class:`Resizer`, for whatever reads volumes by row.
+    """Volumes of a store, resized by a :class:`Resizer` when they are read by row.
 
     Args:
         store: The store.
-        shape, method: As :class:`Resizer` has them.
+        shape, method: As in :class:`Resizer`.
     """
 
     def __init__(self, store: VolumeStore, shape: list[int], method: Resize):

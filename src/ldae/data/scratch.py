@@ -1,16 +1,16 @@
-"""The kinds of stores by their names.
-
-Copies of stores on a disk of the node itself, for trainings that read them hundreds of times.
+"""Scratch copies of stores on a disk of the node, for trainings that read them hundreds of times.
 
 On the scratch disk, readable by its owner alone::
 
-    ldae-{uid}/{kind}-{sum}/       a whole copy of a store; its sum is of arrays and index
+    ldae-{uid}/{kind}-{sum}/       a complete copy of a store; its sum is of arrays and index
     ldae-{uid}/{kind}-{sum}.part   a copy being made, or left by a job that was killed
     ldae-{uid}/{kind}-{sum}.lock   held by the process that makes the copy; others wait for it
 
-A copy has the bytes of the original, so nothing that is learnt depends on where it was read. It is
-checked against the store's checksums when it is made and by sizes whenever it is used again, by the
-other processes of a training or by a later job. Nothing is deleted but unfinished copies.
+A copy has the bytes of the original, so a training does not depend on where its data are read.
+The copy is compared with the store's checksums when it is made. Other processes of the training and
+later jobs compare only the sizes of its files. Nothing is deleted but unfinished copies.
+
+``KINDS`` is the registry of stores by the name of their kind (``volumes``, ``latents``).
 """
 
 import errno
@@ -33,21 +33,24 @@ from ldae.progress import Progress
 
 KINDS: dict[str, type[Store]] = {kind.made_by: kind for kind in (VolumeStore, LatentStore)}
 CHUNK = 2**24  # bytes
-PATIENCE = 6 * 3600.0  # seconds; a store of a hundred GB may take that long from a slow disk
+PATIENCE = 6 * 3600.0  # seconds; copying 100 GB from a slow disk may take that long
 FULL = (errno.ENOSPC, errno.EDQUOT)
 READ_IN_PLACE = "paths.scratch: null reads the store where it is"
 log = logging.getLogger(__name__)
 
 
 def on_scratch(inputs: Mapping[str, str], scratch: str | None) -> dict[str, str]:
-    """The inputs of a training, its stores replaced by their copies on the scratch disk.
+    """Copy the stores among a training's inputs to the scratch disk.
 
     Args:
         inputs: Folders by name, of stores (a key of ``KINDS``) and of models.
-        scratch: ``paths.scratch``, with environment variables of this node; None: change nothing.
+        scratch: ``paths.scratch``, with environment variables of this node; None: copy nothing.
+
+    Returns:
+        The inputs, with the folders of the copies in place of those of the stores.
 
     Raises:
-        UserError: the scratch disk is not there, too full, or not ours; or a store is damaged.
+        UserError: the scratch disk is absent, too full or not writable, or a store is damaged.
     """
     if scratch is None:
         return dict(inputs)
@@ -62,7 +65,7 @@ def place(scratch: str) -> Path:
     """The folder that ``paths.scratch`` names on this machine.
 
     Raises:
-        UserError: a variable is not set here, or there is no such folder.
+        UserError: a variable is not set on this machine, or the folder does not exist.
     """
     where = Path(os.path.expandvars(scratch)).expanduser()
     node = socket.gethostname()
@@ -81,10 +84,12 @@ def place(scratch: str) -> Path:
 
 
 def private_folder(scratch: str) -> Path:
-    """Our folder on the scratch disk, made if need be. Brains are nobody else's business.
+    """The user's own folder on the scratch disk, made if absent.
+
+    Others may not read it, since it holds brain scans.
 
     Raises:
-        UserError: see :func:`place`; or somebody else owns the folder, or it cannot be made.
+        UserError: see :func:`place`; or another user owns the folder, or it cannot be made.
     """
     folder = place(scratch) / f"ldae-{os.getuid()}"
     try:
@@ -97,7 +102,7 @@ def private_folder(scratch: str) -> Path:
         ) from error
     require(
         stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and os.access(folder, os.W_OK),
-        f"{folder} on {socket.gethostname()} is not a folder of ours that can be written to. Name "
+        f"{folder} on {socket.gethostname()} is not a folder of yours that you may write. Name "
         f"another in paths.scratch; {READ_IN_PLACE}.",
     )
     folder.chmod(0o700)
@@ -105,10 +110,10 @@ def private_folder(scratch: str) -> Path:
 
 
 def copied(store: Store, base: Path) -> Path:
-    """The folder of a store's copy below ``base``; made if it is not there, by one process alone.
+    """The folder of a store's copy below ``base``; if absent, one process alone makes it.
 
     Raises:
-        UserError: there is too little space, or the copy does not have the store's checksums.
+        UserError: there is too little space, or the copy does not match the store's checksums.
     """
     index_hash = (store.folder / INDEX_HASH).read_text().split()[0]
     copy = base / f"{store.made_by}-{digest([store.content_hash, index_hash])}"
@@ -138,13 +143,13 @@ def copied(store: Store, base: Path) -> Path:
 
 
 def has_files(folder: Path, sizes: Mapping[str, int]) -> bool:
-    """Whether all files are there, as large as they should be."""
+    """Whether all files exist and have the given sizes (bytes, by path relative to ``folder``)."""
     found = {file: folder / file for file in sizes}
     return all(p.is_file() and p.stat().st_size == sizes[file] for file, p in found.items())
 
 
 def copy_files(source: Path, target: Path, sizes: Mapping[str, int]) -> None:
-    """Copy the files of a store and wait until they are on the disk; log how far it is, in MB."""
+    """Copy the files of a store and wait until they are on the disk; log the progress in MB."""
     progress, done = Progress(f"MB of {source} to scratch", sum(sizes.values()) >> 20), 0
     for file in sizes:
         (target / file).parent.mkdir(parents=True, exist_ok=True)
@@ -158,7 +163,7 @@ def copy_files(source: Path, target: Path, sizes: Mapping[str, int]) -> None:
 
 
 def verify(store: Store, part: Path) -> None:
-    """Raise :class:`UserError` unless the copy has the store's checksums; it is deleted then."""
+    """Delete the copy and raise :class:`UserError` if it differs from the store's checksums."""
     try:
         type(store)(part).verify()
     except UserError as error:
@@ -166,7 +171,7 @@ def verify(store: Store, part: Path) -> None:
         raise UserError(
             f"The copy of {store.folder} on {socket.gethostname()} differs from the store's "
             "checksums. Check the original: `python -m ldae.data "
-            f"{store.folder}`; if it is whole, that node's disk is not, and {READ_IN_PLACE}."
+            f"{store.folder}`; if it is intact, the disk of that node is faulty; {READ_IN_PLACE}."
         ) from error
 
 
@@ -177,7 +182,7 @@ def require_space(store: Store, sizes: Mapping[str, int], base: Path) -> None:
 
 
 def too_full(store: Store, needed: int, base: Path) -> str:
-    """What to tell the user where a store does not fit."""
+    """Message for the user if a store does not fit (``needed`` bytes) on the scratch disk."""
     free = shutil.disk_usage(base).free
     others = sorted(path.name for path in base.iterdir() if path.is_dir())
     return (
@@ -189,5 +194,5 @@ def too_full(store: Store, needed: int, base: Path) -> str:
 
 
 def gb(sizes: Mapping[str, int]) -> str:
-    """Their sum in GB, for a log."""
+    """Total of file sizes in GB, for the log."""
     return f"{sum(sizes.values()) / 1e9:.2f} GB"

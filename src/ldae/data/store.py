@@ -1,16 +1,16 @@
-"""Arrays on disk that are filled by memory map.
+"""Store: a folder of memory-mapped arrays with an index, checksums and a card.
 
-What the volume and the latent store have in common: their tables, and the checks of both.
+This is the common base of the volume store and the latent store. The folder may be copied anywhere,
+since all its paths are relative. Its tables::
 
-A store is a folder that may be copied anywhere: all its paths are relative. Its tables::
-
-    index.tsv      a row a scan, in the store's order: row, the columns of scans.tsv, split, and
+    index.tsv      one row per scan, in the store's order: row, the columns of scans.tsv, split, and
                    sha256 of the scan's array (raw bytes)
     index.sha256   checksum of index.tsv, as ``sha256sum --check`` reads it
     store.json     shape, dtype and ``sum``; written last: without it the store is not finished
 
-``sum`` covers the arrays, their order and who is on which side, not what else index.tsv says of a
-scan: a corrected diagnosis makes other tables, but neither another store nor other models.
+``sum``, the content hash, covers the arrays, their order and the splits, but no other column of
+index.tsv. A corrected diagnosis changes the tables, but neither the store nor the models trained on
+it.
 """
 
 import errno
@@ -26,15 +26,15 @@ from ldae.cohort.splits import assert_disjoint
 from ldae.errors import UserError, require
 from ldae.files import atomic, digest, read_json, read_table, sha256, write_json, write_table
 
-# What file systems answer that cannot reserve space; some raise no error but fill the file.
+# Errors of file systems that cannot reserve space; others raise none but fill the file.
 UNSUPPORTED = (errno.EOPNOTSUPP, errno.EINVAL)
 
 
 def create_array(path: Path, dtype: str | type, shape: Sequence[int]) -> np.memmap:
-    """Make an ``.npy`` file to be filled in, with all of its space on the disk reserved.
+    """Make an ``.npy`` file to be filled by memory map, with all of its disk space reserved.
 
-    A file of a map is full of holes at first; a disk without room for what is written into them
-    would kill the process by a signal (SIGBUS), without a message and without an exception.
+    A new memory-mapped file is sparse. If the disk is full when data are written into it, a signal
+    (SIGBUS) kills the process, without a message and without an exception.
 
     Raises:
         OSError: the disk is full (ENOSPC) or the quota is used up (EDQUOT).
@@ -51,15 +51,20 @@ def create_array(path: Path, dtype: str | type, shape: Sequence[int]) -> np.memm
 
 INDEX, INDEX_HASH, CARD = "index.tsv", "index.sha256", "store.json"
 IDENTITY = ("scan_id", "participant_id", "split", "sha256")
-# Of a store's card: what another scan changes.
+# Keys of a store's card that change when a scan is added.
 NOT_FORM = ("sum", "shape", "volumes")
 
 
 def open_array(path: Path, shape: Iterable[int], dtype: str, again: str) -> np.ndarray:
-    """Memory-map an ``.npy`` of at least ``shape[0]`` rows and otherwise just this shape.
+    """Memory-map an ``.npy`` of at least ``shape[0]`` rows and otherwise exactly this shape.
+
+    Args:
+        path: The file.
+        shape, dtype: As the store's card says.
+        again: Advice on how to remake the file; the end of the error's message.
 
     Raises:
-        UserError: it is absent, cut short or of another kind; ends with the advice ``again``.
+        UserError: the file is absent or cut short, or has another shape or dtype.
     """
     try:
         array = np.load(path, mmap_mode="r")
@@ -75,13 +80,13 @@ def open_array(path: Path, shape: Iterable[int], dtype: str, again: str) -> np.n
 
 
 def finish_store(folder: Path, index: pd.DataFrame, card: dict[str, Any]) -> None:
-    """Write the tables of a store whose arrays are there, the card last.
+    """Write the tables of a store whose arrays are complete, the card last.
 
     Args:
         folder: The store.
         index: Its scans in order, with the columns ``IDENTITY``; ``row`` is added in front.
-        card: shape and dtype of all arrays as one, and what else makes a store what it is. Equal
-            content gives equal bytes, whenever and by whatever code it was made.
+        card: shape and dtype of all arrays together, and the store's other properties. Equal
+            content gives equal bytes, regardless of the time and the code that made it.
     """
     folder = Path(folder)
     (folder / CARD).unlink(missing_ok=True)
@@ -94,20 +99,28 @@ def finish_store(folder: Path, index: pd.DataFrame, card: dict[str, Any]) -> Non
 
 
 def hash_of_content(card: dict[str, Any], index: pd.DataFrame) -> str:
-    """Hash of a store: its card and the identity of its rows."""
+    """Content hash of a store: of its card and of the columns ``IDENTITY`` of its index."""
     content = {key: value for key, value in card.items() if key != "sum"}
     return digest([content, index[list(IDENTITY)].to_numpy().tolist()])
 
 
 class Store:
-    """What both stores share: the card, the index, the check that the files belong together.
+    """Base class of the stores: card, index, and the check that the files belong together.
+
+    Attributes:
+        made_by: Kind of the store: the workflow's target that makes it, and its name on scratch.
+        columns: Columns of the index that are required besides row and ``IDENTITY``.
+        folder: The store's folder.
+        again: Advice on how to remake the store, for messages.
+        card: Content of store.json.
+        index: The index, one row per scan.
 
     Raises:
-        UserError: the store is unfinished, its files disagree, or a participant is on two sides.
+        UserError: the store is unfinished, its files disagree, or a participant is in two splits.
     """
 
     made_by = ""
-    columns: tuple[str, ...] = ()  # of the index, besides row and IDENTITY
+    columns: tuple[str, ...] = ()
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
@@ -140,10 +153,10 @@ class Store:
         return len(self.index)
 
     def rows(self, split: str) -> np.ndarray:
-        """Rows of one side, ascending.
+        """Rows of one split, ascending.
 
         Raises:
-            UserError: the side is empty.
+            UserError: the split is empty.
         """
         rows = self.index.index[self.index["split"] == split].to_numpy()
         require(
@@ -155,12 +168,12 @@ class Store:
 
     @property
     def content_hash(self) -> str:
-        """One hash of arrays, order and sides, kept in every model trained on the store."""
+        """Hash of arrays, order and splits; every model trained on the store records it."""
         return self.card["sum"]
 
     @property
     def form(self) -> dict[str, Any]:
-        """What every array of it has in common; more scans do not change it."""
+        """Properties of each array (shape of one, dtype, ...), which more scans do not change."""
         form = {key: value for key, value in self.card.items() if key not in NOT_FORM}
         return form | {"shape": self.card["shape"][1:]}
 
@@ -172,7 +185,7 @@ class Store:
 
     @property
     def split_hash(self) -> str:
-        """Hash of who is on which side."""
+        """Hash of the participants of each split."""
         splits = self.index[["participant_id", "split"]].drop_duplicates()
         return digest(sorted(map(list, splits.itertuples(index=False))))
 
@@ -189,7 +202,7 @@ class Store:
         raise NotImplementedError
 
     def verify(self) -> None:
-        """Read everything and compare it with the checksums.
+        """Read every array and compare it with its checksum.
 
         Raises:
             UserError: a row was changed after the store was made.

@@ -1,10 +1,12 @@
-"""What a volume looks like, in so few numbers that it may be kept, and whether two look the same.
+"""Coarse thumbnails (4 x 4 x 4 block means) that detect a changed preprocessing but not rounding.
 
-Bits differ after another build of a library or on another processor, which is nothing to a model.
-Another preprocessing is something. The means of 4 x 4 x 4 blocks tell the two apart: on scans of
-the synthetic download at 5 mm, noise of 1 % of the range moves them by
-0.05 of 255 steps on average, a shift by 0.2 mm by 0.7, by 1 mm by 1.4, left and right exchanged by
-8, and two visits of one subject lie 1.6 and more apart.
+A thumbnail has 64 numbers, few enough to be kept with a model. Another build of a library or
+another processor changes the bits of a volume, which does not matter to a model. A changed
+preprocessing does matter. The block means tell the two apart.
+
+Mean differences, in steps of 1/255 of the range, were measured on scans of the synthetic download
+at 5 mm. Noise of 1 % of the range gives 0.05, a shift by 0.2 mm 0.7, a shift by 1 mm 1.4, left and
+right exchanged 8. Two visits of one subject differ by 1.6 or more.
 """
 
 import base64
@@ -14,14 +16,14 @@ import pandas as pd
 
 from ldae.data.volume_transform import from_stored
 
-THUMBNAIL = "look"  # the column of a store's index
-BLOCKS = 4  # a side
-STEPS = 255  # of a block's mean, for intensities of 0 to 1
-SAME = 1.0  # mean difference of two looks, in steps, up to which they are the same
+THUMBNAIL = "look"  # column of a store's index
+BLOCKS = 4  # along each axis
+STEPS = 255  # of a block's mean, over intensities from 0 to 1
+SAME = 1.0  # mean difference of two thumbnails, in steps, up to which a scan is unchanged
 
 
 def thumbnail(array: np.ndarray) -> str:
-    """The means of a volume's blocks, a byte each, as text.
+    """The block means of a volume, one byte each, as base64 text.
 
     Args:
         array: A volume (1, X, Y, Z) as it is stored.
@@ -37,7 +39,7 @@ def thumbnail(array: np.ndarray) -> str:
 
 
 def thumbnail_distance(one: str, other: str) -> float:
-    """Mean difference of two looks, in steps of 1/255 of the range of intensities."""
+    """Mean difference of two thumbnails, in steps of 1/255 of the range of intensities."""
     first, second = (
         np.frombuffer(base64.b64decode(text), np.uint8).astype(float) for text in (one, other)
     )
@@ -45,13 +47,14 @@ def thumbnail_distance(one: str, other: str) -> float:
 
 
 def changed_scans(then: pd.DataFrame, now: pd.DataFrame) -> tuple[int, list[str]]:
-    """Scans that look otherwise than they did.
+    """Scans whose thumbnails have changed.
 
     Args:
-        then, now: scan_id and look; only scans of both are compared.
+        then, now: Tables with the columns scan_id and ``THUMBNAIL``; only scans of both are
+            compared.
 
     Returns:
-        How many were compared, and those that differ by more than ``SAME``.
+        The number of scans compared, and the ids of those that differ by more than ``SAME``.
     """
     both = then[["scan_id", THUMBNAIL]].merge(now[["scan_id", THUMBNAIL]], on="scan_id")
     pairs = zip(both["scan_id"], both[f"{THUMBNAIL}_x"], both[f"{THUMBNAIL}_y"], strict=True)

@@ -1,4 +1,4 @@
-"""Makes the tables of the volume store: which packed scans are used, in which order and where."""
+"""Index of the volume store: tables of the packed scans that are used, their order and place."""
 
 import logging
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ def build_volume_store(included: pd.DataFrame, shards: Sequence[Path], out_dir: 
     """Write index.tsv, index.sha256 and store.json over packed shards. No volume is read.
 
     Args:
-        usable: The scans to use, with the columns of scans.tsv and ``split``.
+        included: The scans to use, with the columns of scans.tsv and ``split``.
         shards: ``shard-{k}.json`` of all shards, in the folder ``shards`` of the store.
-        out_dir: The store's folder. Arrays of other shards in it, left by a run with another
-            number of shards, are deleted.
+        out_dir: The store's folder. Files of other shards in it, left by a run with another number
+            of shards, are deleted.
 
     Raises:
-        UserError: a usable scan is not packed or could not be, a subject is on two sides, or the
-            shards differ in grid or settings.
+        UserError: an included scan is not packed or could not be, a subject is in two splits, or
+            the shards differ in grid or settings.
     """
     out_dir = Path(out_dir)
     (out_dir / CARD).unlink(missing_ok=True)
@@ -44,14 +44,14 @@ def build_volume_store(included: pd.DataFrame, shards: Sequence[Path], out_dir: 
     lost = index.loc[index["sha256"].isna(), "scan_id"].tolist()
     require(
         not lost,
-        f"{len(lost)} usable scans are in no shard of {out_dir}, first {lost[:1]}: it was packed "
+        f"{len(lost)} included scans are in no shard of {out_dir}, first {lost[:1]}: it was packed "
         f"from another cohort. {again}",
     )
     useless = index[index["reason"] != ""]
     require(
         useless.empty,
-        f"{len(useless)} usable scans could not be packed (first "
-        f"{useless['scan_id'].tolist()[:1]}), whatever their manifest says. {again}",
+        f"{len(useless)} included scans could not be packed (first "
+        f"{useless['scan_id'].tolist()[:1]}), although their manifest says ok. {again}",
     )
     used = [cards[path] for path in cards if _array_name(path, out_dir) in set(index["file"])]
     first = used[0]
@@ -82,12 +82,12 @@ def build_volume_store(included: pd.DataFrame, shards: Sequence[Path], out_dir: 
 
 
 def _array_name(path: Path, out_dir: Path) -> str:
-    """The array beside a shard's description, relative to the store."""
+    """Path of the array beside a shard's description, relative to the store."""
     return path.with_suffix(".npy").relative_to(out_dir).as_posix()
 
 
 def _packed(cards: dict[Path, dict[str, Any]], out_dir: Path) -> pd.DataFrame:
-    """All packed scans: file, file_row, and the columns ``RECORDED``."""
+    """Table of all packed scans: file, file_row, and the columns ``RECORDED``."""
     rows = [
         (_array_name(path, out_dir), number, *(scan[name] for name in RECORDED))
         for path, card in cards.items()
@@ -108,9 +108,9 @@ def _count(cards: dict[Path, dict[str, Any]]) -> int:
 
 
 def _delete_strays(out_dir: Path, cards: set[Path]) -> None:
-    """Delete what shards of an earlier division left."""
+    """Delete files of shards that do not exist with the present number of shards."""
     ours = {path.stem for path in cards}
     for path in (out_dir / "shards").glob("*shard-*"):
         if path.name.lstrip(".").split(".")[0] not in ours:
             path.unlink()
-            log.info("deleted %s, of a shard that is no more", path)
+            log.info("deleted %s: its shard no longer exists", path)

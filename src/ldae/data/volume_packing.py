@@ -1,7 +1,7 @@
-"""Packs the registered scans of one shard into one file, scan by scan only where one has changed.
+"""Packing of a shard's registered scans into one array file; only changed scans are packed again.
 
-Whatever registration delivered is packed, also a scan that QC or a person has put aside: which of
-them are used is the business of :mod:`ldae.data.volume_index`.
+Every registered scan is packed, also one that the QC or a rater excludes.
+:mod:`ldae.data.volume_index` selects the scans that are used.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class _Earlier:
-    """What an earlier run packed into the shard, as far as it is still valid and intact."""
+    """Array and records of an earlier run of the shard, as far as they are valid and intact."""
 
     def __init__(self, array: Path, stamp: Path, key: dict[str, Any]):
         self.card: dict[str, Any] | None = None
@@ -59,14 +59,14 @@ class _Earlier:
         self._rows = {(scan["scan_id"], scan["image"]): n for n, scan in enumerate(card["scans"])}
 
     def same(self, files: list[ScanFiles], images: list[str]) -> bool:
-        """Whether just these scans were packed, in this order, and all are unharmed."""
+        """Whether exactly these scans were packed, in this order, and all are intact."""
         wanted = list(zip([scan.scan_id for scan in files], images, strict=True))
         return wanted == list(self._rows) and all(self.row(*scan) for scan in wanted)
 
     def row(self, scan_id: str, image: str) -> tuple[np.ndarray, dict[str, Any]] | None:
-        """Array (1, X, Y, Z) and record of a scan packed from the same image, if unharmed.
+        """Array (1, X, Y, Z) and record of a scan packed from the same image, if intact.
 
-        An image that could not be used is tried again: its disk may have failed for a moment.
+        An image that could not be used is tried again: the disk may have failed for a moment.
         """
         number = self._rows.get((scan_id, image))
         if number is None or self.card["scans"][number]["reason"]:
@@ -86,27 +86,27 @@ def pack_shard(
 ) -> dict[str, Any]:
     """Bring ``shard-{k}.npy`` up to date and describe it in ``shard-{k}.json``.
 
-    The array and a hidden copy of the description stay when Snakemake deletes ``out`` before it
-    runs the job again: rows of scans whose registered image, settings and source are the same are
-    copied from them. The result does not depend on what was there before.
+    The workflow deletes ``out`` before it runs the job again, but not the array and a hidden copy
+    of the description. Rows are copied from them if the scan's registered image, the settings and
+    the source are the same. The result does not depend on what was there before.
 
     Args:
         scans: Rows of scans.tsv of the shard.
-        manifest: Of the shard's registration (scan_id, status).
+        manifest: Manifest of the shard's registration (scan_id, status).
         preproc_dir: Folder of the preprocessed derivatives.
         out: ``.../shards/shard-{k}.json``; the array goes beside it.
         cfg: ``config["volumes"]``: spacing (mm), shape, interpolation, dtype.
         template: Name of the template space in file names.
-        source: Fingerprint of the code; another one packs everything anew.
+        source: Fingerprint of the code; with another one every scan is packed again.
 
     Returns:
-        What was written: key (settings and source), affine (4, 4), and scans in the order of the
-        rows: scan_id, image (SHA-256 of the registered file), sha256 (of the row), its look
-        (:mod:`ldae.data.thumbnails`), and reason, empty unless the image cannot be used (its row is
-        zero).
+        The description written: key (settings and source), affine (4, 4), and scans in the order of
+        the rows. Of each scan: scan_id, image (SHA-256 of the registered file), sha256 (of the
+        row), look (:mod:`ldae.data.thumbnails`) and reason. The reason is empty unless the image
+        cannot be used; then its row is zero.
 
     Raises:
-        UserError: inputs that do not fit together, or images on different grids.
+        UserError: scans, manifest and images do not match, or images lie on different grids.
     """
     with locked(out.with_name(f".{out.name}.lock"), str(out)):
         array_file, stamp = out.with_suffix(".npy"), out.with_name(f".{out.name}")
@@ -126,11 +126,11 @@ def pack_shard(
 
 
 def write_manifest(scans: pd.DataFrame, card: dict[str, Any], path: str | Path) -> None:
-    """Write what became of a shard's scans: scan_id, status, reason.
+    """Write the manifest of a shard's packing: scan_id, status, reason.
 
     Args:
         scans: Rows of scans.tsv of the shard.
-        card: From :func:`pack_shard`.
+        card: The description from :func:`pack_shard`.
         path: Manifest to write. Status: ok; failed (the image cannot be used); skipped (there is
             no registered image).
     """
@@ -151,7 +151,7 @@ def _pack(
     out: Path,
     key: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write a new array and return the affine and the records of its rows."""
+    """Write a new array; returns its affine and the records of its rows."""
     records: list[dict[str, Any]] = []
     affine: np.ndarray | None = None
     shape = (len(files), 1, *key["shape"])
@@ -184,7 +184,7 @@ def _pack(
 def _registered(
     scans: pd.DataFrame, manifest: pd.DataFrame, preproc_dir: Path, template: str
 ) -> list[ScanFiles]:
-    """Files of the shard's registered scans, by scan_id."""
+    """Files of the shard's registered scans, in the order of scan_id."""
     status = manifest.set_index("scan_id")["status"]
     absent = sorted(set(scans["scan_id"]) - set(status.index))
     require(
@@ -207,7 +207,7 @@ def _registered(
 def _rows(
     files: list[ScanFiles], images: list[str], earlier: _Earlier, key: dict[str, Any]
 ) -> Iterator[tuple[np.ndarray, dict[str, Any], np.ndarray | None, bool]]:
-    """Array, record, affine (None for an image of no use) of each scan, and whether it is new."""
+    """Array, record, affine (None for an unusable image) of each scan, and whether it is new."""
     transform: StoreTransform | None = None
     for scan, image in zip(files, images, strict=True):
         found = earlier.row(scan.scan_id, image)

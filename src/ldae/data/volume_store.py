@@ -1,12 +1,12 @@
-"""Reads the volume store: every usable registered scan, ready for a network, by memory map.
+"""Volume store: every included registered scan as a memory-mapped array, ready for a network.
 
 Layout of a store, besides the tables (:mod:`ldae.data.store`)::
 
     shards/shard-{k}.npy    (n, 1, X, Y, Z) in [0, 1], or 0 to 255 as uint8: scans of one shard
-    shards/shard-{k}.json   what was packed into it, and from what
+    shards/shard-{k}.json   description: settings, affine, and each scan's image and checksums
 
-A shard also holds scans that are not used, so that a verdict or other splits move no data; the
-columns ``file`` and ``file_row`` of index.tsv say where the array of a used scan is.
+A shard also holds scans that are not used, so a rater's decision or other splits move no data. The
+columns ``file`` and ``file_row`` of index.tsv give the place of a used scan's array.
 :mod:`ldae.data.volume_packing` packs the shards, :mod:`ldae.data.volume_index` makes the tables.
 """
 
@@ -23,10 +23,10 @@ from ldae.data.volume_transform import from_stored
 
 
 class VolumeStore(Store):
-    """Reads a volume store. ``index`` is its table, in the order of the rows.
+    """Reader of a volume store. ``index`` is its table, in the order of the rows.
 
     Raises:
-        UserError: files that disagree, or a participant on two sides.
+        UserError: the store is unfinished, its files disagree, or a participant is in two splits.
     """
 
     made_by = "volumes"
@@ -41,7 +41,7 @@ class VolumeStore(Store):
             self._array(int(row))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the maps: a loader process that is not forked opens its own."""
+        """State without the memory maps: a loader process that is not forked opens its own."""
         return self.__dict__ | {"_maps": {}}
 
     def _array(self, row: int) -> np.ndarray:
@@ -77,7 +77,7 @@ class VolumeStore(Store):
         return torch.stack([self.volume(int(row)) for row in rows])
 
     def arrays(self) -> list[str]:
-        """The shards with scans in use."""
+        """Array files of the shards that hold scans of the index."""
         return sorted(set(self._file))
 
     def row_hash(self, row: int) -> str:
@@ -86,7 +86,7 @@ class VolumeStore(Store):
 
 
 class ByRow(Protocol):
-    """Anything that gives volumes by row: a store, or one seen at another resolution."""
+    """Source of volumes by row: a store, or a store resized to another grid."""
 
     def volumes(self, rows: np.ndarray) -> torch.Tensor:
-        """Volumes (B, 1, X, Y, Z)."""
+        """Volumes (B, 1, X, Y, Z), float32 in [0, 1]."""

@@ -1,7 +1,4 @@
-"""Intensities in [0, 1] and the number format they are stored in.
-
-From a registered image to a volume of the store: its grid and its range.
-"""
+"""Volume transform: a registered image on the store's grid, in [0, 1], in its number format."""
 
 import zlib
 from pathlib import Path
@@ -11,17 +8,17 @@ import torch
 
 from ldae.errors import UserError, require
 
-STEPS = {"uint8": 255}  # stored value of an intensity of 1, where it is not 1
+STEPS = {"uint8": 255}  # stored value of an intensity of 1, in formats where it is not 1
 
 
 def to_stored(volume: np.ndarray, dtype: str) -> np.ndarray:
-    """A float32 volume in the format ``dtype``: float16, float32, or uint8 in steps of 1/255."""
+    """A float32 volume in [0, 1] as ``dtype``: float16, float32, or uint8 in steps of 1/255."""
     steps = STEPS.get(dtype)
     return (volume if steps is None else np.rint(volume * steps)).astype(dtype)
 
 
 def from_stored(array: np.ndarray) -> torch.Tensor:
-    """A float32 copy of a stored volume."""
+    """A stored volume as a new float32 tensor in [0, 1]."""
     # torch widens float16 four times as fast as numpy does.
     volume = torch.from_numpy(np.array(array)).float()
     steps = STEPS.get(str(array.dtype))
@@ -35,10 +32,18 @@ class StoreTransform:
     """Load an image and bring it to the store's grid and range.
 
     One pass of the paper's inference-time normalisation (section 4.1): RAS orientation, voxel
-    spacing, centred crop or pad to the target shape, min-max to [0, 1]. ``Spacing`` leaves an image
-    alone that is on the grid already, as registration writes it, so that it is interpolated once in
-    all. The volume is clamped at zero before min-max, because the undershoot of a cubic spline
-    would lift the background.
+    spacing, centred crop or pad to the target shape, min-max to [0, 1]. ``Spacing`` does not
+    resample an image that is on the grid already, as registration writes it. So each image is
+    interpolated only once. The volume is clamped at zero before min-max, because the undershoot of
+    a cubic spline would lift the background.
+
+    Args:
+        spacing: Voxel size of the store, mm.
+        shape: Spatial shape of the store (X, Y, Z).
+        interpolation: A key of ``SPLINE``.
+
+    Raises:
+        UserError: ``interpolation`` is unknown.
     """
 
     def __init__(self, spacing: float, shape: list[int], interpolation: str):

@@ -1,1 +1,1 @@
-"""From a BIDS T1w scan to a masked brain on the template's grid: N4, brain extraction, affine."""
+"""Preprocessing of BIDS T1w scans to masked brains in template space: N4, brain mask, affine."""

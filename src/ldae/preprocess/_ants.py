@@ -1,8 +1,9 @@
-"""The only importer of ANTsPy: fixes what makes its results repeatable before ITK starts.
+"""Import of ANTsPy with repeatable results: one thread and a fixed seed, set before ITK starts.
 
-ITK reads the number of threads when its first filter runs, and ``ants.registration`` ignores its
-``random_seed`` argument in favour of the environment. With one thread and a seed the same input
-gives the same bytes; with two threads or without a seed it does not.
+The preprocessing imports ANTsPy only from here. ITK reads the number of threads when its first
+filter runs. ``ants.registration`` ignores its argument ``random_seed`` and reads the environment.
+With one thread and a seed the same input gives the same bytes; with two threads or without a seed
+it does not.
 """
 
 import os

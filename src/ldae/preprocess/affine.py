@@ -1,4 +1,4 @@
-"""The affine from a brain to the template: one estimate, and others where that one fails."""
+"""Affine estimation from a brain to the template, with other starts where the first one fails."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,23 +12,23 @@ from ldae.preprocess._ants import ants
 from ldae.preprocess.qc_measures import correlation, dice
 from ldae.preprocess.resampling import Template, on_grid
 
-# Ways to start, tried in this order while the overlap is too low: from the centres of mass; the
-# same by way of a rigid and a similarity transform, which finds a head tilted by 60 degrees; and
-# from the best of the 24 turns by right angles, which finds one stored with a wrong orientation.
+# Starts, tried in this order while the overlap is too low. FIRST: the centres of mass. STAGED: the
+# same, through a rigid and a similarity transform; it finds a head tilted by 60 degrees. TURNED:
+# the best of the 24 right-angle rotations; it finds a head stored with a wrong orientation.
 FIRST, STAGED, TURNED = "centre of mass", "staged", "turned"
-TURN_SPACING = 6.0  # mm, at which turns are compared
-LEVELS = ((6, 3, 2100), (4, 2, 1200), (2, 1, 1200), (1, 0, 10))  # shrink, blur, iterations: ANTs'
-COARSEST = 12.0  # mm: a level of larger voxels can turn a brain over
+TURN_SPACING = 6.0  # mm, at which the rotations are compared
+LEVELS = ((6, 3, 2100), (4, 2, 1200), (2, 1, 1200), (1, 0, 10))  # ANTs': shrink, blur, iterations
+COARSEST = 12.0  # mm: a level with larger voxels can turn a brain upside down
 
 
 @dataclass(frozen=True)
 class Registration:
-    """What was found for one scan.
+    """Transforms of one scan.
 
     Attributes:
         transforms: Files that take the brain to the template, in ANTs' order.
-        affine: The linear one of them.
-        attempts: One entry an affine tried, in order: start, dice and ncc (with the template, at
+        affine: The linear one among them.
+        attempts: One entry per affine tried, in order: start, dice and ncc (with the template, at
             the spacing of the estimate). The one with the highest ncc was kept.
     """
 
@@ -48,13 +48,15 @@ def register(
 
     2 to 3 mm suffice: an estimate at 1 mm differs by 0.2-0.5 mm and takes ten times as long.
 
+    The next start is tried if the masks overlap (Dice) by less than ``retry_below``. Of all affines
+    tried, the one with the highest correlation is kept. A brain turned upside down overlaps by up
+    to 0.93, but correlates little.
+
     Args:
         brain, mask: Native grid, or a box of it around the brain.
         template: The target.
-        cfg: config["preprocess"]["registration"]: type; retry_below: an affine whose masks overlap
-            less (Dice) is estimated anew with another start. Of all tried the one with the highest
-            correlation is kept: a brain turned over overlaps by up to 0.93, but correlates little.
-        folder: Where the transforms' files go.
+        cfg: config["preprocess"]["registration"]: type, retry_below.
+        folder: Receives the files of the transforms.
     """
     fixed, inside = template.coarse_brain, template.coarse_mask.numpy() > 0
     coarse = on_grid(brain, min(fixed.spacing))
@@ -80,9 +82,12 @@ def register(
 
 
 def estimate(brain: ants.ANTsImage, template: ants.ANTsImage, start: str, prefix: str) -> str:
-    """The file (named by ``prefix``) of the affine that takes ``brain`` to ``template``.
+    """Estimate the affine that takes ``brain`` to ``template``; returns its file.
 
-    Both have the spacing of the estimate.
+    Args:
+        brain, template: At the spacing of the estimate.
+        start: ``FIRST``, ``STAGED`` or ``TURNED``.
+        prefix: Path that the names of the files begin with.
     """
     options = {"type_of_transform": "TRSAA" if start == STAGED else "Affine"}
     if start == TURNED:
@@ -95,9 +100,9 @@ def estimate(brain: ants.ANTsImage, template: ants.ANTsImage, start: str, prefix
 
 
 def best_turn(brain: ants.ANTsImage, template: ants.ANTsImage, path: str) -> str:
-    """Write the turn by right angles about the centres of mass with the highest correlation.
+    """Write the right-angle rotation about the centres of mass with the highest correlation.
 
-    It is scaled so that both have one volume. Returns ``path``.
+    It is scaled so that brain and template have the same volume. Returns ``path``.
     """
     spacing = max(TURN_SPACING, min(template.spacing))
     fixed, moving = on_grid(template, spacing), on_grid(brain, spacing)
@@ -117,10 +122,10 @@ def best_turn(brain: ants.ANTsImage, template: ants.ANTsImage, path: str) -> str
 
 
 def pyramid(spacing: float) -> dict[str, tuple[int, ...]]:
-    """ANTs' levels of the estimate, without those whose voxels would be too few to tell a pose.
+    """ANTs' options of the resolution levels, without levels too coarse to determine a pose.
 
-    At 3 mm its first level has voxels of 18 mm, of which it samples a fifth: of 134 synthetic
-    heads one came out upside down.
+    At a spacing of 3 mm, ANTs' first level has voxels of 18 mm and samples a fifth of them. With it
+    one of 134 synthetic heads came out upside down.
     """
     shrink, blur, iterations = zip(
         *(level for level in LEVELS if level[0] * spacing <= COARSEST or level[0] == 1),

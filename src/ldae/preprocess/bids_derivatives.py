@@ -1,4 +1,4 @@
-"""What makes the folder of the preprocessing a BIDS data set of derivatives."""
+"""BIDS derivatives: description files of the preprocessed data set, removal of withdrawn scans."""
 
 import logging
 import os
@@ -35,13 +35,14 @@ PACKAGES = {"antspynet": ("antspyx", "antspynet"), "deepbet": ("antspyx", "deepb
 def describe_dataset(
     preproc_dir: str | Path, bids_dir: str | Path, cfg: Mapping[str, Any], elsewhere: bool = False
 ) -> None:
-    """Write dataset_description.json, .bidsignore and what is the same for all images.
+    """Write dataset_description.json, README, .bidsignore and the sidecars common to all images.
 
     Args:
         preproc_dir: Folder of the derivatives.
         bids_dir: The raw data set they were made from.
         cfg: config["preprocess"].
-        elsewhere: The source's scans came preprocessed: nothing was corrected or stripped here.
+        elsewhere: Whether the scans were preprocessed elsewhere, so N4 and brain extraction of this
+            workflow were not applied.
     """
     folder = Path(preproc_dir)
     packages = ("antspyx",) if elsewhere else PACKAGES[cfg["brain_extraction"]["method"]]
@@ -59,7 +60,7 @@ def describe_dataset(
         },
         folder / "dataset_description.json",
     )
-    # By BIDS' inheritance these hold for every image below whose name has these entities.
+    # By the inheritance principle of BIDS these hold for all images with these entities.
     for name, content in {
         **({} if elsewhere else {"desc-n4_T1w": {"SkullStripped": False}}),
         "desc-brain_T1w": {"SkullStripped": True},
@@ -74,13 +75,13 @@ def describe_dataset(
 
 
 def remove_withdrawn(preproc_dir: str | Path, scan_ids: Collection[str]) -> list[str]:
-    """Delete the derivatives of scans that the cohort no longer has, such as of a withdrawn person.
+    """Delete the derivatives of scans that the cohort no longer has, such as withdrawn ones.
 
-    Only folders ``sub-*/ses-*`` of the preprocessing are looked at; links are left alone.
+    Only folders ``sub-*/ses-*`` are considered; symbolic links are kept.
 
     Args:
         preproc_dir: Folder of the derivatives.
-        scan_ids: Scans of the manifests: the folders of all others go.
+        scan_ids: Scans of the manifests; the folders of all other scans are deleted.
 
     Returns:
         The scans whose folders were deleted.

@@ -21,8 +21,8 @@ from ldae.preprocess.image_io import affine, as_mask, border_share, read_head, w
 from ldae.preprocess.shard_runner import ScanRejected, Step, brain_first, run_step
 
 ANTSXNET_FILES = ("brainExtractionRobustT1.h5", "S_template3.nii.gz")
-MAX_BORDER = 0.10  # share of the image's outer faces that a brain mask may cover
-SOFT_MASK_LEVEL = 0.5  # where a probability counts as brain when it is kept as a soft mask
+MAX_BORDER = 0.10  # fraction of the image's outer faces that a brain mask may cover
+SOFT_MASK_LEVEL = 0.5  # threshold of the binary mask file beside a soft mask
 
 
 class Extractor(Protocol):
@@ -37,7 +37,7 @@ class AntsNet:
     """ANTsPyNet's ``brain_extraction(modality="t1")`` with weights from a local folder."""
 
     def __init__(self, weights: str | Path):
-        """Load nothing over the network.
+        """Load the network from the folder ``weights``; nothing is downloaded.
 
         Raises:
             UserError: a weight file is missing.
@@ -57,7 +57,7 @@ class AntsNet:
         os.environ["KERAS_BACKEND"] = "tensorflow"
         with tempfile.TemporaryDirectory() as home:
             os.environ["KERAS_HOME"] = home  # else Keras writes into the user's home folder
-            import antspynet  # imports TensorFlow (5 s), which deepbet's users need not wait for
+            import antspynet  # imports TensorFlow (5 s), which deepbet does not need
             import keras
 
         antspynet.set_antsxnet_cache_directory(str(weights))
@@ -81,8 +81,8 @@ class DeepBet:
 
     def probability(self, head: ants.ANTsImage) -> np.ndarray:
         to_ras = nib.io_orientation(affine(head))
-        # The network sees the brain's bounding box on a cube of 256 voxels. For heads of 2 mm one
-        # of 192 does: Dice 0.99 with the mask of 256 at a third of the time.
+        # The network's input is the brain's bounding box on a cube of 256 voxels a side. For heads
+        # of 2 mm a side of 192 suffices: Dice 0.99 with the mask of 256, in a third of the time.
         side = 256 if max(head.spacing) < 1.75 else 192
         voxels = np.ascontiguousarray(nib.apply_orientation(head.numpy(), to_ras))
         values = self._network.run_model(voxels, shape=(side, side, side))
@@ -91,7 +91,11 @@ class DeepBet:
 
 
 def build_extractor(cfg: Mapping[str, Any]) -> Extractor:
-    """The network named in config["preprocess"]["brain_extraction"]."""
+    """The network named in config["preprocess"]["brain_extraction"].
+
+    Raises:
+        UserError: the method is unknown, or its weights are missing.
+    """
     method = cfg["method"]
     if method == "antspynet":
         return AntsNet(cfg["weights"])
@@ -106,8 +110,8 @@ def clean_mask(probability: np.ndarray, threshold: float) -> np.ndarray:
     """Largest connected component of ``probability >= threshold``, holes filled; bool (X, Y, Z).
 
     Raises:
-        ScanRejected: nothing reaches the threshold, or the mask covers much of the image's outer
-            faces, which no brain does.
+        ScanRejected: no voxel reaches the threshold, or the mask covers more than ``MAX_BORDER`` of
+            the image's outer faces, as no brain does.
     """
     mask = probability >= threshold
     if not mask.any():
@@ -130,22 +134,25 @@ def run_brain_extraction(
     cfg: Mapping[str, Any],
     earlier: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Find the brains of one shard's scans, in the corrected head or, before N4, in the raw one.
+    """Extract the brains of one shard's scans, from the corrected head or, before N4, the raw one.
 
     Args:
         scans: Rows of scans.tsv.
         bids_dir: Folder the ``path`` column is relative to.
-        preproc_dir: Output folder; writes ``*_desc-brain_mask.nii.gz`` on the native grid, and,
-            if N4 has been, ``*_desc-brain_T1w.nii.gz``.
+        preproc_dir: Output folder; receives ``*_desc-brain_mask.nii.gz`` on the native grid and,
+            if N4 ran before, ``*_desc-brain_T1w.nii.gz``.
         manifest: Manifest to write.
         cfg: config["preprocess"]. ``brain_extraction.threshold``: null multiplies the head by the
             probability instead of a binary mask; the mask file is binary in both cases.
-            ``n4.mask`` says which of the two steps is first.
-        earlier: Manifest of N4, where that comes first.
+            ``n4.mask`` sets the order of the two steps.
+        earlier: Manifest of N4, if it ran before.
+
+    Returns:
+        The manifest.
 
     Raises:
-        UserError: weights are missing, the method is unknown, or a soft mask is asked for before
-            there is a corrected head to multiply it with.
+        UserError: weights are missing, the method is unknown, or a soft mask is requested before
+            there is a corrected head to multiply by it.
     """
     settings = cfg["brain_extraction"]
     threshold, first = settings["threshold"], brain_first(cfg)
@@ -187,7 +194,7 @@ def run_brain_extraction(
 def _extract_brain(
     files: ScanFiles, image: Path, extractor: Extractor, threshold: float | None, first: bool
 ) -> None:
-    """Write the brain mask of one scan and, unless N4 comes later (``first``), its brain."""
+    """Write the brain mask of one scan and, unless N4 runs later (``first``), its brain."""
     head = read_head(image)
     probability = extractor.probability(head)
     mask = clean_mask(probability, SOFT_MASK_LEVEL if threshold is None else threshold)

@@ -1,4 +1,4 @@
-"""Reading and writing images of one scan: what is refused, and how intensities are stored."""
+"""Image input and output: checks of a head when it is read, NIfTI with int16 intensities."""
 
 import gzip
 from pathlib import Path
@@ -10,15 +10,15 @@ from ldae.files import atomic
 from ldae.preprocess._ants import ants
 from ldae.preprocess.shard_runner import ScanRejected
 
-LEVELS = 32767  # of int16: a step is 3e-5 of the maximum, far below a scanner's noise
+LEVELS = 32767  # of int16: a step is 3e-5 of the maximum, far below the noise of a scanner
 COMPRESSION = 1  # of gzip: level 6 takes twice the time for 1 % of the size
 
 
 def read_head(path: Path) -> ants.ANTsImage:
-    """Read a T1w image as float32; voxels that are not a number become 0.
+    """Read a T1w image as float32; ITK reads voxels that are not a number as 0.
 
     Raises:
-        ScanRejected: it is not one three-dimensional image of varying intensity.
+        ScanRejected: the file is not one three-dimensional image, or all its voxels are equal.
     """
     image = ants.image_read(str(path))
     if image.dimension != 3 or image.components != 1:
@@ -32,7 +32,7 @@ def read_head(path: Path) -> ants.ANTsImage:
 def write_image(image: ants.ANTsImage, path: Path) -> None:
     """Write a NIfTI file: intensities as int16 with a slope, masks (uint8) as they are.
 
-    Half the bytes and the time of float32. Zero stays exactly zero.
+    This takes half the bytes and the time of float32. Zero stays exactly zero.
     """
     values, slope = image.numpy(), 1.0
     if values.dtype != np.uint8:
@@ -52,13 +52,13 @@ def as_mask(values: np.ndarray, image: ants.ANTsImage) -> ants.ANTsImage:
 
 
 def border_share(mask: np.ndarray) -> float:
-    """Share of the image's six outer faces that a mask covers, 0 to 1."""
+    """Fraction of the image's six outer faces that a mask (X, Y, Z) covers, 0 to 1."""
     faces = [mask.take(end, axis) > 0 for axis in range(3) for end in (0, -1)]
     return float(sum(face.sum() for face in faces) / sum(face.size for face in faces))
 
 
 def affine(image: ants.ANTsImage) -> np.ndarray:
-    """(4, 4) from voxels to mm RAS; ITK's own world points to the left and to the back."""
+    """Affine (4, 4) from voxels to mm in RAS; ITK's own coordinates are LPS."""
     matrix = np.eye(4)
     matrix[:3, :3] = np.asarray(image.direction) * np.asarray(image.spacing)
     matrix[:3, 3] = image.origin

@@ -27,9 +27,9 @@ def correct_bias(
     Args:
         head: Native T1w image (X, Y, Z).
         shrink_factor: The field is estimated on a grid coarser by this factor.
-        iterations: Most iterations per level of the B-spline pyramid.
+        iterations: Maximum of iterations per level of the B-spline pyramid.
         tolerance: Change of the field below which a level stops.
-        mask: Where the field is estimated (it is applied everywhere); None: all voxels.
+        mask: Voxels where the field is estimated; None: all. It is applied to all voxels.
     """
     return ants.n4_bias_field_correction(
         head,
@@ -47,16 +47,19 @@ def run_n4(
     cfg: Mapping[str, Any],
     earlier: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Correct the scans of one shard.
+    """Correct the bias field of one shard's scans.
 
     Args:
         scans: Rows of scans.tsv.
         bids_dir: Folder the ``path`` column is relative to.
-        preproc_dir: Output folder; writes ``*_desc-n4_T1w.nii.gz``. Where ``cfg["n4"]["mask"]`` is
-            ``brain``, reads the brain mask and writes ``*_desc-brain_T1w.nii.gz`` as well.
+        preproc_dir: Output folder; receives ``*_desc-n4_T1w.nii.gz``. If ``cfg["n4"]["mask"]`` is
+            ``brain``, the brain mask is read from it and ``*_desc-brain_T1w.nii.gz`` is written.
         manifest: Manifest to write.
         cfg: config["preprocess"].
-        earlier: Manifest of the brain extraction, where that comes first.
+        earlier: Manifest of the brain extraction, if it ran before.
+
+    Returns:
+        The manifest.
     """
     settings = {key: value for key, value in cfg["n4"].items() if key != "mask"}
     inside = brain_first(cfg)
@@ -80,7 +83,7 @@ def run_n4(
 
 
 def _correct_scan(files: ScanFiles, image: Path, settings: dict[str, Any], inside: bool) -> None:
-    """Correct one scan; ``inside`` its brain mask, which then gives the brain as well."""
+    """Correct one scan; with ``inside``, within its brain mask, and write the brain as well."""
     mask = ants.image_read(str(files.mask)) if inside else None
     corrected = correct_bias(read_head(image), mask=mask, **settings)
     write_image(corrected, files.n4)

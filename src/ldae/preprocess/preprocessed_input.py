@@ -1,7 +1,7 @@
-"""Scans that came preprocessed (``cohort.preprocessed_dir``): checked, measured, put on the grid.
+"""Preprocessed input (``cohort.preprocessed_dir``): check, measure and put scans on the grid.
 
-They are brains in the template's space already. What registration would have made of them is made
-here, without estimating anything: brain and mask on the target grid, measures and picture.
+The scans are brains in the template's space already. This step writes what registration would
+write, without estimating anything: brain and mask on the target grid, measures and picture.
 """
 
 from collections.abc import Mapping
@@ -29,9 +29,9 @@ from ldae.preprocess.resampling import (
 )
 from ldae.preprocess.shard_runner import ScanRejected, Step, run_step
 
-FAR = 25.0  # mm between the centres of brain and template: no affine leaves half of that
-FULL = 0.9  # share of voxels that are not zero, from which an image was not stripped
-NEGATIVE = 0.01  # share of the brain's voxels below zero, from which intensities are z-scores
+FAR = 25.0  # mm between the centres of brain and template; no affine leaves half of that
+FULL = 0.9  # fraction of non-zero voxels above which an image is not skull-stripped
+NEGATIVE = 0.01  # fraction of negative brain voxels above which intensities are z-scores
 
 
 def run_preprocessed_input(
@@ -46,13 +46,16 @@ def run_preprocessed_input(
 
     Args:
         scans: Rows of scans.tsv.
-        bids_dir: Folder that their paths are relative to; a scan's mask lies beside it.
+        bids_dir: Folder that their paths are relative to; the mask of a scan lies beside the scan.
         preproc_dir: Receives brain and mask on the target grid, ``*_desc-qc.json`` and
             ``*_desc-qc.png``.
         manifest: Manifest to write, as that of the registration. A scan outside the bounds of
-            ``cfg["qc"]`` has the status ``qc`` and keeps its files.
+            ``cfg["qc"]`` gets the status ``qc`` and keeps its files.
         cfg: config["preprocess"]: template, qc.
         volumes_cfg: config["volumes"]: spacing (mm), interpolation, antialias.
+
+    Returns:
+        The manifest.
 
     Raises:
         UserError: the template is missing.
@@ -122,10 +125,11 @@ def _put_on_grid(
 def read_brain(image: Path, mask_file: Path) -> tuple[ants.ANTsImage, ants.ANTsImage]:
     """A skull-stripped scan, zero outside its mask, and the mask (uint8).
 
-    Without a mask's file the brain is where the image is not zero.
+    Without a mask file the mask is that of the non-zero voxels.
 
     Raises:
-        ScanRejected: image and mask do not fit, or the image is no stripped brain.
+        ScanRejected: image and mask lie on different grids, or the image is not a skull-stripped
+            brain with positive intensities.
     """
     scan = read_head(image)
     if mask_file.is_file():
@@ -135,10 +139,10 @@ def read_brain(image: Path, mask_file: Path) -> tuple[ants.ANTsImage, ants.ANTsI
         inside = mask.numpy() > 0.5
     else:
         inside = scan.numpy() != 0
-        share = float(inside.mean())
-        if share > FULL:
+        nonzero = float(inside.mean())
+        if nonzero > FULL:
             raise ScanRejected(
-                f"{share:.0%} of the voxels are not zero, so the scan is not skull-stripped, and "
+                f"{nonzero:.0%} of the voxels are not zero, so the scan is not skull-stripped, and "
                 "there is no *_desc-brain_mask.nii.gz"
             )
     if not inside.any():
@@ -162,7 +166,7 @@ def on_target_grid(
     interpolation: str,
     prefilter: bool,
 ) -> tuple[ants.ANTsImage, ants.ANTsImage]:
-    """Brain and mask on a grid in the same space; those that lie on it already stay as they are."""
+    """Brain and mask on a grid of the same space; returned unchanged if they lie on it already."""
     if brain.shape == grid.shape and ants.image_physical_space_consistency(brain, grid):
         return brain, mask
     brain, near = around(mask, MARGIN, brain, mask)
@@ -171,10 +175,10 @@ def on_target_grid(
 
 
 def _require_template_space(mask: ants.ANTsImage, template: ants.ANTsImage, space: str) -> None:
-    """Refuse a brain whose centre is far from the template's, both in mm of ITK's world."""
-    apart = float(np.linalg.norm(points_of(mask).mean(0) - points_of(template).mean(0)))
-    if apart > FAR:
+    """Raise :class:`ScanRejected` if the centre of the brain is far from that of the template."""
+    distance = float(np.linalg.norm(points_of(mask).mean(0) - points_of(template).mean(0)))
+    if distance > FAR:
         raise ScanRejected(
-            f"the brain's centre lies {apart:.0f} mm from the template's, so the scan is not in "
+            f"the brain's centre lies {distance:.0f} mm from the template's, so the scan is not in "
             f"the space {space}"
         )

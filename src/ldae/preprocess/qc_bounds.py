@@ -1,4 +1,4 @@
-"""What the quality measures are called, which bounds exclude a scan, and which scans stand out."""
+"""QC bounds: names and bounds of the quality measures, outlyingness of a scan in the cohort."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,10 +14,11 @@ class Measure:
     """A quality measure of one scan.
 
     Attributes:
-        key: In ``*_desc-qc.json``.
-        label: With its unit.
-        worse: The direction that means trouble: -1 low, 1 high, 0 both (too little noise: blurred).
-        bounds: Keys of config["preprocess"]["qc"] that bound it, by ``min`` or ``max``.
+        key: Its key in ``*_desc-qc.json``.
+        label: Its name, with the unit.
+        worse: Direction of bad values: -1 low, 1 high, 0 both (too little noise: a blurred scan).
+        bounds: Keys of config["preprocess"]["qc"] that bound it; they begin with ``min`` or
+            ``max``.
     """
 
     key: str
@@ -42,9 +43,13 @@ MEASURES = (
 
 
 def judge(measures: Mapping[str, float], bounds: Mapping[str, float | None]) -> str | None:
-    """The first measure outside config["preprocess"]["qc"] as a sentence, or None.
+    """A sentence on the first measure outside its bounds; None if all are inside.
 
-    A bound of None is off, and so is that of a measure that was not taken.
+    A bound that is None is off, and so is the bound of a measure that was not taken.
+
+    Args:
+        measures: Measures of a scan by key.
+        bounds: config["preprocess"]["qc"].
     """
     for measure in (measure for measure in MEASURES if measure.key in measures):
         value = measures[measure.key]
@@ -58,17 +63,17 @@ def judge(measures: Mapping[str, float], bounds: Mapping[str, float | None]) -> 
 
 
 def outlyingness(table: pd.DataFrame) -> pd.DataFrame:
-    """How far each scan is from the cohort's middle, in robust standard deviations.
+    """Distance of each scan from the cohort's median, in robust standard deviations.
 
-    z = (value - median) / (1.4826 MAD), counted in the direction that means trouble. A measure
-    that hardly varies (MAD 0, such as a field of view that never cuts) is scaled by its mean
-    absolute deviation instead (Iglewicz and Hoaglin 1993), and left out where it never varies.
+    z = (value - median) / (1.4826 MAD), positive in the direction of bad values. A measure that
+    hardly varies (MAD 0, such as a field of view that cuts few heads) is scaled by its mean
+    absolute deviation instead (Iglewicz and Hoaglin 1993). A constant measure has z = 0.
 
     Args:
-        table: One row a scan, columns the keys of ``MEASURES``; missing values count as 0.
+        table: One row per scan, columns the keys of ``MEASURES``; a missing value has z = 0.
 
     Returns:
-        Columns worst (key of the measure) and z, on the index of ``table``.
+        Columns worst (key of the measure with the largest z) and z, on the index of ``table``.
     """
     scores = {}
     for measure in MEASURES:

@@ -1,4 +1,4 @@
-"""Quality measures of a registered scan."""
+"""Quality measures of a registered scan: overlap, correlation, noise, bias field, field of view."""
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -9,23 +9,23 @@ from ldae.preprocess.image_io import border_share
 from ldae.preprocess.shard_runner import ScanRejected
 
 NO_TISSUES = "the intensities of the brain do not tell three tissues apart"
-NO_NOISE = 1e-6  # SD over mean: what is left of constant values by the rounding of float32
-FIELD_SAMPLES = 20_000  # white-matter voxels to which the residual field is fitted
+NO_NOISE = 1e-6  # SD over mean that float32 rounding leaves of constant values
+FIELD_SAMPLES = 20_000  # white-matter voxels, about, to which the residual field is fitted
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
-    """Dice overlap of two masks of one shape, 0 to 1."""
+    """Dice overlap of two masks of the same shape, 0 to 1."""
     a, b = a > 0, b > 0
     return float(2 * (a & b).sum() / (a.sum() + b.sum()))
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson correlation; 0 where one does not vary, as a brain moved out of the mask does not."""
+    """Pearson correlation; 0 if one is constant, such as a brain moved out of the mask."""
     return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) and np.ptp(b) else 0.0
 
 
 def affine_matrix(transform: str) -> np.ndarray:
-    """(4, 4) of an ITK linear transform: template points to native points, mm in ITK's world."""
+    """Matrix (4, 4) of an ITK linear transform: template points to native points, mm in LPS."""
     linear = ants.read_transform(transform)
     origin = np.array(linear.apply_to_point((0.0, 0.0, 0.0)))
     columns = [np.array(linear.apply_to_point(tuple(unit))) - origin for unit in np.eye(3)]
@@ -35,34 +35,34 @@ def affine_matrix(transform: str) -> np.ndarray:
 
 
 def points_of(mask: ants.ANTsImage) -> np.ndarray:
-    """(N, 3) voxels of a mask in mm of ITK's world."""
+    """Centres (N, 3) of a mask's voxels, mm in LPS (ITK's coordinates)."""
     index = np.argwhere(mask.numpy() > 0) * np.array(mask.spacing)
     return index @ np.asarray(mask.direction).T + np.array(mask.origin)
 
 
 def outside_share(image: ants.ANTsImage, points: np.ndarray) -> float:
-    """Share of points (N, 3), mm of ITK's world, that the image's field of view misses, 0 to 1."""
+    """Fraction of points (N, 3), mm in LPS, outside of the image's field of view, 0 to 1."""
     index = (points - np.array(image.origin)) @ np.asarray(image.direction) / image.spacing
     inside = (index > -0.5) & (index < np.array(image.shape) - 0.5)
     return float(1 - inside.all(axis=1).mean())
 
 
 def tissue_measures(brain: np.ndarray, mask: np.ndarray) -> dict[str, float]:
-    """Noise, contrast and residual bias of a native brain (X, Y, Z), none with a unit.
+    """Noise, contrast and residual bias of a native brain (X, Y, Z), all without unit.
 
-    Two thresholds of the brain (Otsu 1979, three classes), blurred over 3 voxels, part CSF, grey
-    and white matter; the numbers are of the brain itself.
+    Two thresholds (Otsu 1979, three classes) of the brain, blurred over 3 voxels, separate CSF,
+    grey and white matter. The measures are those of the unblurred brain.
 
     Returns:
-        snr: Mean over standard deviation of the inner white matter, its smooth field taken out.
+        snr: Mean over standard deviation of the inner white matter, without its smooth field.
         cnr: Difference of the means of white and grey matter over sqrt(SD_wm² + SD_gm²): MRIQC's
-            definition (Magnotta and Friedman 2006) without the air, which skull stripping and
-            defacing take away.
+            definition (Magnotta and Friedman 2006) without the air, since skull stripping and
+            defacing remove it.
         residual_bias: Standard deviation of the log of a quadratic field fitted to the inner white
             matter: 0.03 is a coil's shading of 3 %.
 
     Raises:
-        ScanRejected: the brain has not three tissues that can be told apart.
+        ScanRejected: three tissues cannot be separated, or the white matter has no noise.
     """
     box = ndi.find_objects(mask.astype(np.uint8))[0]
     values, inside = brain[box].astype(np.float32), mask[box] > 0
@@ -71,7 +71,7 @@ def tissue_measures(brain: np.ndarray, mask: np.ndarray) -> dict[str, float]:
     )
     try:
         grey_from, white_from = threshold_multiotsu(blurred[inside], classes=3, nbins=128)
-    except ValueError as error:  # too few values, or too near to each other
+    except ValueError as error:  # too few values, or too similar ones
         raise ScanRejected(NO_TISSUES) from error
     white = inside & (blurred > white_from)
     inner = ndi.binary_erosion(white)
@@ -92,7 +92,7 @@ def tissue_measures(brain: np.ndarray, mask: np.ndarray) -> dict[str, float]:
 
 
 def _log_field(values: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Quadratic polynomial fitted to the log of ``values``, at the voxels of ``where``: (N,)."""
+    """Quadratic polynomial, without its constant, fitted to log(``values``) at ``where``: (N,)."""
     x, y, z = (np.argwhere(where) / np.array(where.shape) * 2 - 1).T
     terms = np.column_stack([np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, x * z, y * z])
     some = slice(None, None, max(1, len(x) // FIELD_SAMPLES))
@@ -109,23 +109,26 @@ def measure(
     template_mask: ants.ANTsImage,
     affine: str | None,
 ) -> dict[str, float]:
-    """Measures of one scan.
+    """Measures of one scan, rounded to 5 decimals.
 
     Args:
-        brain, mask: Native grid.
-        moved, moved_mask, template, template_mask: Target grid.
-        affine: File of the estimated affine; None where the scan came in the template's space.
+        brain, mask: On the native grid.
+        moved, moved_mask, template, template_mask: On the target grid.
+        affine: File of the estimated affine; None if the scan was given in the template's space.
 
     Returns:
         brain_ml: Volume of the native mask, ml.
         dice: Overlap of the registered mask with the template's, 0 to 1.
         ncc: Pearson correlation of brain and template inside the template's mask.
         affine_determinant: Native volume per template volume. ITK's transform takes template
-            points to native points: native ml / determinant are ml in the template's scale. Not
-            there without an affine.
+            points to native points: native ml / determinant are ml in the template's scale. Absent
+            without an affine.
         snr, cnr, residual_bias: see :func:`tissue_measures`.
-        fov_cut: Share of the template's mask, brought to the head, outside its field of view.
-        border: Share of the image's outer faces that the mask covers.
+        fov_cut: Fraction of the template's mask, moved to the head, outside its field of view.
+        border: Fraction of the image's outer faces that the mask covers.
+
+    Raises:
+        ScanRejected: see :func:`tissue_measures`.
     """
     inside = template_mask.numpy() > 0
     matrix = np.eye(4) if affine is None else affine_matrix(affine)

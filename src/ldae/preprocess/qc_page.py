@@ -1,4 +1,4 @@
-"""The cohort's page of quality: every scan's picture and measures, outliers first."""
+"""QC page of the cohort: every scan's picture and measures, outliers first."""
 
 import os
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from ldae.errors import require
 from ldae.files import atomic, read_json, write_table
 from ldae.preprocess.qc_bounds import MEASURES, outlyingness
 
-FAR = 3.5  # robust SDs from which a scan is called an outlier (Iglewicz and Hoaglin 1993)
+FAR = 3.5  # robust SDs from which a scan is an outlier (Iglewicz and Hoaglin 1993)
 TEMPLATE = Path(__file__).with_name("qc_page.html.j2")
 
 
@@ -27,15 +27,15 @@ def write_page(
     table: str | Path,
     cfg: Mapping[str, Any],
 ) -> None:
-    """Gather what is known of every scan into a table and an HTML page.
+    """Write the QC table and the HTML page of all scans.
 
     Args:
         scans: Rows of scans.tsv.
         manifests: From :func:`ldae.derivatives.read_manifests`.
         preproc_dir: Folder of the preprocessing.
-        verdicts: A person's, from :func:`ldae.cohort.inclusion.read_decisions`, shown on the page.
+        decisions: A rater's, from :func:`ldae.cohort.inclusion.read_decisions`, shown on the page.
         duplicates: duplicates.tsv (scan_id, duplicate_of, reason), listed on the page.
-        page: HTML file to write; it links to the scans' pictures relative to its own place.
+        page: HTML file to write; it links to the scans' pictures by relative paths.
         table: measures.tsv to write: scan_id, status, step, reason, the measures, worst, z.
         cfg: config["preprocess"].
 
@@ -57,7 +57,7 @@ def gather(
     preproc_dir: str | Path,
     template: str,
 ) -> pd.DataFrame:
-    """One row a scan: failed ones first, then those outside the bounds, then by outlyingness.
+    """Table of all scans: failed ones first, then those outside the bounds, then by outlyingness.
 
     Returns:
         scan_id, status, step, reason, the measures of ``MEASURES`` (missing where the scan was not

@@ -1,4 +1,4 @@
-"""One quality picture per scan: head with the brain mask's contour, brain on the template."""
+"""QC picture of a scan: contours of its brain mask on the head, of the template on the brain."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ class Head:
 
 
 def write_picture(path: Path, native: Head, registered: Head, title: str) -> None:
-    """Draw both heads in three planes through the middle of their masks.
+    """Draw both heads in three planes through the centres of their masks; writes a PNG.
 
     Row 1 is the native head with its brain mask, row 2 the registered brain with the template's
     mask. The subject's left is on the left.
@@ -48,7 +48,7 @@ def write_picture(path: Path, native: Head, registered: Head, title: str) -> Non
 
 
 def _panels(head: Head, colour: tuple[int, int, int]) -> list[Image.Image]:
-    """Axial, coronal and sagittal panels, anterior and superior up, in equal scale."""
+    """Axial, coronal and sagittal panels at the same scale, with anterior or superior up."""
     values, mask, spacing = _to_ras(head)
     middle = [round(float(np.mean(index))) for index in np.nonzero(mask)]
     scale = PANEL / max(size * step for size, step in zip(values.shape, spacing, strict=True))
@@ -66,9 +66,9 @@ def _panels(head: Head, colour: tuple[int, int, int]) -> list[Image.Image]:
 
 
 def _to_ras(head: Head) -> tuple[np.ndarray, np.ndarray, list[float]]:
-    """Image, mask and spacing with axes towards right, anterior, superior.
+    """Image, mask and spacing (mm) with axes in RAS.
 
-    ITK's directions point to left, posterior, superior; an oblique axis counts as its nearest.
+    ITK's coordinates are LPS. An oblique axis is taken for the nearest of the three directions.
     """
     direction = np.asarray(head.image.direction)
     order = [0, 0, 0]
@@ -78,20 +78,20 @@ def _to_ras(head: Head) -> tuple[np.ndarray, np.ndarray, list[float]]:
         order[world] = int(voxel)
         remaining = remaining.copy()
         remaining[world, :] = remaining[:, voxel] = -1
-    towards = np.array([-1, -1, 1])  # RAS in ITK's world
+    towards = np.array([-1, -1, 1])  # RAS in LPS coordinates
     flips = [axis for axis in range(3) if direction[axis, order[axis]] * towards[axis] < 0]
     arrays = [np.flip(image.numpy().transpose(order), flips) for image in (head.image, head.mask)]
     return arrays[0], arrays[1] > 0, [head.image.spacing[axis] for axis in order]
 
 
 def _upscale(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A plane (first axis to the right, second up) as picture rows, ``size`` = (width, height)."""
+    """A plane (first axis right, second axis up) as picture rows; ``size`` is (width, height)."""
     rows = np.ascontiguousarray(plane.T[::-1].astype(np.uint8))
     return np.asarray(Image.fromarray(rows).resize(size, Image.Resampling.BICUBIC))
 
 
 def _outline(grey: np.ndarray, inside: np.ndarray, colour: tuple[int, int, int]) -> Image.Image:
-    """A square panel with ``grey`` in its middle and the edge of ``inside`` in ``colour``."""
+    """A square panel with ``grey`` in its centre and the edge of ``inside`` in ``colour``."""
     padded = np.pad(inside, 1)
     core = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     rgb = np.repeat(grey[..., None], 3, axis=-1)

@@ -1,4 +1,4 @@
-"""Affine registration of the brain to the template and its one resampling (section 4.1)."""
+"""Registration of brains to the template: affine (section 4.1) or SyN, and one resampling."""
 
 import shutil
 import tempfile
@@ -44,16 +44,19 @@ def run_registration(
 
     Args:
         scans: Rows of scans.tsv.
-        preproc_dir: Folder of the earlier steps; writes the brain and mask on the target grid, the
+        preproc_dir: Folder of the earlier steps; receives brain and mask on the target grid, the
             transform, ``*_desc-qc.json`` and ``*_desc-qc.png``.
-        manifest: Manifest to write. A scan outside the bounds of ``cfg["qc"]`` has the status
+        manifest: Manifest to write. A scan outside the bounds of ``cfg["qc"]`` gets the status
             ``qc`` and keeps its files; changed bounds are applied without registering again.
         cfg: config["preprocess"].
         volumes_cfg: config["volumes"]: spacing (mm), interpolation, antialias.
         earlier: Manifest of the step before.
 
+    Returns:
+        The manifest.
+
     Raises:
-        UserError: the template is missing, or a setting has a value that does not exist.
+        UserError: the template is missing, or a setting has an unknown value.
     """
     settings, spacing = cfg["registration"], float(volumes_cfg["spacing"])
     interpolation, prefilter = volumes_cfg["interpolation"], volumes_cfg["antialias"]

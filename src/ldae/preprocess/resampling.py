@@ -1,4 +1,4 @@
-"""Grids and resampling: the template on the grids it is used on, and each scan's one sampling."""
+"""Resampling: target grid, antialiasing, and the template on the grids where it is used."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from scipy import ndimage as ndi
 from ldae.errors import require
 from ldae.preprocess._ants import ants
 
-MARGIN = 12.0  # mm around the brain's mask: what a blur or a spline at its edge can reach
+MARGIN = 12.0  # mm around the brain mask: the reach of a blur or a spline at its edge
 INTERPOLATORS = {"linear": "linear", "bspline": "bSpline"}
 
 
 @dataclass(frozen=True)
 class Template:
-    """The template's brain (image times mask) on the grids it is used on, and its mask.
+    """The template's brain (image times mask) and its mask, on two grids.
 
     Attributes:
-        coarse_brain, coarse_mask: At the spacing of the estimate.
+        coarse_brain, coarse_mask: At the spacing at which transforms are estimated.
         grid_brain, grid_mask: On the target grid.
     """
 
@@ -33,9 +33,9 @@ class Template:
 def target_grid(template: ants.ANTsImage, spacing: float) -> ants.ANTsImage:
     """An empty image that covers the template's field of view at ``spacing`` mm, isotropic.
 
-    The grid has the template's orientation and its centre, and just as many voxels as cover its
-    extent: 193 x 229 x 193 at 1 mm becomes 129 x 153 x 129 at 1.5 mm. A template already at
-    ``spacing`` gives its own grid.
+    The grid has the template's orientation and centre, and as few voxels as cover its extent:
+    193 x 229 x 193 at 1 mm becomes 129 x 153 x 129 at 1.5 mm. A template already at ``spacing``
+    gives its own grid.
     """
     size = np.array(template.shape)
     old = np.array(template.spacing)
@@ -51,10 +51,10 @@ def target_grid(template: ants.ANTsImage, spacing: float) -> ants.ANTsImage:
 
 
 def antialias(image: ants.ANTsImage, spacing: float) -> ants.ANTsImage:
-    """Blur ``image`` so that it can be sampled every ``spacing`` mm; finer axes stay as they are.
+    """Blur ``image`` for sampling every ``spacing`` mm; axes that are coarser stay as they are.
 
-    The Gaussian turns a voxel's point-spread function of the native width into one of the target
-    width, both taken as Gaussians of that full width at half maximum (Cardoso et al. 2015).
+    The blur turns the point-spread function of a native voxel into that of a target voxel. Both are
+    taken as Gaussians whose full width at half maximum is the voxel size (Cardoso et al. 2015).
     """
     native = np.array(image.spacing)
     fwhm = np.sqrt(np.clip(spacing**2 - native**2, 0, None))
@@ -73,8 +73,15 @@ def resample(
 ) -> ants.ANTsImage:
     """Sample ``image`` on ``grid``, once.
 
-    A spline overshoots at the brain's edge and rings far from it: negative voxels, and those below
-    0.1 % of the maximum, become 0, so that the background stays exactly 0.
+    A spline overshoots at the brain's edge and rings far from it. Voxels below 0.1 % of the
+    maximum, also negative ones, become 0, so the background stays exactly 0.
+
+    Args:
+        image: The image.
+        grid: Image whose grid is the target.
+        transforms: Files from the image to the space of ``grid``, in ANTs' order; empty: identity.
+        interpolation: A key of ``INTERPOLATORS``.
+        prefilter: Whether to blur the image against aliasing (:func:`antialias`).
     """
     if prefilter:
         image = antialias(image, min(grid.spacing))
@@ -88,22 +95,23 @@ def resample(
 def resample_mask(
     mask: ants.ANTsImage, grid: ants.ANTsImage, transforms: list[str], prefilter: bool
 ) -> ants.ANTsImage:
-    """Sample a binary mask on ``grid``: linear, then at least one half; uint8."""
+    """Sample a binary mask on ``grid`` (linear, threshold 0.5); uint8."""
     moved = resample(mask.clone("float"), grid, transforms, "linear", prefilter)
     return (moved >= 0.5).clone("unsigned char")
 
 
 def on_grid(image: ants.ANTsImage, spacing: float) -> ants.ANTsImage:
-    """``image`` antialiased at ``spacing`` mm, in place; one that is coarser stays as it is."""
+    """``image`` resampled to ``spacing`` mm in its own space; a coarser one is left as it is."""
     if min(image.spacing) >= spacing:
         return image
     return resample(image, target_grid(image, spacing), [], "linear", prefilter=True)
 
 
 def around(mask: ants.ANTsImage, margin: float, *images: ants.ANTsImage) -> list[ants.ANTsImage]:
-    """``images`` cut to the box of ``mask`` and ``margin`` mm more, in place (one grid for all).
+    """Crop ``images`` to the box of ``mask`` plus ``margin`` mm; all have one grid.
 
-    A brain fills a quarter of its image: what follows works on the rest for nothing.
+    Their voxels keep their positions in space. A brain fills a quarter of its image, so later
+    steps save the time for the rest.
     """
     box = ndi.find_objects((mask.numpy() > 0).astype(np.uint8))[0]
     wide = np.ceil(margin / np.array(mask.spacing)).astype(int)
@@ -113,7 +121,12 @@ def around(mask: ants.ANTsImage, margin: float, *images: ants.ANTsImage) -> list
 
 
 def load_template(cfg: Mapping[str, Any], spacing: float, estimate_spacing: float) -> Template:
-    """Read config["preprocess"]["template"] and put it on the grids of the target and the estimate.
+    """Read config["preprocess"]["template"] and resample it to the target grid and a coarse one.
+
+    Args:
+        cfg: Paths of the template: image, mask.
+        spacing: Of the target grid, mm.
+        estimate_spacing: At which transforms are estimated, mm.
 
     Raises:
         UserError: a file is missing, or image and mask differ in shape.

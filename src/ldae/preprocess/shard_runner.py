@@ -1,4 +1,8 @@
-"""Run one step over the scans of a shard: skip what is done, survive what fails, record both."""
+"""Shard runner: one preprocessing step over a shard's scans.
+
+Scans that are done are skipped, and a scan that fails does not stop the others. A stamp per scan
+and a manifest per shard record both.
+"""
 
 import errno
 import logging
@@ -21,13 +25,13 @@ from ldae.locks import locked
 from ldae.progress import Progress
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-MOST_DEATHS = 3  # of the process at one scan, as by a crash of ITK or for want of memory
-LEAST_FREE = 100e6  # bytes: with less, a failure may well be the disk's and not the scan's
+MOST_DEATHS = 3  # of the process at one scan, by a crash of ITK or lack of memory
+LEAST_FREE = 100e6  # bytes: with less, the disk may be the cause of a failure, not the scan
 log = logging.getLogger(__name__)
 
 
 class ScanRejected(Exception):
-    """A scan is unusable, and not by a defect of ours: its message alone is the reason."""
+    """The scan cannot be used, and the software is not the cause; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,9 @@ class Step:
         name: ``n4``, ``brain`` or ``registration``.
         fingerprint: Hash of the step's parameters, source and other files it depends on.
         inputs, outputs: Files of a scan that the step reads and writes.
-        run: Does the work; may raise :class:`ScanRejected`.
-        verdict: Judges the outputs, also of scans done earlier: a reason against it, or None.
+        run: Processes a scan; may raise :class:`ScanRejected`.
+        verdict: Checks the quality of the outputs, also of scans done earlier. It returns the
+            reason to exclude the scan, or None.
     """
 
     name: str
@@ -55,27 +60,32 @@ def run_step(
 ) -> pd.DataFrame:
     """Run ``step`` over ``scans`` and write the shard's manifest.
 
-    A scan whose stamp names the same fingerprint and the same input bytes, and whose outputs
-    have the sizes it names, is not run again. An exception of one scan is logged with its
-    traceback, becomes its reason and is remembered in the stamp: the scan is in quarantine and is
-    not tried again before its input, the settings or the source change, or
-    :func:`~ldae.orchestration.rerun.release` lets it out. The others go on. Running out of
-    memory or disk concerns all scans and is raised; but a scan at which the process has died
-    ``MOST_DEATHS`` times goes to quarantine as well.
+    A scan is skipped if its stamp has the same fingerprint and the same input hashes, and its
+    outputs have the recorded sizes.
+
+    An exception at one scan is logged with its traceback and recorded in the stamp as the reason;
+    the other scans go on. A failed scan is tried again only when its input, the settings or the
+    source change, or after :func:`~ldae.orchestration.rerun.release`.
+
+    Lack of memory or disk space concerns all scans and is raised. But a scan at which the process
+    has died ``MOST_DEATHS`` times fails as well.
 
     Args:
-        step: What to do.
+        step: The step.
         scans: Scans of the shard.
         manifest: Table to write: scan_id, status, reason, seconds. Status: ok; failed; qc (done,
-            but the verdict is against it); skipped (not ok in an earlier step, whose reason is
-            carried on).
+            but excluded by ``step.verdict``); skipped (not ok in an earlier step, whose reason is
+            copied).
         earlier: Manifest of the step before; None for the first.
 
     Returns:
         The manifest.
 
     Raises:
-        UserError: ``earlier`` does not exist or lacks a scan.
+        UserError: ``earlier`` does not exist or lacks a scan, or another process writes the
+            manifest.
+        MemoryError: out of memory.
+        OSError: the disk is full (ENOSPC) or the quota is used up (EDQUOT).
     """
     with locked(Path(manifest).with_suffix(".lock"), str(manifest)):
         return _run_step(step, scans, manifest, earlier)
@@ -100,7 +110,7 @@ def _run_step(
 
 
 def _carried(earlier: str | Path, scan_ids: list[str]) -> dict[str, str]:
-    """Scan and reason of those that did not pass an earlier step."""
+    """Reasons, by scan_id, of the scans that did not pass an earlier step."""
     table = read_manifest(earlier).set_index("scan_id")
     missing = [scan_id for scan_id in scan_ids if scan_id not in table.index]
     require(
@@ -117,7 +127,7 @@ def _carried(earlier: str | Path, scan_ids: list[str]) -> dict[str, str]:
 
 
 def _run_scan(step: Step, files: ScanFiles) -> tuple[str, str, float]:
-    """Status, reason ("" if ok) and the wall seconds that the work took, now or earlier."""
+    """Status, reason ("" if ok) and the wall-clock seconds that the scan took, now or earlier."""
     stamp = _read(files.stamp(step.name))
     known = stamp.get("inputs", []) if stamp.get("fingerprint") == step.fingerprint else []
     inputs = [_identity(path, known) for path in step.inputs(files)]
@@ -130,9 +140,9 @@ def _run_scan(step: Step, files: ScanFiles) -> tuple[str, str, float]:
 
 
 def _identity(path: Path, known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What tells one content of an input from another; ``sha256`` is None for a missing file.
+    """Identity of an input: name, size, time of modification and SHA-256 (None if missing).
 
-    A file of the size and time that its stamp knows is not read again.
+    A file is not read again if ``known``, the identities in the stamp, has its size and time.
     """
     if not path.is_file():
         return {"name": path.name, "sha256": None}
@@ -149,7 +159,7 @@ def _same(known: Sequence[Mapping[str, Any]], inputs: Sequence[Mapping[str, Any]
 
 
 def _complete(step: Step, files: ScanFiles, stamp: Mapping[str, Any]) -> bool:
-    """Whether a stamp of the right key can be believed: it failed, or its outputs are whole."""
+    """Whether a matching stamp is valid: it records a failure, or the outputs are complete."""
     if not stamp or stamp["failed"]:
         return bool(stamp)
     sizes = _sizes(step, files)
@@ -157,24 +167,24 @@ def _complete(step: Step, files: ScanFiles, stamp: Mapping[str, Any]) -> bool:
 
 
 def _sizes(step: Step, files: ScanFiles) -> dict[str, int | None]:
-    """Bytes of the outputs by name; None for a missing one."""
+    """Sizes of the outputs in bytes, by name; None for a missing one."""
     paths = step.outputs(files)
     return {path.name: path.stat().st_size if path.is_file() else None for path in paths}
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A stamp or a mark; empty if there is none, or if a node's crash left it half-written."""
+    """A stamp or a mark; empty if absent, or if a crash of the node left it half-written."""
     try:
         return read_json(path)
     except FileNotFoundError:
         return {}
     except ValueError:
-        log.warning("%s is damaged; its scan is done again", path)
+        log.warning("%s is damaged; its scan is processed again", path)
         return {}
 
 
 def _work(step: Step, files: ScanFiles, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Run the step on one scan; what an earlier run left goes first, the stamp comes last."""
+    """Run the step on one scan. Outputs of an earlier run are deleted first; the stamp is last."""
     began = time.monotonic()
     for path in (files.stamp(step.name), *step.outputs(files)):
         path.unlink(missing_ok=True)
@@ -195,7 +205,7 @@ def _work(step: Step, files: ScanFiles, inputs: list[dict[str, Any]]) -> dict[st
     sizes = _sizes(step, files)
     for path in step.outputs(files):
         if sizes[path.name] is not None:
-            flush(path)  # the stamp must not outlive what it speaks for
+            flush(path)  # after a crash there must be no stamp without its outputs
     stamp = {
         "fingerprint": step.fingerprint,
         "inputs": inputs,
@@ -210,13 +220,13 @@ def _work(step: Step, files: ScanFiles, inputs: list[dict[str, Any]]) -> dict[st
 
 @contextmanager
 def _begun(mark: Path, fingerprint: str, inputs: list[dict[str, Any]]) -> Iterator[None]:
-    """Within the context the file ``mark`` says that a scan was begun, and how often in vain.
+    """Keep the file ``mark`` while a scan is processed; it counts deaths of the process.
 
-    It stays if the process dies or has too little memory. A job that Slurm has begun anew under
-    its number was stopped by Slurm, which is not the scan's fault.
+    The file stays if the process dies or runs out of memory. A death is not counted if Slurm has
+    requeued the job under the same number: then Slurm stopped it, and the scan is not the cause.
 
     Raises:
-        ScanRejected: the process has died at this scan too often.
+        ScanRejected: the process has died at this scan ``MOST_DEATHS`` times.
     """
     job, last = os.environ.get("SLURM_JOB_ID"), _read(mark)
     same = last.get("fingerprint") == fingerprint and _same(last["inputs"], inputs)
@@ -237,7 +247,7 @@ def _begun(mark: Path, fingerprint: str, inputs: list[dict[str, Any]]) -> Iterat
 
 
 def _require_space(folder: Path, error: Exception) -> None:
-    """Raise OSError (ENOSPC) if a disk is all but full: ANTs' writers do not say so themselves."""
+    """Raise OSError (ENOSPC) if a disk is almost full, since ANTs' writers do not report it."""
     for place in (folder, Path(tempfile.gettempdir())):
         free = shutil.disk_usage(place).free
         if free < LEAST_FREE:
@@ -247,11 +257,15 @@ def _require_space(folder: Path, error: Exception) -> None:
 
 
 def brain_first(cfg: Mapping[str, Any]) -> bool:
-    """Whether the brain is found in the raw head and N4 works inside it (config["preprocess"])."""
+    """Whether brain extraction precedes N4, which then works inside the mask.
+
+    Args:
+        cfg: config["preprocess"].
+    """
     return cfg["n4"]["mask"] == "brain"
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:
-    """``Type: message`` of an exception on one line of at most ``limit`` characters."""
+    """``Type: message`` of an exception, on one line of at most ``limit`` characters."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,6 +1,7 @@
-"""``python -m ldae.training settings.json``: one training, in as many processes as it says.
+"""Command line of one training: ``python -m ldae.training settings.json``.
 
-Called by hand, by the launcher (`training.launch`), by torchrun or by srun.
+It is called by hand, by the launcher (`ldae.training.distributed.launch`), by torchrun or by srun.
+The settings say how many processes train together.
 """
 
 import argparse
@@ -13,16 +14,16 @@ from ldae.errors import UserError
 from ldae.training.distributed.signals import EXIT_CODE, Interrupted
 from ldae.training.settings import Settings
 
-GRACE = 10.0  # seconds in which the other tasks of srun end
+GRACE = 10.0  # seconds for the other tasks of srun to end
 
 
 def main() -> None:
-    """Read the arguments and train; 0, 75 (interrupted, saved), or 1 with the reason in the log."""
+    """Read the arguments and train; exit with 0, 75 (interrupted, saved), or 1 (see the log)."""
     parser = argparse.ArgumentParser(prog="python -m ldae.training", description=__doc__)
     parser.add_argument("settings", help="JSON as training.settings.Settings.write makes it")
     parser.add_argument("--log", help="file to append the log to")
     parser.add_argument("--slurm-task", action="store_true", help="srun has started this process")
-    parser.add_argument("--launcher", type=int, help="process that has started this one")
+    parser.add_argument("--launcher", type=int, help="number of the process that started this")
     options = parser.parse_args()
     rank = int(os.environ.get("SLURM_PROCID" if options.slurm_task else "RANK", "0"))
     handlers: list[logging.Handler] = [logging.StreamHandler()]
@@ -40,8 +41,8 @@ def main() -> None:
 
         run(Settings.read(options.settings), options.log, options.slurm_task, options.launcher)
     except Interrupted:
-        # All have saved. The first answers for all, and last: srun ends a step with the first task
-        # that does not return 0, and would report the others as killed.
+        # All have saved. Only the first process returns 75, and last: srun ends a step at the first
+        # task that does not return 0, and would report the others as killed.
         if options.slurm_task and not rank and os.environ["SLURM_NTASKS"] != "1":
             time.sleep(GRACE)
         end(0 if rank else EXIT_CODE)
@@ -55,10 +56,10 @@ def main() -> None:
 
 
 def end(code: int) -> None:
-    """End at once: what is left of a broken group of processes could wait for hours.
+    """End at once: the rest of a broken group of processes could wait for hours.
 
-    An interrupted job may have seconds left, too few for an orderly end of Python and torch; and
-    threads of a group can fail in it, after a training that has written all it should.
+    An interrupted job may have seconds left, too few for a regular end of Python and torch. And
+    threads of a group can fail during it, after a training that has written all it should.
     """
     logging.shutdown()
     sys.stdout.flush()

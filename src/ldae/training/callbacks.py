@@ -1,9 +1,8 @@
-"""Who is told of a training while it runs. Watching changes nothing of what is learnt.
+"""Callbacks of the training loop, and one that writes TensorBoard curves and sample pictures.
 
-Curves and pictures of a training while it runs: TensorBoard event files and PNGs.
-
-Both lie beside the model, undeclared in the workflow: ``<out_dir>/tensorboard`` and
-``<out_dir>/samples/epoch-0010.png``. They are begun anew when a training begins anew.
+A callback must not change what is learnt. Curves go to ``<out_dir>/tensorboard`` and pictures to
+``<out_dir>/samples/epoch-0010.png``, beside the model and undeclared in the workflow. Both folders
+are emptied when a training begins at step 0.
 """
 
 import shutil
@@ -21,10 +20,10 @@ from ldae.training.state import FIRST, Row
 
 @dataclass(frozen=True)
 class Pictures:
-    """Volumes side by side.
+    """Volumes to show side by side.
 
     Args:
-        columns: What each column shows.
+        columns: Titles of the columns.
         volumes: (rows, columns, X, Y, Z) in [0, 1], on the CPU.
     """
 
@@ -33,35 +32,35 @@ class Pictures:
 
 
 class Callback:
-    """Told of every step; this one does nothing with it. `training.monitor` has one that does."""
+    """Base class: called by the training loop at every step and epoch, it does nothing."""
 
     def begin(self, step: int, total: int) -> None:
         """A training of ``total`` steps begins, or continues after ``step`` of them."""
 
     def step(self, step: int, values: dict[str, float]) -> None:
-        """A step is done: its losses and gradient norms."""
+        """A step is done; ``values`` are its losses and gradient norms."""
 
     def epoch(self, row: Row) -> None:
-        """An epoch is done: its row of the history."""
+        """An epoch is done; ``row`` is its row of the history."""
 
     def show(self, epoch: int, step: int, pictures: Pictures) -> None:
-        """What the networks can do after an epoch."""
+        """Sample pictures were made after an epoch."""
 
     def end(self) -> None:
         """The training is done or interrupted."""
 
 
-POINTS = 2000  # about so many steps of a training are drawn
-SIDE = 192  # pixels, at least, of a slice's shorter side
-HEADER = 14  # pixels
+POINTS = 2000  # about as many steps of a training are drawn as curves
+SIDE = 192  # pixels; least length of a slice's shorter side
+HEADER = 14  # pixels; height of the titles
 
 
 class TensorBoard(Callback):
-    """Writes what it is told to ``out_dir``.
+    """Writes curves and pictures to ``out_dir``.
 
     Args:
         out_dir: The model's folder.
-        stage: First part of the curves' names.
+        stage: Name of the stage, the first part of the names of the curves.
     """
 
     def __init__(self, out_dir: str | Path, stage: str):
@@ -70,7 +69,7 @@ class TensorBoard(Callback):
         self.writer: SummaryWriter
 
     def begin(self, step: int, total: int) -> None:
-        """Open the event file; points of steps that will be taken again are dropped."""
+        """Open the event file; drop points after ``step``, which will be drawn again."""
         if step == 0:
             for folder in (self.events, self.samples):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -81,20 +80,20 @@ class TensorBoard(Callback):
         )
 
     def step(self, step: int, values: dict[str, float]) -> None:
-        """Curves over steps, under ``<stage>/step``."""
+        """Add points to the curves ``<stage>/step/...``."""
         if step % self.every == 0:
             for name, value in values.items():
                 self.writer.add_scalar(f"{self.stage}/step/{name}", value, step)
 
     def epoch(self, row: Row) -> None:
-        """Curves over epochs, drawn at their steps, under ``<stage>/epoch``."""
+        """Add points to the curves ``<stage>/epoch/...``, at the step where the epoch ends."""
         for name, value in row.items():
             if name not in FIRST[:2]:
                 self.writer.add_scalar(f"{self.stage}/epoch/{name}", value, row["step"])
         self.writer.flush()
 
     def show(self, epoch: int, step: int, pictures: Pictures) -> None:
-        """A PNG and the same picture in TensorBoard."""
+        """Write a PNG, and the same picture to TensorBoard."""
         image = contact_sheet(pictures)
         with atomic(self.samples / f"epoch-{epoch:04d}.png") as temporary:
             image.save(temporary)
@@ -106,11 +105,11 @@ class TensorBoard(Callback):
 
 
 def contact_sheet(pictures: Pictures) -> Image.Image:
-    """Middle axial slices, a row of columns for each row of volumes, with the columns' names."""
+    """Grid of middle axial slices, laid out as the volumes, with titles of the columns."""
     volumes = pictures.volumes
     middle = volumes[..., volumes.shape[-1] // 2]  # (rows, columns, X, Y)
     zoom = -(-SIDE // min(middle.shape[2:]))
-    # Right of the image is the subject's left; anterior is up.
+    # Radiological: the image's right is the subject's left. Anterior is up.
     tiles = np.flip(to_bytes(middle).transpose(0, 3, 1, 2), axis=(1, 3))  # (rows, Y, columns, X)
     tiles = tiles.repeat(zoom, axis=1).repeat(zoom, axis=3)
     rows, height, columns, width = tiles.shape
@@ -123,5 +122,5 @@ def contact_sheet(pictures: Pictures) -> Image.Image:
 
 
 def to_bytes(values: Tensor) -> np.ndarray:
-    """[0, 1] to 0 .. 255."""
+    """Values in [0, 1] as integers 0 .. 255; values outside are clamped."""
     return (values.clamp(0, 1) * 255).round().byte().numpy()

@@ -1,10 +1,18 @@
-"""Checkpoint files: on the disk, not only in its cache, when written; checked before they are used.
+"""Checkpoint manager: save, resume, best weights, refusal to repeat a divergence.
 
-``checkpoint-<step>.pt`` files lie in ``<run_dir>/<digest of the identity>``, two of them kept, and
-beside them the weights of the best epochs that they name. ``<file>.json`` beside each holds its
-SHA-256: a flipped bit in a tensor would otherwise be loaded without a word.
+``<run_dir>/<digest of the identity>`` holds
 
-What of a training outlives its process: checkpoints, the best weights, a divergence.
+    checkpoint-<step>.pt       the last two
+    best-<step>.pt             weights of the best epochs that these checkpoints name
+    <either>.json              its SHA-256; of a checkpoint also ``best``, the weights it names
+    identity.json              see :mod:`ldae.training.run_identity`
+    diverged.json              the message of a divergence, and the settings that led to it
+    history.tsv                the epochs so far
+    finished                   empty: the model is written
+    .lock                      held by the process that writes here
+
+Files are flushed to the disk, not only to its cache, and their SHA-256 is checked before they are
+used: a flipped bit in a tensor would otherwise be loaded without any error.
 """
 
 import logging
@@ -18,6 +26,7 @@ import torch
 
 from ldae import __version__
 from ldae.compute import Tensors, versions
+from ldae.config import section_name
 from ldae.errors import UserError, require
 from ldae.files import atomic, flush, read_json, sha256, write_json
 from ldae.locks import hold
@@ -41,15 +50,15 @@ log = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """The checkpoints of one run.
+    """Checkpoint files of one training.
 
     A checkpoint is a dict of tensors, numbers and strings, so ``weights_only`` loads it. Its
-    ``best`` is None or names the file of the best weights (``file``) and their SHA-256
-    (``sha256``).
+    ``best`` is None, or has the name (``file``) and SHA-256 (``sha256``) of the file of the best
+    weights.
     """
 
     def __init__(self, folder: str | Path, delete_old: bool = True):
-        """Use ``folder``; ``delete_old`` removes what a killed process left half-written in it."""
+        """Use ``folder``; ``delete_old`` removes partial files of a killed process from it."""
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         for stale in self.folder.glob(".tmp*") if delete_old else ():
@@ -73,56 +82,58 @@ class Checkpoints:
         self.delete_best()
 
     def latest(self) -> dict[str, Any] | None:
-        """The newest checkpoint that is whole, on the CPU; None if none was ever finished.
+        """Load the newest intact checkpoint on the CPU; None if none was ever finished.
 
-        One that is not whole is reported and skipped for the one before.
+        A damaged one is reported and skipped for the one before. Without its .json a checkpoint
+        was never finished.
 
         Raises:
-            OSError, MemoryError: the disk or the machine fails, which says nothing of the file.
-            UserError: there are checkpoints, but none is whole.
+            OSError, MemoryError: the disk or the machine fails; the file may be intact.
+            UserError: there are checkpoints, but all are damaged.
         """
         finished = [step for step in self.steps() if card(self.path(step)).is_file()]
         for step in reversed(finished):
             try:
                 return self.load(step)
             except (ValueError, KeyError, TypeError) as error:
-                log.warning("%s is not whole (%s); trying the one before.", self.path(step), error)
+                log.warning("%s is damaged (%s); trying the one before.", self.path(step), error)
         require(
             not finished,
-            f"Of the checkpoints in {self.folder} none is whole any more: steps {finished}. Put "
-            "back a copy of one, with the .json beside it, or delete the folder to train anew.",
+            f"All checkpoints in {self.folder} are damaged: steps {finished}. Put back a copy of "
+            "one, with the .json beside it, or delete the folder to train anew.",
         )
         return None
 
     def load(self, step: int) -> dict[str, Any]:
-        """The checkpoint of a step, on the CPU.
+        """Load the checkpoint of a step on the CPU.
 
         Raises:
-            ValueError, KeyError, TypeError: it, or its card, is not what was written.
+            ValueError, KeyError, TypeError: the file or its .json is damaged.
         """
         file = self.path(step)
         content = read(file, read_json(card(file))["sha256"])
         if content["step"] != step:
-            raise ValueError("its step is not the one of its name")
+            raise ValueError("its step differs from the one in its name")
         return content
 
     def last_good(self) -> str:
-        """The newest checkpoint, in words for a message."""
+        """The newest checkpoint, in words for an error message."""
         steps = self.steps()
         return f"{self.path(steps[-1]).name} in {self.folder} is kept" if steps else "none saved"
 
     def save_best(self, step: int, state: dict[str, torch.Tensor]) -> dict[str, str]:
-        """Write the weights of the best epoch so far; return the file's name and SHA-256."""
+        """Write the weights of the best epoch so far; return ``file`` and ``sha256``."""
         file = self.folder / f"best-{step}.pt"
         named = {"file": file.name, "sha256": write(state, file)}
         self.delete_best(but=file.name)
         return named
 
     def delete_best(self, but: str | None = None) -> None:
-        """Remove all best weights that no checkpoint names, ``but`` those not saved in one yet.
+        """Remove all best weights that no checkpoint names, except the file ``but``.
 
-        Only the names count: after a resume newer weights may lie there whose epoch is trained
-        once more, and on a GPU need not become the best again.
+        ``but`` is for weights that the next checkpoint will name. The step in a file's name does
+        not matter. After a resume the folder may hold weights of a later epoch; that epoch is
+        trained once more, and on a GPU need not become the best again.
         """
         kept = {but, *(best["file"] for best in self.named_best())}
         for path in self.folder.glob("best-*.pt"):
@@ -130,9 +141,10 @@ class Checkpoints:
                 remove(path)
 
     def resume_from(self, step: int) -> None:
-        """Set aside checkpoints after a step, which are not whole; forget their best weights.
+        """Set aside the damaged or unfinished checkpoints after ``step``, as ``damaged-...``.
 
-        Left in place, they would count among those to keep.
+        Left in place, they would count among the last two. Best weights that only they name are
+        removed.
         """
         for later in (later for later in self.steps() if later > step):
             for file in (self.path(later), card(self.path(later))):
@@ -141,7 +153,7 @@ class Checkpoints:
         self.delete_best()
 
     def named_best(self) -> list[dict[str, Any]]:
-        """The best weights that the checkpoints name, from the newest one on."""
+        """The best weights that the checkpoints name, newest checkpoint first."""
         found = []
         for step in reversed(self.steps()):
             try:
@@ -151,7 +163,7 @@ class Checkpoints:
         return [best for best in found if best]
 
     def sound_best(self, best: dict[str, Any]) -> dict[str, Any] | None:
-        """``best`` if its file is what was written, else an older one that is; None: no more."""
+        """``best`` if its file is intact, else an older one that is; None if all are damaged."""
         for candidate in (best, *self.named_best()):
             file = self.folder / candidate["file"]
             if file.is_file() and sha256(file) == candidate["sha256"]:
@@ -159,32 +171,35 @@ class Checkpoints:
         return None
 
     def load_best(self, best: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """Weights written by :meth:`save_best`; raises ValueError if they are others."""
+        """Load weights written by :meth:`save_best`; raise ValueError if the file has changed."""
         return read(self.folder / best["file"], best["sha256"])
 
 
 def card(file: Path) -> Path:
-    """The JSON beside a file, with its SHA-256."""
+    """Path of the .json beside a file, which holds its SHA-256."""
     return file.with_name(f"{file.name}.json")
 
 
 def write(content: dict[str, Any], file: Path, **more: Any) -> str:
-    """Save ``content`` so that a power cut leaves it whole or not at all; return its SHA-256."""
-    card(file).unlink(missing_ok=True)  # of an earlier file of this name
+    """Save ``content`` and its card; return its SHA-256.
+
+    After a power cut the file is there as a whole or not at all.
+    """
+    card(file).unlink(missing_ok=True)  # that of an earlier file of this name
     with atomic(file) as temporary:
         torch.save(content, temporary)
         flush(temporary)
-    total = sha256(file)
-    write_json({"sha256": total, **more}, card(file))
+    file_hash = sha256(file)
+    write_json({"sha256": file_hash, **more}, card(file))
     flush(card(file))
     flush(file.parent)
-    return total
+    return file_hash
 
 
-def read(file: Path, total: str) -> dict[str, Any]:
-    """What :func:`write` saved with this SHA-256, on the CPU."""
-    if sha256(file) != total:
-        raise ValueError("its bytes are not those that were written")
+def read(file: Path, file_hash: str) -> dict[str, Any]:
+    """Load on the CPU what :func:`write` saved; raise ValueError if its SHA-256 differs."""
+    if sha256(file) != file_hash:
+        raise ValueError("its SHA-256 differs from the one recorded when it was written")
     return torch.load(file, map_location="cpu", weights_only=True)
 
 
@@ -198,18 +213,18 @@ DIVERGED = "diverged.json"
 
 
 class CheckpointManager:
-    """Saves and restores all that a training is; only the first process writes.
+    """Saves and restores the whole state of a training; only the first process writes.
 
     Args:
-        objective: What is trained.
-        settings: The training's.
-        processes: Those that train together.
-        stepper: Its optimizers.
-        watch: Its watch.
-        state: Where it is.
+        objective: Objective of the training, with its networks.
+        settings: Settings of the training.
+        processes: This process among those that train together.
+        optimizer_step: Optimizers.
+        detector: Divergence detector.
+        state: Step, history and best epoch; filled by :meth:`resume`.
 
     Raises:
-        UserError: this very training has diverged before, or another process is at it.
+        UserError: the same training has diverged before, or another process holds the folder.
     """
 
     def __init__(
@@ -228,24 +243,24 @@ class CheckpointManager:
         self.refuse_diverged()
         self.lock = hold(self.folder / ".lock", str(self.folder)) if processes.first else None
         if processes.first:
-            # Gone, if the process that it had to wait for has finished and deleted the folder.
+            # The process that held the lock before may have finished and deleted the folder.
             write_json(self.identity, self.folder / IDENTITY)
             (self.folder / FINISHED).unlink(missing_ok=True)  # more epochs may follow
         self.checkpoints = Checkpoints(self.folder, delete_old=processes.first)
         self.saved = time.monotonic()
 
     def release(self) -> None:
-        """Let another process have the folder."""
+        """Release the lock of the folder."""
         if self.lock:
             self.lock.close()
 
     @property
     def due(self) -> bool:
-        """Whether the last checkpoint is older than the settings allow."""
+        """Whether the last checkpoint is older than ``checkpoint_seconds``."""
         return time.monotonic() - self.saved > self.settings.checkpoint_seconds
 
     def save(self) -> None:
-        """Write a checkpoint of everything; all processes go on when it is on the disk."""
+        """Write a checkpoint of everything; all processes wait until it is on the disk."""
         if self.processes.first:
             objective, state = self.objective, self.state
             modules, optimizers = objective.modules(), self.optimizer_step.optimizers
@@ -262,21 +277,21 @@ class CheckpointManager:
                     "conditions": self.conditions(),
                 }
             )
-        # One that left meanwhile would have the first killed by what watches over them all.
+        # If another process ended meanwhile, the launcher or srun might kill the first one.
         self.processes.barrier(self.objective.compute.device)
         self.saved = time.monotonic()
 
     def conditions(self) -> dict[str, Any]:
-        """Machine, versions and processes, which may differ between two attempts."""
+        """Machine, versions and number of processes, which may change when a training resumes."""
         machine = self.objective.compute.describe() | {"processes": self.processes.size}
         return {**machine, **versions(), "ldae": __version__}
 
     def resume(self, total: int) -> None:
-        """Continue from the latest checkpoint that is whole, if there is one.
+        """Continue from the newest intact checkpoint, if there is one.
 
         Raises:
-            UserError: it is of another training, or beyond the ``total`` steps of this one; or
-                there are some and none is whole.
+            UserError: it is of another training, or beyond the ``total`` steps of this one; or all
+                checkpoints are damaged.
         """
         objective, state, checkpoints = self.objective, self.state, self.checkpoints
         content = checkpoints.latest() if self.processes.first else None
@@ -291,8 +306,8 @@ class CheckpointManager:
         require(
             found <= total,
             f"The checkpoint in {self.folder} is at step {found}, beyond the {total} steps of "
-            f"{objective.stage}.epochs: {self.settings.cfg['epochs']}. Raise it, or delete the "
-            "folder to train anew.",
+            f"{section_name(objective.stage)}.epochs: {self.settings.cfg['epochs']}. "
+            "Raise it, or delete the folder to train anew.",
         )
         for name, module in objective.modules().items():
             module.load_state_dict(content["modules"][name])
@@ -310,7 +325,11 @@ class CheckpointManager:
         log.info("%s continues from step %d of %d", objective.stage, state.step, total)
 
     def save_best_weights(self, epoch: int, metrics: dict[str, float]) -> None:
-        """Save the weights when the selection metric is the best so far."""
+        """Save the weights if the selection metric is the best so far.
+
+        Raises:
+            Diverged: the metric is not finite.
+        """
         name, best = self.objective.selects, self.state.best
         if name is None:
             return
@@ -326,9 +345,9 @@ class CheckpointManager:
         log.info("%s epoch %d: best %s so far, %.4f", self.objective.stage, epoch, name, score)
 
     def check_best(self) -> None:
-        """Fall back to older best weights, or to none, where the best cannot be read any more.
+        """Fall back to older best weights, or to none, if the file of the best is damaged.
 
-        A damaged file must not cost the training: it goes on, with a flag in the model's card.
+        The training continues, with a flag in the model's card.
         """
         best = self.state.best
         if best is None:
@@ -344,7 +363,7 @@ class CheckpointManager:
             self.state.faults.append(fault)
 
     def chosen(self) -> tuple[Tensors, int]:
-        """The weights to keep and their epoch: the best ones, or the last where none is best."""
+        """Weights of the model, and their epoch: the best, or the last where there are none."""
         self.check_best()
         best = self.state.best
         if best is not None:
@@ -354,15 +373,16 @@ class CheckpointManager:
         return self.objective.model_state(), len(self.state.history)
 
     def note_divergence(self, error: UserError) -> None:
-        """Leave a note that keeps the same training from being tried again in vain."""
+        """Record a divergence, so that the same training is not repeated in vain."""
         note = {"message": str(error), "settings": divergence_settings(self.settings.cfg)}
         write_json(note, self.folder / DIVERGED)
 
     def refuse_diverged(self) -> None:
         """Raise :class:`UserError` if this training has diverged before with the same settings.
 
-        A scheduler that tries failed jobs again would let it diverge as often. Other settings or
-        sources are another folder, or differ from those in the note.
+        A scheduler that retries failed jobs would repeat it each time. With another identity the
+        folder is another one; of the other settings, only those that decide whether a training
+        diverges are compared.
         """
         file = self.folder / DIVERGED
         if not file.is_file():

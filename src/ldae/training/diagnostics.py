@@ -1,9 +1,9 @@
-"""Measures of codes that have lost what they should tell, and the flags raised on them.
+"""Representation diagnostics: posterior collapse, collapse of y_sem, and online linear probes.
 
-What linear probes read from y_sem while it is trained: a curve that should rise.
-
-Fitted on training scans, scored on validation scans: a diagnosis of the training, not a result, so
-neither the scans nor the classes are those that the evaluation is told.
+Collapse is measured on validation scans, and flags warn of it. The online probes predict diagnosis
+and age from y_sem while it is trained: two curves that should rise. They are fitted on training
+scans and scored on validation scans. They diagnose the training and are no result, so neither their
+scans nor their classes are those of the evaluation.
 """
 
 import math
@@ -18,31 +18,36 @@ from torch.nn import functional
 
 from ldae.training.validation import over_subjects
 
-ACTIVE = 0.01  # share of a channel's variance that must come from its means
-MIN_SUBJECTS = 4  # fewer codes have no rank worth a warning
+ACTIVE = 0.01  # a channel is active if its means give more than this fraction of its variance
+MIN_SUBJECTS = 4  # for fewer the rank of the codes is not checked
 MIN_RANK = 1.5
 MIN_SPREAD = 1e-3
 
 
 class LatentActivity:
-    """Variance of posterior means against the posterior's own, by channel, batch by batch.
+    """Variance of the posterior means relative to the posterior's own variance, by latent channel.
 
-    A channel in which the posterior is as wide as the prior whatever the scan says nothing: its
-    means hardly vary beside their standard deviation (posterior collapse).
+    It is accumulated batch by batch. In a collapsed channel the posterior is as wide as the prior
+    whatever the scan: its means hardly vary beside their standard deviation.
     """
 
     def __init__(self) -> None:
         self.count = 0
-        self.sums: Tensor | float = 0.0  # (3, C): means, their squares, variances
+        self.sums: Tensor | float = 0.0  # (3, C): of means, squared means, variances
 
     def add(self, mean: Tensor, std: Tensor) -> None:
-        """Count posterior means and standard deviations (B, C, *S)."""
+        """Add the posterior means and standard deviations of a batch, both (B, C, *S)."""
         moments = torch.stack([mean, mean**2, std**2]).double().transpose(1, 2).flatten(2)
         self.sums = self.sums + moments.sum(2).cpu()
         self.count += moments.shape[2]
 
     def result(self) -> dict[str, float]:
-        """``latent_std`` of the means, all channels; ``latent_active``, share of live channels."""
+        """Summarise all batches added so far.
+
+        Returns:
+            ``latent_std``, the standard deviation of the means over all channels; and
+            ``latent_active``, the fraction of channels above :data:`ACTIVE`.
+        """
         mean, square, noise = self.sums / self.count
         variance = (square - mean**2).clamp_min(0)
         active = variance / (variance + noise) > ACTIVE
@@ -53,9 +58,9 @@ class LatentActivity:
 
 
 def code_spread(codes: Tensor, subjects: Sequence[str]) -> dict[str, float]:
-    """How much y_sem (N, d) of N scans differs between subjects, and in how many directions.
+    """Spread of y_sem (N, d) of N scans between subjects, and its effective number of directions.
 
-    A subject counts by the mean over its scans: repeated scans of few people are no spread.
+    Each subject counts by the mean over its scans: repeated scans of few people add no spread.
 
     Returns:
         ``y_spread``, standard deviation between subjects over root mean square; and ``y_rank``,
@@ -75,7 +80,7 @@ def code_spread(codes: Tensor, subjects: Sequence[str]) -> dict[str, float]:
 
 
 def latent_flags(metrics: dict[str, float]) -> list[str]:
-    """Flags on :class:`LatentActivity`'s measures."""
+    """Warnings of posterior collapse, from the measures of :class:`LatentActivity`."""
     if metrics["latent_active"] >= 1.0:
         return []
     dead = 1.0 - metrics["latent_active"]
@@ -86,7 +91,13 @@ def latent_flags(metrics: dict[str, float]) -> list[str]:
 
 
 def code_flags(metrics: dict[str, float], subjects: int) -> list[str]:
-    """Flags on :func:`code_spread`'s measures over so many subjects, and on guidance, if any."""
+    """Warnings of a collapsed y_sem and, in stage 3, of idle guidance.
+
+    Args:
+        metrics: Validation metrics: ``loss``, the measures of :func:`code_spread`, and in stage 3
+            ``loss_frozen``.
+        subjects: Number of validation subjects.
+    """
     flags = []
     if metrics.get("y_spread", 1.0) < MIN_SPREAD:
         flags.append("y_sem collapses: it is nearly the same for every validation subject")
@@ -104,12 +115,12 @@ PENALTIES = np.logspace(-1, 5, 7)
 
 @dataclass(frozen=True)
 class OnlineProbes:
-    """Training and validation scans whose codes are probed, and their labels.
+    """Linear probes of y_sem during the training: the scans that they use, and the labels.
 
     Attributes:
-        rows: Of the store; those of training first.
-        held: Whether each is of validation.
-        subjects, diagnosis, age: Of each; years.
+        rows: Rows of the store (N,); those of the training split first.
+        held: Whether each row is of the validation split (N,).
+        subjects, diagnosis, age: Participant, diagnosis, and age in years of each row (N,).
     """
 
     rows: np.ndarray
@@ -122,20 +133,27 @@ class OnlineProbes:
     def choose(
         cls, index: pd.DataFrame, train: np.ndarray, val: np.ndarray, most: int
     ) -> "OnlineProbes":
-        """At most so many rows of either split with a known age, of as many subjects as can be."""
+        """Choose scans with a known age, of as many subjects as possible.
+
+        Args:
+            index: Index of the store.
+            train, val: Rows of the two splits.
+            most: Largest number of scans from each split.
+        """
         aged = index["age"].notna().to_numpy()
-        sides = [over_subjects(r[aged[r]], index["participant_id"])[:most] for r in (train, val)]
-        rows = np.concatenate(sides)
+        splits = [over_subjects(r[aged[r]], index["participant_id"])[:most] for r in (train, val)]
+        rows = np.concatenate(splits)
         labels = index.loc[rows, ["participant_id", "diagnosis", "age"]]
-        held = np.arange(len(rows)) >= len(sides[0])
+        held = np.arange(len(rows)) >= len(splits[0])
         return cls(rows, held, *(labels[name].to_numpy() for name in labels))
 
     def measures(self, codes: Tensor) -> dict[str, float]:
-        """Ridge regressions of diagnosis and age on the rows' codes (N, d).
+        """Fit ridge regressions of diagnosis and age on the codes (N, d) of :attr:`rows`.
 
         Returns:
-            ``probe_auroc`` of AD against CN and ``probe_age_r``, the correlation with the age;
-            either is left out where a split has fewer than :data:`MIN_PROBE_SUBJECTS` (of a class).
+            ``probe_auroc`` of AD against CN, and ``probe_age_r``, the correlation of predicted and
+            true age. Either is omitted if a split has fewer than :data:`MIN_PROBE_SUBJECTS`
+            subjects (for the AUROC: of either class).
         """
         y_sem, found = codes.double().cpu().numpy(), {}
         either = np.isin(self.diagnosis, CLASSES)
@@ -154,11 +172,12 @@ class OnlineProbes:
         return found
 
     def _enough(self, chosen: np.ndarray) -> bool:
-        sides = (self.subjects[chosen & (self.held == held)] for held in (False, True))
-        return min(len(set(side)) for side in sides) >= MIN_PROBE_SUBJECTS
+        """Whether the chosen rows (N,) have :data:`MIN_PROBE_SUBJECTS` subjects in both splits."""
+        splits = (self.subjects[chosen & (self.held == held)] for held in (False, True))
+        return min(len(set(split)) for split in splits) >= MIN_PROBE_SUBJECTS
 
     def _scores(self, y_sem: np.ndarray, target: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        """Predictions for the chosen rows of validation, by a fit to those of training."""
+        """Predictions for the chosen validation rows, by a fit to the chosen training rows."""
         from sklearn.linear_model import RidgeCV
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler

@@ -1,30 +1,35 @@
-"""Stopping a training that has gone wrong, before it overwrites its last good checkpoint."""
+"""Divergence detector: stops a diverging training before its last good checkpoint is overwritten.
+
+A training diverges if its loss exceeds :data:`FACTOR` times its running median for
+:data:`PATIENCE` steps in a row, or if a loss or gradient is not finite.
+"""
 
 import math
 from collections import deque
 from collections.abc import Callable
 from statistics import median
 
+from ldae.config import section_name
 from ldae.errors import UserError
 
-WINDOW = 200  # steps whose median a loss is compared with
-WARM_UP = 50  # steps before anything is compared
-FACTOR = 10.0
-PATIENCE = 20  # steps in a row
+WINDOW = 200  # steps of the running median
+WARM_UP = 50  # steps before the loss is compared with the median
+FACTOR = 10.0  # a loss above so many times the median is high
+PATIENCE = 20  # steps in a row with a high loss
 MAX_SKIPPED = 20  # steps in a row without a finite gradient, in fp16
 
 
 class Diverged(UserError):
-    """The training has gone wrong; the same one would do so again."""
+    """The training has diverged; repeated unchanged it would diverge again."""
 
 
 class DivergenceDetector:
-    """Looks at every step's values.
+    """Checks losses and gradient norms of every step.
 
     Args:
-        stage: For messages.
-        precision: In fp16 a gradient that overflows is no fault: the step is left out and the
-            loss is scaled by less from then on.
+        stage: Name of the stage, for messages.
+        precision: Precision of the training. In fp16 a gradient may overflow: the step is then
+            skipped and the loss scaled by less, up to :data:`MAX_SKIPPED` steps in a row.
     """
 
     def __init__(self, stage: str, precision: str):
@@ -34,27 +39,32 @@ class DivergenceDetector:
 
     @property
     def suspicious(self) -> bool:
-        """Whether the present weights may be spoilt, so that a checkpoint had better wait."""
+        """Whether the loss of the last step was high: a regular checkpoint has to wait."""
         return self.high > 0
 
     @property
     def rising(self) -> bool:
-        """Whether the loss is high for more than a step: no checkpoint, even of the last moment."""
+        """Whether the loss was high for several steps: no checkpoint, even when interrupted."""
         return self.high > 1
 
     def check(
-        self, step: int, losses: dict[str, float], norms: dict[str, float], kept: str
+        self,
+        step: int,
+        losses: dict[str, float],
+        norms: dict[str, float],
+        kept: Callable[[], str],
     ) -> None:
-        """Judge a step before the optimizers take it.
+        """Check a step before the optimizers take it.
 
         Args:
-            step: Its number, from 1.
-            losses: Means over the effective batch; ``loss`` is the one compared.
+            step: Number of the step, from 1.
+            losses: Means over the effective batch, by name; only ``loss`` is compared with its
+                median.
             norms: Gradient norms by optimizer.
-            kept: Tells the last good checkpoint, in words.
+            kept: Returns the last good checkpoint, in words for the message.
 
         Raises:
-            Diverged: something is not finite, or the loss diverges.
+            Diverged: a loss or gradient norm is not finite, or the loss diverges.
         """
         gradients = [f"{name} gradient" for name, norm in norms.items() if not math.isfinite(norm)]
         self.skipped = self.skipped + 1 if self.scaled and gradients else 0
@@ -72,19 +82,20 @@ class DivergenceDetector:
                 f"{PATIENCE} steps more than {FACTOR:g} times its median of {usual:.4g}.",
                 kept,
             )
-        if not self.high:  # else a long rise would lift the median that it is compared with
+        if not self.high:  # else a long rise would lift the median
             self.losses.append(loss)
 
     def stop(self, what: str, kept: Callable[[], str]) -> None:
-        """Raise :class:`Diverged` with advice."""
+        """Raise :class:`Diverged`, with advice and the last good checkpoint (``kept``)."""
+        section = section_name(self.stage)
         raise Diverged(
-            f"{what} Last good state: {kept()}. Set {self.stage}.precision: fp32 and run again to "
-            f"continue from it, or lower {self.stage}.learning_rate or {self.stage}.grad_clip and "
+            f"{what} Last good state: {kept()}. Set {section}.precision: fp32 and run again to "
+            f"continue from it, or lower {section}.learning_rate or {section}.grad_clip and "
             "train anew."
         )
 
     def state_dict(self) -> dict[str, list[float] | int]:
-        """What a resumed training needs to judge alike."""
+        """Recent losses and counts of high and skipped steps, for a resumed training."""
         return {"losses": list(self.losses), "high": self.high, "skipped": self.skipped}
 
     def load_state_dict(self, state: dict[str, list[float] | int]) -> None:

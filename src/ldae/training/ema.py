@@ -1,7 +1,4 @@
-"""Exponential moving average of weights.
-
-Batch norms: which layers are of the kind, and where a network has them.
-"""
+"""Exponential moving average (EMA) of weights, with statistics of batch norms that fit it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -18,10 +15,10 @@ from ldae.nets.semantic_encoder import SemanticEncoder
 class Ema:
     """``shadow <- decay shadow + (1 - decay) weight``, once per optimizer step.
 
-    Only parameters that are trained are averaged; buffers and frozen parts are not touched.
+    Only trained parameters are averaged, not buffers or frozen parameters.
 
     Args:
-        modules: Named modules; averaged parameters are called ``<name>.<parameter>``.
+        modules: Modules by name; an average is called ``<name>.<parameter>``.
         decay: 0.999 in the paper's Tables 3 and 4.
     """
 
@@ -43,7 +40,7 @@ class Ema:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Within the context the modules hold the averages; after it their own weights again."""
+        """Within the context the modules hold the averages, afterwards their own weights again."""
         self._swap()
         try:
             yield
@@ -60,7 +57,7 @@ class Ema:
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Take over averages saved by :meth:`state_dict`; names must agree."""
+        """Restore averages saved by :meth:`state_dict`; raise ValueError if the names differ."""
         if state.keys() != self.shadow.keys():
             raise ValueError("the averages in the checkpoint belong to other parameters")
         for key, value in state.items():
@@ -71,7 +68,7 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def batch_norms(modules: Iterable[nn.Module]) -> list[nn.Module]:
-    """All batch norms inside the modules."""
+    """All batch norms (1D, 2D and 3D) inside the modules."""
     return [
         layer for module in modules for layer in module.modules() if isinstance(layer, BATCH_NORMS)
     ]
@@ -89,17 +86,17 @@ def recalibrate(
     rows: np.ndarray,
     compute: Compute,
 ) -> None:
-    """Set the running statistics of the encoder's batch norms to those of its present weights.
+    """Recompute the running statistics of the encoder's batch norms for its current weights.
 
-    Statistics gathered while training belong to the trained weights, not to their average; and a
-    small shift of the mean of y_sem can be as large as the differences between people. Without
-    batch norms this does nothing.
+    Statistics collected in training belong to the trained weights, not to their average. A small
+    shift of the mean of y_sem can be as large as the differences between people. Without batch
+    norms this does nothing.
 
     Args:
-        encoder: In evaluation mode.
-        encode: Calls it under the stage's precision.
-        volumes: Where the scans come from.
-        rows: Training rows; at most the first 256 are used.
+        encoder: The encoder, in evaluation mode.
+        encode: Calls it in the stage's precision: (B, 1, X, Y, Z) to y_sem (B, d).
+        volumes: Volumes by row.
+        rows: Training rows; at most the first :data:`CALIBRATION_SCANS` are used.
         compute: The device.
     """
     last = encoder.standardize
@@ -115,7 +112,7 @@ def recalibrate(
         momenta = [norm.momentum for norm in inner]
         for norm in inner:
             norm.reset_running_stats()
-            norm.momentum = None  # the mean over all batches
+            norm.momentum = None  # plain mean over all batches
             norm.train()
         codes()
         for norm, momentum in zip(inner, momenta, strict=True):
@@ -130,14 +127,14 @@ def recalibrate(
 
 
 class AveragedWeights(AbstractContextManager):
-    """Within the context the networks hold the EMA weights, and statistics that fit them.
+    """Within the context the networks hold the EMA weights, and batch-norm statistics that fit.
 
-    The encoder is in evaluation mode there, and afterwards in the mode it was in. It may be entered
-    within itself: what it makes ready is made once.
+    The encoder is in evaluation mode there, and afterwards in its mode before. The context may be
+    nested; the statistics are computed once, at the outermost entry.
 
     Args:
-        ema: Over the encoder and what is trained with it.
-        encoder, encode, volumes, rows, compute: As :func:`recalibrate` has them.
+        ema: Averages of the encoder and of all that is trained with it.
+        encoder, encode, volumes, rows, compute: See :func:`recalibrate`.
     """
 
     def __init__(
@@ -157,7 +154,7 @@ class AveragedWeights(AbstractContextManager):
         if self.depth == 0:
             with ExitStack() as inside:
                 inside.callback(self._restore, detached(dict(self.encoder.named_buffers())))
-                # While training, statistics would be gathered of codes standardised already.
+                # In training mode, statistics would be collected from codes already standardised.
                 inside.callback(self.encoder.train, self.encoder.training)
                 self.encoder.eval()
                 inside.enter_context(self.ema.applied())

@@ -1,8 +1,8 @@
-"""The one training loop: validate, build, load the latest checkpoint, loop.
+"""Training loop of all stages: build, resume from the latest checkpoint, train, validate, save.
 
-All randomness is a function of (seed, stage, step, micro-batch), so a run that is stopped and
-started again gives the same weights, bit for bit on a CPU with the same number of threads and of
-processes, as one that was not. Another number of processes changes nothing but rounding.
+All randomness is a function of (seed, stage, step, micro-batch). So a training that is stopped and
+resumed gives the same weights as one that was not: bit for bit on a CPU, with the same number of
+threads and processes. Another number of processes changes nothing but rounding.
 """
 
 import logging
@@ -14,6 +14,7 @@ from contextlib import nullcontext
 from torch.utils.data import DataLoader
 
 from ldae.compute import Tensors
+from ldae.config import section_name
 from ldae.data.sampling import Sampler
 from ldae.errors import UserError
 from ldae.progress import Progress
@@ -40,20 +41,21 @@ def fit(
     """Train ``objective`` to the end, continuing from its latest checkpoint, if there is one.
 
     Args:
-        objective: What is trained.
-        settings: The training's.
-        processes: Those that train together; None: this one alone.
-        observer: What is told how it goes.
-        keep: Called by the first process with the outcome, before another process that waits for
-            this training's folder may have it.
+        objective: Objective of the training.
+        settings: Settings of the training.
+        processes: This process among those that train together; None: it trains alone.
+        callback: Called at every step and epoch; None: none.
+        keep: Called by the first process with the outcome, while it still holds the lock of the
+            checkpoint folder.
 
     Returns:
         The outcome in the first process, None in the others.
 
     Raises:
-        Interrupted: SIGTERM, SIGUSR1 or SIGINT came to any process; a checkpoint was saved.
-        UserError: settings that do not fit together or to the checkpoint, or a loss that is not
-            finite or diverges.
+        Interrupted: SIGTERM, SIGUSR1 or SIGINT came to any process; a checkpoint was saved, unless
+            the loss was high for several steps.
+        UserError: settings that do not fit together or to the checkpoint.
+        Diverged: a loss, gradient or validation metric is not finite, or the loss diverges.
     """
     trainer = Trainer(objective, settings, processes or Processes(), callback or Callback())
     try:
@@ -99,7 +101,7 @@ class Trainer:
         )
 
     def fit(self) -> Trained | None:
-        """Resume and train."""
+        """Resume and train; return the outcome in the first process, None in the others."""
         state, sampler = self.state, self.sampler
         self.checkpoints.resume(self.total)
         self.callback.begin(state.step, self.total)
@@ -114,11 +116,11 @@ class Trainer:
                         break
                     losses, stopped = self.step(batches, interrupts)
                     progress.step(state.step, **losses)
-                    if stopped:  # all leave at the same step, whoever got the signal
+                    if stopped:  # all leave at the same step, whichever got the signal
                         interrupts.leave()
                     if state.step == self.settings.stop_after:
                         raise Interrupted(f"stopped after step {state.step}")
-                    # The first process's clock for all: they save together.
+                    # The first process's clock decides for all, so they save together.
                     due = self.processes.broadcast_from_first(
                         int(self.checkpoints.due), self.compute.device
                     )
@@ -140,10 +142,10 @@ class Trainer:
         return self.result() if self.processes.first else None
 
     def save_before_leaving(self) -> None:
-        """Save unless the loss has risen for more than a step, which may spoil what is there."""
+        """Save, unless the loss has been high for several steps: then the weights may be spoilt."""
         if self.detector.rising:
             log.warning(
-                "%s: the loss is high since some steps, so the present state is not saved: %s",
+                "%s: the loss was high for several steps, so the current state is not saved: %s",
                 self.objective.stage,
                 self.checkpoints.checkpoints.last_good(),
             )
@@ -164,7 +166,7 @@ class Trainer:
     def step(
         self, batches: Iterator[Tensors], interrupts: Interrupts
     ) -> tuple[dict[str, float], bool]:
-        """One optimizer step; returns its losses, and whether any process was told to stop."""
+        """Take one optimizer step; return its losses, and whether any process has to stop."""
         began, state = time.monotonic(), self.state
 
         def stop() -> bool:
@@ -184,9 +186,9 @@ class Trainer:
         return losses, stopped
 
     def end_epoch(self, interrupts: Interrupts) -> None:
-        """Validate where due, keep the best weights, add a row to the history.
+        """Validate where due, save the best weights, add a row to the history.
 
-        The first process does it; the others learn from it whether it was interrupted meanwhile.
+        Only the first process validates; it tells the others whether it was interrupted meanwhile.
         """
         objective, state = self.objective, self.state
         epoch, began = len(state.history) + 1, time.monotonic()
@@ -218,7 +220,7 @@ class Trainer:
             self.callback.epoch(row)
 
     def examine(self, epoch: int, interrupts: Interrupts) -> Row:
-        """Validation and pictures where due: the columns of the metrics."""
+        """Validate, save the best weights, show pictures, where due; return columns of metrics."""
         objective, cfg = self.objective, self.settings.cfg
         last = self.state.step >= self.total
         for module in objective.modules().values():
@@ -240,10 +242,12 @@ class Trainer:
         return {f"val_{name}": value for name, value in metrics.items()}
 
     def result(self) -> Trained:
-        """The best weights, or the last ones where nothing is selected."""
+        """Outcome with the best weights, or the last ones where nothing is selected."""
         state = self.state
         if not state.history:
-            raise UserError(f"{self.objective.stage}.epochs is 0: there is nothing to keep.")
+            raise UserError(
+                f"{section_name(self.objective.stage)}.epochs is 0: no weights to save."
+            )
         weights, epoch = self.checkpoints.chosen()
         metrics = {k: v for k, v in state.history[epoch - 1].items() if k.startswith("val_")}
         flags = self.objective.flags({k.removeprefix("val_"): v for k, v in metrics.items()})

@@ -1,4 +1,4 @@
-"""What a training is: all that decides what it learns, and the folder named by its digest."""
+"""Run identity: all that decides what a training learns; its digest names the checkpoint folder."""
 
 import logging
 from pathlib import Path
@@ -25,36 +25,37 @@ def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def training_identity(objective: Objective, settings: Settings) -> dict[str, Any]:
-    """All that decides what a training learns; two with the same may share checkpoints.
+    """All that decides what a training learns: trainings of equal identity may share checkpoints.
 
-    These are the config without the keys that it may go on with (with ``micro_batch``, if a
-    network has batch
-    norm; with ``epochs``, if the learning rate decays), with the SHA-256 of pretrained weights in
-    place of their paths, seed, sources, and the objective's data and upstream models.
+    It holds the stage's config, the seed, the fingerprint of the sources, and the objective's data
+    and upstream models. Keys of the config with the flag ``continues`` (:mod:`ldae.dependencies`)
+    are left out: an interrupted training may continue with another value. Two of them stay in:
+    ``micro_batch`` if a network has batch norm, and ``epochs`` if the learning rate decays. The
+    path of pretrained weights is replaced by the SHA-256 of the file.
 
     Returns:
         Flat dict of JSON values, keys as in ``ldm.learning_rate``.
     """
-    # A batch norm's statistics are a micro-batch's: there micro_batch does change what is learnt.
+    # Batch norm normalises by the statistics of a micro-batch, so micro_batch changes the result.
     fixed = {"micro_batch"} if batch_norms(objective.modules().values()) else set()
     free = with_flag("continues") - fixed
     kept = {key: value for key, value in settings.cfg.items() if key not in free}
-    if settings.cfg["decay"] != "none":  # the rate of every step depends on how many there will be
+    if settings.cfg["decay"] != "none":  # the schedule depends on the number of steps
         kept["epochs"] = settings.cfg["epochs"]
     section = flatten({objective.stage: kept})
     for key, value in list(section.items()):
         named = key.split(".")[-1] in with_flag("names_file") and isinstance(value, str)
-        if named and Path(value).is_file():  # where it lies changes nothing
+        if named and Path(value).is_file():  # the content counts, not the path
             section[f"{key}.sha256"] = sha256(section.pop(key))
     others = {"seed": settings.seed, "source": settings.fingerprint}
     return section | others | flatten(objective.identity())
 
 
 def run_folder(run_dir: Path, identity: dict[str, Any], first: bool = True) -> Path:
-    """Return the folder of an identity's checkpoints in the stage's ``run_dir``.
+    """Return the checkpoint folder of an identity, below the stage's ``run_dir``.
 
-    The ``first`` process makes it, and warns of folders of other identities, which are left alone,
-    and of what they differ in.
+    The ``first`` process makes it and writes the identity there. It also logs a warning for every
+    folder of another identity, with the differences. Those folders are left alone.
     """
     folder = run_dir / digest(identity)
     if not first:
@@ -72,14 +73,22 @@ def run_folder(run_dir: Path, identity: dict[str, Any], first: bool = True) -> P
 
 
 def warn_of_conditions(then: dict[str, Any], now: dict[str, Any]) -> None:
-    """Log what of machine and versions changed since a checkpoint, which is allowed."""
+    """Log a warning if machine, versions or number of processes changed since a checkpoint.
+
+    Such a change is allowed.
+    """
     changed = [f"{key}: {then.get(key)} -> {now[key]}" for key in now if then.get(key) != now[key]]
     if changed:
         log.warning("resumed under other conditions, rounding may differ: %s", changed)
 
 
 def differences(saved: dict[str, Any], current: dict[str, Any], where: str) -> str:
-    """Every key in which two identities differ, with both values; empty if there is none."""
+    """List the keys in which two identities differ, with both values; empty if none does.
+
+    Args:
+        saved, current: The two identities.
+        where: Adverbial of the saved values in the text, as in "in the checkpoint".
+    """
     return "; ".join(
         f"{key} ({saved.get(key)!r} {where}, {current.get(key)!r} now)"
         for key in sorted(saved.keys() | current.keys())
@@ -88,7 +97,11 @@ def differences(saved: dict[str, Any], current: dict[str, Any], where: str) -> s
 
 
 def refuse_difference(saved: dict[str, Any], current: dict[str, Any], folder: Path) -> None:
-    """Raise :class:`UserError` naming what a checkpoint put into ``folder`` by hand differs in."""
+    """Refuse a checkpoint of another identity, as one copied into ``folder`` by hand.
+
+    Raises:
+        UserError: naming the keys in which the identities differ.
+    """
     differing = differences(saved, current, "in the checkpoint")
     if differing:
         raise UserError(

@@ -1,4 +1,4 @@
-"""The settings of one training: what a rule, a command line and a test hand over, in one object."""
+"""Settings of one training, in one object for rules, command lines and tests."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -6,24 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ldae.config import section_name
 from ldae.data.sampling import check_batch
 from ldae.dependencies import with_flag
 from ldae.errors import UserError, require
 from ldae.files import read_json, write_json
 
-# Stages that share a section, and those whose encoder is the one of section ldae.
-SECTIONS = {"supervised_diagnosis": "supervised", "supervised_age": "supervised"}
-SAME_ENCODER = ("dae", "supervised")
-FINISHED = "finished"  # file in the folder of a training's checkpoints: its model is written
+SAME_ENCODER = ("dae", "supervised")  # sections whose encoder is that of section ldae
+FINISHED = "finished"  # empty file in a checkpoint folder: the model of the training is written
 
 
 def training_section(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
-    """The settings that a training reads of the configuration.
+    """The config section of a training, with all that it reads from other sections.
 
-    The baselines have the very encoder of section ``ldae``, and the supervised one the classes of
-    the linear probes: nothing but the training differs between what is compared.
+    The baselines have the encoder of section ``ldae``, and the supervised ones the classes of the
+    linear probes. So the compared systems differ in nothing but the training.
     """
-    name = SECTIONS.get(stage, stage)
+    name = section_name(stage)
     cfg = dict(config[name])
     if name in SAME_ENCODER:
         cfg["encoder"] = config["ldae"]["encoder"]
@@ -37,24 +36,30 @@ class Settings:
     """All settings of one training.
 
     Args:
-        stage: Which training: a key of ``training.stages.STAGES``.
+        stage: Name of the training, a key of ``training.stages.STAGES``.
         inputs: Folders of the stores and models it reads, by name (volumes, latents, autoencoder,
             ldm).
         out_dir: The model's folder.
-        run_dir: The stage's folder of checkpoints, one subfolder a training.
-        cfg: The stage's config section. The loop reads batch_size, micro_batch, processes, epochs,
-            grad_clip, workers, validate_every and sample_every of it.
-        seed: Of every random draw.
+        run_dir: The stage's folder of checkpoints, with one subfolder for each training.
+        cfg: The stage's config section (:func:`training_section`). All stages need batch_size,
+            micro_batch, processes, epochs, decay, grad_clip, workers, precision, validate_every
+            and sample_every.
+        seed: Seed of every random draw.
         device: cuda or cpu.
         threads: CPU threads of all processes together.
         diffusion: The config section ``diffusion``, for stages that diffuse.
-        fingerprint: Of the sources; another one is another training.
-        record: What the training depends on, for the card; None without a workflow.
-        checkpoint_seconds: Wall time between checkpoints.
+        fingerprint: Fingerprint of the sources; with another one it is another training.
+        record: Training record for the card: the inputs, settings and sources that the training
+            depends on; None outside the workflow.
+        checkpoint_seconds: Wall time between checkpoints, in seconds.
         keep_checkpoints: Keep the last ones when the model is written, so that the same training
-            with more epochs continues from them.
-        scratch: A disk of the node, on which the stores are copied; None: read them in place.
-        stop_after: Leave as if interrupted after this step; None: never. For tests.
+            can continue with more epochs.
+        scratch: Folder on a disk of the node, to which the stores are copied; None: they are read
+            in place.
+        stop_after: Stop as if interrupted after this step; None: never. For tests.
+
+    Raises:
+        UserError: batch_size is not a multiple of micro_batch x processes.
     """
 
     stage: str
@@ -83,7 +88,7 @@ class Settings:
         return self.cfg["processes"]
 
     def write(self, path: str | Path) -> None:
-        """Write them as JSON for processes that are started apart."""
+        """Write them as JSON, for processes that are started separately."""
         write_json(dataclasses.asdict(self), path)
 
     @classmethod
@@ -91,7 +96,7 @@ class Settings:
         """Read what :meth:`write` wrote.
 
         Raises:
-            UserError: there is no such file, or it holds something else.
+            UserError: the file is missing or holds something else.
         """
         require(Path(path).is_file(), f"There are no training settings in {path}.")
         try:
@@ -101,12 +106,12 @@ class Settings:
 
 
 def model_settings(cfg: dict[str, Any]) -> dict[str, Any]:
-    """The part of a training's section that its model depends on: another value trains it anew."""
+    """Keys of a training's section on which its model depends; other keys need no retraining."""
     free = with_flag("keeps_model")
     return {key: value for key, value in cfg.items() if key not in free}
 
 
 def divergence_settings(cfg: dict[str, Any]) -> dict[str, Any]:
-    """The part of a training's section that decides whether it diverges."""
+    """Keys of a training's section that decide whether it diverges."""
     free = with_flag("keeps_model") - with_flag("rounds")
     return {key: value for key, value in cfg.items() if key not in free}

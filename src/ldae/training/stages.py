@@ -1,13 +1,8 @@
-"""The trainings by name, and how each is built from its settings.
+"""Training stages: how each is built from its settings, run, and saved with its model card.
 
-:func:`run` is what rules and command lines call. It trains, continuing from the checkpoints of the
-same training in ``run_dir``, and writes model.safetensors, model.json and history.tsv to
-``out_dir``; then the checkpoints go, unless they are to be kept. It raises
-:class:`ldae.training.distributed.signals.Interrupted` on SIGTERM, SIGUSR1 and SIGINT, after
-saving, and
-:class:`ldae.errors.UserError` for inputs or settings that do not fit.
-
-What a stage leaves behind: the model folder with its card, and the history.
+:func:`run` is the entry point of rules and command lines. It continues from the checkpoints of the
+same training in ``run_dir``, if there are any. It writes model.safetensors, model.json, history.tsv
+and scans.tsv to ``out_dir``, then deletes the checkpoints unless ``keep_checkpoints`` is set.
 """
 
 import os
@@ -25,22 +20,20 @@ from ldae.models.storage import save_model
 from ldae.models.training_scans import write_training_scans
 from ldae.training.distributed.launch import launch
 from ldae.training.distributed.slurm import allocation
-from ldae.training.loop import Trained
 from ldae.training.settings import FINISHED, Settings
-from ldae.training.state import write_history
+from ldae.training.state import Trained, write_history
 
 if TYPE_CHECKING:
     from ldae.training.distributed.processes import Processes
     from ldae.training.objectives.base import Objective
-    from ldae.training.state import Trained
 
 
 class Stage(NamedTuple):
-    """A training ready to run."""
+    """A training ready to run: objective, store, card."""
 
     objective: "Objective"
-    store: "Store"  # it is trained on; goes into the card
-    card: dict[str, Any]  # what the card says beyond what all cards say
+    store: Store  # whose scans it is trained on; its hashes go into the card
+    card: dict[str, Any]  # entries of the card that only this stage has
 
 
 def run(
@@ -52,10 +45,15 @@ def run(
     """Train, in this process alone, as one of several, or by starting several.
 
     Args:
-        settings: All that is to be known.
-        log_file: Processes started here append to it.
-        slurm_task: This process is one of many that srun has started.
-        launcher: The process that has started this one.
+        settings: Settings of the training.
+        log_file: File to which processes started here append their log.
+        slurm_task: Whether srun has started this process, as one of many.
+        launcher: Number of the process that has started this one; None: there is none.
+
+    Raises:
+        Interrupted: on SIGTERM, SIGUSR1 and SIGINT, after saving.
+        UserError: inputs or settings that do not fit.
+        SystemExit: with code 1; a process started here failed and has logged why.
     """
     from ldae.training.distributed.processes import Processes, processes_from_environment
 
@@ -68,8 +66,7 @@ def run(
 
 
 def train(settings: Settings, processes: "Processes") -> None:
-    """Train in this process, the first of which saves the model and deletes the checkpoints."""
-    from ldae.compute import Compute
+    """Train in this process; the first process saves the model and deletes the checkpoints."""
     from ldae.data.scratch import on_scratch
     from ldae.training.callbacks import TensorBoard
     from ldae.training.distributed.processes import process_group
@@ -86,7 +83,7 @@ def train(settings: Settings, processes: "Processes") -> None:
         objective, store, card = STAGES[settings.stage](here, compute)
         callback = TensorBoard(settings.out_dir, settings.stage) if processes.first else None
 
-        def keep(trained: "Trained") -> None:
+        def keep(trained: Trained) -> None:
             save_trained(settings, trained, compute, store, **card)
             if settings.keep_checkpoints:
                 (trained.folder / FINISHED).touch()
@@ -96,7 +93,7 @@ def train(settings: Settings, processes: "Processes") -> None:
         fit(objective, settings, processes, callback, keep)
 
 
-def autoencoder(settings: Settings, compute: "Compute") -> Stage:
+def autoencoder(settings: Settings, compute: Compute) -> Stage:
     """Stage 1: the weights with the best validation SSIM. Inputs: volumes."""
     from ldae.data.volume_store import VolumeStore
     from ldae.training.objectives.autoencoder import AutoencoderObjective
@@ -106,7 +103,7 @@ def autoencoder(settings: Settings, compute: "Compute") -> Stage:
     return Stage(objective, volumes, {"architecture": settings.cfg})
 
 
-def ldm(settings: Settings, compute: "Compute") -> Stage:
+def ldm(settings: Settings, compute: Compute) -> Stage:
     """Stage 2: the EMA weights of the last epoch. Inputs: latents, autoencoder (for pictures)."""
     from ldae.data.latent_store import LatentStore
     from ldae.diffusion.schedule import Schedule
@@ -131,10 +128,13 @@ def ldm(settings: Settings, compute: "Compute") -> Stage:
     return Stage(objective, latents, more)
 
 
-def ldae(settings: Settings, compute: "Compute") -> Stage:
+def ldae(settings: Settings, compute: Compute) -> Stage:
     """Stage 3: the EMA weights with the best validation SSIM of decoding from y_sem and noise.
 
     Inputs: volumes, latents, autoencoder, which made the latents, and ldm, trained on the latents.
+
+    Raises:
+        UserError: these do not belong together, or a model was trained on scans of the test split.
     """
     from ldae.data.latent_store import LatentStore
     from ldae.data.volume_store import VolumeStore
@@ -149,11 +149,12 @@ def ldae(settings: Settings, compute: "Compute") -> Stage:
     require_fit(volumes, decoder_card, inputs["autoencoder"])
     unet, ldm_card = load_ldm(inputs["ldm"])
     refuse_leakage(volumes, ldm_card, inputs["ldm"])
-    # The denoiser's scale: that of the store follows its scans.
-    sums, scale = decoder_card["sha256"], ldm_card["latent_scale"]
-    latents = LatentStore(inputs["latents"], sums, volumes, scale)
+    # The denoiser's scale: the store's own one depends on the scans that it holds.
+    decoder_hash, scale = decoder_card["sha256"], ldm_card["latent_scale"]
+    latents = LatentStore(inputs["latents"], decoder_hash, volumes, scale)
     require(
-        ldm_card["autoencoder_sha256"] == sums and ldm_card["latents_source"] == latents.source,
+        ldm_card["autoencoder_sha256"] == decoder_hash
+        and ldm_card["latents_source"] == latents.source,
         f"The diffusion model in {inputs['ldm']} was trained on latents of another kind than those "
         f"in {inputs['latents']}. Train it again: `snakemake --forcerun ldm`.",
     )
@@ -185,8 +186,8 @@ def ldae(settings: Settings, compute: "Compute") -> Stage:
     return Stage(objective, volumes, more)
 
 
-def dae(settings: Settings, compute: "Compute") -> Stage:
-    """Voxel-space DAE: the EMA weights selected as stage 3's. Input: volumes."""
+def dae(settings: Settings, compute: Compute) -> Stage:
+    """Voxel-space DAE: the EMA weights, selected as in stage 3. Inputs: volumes."""
     from ldae.data.volume_store import VolumeStore
     from ldae.diffusion.schedule import Schedule
     from ldae.training.objectives.dae import DaeObjective
@@ -202,8 +203,8 @@ def dae(settings: Settings, compute: "Compute") -> Stage:
     return Stage(objective, volumes, more)
 
 
-def supervised(settings: Settings, compute: "Compute") -> Stage:
-    """Supervised encoder: the weights with the best validation loss. Input: volumes."""
+def supervised(settings: Settings, compute: Compute) -> Stage:
+    """Supervised encoder: the weights with the best validation loss. Inputs: volumes."""
     from ldae.data.volume_store import VolumeStore
     from ldae.training.objectives.supervised import AgeObjective, DiagnosisObjective
 
@@ -214,7 +215,7 @@ def supervised(settings: Settings, compute: "Compute") -> Stage:
     return Stage(objective, volumes, more)
 
 
-STAGES: dict[str, Callable[[Settings, "Compute"], Stage]] = {
+STAGES: dict[str, Callable[[Settings, Compute], Stage]] = {
     "autoencoder": autoencoder,
     "ldm": ldm,
     "ldae": ldae,
@@ -230,11 +231,11 @@ def save_trained(
     """Write history.tsv, scans.tsv and the model with its card into ``settings.out_dir``.
 
     Args:
-        settings: Of the stage that was trained.
+        settings: Settings of the training.
         trained: Its outcome.
-        compute: Where.
-        store: The store it was trained on; its sum, split and scans go into the card.
-        more: Further entries of the card: the architecture, upstream sums, the latent scale.
+        compute: Its device, for the card.
+        store: The store it was trained on. Its content hash, split hash and scans go into the card.
+        more: Further entries of the card: architecture, hashes of upstream models, latent scale.
     """
     out_dir = Path(settings.out_dir)
     write_history(trained.history, out_dir / "history.tsv")

@@ -1,6 +1,7 @@
-"""history.tsv: one row an epoch. Columns of time and memory, which no two runs share, are last.
+"""Trainer state (step, history, best epoch, running means), history.tsv, and the outcome.
 
-What a training accumulates, apart from weights and optimizers, and what comes out of it.
+Weights and optimizers are kept elsewhere. history.tsv has one row for each epoch; its last columns
+are time and memory, which differ between runs.
 """
 
 from dataclasses import dataclass, field
@@ -15,11 +16,11 @@ from ldae.files import write_table
 TIMING = ["samples_per_second", "seconds", "peak_memory_mib"]
 FIRST = ["epoch", "step", "learning_rate", "grad_norm"]
 Row = dict[str, float | int]
-Sums = dict[str, tuple[float, float]]  # by name: a sum, and of how many values
+Sums = dict[str, tuple[float, float]]  # by name: sum and number of values
 
 
 def write_history(rows: list[Row], path: str | Path) -> None:
-    """Write the rows; epochs without validation have ``n/a`` in its columns."""
+    """Write history.tsv; epochs without validation have ``n/a`` in the columns ``val_*``."""
     table = pd.DataFrame(rows)
     losses = [name for name in table if name.startswith("train_")]
     losses.sort(key=lambda name: name.split("_q")[1:])  # quarters of t, if any, last and in order
@@ -28,23 +29,23 @@ def write_history(rows: list[Row], path: str | Path) -> None:
 
 
 class Means:
-    """Means over one epoch of values that come as sums; the state is plain numbers."""
+    """Means over one epoch of values that are added as sums and counts."""
 
     def __init__(self) -> None:
         self.sums: Sums = {}
 
     def add(self, values: Sums) -> None:
-        """Count one step's sums."""
+        """Add one step's sums."""
         for name, (total, count) in values.items():
             before, counted = self.sums.get(name, (0.0, 0.0))
             self.sums[name] = (before + total, counted + count)
 
     def result(self) -> dict[str, float]:
-        """Means since the last reset, by name; what was never counted is left out."""
+        """Means of all that was added, by name; names with a count of zero are left out."""
         return {name: total / count for name, (total, count) in self.sums.items() if count}
 
     def state_dict(self) -> dict[str, list[float]]:
-        """Sums and counts."""
+        """Sums and counts, as plain numbers."""
         return {name: list(pair) for name, pair in self.sums.items()}
 
     def load_state_dict(self, state: dict[str, list[float]]) -> None:
@@ -54,17 +55,17 @@ class Means:
 
 @dataclass
 class State:
-    """Where a training is. The position in the data follows from ``step`` (`data.sampling`)."""
+    """Progress of a training. Its position in the data follows from ``step`` (`data.sampling`)."""
 
     step: int = 0
     history: list[Row] = field(default_factory=list)
     best: dict[str, Any] | None = None  # epoch, step, score, file, sha256
-    faults: list[str] = field(default_factory=list)  # of the disk; flags of the model
+    faults: list[str] = field(default_factory=list)  # damaged files; they become flags of the model
     means: Means = field(default_factory=Means)  # of the current epoch
     seconds: float = 0.0  # of the current epoch's steps
 
     def state_dict(self) -> dict[str, Any]:
-        """Numbers and strings."""
+        """The fields, of plain numbers and strings."""
         return {**vars(self), "means": self.means.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -78,12 +79,12 @@ class State:
 
 @dataclass(frozen=True)
 class Trained:
-    """Outcome: the weights to keep, the epoch and metrics they have, and the history."""
+    """Outcome of a training: the weights to keep, their epoch and metrics, and the history."""
 
     state: Tensors
     epoch: int
     metrics: dict[str, float]
-    flags: list[str]  # warnings that the metrics give cause for
+    flags: list[str]  # warnings from the metrics and of damaged files
     history: list[Row]
     steps: int
     folder: Path  # of the checkpoints

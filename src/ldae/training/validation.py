@@ -1,4 +1,4 @@
-"""Validation measures shared by the stages."""
+"""Validation measures and fixed random draws, shared by the stages."""
 
 from collections.abc import Iterable
 
@@ -9,14 +9,14 @@ import torch
 from ldae.seeds import generator
 from ldae.training.objectives.base import PartialLoss
 
-QUARTILES = 4
+QUARTILES = 4  # of the timesteps
 SHOWN = 4  # validation scans in a picture
 
 
 def mean_ssim(x_hat: torch.Tensor, x: torch.Tensor) -> float:
-    """Mean structural similarity of volumes (B, 1, X, Y, Z) in [0, 1], whole volume.
+    """Mean structural similarity (SSIM) over whole volumes (B, 1, X, Y, Z) in [0, 1].
 
-    MONAI's standard window (Gaussian, 11 voxels, sigma 1.5).
+    With MONAI's standard window (Gaussian, 11 voxels, sigma 1.5).
     """
     from monai.metrics.regression import SSIMMetric
 
@@ -25,10 +25,10 @@ def mean_ssim(x_hat: torch.Tensor, x: torch.Tensor) -> float:
 
 
 def over_subjects(rows: np.ndarray, subjects: pd.Series) -> np.ndarray:
-    """The rows so ordered that the first n are of as many subjects as can be.
+    """Order rows such that the first n, for any n, are of as many subjects as possible.
 
     Args:
-        rows: Of a store, ascending.
+        rows: Rows of a store, ascending.
         subjects: Participant of every row of the store.
 
     Returns:
@@ -41,11 +41,11 @@ def over_subjects(rows: np.ndarray, subjects: pd.Series) -> np.ndarray:
 def quartile_draws(
     scans: Iterable[str], shape: tuple[int, ...], timesteps: int, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fixed steps and noise, one for each scan (its scan_id) and quarter of the timesteps.
+    """Fixed timesteps and noise: one of each for every scan (by scan_id) and quarter of timesteps.
 
     Returns:
         t (N, 4) long, the q-th within the q-th quarter of 0 .. timesteps-1, and eps (N, 4, *shape).
-        A scan's draws do not depend on the other scans of the store, nor on its row.
+        A scan's draws depend neither on the other scans of the store nor on its row.
     """
     quarter = timesteps // QUARTILES
     steps, noise = [], []
@@ -58,12 +58,12 @@ def quartile_draws(
 
 
 def fixed_noise(seed: int, name: int | str, shape: tuple[int, ...]) -> torch.Tensor:
-    """The noise (C, *S) that a validation scan (its scan_id), or a sample, is always made from."""
+    """Fixed noise (C, *S) from which a validation scan (by scan_id) or a sample is generated."""
     return torch.randn(shape, generator=generator(seed, "validation noise", name))
 
 
 def by_quartile(losses: torch.Tensor, t: torch.Tensor, timesteps: int) -> dict[str, PartialLoss]:
-    """``loss_q1`` .. ``loss_q4``: losses (B,) of the items with t (B,) in a quarter."""
+    """Losses (B,) by the quarter of the timesteps that t (B,) is in: ``loss_q1`` .. ``loss_q4``."""
     quarter = t * QUARTILES // timesteps
     return {
         f"loss_q{q + 1}": PartialLoss((losses * (quarter == q)).sum(), (quarter == q).sum())

@@ -1,7 +1,7 @@
-"""Running statistics of batch norms over several processes.
+"""Running statistics of batch norms, merged over several processes.
 
 A batch norm normalises by the statistics of a micro-batch, which the number of processes does not
-change. Its running statistics are another matter: each process sees its own micro-batches only.
+change. Its running statistics need merging, as each process sees only its own micro-batches.
 """
 
 from collections.abc import Iterable
@@ -14,16 +14,17 @@ from ldae.training.ema import batch_norms
 
 
 class RunningStatistics:
-    """Makes them, after each step, what one process would have had.
+    """Sets the running statistics, after each step, to those of training in one process.
 
-    One process that sees the micro-batches m_1, m_2, ... moves a statistic r by
-    ``r <- d r + (1-d) m`` for each. Over k of them this is ``d^k r + A``, with A of the k
-    micro-batches alone. So every process's A, weighted by d to the power of the micro-batches that
-    come after its own, sums to the statistic of them all.
+    One process that sees the micro-batches m_1, m_2, ... updates a statistic r by
+    ``r <- d r + (1-d) m`` for each. Over k of them this is ``d^k r + A``, where A depends on the k
+    micro-batches alone. Each process weights its A by d to the power of the number of micro-batches
+    that come after its own. These sum to A of all micro-batches.
 
     Args:
         modules: The trained modules.
-        processes: Those that train them; each must run a norm equally often in a step.
+        processes: This process among those that train them. Each must run a norm equally often in
+            a step.
     """
 
     def __init__(self, modules: Iterable[nn.Module], processes: Processes):
@@ -33,23 +34,23 @@ class RunningStatistics:
         self.before: list[State] = []
 
     def begin(self) -> None:
-        """Remember the statistics before a step."""
+        """Store the statistics before a step."""
         self.before = [
             State(n.running_mean.clone(), n.running_var.clone(), int(n.num_batches_tracked))
             for n in self.norms
         ]
 
     def end(self) -> None:
-        """Join the statistics after a step."""
+        """Merge the statistics after a step."""
         size, later = self.processes.size, self.processes.size - 1 - self.processes.rank
         sums, rest = [], []
         for norm, before in zip(self.norms, self.before, strict=True):
-            seen = int(norm.num_batches_tracked) - before.seen
-            decay = (1.0 - norm.momentum) ** seen
+            batches = int(norm.num_batches_tracked) - before.batches
+            decay = (1.0 - norm.momentum) ** batches
             for now, then in ((norm.running_mean, before.mean), (norm.running_var, before.var)):
                 sums.append(now.sub_(decay * then).mul_(decay**later))
                 rest.append(decay**size * then)
-            norm.num_batches_tracked.fill_(before.seen + size * seen)
+            norm.num_batches_tracked.fill_(before.batches + size * batches)
         self.processes.sum(sums)
         for total, untouched in zip(sums, rest, strict=True):
             total.add_(untouched)
@@ -60,4 +61,4 @@ class State(NamedTuple):
 
     mean: Tensor
     var: Tensor
-    seen: int  # micro-batches
+    batches: int  # micro-batches so far

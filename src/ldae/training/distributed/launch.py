@@ -1,9 +1,11 @@
-"""Starting the processes of one training, and answering for them as if they were one.
+"""Launcher of the processes of one training, on this machine or by srun.
 
-In a Slurm job ``srun`` starts them, also a single one: where Slurm tracks processes by cgroups, its
-signals reach the tasks of srun and not what these start, such as a rule's script. Elsewhere this
-process starts them itself. Signals are passed on, so that all save and leave together; the exit
-code is theirs: 0, 75 when they were interrupted and saved (torchrun would make it 1), or 1.
+In a Slurm job ``srun`` starts them, also a single one. Where Slurm tracks processes by cgroups, its
+signals reach the tasks of srun and not what these start, such as a rule's script. Elsewhere the
+launcher starts them itself.
+
+The launcher forwards signals to them, so that all save and stop together. It ends as they do: with
+0, with 75 if they were interrupted and have saved (torchrun would make it 1), or with 1.
 """
 
 import logging
@@ -18,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from ldae.config import section_name
 from ldae.errors import require
 from ldae.training.distributed.signals import EXIT_CODE, Interrupted, Interrupts
 from ldae.training.distributed.slurm import Allocation
@@ -34,12 +37,13 @@ def launch(
 
     Args:
         settings: Written to ``<run_dir>/settings.json``.
-        log_file: The processes append to it.
-        job: The Slurm job that this is, if it is one.
+        log_file: File to which the processes append their log.
+        job: Slurm job of this process; None: it is in none.
 
     Raises:
-        Interrupted: they were stopped by a signal and have saved.
+        Interrupted: the processes were stopped by a signal and have saved.
         SystemExit: with code 1; one of them failed and has logged why.
+        UserError: too few GPUs, or nodes that cannot share the processes equally.
     """
     file = Path(settings.run_dir) / "settings.json"
     settings.write(file)
@@ -60,10 +64,10 @@ def launch(
 
 
 def on_this_machine(settings: Settings, command: list[str]) -> list[subprocess.Popen]:
-    """Start every process here; they meet at a free port of this machine."""
+    """Start every process on this machine; they meet at a free port of it."""
     size = settings.processes
     if settings.device == "cuda":
-        import torch  # takes seconds, and is needed for nothing else here
+        import torch  # takes seconds, and only this check needs it
 
         from ldae.compute import require_gpu_build
 
@@ -88,26 +92,30 @@ def on_this_machine(settings: Settings, command: list[str]) -> list[subprocess.P
     ]
 
 
-def require_gpus(settings: Settings, seen: int) -> None:
-    """Raise :class:`UserError` unless each process gets a GPU of the ``seen`` ones for itself."""
+def require_gpus(settings: Settings, visible: int) -> None:
+    """Raise :class:`UserError` unless there is a ``visible`` GPU for each process."""
+    section = section_name(settings.stage)
     require(
-        seen >= settings.processes,
-        f"{settings.stage}.processes is {settings.processes}, one a GPU, but this job sees {seen} "
-        f"GPU(s). Ask the scheduler for {settings.processes} (resources: gpu of the profile), or "
-        f"lower {settings.stage}.processes.",
+        visible >= settings.processes,
+        f"{section}.processes is {settings.processes}, one a GPU, but this job sees "
+        f"{visible} GPU(s). Ask the scheduler for {settings.processes} (resources: gpu of the "
+        f"profile), or lower {section}.processes.",
     )
 
 
 def over_nodes(settings: Settings, command: list[str], nodes: int) -> list[str]:
-    """The srun that starts them over the nodes of the Slurm job, equally many on each.
+    """Command of srun that starts equally many processes on each node of the Slurm job.
 
-    They share what the job has, its GPUs as well: a process takes the one of its number.
+    They share the resources of the job. Each process takes the GPU of its local rank.
+
+    Raises:
+        UserError: the number of processes is not a multiple of ``nodes``.
     """
     size = settings.processes
     require(
         size % nodes == 0,
-        f"{settings.stage}.processes is {size}, which {nodes} nodes cannot share equally. "
-        "Ask for another number of nodes.",
+        f"{section_name(settings.stage)}.processes is {size}, which {nodes} nodes cannot share "
+        "equally. Ask for another number of nodes.",
     )
     log.info("%s: starting %d process(es) on %d node(s) by srun", settings.stage, size, nodes)
     srun = ["srun", "--overlap", "--kill-on-bad-exit=1", "--cpu-bind=none", "--mem=0"]
@@ -117,7 +125,7 @@ def over_nodes(settings: Settings, command: list[str], nodes: int) -> list[str]:
 
 
 def for_srun(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment without the options that Slurm has set for the step this process runs in."""
+    """The environment without the options that Slurm has set for the step of this process."""
     kept = ("SLURM_JOB_ID", "SLURM_CONF", "SLURM_TMPDIR")
     return {
         name: value
@@ -128,10 +136,10 @@ def for_srun(environment: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def passing_signals(started: list[subprocess.Popen]) -> Iterator[set[int]]:
-    """Within the context, signals that interrupt a training go to its processes.
+    """Within the context, forward signals that interrupt a training to its processes.
 
     Yields:
-        The signals passed on so far.
+        The signals forwarded so far.
     """
     passed: set[int] = set()
 
@@ -151,20 +159,20 @@ def passing_signals(started: list[subprocess.Popen]) -> Iterator[set[int]]:
 
 
 def wait(started: list[subprocess.Popen], passed: set[int]) -> int:
-    """Wait for all; when one fails, the others wait for it in vain and are killed.
+    """Wait for all processes; if one fails, kill the others, which would wait for it in vain.
 
-    A process that a passed signal ends before it can heed signals, while it still starts, has
-    nothing to save: it was interrupted.
+    A process that still starts handles no signals yet, so a forwarded one (``passed``) ends it. It
+    has nothing to save and counts as interrupted.
 
     Returns:
-        0, ``EXIT_CODE`` when any was interrupted, else 1.
+        0, ``EXIT_CODE`` if any was interrupted, or 1 if one failed.
     """
     while True:
         codes = [process.poll() for process in started]
         early = any(code is not None and -code in passed for code in codes)
         failed = {rank: code for rank, code in enumerate(codes) if code not in (None, 0, EXIT_CODE)}
         if failed:
-            log.warning("exit codes of processes, a signal's number negative: %s", failed)
+            log.warning("exit codes of failed processes (negative: number of a signal): %s", failed)
             for process in started:
                 process.kill()
                 process.wait()

@@ -1,6 +1,6 @@
-"""Stopping on a scheduler's signal or Ctrl-C: finish the step, save, leave with exit code 75.
+"""Interruption by a scheduler's signal or Ctrl-C: finish the step, save, exit with code 75.
 
-The end of a Slurm job's time counts as a signal as well: not every site sends one in time.
+The approaching time limit of a Slurm job counts as a signal: not every site sends one in time.
 """
 
 import math
@@ -13,11 +13,11 @@ from types import FrameType, TracebackType
 from ldae.training.distributed.slurm import allocation
 
 EXIT_CODE = 75  # EX_TEMPFAIL: nothing is wrong, run the same command again
-MARGIN = 180.0  # seconds before the end of a Slurm job's time, of a short job a quarter of it
+MARGIN = 180.0  # seconds before a Slurm job's time limit, but at most a quarter of what is left
 
 
 class Interrupted(SystemExit):
-    """Training stopped on a signal after saving; not caught, it exits with code 75."""
+    """Training stopped by a signal after saving; if not caught, the process exits with code 75."""
 
     def __init__(self, message: str):
         super().__init__(EXIT_CODE)
@@ -28,7 +28,7 @@ class Interrupted(SystemExit):
 
 
 def deadline(environment: Mapping[str, str]) -> float:
-    """When to leave, seconds since the epoch: shortly before a Slurm job's end, else never."""
+    """When to stop, in seconds since 1970: shortly before a Slurm job's time limit, else inf."""
     now = time.time()
     if "SLURM_JOB_END_TIME" in environment:
         left = float(environment["SLURM_JOB_END_TIME"]) - now
@@ -39,7 +39,7 @@ def deadline(environment: Mapping[str, str]) -> float:
 
 
 class Interrupts:
-    """Within the context SIGTERM, SIGUSR1 and SIGINT are noted instead of ending the process."""
+    """Within the context SIGTERM, SIGUSR1 and SIGINT are recorded instead of ending the process."""
 
     signals = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
@@ -66,7 +66,7 @@ class Interrupts:
         self.received = signal.Signals(number).name
 
     def requested(self) -> bool:
-        """Whether a signal has come to this process, or its time is up."""
+        """Whether this process has received a signal, or its deadline has passed."""
         if self.received is None and time.time() > self.deadline:
             self.received = "the end of the job's time"
         return self.received is not None
@@ -77,12 +77,12 @@ class Interrupts:
             self.leave()
 
     def leave(self) -> None:
-        """Raise :class:`Interrupted`: a signal has come to one of the processes."""
+        """Raise :class:`Interrupted`, as one of the processes has received a signal."""
         source = self.received or "a signal to another process"
         raise Interrupted(f"stopped by {source}; the same command continues")
 
 
 def ignore_in_worker(_: int) -> None:
-    """For loader processes: a signal to the whole job must not kill the data under a last step."""
+    """Ignore signals in a loader process: the last step before saving still needs its data."""
     for number in Interrupts.signals:
         signal.signal(number, signal.SIG_IGN)

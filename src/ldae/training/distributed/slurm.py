@@ -1,6 +1,6 @@
-"""The Slurm job that a training runs in: its nodes, and the time it has left.
+"""Slurm job of a training: its number of nodes and the time it has left.
 
-Snakemake's Slurm executor takes most SLURM_* variables from its jobs, so Slurm itself is asked.
+They are queried by squeue: the workflow's Slurm executor removes most SLURM_* variables from jobs.
 """
 
 import logging
@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Allocation:
-    """What a Slurm job has.
+    """Resources of a Slurm job.
 
     Args:
-        nodes: How many.
+        nodes: Number of nodes.
         left: Seconds until its time limit; inf: it has none.
     """
 
@@ -31,7 +31,7 @@ class Allocation:
 
 
 def allocation(environment: Mapping[str, str]) -> Allocation | None:
-    """The job that this process belongs to; None outside of Slurm, or where it cannot be asked.
+    """The Slurm job of this process; None outside of Slurm, or if Slurm cannot be queried.
 
     Args:
         environment: ``os.environ``.
@@ -54,15 +54,15 @@ def allocation(environment: Mapping[str, str]) -> Allocation | None:
 
 def _unknown(number: str, why: str) -> None:
     log.warning(
-        "This is Slurm job %s, but %s: a signal or the end of its time may find the training at "
-        "its last checkpoint (checkpoint_seconds).",
+        "The nodes and time limit of Slurm job %s are unknown: %s. If a signal or the time limit "
+        "ends the training, it may fall back to its last checkpoint (checkpoint_seconds).",
         number,
         why,
     )
 
 
 def seconds(text: str) -> float:
-    """``[[days-]hours:]minutes:seconds`` as Slurm writes it in seconds; inf for UNLIMITED."""
+    """Seconds of a Slurm time, ``[[days-]hours:]minutes:seconds``; inf for UNLIMITED."""
     match = TIME.fullmatch(text)
     if match is None:
         return float("inf")

@@ -22,13 +22,13 @@ from ldae.training.validation import SHOWN, mean_ssim, over_subjects
 
 
 class AutoencoderObjective(Objective):
-    """L1 + KL + perceptual + patch adversary; selection by validation SSIM (section 4.2).
+    """L1 + KL + perceptual + patch-adversarial loss; selected by validation SSIM (section 4.2).
 
     Args:
         volumes: The volume store.
         cfg: ``config["autoencoder"]``.
         compute: The device.
-        seed: Of initial weights and of every draw.
+        seed: Seed of the initial weights and of every draw.
     """
 
     stage = "autoencoder"
@@ -55,11 +55,11 @@ class AutoencoderObjective(Objective):
         self.perceptual = build_perceptual(cfg["perceptual"], compute)
 
     def dataset(self) -> Dataset:
-        """Training volumes."""
+        """Training volumes: ``volume`` (1, X, Y, Z)."""
         return Volumes(self.volumes, self.train_rows)
 
     def draw(self, generator: torch.Generator, batch_size: int) -> Tensors:
-        """Noise of the posterior sample, and a seed for the slices of the perceptual loss."""
+        """Noise of the posterior samples, and seeds for the slices of the perceptual loss."""
         return {
             "posterior": torch.randn(batch_size, *self.latent_shape, generator=generator),
             "slices": torch.randint(2**31, (batch_size,), generator=generator),
@@ -68,9 +68,7 @@ class AutoencoderObjective(Objective):
     def backward(self, batch: Tensors, draws: Tensors, weight: float, epoch: int) -> Losses:
         """Gradient of the generator's loss, then of the discriminator's on the same pair."""
         cfg, x = self.cfg, batch["volume"]  # x: (B, 1, X, Y, Z)
-        process_group = (
-            self.discriminator is not None and epoch >= cfg["adversarial"]["start_epoch"]
-        )
+        adversarial = self.discriminator is not None and epoch >= cfg["adversarial"]["start_epoch"]
         with self.compute.autocast():
             mean, std = self.model.encode(x)
             x_hat = self.model.decode(mean + std * draws["posterior"])
@@ -81,29 +79,35 @@ class AutoencoderObjective(Objective):
             slices = torch.Generator().manual_seed(int(draws["slices"][0]))
             losses["perceptual"] = self.perceptual(x_hat, x, slices)
             loss = loss + cfg["perceptual"]["weight"] * losses["perceptual"]
-        if process_group:
+        if adversarial:
             self.discriminator.requires_grad_(False)
-            losses["adversarial"] = self.judge(x_hat, real=True, training_it=False)
+            losses["adversarial"] = self.judge(x_hat, real=True, trains_it=False)
             loss = loss + cfg["adversarial"]["weight"] * losses["adversarial"]
             self.discriminator.requires_grad_(True)
         self.compute.backward(weight * loss)
-        if process_group:
-            fake = self.judge(x_hat.detach(), real=False, training_it=True)
-            losses["discriminator"] = 0.5 * (fake + self.judge(x, real=True, training_it=True))
+        if adversarial:
+            fake = self.judge(x_hat.detach(), real=False, trains_it=True)
+            losses["discriminator"] = 0.5 * (fake + self.judge(x, real=True, trains_it=True))
             self.compute.backward(weight * losses["discriminator"])
         return {"loss": loss.detach(), **{name: value.detach() for name, value in losses.items()}}
 
-    def judge(self, x: torch.Tensor, real: bool, training_it: bool) -> torch.Tensor:
-        """Least-squares loss of the discriminator's patch logits against a label."""
+    def judge(self, x: torch.Tensor, real: bool, trains_it: bool) -> torch.Tensor:
+        """Least-squares loss of the discriminator's patch logits for volumes (B, 1, X, Y, Z).
+
+        Args:
+            x: The volumes.
+            real: Label that the logits are compared with.
+            trains_it: Whether the loss trains the discriminator, not the generator.
+        """
         with self.compute.autocast():
             logits = self.discriminator(x)[-1]
         return self.adversarial_loss(
-            logits.float(), target_is_real=real, for_discriminator=training_it
+            logits.float(), target_is_real=real, for_discriminator=trains_it
         )
 
     @torch.inference_mode()
     def validate(self, check_interrupted: CheckInterrupted) -> dict[str, float]:
-        """L1 and SSIM of decode(posterior mean) over the validation split; latent activity."""
+        """L1 and SSIM of decode(posterior mean) on the validation split; latent activity."""
         total, ssim, size = 0.0, 0.0, self.cfg["micro_batch"]
         activity = LatentActivity()
         for start in range(0, len(self.val_rows), size):
@@ -119,7 +123,7 @@ class AutoencoderObjective(Objective):
         return {"l1": total / count, "ssim": ssim / count, **activity.result()}
 
     def flags(self, metrics: dict[str, float]) -> list[str]:
-        """Latent channels that say nothing."""
+        """Warnings of collapsed latent channels."""
         return latent_flags(metrics)
 
     @torch.inference_mode()
@@ -135,11 +139,11 @@ class AutoencoderObjective(Objective):
         return Pictures(("scan", "reconstruction"), torch.stack(rows))
 
     def model_state(self) -> Tensors:
-        """Weights of the autoencoder; the discriminator has done its work."""
+        """Weights of the autoencoder, without the discriminator."""
         return detached(self.model.state_dict())
 
     def identity(self) -> dict[str, Any]:
-        """The data."""
+        """Hash of the training data."""
         return {"data": self.volumes.training_hash}
 
 
@@ -153,7 +157,7 @@ def kl_divergence(mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
 
 
 def build_perceptual(cfg: Mapping[str, Any], compute: Compute) -> nn.Module | None:
-    """The frozen perceptual loss, or None when switched off."""
+    """The frozen perceptual loss; None if it is switched off (``net`` null or ``weight`` 0)."""
     if cfg["net"] is None or cfg["weight"] == 0:
         return None
     from ldae.nets.perceptual import Fake3DPerceptual, Lpips

@@ -1,4 +1,7 @@
-"""What differs between the training stages. Everything else is the loop's (`training.loop`)."""
+"""Objective: interface of a training stage, with its networks, its loss and its validation.
+
+All that the stages share is in the training loop (`ldae.training.loop`).
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -15,11 +18,11 @@ from ldae.compute import Compute, Tensors
 from ldae.training.callbacks import Pictures
 from ldae.training.ema import Ema
 
-CheckInterrupted = Callable[[], None]  # called between pieces of long work; raises to interrupt it
+CheckInterrupted = Callable[[], None]  # called often in long work; raises Interrupted to end it
 
 
 class PartialLoss(NamedTuple):
-    """A loss that some items of a micro-batch have: its sum over them, and how many they are."""
+    """A loss of some items of a micro-batch only: its sum over them, and their number."""
 
     total: torch.Tensor
     count: torch.Tensor
@@ -40,11 +43,11 @@ class Objective(ABC):
     """A stage: its networks, its loss and its validation.
 
     Attributes:
-        stage: Name of the config section and of the model.
+        stage: Name of the training, a key of ``training.stages.STAGES``, and of its model.
         selects: Validation metric whose maximum chooses the weights; None: the last ones are kept.
         groups: Trained modules by optimizer.
         ema: Average over the trained weights, or None.
-        train_rows: Rows of the store that training sees.
+        train_rows: Rows of the store that are trained on.
     """
 
     stage: ClassVar[str]
@@ -64,42 +67,51 @@ class Objective(ABC):
 
     @abstractmethod
     def dataset(self) -> Dataset:
-        """Training scans: position -> tensors, without any random draw."""
+        """Training scans: position in ``train_rows`` -> tensors, without any random draw."""
 
     @abstractmethod
     def draw(self, generator: torch.Generator, batch_size: int) -> Tensors:
-        """Random draws of one effective batch, first dimension the batch, on the CPU.
+        """Random draws of one effective batch (batch_size, ...), by name, on the CPU.
 
-        They are made for the whole batch at once and then cut into micro-batches, so that neither
-        accumulation nor the number of processes changes them.
+        They are drawn for the whole batch and then cut into micro-batches, so neither accumulation
+        nor the number of processes changes them.
         """
 
     @abstractmethod
     def backward(self, batch: Tensors, draws: Tensors, weight: float, epoch: int) -> Losses:
         """Add the gradient of ``weight`` times the mean loss of a micro-batch; return its losses.
 
-        By ``compute.backward``, which scales in fp16. One of the losses is called ``loss``; the
-        names are the same for every micro-batch of a step.
+        Implementations call ``compute.backward``, which scales the loss in fp16.
+
+        Args:
+            batch: Tensors of :meth:`dataset`, on the device.
+            draws: This micro-batch's part of :meth:`draw`, on the device.
+            weight: Fraction of the effective batch that the micro-batch is.
+            epoch: Epochs completed.
+
+        Returns:
+            Losses without gradients, one of them called ``loss``; the names are the same for every
+            micro-batch of a step.
         """
 
     def as_judged(self) -> AbstractContextManager:
-        """Within the context the networks are as they are judged and kept.
+        """Within the context the networks hold the weights that are validated and saved.
 
-        Entered once for :meth:`validate`, :meth:`pictures` and :meth:`model_state` together, so
-        that what they share is made ready once; each of them works outside it as well.
+        The loop enters it once for :meth:`validate`, :meth:`pictures` and :meth:`model_state`
+        together, so that shared preparation is done once. Each of them works outside it as well.
         """
         return nullcontext()
 
     @abstractmethod
     def validate(self, check_interrupted: CheckInterrupted) -> dict[str, float]:
-        """Metrics on the validation split. Must change no state and use fixed draws."""
+        """Metrics on the validation split, by name. Must change no state and use fixed draws."""
 
     def flags(self, metrics: dict[str, float]) -> list[str]:
-        """Warnings that the metrics of a validation give cause for, each a sentence."""
+        """Warnings from the metrics of a validation, each a sentence."""
         return []
 
     def pictures(self, check_interrupted: CheckInterrupted) -> Pictures | None:
-        """A few validation scans as the networks render them; None: this stage has none.
+        """A few volumes that the networks generate or reconstruct; None: this stage has none.
 
         Must change no state and use fixed draws, as :meth:`validate`.
         """
@@ -107,8 +119,8 @@ class Objective(ABC):
 
     @abstractmethod
     def model_state(self) -> Tensors:
-        """State that goes into the model file, as of now."""
+        """Current tensors for the model file, by name."""
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """What a resumed run must share: hashes of data and of upstream models."""
+        """Entries of the run identity: hashes of the data and of upstream models."""

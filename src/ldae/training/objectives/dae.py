@@ -36,16 +36,16 @@ from ldae.training.validation import (
 class DaeObjective(SemanticObjective):
     """Mean (eps - eps_theta(x_t, t, Enc(x_0)))^2 with t uniform (Eq. 5), all trained jointly.
 
-    Diffusion works on volumes of ``dae.shape`` scaled to [-1, 1]; the encoder sees the same volumes
-    in [0, 1]. Selected, as stage 3, by the SSIM between them and their decoding from y_sem and
-    fixed noise (section 4.2), at that resolution.
+    The diffusion works on volumes of ``dae.shape`` scaled to [-1, 1]; the encoder sees the same
+    volumes in [0, 1]. As in stage 3, the weights are selected by the SSIM between these volumes and
+    their decoding from y_sem and fixed noise (section 4.2), at this resolution.
 
     Args:
         volumes: The volume store.
         cfg: Section ``dae`` with the ``encoder`` of section ``ldae``.
         schedule: The noise schedule.
         compute: The device.
-        seed: Of initial weights and of every draw.
+        seed: Seed of the initial weights and of every draw.
     """
 
     stage = "dae"
@@ -78,7 +78,7 @@ class DaeObjective(SemanticObjective):
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Of what is diffused: channels and sides."""
+        """Shape of a diffused volume: (1, X, Y, Z)."""
         return (1, *self.volumes.shape)
 
     def dataset(self) -> Dataset:
@@ -86,7 +86,7 @@ class DaeObjective(SemanticObjective):
         return Volumes(self.volumes, self.train_rows)
 
     def draw(self, generator: torch.Generator, batch_size: int) -> Tensors:
-        """Steps and noise."""
+        """Timesteps and noise."""
         return {
             "t": torch.randint(self.schedule.timesteps, (batch_size,), generator=generator),
             "eps": torch.randn(batch_size, *self.shape, generator=generator),
@@ -95,7 +95,7 @@ class DaeObjective(SemanticObjective):
     def losses(
         self, x: torch.Tensor, code: torch.Tensor, t: torch.Tensor, eps: torch.Tensor
     ) -> torch.Tensor:
-        """Eq. 5's loss of each item: x, eps (B, 1, X, Y, Z), code (B, d) and t (B,) to (B,)."""
+        """Loss of Eq. 5 for each item, (B,), of x and eps (B, 1, X, Y, Z), code (B, d), t (B,)."""
         x_t = self.schedule.q_sample(to_signal(x), t, eps)
         with self.compute.autocast():
             predicted = self.unet(x_t, t, code)
@@ -111,7 +111,7 @@ class DaeObjective(SemanticObjective):
 
     @torch.inference_mode()
     def validate(self, check_interrupted: CheckInterrupted) -> dict[str, float]:
-        """SSIM from y_sem and fixed noise, loss by quartile of t, by EMA weights; codes."""
+        """SSIM of decoding, loss by quartile of t, and spread of y_sem, all by the EMA weights."""
         ssim, codes = 0.0, []
         losses = torch.zeros(QUARTILES, dtype=torch.float64)
         size = self.cfg["micro_batch"]
@@ -136,7 +136,7 @@ class DaeObjective(SemanticObjective):
         code: torch.Tensor,
         check_interrupted: CheckInterrupted,
     ) -> torch.Tensor:
-        """Sums of the loss at fixed steps and noise over some rows, by quartile of t."""
+        """Loss at fixed timesteps and noise, summed over ``rows``, by quartile of t: (4,)."""
         scans = self.store.index["scan_id"][rows]
         steps, noise = quartile_draws(scans, self.shape, self.schedule.timesteps, self.seed)
         sums = []
@@ -147,13 +147,13 @@ class DaeObjective(SemanticObjective):
         return torch.tensor(sums, dtype=torch.float64)
 
     def flags(self, metrics: dict[str, float]) -> list[str]:
-        """Codes that do not tell scans apart."""
+        """Warnings of a collapsed y_sem."""
         return code_flags(metrics, len(set(self.val_subjects)))
 
     def generate(
         self, rows: np.ndarray, codes: torch.Tensor, check_interrupted: CheckInterrupted
     ) -> torch.Tensor:
-        """Volumes (B, 1, X, Y, Z) in [0, 1] from codes (B, d) and the rows' fixed noise."""
+        """Generate volumes (B, 1, X, Y, Z) in [0, 1] from codes (B, d) and fixed noise of rows."""
         scans = self.store.index["scan_id"][rows]
         noise = torch.stack([fixed_noise(self.seed, scan, self.shape) for scan in scans])
         x_0 = ddim_decode(
@@ -168,7 +168,7 @@ class DaeObjective(SemanticObjective):
     def eps_fn(
         self, codes: torch.Tensor, check_interrupted: CheckInterrupted
     ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-        """The noise estimate for codes y_sem (B, d)."""
+        """The noise estimate as a function of x_t and t, for codes y_sem (B, d)."""
 
         def estimate(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
             check_interrupted()

@@ -42,14 +42,15 @@ STEPS = ("uniform", "balanced")
 
 
 def step_chances(steps: str, schedule: Schedule) -> torch.Tensor | None:
-    """Chances (T,) of the training steps (``ldae.steps``); None: uniform, as in the paper.
+    """Relative chances (T,) of the timesteps (``ldae.steps``); None: uniform, as in the paper.
 
-    ``balanced`` draws t in proportion to lambda_t ab_t and divides its loss by that chance: the
-    same loss on average (Eq. 10), at less variance: with ``ldm.prediction: velocity`` the error in
-    eps is ab_t times that in the velocity, so every draw counts alike. With eps itself it is not.
+    ``balanced`` draws t in proportion to lambda_t ab_t and divides its loss by that chance. The
+    mean loss stays the same (Eq. 10), at less variance with ``ldm.prediction: velocity``: there the
+    squared error in eps is ab_t times that in the velocity, so every draw counts alike. With
+    ``ldm.prediction: eps`` the variance is not lower.
 
     Raises:
-        UserError: an unknown way.
+        UserError: an unknown value of ``ldae.steps``.
     """
     require(steps in STEPS, f"ldae.steps is {steps!r}; allowed are {', '.join(STEPS)}.")
     if steps == "uniform":
@@ -60,18 +61,19 @@ def step_chances(steps: str, schedule: Schedule) -> torch.Tensor | None:
 class LdaeObjective(SemanticObjective):
     """Mean lambda_t (eps - eps_theta + c_t G(z_t, y_sem, t))^2 (Eqs. 9 and 10).
 
-    Selected by the SSIM between the scan and its decoding from y_sem and fixed noise (section 4.2).
+    The weights are selected by the SSIM between a scan and its decoding from y_sem and fixed noise
+    (section 4.2).
 
     Args:
         volumes: The volume store.
         latents: The latent store made from it.
-        autoencoder: Decoder of the validation.
+        autoencoder: Decoder of latents, for validation.
         unet: The trained denoiser (its EMA weights); it is frozen.
         ldm_card: The denoiser's card.
         cfg: ``config["ldae"]``.
         schedule: The noise schedule.
         compute: The device.
-        seed: Of initial weights and of every draw.
+        seed: Seed of the initial weights and of every draw.
     """
 
     stage = "ldae"
@@ -126,7 +128,7 @@ class LdaeObjective(SemanticObjective):
         return LatentsAndVolumes(self.latents, self.volumes, self.train_rows)
 
     def draw(self, generator: torch.Generator, batch_size: int) -> Tensors:
-        """Steps (B, draws), noise (B, draws, C, *S); the posterior's too where it is sampled."""
+        """Timesteps (B, draws), noise (B, draws, C, *S), and noise of posterior samples, if any."""
         count = batch_size * self.cfg["draws"]
         drawn = diffusion_draws(self.latents, self.schedule, generator, count, self.chances)
         return {name: each.unflatten(0, (batch_size, -1)) for name, each in drawn.items()}
@@ -153,11 +155,11 @@ class LdaeObjective(SemanticObjective):
         }
 
     def repeated(self, each: torch.Tensor) -> torch.Tensor:
-        """What belongs to a scan, once for each of its draws: (B, ...) to (B * draws, ...)."""
+        """Repeat each scan's tensor for its draws: (B, ...) to (B * draws, ...)."""
         return each.repeat_interleave(self.cfg["draws"], dim=0)
 
     def evenly(self, t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-        """Factors (B,) by which steps that are not drawn evenly still average to the same loss."""
+        """Factors (B,) by which the mean loss is that of uniform timesteps, however t is drawn."""
         return torch.ones_like(like) if self.factors is None else self.factors.to(like)[t]
 
     def weighted(self, error: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
@@ -167,7 +169,7 @@ class LdaeObjective(SemanticObjective):
 
     @torch.inference_mode()
     def validate(self, check_interrupted: CheckInterrupted) -> dict[str, float]:
-        """SSIM from y_sem and fixed noise, losses with and without guidance, by EMA; codes."""
+        """SSIM, losses with and without guidance, spread of y_sem, probes; by the EMA weights."""
         with self.as_judged():
             codes = self.codes(self.val_rows, check_interrupted)
             ssim = self.generation_ssim(codes, check_interrupted)
@@ -181,11 +183,11 @@ class LdaeObjective(SemanticObjective):
             }
 
     def flags(self, metrics: dict[str, float]) -> list[str]:
-        """Codes that do not tell scans apart, or guidance that helps nothing."""
+        """Warnings of a collapsed y_sem or of idle guidance."""
         return code_flags(metrics, len(set(self.val_subjects)))
 
     def codes(self, rows: np.ndarray, check_interrupted: CheckInterrupted) -> torch.Tensor:
-        """y_sem of scans (N, d)."""
+        """y_sem (N, d) of the rows' scans."""
         codes = [torch.empty(0, self.encoder.dim, device=self.compute.device)]
         for start in range(0, len(rows), self.cfg["micro_batch"]):
             check_interrupted()
@@ -194,7 +196,7 @@ class LdaeObjective(SemanticObjective):
         return torch.cat(codes)
 
     def generation_ssim(self, codes: torch.Tensor, check_interrupted: CheckInterrupted) -> float:
-        """SSIM(scan, decode(y_sem, fixed noise)), DDIM with ``validate_steps`` steps."""
+        """Mean SSIM(scan, decode(y_sem, fixed noise)), by DDIM with ``validate_steps`` steps."""
         total, size = 0.0, self.cfg["micro_batch"]
         for start in range(0, len(self.val_rows), size):
             rows = self.val_rows[start : start + size]
@@ -207,7 +209,7 @@ class LdaeObjective(SemanticObjective):
     def generate(
         self, rows: np.ndarray, codes: torch.Tensor, check_interrupted: CheckInterrupted
     ) -> torch.Tensor:
-        """Volumes (B, 1, X, Y, Z) decoded from codes (B, d) and the rows' fixed noise."""
+        """Generate volumes (B, 1, X, Y, Z) from codes (B, d) and the rows' fixed noise."""
         scans, shape = self.volumes.index["scan_id"][rows], self.latents.shape
         noise = torch.stack([fixed_noise(self.seed, scan, shape) for scan in scans])
         z_0 = ddim_decode(
@@ -235,7 +237,7 @@ class LdaeObjective(SemanticObjective):
     def guided_losses(
         self, codes: torch.Tensor, check_interrupted: CheckInterrupted
     ) -> dict[str, float]:
-        """Weighted loss at fixed steps and noise, and the frozen denoiser's at the same ones."""
+        """Mean weighted loss at fixed timesteps and noise, and that of the frozen denoiser."""
         scans = self.volumes.index["scan_id"][self.val_rows]
         steps, noise = quartile_draws(scans, self.latents.shape, self.schedule.timesteps, self.seed)
         totals, size = torch.zeros(2, dtype=torch.float64), self.cfg["micro_batch"]

@@ -24,7 +24,7 @@ from ldae.training.validation import QUARTILES, SHOWN, by_quartile, fixed_noise,
 if TYPE_CHECKING:
     from monai.networks.nets import AutoencoderKL
 
-# eps: the network's output. velocity: see ldae.nets.preconditioning.
+# eps: the network predicts the noise. velocity: see ldae.nets.preconditioning.
 PREDICTIONS = ("eps", "velocity")
 
 
@@ -36,8 +36,8 @@ class LdmObjective(Objective):
         cfg: ``config["ldm"]``.
         schedule: The noise schedule.
         compute: The device.
-        seed: Of initial weights and of every draw.
-        autoencoder: Decoder of sample pictures; None: no pictures.
+        seed: Seed of the initial weights and of every draw.
+        autoencoder: Decodes samples for pictures; None: no pictures.
     """
 
     stage = "ldm"
@@ -66,7 +66,7 @@ class LdmObjective(Objective):
         return Latents(self.latents, self.train_rows)
 
     def draw(self, generator: torch.Generator, batch_size: int) -> Tensors:
-        """Steps and noise; noise of the posterior too where samples are trained on."""
+        """Timesteps and noise; with a store of posterior samples also their noise."""
         return diffusion_draws(self.latents, self.schedule, generator, batch_size)
 
     def backward(self, batch: Tensors, draws: Tensors, weight: float, epoch: int) -> Losses:
@@ -104,7 +104,7 @@ class LdmObjective(Objective):
 
     @torch.inference_mode()
     def pictures(self, check_interrupted: CheckInterrupted) -> Pictures | None:
-        """Volumes decoded from unconditional samples of the EMA weights, from fixed noise."""
+        """Volumes decoded from unconditional samples by the EMA weights, from fixed noise."""
         if self.autoencoder is None:
             return None
 
@@ -131,7 +131,7 @@ class LdmObjective(Objective):
             return detached(self.model.state_dict())
 
     def identity(self) -> dict[str, Any]:
-        """The latents, which name their autoencoder and volumes, and the schedule."""
+        """The latents, whose hash covers their autoencoder, and the schedule."""
         return {
             "data": self.latents.training_hash,
             "latents_source": self.latents.source,
@@ -143,10 +143,12 @@ class LdmObjective(Objective):
 def preconditioning(
     cfg: Mapping[str, Any], latents: LatentStore, rows: np.ndarray, schedule: Schedule
 ) -> Preconditioning | None:
-    """What turns the network's output into eps (``ldm.prediction``); None for eps itself.
+    """Conversion of the network's output to eps by ``ldm.prediction``; None for ``eps`` itself.
+
+    The mean latent that it needs is computed over ``rows``.
 
     Raises:
-        UserError: an unknown prediction.
+        UserError: an unknown value of ``ldm.prediction``.
     """
     require(
         cfg["prediction"] in PREDICTIONS,
@@ -169,9 +171,9 @@ def diffusion_draws(
     batch_size: int,
     chances: torch.Tensor | None = None,
 ) -> Tensors:
-    """t (B,), eps (B, C, *S), and ``posterior`` noise where the store says sample.
+    """Draw t (B,), eps (B, C, *S), and ``posterior`` noise if the store's source is ``sample``.
 
-    Steps are uniform, or drawn in proportion to ``chances`` (T,).
+    Timesteps are uniform, or drawn in proportion to ``chances`` (T,).
     """
     shape = (batch_size, *latents.shape)
     if chances is None:
@@ -188,14 +190,14 @@ def diffusion_draws(
 
 
 def clean_latents(batch: Tensors, draws: Tensors) -> torch.Tensor:
-    """z_0 (B, C, *S): the posterior mean, or a sample of the posterior."""
+    """z_0 (B, C, *S): the posterior mean, or with ``posterior`` noise a sample."""
     if "posterior" in draws:
         return batch["latent"] + batch["std"] * draws["posterior"]
     return batch["latent"]
 
 
 def schedule_settings(schedule: Schedule) -> dict[str, float]:
-    """The numbers of a schedule, for cards and for resuming."""
+    """Parameters of a schedule, for the run identity."""
     return {
         "timesteps": schedule.timesteps,
         "beta_start": schedule.betas[0].item(),

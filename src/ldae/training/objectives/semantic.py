@@ -1,4 +1,4 @@
-"""What the objectives with a semantic encoder share: its code, its average, its pictures."""
+"""Base class of the objectives with a semantic encoder: y_sem, EMA weights, sample pictures."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from ldae.training.validation import SHOWN
 
 
 class SemanticObjective(Objective):
-    """An objective that trains an encoder to y_sem and is judged by its average.
+    """An objective that trains a semantic encoder and validates its EMA weights.
 
     Attributes:
-        encoder: Volumes to y_sem.
-        volumes: What the encoder sees, by row of the store.
-        val_rows: Validation rows, those of most subjects first.
-        averaged: Context of the EMA weights.
+        encoder: Volumes (B, 1, X, Y, Z) to y_sem (B, d).
+        volumes: Input volumes of the encoder, by row of the store.
+        val_rows: Validation rows, in the order of :func:`ldae.training.validation.over_subjects`.
+        averaged_weights: Context of the EMA weights.
     """
 
     encoder: SemanticEncoder
@@ -36,20 +36,20 @@ class SemanticObjective(Objective):
         codes: torch.Tensor,
         check_interrupted: CheckInterrupted,
     ) -> torch.Tensor:
-        """Volumes (B, 1, X, Y, Z) from codes (B, d) and the rows' fixed noise."""
+        """Generate volumes (B, 1, X, Y, Z) from codes (B, d) and the rows' fixed noise."""
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """y_sem (B, d), float32."""
+        """y_sem (B, d), float32, of volumes (B, 1, X, Y, Z)."""
         with self.compute.autocast():
             return self.encoder(x).float()
 
     def as_judged(self) -> AveragedWeights:
-        """Within the context the networks hold the EMA weights, and statistics that fit them."""
+        """Context of the EMA weights and the batch-norm statistics that fit them."""
         return self.averaged_weights
 
     @torch.inference_mode()
     def pictures(self, check_interrupted: CheckInterrupted) -> Pictures:
-        """Validation scans, and what their y_sem alone makes of fixed noise."""
+        """Validation scans, and volumes generated from their y_sem and fixed noise."""
         pairs = []
         with self.as_judged():
             for row in self.val_rows[:SHOWN]:

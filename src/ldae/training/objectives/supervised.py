@@ -25,20 +25,23 @@ UNSELECTED = "no validation scan has a label: the weights of the last epoch are 
 
 
 class SupervisedObjective(Objective):
-    """A loss on labels, of labelled scans of the split ``train`` alone.
+    """A loss on the labels of labelled scans of the split ``train``.
 
-    The weights with the lowest loss on labelled scans of ``val`` are kept; where there is none, the
-    last ones, with a flag. The split ``test`` is not read.
+    The weights with the lowest loss on labelled scans of ``val`` are kept. If ``val`` has none, the
+    last weights are kept, with a flag. The split ``test`` is not read.
 
     Args:
         volumes: The volume store, whose index has the labels.
         cfg: Section ``supervised`` with the ``encoder`` of section ``ldae`` and the probes'
             ``classes``, the last of which is the positive one.
         compute: The device.
-        seed: Of initial weights and of every draw.
+        seed: Seed of the initial weights and of every draw.
+
+    Attributes:
+        target: Column of the labels.
 
     Raises:
-        UserError: training scans lack labels.
+        UserError: too few labels in the training split (:meth:`read_labels`).
     """
 
     target: ClassVar[str]
@@ -47,9 +50,9 @@ class SupervisedObjective(Objective):
         super().__init__(compute, seed)
         self.volumes, self.cfg = volumes, cfg
         self.classes: list[str] = list(cfg["classes"])
-        usable = labelled(volumes.index, self.target, self.classes)
+        has_label = labelled(volumes.index, self.target, self.classes)
         self.train_rows, self.val_rows = (
-            rows[usable[rows]] for rows in (volumes.rows("train"), volumes.rows("val"))
+            rows[has_label[rows]] for rows in (volumes.rows("train"), volumes.rows("val"))
         )
         self.selects = "score" if len(self.val_rows) else None
         self.read_labels(volumes.index.loc[self.train_rows])
@@ -60,42 +63,42 @@ class SupervisedObjective(Objective):
     @property
     @abstractmethod
     def outputs(self) -> int:
-        """Numbers that the head gives."""
+        """Number of outputs of the head."""
 
     @abstractmethod
     def read_labels(self, known: pd.DataFrame) -> None:
-        """Take what is needed of the labels of the training scans."""
+        """Read class weights or scaling from the labels of the training scans."""
 
     @abstractmethod
     def truth(self, rows: np.ndarray) -> torch.Tensor:
-        """What the network is to give for rows: (B,)."""
+        """Targets of the network for rows: (B,)."""
 
     @abstractmethod
-    def losses(self, given: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """Loss of each item (B,) for the head's numbers (B, outputs)."""
+    def losses(self, predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """Loss of each item (B,) for outputs of the head (B, outputs)."""
 
     def weighted(self, losses: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """Losses (B,) as they are trained on."""
+        """Losses (B,) with the weights of the training."""
         return losses
 
     @abstractmethod
-    def scores(self, given: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
-        """What else a validation says."""
+    def scores(self, predicted: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
+        """Further validation metrics, by name."""
 
     @abstractmethod
     def card(self) -> dict[str, Any]:
-        """What the model's card says of the prediction."""
+        """Entries of the model's card that describe the prediction."""
 
     def dataset(self) -> Dataset:
-        """Labelled training volumes."""
+        """Labelled training volumes: ``volume`` (1, X, Y, Z) and ``truth``."""
         return LabelledVolumes(self.volumes, self.train_rows, self.truth(self.train_rows))
 
     def draw(self, generator: torch.Generator, batch_size: int) -> Tensors:
-        """Nothing is drawn."""
+        """No random draws."""
         return {}
 
     def predict(self, x: torch.Tensor) -> torch.Tensor:
-        """The head's numbers (B, outputs), float32."""
+        """Outputs of the head (B, outputs), float32, for volumes (B, 1, X, Y, Z)."""
         with self.compute.autocast():
             return self.model(x).float()
 
@@ -108,7 +111,7 @@ class SupervisedObjective(Objective):
 
     @torch.inference_mode()
     def validate(self, check_interrupted: CheckInterrupted) -> dict[str, float]:
-        """Unweighted loss, ``score`` (minus that loss) and scores; empty without labelled scans."""
+        """Unweighted loss, ``score`` (minus the loss) and :meth:`scores`; empty without labels."""
         parts, size = [], self.cfg["micro_batch"]
         for start in range(0, len(self.val_rows), size):
             check_interrupted()
@@ -116,38 +119,42 @@ class SupervisedObjective(Objective):
             parts.append(self.predict(self.compute.move(self.volumes.volumes(rows))).cpu())
         if not parts:
             return {}
-        given, truth = torch.cat(parts), self.truth(self.val_rows)
-        loss = self.losses(given, truth).double().mean().item()
-        return {"score": -loss, "loss": loss, **self.scores(given, truth)}
+        predicted, truth = torch.cat(parts), self.truth(self.val_rows)
+        loss = self.losses(predicted, truth).double().mean().item()
+        return {"score": -loss, "loss": loss, **self.scores(predicted, truth)}
 
     def flags(self, metrics: dict[str, float]) -> list[str]:
-        """Selection that was not possible."""
+        """A warning if no weights could be selected."""
         return [] if len(self.val_rows) else [UNSELECTED]
 
     def model_state(self) -> Tensors:
-        """The weights; no average is kept."""
+        """The weights; there is no EMA."""
         return detached(self.model.state_dict())
 
     def identity(self) -> dict[str, Any]:
-        """The data, and the labels that are learnt and selected by."""
-        seen = self.volumes.index.loc[np.concatenate([self.train_rows, self.val_rows])]
-        labels = seen[["scan_id", self.target]].astype(str).to_numpy().tolist()
+        """Hashes of the training data, and of the labels in training and validation."""
+        labelled_scans = self.volumes.index.loc[np.concatenate([self.train_rows, self.val_rows])]
+        labels = labelled_scans[["scan_id", self.target]].astype(str).to_numpy().tolist()
         return {"data": self.volumes.training_hash, "labels": digest(labels)}
 
 
 class DiagnosisObjective(SupervisedObjective):
-    """Cross-entropy of the diagnosis."""
+    """Cross-entropy loss of the diagnosis."""
 
     stage = "supervised_diagnosis"
     target = "diagnosis"
 
     @property
     def outputs(self) -> int:
-        """One a class."""
+        """One for each class."""
         return len(self.classes)
 
     def read_labels(self, known: pd.DataFrame) -> None:
-        """Weights of the classes: None, where every scan counts the same, as in the paper."""
+        """Set the class weights; None, as in the paper, if every scan counts the same.
+
+        Raises:
+            UserError: a class has no training scan.
+        """
         counts = known["diagnosis"].value_counts().reindex(self.classes, fill_value=0)
         lacking = counts.index[counts == 0].tolist()
         require(
@@ -162,25 +169,25 @@ class DiagnosisObjective(SupervisedObjective):
             self.weights = self.compute.move(torch.from_numpy(weights).float())
 
     def truth(self, rows: np.ndarray) -> torch.Tensor:
-        """Class numbers, long."""
+        """Class numbers (B,), long."""
         names = self.volumes.index.loc[rows, "diagnosis"]
         return torch.tensor([self.classes.index(name) for name in names])
 
-    def losses(self, given: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy."""
-        return F.cross_entropy(given, truth, reduction="none")
+    def losses(self, predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy (B,)."""
+        return F.cross_entropy(predicted, truth, reduction="none")
 
     def weighted(self, losses: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """By class, where ``class_weights`` says so."""
+        """Losses (B,) times the weights of their classes, if ``class_weights`` is ``balanced``."""
         return losses if self.weights is None else losses * self.weights[truth]
 
-    def scores(self, given: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
-        """Accuracy; and AUROC of the positive class, where there are scans of both of two."""
-        accuracy = (given.argmax(1) == truth).double().mean().item()
+    def scores(self, predicted: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
+        """Accuracy; of two classes that both have scans, also the AUROC of the positive one."""
+        accuracy = (predicted.argmax(1) == truth).double().mean().item()
         positive = (truth == len(self.classes) - 1).numpy()
         if len(self.classes) != 2 or positive.all() or not positive.any():
             return {"accuracy": accuracy}
-        probability = given.softmax(1)[:, -1].numpy()
+        probability = predicted.softmax(1)[:, -1].numpy()
         return {"accuracy": accuracy, "auroc": float(roc_auc_score(positive, probability))}
 
     def card(self) -> dict[str, Any]:
@@ -189,7 +196,7 @@ class DiagnosisObjective(SupervisedObjective):
 
 
 class AgeObjective(SupervisedObjective):
-    """Error of the age, in standard deviations of the training ages."""
+    """Error of the age, in standard deviations of the training ages (``age_loss``)."""
 
     stage = "supervised_age"
     target = "age"
@@ -200,7 +207,11 @@ class AgeObjective(SupervisedObjective):
         return 1
 
     def read_labels(self, known: pd.DataFrame) -> None:
-        """Mean and standard deviation of the training ages; the network gives z-scores."""
+        """Set mean and standard deviation of the training ages; the network predicts z-scores.
+
+        Raises:
+            UserError: the training scans have fewer than two different ages.
+        """
         ages = known["age"].to_numpy(dtype=np.float64)
         require(
             len(set(ages)) > 1,
@@ -210,20 +221,20 @@ class AgeObjective(SupervisedObjective):
         self.mean, self.std = float(ages.mean()), float(ages.std())
 
     def truth(self, rows: np.ndarray) -> torch.Tensor:
-        """z-scores of the age."""
+        """z-scores of the age (B,)."""
         ages = self.volumes.index.loc[rows, "age"].to_numpy(dtype=np.float64)
         return torch.from_numpy((ages - self.mean) / self.std).float()
 
-    def losses(self, given: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """Squared or absolute error."""
-        return AGE_LOSSES[self.cfg["age_loss"]](given[:, 0], truth, reduction="none")
+    def losses(self, predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """Squared or absolute error (B,), of z-scores."""
+        return AGE_LOSSES[self.cfg["age_loss"]](predicted[:, 0], truth, reduction="none")
 
-    def scores(self, given: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
+    def scores(self, predicted: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
         """Mean absolute error in years."""
-        return {"mae": (given[:, 0] - truth).abs().mean().item() * self.std}
+        return {"mae": (predicted[:, 0] - truth).abs().mean().item() * self.std}
 
     def card(self) -> dict[str, Any]:
-        """How z-scores become years."""
+        """Mean and standard deviation (years) that turn z-scores into ages."""
         scale = {"age_mean": self.mean, "age_std": self.std}
         return {"target": self.target, "outputs": self.outputs, **scale}
 
