@@ -174,7 +174,7 @@ def test_the_models_are_evaluated_on_the_store_they_are_tied_to(files, tmp_path)
     assert tied.scale == 0.8730
     assert len(tied.volume_store(tmp_path / "volumes")) == 2
     assert tied.y_sem(torch.zeros(1, 1, 32, 32, 6)).shape == (1, 24)
-    with pytest.raises(UserError, match="does not say what volumes it is for"):
+    with pytest.raises(UserError, match="does not state the shape"):
         free.volume_store(tmp_path / "volumes")
 
 
@@ -276,7 +276,7 @@ def test_other_positions_and_unequal_twins_are_refused(files, tmp_path):
     state = theirs("encoder")
     state["positional_encoding.pe"] = state["positional_encoding.pe"] + 0.1
     torch.save(state, files["encoder"])
-    with pytest.raises(UserError, match="another code of positions"):
+    with pytest.raises(UserError, match="differs from the slice positions"):
         convert(**files, out=tmp_path / "models", architecture=SMALL)
     with pytest.raises(UserError, match=r"b\.w should be a second name of a\.w"):
         without_alias({"a.w": torch.ones(1), "b.w": torch.zeros(1)}, "b.", "a.")

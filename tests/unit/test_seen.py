@@ -146,10 +146,10 @@ def test_a_list_that_is_not_the_models_is_refused(model, tmp_path):
     store = volumes_of(tmp_path / "same")
     with (folder / "scans.tsv").open("a") as stream:
         stream.write("\n")
-    with pytest.raises(UserError, match="nobody knows whom"):
+    with pytest.raises(UserError, match="leakage into the test split cannot"):
         refuse_leakage(store, card, folder)
     (folder / "scans.tsv").unlink()
-    with pytest.raises(UserError, match="nobody knows whom"):
+    with pytest.raises(UserError, match="leakage into the test split cannot"):
         refuse_leakage(store, card, folder)
 
 

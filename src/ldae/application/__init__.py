@@ -1,1 +1,1 @@
-"""The trained models in a user's hands: `python -m ldae`, for scans outside the workflow."""
+"""Application of the trained models to scans outside the workflow: `python -m ldae`."""

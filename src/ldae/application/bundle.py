@@ -1,9 +1,9 @@
-"""What the commands need beside the models: grid, probes and preprocessing, in one folder.
+"""Application bundle: the folder with the grid, probes and preprocessing beside the models.
 
 Layout of ``results/models/application``: ``application.json`` (settings, and the SHA-256 of the
 models they belong to and of the template's files), ``classifier.npz`` and ``age_regressor.npz``
 (linear probes of y_sem), ``template.nii.gz`` and ``template_mask.nii.gz``. The folder of models may
-be copied anywhere; weights of the brain extraction are not in it.
+be copied anywhere. It does not hold the weights of the brain extraction.
 """
 
 import shutil
@@ -35,12 +35,12 @@ def write_bundle(
     age_regressor: str | Path,
     settings: Mapping[str, Any],
 ) -> None:
-    """Write the folder.
+    """Write the bundle.
 
     Args:
-        folder: Beside the model folders.
+        folder: Folder to write, ``application`` beside the model folders.
         models: Model folder of each of :data:`STAGES`.
-        classifier, age_regressor: Files of the probes.
+        classifier, age_regressor: Files (npz) of the probes.
         settings: ``preprocess``, ``volumes`` (config sections), ``guidance``, ``ddim_steps``,
             ``mode``. The template that ``preprocess`` names is copied.
     """
@@ -50,16 +50,16 @@ def write_bundle(
     for name, source in {CLASSIFIER: classifier, AGE: age_regressor, **copied}.items():
         with atomic(folder / name) as temporary:
             shutil.copyfile(source, temporary)
-    sums = {stage: load_card(models[stage])["sha256"] for stage in STAGES}
+    hashes = {stage: load_card(models[stage])["sha256"] for stage in STAGES}
     content = {**settings, "preprocess": {**settings["preprocess"]}}
     content["preprocess"]["template"] = {**TEMPLATE, "name": template["name"]}
     files = {name: sha256(folder / name) for name in copied}
-    write_json({"models": sums, "files": files, **content}, folder / CARD)
+    write_json({"models": hashes, "files": files, **content}, folder / CARD)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """Settings and probes (see :func:`write_bundle`), and the models, loaded when first used.
+    """Settings and probes (see :func:`write_bundle`), and the models, loaded at first use.
 
     Attributes:
         models: Folder of the models.
@@ -73,10 +73,10 @@ class Bundle:
 
     @classmethod
     def load(cls, models: str | Path, device: str, threads: int) -> "Bundle":
-        """Open a ``models`` folder; no network is read yet.
+        """Open a folder of models; no network is read yet.
 
         Raises:
-            UserError: something is missing, or the settings belong to other models.
+            UserError: the bundle or a model is missing, or they do not belong together.
         """
         models = Path(models)
         card = models / "application" / CARD
@@ -96,7 +96,7 @@ class Bundle:
 
     @property
     def folder(self) -> Path:
-        """The folder of settings and probes."""
+        """Folder of settings and probes."""
         return self.models / "application"
 
     @cached_property
@@ -106,7 +106,7 @@ class Bundle:
 
     @cached_property
     def system(self) -> LdaeSystem:
-        """All four networks."""
+        """The LDAE with all its networks: autoencoder, denoiser, encoder, gradient estimator."""
         folders = (self.models / stage for stage in STAGES)
         where = self.compute
         return LdaeSystem.load(*folders, self.settings, where.device.type, where.threads)
@@ -116,18 +116,19 @@ class Bundle:
         return Direction.load(self.folder / CLASSIFIER, self.compute.device)
 
     def age(self) -> LinearModel:
-        """The age regressor of y_sem, years."""
+        """The age regressor of y_sem (years)."""
         return LinearModel.load(self.folder / AGE, self.compute.device)
 
     def preprocessing(self, weights: str | Path | None = None) -> dict[str, Any]:
-        """The section ``preprocess`` with the paths that hold here.
+        """The section ``preprocess`` with the paths of this machine.
 
         Args:
-            weights: Folder of the brain extraction's weights; None: where they were when the
-                models were made.
+            weights: Folder of the brain extraction's weights; None: the path in the run that made
+                the models.
 
         Raises:
-            UserError: the template is missing or another one, or the weights are missing.
+            UserError: the template is missing or differs from that of the models, or the weights
+                are missing.
         """
         cfg = self.settings["preprocess"]
         template = {key: self.folder / name for key, name in TEMPLATE.items()}

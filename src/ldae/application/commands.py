@@ -1,6 +1,7 @@
-"""Scans in and out: NIfTI on the template's grid to volumes of the models' shape, and back.
+"""Commands on preprocessed scans: encode, reconstruct, manipulate and interpolate.
 
-Encode, reconstruct, manipulate and interpolate preprocessed scans.
+They read NIfTI in the template's space, resample it to the models' grid, and write NIfTI on that
+grid.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,14 +23,14 @@ from ldae.inference.ldae_system import semantic_codes
 
 
 def read_volume(path: str | Path, volumes: Mapping[str, Any]) -> tuple[torch.Tensor, np.ndarray]:
-    """A preprocessed scan as the models see it: (1, 1, X, Y, Z) float32 in [0, 1], and its affine.
+    """Read a preprocessed scan as the models do: (1, 1, X, Y, Z) float32 in [0, 1]; and its affine.
 
     Args:
         path: Brain-extracted scan in the template's space, as ``*_desc-brain_T1w.nii.gz``.
         volumes: config["volumes"] of the training: spacing, shape, interpolation.
 
     Raises:
-        UserError: no such file, or an image without contrast.
+        UserError: the file is missing or damaged, or the image has no contrast.
     """
     require(Path(path).is_file(), f"The scan {path} does not exist.")
     transform = StoreTransform(
@@ -74,8 +75,8 @@ def reconstruct(bundle: Bundle, scan: Path, out: Path, steps: int) -> float:
 def manipulate(bundle: Bundle, scan: Path, alpha: float, out: Path, steps: int) -> list[float]:
     """Write the scan moved by ``alpha`` towards the classifier's positive class (AD).
 
-    Negative values move it towards the other one. Returns the classifier's logit before and after,
-    the latter measured on the written volume, encoded again.
+    Negative values move it towards the other class. Returns the classifier's logits before and
+    after, the latter measured on the written volume, encoded again.
     """
     system, direction = bundle.system, bundle.direction()
     x, affine = _read(bundle, scan)

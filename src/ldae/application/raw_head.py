@@ -1,7 +1,4 @@
-"""All steps of preprocessing in one call, for scans outside the workflow.
-
-From a raw head to what the models say of it: preprocess, encode, classify, counterfactual.
-"""
+"""Raw head to findings, outside the workflow: preprocess, encode, classify, counterfactual."""
 
 import re
 from collections.abc import Mapping
@@ -28,7 +25,7 @@ def run_all(
     cfg: Mapping[str, Any],
     volumes_cfg: Mapping[str, Any],
 ) -> pd.DataFrame:
-    """N4, brain extraction and registration, in the order that ``cfg["n4"]["mask"]`` asks for.
+    """Run N4, brain extraction and registration, in the order that ``cfg["n4"]["mask"]`` sets.
 
     Args:
         scans: scan_id, participant_id, session_id, path (relative to ``bids_dir``).
@@ -65,16 +62,16 @@ def preprocess(
 ) -> ScanFiles:
     """Run N4, brain extraction and registration on one head, as in training.
 
-    What is done already for the same file and settings is kept.
+    Steps that were done for the same file and settings are skipped.
 
     Args:
         raw: T1-weighted head, NIfTI.
         folder: Receives the derivatives, named like a BIDS subject's.
         cfg, volumes: Settings of the preprocessing and of the grid, from the bundle.
-        despite_qc: Go on where the quality check rejects the scan.
+        despite_qc: Continue where the quality check rejects the scan.
 
     Raises:
-        UserError: a step failed or rejected the scan; the message says why.
+        UserError: a step failed, or the quality check rejected the scan; the message says why.
     """
     label = re.sub(r"[^A-Za-z0-9]", "", raw.name.split(".")[0]) or "scan"
     scan = {
@@ -84,12 +81,12 @@ def preprocess(
         "path": raw.name,
     }
     scans = pd.DataFrame([scan])
-    verdict = run_all(scans, raw.parent, folder, cfg, volumes)
-    status, reason = verdict.loc[0, ["status", "reason"]]
+    manifest = run_all(scans, raw.parent, folder, cfg, volumes)
+    status, reason = manifest.loc[0, ["status", "reason"]]
     if status == "qc" and not despite_qc:
         raise UserError(
             f"{raw} did not pass the quality check ({reason}): look at the picture below {folder}. "
-            "With --despite-qc it is used all the same."
+            "To use it nevertheless, give --despite-qc."
         )
     require(status in ("ok", "qc"), f"{raw} could not be preprocessed: {reason}.")
     return scan_files(scans, folder, cfg["template"]["name"])[0]
@@ -104,7 +101,7 @@ def apply(
     despite_qc: bool = False,
     brain_weights: Path | None = None,
 ) -> dict[str, Any]:
-    """Everything the models say of a raw head, written below ``out``.
+    """Apply the models to a raw head and write all findings below ``out``.
 
     Writes ``preproc/`` (derivatives, QC picture), ``reconstruction.nii.gz``,
     ``counterfactual.nii.gz`` (moved by ``alpha`` away from the predicted class),
@@ -116,15 +113,17 @@ def apply(
         out: Folder to write.
         alpha: Strength of the counterfactual.
         steps: DDIM steps.
-        despite_qc: Go on where the quality check rejects the scan.
+        despite_qc: Continue where the quality check rejects the scan.
         brain_weights: See :meth:`ldae.application.bundle.Bundle.preprocessing`.
 
     Returns:
         The content of ``findings.json``: classes, probability of the positive class, predicted
-        class, logit asked of and measured on the counterfactual, age (years), QC measures.
+        class, age (years), QC measures, SHA-256 of the models; of the counterfactual the logit
+        asked for and the logit measured.
 
     Raises:
-        UserError: no such file, or a step of the preprocessing failed or rejected the scan.
+        UserError: the head, the template or the weights are missing, a step of the preprocessing
+            failed, or the quality check rejected the scan.
     """
     require(raw.is_file(), f"The head {raw} does not exist.")
     settings = bundle.settings

@@ -1,6 +1,6 @@
-"""Deterministic DDIM, both ways: z_0 -> z_T (Eq. 11) and z_T -> z_0 (Eq. 2 with sigma = 0).
+"""Deterministic DDIM in both directions: z_0 -> z_T (Eq. 11), z_T -> z_0 (Eq. 2 with sigma = 0).
 
-Both directions walk the same steps tau_0 = 0 < ... < tau_T = timesteps - 1. The clean latent is
+Both directions take the same steps tau_0 = 0 < ... < tau_T = timesteps - 1. The clean latent is
 taken to be at tau_0, so each direction costs T calls of the network.
 
 Nothing is clamped by default. Clamping the predicted z_0 to [-1, 1] is right for images scaled to
@@ -41,7 +41,7 @@ def _step(
     z_0 = (z - noise * eps) / signal
     if clamp is not None:
         z_0 = z_0.clamp(-clamp, clamp)
-        eps = (z - signal * z_0) / noise  # what then explains z: else the step leaves the bound
+        eps = (z - signal * z_0) / noise  # the eps of that z_0: else the step leaves the bound
     signal, noise = schedule.level(end)
     return signal * z_0 + noise * eps
 
@@ -73,6 +73,9 @@ def ddim_encode(
 
     Returns:
         z_T, shaped like ``z_0``.
+
+    Raises:
+        ValueError: ``steps`` is not within 1..timesteps - 1.
     """
     tau = ddim_timesteps(schedule, steps)
     z = z_0
@@ -88,7 +91,7 @@ def ddim_encode(
 def ddim_decode(
     eps_fn: EpsFn, z_T: Tensor, schedule: Schedule, steps: int, clamp: float | None = None
 ) -> Tensor:
-    """Generate z_0 from ``z_T``, deterministically; arguments as in :func:`ddim_encode`."""
+    """Generate z_0 from ``z_T``, deterministically; arguments and errors as in ddim_encode."""
     tau = ddim_timesteps(schedule, steps)
     z = z_T
     for high, low in pairwise(reversed(tau)):

@@ -31,6 +31,9 @@ def lerp(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
         a: Codes (B, ...).
         b: Codes, shaped like ``a``.
         t: Position, a scalar or one value per sample (B,); 0 gives ``a``, 1 gives ``b``.
+
+    Raises:
+        ValueError: the shapes do not match.
     """
     _check(a, b)
     t = _fraction(t, a)
@@ -50,7 +53,8 @@ def slerp(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
         are interpolated linearly, which is the limit of Eq. 13.
 
     Raises:
-        ValueError: two codes point in opposite directions: no great circle is singled out.
+        ValueError: the shapes do not match, or two codes point in opposite directions, between
+            which no great circle is unique.
     """
     _check(a, b)
     t = _fraction(t, a)

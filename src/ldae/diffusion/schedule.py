@@ -1,6 +1,6 @@
-"""The noise schedule and every coefficient derived from it, as float64 tables over t = 0..T-1.
+"""Noise schedule and every coefficient derived from it, as float64 tables over t = 0..T-1.
 
-Notation (the paper's letters on the left):
+Notation (the paper's letters, names here, definitions):
 
     beta_t       betas                 linear from beta_start to beta_end (Table 3)
     alpha_t      alphas                1 - beta_t
@@ -10,7 +10,8 @@ Notation (the paper's letters on the left):
     c_t          guidance              coefficient of G in Eq. 9
     lambda_t     weights               loss weight of Eq. 10
 
-Range of the voxels that the voxel-space DAE diffuses: [-1, 1], as images usually are.
+The voxel-space DAE diffuses voxels in [-1, 1], as is usual for images: :func:`to_signal` and
+:func:`to_image` convert volumes in [0, 1].
 """
 
 import math
@@ -34,6 +35,9 @@ class Schedule:
     Attributes:
         betas, alphas, alphas_cumprod, alphas_cumprod_prev, posterior_variance, snr, guidance,
         weights: float64 tensors of shape (timesteps,), on the CPU unless moved by :meth:`to`.
+
+    Raises:
+        ValueError: the numbers give no noise schedule.
     """
 
     TABLES = (
@@ -118,6 +122,9 @@ class Schedule:
 
         Returns:
             eps - coefficient(t) * G.
+
+        Raises:
+            ValueError: unknown ``mode``.
         """
         if mode == "c_t":
             table = self.guidance
@@ -134,10 +141,10 @@ class Schedule:
 
 
 def to_signal(x: Tensor) -> Tensor:
-    """Volumes in [0, 1] as the diffusion takes them."""
+    """Scale volumes from [0, 1] to [-1, 1], the range that is diffused."""
     return 2 * x - 1
 
 
 def to_image(x_0: Tensor) -> Tensor:
-    """What the diffusion gives as volumes, clamped to [0, 1]."""
+    """Scale the result of the diffusion from [-1, 1] back to volumes, clamped to [0, 1]."""
     return ((x_0 + 1) / 2).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""The voxel-space DAE at work: codes and reconstructions (Tables 5 and 6).
+"""Trained voxel-space DAE: codes and reconstructions (Tables 5 and 6).
 
 Shapes: volumes of the store x (B, 1, X, Y, Z) in [0, 1]; stochastic codes x_T (B, 1, *S) on the
 DAE's own grid; semantic codes y_sem (B, d). All are float32 on the compute device.
@@ -39,8 +39,8 @@ class DaeSystem(TrainedSystem):
 
     Args:
         encoder, unet: Trained networks, on ``compute``'s device.
-        card: Of the model: its grid, its noise schedule, what it was trained on.
-        folder: Of the model.
+        card: Model card: grid, noise schedule, training scans.
+        folder: Model folder.
         compute: Device and precision.
     """
 
@@ -71,11 +71,11 @@ class DaeSystem(TrainedSystem):
             dae: Model folder.
             device: ``cuda`` or ``cpu``.
             threads: CPU threads.
-            precision: Of the networks, ``bf16`` (autocast) or ``fp32``; None: bf16 on cuda, fp32 on
-                cpu.
+            precision: Precision of the networks, ``bf16`` (autocast) or ``fp32``; None: bf16 on
+                cuda, fp32 on cpu.
 
         Raises:
-            UserError: the model is missing or damaged.
+            UserError: the model is missing, damaged or of another kind.
         """
         compute = Compute.prepare(device, threads, precision or PRECISION.get(device, "fp32"))
         encoder, unet, card = load_dae(dae)
@@ -89,7 +89,7 @@ class DaeSystem(TrainedSystem):
 
     @torch.inference_mode()
     def y_sem(self, x: Tensor) -> Tensor:
-        """Semantic code of volumes of the store."""
+        """Semantic codes (B, d) of volumes of the store (B, 1, X, Y, Z)."""
         with self.compute.autocast():
             return self.encoder(self.resizer.there(self.compute.move(x))).float()
 
@@ -102,7 +102,7 @@ class DaeSystem(TrainedSystem):
 
     @torch.inference_mode()
     def encode_xT(self, x: Tensor, y: Tensor, steps: int) -> Tensor:
-        """DDIM inversion of volumes of the store, in ``steps`` calls, without any clamp."""
+        """DDIM inversion of volumes of the store to x_T, in ``steps`` calls, without any clamp."""
         signal = to_signal(self.resizer.there(self.compute.move(x)))
         return ddim_encode(self._eps_fn(y), signal, self.schedule, steps)
 
@@ -110,8 +110,8 @@ class DaeSystem(TrainedSystem):
     def decode(self, x_T: Tensor, y: Tensor, steps: int) -> Tensor:
         """Deterministic DDIM of an encoded x_T to volumes (B, 1, *S) in [0, 1], on the DAE's grid.
 
-        Without any clamp, as it was encoded: else the two directions do not undo each other (on the
-        demo, T = 20, a mean squared error of 0.004 without and 0.022 with a clamp).
+        Without any clamp, as it was encoded: with one, decoding does not invert encoding (on the
+        demo, T = 20: a mean squared error of 0.004 without and 0.022 with a clamp).
         """
         return to_image(ddim_decode(self._eps_fn(y), x_T, self.schedule, steps))
 
@@ -121,7 +121,7 @@ class DaeSystem(TrainedSystem):
         return to_image(ddim_decode(self._eps_fn(y), noise, self.schedule, steps, self.clamp))
 
     def noise(self, scan_ids: Sequence[str], seed: int) -> Tensor:
-        """The fixed x_T of scans, as the other systems have it."""
+        """Fixed x_T (B, 1, *S) of scans, drawn as that of the other systems."""
         return self.compute.move(fixed_noise(scan_ids, (1, *self.resizer.shape), seed))
 
     def reconstructions(
@@ -134,12 +134,12 @@ class DaeSystem(TrainedSystem):
     ) -> Iterator[Reconstruction]:
         """See :meth:`TrainedSystem.reconstructions`.
 
-        - ``dae/resized``: there and back between the two grids, without any network: the best that
-          a DAE at its resolution could reach;
-        - per T ``y_sem`` (Table 6 a: from y_sem and the fixed noise of the scan) and ``encoded``
-          (Table 6 b: from y_sem and inverted x_T), each as ``dae`` against the original at the
-          store's resolution, where all systems of Table 6 can be compared, and as
-          ``dae_own_grid`` at the DAE's, as the paper's rows most likely are.
+        - ``dae/resized``: to the DAE's grid and back, without any network. No DAE at its resolution
+          could do better.
+        - Per T ``y_sem`` (Table 6 a: from y_sem and the fixed noise of the scan) and ``encoded``
+          (Table 6 b: from y_sem and inverted x_T). Each is compared twice: as ``dae`` at the
+          store's resolution, as all systems of Table 6, and as ``dae_own_grid`` at the DAE's own,
+          as the paper's rows most likely are.
         """
         resized, y = self.resizer.there(x), codes["y_sem"]
         yield Reconstruction(self.name, "resized", None, x, self.resizer.back(resized))

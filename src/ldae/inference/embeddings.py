@@ -18,7 +18,7 @@ from ldae.progress import Progress
 
 
 class Source(NamedTuple):
-    """An encoder, what it reads of a store, and the card of the model it is from."""
+    """An encoder, the volumes that it reads, and the card of its model."""
 
     encoder: SemanticEncoder
     volumes: ByRow
@@ -32,7 +32,8 @@ def _of_ldae(model: str | Path, store: VolumeStore) -> Source:
 
 def _untrained(model: str | Path, store: VolumeStore) -> Source:
     card = load_card(model)
-    # Also where stage 3 starts from ImageNet: as a control, that would be a trained encoder.
+    # Random also where stage 3 starts from ImageNet weights: with them it would be no untrained
+    # control.
     encoder = initial_encoder(card["architecture"] | {"pretrained": None}, card["seed"])
     return Source(encoder, store, card)
 
@@ -55,15 +56,15 @@ def embed(
     threads: int,
     batch_size: int = 8,
 ) -> None:
-    """Write y_sem of every scan of the store.
+    """Write y_sem (N, d) of every scan of the store.
 
     Args:
         system: ``ldae`` or ``dae``, or as a control ``untrained``: the LDAE's architecture with
             random weights.
         model: Folder of the LDAE, or of the DAE.
         volumes: The volume store.
-        out: The npz to write.
-        device: cuda or cpu.
+        out: The npz to write (:func:`ldae.data.embeddings.save_embeddings`).
+        device: ``cuda`` or ``cpu``.
         threads: CPU threads.
         batch_size: Volumes encoded at once.
 

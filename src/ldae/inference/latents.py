@@ -1,15 +1,12 @@
-"""Encodes volumes one by one into files of their own, which the latent store is put together from.
+"""Builder of the latent store: every volume encoded once by the trained autoencoder.
 
-A file is named by the checksum of its volume, is written whole or not at all, and depends on no
-other. So a killed run goes on where it stopped, and what was encoded once is not encoded again.
+Shards of the volumes are encoded by separate jobs (:func:`encode_shard`). Joining the rows
+(:func:`build_latent_store`) needs neither the autoencoder nor a GPU.
 
-Builds the latent store: every volume encoded once by the trained autoencoder.
-
-Shares of the volumes are encoded by jobs of their own (:func:`encode_shard`); putting the rows
-together (:func:`build_latent_store`) needs neither the autoencoder nor a GPU. The encoded scans
-stay below ``rows/`` in the store, a folder an autoencoder: a new scan, other splits, another
-``latents.source`` or another device encode nothing anew
-(:mod:`ldae.inference.latents`).
+Encoded volumes are cached below ``rows/`` in the store: a folder for each autoencoder (and encoding
+code), and in it a file for each volume. A file is named by the checksum of its volume, is written
+whole or not at all, and depends on no other. So a killed run continues where it stopped. With new
+scans, other splits, another ``latents.source`` or another device no volume is encoded again.
 """
 
 import logging
@@ -45,8 +42,15 @@ def encode_rows(
 ) -> None:
     """Write posterior mean and std, (2, C, *S) float32, of the rows that have no file yet.
 
-    One volume at a time, on a GPU with deterministic kernels and without TF32: what a row becomes
-    depends on nothing but its volume, so that a store built bit by bit equals one built at once.
+    One volume at a time, on a GPU with deterministic kernels and without TF32. A result then
+    depends on its volume alone, and a store built in pieces equals one built at once.
+
+    Args:
+        volumes: The volume store.
+        model: The autoencoder, on the device of ``compute``.
+        rows: Rows of the store to encode.
+        rows_dir: Folder of the cached files.
+        compute: Device; sets cuDNN's global flags on a GPU.
 
     Raises:
         UserError: the autoencoder gives values that are not finite.
@@ -76,12 +80,12 @@ def encode_rows(
 
 
 def row_file(rows_dir: Path, volumes: VolumeStore, row: int) -> Path:
-    """Moments of a row; named by its volume's checksum, wherever it stands in the store."""
+    """File of a row's moments, named by its volume's checksum: the row's number may change."""
     return rows_dir / f"{volumes.index['sha256'][row]}.npy"
 
 
 def load_row(file: Path) -> np.ndarray | None:
-    """Mean and std (2, C, *S), or None where the file is absent or damaged."""
+    """Mean and std (2, C, *S), or None where the file is missing or damaged."""
     if not file.is_file():
         return None
     try:
@@ -101,38 +105,39 @@ def encode_shard(
     autoencoder_dir: Path,
     out_dir: Path,
     card: str | Path,
-    share: tuple[int, int],
+    shard: tuple[int, int],
     device: str,
     threads: int,
     fingerprint: str = "",
 ) -> None:
-    """Encode a share of the volumes, those that are not encoded yet, for the store to come.
+    """Encode those volumes of a shard that are not encoded yet.
 
     Args:
         volumes_dir: The volume store.
         autoencoder_dir: Model folder of stage 1.
-        out_dir: The store's folder.
-        card: Written when all of the share is encoded.
-        share: Its number from 0, and how many there are; jobs of different shares can run at once.
-        device: cuda or cpu.
+        out_dir: Folder of the latent store.
+        card: JSON file, written when the whole shard is encoded.
+        shard: Its number from 0, and the number of shards; their jobs can run at the same time.
+        device: ``cuda`` or ``cpu``.
         threads: CPU threads.
-        fingerprint: Of the code that encodes; another one encodes everything anew.
+        fingerprint: Fingerprint of the encoding code; with another one all volumes are encoded
+            again.
 
     Raises:
         UserError: the autoencoder does not fit the volume store
             (:mod:`ldae.models.training_scans`).
     """
-    number, shares = share
+    number, shards = shard
     card = Path(card)
     compute = Compute.prepare(device, threads, "fp32")
     volumes = VolumeStore(volumes_dir)
     model, model_card = load_autoencoder(autoencoder_dir)
     require_fit(volumes, model_card, autoencoder_dir)
     rows_dir = _rows_dir(out_dir, model_card, fingerprint)
-    rows = range(number, len(volumes), shares)
+    rows = range(number, len(volumes), shards)
     with locked(card.with_name(f".{card.name}.lock"), str(card)):
         encode_rows(volumes, compute.place(model), rows, rows_dir, compute)
-        write_json({"share": number, "of": shares, "volumes": len(rows)}, card)
+        write_json({"share": number, "of": shards, "volumes": len(rows)}, card)
 
 
 def build_latent_store(
@@ -142,15 +147,15 @@ def build_latent_store(
     cfg: dict[str, Any],
     fingerprint: str = "",
 ) -> None:
-    """Store posterior mean and std of every volume, all of which are encoded.
+    """Join the encoded volumes to the latent store: posterior mean and std of every scan.
 
     Args:
-        volumes_dir, autoencoder_dir, out_dir, fingerprint: As :func:`encode_shard` has them.
-        cfg: ``config["latents"]``: source, mean or sample, of what training will see; variance,
-            all or between_scans, that the scale makes one.
+        volumes_dir, autoencoder_dir, out_dir, fingerprint: As in :func:`encode_shard`.
+        cfg: ``config["latents"]``. ``source`` (mean or sample) is what trainings read. The scale
+            makes the ``variance`` of the training latents (all or between_scans) one.
 
     Raises:
-        UserError: a volume is not encoded.
+        UserError: a volume is not encoded, or an option is unknown.
     """
     require(
         cfg["source"] in SOURCES,
@@ -165,19 +170,19 @@ def build_latent_store(
     volumes, model_card = VolumeStore(volumes_dir), load_card(autoencoder_dir)
     rows_dir = _rows_dir(out_dir, model_card, fingerprint)
     shape = (len(volumes), *_encoded(rows_dir, volumes, 0).shape[1:])
-    sums = []
+    hashes = []
     with atomic(out_dir / "mean.npy") as mean_file, atomic(out_dir / "std.npy") as std_file:
         moments = [create_array(file, np.float32, shape) for file in (mean_file, std_file)]
         for row in range(len(volumes)):
             pair = _encoded(rows_dir, volumes, row)
             for moment, part in zip(moments, pair, strict=True):
                 moment[row] = part
-            sums.append(moments_hash(*pair))
+            hashes.append(moments_hash(*pair))
         for moment in moments:
             moment.flush()
         scale = 1.0 / training_std(moments, volumes.rows("train"), cfg["source"], cfg["variance"])
         del moments
-    index = volumes.index.drop(columns=["row", *volumes.columns]).assign(sha256=sums)
+    index = volumes.index.drop(columns=["row", *volumes.columns]).assign(sha256=hashes)
     card = {
         "kind": "latents",
         "shape": list(shape),
@@ -190,18 +195,18 @@ def build_latent_store(
     }
     finish_store(out_dir, index, card)
     for folder in (out_dir / ROWS).iterdir():
-        if folder != rows_dir:  # rows of an autoencoder that is no more
+        if folder != rows_dir:  # rows of an earlier autoencoder or earlier code
             shutil.rmtree(folder)
     log.info("%d latents of %s in %s, scale %.4f", len(volumes), list(shape[1:]), out_dir, scale)
 
 
 def _rows_dir(out_dir: Path, model_card: dict[str, Any], fingerprint: str) -> Path:
-    """Folder of what this autoencoder has encoded, on whatever device."""
+    """Folder of the volumes encoded by this autoencoder and this code, on any device."""
     return Path(out_dir) / ROWS / digest([model_card["sha256"], fingerprint])
 
 
 def _encoded(rows_dir: Path, volumes: VolumeStore, row: int) -> np.ndarray:
-    """Mean and std (2, C, *S) of a row."""
+    """Mean and std (2, C, *S) of a row that must be encoded."""
     pair = load_row(row_file(rows_dir, volumes, row))
     require(
         pair is not None,
@@ -221,10 +226,13 @@ def training_std(
 
     Args:
         moments: Posterior means and standard deviations (N, C, *S).
-        rows: Of the training scans.
+        rows: Rows of the training scans.
         source: ``mean`` or ``sample``.
-        variance: ``all`` about one mean number; ``between_scans`` about the mean latent, which
-            leaves out the anatomy that all scans share.
+        variance: ``all`` about the mean over scans and voxels; ``between_scans`` about the mean
+            latent, which leaves out the anatomy that all scans share.
+
+    Raises:
+        UserError: all training latents are equal.
     """
     total, square, noise = np.zeros(moments[0].shape[1:]), 0.0, 0.0
     for row in rows:

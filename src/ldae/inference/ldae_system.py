@@ -1,4 +1,4 @@
-"""The trained models as one object: encode, invert, decode. The only place where they are called.
+"""Trained LDAE with autoencoder and unconditional LDM: encode, invert, decode.
 
 Shapes: volumes x (B, 1, X, Y, Z) in [0, 1]; latents z_0 and stochastic codes z_T (B, C, *S), scaled
 to unit variance; semantic codes y_sem (B, d). All are float32 on the compute device.
@@ -41,7 +41,7 @@ from ldae.seeds import fixed_noise
 
 @torch.inference_mode()
 def semantic_codes(encoder: SemanticEncoder, x: Tensor, compute: Compute) -> Tensor:
-    """y_sem (B, d) of volumes, in fp32 whatever the precision of ``compute``."""
+    """y_sem (B, d) of volumes (B, 1, X, Y, Z), in fp32 whatever the precision of ``compute``."""
     return encoder(compute.move(x)).float()
 
 
@@ -50,8 +50,8 @@ class LdaeSystem(TrainedSystem):
 
     Args:
         autoencoder, encoder, guided: Trained networks, on ``compute``'s device.
-        card: The LDAE's card: latent_scale, diffusion, and what it was trained on.
-        cards: Of all three models, by folder.
+        card: The LDAE's card: latent_scale, diffusion, training scans.
+        cards: Cards of all three models, by folder.
         guidance: ``c_t`` (Eq. 9) or ``sqrt_one_minus_ab``.
         compute: Device and precision.
     """
@@ -72,7 +72,7 @@ class LdaeSystem(TrainedSystem):
         self.card, self.cards, self.guidance, self.compute = card, cards, guidance, compute
         kinds = {one["kind"]: one for one in cards.values()}
         self.autoencoder_card = kinds["autoencoder"]
-        self.volumes: str | None = None  # sum of the volume store in use
+        self.volumes: str | None = None  # content hash of the volume store in use
         self.scale: float = card["latent_scale"]
         self.schedule = Schedule(**card["diffusion"]).to(compute.device)
         for net in (autoencoder, encoder, guided):
@@ -89,18 +89,18 @@ class LdaeSystem(TrainedSystem):
         threads: int,
         precision: str | None = None,
     ) -> "LdaeSystem":
-        """Restore everything from three model folders; scale and schedule from the LDAE's card.
+        """Restore all networks from three model folders; scale and schedule are in the LDAE's card.
 
         Args:
             autoencoder, ldm, ldae: Model folders of the three stages.
             cfg: Section ``evaluation`` (``guidance``).
             device: ``cuda`` or ``cpu``.
             threads: CPU threads.
-            precision: Of autoencoder and denoiser, ``bf16`` (autocast) or ``fp32``; None: bf16 on
-                cuda, fp32 on cpu. The semantic encoder is always fp32.
+            precision: Precision of autoencoder and denoiser, ``bf16`` (autocast) or ``fp32``; None:
+                bf16 on cuda, fp32 on cpu. The semantic encoder is always fp32.
 
         Raises:
-            UserError: a model is missing, or they do not belong together.
+            UserError: a model is missing or damaged, or they do not belong together.
         """
         compute = Compute.prepare(device, threads, precision or PRECISION.get(device, "fp32"))
         compression, autoencoder_card = load_autoencoder(autoencoder)
@@ -121,7 +121,7 @@ class LdaeSystem(TrainedSystem):
         )
 
     def volume_store(self, folder: str | Path) -> VolumeStore:
-        """Open the volume store, whose test subjects no model may have seen.
+        """Open the volume store, whose test subjects no model may have been trained on.
 
         Raises:
             UserError: a model does not fit the store (:mod:`ldae.models.training_scans`).
@@ -134,10 +134,10 @@ class LdaeSystem(TrainedSystem):
         return store
 
     def latent_store(self, folder: str | Path) -> LatentStore:
-        """Open the latent store, which must come from this autoencoder.
+        """Open the latent store, which must be encoded by this autoencoder.
 
         Raises:
-            UserError: another store, or a model has seen who is tested on.
+            UserError: it is of another autoencoder, or a model was trained on a test subject.
         """
         store = LatentStore(folder, self.card["autoencoder_sha256"])
         for model, card in self.cards.items():
@@ -149,8 +149,9 @@ class LdaeSystem(TrainedSystem):
         """y_sem of scans from the embeddings on disk: (N, d) float64.
 
         Raises:
-            UserError: a scan is not there, or this model did not make them from the volumes of the
-                store that was opened last.
+            UserError: a scan is missing, or the embeddings are not those of this model on the
+                volumes of the store that was opened last.
+            ValueError: no store has been opened.
         """
         if self.volumes is None:
             raise ValueError("no store has been opened")
@@ -158,26 +159,26 @@ class LdaeSystem(TrainedSystem):
 
     @torch.inference_mode()
     def encode_z(self, x: Tensor) -> Tensor:
-        """Scaled posterior mean of the autoencoder."""
+        """Posterior mean z_0 (B, C, *S) of the autoencoder for volumes (B, 1, X, Y, Z), scaled."""
         with self.compute.autocast():
             mean, _ = self.autoencoder.encode(self.compute.move(x))
         return mean.float() * self.scale
 
     @torch.inference_mode()
     def image(self, z: Tensor) -> Tensor:
-        """Decode a scaled latent to a volume; intensities are clamped to [0, 1]."""
+        """Decode scaled latents (B, C, *S) to volumes; intensities are clamped to [0, 1]."""
         with self.compute.autocast():
             x = self.autoencoder.decode(self.compute.move(z / self.scale))
         return x.float().clamp(0, 1)
 
     def y_sem(self, x: Tensor) -> Tensor:
-        """Semantic code of volumes, in fp32 as the stored embeddings."""
+        """Semantic codes (B, d) of volumes (B, 1, X, Y, Z), in fp32 as the stored embeddings."""
         return semantic_codes(self.encoder, x, self.compute)
 
     def latents(self, store: LatentStore, rows: np.ndarray) -> Tensor:
-        """Posterior means z_0 of a store's rows, scaled as the models were trained.
+        """Latents z_0 of rows of a store, with the scale that the models were trained with.
 
-        Not by the store's own scale: published models were trained with another one.
+        The store's own scale may differ: published models were trained with another one.
         """
         return self.compute.move(store.latents(rows) * (self.scale / store.scale))
 
@@ -193,7 +194,7 @@ class LdaeSystem(TrainedSystem):
         return eps, [self.schedule.guided_eps(eps, g.float(), t, self.guidance) for g in shifts]
 
     def _eps_fn(self, y: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
-        """The guided estimate, or for None the unconditional one (LDDIM)."""
+        """Noise estimate guided by ``y``; None: the unconditional one (LDDIM)."""
         if y is not None:
             return lambda z, t: self.estimates(z, t, y)[1][0]
 
@@ -210,7 +211,7 @@ class LdaeSystem(TrainedSystem):
 
     @torch.inference_mode()
     def decode(self, z_T: Tensor, y: Tensor | None, steps: int) -> Tensor:
-        """Deterministic DDIM from z_T to z_0 in ``steps`` calls."""
+        """Deterministic DDIM from z_T to z_0 in ``steps`` calls; ``y`` as in :meth:`encode_zT`."""
         return ddim_decode(self._eps_fn(y), z_T, self.schedule, steps)
 
     def images(self, z_T: Tensor, y: Tensor, steps: int, batch_size: int) -> Tensor:
@@ -219,11 +220,11 @@ class LdaeSystem(TrainedSystem):
         return torch.cat([self.image(self.decode(*part, steps)).cpu() for part in parts])
 
     def noise(self, scan_ids: Sequence[str], shape: Sequence[int], seed: int) -> Tensor:
-        """The fixed z_T of scans whose volumes have a shape."""
+        """Fixed z_T (B, C, *S) of scans whose volumes have ``shape`` (X, Y, Z)."""
         return self.compute.move(fixed_noise(scan_ids, self.latent_shape(shape), seed))
 
     def latent_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """Shape (C, X, Y, Z) of the latent of a volume of a shape."""
+        """Shape (C, *S) of the latent of a volume of ``shape`` (X, Y, Z)."""
         return latent_shape(shape, self.autoencoder_card["architecture"])
 
     def reconstructions(
@@ -236,9 +237,10 @@ class LdaeSystem(TrainedSystem):
     ) -> Iterator[Reconstruction]:
         """See :meth:`TrainedSystem.reconstructions`.
 
-        ``autoencoder/reconstruction``; per T ``lddim/encoded`` (unconditional, inverted z_T),
-        ``ldae/encoded`` (Table 6 b) and ``ldae/y_sem`` (Table 6 a: from fixed noise); at the
-        largest T ``ldae`` with every control code and the same noise.
+        - ``autoencoder/reconstruction``.
+        - Per T ``lddim/encoded`` (unconditional, inverted z_T), ``ldae/encoded`` (Table 6 b) and
+          ``ldae/y_sem`` (Table 6 a: from fixed noise).
+        - At the largest T ``ldae`` with every control code and the same noise.
         """
         z_0 = self.encode_z(x)
         compressed = self.image(z_0)
@@ -261,8 +263,8 @@ class LdaeSystem(TrainedSystem):
     ) -> dict[Variant, Callable[[], Tensor]]:
         """See :meth:`TrainedSystem.runs`.
 
-        ``ldae/encoded`` is y_sem, z_0, T calls to z_T, T calls back and the decoder; ``ldae/y_sem``
-        starts at noise.
+        ``ldae/encoded`` computes y_sem and z_0, then takes T calls to z_T, T calls back and the
+        decoder. ``ldae/y_sem`` starts at noise.
         """
         noise = self.noise([scan_id], x.shape[2:], noise_seed)
 

@@ -1,4 +1,4 @@
-"""Test predictions of the supervised baselines, in the form of the linear probes' (Table 7)."""
+"""Test predictions of the supervised baselines, in the format of the linear probes (Table 7)."""
 
 from pathlib import Path
 
@@ -28,22 +28,22 @@ def predict_supervised(
 ) -> None:
     """Predict the test scans that the probes predict, in fp32, and write the table.
 
-    Columns: system (``supervised``), scan_id, participant_id, diagnosis; for the diagnosis
-    ``predicted`` (the likeliest class) and ``probability`` (of the positive class, the last one);
-    for the age ``age`` and ``predicted`` (years); ``penalty`` (n/a: nothing is chosen by
-    cross-validation).
+    Columns: system (``supervised``), scan_id, participant_id, diagnosis. For the diagnosis,
+    ``predicted`` (the likeliest class) and ``probability`` (of the positive class, the last one).
+    For the age, ``age`` and ``predicted`` (years). ``penalty`` is n/a: nothing is chosen by
+    cross-validation.
 
     Args:
         volumes: Folder of the volume store, whose index has the labels.
-        model: Folder of the model.
+        model: Model folder.
         out: The table to write.
         device: ``cuda`` or ``cpu``.
         threads: CPU threads.
-        batch_size: Volumes at once.
+        batch_size: Volumes predicted at once.
 
     Raises:
-        UserError: the model is missing or was trained on another store, or no test scan has a
-            label.
+        UserError: the model is missing or does not fit the store
+            (:mod:`ldae.models.training_scans`), or no test scan has a label.
     """
     compute = Compute.prepare(device, threads, "fp32")
     store = VolumeStore(volumes)
@@ -54,12 +54,12 @@ def predict_supervised(
     rows = store.rows("test")
     rows = rows[labelled(store.index, target, classes)[rows]]
     require(len(rows) > 0, f"No test scan has a known {target}, age and sex to be predicted.")
-    given, progress = [], Progress(f"predictions of {target}", len(rows))
+    outputs, progress = [], Progress(f"predictions of {target}", len(rows))
     with torch.inference_mode():
         for part in batches(len(rows), batch_size):
-            given.append(net(compute.move(store.volumes(rows[part]))).cpu())
+            outputs.append(net(compute.move(store.volumes(rows[part]))).cpu())
             progress.step(int(part[-1]) + 1)
-    numbers = torch.cat(given).double()
+    numbers = torch.cat(outputs).double()
     test = store.index.loc[rows]
     table = test[["scan_id", "participant_id", "diagnosis"]].copy()
     table.insert(0, "system", SYSTEM)

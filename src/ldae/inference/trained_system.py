@@ -1,4 +1,4 @@
-"""What reconstruction, cost and embeddings need of a trained system, whatever its networks."""
+"""Interface of trained systems: what reconstruction and cost need, whatever the networks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from ldae.compute import Compute
 from ldae.data.volume_store import VolumeStore
 
-# Of autoencoders and denoisers. Codes, metrics and sampling stay fp32, and so does the semantic
-# encoder of the LDAE: the probes are fitted on embeddings that were made in fp32.
+# Precision of autoencoders and denoisers. Codes, metrics and sampling stay fp32. So does the
+# semantic encoder of the LDAE: the probes are fitted on embeddings that were made in fp32.
 PRECISION = {"cuda": "bf16", "cpu": "fp32"}
 
 # A system and the variant of its reconstruction, as tables name them.
@@ -22,8 +22,8 @@ class Reconstruction(NamedTuple):
     """Reconstructed volumes of a batch.
 
     Attributes:
-        system, variant: As tables name them.
-        steps: T of DDIM; None where nothing is diffused.
+        system, variant: Their names in tables.
+        steps: DDIM steps T; None where nothing is diffused.
         original, image: Volumes (B, 1, X, Y, Z) in [0, 1] on one grid.
         compressed: The autoencoder's reconstruction of the original; None: there is none.
     """
@@ -37,7 +37,7 @@ class Reconstruction(NamedTuple):
 
 
 class Size(NamedTuple):
-    """Parameters of a system, and the numbers that a scan is reconstructed from."""
+    """Number of a system's parameters, and length of the code that it reconstructs a scan from."""
 
     parameters: int
     latent_dim: int
@@ -47,7 +47,7 @@ class TrainedSystem(ABC):
     """Trained networks on a device, with their noise schedule.
 
     Attributes:
-        name: Of the system in tables.
+        name: Name of the system in tables.
         compute: Device and precision.
         has_autoencoder: Whether reconstructions are compared with an autoencoder's as well.
     """
@@ -77,33 +77,42 @@ class TrainedSystem(ABC):
         steps: Sequence[int],
         noise_seed: int,
     ) -> Iterator[Reconstruction]:
-        """Every reconstruction of a batch that Table 6 and its controls need.
+        """Yield every reconstruction of a batch that Table 6 and its controls need.
 
         Args:
             x: Volumes (B, 1, X, Y, Z) of the store, on the device.
             codes: ``y_sem`` (B, d) of the volumes. Further codes by name are controls: they are
                 decoded at the largest T alone.
-            scan_ids: Of the volumes; the noise is fixed by scan.
-            steps: T of DDIM.
-            noise_seed: Of the fixed noise.
+            scan_ids: Scans of the volumes; each has its fixed noise.
+            steps: DDIM steps T, one value or more.
+            noise_seed: Seed of the fixed noise.
         """
 
     @abstractmethod
     def runs(
         self, x: Tensor, scan_id: str, steps: int, noise_seed: int
     ) -> dict[Variant, Callable[[], Tensor]]:
-        """The whole way from a volume (1, 1, X, Y, Z) on the device to its reconstruction."""
+        """Whole computations from a volume (1, 1, X, Y, Z) on the device to its reconstruction.
+
+        Args:
+            x: The volume.
+            scan_id: Its scan, which has its fixed noise.
+            steps: DDIM steps T.
+            noise_seed: Seed of the fixed noise.
+        """
 
     @abstractmethod
     def sizes(self, shape: Sequence[int]) -> dict[Variant, Size]:
-        """Sizes for volumes of a shape; the autoencoder of LDDIM and LDAE apart, as in the
-        paper."""
+        """Sizes for volumes of ``shape`` (X, Y, Z).
+
+        Those of LDDIM and LDAE do not count the autoencoder, as in the paper.
+        """
 
     def resolution(self, shape: Sequence[int]) -> Sequence[int]:
-        """Shape of what the networks see of volumes of a shape."""
+        """Shape (X, Y, Z) on which the networks work for volumes of ``shape`` (X, Y, Z)."""
         return shape
 
 
 def parameters(*modules: nn.Module) -> int:
-    """Number of parameters, those that modules share counted once."""
+    """Number of parameters; those that modules share are counted once."""
     return sum({id(p): p.numel() for net in modules for p in net.parameters()}.values())

@@ -1,17 +1,17 @@
-"""What a model's card says beside its architecture: where it comes from and how to cite it.
+"""Model card: origin of a model, departures from the paper, citation.
 
-A card (``model.json``) holds, as far as the stage knows it:
+A card (``model.json``) holds, as far as the stage records it:
 
-    kind, architecture     what to build                              (required, see modelfile)
+    kind, architecture     what to build; required (:mod:`ldae.models.storage`)
     config                 the stage's section of the config
-    told                   what the workflow says the training depends on
-    data, split            hash of the store, hash of who is on which side
-    metrics, epoch, steps  what was reached, and when
+    told                   training record: settings and source that the training depends on
+    data, split            content hash of the store, hash of the subjects' splits
+    metrics, epoch, steps  scores and epoch of the saved weights, optimizer steps of the training
     versions               of this code, of torch, MONAI, numpy, timm
     flags                  warnings, one sentence each
-    departures             where its settings leave the paper, one sentence each
+    departures             differences of the settings from the paper, one sentence each
     citation               what to cite
-    sha256                 of model.safetensors: a result that names it belongs to this model
+    sha256                 of model.safetensors; results are stored with it
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,11 +28,11 @@ PAPER_VARIANCE, PAPER_GAMMA = "all", 0.1
 
 
 def complete(card: Mapping[str, Any], flags: Iterable[str] = ()) -> dict[str, Any]:
-    """Add citation, code version, departures and flags to a card; what it says is kept.
+    """Add citation, code version, departures and flags to a card; all other keys are kept.
 
     Args:
-        card: From a stage.
-        flags: Warnings beside those that it holds.
+        card: Card of a stage.
+        flags: Warnings to add to those of the card.
     """
     return {
         **card,
@@ -44,9 +44,9 @@ def complete(card: Mapping[str, Any], flags: Iterable[str] = ()) -> dict[str, An
 
 
 def departures(card: Mapping[str, Any]) -> list[str]:
-    """Where the settings in a card leave the paper in what the model has learnt from.
+    """Differences from the paper that change what the model learns, one sentence each.
 
-    Sizes are not compared: they stand in the architecture.
+    Sizes are not compared: the card's architecture states them.
     """
     cfg, found = card.get("architecture", {}), []
     if card["kind"] == "autoencoder":

@@ -1,6 +1,6 @@
-"""Restoring trained models from their folders, frozen, in evaluation mode, on the CPU.
+"""Loaders of trained models: frozen, in evaluation mode, on the CPU.
 
-Each network's module is imported where it is built: the autoencoder alone needs no timm.
+The module of a network is imported where it is built: the autoencoder alone needs no timm.
 """
 
 from collections.abc import Callable
@@ -32,8 +32,8 @@ class Model:
     """A restored model, frozen, in evaluation mode, on the CPU.
 
     Attributes:
-        card: Its card; ``card["sha256"]`` names the weights, to be kept with what is made by them.
-        net: By kind the autoencoder, the denoiser, or the guided UNet (which holds the denoiser).
+        card: The model card; ``card["sha256"]`` identifies the weights in stored results.
+        net: The autoencoder, the denoiser, or for an ldae the guided UNet with the denoiser.
         encoder: The semantic encoder of an ldae, else None.
     """
 
@@ -51,11 +51,12 @@ def load(folder: str | Path, ldm_folder: str | Path | None = None) -> Model:
     """Restore a model of the three stages.
 
     Args:
-        folder: The model.
+        folder: Model folder.
         ldm_folder: For an ldae, the denoiser it was trained on; by default ``ldm`` beside it.
 
     Raises:
-        UserError: a model is missing, damaged, of unknown kind, or does not belong to the other.
+        UserError: a model is missing, damaged or of another kind, or the denoiser is not the one
+            that the ldae was trained on.
     """
     kind = load_card(folder)["kind"]
     if kind == "autoencoder":
@@ -73,7 +74,7 @@ def load(folder: str | Path, ldm_folder: str | Path | None = None) -> Model:
 
 
 def _restore(build: Callable[[], Net], state: dict[str, Tensor], source: str | Path) -> Net:
-    """Build on the meta device, so that nothing is initialised in vain, and take the tensors."""
+    """Build on the meta device, so that nothing is initialised in vain, and assign the tensors."""
     with torch.device("meta"):
         net = build()
     load_strictly(net, state, str(source), assign=True)
@@ -81,7 +82,11 @@ def _restore(build: Callable[[], Net], state: dict[str, Tensor], source: str | P
 
 
 def load_autoencoder(folder: str | Path) -> "tuple[AutoencoderKL, dict[str, Any]]":
-    """Restore the autoencoder, frozen and in evaluation mode, on the CPU; and its card."""
+    """Restore the autoencoder, frozen and in evaluation mode, on the CPU; and its card.
+
+    Raises:
+        UserError: the model is missing, damaged or of another kind.
+    """
     from ldae.nets.autoencoder import build_autoencoder
 
     card = card_of(folder, "autoencoder")
@@ -90,16 +95,20 @@ def load_autoencoder(folder: str | Path) -> "tuple[AutoencoderKL, dict[str, Any]
 
 
 def load_ldm(folder: str | Path) -> "tuple[UNet, dict[str, Any]]":
-    """Restore the denoiser, frozen and in evaluation mode, on the CPU; and its card."""
+    """Restore the denoiser, frozen and in evaluation mode, on the CPU; and its card.
+
+    Raises:
+        UserError: the model is missing, damaged or of another kind.
+    """
     from ldae.nets.preconditioning import Preconditioning
     from ldae.nets.unet import build_unet
 
     card = card_of(folder, "ldm")
     cfg, channels = as_restored(card["architecture"]), card["latent_channels"]
-    known = card.get("preconditioning")
+    arguments = card.get("preconditioning")
 
     def build() -> "UNet":
-        return build_unet(cfg, channels, Preconditioning(**known) if known else None)
+        return build_unet(cfg, channels, Preconditioning(**arguments) if arguments else None)
 
     return _restore(build, load_state(folder), folder), card
 
@@ -107,15 +116,15 @@ def load_ldm(folder: str | Path) -> "tuple[UNet, dict[str, Any]]":
 def load_ldae(
     folder: str | Path, ldm_folder: str | Path
 ) -> "tuple[SemanticEncoder, GuidedUNet, dict[str, Any]]":
-    """Restore the semantic encoder and the guided UNet, frozen and in evaluation mode.
+    """Restore the semantic encoder and the guided UNet, frozen; and the card of the ldae.
 
     Args:
-        folder: The ldae model.
-        ldm_folder: The denoiser it was trained on.
+        folder: Model folder of the ldae.
+        ldm_folder: Model folder of the denoiser it was trained on.
 
     Raises:
-        UserError: a model is missing or damaged, or ``ldm_folder`` holds another denoiser than
-            the one the estimator was trained on.
+        UserError: a model is missing, damaged or of another kind, or ``ldm_folder`` holds another
+            denoiser than the one the estimator was trained on.
     """
     from ldae.nets.gradient_estimator import build_guided_unet
 
@@ -167,7 +176,7 @@ def load_dae(folder: str | Path) -> "tuple[SemanticEncoder, ConditionalUNet, dic
     """Restore the voxel-space DAE, frozen and in evaluation mode, on the CPU; and its card.
 
     Raises:
-        UserError: the model is missing or damaged.
+        UserError: the model is missing, damaged or of another kind.
     """
     from ldae.nets.conditional_unet import build_conditional_unet
     from ldae.nets.semantic_encoder import build_encoder
@@ -187,7 +196,7 @@ def load_supervised(folder: str | Path) -> "tuple[SupervisedEncoder, dict[str, A
     """Restore a supervised network, frozen and in evaluation mode, on the CPU; and its card.
 
     Raises:
-        UserError: the model is missing or damaged.
+        UserError: the model is missing, damaged or of another kind.
     """
     from ldae.nets.semantic_encoder import build_supervised
 

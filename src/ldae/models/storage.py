@@ -1,9 +1,9 @@
 """Trained models on disk: ``model.safetensors`` with the tensors, ``model.json`` with the card.
 
-The card states the architecture, so that whoever uses a model needs no config, and the SHA-256 of
-the tensors' file. It is written last: a folder with a card holds a whole model.
+The card states the architecture, so that a model is used without a config, and the SHA-256 of the
+tensors' file. It is written last: a folder with a card holds a complete model.
 
-Keys every card has, by kind:
+Keys that every card has, by kind:
 
     autoencoder   kind, architecture (the config's ``autoencoder`` section)
     ldm           kind, architecture (``ldm``), latent_channels; preconditioning (shape and
@@ -13,9 +13,9 @@ Keys every card has, by kind:
     supervised    kind, architecture (``supervised`` with that ``encoder``), target (diagnosis or
                   age), outputs (numbers that it predicts)
 
-Whatever else a stage records (latent scale, seeds, scores) is kept as it is. Citation, version of
-the code, departures from the paper and flags are added (:mod:`ldae.models.card`). :func:`load`
-restores a model of the first three kinds, :mod:`ldae.models.loading` the others.
+All other keys of a stage (latent scale, seeds, scores) are kept as they are. Citation, version of
+the code, departures from the paper and flags are added (:mod:`ldae.models.card`).
+:mod:`ldae.models.loading` restores the models.
 """
 
 from collections.abc import Iterable, Mapping
@@ -47,13 +47,13 @@ def save_model(
     card: Mapping[str, Any],
     flags: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Write a model; each file atomically, the card last.
+    """Write a model: each file atomically, the card last.
 
     Args:
-        folder: Made if need be.
+        folder: Model folder, made if it does not exist.
         state_dict: Tensors by key; an ldae's keys begin with ``encoder.`` or ``estimator.``.
-        card: JSON-like, with the keys listed above; ``sha256`` and what
-            :func:`ldae.models.card.complete` knows are added.
+        card: JSON-like, with the keys listed above; ``sha256`` and the keys of
+            :func:`ldae.models.card.complete` are added.
         flags: Warnings for the card, one sentence each.
 
     Returns:
@@ -89,17 +89,17 @@ def load_card(folder: str | Path) -> dict[str, Any]:
 
 
 def load_state(folder: str | Path, prefix: str = "") -> dict[str, Tensor]:
-    """Read a model's tensors, or those alone whose keys begin so; checked against its card.
+    """Read a model's tensors whose keys begin with ``prefix``; checked against its card.
 
     Raises:
-        UserError: the file is missing, or is not the one the card was written for.
+        UserError: the card or the file is missing, or the file's SHA-256 is not the card's.
     """
     card, path = load_card(folder), Path(folder) / TENSORS
     require(path.is_file(), f"The model {folder} lacks {TENSORS}. Copy it there or train again.")
     require(
         sha256(path) == card["sha256"],
         f"{path} is not the file its card {CARD} was written for (SHA-256 differs): it is damaged "
-        "or was exchanged. Copy both files together or train again.",
+        "or was replaced. Copy both files together or train again.",
     )
     with safe_open(path, framework="pt") as tensors:
         keys = tensors.keys()
@@ -107,7 +107,11 @@ def load_state(folder: str | Path, prefix: str = "") -> dict[str, Tensor]:
 
 
 def card_of(folder: str | Path, kind: str) -> dict[str, Any]:
-    """Read the card of a model that must be of this kind."""
+    """Read the card of a model that must be of ``kind``.
+
+    Raises:
+        UserError: there is no finished model in ``folder``, or it is of another kind.
+    """
     card = load_card(folder)
     require(
         card["kind"] == kind,
@@ -117,7 +121,11 @@ def card_of(folder: str | Path, kind: str) -> dict[str, Any]:
 
 
 def parts_of(folder: str | Path, *prefixes: str) -> dict[str, Tensor]:
-    """A model's tensors, all of whose keys must begin with one of the prefixes."""
+    """Read a model's tensors, all of whose keys must begin with one of ``prefixes``.
+
+    Raises:
+        UserError: as :func:`load_state`, or there are other keys.
+    """
     state = load_state(folder)
     strange = [key for key in state if not key.startswith(prefixes)]
     require(not strange, f"{folder}: unexpected tensors {', '.join(strange[:8])}.")
@@ -130,7 +138,7 @@ def ldae_state(encoder: nn.Module, estimator: nn.Module) -> dict[str, Tensor]:
 
 
 def prefixed(net: nn.Module, prefix: str) -> dict[str, Tensor]:
-    """A network's state dict with a prefix before every key."""
+    """State dict of a network with ``prefix`` before every key."""
     return {prefix + key: value for key, value in net.state_dict().items()}
 
 

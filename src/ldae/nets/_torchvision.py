@@ -1,12 +1,12 @@
-"""Make ``import torchvision`` work next to a CPU build of torch.
+"""Import repair for torchvision beside a CPU build of torch.
 
 The only wheel of torchvision 0.28 is linked against CUDA. Beside a CPU build of torch its compiled
 operators cannot be loaded, and ``import torchvision`` (so timm, lpips and torchmetrics as well)
 fails with ``operator torchvision::nms does not exist``. Declaring the missing schemas lets the
 import pass; everything but ``nms`` and image reading then works, and this project uses neither.
 
-Import this module before timm, lpips, torchmetrics or torchvision. It does nothing where the
-import works as it is, and lets every other error through.
+Import this module before timm, lpips, torchmetrics or torchvision. It does nothing where the import
+works as it is, and raises every other error.
 """
 
 import importlib
@@ -22,7 +22,7 @@ _SYMPTOM = "operator torchvision::nms does not exist"
 
 
 def _repair() -> torch.library.Library | None:
-    """Import torchvision, declaring its missing operators only if that is what it fails on."""
+    """Import torchvision; declare its operators only if the import fails for lack of them."""
     try:
         importlib.import_module("torchvision")
         return None

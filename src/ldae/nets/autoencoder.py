@@ -1,4 +1,4 @@
-"""The compression model: MONAI's AutoencoderKL, and the patch discriminator it trains against."""
+"""Autoencoder of stage 1: MONAI's AutoencoderKL, and its patch discriminator."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ HOW_TO_STAGE = (
 
 
 class _Blocks(Recomputable):
-    """MONAI's loop over the blocks of an encoder or decoder, each of them recomputed if asked."""
+    """MONAI's loop over the blocks of an encoder or decoder, recomputed if asked."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, X, Y, Z) through all blocks."""
@@ -38,8 +38,9 @@ def build_autoencoder(cfg: Mapping[str, Any]) -> AutoencoderKL:
     """Build the autoencoder of the ``autoencoder`` section of the config (Table 2).
 
     No attention; 13,766,248 parameters in the paper's configuration. ``encode(x)[0]`` is the
-    posterior mean; ``encode_stage_2_inputs`` draws a sample. MONAI's own ``use_checkpoint`` keeps
-    nothing of a whole encoder, which lowers no peak; here it is done block by block.
+    posterior mean; ``encode_stage_2_inputs`` draws a sample. MONAI's own ``use_checkpoint``
+    recomputes a whole encoder at once, which does not lower the peak memory. Here every block is
+    recomputed on its own.
 
     Optional keys: ``checkpointing`` and ``compile`` (see :mod:`ldae.nets.execution`).
 
@@ -59,7 +60,7 @@ def build_autoencoder(cfg: Mapping[str, Any]) -> AutoencoderKL:
         with_encoder_nonlocal_attn=False,
         with_decoder_nonlocal_attn=False,
     )
-    # Same attributes and state dict; only the loop over the blocks is ours.
+    # Same attributes and state dict; only the loop over the blocks differs.
     net.encoder.__class__, net.decoder.__class__ = BlockEncoder, BlockDecoder
     if cfg["pretrained"] is not None:
         path = str(cfg["pretrained"])

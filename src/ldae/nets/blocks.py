@@ -66,7 +66,7 @@ class ResBlock(nn.Module):
         groups: Groups of the group normalisations.
         conditional: Whether the block takes y_sem as well.
         factor: Resampling factor by axis; None keeps the size.
-        up: Direction of the resampling.
+        up: Whether to upsample; otherwise downsample.
     """
 
     def __init__(
@@ -140,9 +140,9 @@ class Stage(nn.Module):
     def forward(
         self, x: Tensor, t_emb: Tensor, y_emb: Tensor | None = None, skip: Tensor | None = None
     ) -> Tensor:
-        """As :meth:`ResBlock.forward`; the channels of ``skip`` are put behind those of ``x``.
+        """As :meth:`ResBlock.forward`; the channels of ``skip`` follow those of ``x``.
 
-        Joined in here, so that a recomputed stage keeps no copy of both.
+        They are joined here, so that a recomputed stage keeps no copy of both.
         """
         h = self.block(x if skip is None else torch.cat([x, skip], dim=1), t_emb, y_emb)
         return h if self.attention is None else self.attention(h)

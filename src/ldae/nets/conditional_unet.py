@@ -1,4 +1,4 @@
-"""The denoiser of the voxel-space DAE: a UNet that takes y_sem in every block (Eq. 5)."""
+"""Denoiser of the voxel-space DAE: a UNet that takes y_sem in every block (Eq. 5)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,10 +15,10 @@ CHANNELS = 1  # a scan has one
 class ConditionalUNet(nn.Module):
     """eps_theta(x_t, t, y_sem): predicts the noise in a volume.
 
-    The UNet of stage 2 with the AdaGN of the gradient estimator in all blocks, those of the way
-    down included (Preechakul et al. 2022): nothing is frozen here, so that the whole network can
-    use y_sem. 79,316,481 parameters with the values of config.yaml and y_sem of 768; with the
-    encoder 132.9 M, where the paper says "130M".
+    The UNet of stage 2 with the AdaGN of the gradient estimator in all blocks, those of the down
+    path included (Preechakul et al. 2022). Nothing is frozen here: the whole network can use y_sem.
+    79,316,481 parameters with the values of config.yaml and y_sem of 768; with the encoder 132.9 M,
+    where the paper says "130M".
 
     Args:
         shape: The UNet's numbers.

@@ -1,9 +1,9 @@
-"""Stop training where torch's kernels would return garbage instead of gradients.
+"""Execution of networks: recomputed activations, compiled parts, a guard against wrong gradients.
 
-How networks are run, apart from what they are: recomputed activations, compiled parts.
-
-Neither changes a result beyond rounding, nor the names in a state dict, so that models trained one
-way are used the other way. Compiled dropout alone draws other numbers from the same seed.
+Recomputing and compiling change no result beyond rounding, and no name in a state dict. A model
+that was trained with them is used without them, and the reverse. Compiled dropout alone draws other
+numbers from the same seed. The guard stops a training where torch's kernels would return garbage
+instead of gradients.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,12 +22,12 @@ def guard_gradients(net: nn.Module, what: str, how: str) -> None:
     In bfloat16 on CPUs the weight gradient of a 3-D convolution of stride 1 whose result is two
     voxels wide along x is read from memory never written (torch 2.13, oneDNN; measured: kernels of
     3 and 4 from 16 channels on; other widths, kernels of 1, a stride of 2 and float32 are right).
-    The forward pass is right, so that only NaN some steps later would tell.
+    The forward pass is right: without the guard only NaN some steps later would show the fault.
 
     Args:
         net: Its convolutions get a forward hook, which raises :class:`ldae.errors.UserError`.
-        what: The network as the user knows it.
-        how: What to change instead, beginning with a config key.
+        what: Name of the network, for the message.
+        how: The remedy, for the message: a config key and its value.
     """
     message = (
         f"A convolution of the {what} gives a result two voxels wide along x, for which bfloat16 "
@@ -54,9 +54,9 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 def run(call: Callable[..., Tensor], *args: Tensor | None, recompute: bool) -> Tensor:
-    """Call; with ``recompute`` keep only the inputs and compute again in the backward pass.
+    """Call; with ``recompute`` keep only the inputs and call again in the backward pass.
 
-    Dropout draws the same numbers both times. Where no gradient is recorded, a plain call.
+    Dropout draws the same numbers both times. Without gradients it is a plain call.
     """
     if recompute and torch.is_grad_enabled():
         return checkpoint(call, *args, use_reentrant=False)
@@ -64,7 +64,7 @@ def run(call: Callable[..., Tensor], *args: Tensor | None, recompute: bool) -> T
 
 
 class Recomputable(nn.Module):
-    """A module that can recompute the activations of its parts: set :attr:`checkpointing`."""
+    """Module that recomputes the activations of its parts if :attr:`checkpointing` is set."""
 
     checkpointing: bool = False
 
@@ -77,12 +77,12 @@ def prepare(net: Net, cfg: Mapping[str, Any], backend: str = "inductor") -> Net:
     """Apply the optional keys ``checkpointing`` and ``compile`` of a stage's section to a network.
 
     Args:
-        net: Changed in place; parts that are a :class:`Recomputable` obey.
-        cfg: Section ``autoencoder``, ``ldm`` or ``ldae``; absent keys are false.
-        backend: Of ``torch.compile``.
+        net: Changed in place: those of its modules that are a :class:`Recomputable`.
+        cfg: Section of the stage, such as ``ldm``; absent keys are false.
+        backend: Backend of ``torch.compile``.
 
     Returns:
-        ``net``. Compilation happens at the first call, in some minutes at the paper's size.
+        ``net``. Compilation happens at the first call and takes minutes at the paper's size.
     """
     parts = [part for part in net.modules() if isinstance(part, Recomputable)]
     for part in parts:

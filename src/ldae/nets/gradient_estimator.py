@@ -1,4 +1,4 @@
-"""The gradient estimator G(z_t, y_sem, t) on top of a frozen UNet (paper section 3.5)."""
+"""Gradient estimator G(z_t, y_sem, t) on top of a frozen UNet (paper section 3.5)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ class GradientEstimator(nn.Module):
     def forward(self, features: Sequence[Tensor], t_emb: Tensor, y_sem: Tensor) -> Tensor:
         """Map the UNet's features, its time code (B, E) and y_sem (B, y_dim) to G."""
         # In float32 also under autocast, as the encoder's last steps: bfloat16 would round away
-        # what tells scans apart.
+        # the differences between scans.
         with torch.autocast(y_sem.device.type, enabled=False):
             code = self.semantic(y_sem.float())
         return self.up(features, t_emb, code)
@@ -74,7 +74,7 @@ class GuidedUNet(nn.Module):
         return eps, g
 
     def estimates(self, z_t: Tensor, t: Tensor, *codes: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """As :meth:`forward` for several y_sem: eps, and G for each. The frozen part runs once."""
+        """As :meth:`forward` for several y_sem: eps, and G of each. The frozen part runs once."""
         with torch.no_grad():
             features, t_emb = self.unet.encode(z_t, t)
             eps = self.unet.decode(features, t_emb, z_t, t)

@@ -1,7 +1,7 @@
-"""LPIPS from staged weights, in 2-D and as a fake-3-D loss (Zhang et al. 2018; Table 2).
+"""LPIPS distance from staged weights: 2-D, and as a fake-3-D loss (Zhang et al. 2018; Table 2).
 
-MONAI's PerceptualLoss is not used: every one of its networks is downloaded when it is built, which
-compute nodes cannot do, and it feeds images in [0, 1] to networks made for [-1, 1].
+MONAI's PerceptualLoss is not used. It downloads its network when it is built, which compute nodes
+cannot do, and it feeds images in [0, 1] to networks made for [-1, 1].
 """
 
 import warnings
@@ -81,7 +81,10 @@ class Fake3DPerceptual(nn.Module):
 
     Args:
         lpips: The 2-D distance.
-        ratio: Share of the slices of every plane to compare (Table 2: 0.5).
+        ratio: Fraction of the slices of every plane to compare (Table 2: 0.5).
+
+    Raises:
+        ValueError: the ratio is not within (0, 1].
     """
 
     def __init__(self, lpips: Lpips, ratio: float):

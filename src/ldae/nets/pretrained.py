@@ -1,9 +1,10 @@
-"""Staged weights: files that must exist and must fit, never a silent random start.
+"""Pretrained weights: reading staged files, renaming their keys, loading them strictly.
 
-Names of weights in others' files -> names in our networks. Pure renaming, no tensor is computed.
+A file that is missing or does not fit is an error, never a silent random start.
 
-Every function returns a new state dict and passes names it does not know through unchanged, so that
-:func:`ldae.nets.pretrained.load_strictly` reports them.
+The renaming functions map names in others' files to names in our networks. They compute no tensor
+and return a new state dict. Unknown names pass through unchanged, so that :func:`load_strictly`
+reports them.
 """
 
 import re
@@ -25,8 +26,8 @@ def load_weights(path: str | Path, what: str, how_to_stage: str) -> dict[str, Te
 
     Args:
         path: The file; its name ends in ``.safetensors``, or in ``.pt``, ``.pth`` or ``.ckpt``.
-        what: What it is for, as the user knows it (a config key).
-        how_to_stage: One sentence saying how to provide it.
+        what: Use of the weights, in the user's terms (a config key), for messages.
+        how_to_stage: One sentence on how to provide the file, for messages.
 
     Raises:
         UserError: the file does not exist or cannot be read.
@@ -52,12 +53,12 @@ def _names(keys: Iterable[str], limit: int = 8) -> str:
 def load_strictly(
     net: nn.Module, state: dict[str, Tensor], source: str, assign: bool = False
 ) -> None:
-    """Load ``state`` into ``net``: the same keys and the same shapes.
+    """Load ``state`` into ``net``; keys and shapes must be the same.
 
     Args:
         net: The network, changed in place.
         state: Its tensors by key.
-        source: Where the tensors come from, for the message.
+        source: Origin of the tensors, for the message.
         assign: Take the tensors themselves instead of copying them (for a net on the meta device).
 
     Raises:
@@ -89,8 +90,8 @@ def load_strictly(
 
 
 Rules = Sequence[tuple[str, str]]
-# MONAI's GenerativeModels, in which the UK Biobank bundle and the authors' weights are written ->
-# MONAI 1.4 and later: attention went into a submodule, the convolution after upsampling was named.
+# MONAI's GenerativeModels (the UK Biobank bundle and the authors' weights) -> MONAI 1.4 and later:
+# attention went into a submodule, the convolution after upsampling was named.
 MONAI_RULES: Rules = (
     (r"^(.*\.blocks\.\d+)\.(to_[qkv])\.", r"\1.attn.\2."),
     (r"^(.*\.blocks\.\d+)\.proj_attn\.", r"\1.attn.out_proj."),
@@ -117,12 +118,12 @@ def rename(key: str, rules: Rules) -> str:
 
 
 def monai_autoencoder(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """AutoencoderKL of MONAI's GenerativeModels, or already MONAI's own -> MONAI >= 1.4."""
+    """Rename an AutoencoderKL of MONAI's GenerativeModels, or of MONAI itself, to MONAI >= 1.4."""
     return {rename(key, MONAI_RULES): value for key, value in state.items()}
 
 
 def timm_convnext(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """ConvNeXt of torchvision, or already timm's -> timm's."""
+    """Rename a torchvision ConvNeXt to timm's keys, layer scales flattened; timm's keys stay."""
     if not any(key.startswith("features.") for key in state):
         return dict(state)
     return {
@@ -144,7 +145,7 @@ def _convnext_key(key: str) -> str:
 
 
 def part(state: Mapping[str, Tensor], *prefixes: str) -> dict[str, Tensor]:
-    """The tensors below the first of ``prefixes`` that occurs, without it; all if none occurs."""
+    """Tensors below the first of ``prefixes`` that occurs, keys without it; all if none occurs."""
     for prefix in prefixes:
         found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         if found:
@@ -153,10 +154,15 @@ def part(state: Mapping[str, Tensor], *prefixes: str) -> dict[str, Tensor]:
 
 
 def without_alias(state: Mapping[str, Tensor], alias: str, original: str) -> dict[str, Tensor]:
-    """Drop the names of a module that was registered twice, after checking that both are equal.
+    """Drop the second names of a module that was registered twice, if both are equal.
+
+    Args:
+        state: Tensors by key.
+        alias: Prefix of the keys to drop.
+        original: Prefix of the keys that stay.
 
     Raises:
-        UserError: an alias without its original, or one that differs from it.
+        UserError: a tensor below ``alias`` has no original, or differs from it.
     """
     kept = {key: value for key, value in state.items() if not key.startswith(alias)}
     for key in state.keys() - kept.keys():

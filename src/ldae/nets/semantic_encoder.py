@@ -1,6 +1,6 @@
-"""The 2.5-D semantic encoder: a 2-D network on every slice, attention over slices (section 3.4).
+"""Semantic encoder (2.5-D): a 2-D network on every slice, attention over slices (section 3.4).
 
-The supervised baseline of Table 7: the semantic encoder and one linear layer.
+Also the supervised baseline of Table 7: the semantic encoder and one linear layer.
 """
 
 import math
@@ -38,7 +38,7 @@ def slice_positions(length: int, dim: int, device: torch.device | None = None) -
 
 
 class SemanticEncoder(Recomputable):
-    """x_0 -> y_sem.
+    """Semantic encoder x_0 -> y_sem.
 
     Every slice is embedded by one shared 2-D backbone: E (B, L, d). Soft attention, a softmax of
     Linear(d -> 1) over the slices, averages E to a summary Q (B, 1, d). Multi-head attention with
@@ -48,14 +48,14 @@ class SemanticEncoder(Recomputable):
         backbone: A timm model without classifier, taking one channel.
         plane: The plane of the slices: ``axial``, ``coronal`` or ``sagittal``.
         num_heads: Heads of the attention (Table 4: 8).
-        attention_dropout: On its weights (Table 4: 0.1).
+        attention_dropout: Dropout on the attention weights (Table 4: 0.1).
         position: ``sinusoidal`` adds the slice's position to its embedding, as the authors' code
-            does; ``none`` is the paper.
-        position_dropout: On the embeddings with their positions (the authors' code: 0.1).
-        projections: A LayerNorm, and for query, key and value a linear layer of their own before
-            the attention's, as in the configuration whose parameters are counted (53,588,065 with
-            ConvNeXt-Small); False leaves the text of section 3.4 alone (51,814,753).
-        layer_norm: Where that LayerNorm is: ``input`` normalises E, ``output`` the result of the
+            does; ``none`` follows the paper.
+        position_dropout: Dropout on the embeddings with their positions (the authors' code: 0.1).
+        projections: Adds a LayerNorm, and linear layers for query, key and value before those of
+            the attention, as in the configuration whose parameters are counted (53,588,065 with
+            ConvNeXt-Small). False follows the text of section 3.4 alone (51,814,753).
+        layer_norm: Place of that LayerNorm: ``input`` normalises E, ``output`` the result of the
             attention, as the authors' code does.
         standardize: z-score every component of y_sem by running statistics (BatchNorm without
             affine map). Training then needs two scans or more in a micro-batch.
@@ -66,6 +66,9 @@ class SemanticEncoder(Recomputable):
 
     Attributes:
         dim: Length d of y_sem, the backbone's number of features.
+
+    Raises:
+        UserError: an option is unknown or does not fit the backbone.
     """
 
     def __init__(
@@ -105,7 +108,7 @@ class SemanticEncoder(Recomputable):
         self.plane, self.position, self.layer_norm = plane, position, layer_norm
         self.slice_batch, self.skip_empty_slices = slice_batch, skip_empty_slices
         self.backbone = backbone
-        # A slice smaller than the backbone's total stride would vanish on its way.
+        # A slice smaller than the backbone's total stride would vanish within it.
         self.stride: int = max(level["reduction"] for level in backbone.feature_info)
         self.position_dropout = nn.Dropout(position_dropout)
         self.norm = nn.LayerNorm(self.dim) if projections else nn.Identity()
@@ -119,11 +122,11 @@ class SemanticEncoder(Recomputable):
         self.standardize = nn.BatchNorm1d(self.dim, affine=False) if standardize else nn.Identity()
 
     def compiled_parts(self) -> list[nn.Module]:
-        """The backbone; the attention over slices is small."""
+        """The backbone alone; the attention over slices is small."""
         return [self.backbone]
 
     def embed_slices(self, x: Tensor) -> Tensor:
-        """Embed all slices of all volumes: (B, L, d)."""
+        """Embed all slices of volumes (B, 1, X, Y, Z): (B, L, d)."""
         slices = x.movedim(PLANES[self.plane], 1)  # (B, L, 1, H, W)
         batch, length = slices.shape[:2]
         slices = slices.flatten(0, 1)
@@ -135,7 +138,7 @@ class SemanticEncoder(Recomputable):
         return embed(slices).unflatten(0, (batch, length))
 
     def _embed_distinct(self, slices: Tensor) -> Tensor:
-        """As :meth:`_embed`, the empty slices as one."""
+        """As :meth:`_embed`, but all empty slices are embedded once."""
         filled = slices.flatten(1).any(dim=1).nonzero().squeeze(1)
         if len(filled) == len(slices):
             return self._embed(slices)
@@ -154,7 +157,10 @@ class SemanticEncoder(Recomputable):
         return embedded[0] if len(embedded) == 1 else torch.cat(embedded)
 
     def _require_no_batch_norms(self, parts: bool) -> None:
-        """Statistics would be of a part of the slices, and gathered twice when recomputed."""
+        """Raise where a backbone with batch normalisation would get the slices in parts.
+
+        Its statistics would cover a part of the slices, and be updated twice when recomputed.
+        """
         require(
             not (parts and self.batch_norms),
             "ldae.encoder.slice_batch, ldae.encoder.skip_empty_slices and ldae.checkpointing need "
@@ -198,7 +204,7 @@ def load_backbone(backbone: nn.Module, path: str, what: str) -> None:
     """Load ImageNet weights into a one-channel backbone in place.
 
     The filters of the first layer are summed over RGB, so that a grey image gives what its RGB
-    copy gave (section 4.2). The classifier in the file, which the backbone lacks, is left out.
+    copy gave (section 4.2). The classifier in the file, which the backbone lacks, is dropped.
 
     Raises:
         UserError: the file is missing, or its keys or shapes do not fit (naming them).
@@ -249,11 +255,11 @@ def build_encoder(cfg: Mapping[str, Any]) -> SemanticEncoder:
 
 
 class SupervisedEncoder(nn.Module):
-    """x_0 -> y_sem -> numbers to predict, trained end to end.
+    """Supervised baseline x_0 -> y_sem -> prediction, trained end to end.
 
     Args:
         encoder: The semantic encoder, as in the unsupervised systems.
-        outputs: Numbers to predict: one a class, or one.
+        outputs: Length of the prediction: the number of classes, or 1 for the age.
     """
 
     def __init__(self, encoder: SemanticEncoder, outputs: int):
@@ -267,11 +273,20 @@ class SupervisedEncoder(nn.Module):
 
 
 def build_supervised(cfg: Mapping[str, Any], outputs: int) -> SupervisedEncoder:
-    """Build it from the section ``supervised`` with its ``encoder``."""
+    """Build the supervised network from the ``supervised`` section with its ``encoder``.
+
+    Args:
+        cfg: The section; optional keys ``checkpointing`` and ``compile``
+            (:mod:`ldae.nets.execution`).
+        outputs: See :class:`SupervisedEncoder`.
+
+    Raises:
+        UserError: as :func:`build_encoder`.
+    """
     return prepare(SupervisedEncoder(build_encoder(cfg["encoder"]), outputs), cfg)
 
 
 def initial_encoder(cfg: Mapping[str, Any], seed: int) -> SemanticEncoder:
-    """The encoder as stage 3 starts from it: random by seed, or with its staged backbone."""
+    """Build the encoder that stage 3 starts from: random by seed, or with a pretrained backbone."""
     torch.manual_seed(derive_seed(seed, "ldae", "encoder"))
     return build_encoder(cfg)

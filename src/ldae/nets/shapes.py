@@ -1,4 +1,4 @@
-"""Check that volume, autoencoder and UNet fit together, before anything is computed."""
+"""Shape checks: volume, autoencoder and UNet must fit together before anything is computed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ AXES = "xyz"
 def latent_shape(
     volume_shape: Sequence[int], autoencoder_cfg: Mapping[str, Any]
 ) -> tuple[int, int, int, int]:
-    """Return (channels, X, Y, Z) of the latents of a volume of ``volume_shape`` voxels."""
+    """Shape (C, X, Y, Z) of the latent of a volume of ``volume_shape`` (X, Y, Z) voxels."""
     factor = 2 ** (len(autoencoder_cfg["channels"]) - 1)
     x, y, z = (side // factor for side in volume_shape)
     return autoencoder_cfg["latent_channels"], x, y, z
@@ -21,7 +21,7 @@ def check_dae_shape(cfg: Mapping[str, Any]) -> None:
     """Check that every side of ``dae.shape`` can be halved as often as its UNet halves it.
 
     Raises:
-        UserError: naming the axis, the factor it needs and the nearest sizes that would do.
+        UserError: naming the axis, the factor it needs and the nearest sizes that fit.
     """
     levels = len(cfg["channel_mult"])
     for axis, side in enumerate(cfg["shape"]):
@@ -46,7 +46,7 @@ def check_sizes(
         ldm_cfg: The ``ldm`` section.
 
     Raises:
-        UserError: naming the axis, the factor it needs and the nearest sizes that would do.
+        UserError: naming the axis, the factor it needs and the nearest sizes that fit.
     """
     if len(volume_shape) != 3:
         raise UserError(f"volumes.shape must be three numbers, not {list(volume_shape)}.")

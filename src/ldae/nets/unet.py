@@ -1,7 +1,7 @@
-"""The denoiser eps_theta: a 3-D UNet in three parts, so that the gradient estimator can share two.
+"""Denoiser eps_theta: a 3-D UNet in three parts, two of which the gradient estimator G shares.
 
-time embedding + DownPath are shared with G; UpPath (middle, up, output) exists once for eps_theta
-and once, conditioned on y_sem, for G (paper section 3.5).
+The time embedding and :class:`DownPath` are shared with G. :class:`UpPath` (middle, up, output)
+exists once for eps_theta and once, conditioned on y_sem, for G (paper section 3.5).
 """
 
 import dataclasses
@@ -29,7 +29,11 @@ BF16_ADVICE = "precision: fp32, or choose another volumes.shape"
 
 @dataclass(frozen=True)
 class UNetShape:
-    """The numbers that fix a UNet's architecture (Table 3); shared by eps_theta and G."""
+    """The numbers that fix a UNet's architecture (Table 3); shared by eps_theta and G.
+
+    Raises:
+        ValueError: the numbers do not fit together.
+    """
 
     in_channels: int
     out_channels: int
@@ -85,7 +89,7 @@ class UNetShape:
 
 
 class DownPath(Recomputable):
-    """First convolution and all levels down; returns what every skip connection carries.
+    """First convolution and all levels down; returns the features for the skip connections.
 
     Args:
         shape: The UNet's numbers.
@@ -159,7 +163,10 @@ class UpPath(Recomputable):
     def forward(
         self, features: Sequence[Tensor], t_emb: Tensor, y_emb: Tensor | None = None
     ) -> Tensor:
-        """Map the features of :class:`DownPath` to (B, out_channels, X, Y, Z)."""
+        """Map the features of :class:`DownPath` to (B, out_channels, X, Y, Z).
+
+        ``t_emb`` is the time code (B, E); ``y_emb`` the embedded y_sem (B, E), if conditional.
+        """
         skips = list(features)
         h = skips[-1]
         for stage in self.middle:
@@ -171,7 +178,7 @@ class UpPath(Recomputable):
 
 
 def time_code(shape: UNetShape) -> nn.Sequential:
-    """The network that turns the sinusoids of a step (B, base_channels) into the time code."""
+    """Network from the sinusoids of a step (B, base_channels) to the time code (B, E)."""
     return nn.Sequential(
         nn.Linear(shape.base_channels, shape.embedding_dim),
         nn.SiLU(),
@@ -193,7 +200,7 @@ class UNet(nn.Module):
         dropout: Probability, inside the residual blocks.
         norm_num_groups: Groups of the group normalisations.
         resample: ``isotropic`` halves all three axes, ``inner_axes`` the last two.
-        preconditioning: Turns the network's output into eps; None: the output is eps.
+        preconditioning: Converts the network's output to eps; None: the output is eps.
 
     Raises:
         ValueError: the numbers do not fit together.
@@ -240,7 +247,7 @@ class UNet(nn.Module):
         return self.down(z_t, t_emb), t_emb
 
     def decode(self, features: Sequence[Tensor], t_emb: Tensor, z_t: Tensor, t: Tensor) -> Tensor:
-        """eps (B, C, *S) in the dtype of ``z_t``, from what :meth:`encode` made of z_t and t."""
+        """eps (B, C, *S) from the output of :meth:`encode`; preconditioned in float32 or wider."""
         out = self.up(features, t_emb).to(z_t.dtype)
         return out if self.preconditioning is None else self.preconditioning.eps(out, z_t, t)
 

@@ -1,7 +1,7 @@
-"""What is known of the model that the authors published, and which files of it a user has.
+"""Published model of the authors: its configuration, and the files of it that a user has.
 
-Light to import: the workflow asks before any job (:mod:`ldae.models.published.convert` converts
-the files).
+Imports no torch, for the workflow needs it before any job. :mod:`ldae.models.published.convert`
+converts the files.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any
 
 from ldae.errors import require
 
-# Files that the authors give; a checkpoint of their third stage holds all of them.
+# Files that the authors publish; a checkpoint of their third stage holds all of them.
 PARTS = ("autoencoder", "encoder", "decoder")
 LATENT_SCALE = 0.8730
 # The authors' configuration, in the names of our config.
@@ -53,12 +53,12 @@ UNKNOWN_TRAINING_SCANS = (
 
 
 def published_files(given: Mapping[str, Any], key: str = "published.{}") -> dict[str, str | Path]:
-    """The file of each of :data:`PARTS`, or nothing where none is given.
+    """The file of each of :data:`PARTS`; empty where none is given.
 
     Args:
         given: Paths or None by name: the parts, and ``ldae``, a checkpoint of the authors' third
-            stage, which stands for the parts that are not given.
-        key: What the user knows them as.
+            stage, which replaces the parts that are not given.
+        key: Format of their names in messages: the config key or the option.
 
     Raises:
         UserError: some parts are given, others not.
@@ -69,7 +69,8 @@ def published_files(given: Mapping[str, Any], key: str = "published.{}") -> dict
     lacking = [key.format(part) for part in PARTS if not files[part]]
     require(
         not lacking,
-        f"Of the published weights {' and '.join(lacking)} must be given as well: three files, or "
-        f"{key.format('ldae')}, a checkpoint of the authors' third stage, which holds them all.",
+        f"The published weights are incomplete: {' and '.join(lacking)} must be given as well. "
+        f"In place of all three, {key.format('ldae')} may name a checkpoint of the authors' third "
+        "stage.",
     )
     return files

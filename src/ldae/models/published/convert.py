@@ -1,19 +1,19 @@
-"""The authors' published weights as model folders of ours, so that they can be evaluated untrained.
+"""Converter of the authors' published weights to model folders, for evaluation without training.
 
     python -m ldae.models.published.convert --autoencoder autoencoderkl.pth --encoder encoder.pth \
         --decoder decoder.pth --out results/published --volumes results/cache/volumes
 
 or, from a Lightning checkpoint of their third stage, ``--ldae best.ckpt`` in place of all three.
 In the workflow the rule ``published`` does this where the config section of that name has files.
-Files are read tensors only (:mod:`ldae.nets.torch_files`); every tensor that has no place in our
-networks, and every one they lack, is an error that names it
+Only tensors are read from the files (:mod:`ldae.nets.torch_files`). A tensor without a place in our
+networks, or one that they lack, is an error that names it
 (:mod:`ldae.models.published.key_names`).
 
-What differs from a model trained here, and stands in the cards: the architecture of the authors'
-configuration, the latents' constant scale of 0.8730 (latents drawn from the posterior), and that
-nobody outside knows which subjects they trained on. Their volumes were made by another registration
-(SyN to the ANTs MNI template) in that template's orientation, which was not to be established here;
-ours are RAS+.
+The cards record what differs from a model trained here: the architecture of the authors'
+configuration, and the latents' constant scale of 0.8730 (latents drawn from the posterior). They
+also say that the authors' training subjects are unknown. The authors' volumes were made by another
+registration (SyN to the ANTs MNI template). They have that template's orientation, which could not
+be established here; ours are RAS+.
 """
 
 import argparse
@@ -47,7 +47,11 @@ log = logging.getLogger("ldae.models.published.convert")
 
 
 def read_part(path: str | Path, what: str, *prefixes: str) -> dict[str, Tensor]:
-    """One network's tensors from a file that holds it alone, or below one of ``prefixes``."""
+    """Read one network's tensors from a file that holds it alone, or below one of ``prefixes``.
+
+    Raises:
+        UserError: the file cannot be read or holds no state dict.
+    """
     return part(state_dict_of(read_torch_file(path, what), path, what), *prefixes)
 
 
@@ -67,19 +71,21 @@ def convert(
         autoencoder: State dict of the AutoencoderKL, or a checkpoint of their first or third stage.
         encoder: State dict of the semantic encoder, or a checkpoint of the third stage, whose
             averaged weights are taken.
-        decoder: The same of the denoiser with its gradient estimator.
+        decoder: As ``encoder``, of the denoiser with its gradient estimator.
         out: Parent of the model folders.
         volumes: The volume store to evaluate on, whose form goes into the cards; without it
             evaluation refuses the models.
-        latent_scale: What latents were multiplied by in training.
-        architecture: Of the three networks, and the noise schedule.
-        record: What the conversion depends on, for the cards; None without a workflow.
+        latent_scale: Factor that the latents were multiplied by in training.
+        architecture: Architectures of the networks, and the noise schedule, as
+            :data:`ldae.models.published.authors_model.ARCHITECTURE`.
+        record: Inputs that the conversion depends on, for the cards; None outside the workflow.
 
     Raises:
-        UserError: a file cannot be read, or holds too few or too many tensors, naming them.
+        UserError: a file cannot be read; or tensors, which are named, are missing, unexpected or
+            of another shape.
     """
     out = Path(out)
-    # The seed is that of the untrained control, which has the architecture of the card.
+    # The untrained control takes its architecture and this seed from the card.
     common = {**_data(volumes), "published": True, "seed": 0, "told": record}
     flags = [FLAG, UNKNOWN_TRAINING_SCANS]
 
@@ -114,7 +120,7 @@ def convert(
 
 
 def _data(volumes: str | Path | None) -> dict[str, Any]:
-    """What the card says of the data: that they are the authors', and the form of the volumes."""
+    """Entries of the card on the data: the authors', and the form of the volume store."""
     known = {"data": "published", "split": "published", "form": None}
     if volumes is None:
         return known

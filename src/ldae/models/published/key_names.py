@@ -1,8 +1,8 @@
-"""Names of the authors' networks -> ours: the denoiser with its estimator, and the encoder.
+"""Key names of the authors' networks -> ours: the denoiser with its estimator, and the encoder.
 
-Established from the module definitions of the authors' public repository (read in November 2026)
+Established from the module definitions of the authors' public repository (read in November 2026),
 and checked by running those modules beside ours on the same random weights: equal outputs. Three
-facts are in no name:
+differences do not show in the names:
 
 - their attention splits heads before query, key and value, ours after (the same with one head);
 - both halves of their resampling act on the inner two axes alone: ``ldm.resample: inner_axes``;
@@ -44,7 +44,7 @@ Modules = Iterator[tuple[str, str]]  # (ours, theirs), names of modules
 
 
 def _stage(ours: str, theirs: str, block: int = 0) -> Modules:
-    """A stage's block, and its attention right behind it."""
+    """Names in a stage: its residual block, and the attention that follows it."""
     yield from ((f"{ours}.block.{a}", f"{theirs}.{block}.{b}") for a, b in BLOCK.items())
     yield from (
         (f"{ours}.attention.{a}", f"{theirs}.{block + 1}.{b}") for a, b in ATTENTION.items()
@@ -52,12 +52,12 @@ def _stage(ours: str, theirs: str, block: int = 0) -> Modules:
 
 
 def _up(ours: str, theirs: str, path: UpPath) -> Modules:
-    """An up path; ``theirs`` is "" for the denoiser's, "shift_" for the estimator's."""
+    """Names in an up path; ``theirs`` is "" for the denoiser's, "shift_" for the estimator's."""
     yield from _stage(f"{ours}.middle.0", f"{theirs}middle_block")
     yield from _stage(f"{ours}.middle.1", f"{theirs}middle_block", block=2)
     group, last = -1, 0
     for index, (stage, joins) in enumerate(zip(path.stages, path.joins, strict=True)):
-        # Upsampling is a stage of its own here, the last layer of the group before it there.
+        # Upsampling: here a stage of its own, there the last layer of the group before it.
         group, layer = (group + 1, 0) if joins else (group, last + 1)
         last = layer + (stage.attention is not None)
         yield from _stage(f"{ours}.stages.{index}", f"{theirs}output_blocks.{group}", layer)
@@ -79,12 +79,12 @@ def load_guided(net: GuidedUNet, state: Mapping[str, Tensor], source: str) -> No
     """Load the authors' denoiser with its gradient estimator into ours.
 
     Args:
-        net: Built with the numbers they were trained with; changed in place.
-        state: Their tensors.
-        source: Where these come from, for messages.
+        net: Built with the authors' architecture; changed in place.
+        state: Their tensors by key.
+        source: Origin of the tensors, for messages.
 
     Raises:
-        UserError: naming the tensors that are missing, left over or of another shape.
+        UserError: naming the tensors that are missing, unexpected or of another shape.
     """
     names = {
         f"{theirs}.{kind}": f"{ours}.{kind}"
@@ -101,9 +101,9 @@ def load_guided(net: GuidedUNet, state: Mapping[str, Tensor], source: str) -> No
 
 
 def load_encoder(net: SemanticEncoder, state: Mapping[str, Tensor], source: str) -> None:
-    """Load the authors' semantic encoder into ours; arguments and errors as above.
+    """Load the authors' semantic encoder into ours; arguments and errors as :func:`load_guided`.
 
-    Its table of positions must be the one that ours computes.
+    Their table of slice positions must equal the one that ours computes.
     """
     state = without_alias(state, BACKBONE_ALIAS, BACKBONE)
     backbone = {k.removeprefix(BACKBONE): v for k, v in state.items() if k.startswith(BACKBONE)}
@@ -114,7 +114,7 @@ def load_encoder(net: SemanticEncoder, state: Mapping[str, Tensor], source: str)
             length, dim = value.shape[-2:]
             require(
                 torch.allclose(value.reshape(length, dim), slice_positions(length, dim), atol=1e-4),
-                f"{source}: {key} is another code of positions than the published one.",
+                f"{source}: {key} differs from the slice positions of the published encoder.",
             )
         elif not key.startswith(BACKBONE):
             ours[f"{ENCODER.get(module, module)}.{kind}"] = value
