@@ -1,7 +1,6 @@
-"""How large the systems are and how long one reconstruction takes (Table 5).
+"""Cost of the systems: model size and seconds per reconstruction (Table 5).
 
-Sizes follow from the models alone; seconds differ from run to run, so they have a table of their
-own.
+Sizes depend on the models alone. Seconds differ from run to run, so they are in a separate table.
 """
 
 import time
@@ -21,7 +20,7 @@ from ldae.files import write_table
 from ldae.inference.trained_system import TrainedSystem
 from ldae.progress import Progress
 
-WARM_UP_STEPS = 2  # the networks and shapes of a full reconstruction, so nothing is first later
+WARM_UP_STEPS = 2  # runs every network once at full shape, so that no timed call is the first
 
 
 def measure_cost(
@@ -36,8 +35,8 @@ def measure_cost(
     Args:
         system: Trained networks.
         volumes: Folder of the volume store.
-        sizes: TSV to write: system, variant, parameters, resolution, latent_dim (numbers that a
-            scan is reconstructed from; y_sem included).
+        sizes: TSV to write: system, variant, parameters, resolution (voxels of the networks'
+            input), latent_dim (how many numbers a scan is reconstructed from, y_sem included).
         timings: TSV to write, see :func:`time_reconstructions`.
         cfg: Section ``evaluation`` (``ddim_steps``, ``noise_seed``, ``timing_scans``).
     """
@@ -57,10 +56,15 @@ def measure_cost(
 def time_reconstructions(
     system: TrainedSystem, store: VolumeStore, cfg: dict[str, Any]
 ) -> pd.DataFrame:
-    """Seconds of one reconstruction, from the volume on the device to the reconstructed one.
+    """Time single reconstructions, from the volume on the device to the reconstructed one.
 
-    All networks count, reading and metrics do not. Every system is run once before, and the device
-    is waited for at both ends.
+    The time covers all networks, but not reading and metrics. Every system runs once before it is
+    timed, and the device is synchronised before and after each run.
+
+    Args:
+        system: Trained networks.
+        store: The volume store.
+        cfg: As in :func:`measure_cost`; the largest of ``ddim_steps`` is used.
 
     Returns:
         system, variant, T, seconds (mean), seconds_sd, n_scans, device, device_name, threads,
@@ -69,14 +73,14 @@ def time_reconstructions(
     steps, compute = max(cfg["ddim_steps"]), system.compute
     test = spread_over_subjects(store.index.loc[store.rows("test")], cfg["timing_scans"])
     progress = Progress("inference", len(test))
-    taken: dict[tuple[str, str], list[float]] = {}
+    seconds_by_variant: dict[tuple[str, str], list[float]] = {}
     for number, (row, scan) in enumerate(test["scan_id"].items()):
         x = compute.move(store.volumes(np.array([row])))
         if number == 0:
             for run in system.runs(x, scan, WARM_UP_STEPS, cfg["noise_seed"]).values():
                 _seconds(run, compute)
         for name, run in system.runs(x, scan, steps, cfg["noise_seed"]).items():
-            taken.setdefault(name, []).append(_seconds(run, compute))
+            seconds_by_variant.setdefault(name, []).append(_seconds(run, compute))
         progress.step(number + 1)
     rows = [
         {"system": name, "variant": variant}
@@ -85,7 +89,7 @@ def time_reconstructions(
         | {"seconds_sd": np.std(seconds, ddof=1) if len(seconds) > 1 else np.nan}
         | {"n_scans": len(seconds)}
         | compute.describe()
-        for (name, variant), seconds in taken.items()
+        for (name, variant), seconds in seconds_by_variant.items()
     ]
     return pd.DataFrame(rows).astype({"T": "Int64"})
 

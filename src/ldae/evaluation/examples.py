@@ -1,6 +1,6 @@
-"""Scans that are shown in figures: which, and how their volumes are stored.
+"""Example scans of the figures: selection, and volumes as arrays.
 
-Arrays for figures: float16 volumes and names in an npz that holds no pickles and no dates.
+Arrays are written as npz: float16 volumes and names, without pickles and without dates.
 """
 
 from pathlib import Path
@@ -23,14 +23,14 @@ def as_arrays(volumes: Tensor) -> np.ndarray:
 
 
 def example_scans(test: pd.DataFrame, subjects: dict[str, str | None]) -> pd.DataFrame:
-    """One scan to show for each class: the first of the named or of the first test participant.
+    """Select one scan per class to show: the first of the named, or of any, test participant.
 
     Args:
         test: Test rows with scan_id, participant_id, diagnosis.
         subjects: ``figures.subjects`` of the config: diagnosis to participant_id or None.
 
     Raises:
-        UserError: no such scan in the test split.
+        UserError: the test split has no such scan.
     """
     rows = []
     for diagnosis, participant in subjects.items():
@@ -56,16 +56,20 @@ def reconstruction_examples(
     subjects: dict[str, str | None],
     samples: int,
 ) -> None:
-    """Volumes of Figures 3 and 4 for one test scan of each class, at the largest T.
+    """Write the volumes of Figures 3 and 4 for one test scan of each class, at the largest T.
 
     Args:
-        system, volumes, embeddings: As in :func:`evaluate_reconstruction`.
+        system, volumes, embeddings: As in
+            :func:`ldae.evaluation.reconstruction.evaluate_reconstruction`.
         arrays: npz to write: scan_id, participant_id, diagnosis, original, reconstruction (the
-            autoencoder's), encoded (N, X, Y, Z), samples (N, K, X, Y, Z), T, spacing. Sample 0 has
-            the noise that the tables use.
+            autoencoder's), encoded (N, X, Y, Z), samples (N, K, X, Y, Z), T, spacing. Sample 0
+            starts from the noise of the tables.
         cfg: Section ``evaluation``.
         subjects: ``figures.subjects``: diagnosis to participant, None for the first of the class.
-        samples: Stochastic codes K per scan (``figures.stochastic_samples``).
+        samples: Number K of stochastic codes per scan (``figures.stochastic_samples``).
+
+    Raises:
+        UserError: the test split has no scan of a class or of a named participant.
     """
     store, steps = system.volume_store(volumes), max(cfg["ddim_steps"])
     chosen = example_scans(store.index.loc[store.rows("test")], subjects)
@@ -77,7 +81,7 @@ def reconstruction_examples(
     for number in range(samples):
         noise = fixed_noise(chosen["scan_id"], z_0.shape[1:], cfg["noise_seed"], number)
         starts.append(system.compute.move(noise))
-    many = y.repeat(len(starts), 1)  # all scans of the first start, then of the second, ...
+    many = y.repeat(len(starts), 1)  # scans vary fastest, then starts
     decoded = as_arrays(system.images(torch.cat(starts), many, steps, cfg["batch_size"]))
     decoded = decoded.reshape(len(starts), len(chosen), *store.shape)
     save_arrays(

@@ -1,4 +1,4 @@
-"""The next visit predicted from the two before it, beside trivial baselines."""
+"""Extrapolation: the next visit predicted from the two before it, with trivial baselines."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,26 +16,31 @@ METHODS = ("ldae", "ldae_last_noise", "last_visit", "voxel_linear", "latent_line
 
 
 def next_visits(months: Sequence[int], first: int = 0) -> list[tuple[int, int, int]]:
-    """Positions of every visit's two predecessors and of itself: (earlier, last, target).
+    """Positions (earlier, last, target) of every visit that has two predecessors.
 
     Args:
-        months: Months of one participant's visits, ascending; of those of one month the first
-            counts.
+        months: Months of one participant's visits, ascending. Of several visits in one month the
+            first is used.
         first: Position of the first of these visits in the list of all visits.
     """
-    apart = [i for i, month in enumerate(months) if i == 0 or month > months[i - 1]]
-    runs = zip(apart, apart[1:], apart[2:], strict=False)
-    return [(first + a, first + b, first + c) for a, b, c in runs]
+    distinct = [i for i, month in enumerate(months) if i == 0 or month > months[i - 1]]
+    triples = zip(distinct, distinct[1:], distinct[2:], strict=False)
+    return [(first + a, first + b, first + c) for a, b, c in triples]
 
 
 def predictions(
     codes: Codes, earlier: list[int], last: list[int], alpha: Tensor
 ) -> Iterator[tuple[str, Tensor]]:
-    """Predicted volumes (B, 1, X, Y, Z) at ``alpha`` > 1 on the line from earlier to last visit.
+    """Predict the volumes (B, 1, X, Y, Z) at ``alpha`` > 1 by every method of :data:`METHODS`.
 
-    ``ldae``: y_sem linear, z_T on its great circle, beyond the last visit. ``ldae_last_noise``: the
-    same y_sem with the last visit's z_T. Baselines, all within the autoencoder's output space:
-    ``last_visit`` (nothing changes), ``voxel_linear`` and ``latent_linear`` (of z_0).
+    ``ldae`` extrapolates y_sem linearly and z_T on its great circle. ``ldae_last_noise`` takes the
+    same y_sem with the last visit's z_T. Three baselines stay in the autoencoder's output space:
+    ``last_visit`` (nothing changes), ``voxel_linear``, and ``latent_linear`` (extrapolates z_0).
+
+    Args:
+        codes: Codes of all visits.
+        earlier, last: Positions of the two known visits in ``codes.visits``, B each.
+        alpha: (B,) position in time; 0 is the earlier visit, 1 the last.
     """
     system, move = codes.system, codes.system.compute.move
     yield "ldae", codes.between(earlier, last, alpha)
@@ -50,19 +55,19 @@ def extrapolate(codes: Codes, batch_size: int) -> pd.DataFrame:
     """Predict every visit that has two before it, by every method.
 
     Returns:
-        participant_id, start, end (months of the two known visits), target, alpha (> 1), horizon
-        (months from the last known visit to the target), time_gap (between the known ones), method
-        and the metrics of :meth:`Codes.compare`.
+        One row per triplet and method: participant_id, start, end (months of the two known visits),
+        target (months), alpha (> 1), horizon (months from the last known visit to the target),
+        time_gap (months between the known ones), method and the metrics of :meth:`Codes.compare`.
     """
-    every: list[tuple[int, int, int]] = []
+    triples: list[tuple[int, int, int]] = []
     for _, rows in codes.visits.groupby("participant_id", sort=False):
-        every += next_visits(rows["months"].tolist(), int(rows.index[0]))
+        triples += next_visits(rows["months"].tolist(), int(rows.index[0]))
     frames = []
-    progress = Progress("extrapolation", len(every))
-    for part in batches(len(every), batch_size):
-        places = np.array(every)[part]
-        earlier, last, target = places.T.tolist()
-        months = codes.visits["months"].to_numpy()[places]
+    progress = Progress("extrapolation", len(triples))
+    for part in batches(len(triples), batch_size):
+        positions = np.array(triples)[part]
+        earlier, last, target = positions.T.tolist()
+        months = codes.visits["months"].to_numpy()[positions]
         known = pd.DataFrame(months, columns=["start", "end", "target"])
         known.insert(0, "participant_id", codes.visits["participant_id"].to_numpy()[target])
         known["alpha"] = (known["target"] - known["start"]) / (known["end"] - known["start"])

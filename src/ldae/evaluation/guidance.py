@@ -1,8 +1,8 @@
-"""Held-out noise-prediction loss with and without the gradient estimator.
+"""Noise-prediction loss on test subjects, with and without the gradient estimator.
 
-This asks directly what stage 3 was trained for: does y_sem improve the estimate of the noise on
-subjects never seen, and does it have to be the right y_sem? All systems see the same latents,
-timesteps and noise, so differences are paired.
+Stage 3 trains the gradient estimator to lower this loss. The comparison shows whether y_sem
+improves the noise estimate on test subjects, and whether it has to be the subject's own y_sem. All
+systems get the same latents, timesteps and noise, so differences are paired.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ COMPARISONS = (
 
 
 def fixed_timesteps(timesteps: int) -> np.ndarray:
-    """The timesteps of every scan: middles of 32 equal parts of 0..timesteps-1, 8 a quartile."""
+    """Timesteps of every scan, (32,): midpoints of equal parts of 0..timesteps-1, 8 a quartile."""
     count = 4 * PER_QUARTILE
     return ((np.arange(count) + 0.5) * timesteps / count).astype(int)
 
@@ -48,20 +48,25 @@ def evaluate_guidance(
     cfg: dict[str, Any],
     seed: int,
 ) -> None:
-    """Loss of the frozen LDM, and guided by the right, another subject's and the mean y_sem.
+    """Measure the loss of the frozen LDM, alone and guided by three codes.
+
+    The codes are the scan's own y_sem, that of another participant's scan, and the mean y_sem of
+    the training scans.
 
     Args:
         system: The trained models.
         latents: Folder of the latent store; posterior means of the split ``test`` are used, at most
             ``cfg["max_scans"]`` of them.
         embeddings: y_sem of all scans by the LDAE's encoder.
-        scans: Per-scan table: scan_id, participant_id, system, quartile (1 is t < timesteps/4),
-            loss (mean squared error of the noise), weighted_loss (times lambda_t of Eq. 10).
-        table: system, quartile (and ``all``), metric, value, ci_low, ci_high, n_scans, n_subjects.
-        differences: system, reference, quartile, metric, difference, ci_low, ci_high, n_scans,
-            n_subjects; negative: the first has the lower loss.
-        cfg: Section ``evaluation``.
-        seed: Of noise, wrong partners and resamples.
+        scans: Per-scan TSV to write: scan_id, participant_id, system, quartile (1 is
+            t < timesteps/4; ``all``), loss (mean squared error of the noise), weighted_loss (the
+            loss times lambda_t of Eq. 10).
+        table: TSV to write: system, quartile, metric, value, ci_low, ci_high, n_scans, n_subjects.
+        differences: TSV to write: system, reference, quartile, metric, difference (system less
+            reference; negative where the system has the lower loss), ci_low, ci_high, n_scans,
+            n_subjects.
+        cfg: Section ``evaluation`` (``max_scans``, ``batch_size``, ``bootstrap``).
+        seed: Seed of the noise, the wrong partners and the resamples.
     """
     store = system.latent_store(latents)
     test = spread_over_subjects(store.index.loc[store.rows("test")], cfg["max_scans"])
@@ -77,17 +82,17 @@ def evaluate_guidance(
     progress = Progress("guidance", len(test))
     for part in batches(len(test), cfg["batch_size"]):
         z_0 = system.latents(store, test.index[part].to_numpy())
-        names = test["scan_id"].iloc[part]
+        scan_ids = test["scan_id"].iloc[part]
         y = {
             name: system.compute.move(torch.from_numpy(code[part]).float())
             for name, code in codes.items()
         }
-        for place, step in enumerate(steps):
+        for column, step in enumerate(steps):
             eps = system.compute.move(
                 torch.stack(
                     [
                         torch.randn(z_0.shape[1:], generator=generator(seed, "loss", name, step))
-                        for name in names
+                        for name in scan_ids
                     ]
                 )
             )
@@ -96,7 +101,7 @@ def evaluate_guidance(
             frozen, guided = system.estimates(z_t, t, *y.values())
             for name, estimate in zip(("ldm", *y), (frozen, *guided), strict=True):
                 error = ((estimate - eps) ** 2).flatten(1).mean(1)
-                loss[name][part, place] = error.cpu().numpy()
+                loss[name][part, column] = error.cpu().numpy()
         progress.step(int(part[-1]) + 1)
 
     weights = system.schedule.weights.cpu().numpy()[steps]
@@ -113,7 +118,7 @@ def evaluate_guidance(
 def _by_quartile(
     test: pd.DataFrame, name: str, loss: np.ndarray, weights: np.ndarray
 ) -> pd.DataFrame:
-    """Rows of one system: losses (N, 4 * PER_QUARTILE) averaged within and over quartiles."""
+    """Rows of one system: ``loss`` (N, 4 * PER_QUARTILE) averaged within and over quartiles."""
     frames = []
     parts = [slice(q * PER_QUARTILE, (q + 1) * PER_QUARTILE) for q in range(4)] + [slice(None)]
     for label, part in zip(["1", "2", "3", "4", "all"], parts, strict=True):
@@ -129,7 +134,11 @@ def _by_quartile(
 
 
 def summarise(scans: pd.DataFrame, resamples: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Means, and paired differences of COMPARISONS, with intervals over subjects."""
+    """Means, and paired differences of :data:`COMPARISONS`, with intervals over subjects.
+
+    Args:
+        scans: Per-scan table of :func:`evaluate_guidance`.
+    """
     means, gaps = [], []
     for quartile, part in scans.groupby("quartile", sort=False):
         losses = {name: rows.set_index("scan_id") for name, rows in part.groupby("system")}

@@ -1,4 +1,8 @@
-"""Missing visits predicted from an earlier and a later one (sections 3.8 and 5.5, Figures 8, 9)."""
+"""Interpolation of missing visits from an earlier and a later one (Figures 8 and 9).
+
+Sections 3.8 and 5.5 of the paper. Later visits are also extrapolated from two earlier ones
+(:mod:`ldae.evaluation.extrapolation`).
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,14 +36,19 @@ from ldae.progress import Progress
 
 @dataclass(frozen=True)
 class Triplet:
-    """Three visits of one participant: positions in the list of visits, and their months."""
+    """Three visits of one participant, in order (start, target, end).
 
-    places: tuple[int, int, int]  # start, target, end
+    Attributes:
+        places: Positions in the list of visits.
+        months: Months of the visits.
+    """
+
+    places: tuple[int, int, int]
     months: tuple[int, int, int]
 
     @property
     def alpha(self) -> float:
-        """Where the target lies in time between start (0) and end (1)."""
+        """Position of the target in time between start (0) and end (1)."""
         start, target, end = self.months
         return (target - start) / (end - start)
 
@@ -54,7 +63,7 @@ def triplets(months: Sequence[int], first: int = 0) -> list[Triplet]:
     """All (start, target, end) of one participant with start < target < end in time.
 
     Args:
-        months: Months of the visits, ascending; visits of the same month form no triplet.
+        months: Months of the visits, ascending; two visits of one month are never in one triplet.
         first: Position of the first of these visits in the list of all visits.
     """
     found = (
@@ -65,10 +74,10 @@ def triplets(months: Sequence[int], first: int = 0) -> list[Triplet]:
 
 
 def predictions(codes: Codes, chosen: list[Triplet]) -> Iterator[tuple[str, Tensor]]:
-    """Predicted volumes (B, 1, X, Y, Z) of the targets by every method.
+    """Predict the target volumes (B, 1, X, Y, Z) by every method of :data:`METHODS`.
 
-    ``ldae``: :meth:`Codes.between`. Baselines, all within the autoencoder's output space:
-    ``nearest_visit``, ``voxel_average`` (weights 1 - alpha, alpha) and ``latent_lerp`` (of z_0).
+    ``ldae`` is :meth:`Codes.between`. Three baselines stay within the autoencoder's output space:
+    ``nearest_visit``, ``voxel_average`` (weights 1 - alpha, alpha), and ``latent_lerp`` (of z_0).
     """
     start, end = [t.places[0] for t in chosen], [t.places[2] for t in chosen]
     alpha = torch.tensor([t.alpha for t in chosen], dtype=torch.float64)
@@ -90,11 +99,12 @@ def evaluate_interpolation(
 ) -> None:
     """Predict visits of test participants from others and compare them with the real ones.
 
-    Every visit between two others is interpolated from them, every visit after two others is
+    Every visit between two others is interpolated from them. Every visit after two others is
     extrapolated from the two just before it.
 
     Args:
-        system, volumes, embeddings: As in the reconstruction.
+        system, volumes, embeddings: As in
+            :func:`ldae.evaluation.reconstruction.evaluate_reconstruction`.
         outputs: Paths to write, by name.
             ``triplets``, per-triplet table: participant_id, start, target, end (months), alpha,
             prediction_gap (months to the nearer end), time_gap (months between the ends), method,
@@ -103,56 +113,66 @@ def evaluate_interpolation(
             method, metric, value, ci_low, ci_high, n_triplets, n_subjects.
             ``differences``: paired differences of the LDAE with every baseline, overall.
             ``extrapolation_triplets``, ``extrapolation``, ``extrapolation_differences``: the same
-            of :func:`ldae.evaluation.extrapolation.extrapolate`; groupings overall, horizon,
-            time_gap.
+            three tables for :func:`ldae.evaluation.extrapolation.extrapolate`; groupings overall,
+            horizon, time_gap.
             ``example``: npz of the example (Figure 9): participant_id, scan_id, months, factor
-            (V,), original, autoencoder, interpolated (V, X, Y, Z), spacing; interpolated from the
-            first and the last visit, which are decoded from their own codes (factor 0 and 1).
+            (V,), original, autoencoder, interpolated (V, X, Y, Z), spacing. All V visits are
+            interpolated between the first and the last, which are decoded from their own codes
+            (factors 0 and 1).
         cfg: Section ``evaluation`` (``interpolation``, ``batch_size``, ``bootstrap``).
         subject: ``figures.interpolation_subject``; None: the participant with most visits.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
+
+    Raises:
+        UserError: no test participant has enough visits, or ``subject`` has fewer than three.
     """
     store, settings = system.volume_store(volumes), cfg["interpolation"]
     test = store.index.loc[store.rows("test")]
     series = longitudinal(test, settings["min_visits"], settings["subjects"])
     shown = _shown(test, series, subject)
     evaluated = pd.concat(series)
-    more = shown[~shown["scan_id"].isin(evaluated["scan_id"])]
-    visits = pd.concat([evaluated, more]).sort_values(["participant_id", "months"], kind="stable")
+    example_only = shown[~shown["scan_id"].isin(evaluated["scan_id"])]
+    visits = pd.concat([evaluated, example_only]).sort_values(
+        ["participant_id", "months"], kind="stable"
+    )
     size, resamples = cfg["batch_size"], cfg["bootstrap"]
     codes = Codes(system, store, embeddings, visits, settings["ddim_steps"], size)
     known = codes.visits["participant_id"].isin(evaluated["participant_id"])
-    every: list[Triplet] = []
+    all_triplets: list[Triplet] = []
     for _, rows in codes.visits[known].groupby("participant_id", sort=False):
-        every += triplets(rows["months"].tolist(), int(rows.index[0]))
-    tables = {"": _interpolate(codes, every, size)}
-    ahead = extrapolation.extrapolate(codes, size)
-    tables["extrapolation_"] = ahead[ahead["participant_id"].isin(evaluated["participant_id"])]
+        all_triplets += triplets(rows["months"].tolist(), int(rows.index[0]))
+    tables = {"": _interpolate(codes, all_triplets, size)}
+    extrapolated = extrapolation.extrapolate(codes, size)
+    tables["extrapolation_"] = extrapolated[
+        extrapolated["participant_id"].isin(evaluated["participant_id"])
+    ]
     for kind, found in tables.items():
         write_table(found.assign(ssim_window=ssim_window(store.shape)), outputs[f"{kind}triplets"])
         groups = extrapolation_groups(found) if kind else interpolation_groups(found)
         methods = extrapolation.METHODS if kind else METHODS
         summary = summary_table(found, groups, methods, resamples, seed)
         write_table(summary, outputs["extrapolation" if kind else "table"])
-        gaps = difference_table(found, methods, resamples, seed)
-        write_table(gaps, outputs[f"{kind}differences"])
+        paired = difference_table(found, methods, resamples, seed)
+        write_table(paired, outputs[f"{kind}differences"])
     places = codes.visits.index[codes.visits["scan_id"].isin(shown["scan_id"])]
     _example(codes, places.tolist(), outputs["example"], size)
 
 
-def _interpolate(codes: Codes, every: list[Triplet], size: int) -> pd.DataFrame:
-    """The per-triplet table, all methods."""
+def _interpolate(codes: Codes, all_triplets: list[Triplet], size: int) -> pd.DataFrame:
+    """Per-triplet table of all methods, in batches of ``size`` triplets."""
     frames = []
-    progress = Progress("interpolation", len(every))
-    for part in batches(len(every), size):
-        chosen = [every[i] for i in part]
-        at = np.array([t.months for t in chosen])
+    progress = Progress("interpolation", len(all_triplets))
+    for part in batches(len(all_triplets), size):
+        chosen = [all_triplets[i] for i in part]
+        months = np.array([t.months for t in chosen])
         targets = [t.places[1] for t in chosen]
-        known = pd.DataFrame(at, columns=["start", "target", "end"])
+        known = pd.DataFrame(months, columns=["start", "target", "end"])
         known.insert(0, "participant_id", codes.visits["participant_id"].to_numpy()[targets])
         known["alpha"] = [t.alpha for t in chosen]
-        known["prediction_gap"] = np.minimum(at[:, 1] - at[:, 0], at[:, 2] - at[:, 1])
-        known["time_gap"] = at[:, 2] - at[:, 0]
+        known["prediction_gap"] = np.minimum(
+            months[:, 1] - months[:, 0], months[:, 2] - months[:, 1]
+        )
+        known["time_gap"] = months[:, 2] - months[:, 0]
         for method, image in predictions(codes, chosen):
             frames.append(known.assign(method=method, **codes.compare(targets, image)))
         progress.step(int(part[-1]) + 1)
@@ -161,21 +181,22 @@ def _interpolate(codes: Codes, every: list[Triplet], size: int) -> pd.DataFrame:
 
 
 def _shown(test: pd.DataFrame, series: list[pd.DataFrame], subject: str | None) -> pd.DataFrame:
-    """Visits of the example participant, one a month."""
+    """Visits of the example participant, at most one per month."""
     if subject is None:
         longest = max(series, key=lambda visits: visits["months"].nunique())
         return longest.drop_duplicates("months")
     visits = test[test["participant_id"] == subject].sort_values("months")
     if visits["months"].nunique() < 3:
         raise UserError(
-            f"figures.interpolation_subject is {subject}, who has {len(visits)} scan(s) in the "
-            "test split; name a test participant with at least three visits, or null."
+            f"figures.interpolation_subject is {subject}, who has scans at "
+            f"{visits['months'].nunique()} visit(s) in the test split; name a test participant "
+            "with at least three visits, or null."
         )
     return visits.drop_duplicates("months")
 
 
 def _example(codes: Codes, places: list[int], path: str | Path, size: int) -> None:
-    """All visits of one participant decoded between the first and the last one."""
+    """Write all visits of one participant, interpolated between the first and the last one."""
     visits = codes.visits.iloc[places]
     months = visits["months"].to_numpy()
     factor = (months - months[0]) / (months[-1] - months[0])

@@ -1,4 +1,4 @@
-"""Tables of predicted visits: by gap and position, and against the trivial baselines."""
+"""Tables of interpolated and extrapolated visits: by gap and position, and against baselines."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,11 +11,11 @@ from ldae.systems import metric
 
 METHODS = ("ldae", "nearest_visit", "voxel_average", "latent_lerp")
 METRICS = ("ssim_to_ae", "mse_to_ae", "ssim", "ssim_brain", "mse")
-POSITIONS = (0.2, 0.4, 0.6, 0.8)  # inner edges of the classes of alpha; 0.5 is in the middle one
+POSITIONS = (0.2, 0.4, 0.6, 0.8)  # inner edges of five classes of alpha; 0.5 is in the middle class
 
 
 def interpolation_groups(triplets: pd.DataFrame) -> dict[str, pd.Series]:
-    """Label of each interpolated visit per grouping; gaps in months sort as numbers."""
+    """Label of each interpolated visit, by grouping. Gaps stay numbers (months), to sort so."""
     edges = (0.0, *POSITIONS, 1.0)
     labels = [f"{low:g}-{high:g}" for low, high in pairwise(edges)]
     position = np.digitize(triplets["alpha"].round(9), POSITIONS)
@@ -28,7 +28,7 @@ def interpolation_groups(triplets: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def extrapolation_groups(triplets: pd.DataFrame) -> dict[str, pd.Series]:
-    """Label of each extrapolated visit per grouping."""
+    """Label of each extrapolated visit, by grouping."""
     return {
         "overall": pd.Series("all", index=triplets.index),
         "horizon": triplets["horizon"],
@@ -43,13 +43,13 @@ def summary_table(
     resamples: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Means by group and method with intervals over subjects (none for a single subject).
+    """Means by group and method, with intervals over subjects (nan for a single subject).
 
     Args:
         triplets: Per-triplet table of
             :func:`ldae.evaluation.interpolation.evaluate_interpolation`.
         groups: Label of each row, by name of the grouping.
-        methods: In the order of the table.
+        methods: Methods, in the order of the table.
 
     Returns:
         grouping, group, method, metric, value, ci_low, ci_high, n_triplets, n_subjects.
@@ -72,11 +72,11 @@ def summary_table(
 def difference_table(
     triplets: pd.DataFrame, methods: Sequence[str], resamples: int, seed: int
 ) -> pd.DataFrame:
-    """Paired differences of the first of ``methods`` with all others over all triplets.
+    """Paired differences of the first of ``methods`` with each other one, over all triplets.
 
     Returns:
-        method, reference, metric, difference, ci_low, ci_high, n_triplets, n_subjects, n_better:
-        triplets on which the method is better (higher SSIM, lower MSE).
+        method, reference, metric, difference, ci_low, ci_high, n_triplets, n_subjects, n_better
+        (number of triplets on which the method is better: higher SSIM, lower MSE).
     """
     key = ["participant_id", "start", "target", "end"]
     tables = {name: part.set_index(key) for name, part in triplets.groupby("method")}

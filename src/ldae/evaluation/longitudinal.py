@@ -1,4 +1,7 @@
-"""Test participants seen again and again, and everything that is computed of a visit but once."""
+"""Longitudinal visits of test participants, and their codes, each computed once.
+
+Interpolation and extrapolation predict visits of the same participants from the same codes.
+"""
 
 from pathlib import Path
 
@@ -18,9 +21,12 @@ from ldae.progress import Progress
 
 
 def longitudinal(test: pd.DataFrame, min_visits: int, most: int | None) -> list[pd.DataFrame]:
-    """Visits of test participants with at least ``min_visits`` of them, in order of months.
+    """Select test participants with enough visits; one table each, sorted by months.
 
-    At most ``most`` participants, evenly spread over the sorted ids.
+    Args:
+        test: Test rows of the volume store's index.
+        min_visits: Least number of visits at different months; below 3 it counts as 3.
+        most: At most so many participants, evenly spread over the sorted ids; None: all.
 
     Raises:
         UserError: no participant has so many visits.
@@ -36,12 +42,21 @@ def longitudinal(test: pd.DataFrame, min_visits: int, most: int | None) -> list[
 
 
 class Codes:
-    """What all methods need of V visits, each encoded once; kept in the CPU's memory.
+    """Codes and reconstructions of V visits, each computed once and kept in the CPU's memory.
+
+    Args:
+        system: The trained models.
+        store: The volume store of the visits.
+        embeddings: y_sem of all scans by the LDAE's encoder.
+        visits: Rows of the store's index to encode.
+        steps: DDIM steps of inversion and decoding.
+        batch_size: Scans encoded at a time.
 
     Attributes:
-        visits: Rows of the store's index, numbered from 0.
-        y, z_0, z_T: (V, d), (V, C, *S), (V, C, *S).
-        decoded: The autoencoder's reconstructions (V, 1, X, Y, Z).
+        visits: The rows, numbered from 0.
+        y: Semantic codes y_sem, (V, d).
+        z_0, z_T: Latents and stochastic codes, (V, C, *S) each.
+        decoded: The autoencoder's reconstructions, (V, 1, X, Y, Z).
     """
 
     def __init__(
@@ -72,9 +87,17 @@ class Codes:
     def between(
         self, start: list[int], end: list[int], alpha: Tensor, noise: Tensor | None = None
     ) -> Tensor:
-        """LDAE's volumes on the way from visit to visit, or beyond where alpha is above 1.
+        """Decode the LDAE's prediction between two visits, or beyond the second for alpha > 1.
 
-        y_sem is linear, z_T spherical (Eqs. 12, 13); ``noise`` takes the place of that z_T.
+        y_sem is interpolated linearly (Eq. 12) and z_T spherically (Eq. 13).
+
+        Args:
+            start, end: Positions of the two visits in ``visits``, B each.
+            alpha: (B,) position in time; 0 is the start, 1 the end.
+            noise: (B, C, *S) z_T to use in place of the interpolated one.
+
+        Returns:
+            Volumes (B, 1, X, Y, Z) in [0, 1].
         """
         y = lerp(self.y[start], self.y[end], alpha)
         z_T = slerp(self.z_T[start], self.z_T[end], alpha) if noise is None else noise
@@ -82,11 +105,16 @@ class Codes:
         return self.system.image(self.system.decode(move(z_T), move(y), self.steps))
 
     def compare(self, targets: list[int], image: Tensor) -> dict[str, np.ndarray]:
-        """Predicted volumes against the real visits.
+        """Compare predicted volumes with the real visits.
+
+        Args:
+            targets: Positions of the predicted visits in ``visits``, B of them.
+            image: Predicted volumes (B, 1, X, Y, Z) in [0, 1].
 
         Returns:
-            (B,) each: ssim_to_ae, mse_to_ae (the paper's reference: the autoencoder's
-            reconstruction of the target); ssim, ssim_brain, mse (the original).
+            (B,) each. ``ssim_to_ae`` and ``mse_to_ae`` compare with the paper's reference, the
+            autoencoder's reconstruction of the target. ``ssim``, ``ssim_brain`` and ``mse`` compare
+            with the original.
         """
         original, decoded = (
             self.system.compute.move(x) for x in (self.original(targets), self.decoded[targets])

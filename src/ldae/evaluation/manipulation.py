@@ -1,4 +1,7 @@
-"""Moving y_sem along the AD/CN direction and judging by numbers what changes (3.7 and 5.4.1)."""
+"""Manipulation of y_sem along the AD/CN direction, and measures of the decoded changes.
+
+Sections 3.7 and 5.4.1 of the paper.
+"""
 
 import logging
 from dataclasses import dataclass
@@ -32,7 +35,7 @@ class Judges:
     Attributes:
         direction: Classifier of AD against CN.
         age: Regressor of age in years.
-        sex: Classifier of male sex; None where the training subjects do not have both sexes.
+        sex: Classifier of male sex; None with fewer than two training subjects of one sex.
     """
 
     direction: Direction
@@ -50,8 +53,20 @@ class Judges:
         folds: int,
         seed: int,
     ) -> "Judges":
-        """Read the probes of :mod:`ldae.evaluation.probes.evaluate`; fit that of sex as they are
-        fitted."""
+        """Read the probes of diagnosis and age, and fit one of sex in the same way.
+
+        Args:
+            classifier, age_regressor: ``classifier.npz`` and ``age_regressor.npz`` of
+                :func:`ldae.evaluation.probes.evaluate.evaluate_probes`.
+            system: The trained models.
+            store: The volume store; the probe of sex is fitted on its splits ``train`` and ``val``.
+            embeddings: y_sem of all scans by the LDAE's encoder.
+            folds: Number of inner folds (``evaluation.probes.cv_folds``).
+            seed: Seed of the assignment of subjects to folds.
+
+        Raises:
+            UserError: a file of a probe does not exist, or an embedding is missing.
+        """
         device = system.compute.device
         training = store.index[store.index["split"].isin(TRAINING)]
         known = training[training["sex"].isin(["M", "F"])]
@@ -71,11 +86,12 @@ def measure(images: Tensor, base: Tensor, regions: Regions) -> dict[str, Tensor]
 
     Args:
         images, base: (B, 1, X, Y, Z) in [0, 1].
-        regions: On the same grid.
+        regions: Regions on the same grid.
 
     Returns:
-        (B,) each: :func:`soft_volumes`; ``ssim_elsewhere``, local SSIM to ``base`` in the brain
-        away from ventricles and hippocampi (who it is); ``ssim_to_unmanipulated``, of the volume.
+        (B,) each: those of :func:`soft_volumes`; ``ssim_elsewhere``, local SSIM to ``base`` in the
+        brain away from ventricles and hippocampi (a measure of preserved identity);
+        ``ssim_to_unmanipulated``, SSIM to ``base`` of the whole volume.
     """
     brain = brain_mask(base)
     return soft_volumes(images, base, regions) | {
@@ -87,23 +103,31 @@ def measure(images: Tensor, base: Tensor, regions: Regions) -> dict[str, Tensor]
 def judge(
     system: LdaeSystem, judges: Judges, moved: Tensor, image: Tensor, base: Tensor
 ) -> dict[str, Tensor]:
-    """What linear models say of moved codes, and of decoded volumes, encoded again.
+    """Apply the linear models to moved codes, and to decoded volumes after encoding them again.
+
+    Args:
+        system: The trained models.
+        judges: The linear models.
+        moved: Moved y_sem, (B, d).
+        image: Volumes decoded from it, (B, 1, X, Y, Z).
+        base: Volumes decoded from the y_sem that was not moved, (B, 1, X, Y, Z).
 
     Returns:
-        (B,) each: ``logit_asked`` (classifier on the moved code, linear by construction) and
-        ``logit_decoded`` (does the decoder show what was asked for?), ``age_asked`` and
-        ``age_decoded`` (years), ``sex_kept`` (1 where the sex predicted from the volume is that
-        predicted from ``base``; nan without a probe of sex).
+        (B,) each: ``logit_asked``, the classifier on the moved code (linear in alpha by
+        construction); ``logit_decoded``, the classifier on the decoded volume, which tests whether
+        the decoder follows the code; ``age_asked`` and ``age_decoded`` in years, likewise;
+        ``sex_kept``, 1 where ``image`` and ``base`` have the same predicted sex, else 0 (nan
+        without a probe of sex).
     """
-    seen = system.y_sem(image)
+    reencoded = system.y_sem(image)
     kept = torch.full((len(image),), torch.nan)
     if judges.sex is not None:
-        kept = ((judges.sex(seen) > 0) == (judges.sex(system.y_sem(base)) > 0)).double()
+        kept = ((judges.sex(reencoded) > 0) == (judges.sex(system.y_sem(base)) > 0)).double()
     return {
         "logit_asked": judges.direction(moved),
-        "logit_decoded": judges.direction(seen),
+        "logit_decoded": judges.direction(reencoded),
         "age_asked": judges.age(moved),
-        "age_decoded": judges.age(seen),
+        "age_decoded": judges.age(reencoded),
         "sex_kept": kept,
     }
 
@@ -120,22 +144,24 @@ def evaluate_manipulation(
     cfg: dict[str, Any],
     seed: int,
 ) -> None:
-    """Move test scans of both classes towards the other one and measure what changes.
+    """Move test scans of each class towards the other one and measure the changes.
 
-    z_T comes from inversion with the scan's own y_sem and is kept; y_sem moves by each alpha, in
-    every way of :meth:`Direction.variants`.
+    z_T comes from inversion with the scan's own y_sem and stays fixed. y_sem moves by each alpha,
+    in every variant of :meth:`Direction.variants`.
 
     Args:
-        system, volumes, embeddings: As in the reconstruction.
+        system, volumes, embeddings: As in
+            :func:`ldae.evaluation.reconstruction.evaluate_reconstruction`.
         classifier, age_regressor: ``classifier.npz`` and ``age_regressor.npz`` of the probes.
-        scans: Per-scan table: scan_id, participant_id, direction (``AD to CN``), way (``plain``,
-            ``orthogonal``, ``random``), alpha and the values of :func:`measure` and :func:`judge`.
-        table: direction, way, alpha, metric, value, ci_low, ci_high, n_scans, n_subjects; besides
-            the measures their paired changes from alpha = 0 (``change_<measure>``).
-        trend_table: Whether each scan's change is monotone, see
-            :func:`ldae.evaluation.manipulation_tables.trends`.
+        scans: Per-scan TSV to write: scan_id, participant_id, direction (``AD to CN``), way (the
+            variant: ``plain``, ``orthogonal``, ``random``), alpha and the values of :func:`measure`
+            and :func:`judge`.
+        table: TSV to write: direction, way, alpha, metric, value, ci_low, ci_high, n_scans,
+            n_subjects. Metrics are the measures and their paired changes from alpha = 0
+            (``change_<measure>``).
+        trend_table: TSV to write: see :func:`ldae.evaluation.manipulation_tables.trends`.
         cfg: Section ``evaluation`` (``manipulation``, ``probes``, ``batch_size``, ``bootstrap``).
-        seed: Of the random directions, the folds and the resamples.
+        seed: Seed of the random directions, the folds and the resamples.
     """
     store, settings = system.volume_store(volumes), cfg["manipulation"]
     folds = cfg["probes"]["cv_folds"]
@@ -174,7 +200,7 @@ def _measure_batch(
     settings: dict[str, Any],
     seed: int,
 ) -> list[pd.DataFrame]:
-    """Rows of one batch of scans for every way and alpha."""
+    """Rows of one batch of scans for every variant and alpha."""
     steps = settings["ddim_steps"]
     z_T = system.encode_zT(system.encode_z(store.volumes(rows.index.to_numpy())), y, steps)
     base = system.image(system.decode(z_T, y, steps))
@@ -204,16 +230,21 @@ def manipulation_examples(
     cfg: dict[str, Any],
     subjects: dict[str, str | None],
 ) -> None:
-    """Volumes of Figures 6 and 7 for one test scan of each class.
+    """Write the volumes of Figures 6 and 7 for one test scan of each class.
 
     Args:
         system, volumes, embeddings, classifier: As in :func:`evaluate_manipulation`.
-        examples: npz (Figure 7): scan_id, participant_id, source, target (2,), alpha, original,
-            reconstruction (alpha = 0), manipulated (2, X, Y, Z), spacing; first AD to CN.
-        progression: npz (Figure 6, AD to CN): scan_id, source, target, original, alphas, volumes
-            (A, X, Y, Z), spacing. ``progression_reverse``: the same for CN to AD.
-        cfg: Section ``evaluation``.
+        examples: npz to write (Figure 7): scan_id, participant_id, source, target (2,), alpha,
+            original, reconstruction (alpha = 0), manipulated (2, X, Y, Z), spacing. AD to CN comes
+            first.
+        progression: npz to write (Figure 6, AD to CN): scan_id, source, target, original
+            (X, Y, Z), alphas (A,), volumes (A, X, Y, Z), spacing.
+        progression_reverse: The same for CN to AD.
+        cfg: Section ``evaluation`` (``manipulation``, ``batch_size``).
         subjects: ``figures.subjects``; a class not named there shows its first test participant.
+
+    Raises:
+        UserError: the test split has no scan of a class or of a named participant.
     """
     store, settings = system.volume_store(volumes), cfg["manipulation"]
     direction, steps = Direction.load(classifier, system.compute.device), settings["ddim_steps"]

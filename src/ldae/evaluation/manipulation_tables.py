@@ -1,4 +1,4 @@
-"""Tables of the manipulation: means and changes by strength, and how steady each scan's are."""
+"""Manipulation tables: means and changes by strength (alpha), and trends of single scans."""
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ MEASURES = (
     "age_decoded",
     "sex_kept",
 )
-# The sign of the change that is known to go with Alzheimer's disease.
+# Sign of the change that is known from Alzheimer's disease.
 KNOWN = {"ventricle_ml": 1, "hippocampus_ml": -1, "logit_decoded": 1}
 
 
@@ -28,7 +28,7 @@ def summarise(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
         scans: Per-scan table of :func:`ldae.evaluation.manipulation.evaluate_manipulation`.
 
     Returns:
-        direction, way, alpha, metric, value, ci_low, ci_high, n_scans, n_subjects.
+        direction, way (the variant), alpha, metric, value, ci_low, ci_high, n_scans, n_subjects.
     """
     rows = []
     for (direction, variant), part in scans.groupby(["direction", "way"], sort=False):
@@ -47,18 +47,21 @@ def summarise(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
 
 
 def trends(scans: pd.DataFrame, positive: str, resamples: int, seed: int) -> pd.DataFrame:
-    """How steadily each scan changes with alpha, in the sense that is known of the disease.
+    """Trends of single scans over alpha, compared with the known changes of the disease.
+
+    The expected sign of a measure is that of :data:`KNOWN` towards ``positive``, and the opposite
+    one away from it.
 
     Args:
         scans: As in :func:`summarise`.
         positive: The diagnosis that the signs of :data:`KNOWN` belong to (AD).
 
     Returns:
-        direction, way, measure, statistic, value, ci_low, ci_high, n_scans, n_subjects. Statistics,
-        each a mean over scans: ``spearman``, rank correlation with alpha, positive where the change
-        goes the known way (0 where nothing changes); ``monotone``, share of scans that change the
-        known way at every step of alpha; ``known_sign``, share whose change at the largest alpha
-        goes the known way.
+        direction, way (the variant), measure, statistic, value, ci_low, ci_high, n_scans,
+        n_subjects. Each statistic is a mean over scans: ``spearman``, the rank correlation with
+        alpha, positive for the expected sign (0 where nothing changes); ``monotone``, the fraction
+        of scans that change with the expected sign at every step of alpha; ``known_sign``, the
+        fraction whose change at the largest alpha has the expected sign.
     """
     rows = []
     for (direction, variant), part in scans.groupby(["direction", "way"], sort=False):
@@ -90,7 +93,7 @@ def _spearman(alphas: np.ndarray, values: np.ndarray) -> float:
 
 
 def course(table: pd.DataFrame) -> str:
-    """Whether the mean change is monotone over alpha, as a sentence.
+    """State in a sentence whether the mean change is monotone over alpha.
 
     Args:
         table: alpha and value of one change (0 at alpha = 0) in one direction.

@@ -1,4 +1,4 @@
-"""The paper's published numbers, to stand beside ours."""
+"""Values published in the paper, shown beside ours in tables and figures."""
 
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,11 @@ def paper_tables() -> dict[str, Any]:
 
 
 def probe_value(target: str, metric: str, system: str) -> tuple[float, str | None]:
-    """The paper's value of a system's score and where it stands; nan and None where none is."""
+    """The paper's value of a system's score and its source.
+
+    Returns:
+        The value and the table it is from; nan and None where the paper has no value.
+    """
     probes = paper_tables()["probes"]
     for key, source in (("rows", probes["source"]), ("derived", f"from {probes['source']}")):
         value = probes[key].get(system, {}).get(target, {}).get(metric)
@@ -29,9 +33,9 @@ def probe_value(target: str, metric: str, system: str) -> tuple[float, str | Non
 def reconstruction_value(system: str, variant: str, steps: int | None, metric: str) -> float:
     """Table 6's value of a system; nan where the paper has none.
 
-    ``lpips_<net>`` is set beside the paper's LPIPS, whose network it does not name; the voxel-space
-    DAE's values beside both grids it is measured on (``dae``, ``dae_own_grid``), since the paper
-    does not say which is its own.
+    ``lpips_<net>`` of any network gets the paper's LPIPS, because the paper does not name its
+    network. The voxel-space DAE is measured on two grids here (``dae``, ``dae_own_grid``). Both get
+    the paper's value, because the paper does not say which grid it uses.
     """
     system = system.removesuffix("_own_grid")
     name = "lpips" if is_lpips(metric) else metric
@@ -42,10 +46,13 @@ def reconstruction_value(system: str, variant: str, steps: int | None, metric: s
 
 
 def cost_value(system: str, quantity: str) -> str | None:
-    """What Table 5 (for autoencoder and LDDIM Tables 2 and 3) says of a system, as it is there."""
+    """Table 5's entry for a system, verbatim; None where there is none.
+
+    Entries of the autoencoder and of LDDIM are from Tables 2 and 3, their parameters from Table 6.
+    """
     return paper_tables()["cost"]["systems"].get(system, {}).get(quantity)
 
 
 def latent_size(system: str, variant: str) -> int | None:
-    """Table 6's number of latent dimensions."""
+    """Table 6's number of latent dimensions of a system's variant; None where there is none."""
     return paper_tables()["reconstruction"]["latent_dim"].get(f"{system}/{variant}")

@@ -32,22 +32,24 @@ def evaluate_reconstruction(
     embeddings: str | Path | None = None,
     max_scans: int | None = None,
 ) -> pd.DataFrame:
-    """Reconstruct test scans and write a row a scan and reconstruction.
+    """Reconstruct test scans and write one row per scan and reconstruction.
 
     Args:
-        system: Trained networks; :meth:`TrainedSystem.reconstructions` says which rows it gives.
-        volumes: Folder of the volume store; the split ``test`` of its index is evaluated, at most
-            ``cfg["max_scans"]`` scans evenly over participants.
-        scans: Per-scan table to write: scan_id, participant_id, diagnosis, system, variant, T, the
-            metrics against the original (``ssim``, ``ssim_brain``, ``mse``, ``lpips_<net>``) and
-            against the autoencoder's reconstruction (``ssim_to_ae``, ``mse_to_ae``; n/a without
-            one), with an autoencoder soft volumes of the image and of the original
-            (``ventricle_ml``, ``original_ventricle_ml``, likewise ``hippocampus``), ssim_window.
-        cfg: Section ``evaluation``.
-        seed: Of the wrong partners.
-        embeddings: y_sem of all scans by the LDAE's encoder, for the controls: another
+        system: Trained networks; :meth:`TrainedSystem.reconstructions` defines the rows.
+        volumes: Folder of the volume store. The split ``test`` of its index is evaluated, at most
+            ``cfg["max_scans"]`` scans, spread evenly over participants.
+        scans: Per-scan TSV to write: scan_id, participant_id, diagnosis, system, variant, T,
+            metrics against the original (``ssim``, ``ssim_brain``, ``mse``, ``lpips_<net>``),
+            metrics against the autoencoder's reconstruction (``ssim_to_ae``, ``mse_to_ae``; n/a
+            without an autoencoder), ssim_window. Systems with an autoencoder also get the soft
+            volumes of the image and of the original (``ventricle_ml``, ``original_ventricle_ml``,
+            likewise ``hippocampus``).
+        cfg: Section ``evaluation`` (``max_scans``, ``batch_size``, ``ddim_steps``, ``noise_seed``,
+            ``lpips``).
+        seed: Seed of the wrong partners.
+        embeddings: y_sem of all scans by the LDAE's encoder, which the controls need: another
             participant's y_sem and the mean one. None: codes are computed, without controls.
-        max_scans: At most so many scans, if ``cfg["max_scans"]`` is not fewer.
+        max_scans: A further limit on the number of scans; the lower of the two counts.
 
     Returns:
         The table, unrounded.
@@ -70,8 +72,8 @@ def evaluate_reconstruction(
             of_part = {name: torch.from_numpy(code[part]) for name, code in codes.items()}
             y = {name: system.compute.move(code.float()) for name, code in of_part.items()}
         ids, steps = rows["scan_id"].tolist(), cfg["ddim_steps"]
-        made = system.reconstructions(x, y, ids, steps, cfg["noise_seed"])
-        frames += measures.rows(rows, x, made)
+        reconstructions = system.reconstructions(x, y, ids, steps, cfg["noise_seed"])
+        frames += measures.rows(rows, x, reconstructions)
         progress.step(int(part[-1]) + 1)
     result = pd.concat(frames).sort_values(ORDER, na_position="first", ignore_index=True)
     write_table(result, scans)
@@ -81,13 +83,13 @@ def evaluate_reconstruction(
 def write_reconstruction_tables(
     scans: pd.DataFrame, table: str | Path, controls: str | Path, resamples: int, seed: int
 ) -> None:
-    """Write what the scans say together.
+    """Write the summary and control tables of the LDAE.
 
     Args:
         scans: From :func:`evaluate_reconstruction`, of the LDAE.
-        table: Means with intervals over subjects and the paper's Table 6 values.
-        controls: Paired differences between variants, with intervals.
-        resamples, seed: Of the intervals.
+        table: TSV to write: means with intervals over subjects and the paper's Table 6 values.
+        controls: TSV to write: paired differences between variants, with intervals.
+        resamples, seed: Number of bootstrap resamples of subjects, and their seed.
     """
     write_table(control_table(scans, resamples, seed), controls)
     write_table(summary_table(scans, resamples, seed), table)
@@ -96,8 +98,7 @@ def write_reconstruction_tables(
 def _codes_and_controls(
     system: LdaeSystem, store: VolumeStore, embeddings: str | Path, test: pd.DataFrame, seed: int
 ) -> dict[str, np.ndarray]:
-    """Codes (N, d) of the test scans: their own, another participant's, the training scans'
-    mean."""
+    """Codes (N, d) of the test scans: own, another participant's, mean of the training scans."""
     own = system.stored_codes(embeddings, test["scan_id"])
     wrong = system.stored_codes(embeddings, pd.Series(wrong_scans(test, seed)))
     training = store.index.loc[store.rows("train"), "scan_id"]
@@ -106,7 +107,7 @@ def _codes_and_controls(
 
 
 class _Measures:
-    """What a reconstruction is measured by."""
+    """Image metrics and soft volumes of reconstructions."""
 
     def __init__(self, system: TrainedSystem, store: VolumeStore, cfg: dict[str, Any]):
         self.metrics = ImageMetrics(cfg["lpips"], system.compute.device)
@@ -117,23 +118,23 @@ class _Measures:
     def rows(
         self, scans: pd.DataFrame, x: Tensor, reconstructions: Iterable[Reconstruction]
     ) -> list[pd.DataFrame]:
-        """Tables with a row a scan, one a reconstruction of the volumes x of a batch."""
-        before = soft_volumes(x, x, self.regions) if self.regions else {}
+        """One table per reconstruction of the volumes ``x`` of a batch, one row per scan."""
+        original_volumes = soft_volumes(x, x, self.regions) if self.regions else {}
         brain, frames = brain_mask(x), []
-        for made in reconstructions:
-            values: dict[str, Any] = dict(self.metrics(made.original, made.image))
+        for result in reconstructions:
+            values: dict[str, Any] = dict(self.metrics(result.original, result.image))
             values |= {"ssim_to_ae": np.nan, "mse_to_ae": np.nan}
-            if made.compressed is not None and self.regions:
-                values["ssim_to_ae"] = ssim(made.compressed, made.image, brain)[0]
-                values["mse_to_ae"] = mse(made.compressed, made.image)
-                values |= soft_volumes(made.image, made.image, self.regions)
-                values |= {f"original_{name}": volume for name, volume in before.items()}
+            if result.compressed is not None and self.regions:
+                values["ssim_to_ae"] = ssim(result.compressed, result.image, brain)[0]
+                values["mse_to_ae"] = mse(result.compressed, result.image)
+                values |= soft_volumes(result.image, result.image, self.regions)
+                values |= {f"original_{name}": volume for name, volume in original_volumes.items()}
             frame = scans[["scan_id", "participant_id", "diagnosis"]].assign(
-                system=made.system,
-                variant=made.variant,
-                T=np.nan if made.steps is None else made.steps,
+                system=result.system,
+                variant=result.variant,
+                T=np.nan if result.steps is None else result.steps,
                 **{name: _array(value) for name, value in values.items()},
-                ssim_window=ssim_window(made.image.shape[2:]),
+                ssim_window=ssim_window(result.image.shape[2:]),
             )
             frames.append(frame)
         return frames

@@ -1,4 +1,7 @@
-"""Tables of the reconstruction: means beside the paper's Table 6, and paired controls."""
+"""Reconstruction tables: means, paired controls and volume correlation.
+
+Means are shown beside the paper's Table 6.
+"""
 
 from pathlib import Path
 
@@ -18,11 +21,11 @@ KNOWN |= {f"original_{name}" for name in VOLUMES}
 
 
 def metric_columns(scans: pd.DataFrame) -> list[str]:
-    """The metrics of a per-scan table."""
+    """Names of the metric columns of a per-scan table."""
     return [name for name in scans.columns if name not in KNOWN]
 
 
-def _place(key: tuple[str, str, float]) -> tuple:
+def _table_order(key: tuple[str, str, float]) -> tuple:
     system, variant, steps = key
     return place(system), system, variant, np.nan_to_num(steps)
 
@@ -32,14 +35,14 @@ def summary_table(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFram
 
     Args:
         scans: Per-scan table of :func:`ldae.evaluation.reconstruction.evaluate_reconstruction`, or
-            several of them joined. A metric that a system has not got is left out.
+            several of them joined. A metric that a system lacks is left out.
 
     Returns:
         system, variant, T, metric, value, ci_low, ci_high, n_scans, n_subjects, ssim_window, paper.
     """
     rows = []
     groups = list(scans.groupby(KEYS, dropna=False, sort=False))
-    groups.sort(key=lambda item: _place(item[0]))
+    groups.sort(key=lambda item: _table_order(item[0]))
     for (system, variant, steps), part in groups:
         part = part.sort_values("scan_id")
         bootstrap = ClusterBootstrap(part["participant_id"], resamples, seed)
@@ -59,17 +62,20 @@ def summary_table(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFram
 
 
 def control_table(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
-    """Paired differences, scan by scan, that say what the codes contribute.
+    """Paired differences, scan by scan, that show the contribution of the codes.
 
     - ``y_sem - wrong_y_sem``, ``y_sem - mean_y_sem``: same noise, largest T. No difference means
-      that y_sem says nothing of the subject.
-    - ``lddim encoded - autoencoder``, ``ldae encoded - autoencoder``: what the DDIM round trip
-      loses.
-    - ``ldae encoded - lddim encoded``: what guidance changes of it.
+      that y_sem holds no information about the subject.
+    - ``lddim encoded - autoencoder``, ``ldae encoded - autoencoder``: the loss of the DDIM round
+      trip.
+    - ``ldae encoded - lddim encoded``: the effect of guidance on that round trip.
+
+    Args:
+        scans: Per-scan table of the LDAE, with the controls.
 
     Returns:
-        comparison, T, metric, difference, ci_low, ci_high, n_scans, n_subjects, n_better: the
-        number of scans on which the first is better (higher SSIM; lower MSE or LPIPS).
+        comparison, T, metric, difference, ci_low, ci_high, n_scans, n_subjects, n_better (number of
+        scans on which the first is better: higher SSIM; lower MSE or LPIPS).
     """
     tables = {
         (system, variant, -1 if np.isnan(steps) else int(steps)): part.set_index("scan_id")
@@ -107,18 +113,18 @@ def control_table(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFram
 def volume_correlation_table(
     scans: str | Path, table: str | Path, resamples: int, seed: int
 ) -> None:
-    """Whether an image's volumes follow those of the scan that it was decoded from.
+    """Correlate the soft volumes of reconstructions with those of the original scans.
 
     Args:
-        scans: Per-scan table of :func:`ldae.evaluation.reconstruction.evaluate_reconstruction`.
-        table: TSV to write: system, variant, T, measure, r (correlation over test scans of the soft
-            volume in the image with that in the original), ci_low, ci_high, n_scans, n_subjects.
-        resamples, seed: Of the intervals over subjects.
+        scans: Per-scan TSV of :func:`ldae.evaluation.reconstruction.evaluate_reconstruction`.
+        table: TSV to write: system, variant, T, measure, r (Pearson correlation over test scans),
+            ci_low, ci_high, n_scans, n_subjects.
+        resamples, seed: Number of bootstrap resamples of subjects, and their seed.
     """
     rows = []
     found = read_table(scans, [*KEYS, "scan_id", "participant_id", *VOLUMES])
     groups = list(found.groupby(KEYS, dropna=False, sort=False))
-    groups.sort(key=lambda item: _place(item[0]))
+    groups.sort(key=lambda item: _table_order(item[0]))
     for (system, variant, steps), part in groups:
         part = part.sort_values("scan_id")
         bootstrap = ClusterBootstrap(part["participant_id"], resamples, seed)

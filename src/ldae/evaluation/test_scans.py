@@ -1,4 +1,4 @@
-"""Which test scans are evaluated, which scan stands in as the wrong one, and their fixed noise."""
+"""Selection of test scans, and of another participant's scan as the wrong-code control."""
 
 import numpy as np
 import pandas as pd
@@ -8,21 +8,21 @@ from ldae.seeds import derive_seed
 
 
 def spread(count: int, most: int | None) -> list[int]:
-    """At most ``most`` of ``count`` positions, evenly spread; all of them for None."""
+    """At most ``most`` of ``count`` positions from 0, evenly spread; all of them for None."""
     if most is None or most >= count:
         return list(range(count))
     return [i * count // most for i in range(most)]
 
 
 def spread_over_subjects(table: pd.DataFrame, most: int | None) -> pd.DataFrame:
-    """At most ``most`` rows, as even over participants as can be; always the same ones.
+    """Select at most ``most`` rows, as evenly over participants as possible; deterministic.
 
-    Every participant gives a first scan before any gives a second one; where even first scans are
-    too many, participants evenly spread over the sorted ids are taken.
+    Every participant gives a first scan before any gives a second one. Where not all participants
+    can give their next scan, those that do are evenly spread over the sorted ids.
 
     Args:
         table: scan_id, participant_id and any other columns.
-        most: Cap on the number of scans; None for no cap.
+        most: Largest number of scans; None for all.
 
     Returns:
         The chosen rows, sorted by scan_id, index kept.
@@ -41,10 +41,17 @@ def spread_over_subjects(table: pd.DataFrame, most: int | None) -> pd.DataFrame:
 
 
 def wrong_scans(table: pd.DataFrame, seed: int) -> list[str]:
-    """For each row the id of a scan of another participant: a derangement of participants.
+    """Assign to each row the id of a scan of another participant: a derangement of participants.
 
     Participants are put in a seeded random order and each is paired with the next, so every
     participant is a donor exactly once. The donor's scans are used in turn.
+
+    Args:
+        table: scan_id and participant_id of N scans.
+        seed: Seed of the order.
+
+    Returns:
+        N scan ids in the order of ``table``.
 
     Raises:
         UserError: all rows are of one participant.

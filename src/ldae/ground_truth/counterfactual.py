@@ -1,4 +1,4 @@
-"""Manipulated scans against the true counterfactual: the same head with the other atrophy.
+"""Comparison of manipulated scans with the true counterfactual: the same head, other atrophy.
 
 Only for synthetic cohorts; :mod:`ldae.ground_truth.counterfactual_heads` makes the truth.
 """
@@ -32,8 +32,10 @@ class Case:
     """Real scans and their counterfactuals, (B, 1, X, Y, Z) in [0, 1] each.
 
     Attributes:
-        original, truth: The scan and its true counterfactual.
-        start, decoded: The autoencoder's reconstructions of the two.
+        original: The scan.
+        truth: Its true counterfactual.
+        start: The autoencoder's reconstruction of the scan.
+        decoded: The autoencoder's reconstruction of the true counterfactual.
     """
 
     original: Tensor
@@ -45,21 +47,21 @@ class Case:
 def compare(
     image: Tensor, base: Tensor, case: Case, regions: Regions
 ) -> dict[tuple[str, str], Tensor]:
-    """How near an image comes to the true counterfactual, region by region of the real brain.
+    """Compare images with the true counterfactual, by region of the real brain.
 
     Args:
-        image: The image judged, (B, 1, X, Y, Z) in [0, 1].
-        base: What it was before it was moved.
-        case: What it is judged against.
-        regions: On the same grid.
+        image: Images to compare, (B, 1, X, Y, Z) in [0, 1].
+        base: The same images before the manipulation.
+        case: The real scans and their counterfactuals.
+        regions: Regions on the same grid.
 
     Returns:
-        (region, metric) to (B,): ``mse`` and ``ssim`` (local, mean over the region) to the truth,
-        ``mse_to_ae`` and ``ssim_to_ae`` to the autoencoder's reconstruction of it, and
-        ``change_correlation``, the correlation over the region's voxels of the change shown (image
-        less base) with the true one (decoded less start), nan where nothing changes; for the
-        region ``brain`` also ``ventricle_change`` and ``hippocampus_change``: soft volumes (ml) of
-        image less base.
+        (region, metric) to (B,). Metrics: ``mse`` and ``ssim`` (local, mean over the region) to the
+        truth; ``mse_to_ae`` and ``ssim_to_ae`` to the autoencoder's reconstruction of the truth;
+        ``change_correlation``, the correlation over the region's voxels of the change of the image
+        (image less base) with the true change (decoded less start), nan where nothing changes. The
+        region ``brain`` also has ``ventricle_change`` and ``hippocampus_change``: soft volumes (ml)
+        of image less base.
     """
     truth, decoded = case.truth, case.decoded
     brain = brain_mask(case.original).float()
@@ -82,7 +84,7 @@ def compare(
 
 
 def correlation(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
-    """Weighted correlation of voxels, (B,); nan where one of the two does not vary."""
+    """Weighted correlation (B,) of volumes (B, 1, X, Y, Z); nan where one does not vary."""
     first, second, weight = (x.double() for x in (first, second, weight))
     first = first - weighted(first, weight).view(-1, 1, 1, 1, 1)
     second = second - weighted(second, weight).view(-1, 1, 1, 1, 1)
@@ -105,30 +107,38 @@ def evaluate_counterfactual(
     cfg: dict[str, Any],
     seed: int,
 ) -> None:
-    """Move scans towards the other class and compare with what they would truly look like.
+    """Move scans towards the other class and compare them with their true counterfactuals.
 
-    Methods: ``none`` (the reconstruction, nothing moved); the ways of :meth:`Direction.variants` at
-    each alpha; ``true_code``, y_sem of the true counterfactual with the scan's own z_T (what the
-    encoder sees of the truth); ``autoencoder``, the autoencoder's reconstruction of the true
-    counterfactual (the best that any code could do); ``truth``, the counterfactual itself.
+    Methods, in the tables:
+
+    - ``none``: the reconstruction without manipulation.
+    - ``plain``, ``orthogonal``, ``random``: the variants of :meth:`Direction.variants`, at each
+      alpha.
+    - ``true_code``: decoded from y_sem of the true counterfactual and the scan's own z_T. It shows
+      how much of the truth the encoder captures.
+    - ``autoencoder``: the autoencoder's reconstruction of the true counterfactual, the best that
+      any code could achieve.
+    - ``truth``: the counterfactual itself.
 
     Args:
-        system, volumes, embeddings: As in the reconstruction.
-        classifier, age_regressor: Of the probes.
+        system, volumes, embeddings: As in
+            :func:`ldae.evaluation.reconstruction.evaluate_reconstruction`.
+        classifier, age_regressor: ``classifier.npz`` and ``age_regressor.npz`` of the probes.
         counterfactuals: npz of :func:`ldae.ground_truth.counterfactual_heads.make_counterfactuals`.
-        scans: Per-scan table: scan_id, participant_id, direction, method, alpha (nan where there
-            is none), region, metric, value; metrics of :func:`compare`.
-        table: direction, method, alpha, region, metric, value, ci_low, ci_high, n_scans,
-            n_subjects.
-        difference_table: Paired differences with ``none`` and, at the same alpha, with ``random``.
-        examples: npz of one scan a direction: scan_id, source, target (2,), alpha, original,
-            reconstruction, manipulated (plain, at ``manipulation.alpha``), counterfactual
-            (2, X, Y, Z), spacing.
+        scans: Per-scan TSV to write: scan_id, participant_id, direction, method, alpha (n/a for
+            methods without one), region, metric, value; metrics of :func:`compare`.
+        table: TSV to write: direction, method, alpha, region, metric, value, ci_low, ci_high,
+            n_scans, n_subjects.
+        difference_table: TSV to write: paired differences with ``none`` and, at the same alpha,
+            with ``random``.
+        examples: npz to write, one scan per direction: scan_id, source, target (2,), alpha,
+            original, reconstruction, manipulated (``plain``, at ``manipulation.alpha``),
+            counterfactual (2, X, Y, Z), spacing.
         cfg: Section ``evaluation`` (``manipulation``, ``batch_size``, ``bootstrap``).
-        seed: Of the random directions and the resamples.
+        seed: Seed of the random directions and the resamples.
 
     Raises:
-        UserError: a counterfactual is of a scan that the store does not have.
+        UserError: the store lacks the scan of a counterfactual.
     """
     store, settings = system.volume_store(volumes), cfg["manipulation"]
     device = system.compute.device
@@ -138,14 +148,15 @@ def evaluate_counterfactual(
         truths = torch.from_numpy(file["volumes"])
         names = ("scan_id", "source", "target")
         known = pd.DataFrame({name: file[name].astype(str) for name in names})
-    place = store.index.reset_index().set_index("scan_id")
-    lacking = [name for name in known["scan_id"] if name not in place.index]
+    by_scan = store.index.reset_index().set_index("scan_id")
+    lacking = [name for name in known["scan_id"] if name not in by_scan.index]
     require(
         not lacking,
-        f"{counterfactuals} holds scans that {volumes} lacks; delete it to make it again.",
+        f"{counterfactuals} holds scans that {volumes} lacks. Delete {counterfactuals}, so that "
+        "it is made again.",
     )
-    known["participant_id"] = place.loc[known["scan_id"], "participant_id"].to_numpy()
-    known["at"] = place.loc[known["scan_id"], "row"].to_numpy()
+    known["participant_id"] = by_scan.loc[known["scan_id"], "participant_id"].to_numpy()
+    known["at"] = by_scan.loc[known["scan_id"], "row"].to_numpy()
     known["direction"] = known["source"] + " to " + known["target"]
     codes = torch.from_numpy(system.stored_codes(embeddings, known["scan_id"])).float()
     frames, shown = [], {}
@@ -157,24 +168,24 @@ def evaluate_counterfactual(
         original = system.compute.move(store.volumes(rows["at"].to_numpy()))
         steps = direction.variants(age, settings["mode"], rows["scan_id"].tolist(), seed)
         steps = {variant: sign.to(step)[:, None] * step for variant, step in steps.items()}
-        case, made = _images(system, original, y, truth, steps, settings)
-        base = made["none", None]
-        for (method, alpha), image in made.items():
-            first = {"autoencoder": case.start, "truth": original}.get(method, base)
-            found = compare(image, first, case, regions)
+        case, images = _images(system, original, y, truth, steps, settings)
+        base = images["none", None]
+        for (method, alpha), image in images.items():
+            before = {"autoencoder": case.start, "truth": original}.get(method, base)
+            found = compare(image, before, case, regions)
             for (region, metric), values in found.items():
                 key = {"method": method, "alpha": np.nan if alpha is None else alpha}
                 key |= {"region": region, "metric": metric}
-                about = rows[["scan_id", "participant_id", "direction"]]
-                frames.append(about.assign(**key, value=values.cpu().numpy()))
-        _keep(shown, rows, original, truth, base, made["plain", float(settings["alpha"])])
+                identity = rows[["scan_id", "participant_id", "direction"]]
+                frames.append(identity.assign(**key, value=values.cpu().numpy()))
+        _keep_example(shown, rows, original, truth, base, images["plain", float(settings["alpha"])])
         progress.step(int(part[-1]) + 1)
     order = ["direction", "method", "alpha", "region", "metric", "scan_id"]
     result = pd.concat(frames).sort_values(order, ignore_index=True)
     write_table(result, scans)
     write_table(summarise(result, cfg["bootstrap"], seed), table)
     write_table(differences(result, cfg["bootstrap"], seed), difference_table)
-    _save(examples, shown, float(settings["alpha"]), store)
+    _save_examples(examples, shown, float(settings["alpha"]), store)
 
 
 def _images(
@@ -185,7 +196,7 @@ def _images(
     variants: dict[str, Tensor],
     settings: dict[str, Any],
 ) -> tuple[Case, dict[tuple[str, float | None], Tensor]]:
-    """What the images are judged against, and (method, alpha) to every image judged."""
+    """The true counterfactuals, and the images to compare with them by (method, alpha)."""
     steps = settings["ddim_steps"]
     z_0, z_true = system.encode_z(original), system.encode_z(truth)
     z_T = system.encode_zT(z_0, y, steps)
@@ -194,17 +205,17 @@ def _images(
     def show(code: Tensor) -> Tensor:
         return system.image(system.decode(z_T, code, steps))
 
-    made: dict[tuple[str, float | None], Tensor] = {("none", None): show(y)}
+    images: dict[tuple[str, float | None], Tensor] = {("none", None): show(y)}
     alphas = sorted({float(settings["alpha"]), *map(float, settings["alphas"])} - {0.0})
     for variant, step in variants.items():
         for alpha in alphas:
-            made[variant, alpha] = show((y.double() + alpha * step).to(y.dtype))
-    made["true_code", None] = show(system.y_sem(truth))
-    made["autoencoder", None], made["truth", None] = case.decoded, truth
-    return case, made
+            images[variant, alpha] = show((y.double() + alpha * step).to(y.dtype))
+    images["true_code", None] = show(system.y_sem(truth))
+    images["autoencoder", None], images["truth", None] = case.decoded, truth
+    return case, images
 
 
-def _keep(
+def _keep_example(
     shown: dict[str, dict[str, Any]],
     rows: pd.DataFrame,
     original: Tensor,
@@ -212,7 +223,7 @@ def _keep(
     base: Tensor,
     moved: Tensor,
 ) -> None:
-    """Remember the first scan of every direction for the figure."""
+    """Add the first scan of every direction, for the figure, to ``shown``."""
     parts = (original, base, moved, truth)
     names = ("original", "reconstruction", "manipulated", "counterfactual")
     for i, row in enumerate(rows.itertuples()):
@@ -222,7 +233,7 @@ def _keep(
             shown[row.direction] = about | images
 
 
-def _save(
+def _save_examples(
     path: str | Path, shown: dict[str, dict[str, Any]], alpha: float, store: VolumeStore
 ) -> None:
     found = list(shown.values())

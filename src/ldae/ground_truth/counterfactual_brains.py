@@ -1,7 +1,7 @@
-"""Synthetic brains that came preprocessed, made again with the other diagnosis's pathology.
+"""Counterfactuals of preprocessed synthetic scans: the same brain with other pathology.
 
-Pose, mask's error, contrast, coil field and noise are those of the real scan: nothing but anatomy
-differs. Both scans come to the store's grid as the real one did
+Pose, mask error, contrast, coil field and noise are those of the real scan, so only the anatomy
+differs. Both scans are put on the store's grid as the real one was
 (:mod:`ldae.preprocess.preprocessed_input`).
 """
 
@@ -25,11 +25,11 @@ from ldae.synthetic.preprocessed import make_scan
 
 @dataclass(frozen=True)
 class Pair:
-    """A scan made again and its counterfactual.
+    """A scan made again (factual) and its counterfactual.
 
     Attributes:
-        again, other: (1, X, Y, Z) float32 on the store's grid, their own intensities.
-        before, after: True volumes of ventricles and hippocampi, ml in the template's scale.
+        again, other: The two scans, (1, X, Y, Z) float32 on the store's grid, not yet scaled.
+        before, after: True volumes of ventricles and hippocampi in the two, ml in template scale.
     """
 
     again: torch.Tensor
@@ -46,14 +46,15 @@ def brain_pair(
     bids_dir: Path,
     volumes_cfg: dict[str, Any],
 ) -> Pair:
-    """A preprocessed scan made again, and the same person's with another pathology.
+    """Make a preprocessed scan again, and once more with the pathology of another diagnosis.
 
     Args:
         made: Arguments of the cohort: seed, visits, spacing.
-        index: Of the person in the population.
+        index: Index of the person in the population.
         row: session_id and target, the diagnosis of the counterfactual.
-        files: The real scan's derivatives.
-        bids_dir: Not read; the images are made anew.
+        files: The real scan's derivatives; the registered brain gives the target grid.
+        bids_dir: Not used; kept for the interface of
+            :func:`ldae.ground_truth.counterfactual_heads.download_pair`.
         volumes_cfg: config["volumes"].
     """
     person = draw_person(made["seed"], index, made["visits"])
@@ -80,7 +81,7 @@ def brain_pair(
 
 
 def _as_read(values: np.ndarray, mask: np.ndarray, spacing: float) -> tuple:
-    """Brain and mask as they are read from the cohort's files."""
+    """Brain and mask as :func:`read_brain` returns them from the cohort's files."""
     affine = template_grid(spacing)[1]
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{name}.nii.gz" for name in ("brain", "mask")]
@@ -90,7 +91,7 @@ def _as_read(values: np.ndarray, mask: np.ndarray, spacing: float) -> tuple:
 
 
 def in_store(image: ants.ANTsImage, transform: StoreTransform) -> torch.Tensor:
-    """A registered image on the store's grid, not yet scaled: (1, X, Y, Z) float32."""
+    """Put a registered image on the store's grid, not yet scaled: (1, X, Y, Z) float32."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "moved.nii.gz"
         ants.image_write(image, str(path))

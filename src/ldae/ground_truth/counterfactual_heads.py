@@ -1,12 +1,14 @@
-"""Synthetic scans of the same head with the other diagnosis, brought to the store's grid.
+"""True counterfactuals of a synthetic cohort: the same heads with the other diagnosis.
 
-The truth of a synthetic cohort holds what its heads were made from, so a head can be made again
-with the atrophy that the same person would have had at the same age with the other diagnosis
+The truth of a synthetic cohort holds the parameters of its heads. A head can therefore be made
+again with the atrophy of the same person at the same age with the other diagnosis
 (:class:`ldae.synthetic.cohort.Course`). Pose, contrast, coil field and noise are those of the real
-scan, and so are the bias correction, the brain mask, the registration and the intensity scale:
-nothing but anatomy differs. Not estimated anew, these steps are spared the (small) errors that a
-real second scan would add. Scans that came preprocessed: see ``counterfactual_brains``. Only for
-cohorts of ``ldae.synthetic`` (config ``evaluation.truth``).
+scan. Bias correction, brain mask, registration and intensity scale are taken from the real scan as
+well, so only the anatomy differs. A real second scan would add the (small) errors of estimating
+these steps again.
+
+This module makes the pairs of raw downloads; :mod:`ldae.ground_truth.counterfactual_brains` makes
+those of preprocessed cohorts. Only for cohorts of ``ldae.synthetic`` (config ``evaluation.truth``).
 """
 
 from dataclasses import dataclass
@@ -39,13 +41,18 @@ from ldae.synthetic.preprocessed import KIND as PREPROCESSED
 from ldae.synthetic.scanner import PROTOCOLS, Scan, acquire
 
 TRUTH = ("participant_id", "session_id", "seed", "subject_index")
-ALIKE = 0.02  # mean difference in [0, 1] up to which a scan made again is the stored one
-LEAST = 20.0  # of a scanner's 4095: below it the ratio of two intensities is mostly rounding
+ALIKE = 0.02  # largest mean difference (range 0 to 1) of a scan made again from the stored one
+LEAST = 20.0  # of a scanner's 4095; below it the ratio of two intensities is mostly rounding
 
 
 @dataclass(frozen=True)
 class Twin:
-    """A visit's scan made again, and its counterfactual: arrays on one grid, and their heads."""
+    """A visit's scan made again, and its counterfactual.
+
+    Attributes:
+        factual, counterfactual: The two scans, on one grid.
+        before, after: The heads of the two scans.
+    """
 
     factual: Scan
     counterfactual: Scan
@@ -57,9 +64,10 @@ def make_twin(subject: Subject, visit: Visit, target: str, seed: int, spacing: f
     """Make ``visit``'s scan as the download did, and once more with the diagnosis ``target``.
 
     Args:
-        subject, visit: Of the download ``seed``.
-        target: A key of :data:`ldae.synthetic.cohort.STAGE`.
-        spacing: Voxel edge of the download, mm.
+        subject, visit: The subject and its visit, from the download ``seed``.
+        target: Diagnosis of the counterfactual, a key of :data:`ldae.synthetic.cohort.STAGE`.
+        seed: Seed of the download.
+        spacing: Voxel size of the download, mm.
     """
     anatomy = Anatomy.draw(load_base(subject.base), generator(seed, subject.index, 2))
     stored = [image for image in plan_images(subject) if image.on_disk]
@@ -80,23 +88,29 @@ def make_twin(subject: Subject, visit: Visit, target: str, seed: int, spacing: f
 
 
 def like_native(scan: Scan, image: nib.Nifti1Image) -> np.ndarray:
-    """A made scan in the voxel order of the image that was converted from it: (X, Y, Z) float32.
+    """Reorient a made scan to the voxel order of the converted image: (X, Y, Z) float32.
 
     Raises:
-        UserError: the two do not have one shape, so they are not of one scan.
+        UserError: the shapes differ, so the two are not the same scan.
     """
-    turn = ornt_transform(io_orientation(scan.affine), io_orientation(image.affine))
-    array = apply_orientation(scan.array, turn).astype(np.float32)
+    reorientation = ornt_transform(io_orientation(scan.affine), io_orientation(image.affine))
+    array = apply_orientation(scan.array, reorientation).astype(np.float32)
     require(
         array.shape == image.shape,
-        f"A scan made again from the truth has shape {array.shape}, the one in the results "
+        f"A scan made again from the truth has shape {array.shape}, but the stored one has shape "
         f"{image.shape}: evaluation.truth is not the truth of this cohort.",
     )
     return array
 
 
 def correction(corrected: np.ndarray, raw: np.ndarray) -> np.ndarray:
-    """The factor of the bias correction at every voxel, from the nearest one that is not dark."""
+    """Factor of the bias correction at every voxel, (X, Y, Z).
+
+    Dark voxels (below :data:`LEAST`) get the factor of the nearest voxel that is not dark.
+
+    Args:
+        corrected, raw: (X, Y, Z) intensities after and before the bias correction.
+    """
     dark = raw < LEAST
     factor = np.divide(corrected, raw, out=np.ones_like(raw), where=~dark)
     nearest = ndi.distance_transform_edt(dark, return_distances=False, return_indices=True)
@@ -104,19 +118,27 @@ def correction(corrected: np.ndarray, raw: np.ndarray) -> np.ndarray:
 
 
 class Chain:
-    """The way of one real scan from the scanner to the store, to be gone by another scan.
+    """Preprocessing of one real scan, from native image to store, applied to another scan.
+
+    Bias field, brain mask and transforms are those of the real scan.
 
     Args:
-        files: The scan's derivatives.
+        files: The real scan's derivatives.
         native: The converted image (BIDS).
-        factual: The scan made again, in the image's voxel order; gives the bias field.
+        factual: The scan made again, (X, Y, Z) in the image's voxel order; gives the bias field.
         volumes: config["volumes"].
+
+    Raises:
+        UserError: the converted image does not exist.
     """
 
     def __init__(
         self, files: ScanFiles, native: Path, factual: np.ndarray, volumes: dict[str, Any]
     ):
-        require(native.is_file(), f"The scan {native} is not there to make its counterfactual.")
+        require(
+            native.is_file(),
+            f"The converted image {native} does not exist; its counterfactual cannot be made.",
+        )
         self.files, self.volumes = files, volumes
         self.corrected = ants.image_read(str(files.n4))
         self.factor = correction(self.corrected.numpy(), factual)
@@ -129,7 +151,7 @@ class Chain:
         )
 
     def __call__(self, scan: np.ndarray) -> torch.Tensor:
-        """Bring a scan (X, Y, Z) to the store's grid: (1, X, Y, Z) float32, its own intensities."""
+        """Put a scan (X, Y, Z) on the store's grid, not yet scaled: (1, X, Y, Z) float32."""
         brain = scan * self.factor * (self.mask.numpy() > 0)
         near = around(self.mask, MARGIN, self.corrected.new_image_like(brain))[0]
         interpolation, prefilter = self.volumes["interpolation"], self.volumes["antialias"]
@@ -145,7 +167,13 @@ def download_pair(
     bids_dir: Path,
     volumes_cfg: dict[str, Any],
 ) -> Pair:
-    """A scan of a download made again, and its counterfactual; arguments as of ``brain_pair``."""
+    """Make a scan of a download again, and its counterfactual.
+
+    Args:
+        made, index, row, files, volumes_cfg: As in
+            :func:`ldae.ground_truth.counterfactual_brains.brain_pair`.
+        bids_dir: Folder of the converted scans.
+    """
     subject = draw_subject(made["seed"], index, made["visits"])
     visit = next(v for v in subject.visits if f"ses-M{v.months:03d}" == row.session_id)
     twin = make_twin(subject, visit, row.target, made["seed"], made["spacing"])
@@ -175,50 +203,51 @@ def make_counterfactuals(
     """Write the counterfactuals of the test scans that the manipulation moves.
 
     Args:
-        truth: truth.tsv of the cohort, ``synthetic.json`` beside it.
+        truth: truth.tsv of the cohort, with ``synthetic.json`` beside it.
         scans: scans.tsv, for the paths of the converted images.
         volumes: Folder of the volume store.
         bids_dir, preproc_dir: Folders of the converted and of the preprocessed scans.
-        arrays: npz to write: scan_id, source, target (N,), volumes (N, 1, X, Y, Z) float32 in
-            [0, 1], the counterfactuals in the intensity scale of the stored scans; ``before`` and
-            ``after`` (N, 2): true volumes of ventricles and hippocampi, ml in the template's scale.
+        arrays: npz to write: scan_id, source, target (N,); volumes (N, 1, X, Y, Z) float32 in
+            [0, 1], the counterfactuals in the intensity scale of the stored scans; before, after
+            (N, 2), the true volumes of ventricles and hippocampi, ml in template scale.
         template: Name of the template's space.
         volumes_cfg: config["volumes"].
         cfg: Section ``evaluation`` (``manipulation``, ``probes``).
 
     Raises:
-        UserError: the truth is not that of this cohort.
+        UserError: the cohort is not synthetic, or the truth is not that of this cohort.
     """
     mark = Path(truth).with_name(MARK)
     require(
         mark.is_file(),
-        f"{mark} is missing: the true counterfactual can be made for cohorts of ldae.synthetic "
-        "alone. Set evaluation.truth to the truth.tsv in the folder of such a cohort.",
+        f"{mark} is missing: true counterfactuals exist only for cohorts of ldae.synthetic. Set "
+        "evaluation.truth to the truth.tsv in the folder of such a cohort.",
     )
     made = read_json(mark)
     store = VolumeStore(volumes)
     known = read_table(truth, TRUTH).set_index(["participant_id", "session_id"])
     derivatives = {f.scan_id: f for f in scan_files(read_table(scans), preproc_dir, template)}
-    pair = {DOWNLOAD: download_pair, PREPROCESSED: brain_pair}[made["kind"]]
+    make_pair = {DOWNLOAD: download_pair, PREPROCESSED: brain_pair}[made["kind"]]
     chosen = chosen_scans(store, cfg)
     found: dict[str, list] = {key: [] for key in ("volumes", "before", "after")}
     progress = Progress("counterfactual heads", len(chosen))
     for done, row in enumerate(chosen.itertuples(), start=1):
-        place = (row.participant_id, row.session_id)
-        require(place in known.index, f"The truth {truth} lacks the scan {row.scan_id}.")
-        index = int(known.at[place, "subject_index"])
+        visit_key = (row.participant_id, row.session_id)
+        require(visit_key in known.index, f"The truth {truth} lacks the scan {row.scan_id}.")
+        index = int(known.at[visit_key, "subject_index"])
         files = derivatives[row.scan_id]
-        twins = pair(made["arguments"], index, row, files, Path(bids_dir), volumes_cfg)
-        scale = twins.again.max()
-        miss = float((twins.again / scale - store.volume(row.Index)).abs().mean())
-        if miss > ALIKE:
+        scan_pair = make_pair(made["arguments"], index, row, files, Path(bids_dir), volumes_cfg)
+        scale = scan_pair.again.max()
+        difference = float((scan_pair.again / scale - store.volume(row.Index)).abs().mean())
+        if difference > ALIKE:
             raise UserError(
                 f"The scan {row.scan_id} made again from the truth differs from the stored one by "
-                f"{miss:.3f} of the range on average: {truth} is not the truth of this cohort."
+                f"{difference:.3f} of the range on average: {truth} is not the truth of "
+                "this cohort."
             )
-        found["volumes"].append((twins.other / scale).clamp(0, 1).numpy().astype(np.float32))
-        found["before"].append(twins.before)
-        found["after"].append(twins.after)
+        found["volumes"].append((scan_pair.other / scale).clamp(0, 1).numpy().astype(np.float32))
+        found["before"].append(scan_pair.before)
+        found["after"].append(scan_pair.after)
         progress.step(done)
     save_arrays(
         arrays,

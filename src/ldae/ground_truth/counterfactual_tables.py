@@ -1,4 +1,4 @@
-"""Tables of the counterfactuals: means by method, and paired differences with doing nothing."""
+"""Counterfactual tables: means by method, and paired differences with no move or a random one."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ COMPARED = ("mse", "mse_to_ae", "ssim", "ssim_to_ae", "change_correlation")
 
 
 def summarise(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
-    """Means over scans with intervals over subjects; scans without a value are left out.
+    """Means over scans, with intervals over subjects; scans without a value are left out.
 
     Args:
         scans: Per-scan table of :func:`ldae.ground_truth.counterfactual.evaluate_counterfactual`.
@@ -33,11 +33,15 @@ def summarise(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
 
 
 def differences(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
-    """Paired differences of the ways with moving nothing and with a random move as far.
+    """Paired differences of each variant with no move and with a random move of the same length.
+
+    Args:
+        scans: As in :func:`summarise`.
 
     Returns:
-        direction, method, alpha, reference (none, random), region, metric, difference, ci_low,
-        ci_high, n_scans, n_subjects, n_better: scans on which the method is nearer to the truth.
+        direction, method (the variant), alpha, reference (none, random), region, metric,
+        difference, ci_low, ci_high, n_scans, n_subjects, n_better (number of scans on which the
+        variant is nearer to the truth).
     """
     scans = scans[scans["metric"].isin(COMPARED)]
     rows = []
@@ -46,11 +50,11 @@ def differences(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
             (method, alpha): one.set_index("scan_id")
             for (method, alpha), one in part.groupby(["method", "alpha"], dropna=False)
         }
-        nothing = next(one for (method, _), one in levels.items() if method == "none")
+        unmoved = next(one for (method, _), one in levels.items() if method == "none")
         for (method, alpha), mine in levels.items():
             if method not in VARIANTS:
                 continue
-            for reference, other in (("none", nothing), ("random", levels["random", alpha])):
+            for reference, other in (("none", unmoved), ("random", levels["random", alpha])):
                 if reference == method:
                     continue
                 first, second = mine["value"], other.loc[mine.index, "value"]

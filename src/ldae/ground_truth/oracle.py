@@ -1,4 +1,4 @@
-"""The oracle: true volumes of a synthetic cohort's scans, as a row of the probes' tables."""
+"""Oracle baseline of the probes: true volumes of a synthetic cohort's scans."""
 
 from pathlib import Path
 
@@ -9,7 +9,8 @@ from ldae.errors import require
 from ldae.files import read_table, write_table
 
 KEYS = ["participant_id", "session_id"]
-# In the template's scale, as the models see them, where the truth tells it from the head's own.
+# Columns of the truth, the first that exists: ml in template scale, which the models' input has.
+# Where a truth has no ``template`` columns, the others are in template scale already.
 TRUE = {
     "ventricle_ml": ("ventricle_template_ml", "ventricle_ml"),
     "hippocampus_ml": ("hippocampus_template_ml", "hippocampus_ml"),
@@ -17,17 +18,17 @@ TRUE = {
 
 
 def write_true_volumes(truth: str | Path, index: str | Path, table: str | Path) -> None:
-    """Write scan_id, log_ventricle_ml and hippocampus_ml (true, ml) of every scan of a store.
+    """Write the true volumes of every scan of a store.
 
-    Ventricles differ by factors, so their logarithm is what a linear model can use.
+    Ventricular volumes differ by factors, so a linear model needs their logarithm.
 
     Args:
         truth: truth.tsv of the cohort.
         index: index.tsv of the volume store.
-        table: TSV to write.
+        table: TSV to write: scan_id, log_ventricle_ml, hippocampus_ml (ml).
 
     Raises:
-        UserError: a scan has no row of truth, or a visit two.
+        UserError: the truth lacks a scan, or has two rows for a visit.
     """
     known = read_table(truth, [*KEYS, "ventricle_ml", "hippocampus_ml"])
     require(
@@ -43,8 +44,8 @@ def write_true_volumes(truth: str | Path, index: str | Path, table: str | Path) 
     lacking = merged.loc[found["ventricle_ml"].isna(), "scan_id"].tolist()
     require(
         not lacking,
-        f"The truth {truth} lacks {len(lacking)} scan(s), the first is {lacking[:1]}; it must be "
-        "the truth of this very cohort.",
+        f"The truth {truth} lacks {len(lacking)} scan(s), the first is {''.join(lacking[:1])}; set "
+        "evaluation.truth to the truth of this cohort.",
     )
     oracle = pd.DataFrame(
         {

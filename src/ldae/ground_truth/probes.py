@@ -1,6 +1,7 @@
-"""What embeddings know of a synthetic cohort's truth: correlations on test subjects.
+"""Correlations of probe outputs with the truth of a synthetic cohort, on test subjects.
 
-Only for cohorts whose truth is known (config ``evaluation.truth``).
+They show how much of the true atrophy and volumes the embeddings encode. Only for cohorts whose
+truth is known (config ``evaluation.truth``).
 """
 
 from pathlib import Path
@@ -18,7 +19,7 @@ from ldae.files import read_table, write_table
 
 COLUMNS = ("participant_id", "session_id", "age", "diagnosis", "atrophy", "ventricle_ml")
 COLUMNS += ("hippocampus_ml",)
-# Which truth each probe's output is set against.
+# Columns of the truth that the output of each probe is correlated with.
 TARGETS = {
     "age_probe": ("age",),
     "diagnosis_probe": ("atrophy", "ventricle_ml", "hippocampus_ml"),
@@ -38,22 +39,21 @@ def evaluate_truth(
     """Correlate probe outputs on test scans with the known truth.
 
     Age and diagnosis probes are those of :mod:`ldae.evaluation.probes.evaluate`, applied to test
-    scans of
-    every diagnosis. ``atrophy_probe`` is a ridge regression fitted on the truth of training
-    subjects. The system ``age_sex`` has no age probe (it would be given the answer).
+    scans of every diagnosis. ``atrophy_probe`` is a ridge regression fitted on the truth of
+    training subjects. The system ``age_sex`` has no age probe: its features contain the age.
 
     Args:
         truth: truth.tsv with :data:`COLUMNS`, one row per scan.
-        embeddings, latents: As in the probes.
-        predictions: Per-scan table to write: system, scan_id, participant_id, prediction (which
-            probe), output, and the truth columns.
-        table: prediction, truth, system, reference, r, ci_low, ci_high, n_scans, n_subjects. Rows
-            with a reference are differences of r between ``ldae`` and that system.
-        cfg: Section ``evaluation``.
-        seed: Of folds, PCA and resamples.
+        embeddings, latents: As in :func:`ldae.evaluation.probes.evaluate.evaluate_probes`.
+        predictions: Per-scan TSV to write: prediction (the probe), system, scan_id,
+            participant_id, age, the truth columns, output (of the probe).
+        table: TSV to write: prediction, truth, system, reference, r, ci_low, ci_high, n_scans,
+            n_subjects. Rows with a reference are differences of r between ``ldae`` and that system.
+        cfg: Section ``evaluation`` (``probes``, ``bootstrap``).
+        seed: Seed of folds, PCA and resamples.
 
     Raises:
-        UserError: a scan has no row of truth.
+        UserError: the truth lacks a scan, or has two rows for a visit.
     """
     data = load_probe_data(latents, embeddings, seed)
     known = read_table(truth, COLUMNS)[list(COLUMNS)].drop(columns="diagnosis")
@@ -65,8 +65,8 @@ def evaluate_truth(
     lacking = merged.loc[merged["atrophy"].isna(), "scan_id"].tolist()
     if lacking:
         raise UserError(
-            f"The truth {truth} lacks {len(lacking)} scan(s), the first is {lacking[0]}; it "
-            "must be the truth of this very cohort."
+            f"The truth {truth} lacks {len(lacking)} scan(s), the first is {lacking[0]}; set "
+            "evaluation.truth to the truth of this cohort."
         )
     outputs = _outputs(data, merged["atrophy"].to_numpy(), cfg["probes"], seed)
     test = merged[merged["split"] == TEST].reset_index(drop=True)
@@ -84,7 +84,7 @@ def evaluate_truth(
 def _outputs(
     data: ProbeData, atrophy: np.ndarray, cfg: dict[str, Any], seed: int
 ) -> dict[tuple[str, str], np.ndarray]:
-    """(probe, system) to its output on the test scans."""
+    """Output of each (probe, system) on the test scans."""
     negative, positive = cfg["classes"]
     training = data.table["split"].isin(TRAINING).to_numpy()
     test = (data.table["split"] == TEST).to_numpy()

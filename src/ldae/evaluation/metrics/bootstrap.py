@@ -1,15 +1,13 @@
-"""Percentile intervals by resampling subjects, not scans.
+"""Cluster bootstrap over subjects: percentile intervals and paired tests of two systems.
 
-Scans of one subject are not independent, so whole subjects are drawn with replacement (the cluster
-bootstrap). A resample is stored as the number of times each scan counts in it; a statistic is a
-function of such weights, so that all resamples are computed in one vectorised call and different
-statistics (or systems) see the same resamples.
+Scans of one subject are not independent, so whole subjects are drawn with replacement. A resample
+is stored as weights: the number of times each scan counts in it. A statistic is a function of these
+weights. All resamples are therefore computed in one vectorised call, and different statistics (or
+systems) are computed on the same resamples.
 
-Tests of two systems on the same scans, several scans a subject.
-
-The p value comes from the bootstrap of the paired difference over subjects, so that it agrees with
-the interval beside it. McNemar's test is not used: it takes each scan as independent, and scans of
-one subject are not; on one scan a subject it would throw most of the test data away.
+The p value of a paired difference comes from the same bootstrap, so it agrees with the interval
+beside it. McNemar's test is not used, because it assumes independent scans. With one scan per
+subject it would be valid, but would discard most of the test data.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,12 +17,12 @@ import numpy as np
 
 LEVEL = 0.95
 Statistic = Callable[[np.ndarray], np.ndarray]
-"""Weights (R, N) to R values; nan where the statistic is undefined for that resample."""
+"""Function of weights (R, N); returns (R,), nan where it is undefined for that resample."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A statistic of all scans and its percentile interval (nan where it cannot be had)."""
+    """A statistic of all scans and its percentile interval (nan where it is undefined)."""
 
     estimate: float
     low: float
@@ -41,10 +39,15 @@ class ClusterBootstrap:
     Args:
         clusters: The cluster (participant) of each observation, length N.
         resamples: Number of resamples R.
-        seed: Of the draws; the same clusters and seed give the same resamples.
+        seed: Seed of the draws; the same clusters and seed give the same resamples.
 
     Attributes:
-        weights: (R, N) float64: how often each observation counts in each resample.
+        size: Number of observations N.
+        clusters: Number of clusters.
+        weights: (R, N) float64, how often each observation counts in each resample.
+
+    Raises:
+        ValueError: there are no observations.
     """
 
     def __init__(self, clusters: Sequence[str], resamples: int, seed: int):
@@ -61,7 +64,7 @@ class ClusterBootstrap:
         """Estimate on all observations and the central 95 % of the resamples.
 
         Resamples in which the statistic is undefined (one class only) are left out. With fewer
-        than two clusters there is nothing to resample and the limits are nan.
+        than two clusters the limits are nan.
         """
         estimate = float(statistic(np.ones((1, self.size)))[0])
         if self.clusters < 2 or np.isnan(estimate):
@@ -74,11 +77,11 @@ class ClusterBootstrap:
         return Interval(estimate, float(low), float(high))
 
     def mean(self, values: Sequence[float]) -> Interval:
-        """Interval of the mean over scans."""
+        """Interval of the mean over scans of ``values`` (N,)."""
         return self.interval(weighted_mean(values))
 
     def difference(self, first: Sequence[float], second: Sequence[float]) -> Interval:
-        """Interval of the mean of the paired differences ``first - second``."""
+        """Interval of the mean of the paired differences ``first - second``, (N,) each."""
         return self.mean(np.asarray(first, dtype=float) - np.asarray(second, dtype=float))
 
 
@@ -94,10 +97,10 @@ def minus(first: Statistic, second: Statistic) -> Statistic:
 
 
 def two_sided_p(bootstrap: ClusterBootstrap, difference: Statistic) -> float:
-    """Two-sided p value of a difference being zero: twice the smaller tail beyond zero.
+    """Two-sided p value of a zero difference: twice the smaller tail of resamples beyond zero.
 
-    Each tail counts one resample more than there are, so p is never below 2/(R + 1). It is nan
-    where the difference is undefined or there are fewer than two subjects.
+    One is added to the count of the tail and to the number of resamples R, so p is at least
+    2/(R + 1). It is nan where the difference is undefined or there are fewer than two subjects.
     """
     estimate = difference(np.ones((1, bootstrap.size)))[0]
     if bootstrap.clusters < 2 or np.isnan(estimate):
@@ -109,16 +112,19 @@ def two_sided_p(bootstrap: ClusterBootstrap, difference: Statistic) -> float:
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
-    """p values corrected for their number after Holm; missing ones stay missing and do not count.
+    """Holm's correction of p values for multiple tests.
 
     Args:
-        p: (K,) p values of one family.
+        p: (K,) p values of one family. Missing ones (nan) stay nan and do not count.
+
+    Returns:
+        (K,) corrected p values.
     """
     p = np.asarray(p, dtype=float)
     corrected = np.full(len(p), np.nan)
-    order = [place for place in np.argsort(p, kind="stable") if not np.isnan(p[place])]
-    reached = 0.0
-    for rank, place in enumerate(order):
-        reached = max(reached, min(1.0, (len(order) - rank) * p[place]))
-        corrected[place] = reached
+    order = [index for index in np.argsort(p, kind="stable") if not np.isnan(p[index])]
+    largest = 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p[index]))
+        corrected[index] = largest
     return corrected

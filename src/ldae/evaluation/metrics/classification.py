@@ -1,8 +1,8 @@
-"""Scores of predictions as functions of scan weights, vectorised over bootstrap resamples.
+"""Classification and regression scores of weighted scans, vectorised over bootstrap resamples.
 
-Each function takes the truth and the predictions of N scans and gives a
+Each function takes the truth and the predictions of N scans and returns a
 :data:`~ldae.evaluation.metrics.bootstrap.Statistic`. With weights of one they equal scikit-learn's
-metrics of the same names; a score that is undefined in a resample (a class is absent) is nan there.
+metrics of the same names. A score that is undefined in a resample (a class is absent) is nan there.
 """
 
 from collections.abc import Sequence
@@ -28,12 +28,15 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 
 def confusion_score(name: str, positive: np.ndarray, predicted: np.ndarray) -> Statistic:
-    """A score of the 2 x 2 table.
+    """A score of the 2 x 2 confusion matrix.
 
     Args:
         name: One of :data:`CONFUSION_SCORES`.
         positive: (N,) bool, the truth is the positive class.
         predicted: (N,) bool, the prediction is the positive class.
+
+    Raises:
+        ValueError: unknown name.
     """
     if name not in CONFUSION_SCORES:
         raise ValueError(f"unknown score {name!r}; known: {', '.join(CONFUSION_SCORES)}")
@@ -82,7 +85,7 @@ def auroc(positive: np.ndarray, score: np.ndarray) -> Statistic:
 
 
 def average_precision(positive: np.ndarray, score: np.ndarray) -> Statistic:
-    """Sum of precision over steps of recall (no interpolation)."""
+    """Average precision of ``score`` (N,) for ``positive`` (N,) bool, without interpolation."""
 
     def statistic(weights: np.ndarray) -> np.ndarray:
         tp, fp = _tail_counts(positive, score, weights)
@@ -94,12 +97,20 @@ def average_precision(positive: np.ndarray, score: np.ndarray) -> Statistic:
 
 
 def macro(statistics: Sequence[Statistic]) -> Statistic:
-    """Mean of several statistics, of classes or of seeds; nan where one of them is."""
+    """Mean of several statistics (of classes, or of seeds); nan where one of them is nan."""
     return lambda weights: np.mean([one(weights) for one in statistics], axis=0)
 
 
 def error_score(name: str, truth: np.ndarray, predicted: np.ndarray) -> Statistic:
-    """``mae``, ``rmse`` (over all scans, not batches) or ``r2`` of a regression."""
+    """Error of a regression.
+
+    Args:
+        name: ``mae``, ``rmse`` (over all scans, not batches) or ``r2``.
+        truth, predicted: (N,) values.
+
+    Raises:
+        ValueError: unknown name.
+    """
     if name not in ("mae", "rmse", "r2"):
         raise ValueError(f"unknown score {name!r}; known: mae, rmse, r2")
     truth, error = np.asarray(truth, float), np.asarray(truth, float) - np.asarray(predicted, float)
@@ -111,7 +122,7 @@ def error_score(name: str, truth: np.ndarray, predicted: np.ndarray) -> Statisti
         squared = weights @ error**2
         if name == "rmse":
             return np.sqrt(squared / total)
-        centred = truth - truth.mean()  # of the mean of all: exact, and kinder to rounding
+        centred = truth - truth.mean()  # exact for any centre; the mean keeps rounding small
         spread = weights @ centred**2 - (weights @ centred) ** 2 / total
         return 1 - _ratio(squared, np.where(spread > 1e-12, spread, 0.0))
 
@@ -119,9 +130,9 @@ def error_score(name: str, truth: np.ndarray, predicted: np.ndarray) -> Statisti
 
 
 def pearson(first: np.ndarray, second: np.ndarray) -> Statistic:
-    """Pearson correlation; nan where one of the two does not vary."""
+    """Pearson correlation of two (N,) variables; nan where one of them does not vary."""
     a, b = np.asarray(first, float), np.asarray(second, float)
-    # A constant leaves rounding behind; the floor keeps it from counting as variation.
+    # The variance of a constant is not exactly 0; below the floor it counts as 0.
     floors = [1e-12 * np.var(x) + 1e-24 * np.mean(x) ** 2 for x in (a, b)]
     a, b = a - a.mean(), b - b.mean()
 

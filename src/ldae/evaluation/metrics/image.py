@@ -1,7 +1,7 @@
 """Image quality of one volume against another: SSIM, MSE and LPIPS.
 
-Volumes are (B, 1, X, Y, Z) in [0, 1]. Every function gives one value per volume, never a mean over
-the batch, so intervals can be taken over subjects.
+Volumes are (B, 1, X, Y, Z) in [0, 1]. Every function returns one value per volume, never a mean
+over the batch, so that intervals can be computed over subjects.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ LPIPS_RANGE = (0.2, 0.8)  # of the axial extent
 
 
 def ssim_window(shape: Sequence[int]) -> int:
-    """Side of the SSIM window in voxels: 11, or less for volumes too small for it.
+    """Side of the SSIM window in voxels: 11, or less for small volumes.
 
     A window must not span more than half of the smallest side, so below 22 voxels it shrinks
     (odd, at least 3; sigma shrinks with it). Tables state it in the column ``ssim_window``.
@@ -44,12 +44,15 @@ def ssim_map(a: Tensor, b: Tensor, window: int | None = None) -> Tensor:
 
     Args:
         a, b: (B, 1, X, Y, Z) in [0, 1].
-        window: Side of the Gaussian window; None for :func:`ssim_window`. The authors' code uses
-            3 to 4.
+        window: Side of the Gaussian window, voxels; None for :func:`ssim_window`. The authors' code
+            uses 3 to 4.
 
     Returns:
-        (B, 1, X, Y, Z). Windows that cross the border see the border's voxels repeated; all others
-        are equal to skimage's map.
+        (B, 1, X, Y, Z). Volumes are padded by repeating their border voxels. Where the window lies
+        inside the volume, the map equals skimage's.
+
+    Raises:
+        ValueError: the window is larger than the volume.
     """
     window = ssim_window(a.shape[2:]) if window is None else window
     if window > min(a.shape[2:]):
@@ -77,7 +80,7 @@ def ssim_map(a: Tensor, b: Tensor, window: int | None = None) -> Tensor:
 
 
 def brain_mask(volume: Tensor) -> Tensor:
-    """Bool mask of the brain of skull-stripped volumes: voxels above 2 % of the range."""
+    """Brain mask (bool) of skull-stripped volumes: voxels above 2 % of the range."""
     return volume > BRAIN_LEVEL
 
 
@@ -87,10 +90,11 @@ def ssim(a: Tensor, b: Tensor, brain: Tensor, window: int | None = None) -> tupl
     Args:
         a, b: (B, 1, X, Y, Z) in [0, 1].
         brain: (B, 1, X, Y, Z) bool, brain of the original.
+        window: As in :func:`ssim_map`.
 
     Returns:
-        Two (B,) tensors: the mean of :func:`ssim_map` over the voxels whose window lies inside the
-        volume (as skimage and MONAI do), and its mean over the brain's voxels.
+        Two (B,) tensors. The first is the mean of :func:`ssim_map` over the voxels whose window
+        lies inside the volume, as in skimage and MONAI. The second is its mean over the brain.
     """
     window = ssim_window(a.shape[2:]) if window is None else window
     local = ssim_map(a, b, window)
@@ -108,13 +112,19 @@ def mse(a: Tensor, b: Tensor) -> Tensor:
 class SliceLpips:
     """LPIPS averaged over fixed axial slices, with intensities mapped to [-1, 1].
 
-    The same slices are taken in every volume: 16 of even spacing over the middle 60 % of the axial
-    extent (all of them where there are fewer).
+    The same slices are taken in every volume: 16, evenly spaced over the middle 60 % of the axial
+    extent (all slices there if they are fewer).
 
     Args:
         net: ``alex``, ``squeeze`` or ``vgg``.
-        weights: Staged weights file; a missing one is a UserError of the loader.
-        device: Where the network runs.
+        weights: File of the network's weights.
+        device: Device of the network.
+
+    Attributes:
+        column: Name of the metric in tables, ``lpips_<net>``.
+
+    Raises:
+        UserError: the file of weights is missing.
     """
 
     def __init__(self, net: str, weights: str | Path, device: torch.device | str = "cpu"):
@@ -123,13 +133,13 @@ class SliceLpips:
 
     @staticmethod
     def slices(depth: int) -> list[int]:
-        """Axial indices that are compared in volumes of ``depth`` slices."""
+        """Axial indices of the compared slices in volumes of ``depth`` slices."""
         low, high = (fraction * (depth - 1) for fraction in LPIPS_RANGE)
         return sorted(set(torch.linspace(low, high, LPIPS_SLICES).round().int().tolist()))
 
     @torch.inference_mode()
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distance of each pair of volumes (B, 1, X, Y, Z) in [0, 1]: (B,)."""
+        """LPIPS distance (B,) of each pair of volumes (B, 1, X, Y, Z) in [0, 1]."""
         chosen = self.slices(a.shape[-1])
         planes = [
             volume[:, 0, :, :, chosen].permute(0, 3, 1, 2).flatten(0, 1)[:, None] * 2 - 1
@@ -139,11 +149,11 @@ class SliceLpips:
 
 
 class ImageMetrics:
-    """All columns of a comparison at once, so that every stage computes them alike.
+    """SSIM, MSE and LPIPS of a comparison, computed the same way in every stage.
 
     Args:
         lpips: ``{"net", "weights"}`` of the config, or None for no LPIPS column.
-        device: Where LPIPS runs.
+        device: Device of LPIPS.
     """
 
     def __init__(self, lpips: dict | None, device: torch.device | str = "cpu"):
@@ -155,7 +165,7 @@ class ImageMetrics:
         return ["ssim", "ssim_brain", "mse"] + ([self.lpips.column] if self.lpips else [])
 
     def __call__(self, original: Tensor, other: Tensor) -> dict[str, Tensor]:
-        """Columns to (B,) tensors for ``other`` against ``original``, both (B, 1, X, Y, Z)."""
+        """Metrics by name, (B,) each, of ``other`` against ``original``, both (B, 1, X, Y, Z)."""
         whole, within = ssim(original, other, brain_mask(original))
         values = {"ssim": whole, "ssim_brain": within, "mse": mse(original, other)}
         if self.lpips:

@@ -1,12 +1,9 @@
-"""Where the template's ventricles and hippocampi lie, and soft volumes of fluid and grey there.
+"""Tissue volumes, and soft volumes of ventricles and hippocampi, of scans in template space.
 
-The scans are registered affinely to MNI152, so a region is the same place in every scan, not a
-segmentation of it. The measures are proxies: they follow a volume, they do not state it.
-
-Volumes of tissues and ventricles of every registered scan: what a reviewer's baseline knows.
-
-Scans are registered to the template by an affine, so volumes are in template scale: head size is
-taken out. Tissues are split by intensity alone; they are proxies, not a segmentation.
+Scans are registered affinely to MNI152, so volumes are in template scale: differences in head size
+are removed. Regions are a fixed box and fixed ellipsoids in MNI space; tissues are separated by
+intensity alone. Neither is a segmentation. The measures are proxies: they follow a volume, but do
+not estimate it. The table of all scans is the baseline ``volumes`` of the probes.
 """
 
 from dataclasses import dataclass
@@ -27,20 +24,21 @@ from ldae.progress import Progress
 
 # Bodies and frontal horns of the lateral ventricles: mm RAS, low and high per axis.
 VENTRICLES = ((-28.0, 28.0), (-46.0, 36.0), (-6.0, 32.0))
-# Both hippocampi and what borders on them: ellipsoids whose long axis falls forwards. The AAL atlas
-# (Tzourio-Mazoyer et al. 2002) has their centres of mass at -25, -21, -10 and 29, -20, -10, the
-# base heads of the synthetic cohort at 22 to 27, -21, -11 to -15; these lie a little lower, off the
-# ventricles' box, which is left out. In six synthetic heads at 5 mm a loss of the hippocampi alone
-# (1.75 ml) changes the measure by -1.1 (SD 0.1) ml, growth of the ventricles alone by 0.0 (0.1) ml;
-# in three at 1.5 mm by -0.8 to -1.0 and by -0.1 ml. The ventricles' measure shows some 60 %.
+# Both hippocampi and what borders on them: ellipsoids whose long axis falls forwards, mm RAS. The
+# AAL atlas (Tzourio-Mazoyer et al. 2002) has the centres of mass at -25, -21, -10 and 29, -20, -10.
+# The base heads of the synthetic cohort have them at 22 to 27, -21, -11 to -15. The centres here
+# lie a little lower, off the ventricles' box, which is excluded from the ellipsoids.
+# Six synthetic heads at 5 mm: a loss of the hippocampi alone (1.75 ml) changes the measure by -1.1
+# (SD 0.1) ml, growth of the ventricles alone by 0.0 (0.1) ml. Three heads at 1.5 mm: by -0.8 to
+# -1.0 and by -0.1 ml. The ventricles' measure shows some 60 % of a change.
 HIPPOCAMPI = ((-25.0, -20.0, -17.0), (25.0, -20.0, -17.0))
 SEMI_AXES = (12.0, 22.0, 12.0)  # mm: across, along the hippocampus, up
-FALL = 35.0  # degrees
-MARGIN = 8.0  # mm about both regions that do not count as elsewhere
-# Of the median brain intensity of a T1w scan: at and below the first a voxel is fluid, from the
-# second on tissue, up to the third grey matter, from the fourth on white; between them a mixture.
+FALL = 35.0  # degrees below the horizontal, forwards
+MARGIN = 8.0  # mm around both regions that is not counted as ``elsewhere``
+# Relative to the median brain intensity of a T1w scan. Up to FLUID a voxel is fluid; from TISSUE to
+# GREY it is grey matter; from WHITE on it is white matter. Between two levels it is a mixture.
 FLUID, TISSUE, GREY, WHITE = 0.35, 0.85, 1.0, 1.3
-POINT = 1.0  # mm; points that say which share of a voxel lies in a region
+POINT = 1.0  # mm; spacing of the points that sample the fraction of a voxel in a region
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,9 @@ class Regions:
     """Regions on a store's grid.
 
     Attributes:
-        ventricles, hippocampus: (X, Y, Z) float32, the share of each voxel that lies in it.
-        elsewhere: (X, Y, Z) float32, 1 farther than :data:`MARGIN` from both.
-        voxel_ml: Volume of a voxel.
+        ventricles, hippocampus: (X, Y, Z) float32, the fraction of each voxel in the region.
+        elsewhere: (X, Y, Z) float32, 1 farther than :data:`MARGIN` from both regions, else 0.
+        voxel_ml: Volume of a voxel, ml.
     """
 
     ventricles: Tensor
@@ -62,10 +60,15 @@ class Regions:
     def on(
         cls, affine: np.ndarray, shape: tuple[int, ...], device: torch.device | str = "cpu"
     ) -> "Regions":
-        """The regions on a grid whose axes run along RAS.
+        """Compute the regions on a grid whose axes run along RAS.
+
+        Args:
+            affine: (4, 4) voxel to RAS mm, diagonal in its first three rows.
+            shape: (X, Y, Z) voxels.
+            device: Device of the tensors.
 
         Raises:
-            UserError: the volume does not hold the ventricles or the hippocampi.
+            UserError: the ventricles or the hippocampi lie outside the grid.
         """
         first, edges = affine[:3, 3], np.diag(affine)[:3]
         last = first + edges * (np.array(shape) - 1)
@@ -74,23 +77,23 @@ class Regions:
         require(
             bool((first <= lower).all() and (last >= high).all()),
             f"The ventricles in MNI space (x, y, z in mm: {VENTRICLES}) and the hippocampi do not "
-            f"lie in the volumes of shape {tuple(shape)}; check volumes.shape and volumes.spacing.",
+            f"lie in the volumes of shape {tuple(shape)}. Check volumes.shape and volumes.spacing.",
         )
-        ventricles, hippocampus = _shares(first, edges, shape)
-        apart = ndi.distance_transform_edt((ventricles + hippocampus) == 0, sampling=edges)
-        parts = (ventricles, hippocampus, apart > MARGIN)
+        ventricles, hippocampus = _region_fractions(first, edges, shape)
+        distance = ndi.distance_transform_edt((ventricles + hippocampus) == 0, sampling=edges)
+        parts = (ventricles, hippocampus, distance > MARGIN)
         tensors = (torch.from_numpy(part.astype(np.float32)).to(device) for part in parts)
         return cls(*tensors, float(np.prod(edges)) / 1000)
 
     def __getitem__(self, name: str) -> Tensor:
-        """The weights of a region by its name."""
+        """Voxel weights (X, Y, Z) of a region by its name."""
         return getattr(self, name)
 
 
-def _shares(
+def _region_fractions(
     first: np.ndarray, edges: np.ndarray, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Share of every voxel in the ventricles' box and in the hippocampi outside that box."""
+    """Fraction of every voxel in the ventricles' box, and in the hippocampi outside that box."""
     ventricles, hippocampus = np.zeros(shape), np.zeros(shape)
     count = int(np.ceil(edges.max() / POINT))
     offsets = (np.arange(count) + 0.5) / count - 0.5
@@ -113,12 +116,16 @@ def _shares(
     return ventricles / count**3, hippocampus / count**3
 
 
-def shares(images: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
-    """Shares of fluid and of grey matter in every voxel, 0 to 1: (B, 1, X, Y, Z) each.
+def tissue_fractions(images: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
+    """Fractions of fluid and of grey matter in every voxel, 0 to 1: (B, 1, X, Y, Z) each.
 
-    Linear in intensity between the levels :data:`FLUID` to :data:`WHITE` of the median brain
-    intensity of ``base``, so a voxel cut by a border counts in part, and coarse voxels blur the
-    measure instead of breaking it. A voxel of white matter and fluid alone passes for grey.
+    The fractions are linear in intensity between the levels :data:`FLUID` to :data:`WHITE`,
+    relative to the median brain intensity of ``base``. A voxel cut by a border therefore counts in
+    part, so coarse voxels blur the measure but do not break it. A mixture of white matter and fluid
+    alone counts as grey matter.
+
+    Args:
+        images, base: (B, 1, X, Y, Z) in [0, 1], skull-stripped.
     """
     median = torch.stack([x[x > BRAIN_LEVEL].median() for x in base]).view(-1, 1, 1, 1, 1)
     level = images / median
@@ -128,22 +135,23 @@ def shares(images: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def soft_volumes(images: Tensor, base: Tensor, regions: Regions) -> dict[str, Tensor]:
-    """Fluid in the ventricles' region and grey matter in that of the hippocampi, template's ml.
+    """Fluid in the ventricles' region and grey matter in the hippocampi's, ml in template scale.
 
-    Brain and intensity scale are those of ``base``, so only ``images`` can change the measures.
+    The brain mask and the intensity scale come from ``base``, so only ``images`` can change the
+    measures.
 
     Args:
         images, base: (B, 1, X, Y, Z) in [0, 1], skull-stripped.
-        regions: On the same grid.
+        regions: Regions on the same grid.
 
     Returns:
         (B,) each: ``ventricle_ml``, ``hippocampus_ml``.
     """
     brain = base > BRAIN_LEVEL
-    fluid, grey = shares(images, base)
+    fluid, grey = tissue_fractions(images, base)
 
-    def total(share: Tensor, weight: Tensor) -> Tensor:
-        return (share * brain * weight).flatten(1).sum(1) * regions.voxel_ml
+    def total(fraction: Tensor, weight: Tensor) -> Tensor:
+        return (fraction * brain * weight).flatten(1).sum(1) * regions.voxel_ml
 
     return {
         "ventricle_ml": total(fluid, regions.ventricles),
@@ -152,7 +160,7 @@ def soft_volumes(images: Tensor, base: Tensor, regions: Regions) -> dict[str, Te
 
 
 def weighted(values: Tensor, weight: Tensor) -> Tensor:
-    """Mean of (B, 1, X, Y, Z) under weights that broadcast to it: (B,)."""
+    """Weighted mean (B,) of ``values`` (B, 1, X, Y, Z); ``weight`` broadcasts to their shape."""
     weight = weight.expand_as(values)
     return (values * weight).flatten(1).sum(1) / weight.flatten(1).sum(1)
 
@@ -165,13 +173,14 @@ COLUMNS = (*TISSUES, "ventricle_ml", "hippocampus_ml")
 
 
 def tissue_bounds(intensities: np.ndarray) -> tuple[float, float]:
-    """Intensities between fluid and grey, and between grey and white matter.
+    """Intensity bounds between fluid and grey matter, and between grey and white matter.
 
-    Three means in one dimension (Lloyd's algorithm) on a histogram of 256 bins, started at fixed
-    quantiles: the same scan gives the same bounds. The order dark, middle, bright is that of T1.
+    One-dimensional k-means with three means (Lloyd's algorithm) on a histogram of 256 bins. It
+    starts at fixed quantiles, so the same scan always gives the same bounds. Dark, middle and
+    bright voxels are fluid, grey and white matter, as in T1-weighted images.
 
     Args:
-        intensities: (N,) of the brain's voxels, in [0, 1].
+        intensities: (N,) intensities of the brain's voxels, in [0, 1].
     """
     counts, edges = np.histogram(intensities, BINS, range=(0.0, 1.0))
     centres = (edges[:-1] + edges[1:]) / 2
@@ -190,14 +199,14 @@ def tissue_bounds(intensities: np.ndarray) -> tuple[float, float]:
 
 
 def tissue_volumes(volume: np.ndarray, voxel_ml: float) -> dict[str, float]:
-    """Volumes of one scan's tissues in ml.
+    """Tissue volumes of one scan, ml.
 
     Args:
         volume: (X, Y, Z) in [0, 1], skull-stripped.
         voxel_ml: Volume of a voxel, ml.
 
     Returns:
-        :data:`TISSUES`: ``csf_ml``, ``grey_ml``, ``white_ml``, which add up to ``brain_ml``.
+        :data:`TISSUES` to ml: ``csf_ml``, ``grey_ml``, ``white_ml``, and their sum ``brain_ml``.
     """
     brain = volume[brain_mask(volume)]
     low, high = tissue_bounds(brain)
@@ -210,8 +219,8 @@ def measure_volumes(volumes: str | Path, table: str | Path) -> None:
 
     Args:
         volumes: Folder of the store.
-        table: TSV to write: scan_id and :data:`COLUMNS`, in ml; the regions' are those of
-            :func:`ldae.evaluation.metrics.volumes.soft_volumes`.
+        table: TSV to write: scan_id and :data:`COLUMNS`, in ml; see :func:`tissue_volumes` and
+            :func:`soft_volumes`.
     """
     store = VolumeStore(volumes)
     regions = Regions.on(store.affine, store.shape)

@@ -1,4 +1,8 @@
-"""Linear models of y_sem as tensors: what the probes found, and ways along and beside it."""
+"""Linear probes of y_sem as tensors, and directions of manipulation derived from them.
+
+The AD/CN direction is that of the diagnosis classifier. Control directions are orthogonal to the
+age regressor, or random.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +22,12 @@ VARIANTS = ("plain", "orthogonal", "random")
 
 @dataclass(frozen=True)
 class LinearModel:
-    """A probe of y_sem: output = w . (y - mean)/std + b."""
+    """A linear probe of y_sem: output = w . (y - mean)/std + b.
+
+    Attributes:
+        mean, std: (d,) float64, the standardisation of y_sem.
+        w, b: Weights (d,) float64 and bias.
+    """
 
     mean: Tensor
     std: Tensor
@@ -26,12 +35,12 @@ class LinearModel:
     b: float
 
     def __call__(self, y: Tensor) -> Tensor:
-        """Output (B,), float64, of y_sem (B, d): a logit, or years."""
+        """Output (B,) float64 for y_sem (B, d): a logit, or years."""
         return ((y.double() - self.mean) / self.std) @ self.w + self.b
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> "LinearModel":
-        """Read a file of :func:`ldae.evaluation.probes.evaluate.save_linear`.
+        """Read a file written by :func:`ldae.evaluation.probes.evaluate.save_linear`.
 
         Raises:
             UserError: the file does not exist.
@@ -43,7 +52,7 @@ class LinearModel:
 
     @classmethod
     def of(cls, model: Pipeline, device: torch.device | str = "cpu") -> "LinearModel":
-        """A fitted pipeline of a scaler and one linear model with one output."""
+        """Convert a fitted pipeline of a scaler and one linear model with one output."""
         scaler, linear = model[0], model[-1]
         arrays = (scaler.mean_, scaler.scale_, np.ravel(linear.coef_))
         tensors = [torch.from_numpy(np.asarray(a, np.float64)).to(device) for a in arrays]
@@ -56,7 +65,7 @@ class LinearModel:
 
 @dataclass(frozen=True)
 class Direction(LinearModel):
-    """The classifier of y_sem, its logit positive for ``classes[1]``, as a direction."""
+    """The classifier of y_sem as a direction; its logit is positive for ``classes[1]``."""
 
     classes: tuple[str, str]
 
@@ -65,18 +74,26 @@ class Direction(LinearModel):
         return (tuple(file["classes"].tolist()),)
 
     def move(self, y: Tensor, alpha: Tensor | float, mode: str) -> Tensor:
-        """Move y_sem (B, d) by ``alpha`` (scalar or (B,)) towards the positive class.
+        """Move y_sem towards the positive class; alpha = 0 is the identity.
 
-        ``normalised``: z-scored y_sem moves by alpha sqrt(d) along the unit vector of w, so alpha
-        is a length in units of the typical norm of a z-scored code, comparable between encoders;
-        the alphas of Figures 6 and 7 belong to this mode. ``raw``: y + alpha w_raw, the formula of
-        section 5.4.1, w_raw being the weights for y_sem as it is. alpha = 0 is the identity.
+        ``normalised``: z-scored y_sem moves by alpha sqrt(d) along the unit vector of w. alpha is
+        then a length in units of the typical norm of a z-scored code, comparable between encoders.
+        The alphas of Figures 6 and 7 belong to this mode. ``raw``: y + alpha w_raw, the formula of
+        section 5.4.1, where w_raw are the weights for y_sem without standardisation.
+
+        Args:
+            y: (B, d) semantic codes.
+            alpha: Strength, a scalar or (B,).
+            mode: One of :data:`MODES`.
+
+        Raises:
+            UserError: unknown mode.
         """
         alpha = torch.as_tensor(alpha).to(y.device, torch.float64).reshape(-1, 1)
         return (y.double() + alpha * self.step(mode)).to(y.dtype)
 
     def step(self, mode: str) -> Tensor:
-        """What :meth:`move` adds to y_sem for alpha = 1: (d,) float64.
+        """The step that :meth:`move` adds to y_sem for alpha = 1: (d,) float64.
 
         Raises:
             UserError: unknown mode.
@@ -88,42 +105,43 @@ class Direction(LinearModel):
         return scale * along
 
     def _scale(self, mode: str) -> Tensor:
-        """Unit of each dimension of y_sem in which lengths and angles are taken: (d,)."""
+        """Unit (d,) of each dimension of y_sem for lengths and angles: its SD, or 1."""
         if mode not in MODES:
             raise UserError(
-                f"evaluation.manipulation.mode is {mode!r}; allowed: {', '.join(MODES)}."
+                f"evaluation.manipulation.mode is {mode!r}; allowed are {', '.join(MODES)}."
             )
         return self.std if mode == "normalised" else torch.ones_like(self.std)
 
     def variants(
         self, kept: LinearModel, mode: str, scan_ids: Sequence[str], seed: int
     ) -> dict[str, Tensor]:
-        """Steps for alpha = 1 of every way that y_sem is moved, all of one length.
+        """Steps for alpha = 1 of every variant of :data:`VARIANTS`, all of one length.
 
-        ``plain``: :meth:`step`. ``orthogonal``: the same without its part along the weights of
-        ``kept`` (the age regressor), whose output it therefore leaves as it is. ``random``: a
-        direction of its own for every scan, drawn from (seed, scan): what any move as far does.
+        ``plain`` is :meth:`step`. ``orthogonal`` is the same without its component along the
+        weights of ``kept`` (the age regressor), so it does not change that model's output.
+        ``random`` is a control for the length of the step: a random direction for every scan, drawn
+        from (seed, scan).
 
         Args:
-            kept: The model whose output the orthogonal way must not change.
+            kept: The model whose output the orthogonal variant must not change.
             mode: As in :meth:`move`; lengths and angles are those of z-scored, or of raw, y_sem.
             scan_ids: The B scans to move.
-            seed: Of the random directions.
+            seed: Seed of the random directions.
 
         Returns:
-            Way to (B, d) float64 on the direction's device; moved y_sem = y_sem + alpha step.
+            Variant to (B, d) float64 on the direction's device; moved y_sem = y_sem + alpha step.
 
         Raises:
-            UserError: unknown mode, or the two models point the same way.
+            UserError: unknown mode, or the two models have the same direction.
         """
         scale = self._scale(mode)
         plain = self.step(mode) / scale
         against = kept.w / kept.std * scale
-        rest = plain - (plain @ against) / (against @ against) * against
+        orthogonal = plain - (plain @ against) / (against @ against) * against
         require(
-            bool(rest.norm() > 1e-6 * plain.norm()),
-            "The diagnosis and the age probe have the same direction in y_sem, so nothing of the "
-            "one is left beside the other; more subjects, or more ages, may tell them apart.",
+            bool(orthogonal.norm() > 1e-6 * plain.norm()),
+            "The diagnosis and the age probe have the same direction in y_sem, so the orthogonal "
+            "variant of the manipulation does not exist. Add subjects, or a wider range of ages.",
         )
         drawn = torch.stack(
             [
@@ -131,7 +149,7 @@ class Direction(LinearModel):
                 for scan in scan_ids
             ]
         ).to(plain)
-        steps = dict(zip(VARIANTS, (plain[None], rest[None], drawn), strict=True))
+        steps = dict(zip(VARIANTS, (plain[None], orthogonal[None], drawn), strict=True))
         return {
             name: (scale * step / step.norm(dim=1, keepdim=True) * plain.norm()).expand(
                 len(scan_ids), -1

@@ -1,6 +1,7 @@
 """Linear probes of frozen embeddings: diagnosis, age, MCI as a third group, conversion to AD.
 
-Section 4.2, Table 7, Figure 5. Everything is fitted on training subjects and scored on test ones.
+Section 4.2, Table 7, Figure 5. All probes are fitted on training subjects and scored on test
+subjects.
 """
 
 from collections.abc import Sequence
@@ -34,7 +35,7 @@ from ldae.evaluation.probes.targets import (
 from ldae.files import atomic, read_table, write_table
 
 OUTCOMES = ("stays MCI", "converts")
-DIGITS = 12  # of stored predictions: fewer would tie scores of weak probes
+DIGITS = 12  # of stored predictions; with fewer, scores of weak probes would tie
 TARGETS = ("diagnosis", "age", "groups", "conversion")
 
 
@@ -54,36 +55,36 @@ def evaluate_probes(
 ) -> None:
     """Fit all probes on training subjects, score them on test subjects, and write the results.
 
-    Regularised probes are fitted on the splits ``train`` and ``val`` (both unseen as labels by the
-    encoder), the paper's on 70 % of the subjects of ``train``; all are scored on ``test``.
-    Diagnosis uses the scans of ``probes.classes``, age those of every diagnosis, groups those of
-    ``probes.groups``, conversion MCI scans
+    Regularised probes are fitted on the splits ``train`` and ``val``, whose labels the encoder was
+    not trained on. The paper's probes are fitted on 70 % of the subjects of ``train``. All probes
+    are scored on ``test``. Diagnosis uses the scans of ``probes.classes``, age those of every
+    diagnosis, groups those of ``probes.groups``, conversion MCI scans
     (:func:`ldae.evaluation.probes.features.conversion_labels`).
-    Only scans with known age and sex count, so all systems see the same scans.
+    Only scans with known age and sex are included, so all systems get the same scans.
 
     Args:
-        embeddings: ``{"ldae": path, "untrained": path, ...}``.
+        embeddings: System to its embeddings file: ``{"ldae": path, "untrained": path, ...}``.
         latents: Folder of the latent store: scans, splits, and the baseline ``latents_pca``.
         out_dir: Receives ``predictions_<target>.tsv`` for every target of :data:`TARGETS`,
-            ``classifier.npz`` (direction for the manipulation), ``age_regressor.npz`` and
+            ``classifier.npz`` (direction of the manipulation), ``age_regressor.npz`` and
             ``lda_projection.tsv``.
-        table: Scores: target, probe, system, metric, value, ci_low, ci_high, n_scans, n_subjects,
-            n_positive, penalty, n_seeds, seed_sd, paper, paper_source, note. A target with too few
-            subjects has one row without a value, whose note says so.
-        differences: Paired differences of the LDAE with the other systems, same resamples: target,
-            probe, system, reference, metric, difference, ci_low, ci_high, p, p_holm (corrected for
-            the number of systems), n_scans, n_subjects.
+        table: TSV of scores to write: target, probe, system, metric, value, ci_low, ci_high,
+            n_scans, n_subjects, n_positive, penalty, n_seeds, seed_sd, paper, paper_source, note. A
+            target with too few subjects has one row without a value, and its note gives the reason.
+        differences: TSV to write, paired differences of the LDAE with the other systems on the same
+            resamples: target, probe, system, reference, metric, difference, ci_low, ci_high, p,
+            p_holm (corrected for the number of systems), n_scans, n_subjects.
         cfg: Section ``evaluation`` of the config (``probes``, ``bootstrap``).
-        seed: Of folds, PCA and resamples.
-        volumes: Tissue volumes of every scan, the baseline ``volumes``.
-        visits: Every known visit: participant_id, months, diagnosis.
-        oracle: True volumes of every scan of a synthetic cohort, the baseline ``oracle``.
-        predictions: Target to files of test predictions made elsewhere (the supervised encoder);
-            columns as in ``predictions_<target>.tsv``, of which probe, seed, penalty and corrected
-            may be absent.
+        seed: Seed of folds, PCA and resamples.
+        volumes: TSV of tissue volumes of every scan, the baseline ``volumes``.
+        visits: TSV of every known visit: participant_id, months, diagnosis.
+        oracle: TSV of true volumes of every scan of a synthetic cohort, the baseline ``oracle``.
+        predictions: Target to files of test predictions by other models (the supervised encoder).
+            Columns as in ``predictions_<target>.tsv``; probe, seed, penalty and corrected may be
+            absent.
 
     Raises:
-        UserError: subjects shared by splits, an embedding or a class missing, predictions for
+        UserError: splits share subjects, an embedding or a class is missing, or predictions are for
             other scans.
     """
     out_dir, settings = Path(out_dir), cfg["probes"]
@@ -97,14 +98,14 @@ def evaluate_probes(
 
     classifiers, classes = probe_diagnosis(diagnosis, positive, settings, seed)
     regressors, ages = probe_age(data, settings)
-    made = {
+    frames_by_target = {
         "diagnosis": [classes, paper_diagnosis(diagnosis, positive, settings)],
         "age": [ages, paper_age(data, settings)],
     }
     for target, paths in (predictions or {}).items():
-        made[target] += [elsewhere(path) for path in paths]
+        frames_by_target[target] += [read_predictions(path) for path in paths]
     rows, gaps = [], []
-    for target, frames in made.items():
+    for target, frames in frames_by_target.items():
         predicted = pd.concat(frames, ignore_index=True)
         _score(target, predicted, (negative, positive), cfg, seed, out_dir, rows, gaps)
 
@@ -116,8 +117,8 @@ def evaluate_probes(
         note = too_few(part.table, labels, classes, settings["min_subjects"])
         if note:
             rows.append(absent_row(target, part.table[part.table["split"] == TEST], note))
-            nothing = pd.DataFrame(columns=["probe", "system", "seed", "scan_id"])
-            write_table(nothing, out_dir / f"predictions_{target}.tsv")
+            empty = pd.DataFrame(columns=["probe", "system", "seed", "scan_id"])
+            write_table(empty, out_dir / f"predictions_{target}.tsv")
             continue
         if target == "groups":
             predicted = probe_groups(part, settings, seed)
@@ -142,7 +143,7 @@ def _score(
     rows: list[dict],
     gaps: list[dict],
 ) -> None:
-    """Write the predictions of a target and add its scores and differences."""
+    """Write the predictions of a target; append its scores to ``rows``, differences to ``gaps``."""
     found = score_table(target, predicted, classes, cfg["bootstrap"], seed)
     rows += found[0]
     gaps += found[1]
@@ -150,8 +151,8 @@ def _score(
     write_table(predicted.astype({"seed": "Int64"}), path, DIGITS)
 
 
-def elsewhere(path: str | Path) -> pd.DataFrame:
-    """Test predictions made by a model of its own, not by a probe."""
+def read_predictions(path: str | Path) -> pd.DataFrame:
+    """Read test predictions of a model that is not a probe; absent columns are filled."""
     found = read_table(path, ("system", "scan_id", "participant_id", "predicted"))
     absent = {"probe": NONE, "seed": np.nan, "penalty": np.nan, "corrected": np.nan}
     return found.assign(**{name: value for name, value in absent.items() if name not in found})
@@ -173,7 +174,14 @@ def _conversion(
 def too_few(
     table: pd.DataFrame, labels: np.ndarray, classes: Sequence[str], least: int
 ) -> str | None:
-    """A sentence if a class has fewer subjects than ``least`` in training or test, else None."""
+    """A note if a class has fewer subjects than ``least`` in training or test, else None.
+
+    Args:
+        table: Rows of N scans: participant_id, split.
+        labels: (N,) class of each scan.
+        classes: All classes.
+        least: ``evaluation.probes.min_subjects``.
+    """
     found = []
     for name, splits in (("training", TRAINING), ("test", (TEST,))):
         inside = table["split"].isin(splits).to_numpy()
@@ -187,22 +195,30 @@ def too_few(
 
 
 def require_classes(table: pd.DataFrame, splits: tuple[str, ...], classes: tuple[str, str]) -> None:
-    """Refuse splits in which one of the classes has no scan."""
+    """Require a scan of each class in the given splits.
+
+    Raises:
+        UserError: a class has no scan.
+    """
     found = set(table.loc[table["split"].isin(splits), "diagnosis"])
     lacking = [name for name in classes if name not in found]
     if lacking:
         raise UserError(
-            f"No scan of the split(s) {', '.join(splits)} has the diagnosis {lacking[0]}; the "
+            f"No scan of the split(s) {', '.join(splits)} has the diagnosis {lacking[0]}, so the "
             "diagnosis probe cannot be fitted or tested. Use more subjects, another "
             "cohort.splits.seed or larger test_fraction, or other evaluation.probes.classes."
         )
 
 
 def save_linear(model: Pipeline, path: str | Path, **more: Any) -> None:
-    """A linear model of y_sem: output = w . (y - mean)/std + b = w_raw . y + b_raw.
+    """Write a linear model of y_sem: output = w . (y - mean)/std + b = w_raw . y + b_raw.
 
-    The output is the logit of the positive class, or the age in years. Arrays: mean, std, w, w_raw
-    (d,), b, b_raw (); ``more`` is kept beside (``classes``: negative and positive class).
+    The output is the logit of the positive class, or the age in years.
+
+    Args:
+        model: Fitted pipeline of a scaler and a linear model with one output.
+        path: npz to write: mean, std, w, w_raw (d,), b, b_raw ().
+        more: Further arrays, such as ``classes`` (negative and positive class).
     """
     scaler, linear = model[0], model[-1]
     w, b = np.ravel(linear.coef_), float(np.ravel(linear.intercept_)[0])
@@ -223,10 +239,10 @@ def save_linear(model: Pipeline, path: str | Path, **more: Any) -> None:
 def lda_projection(data: ProbeData, system: str = COMPARED) -> pd.DataFrame:
     """Linear discriminant projection of y_sem (Figure 5), fitted on training scans.
 
-    Two classes give one discriminant axis, ``ld1`` (covariance shrunk after Ledoit and Wolf, since
-    y_sem may have more dimensions than there are scans). ``ld2`` is the first principal component
-    of the standardised y_sem after the direction of ``ld1`` is projected out; it is shown only to
-    spread the points. Training scans are fitted, so only test scans show how well classes separate.
+    Two classes give one discriminant axis, ``ld1``. Its covariance is shrunk (Ledoit and Wolf),
+    because y_sem may have more dimensions than there are scans. ``ld2`` is the first principal
+    component of the standardised y_sem after ``ld1`` is projected out; it only spreads the points.
+    Only test scans show the separation of the classes, because the training scans were fitted.
 
     Returns:
         scan_id, participant_id, split, diagnosis, ld1, ld2.

@@ -1,6 +1,6 @@
-"""Which MCI scans were followed by AD in time: labels of the conversion probe.
+"""Data of the linear probes: scans, feature matrices by system, and labels of conversion to AD.
 
-Feature matrices that the linear probes are fitted on, row by row for the same scans.
+The rows of all feature matrices are the same scans in the same order.
 """
 
 from dataclasses import dataclass
@@ -19,37 +19,37 @@ FROM, TO = "MCI", "AD"
 
 
 def conversion_labels(scans: pd.DataFrame, visits: pd.DataFrame, months: float) -> np.ndarray:
-    """Label of every scan: 1 converts within ``months``, 0 does not, nan cannot be said.
+    """Label of every scan: 1 converts to AD within ``months``, 0 does not, nan is unknown.
 
-    A scan counts if its visit's diagnosis is MCI and no earlier visit's was AD. It is positive if
-    a later visit, at most ``months`` after it, has AD; negative if none has and a visit with a
-    known diagnosis lies ``months`` or more after it. All else, follow-up too short above all, is
-    nan. A conversion that is seen counts however short the follow-up, so among scans with short
-    follow-up only converters stay: report it with the numbers.
+    A scan is eligible if its visit's diagnosis is MCI and no visit up to then has AD. It is 1 if a
+    later visit, at most ``months`` after it, has AD. It is 0 if none has, and a visit with a known
+    diagnosis lies ``months`` or more after it. All other scans are nan, above all those whose
+    follow-up is too short. An observed conversion counts however short the follow-up is. Labelled
+    scans with a short follow-up are therefore all converters; report this with the numbers.
 
     Args:
-        scans: participant_id, months, diagnosis of the scans to label.
-        visits: The same columns for every visit known, also those whose scan is not used.
+        scans: participant_id, months, diagnosis of the N scans to label.
+        visits: The same columns for every known visit, also those whose scan is excluded.
         months: ``evaluation.probes.conversion_months``.
 
     Returns:
         (N,) float64 in the order of ``scans``.
     """
     known = visits[visits["diagnosis"].notna() & visits["months"].notna()]
-    of = dict(tuple(known.groupby("participant_id")))
+    visits_of = dict(tuple(known.groupby("participant_id")))
     labels = np.full(len(scans), np.nan)
     columns = zip(scans["participant_id"], scans["months"], scans["diagnosis"], strict=True)
-    for place, (participant, month, diagnosis) in enumerate(columns):
-        if diagnosis != FROM or participant not in of:
+    for position, (participant, month, diagnosis) in enumerate(columns):
+        if diagnosis != FROM or participant not in visits_of:
             continue
-        own = of[participant]
-        ill = own.loc[own["diagnosis"] == TO, "months"]
-        if (ill <= month).any():
+        own = visits_of[participant]
+        ad_months = own.loc[own["diagnosis"] == TO, "months"]
+        if (ad_months <= month).any():
             continue
-        if (ill <= month + months).any():
-            labels[place] = 1
+        if (ad_months <= month + months).any():
+            labels[position] = 1
         elif own["months"].max() >= month + months:
-            labels[place] = 0
+            labels[position] = 0
     return labels
 
 
@@ -65,7 +65,7 @@ class ProbeData:
     """Scans and their features.
 
     Attributes:
-        table: One row per scan (:data:`COLUMNS`), sorted by scan_id.
+        table: One row per scan (:data:`COLUMNS`), sorted by scan_id; ``row`` is that of the store.
         features: System name to (N, d) float64 in the order of ``table``.
     """
 
@@ -73,22 +73,23 @@ class ProbeData:
     features: dict[str, np.ndarray]
 
     def where(self, keep: np.ndarray) -> "ProbeData":
-        """The scans of a boolean mask."""
+        """Select the scans of a boolean mask (N,)."""
         return ProbeData(
             self.table[keep].reset_index(drop=True), {k: v[keep] for k, v in self.features.items()}
         )
 
 
 def latents_pca(store: LatentStore, table: pd.DataFrame, seed: int) -> np.ndarray:
-    """Principal components of the autoencoder's flattened latents, fitted on training scans alone.
+    """Principal components of the autoencoder's flattened latents, fitted on training scans only.
 
     Args:
         store: The latents; posterior means are used.
         table: Scans with their ``row`` in the store and ``split``.
-        seed: Of the randomised decomposition.
+        seed: Seed of the randomised decomposition.
 
     Returns:
-        (N, k) float64, k = 64 or the number of training scans less one if that is smaller.
+        (N, k) float64. k is the smallest of 64, the number of training scans less one, and the
+        number of elements of a latent.
     """
     flat = np.stack([store.latent(row).numpy().ravel() for row in table["row"]])
     training = table["split"].isin(TRAINING).to_numpy()
@@ -98,7 +99,7 @@ def latents_pca(store: LatentStore, table: pd.DataFrame, seed: int) -> np.ndarra
 
 
 def aligned_table(path: str | Path, scan_ids: pd.Series) -> np.ndarray:
-    """Rows of a table of measures (scan_id and numbers) in the order of ``scan_ids``: (N, d).
+    """Read a TSV of measures (scan_id and numbers) in the order of ``scan_ids``: (N, d) float64.
 
     Raises:
         UserError: a scan has no row, or a number is missing.
@@ -108,8 +109,8 @@ def aligned_table(path: str | Path, scan_ids: pd.Series) -> np.ndarray:
     lacking = lacking or found.index[found.isna().any(axis=1)].tolist()
     if lacking:
         raise UserError(
-            f"The table {path} lacks {len(lacking)} scan(s) or numbers of them, the first is "
-            f"{lacking[0]}; delete the file so that it is made again for the present scans."
+            f"The table {path} lacks {len(lacking)} scan(s) or some of their numbers, the first is "
+            f"{lacking[0]}. Delete the file, so that it is made again for the present scans."
         )
     return found.loc[scan_ids].to_numpy(dtype=np.float64)
 
@@ -120,18 +121,21 @@ def load_probe_data(
     seed: int,
     tables: dict[str, str | Path] | None = None,
 ) -> ProbeData:
-    """Features of every scan with a known age and sex.
+    """Load the features of every scan with a known age and sex.
 
     Args:
-        latents: Folder of the latent store; its index has the columns of scans.tsv and the split,
-            and is refused if a participant is in two splits.
+        latents: Folder of the latent store; its index has the columns of scans.tsv and the split.
         embeddings: Name of the system (``ldae``, ``untrained``, ...) to its embeddings file.
-        seed: Of the randomised PCA.
-        tables: Name of the system (``volumes``) to its table of measures.
+        seed: Seed of the randomised PCA.
+        tables: Name of the system (``volumes``) to its TSV of measures.
 
     Returns:
-        Systems: ``embeddings``' names, ``latents_pca``, ``tables``' names and ``age_sex`` (years;
-        1 for male).
+        Scans and features. Systems: the names of ``embeddings``, ``latents_pca``, the names of
+        ``tables``, and ``age_sex`` (years; 1 for male).
+
+    Raises:
+        UserError: a participant is in two splits, a column of the index is missing, a scan lacks
+            its embedding or measures, or no training or test scan has age and sex.
     """
     store = LatentStore(latents)
     lacking = [name for name in COLUMNS if name not in store.index.columns]
@@ -142,7 +146,7 @@ def load_probe_data(
     for part in (TRAINING, (TEST,)):
         require(
             bool(table["split"].isin(part).any()),
-            f"No scan of the split(s) {', '.join(part)} has age and sex; the probes need them.",
+            f"No scan of the split(s) {', '.join(part)} has age and sex, which the probes need.",
         )
     features = {
         name: aligned_embeddings(path, table["scan_id"], volumes=store.card["volumes"])

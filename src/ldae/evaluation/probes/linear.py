@@ -1,6 +1,6 @@
-"""Correction of the bias of predicted ages: too old for the young, too young for the old.
+"""Regularised linear models on frozen features, and the bias correction of predicted ages.
 
-Linear models on frozen features, their regularisation chosen within the training subjects.
+The regularisation is chosen by cross-validation over the training subjects.
 """
 
 from collections.abc import Sequence
@@ -15,21 +15,21 @@ from sklearn.preprocessing import StandardScaler
 
 from ldae.errors import require
 
-LEAST_SLOPE = 0.1  # below it a prediction knows too little of age for the line to be inverted
+LEAST_SLOPE = 0.1  # below it predictions depend too little on age to invert the line
 
 
 def corrected_age(predicted: np.ndarray, age: np.ndarray, held_out: np.ndarray) -> np.ndarray:
-    """Predicted ages with their linear dependence on age inverted.
+    """Correct the regression bias of predicted ages: too old for the young, too young for the old.
 
-    The line ``prediction = a + b age`` is fitted on predictions of training scans by models that
-    had not seen their subjects; a test prediction becomes ``(prediction - a)/b``. The test scan's
-    own age is not used: the other usual correction adds ``age - (a + b age)`` to the prediction,
-    which gives a part of the answer away and makes any error small (Butler et al., Human Brain
-    Mapping 2021).
+    The line ``prediction = a + b age`` is fitted on out-of-fold predictions of training scans, by
+    models that were not fitted on their subjects. A test prediction becomes
+    ``(prediction - a)/b``. The test scan's own age is not used. The other usual correction adds
+    ``age - (a + b age)`` to the prediction, which leaks the true age and makes any error small
+    (Butler et al., Human Brain Mapping 2021).
 
     Args:
-        predicted: (N,) years, of test scans.
-        age, held_out: (M,) true and predicted years of training scans.
+        predicted: (N,) predicted years of test scans.
+        age, held_out: (M,) true and out-of-fold predicted years of training scans.
 
     Returns:
         (N,) years; nan where b is below 0.1 or there are fewer than two ages.
@@ -50,16 +50,18 @@ MAX_ITERATIONS = 5000
 def fit_classifier(
     x: np.ndarray, labels: np.ndarray, groups: Sequence[str], folds: int, seed: int
 ) -> Pipeline:
-    """Standardisation and logistic regression; C by cross-validated log loss over subjects.
+    """Fit a standardisation and a logistic regression, C chosen by cross-validated log loss.
 
     More than two classes give a multinomial regression. Folds hold whole subjects and are
-    stratified by class, so that no fold trains without a class. Fewer subjects of a class than
-    ``folds`` make fewer folds.
+    stratified by class, so that no fold trains without a class. If a class has fewer subjects than
+    ``folds``, there are only as many folds as it has subjects.
 
     Args:
-        x: (N, d) features. labels: (N,) class, or bool. groups: participant of each row.
+        x: (N, d) features.
+        labels: (N,) class, or bool.
+        groups: Participant of each row.
         folds: Number of inner folds (``evaluation.probes.cv_folds``).
-        seed: Of the assignment of subjects to folds.
+        seed: Seed of the assignment of subjects to folds.
 
     Raises:
         UserError: a class has fewer than two training subjects.
@@ -69,7 +71,7 @@ def fit_classifier(
     fewest = min(len(set(groups[labels == one])) for one in classes) if len(classes) > 1 else 0
     require(
         fewest >= 2,
-        f"The diagnosis probe needs at least two training subjects of each class; the smaller "
+        f"A classification probe needs at least two training subjects of each class; the smallest "
         f"class has {fewest}. Add subjects, or change evaluation.probes.classes.",
     )
     inner = StratifiedGroupKFold(min(folds, fewest), shuffle=True, random_state=seed)
@@ -90,7 +92,13 @@ def fit_classifier(
 
 
 def fit_regressor(x: np.ndarray, target: np.ndarray, groups: Sequence[str], folds: int) -> Pipeline:
-    """Standardisation and ridge regression; the penalty by cross-validated error over subjects.
+    """Fit a standardisation and a ridge regression, penalty chosen by cross-validated error.
+
+    Args:
+        x: (N, d) features.
+        target: (N,) values, such as years.
+        groups: Participant of each row; folds hold whole participants.
+        folds: Number of inner folds (``evaluation.probes.cv_folds``).
 
     Raises:
         UserError: fewer than two training subjects.
@@ -113,9 +121,14 @@ def fit_regressor(x: np.ndarray, target: np.ndarray, groups: Sequence[str], fold
 def held_out_predictions(
     model: Pipeline, x: np.ndarray, target: np.ndarray, groups: Sequence[str], folds: int
 ) -> np.ndarray:
-    """Predictions (N,) for the scans a regressor was fitted on, by models without their subjects.
+    """Out-of-fold predictions (N,) for the scans that a regressor was fitted on.
 
-    The penalty stays the one chosen on all of them.
+    Each scan is predicted by a model that was not fitted on its subject. The penalty is that of
+    ``model``, chosen on all scans.
+
+    Args:
+        model: The fitted regressor.
+        x, target, groups, folds: As in :func:`fit_regressor`.
     """
     return cross_val_predict(clone(model), x, target, cv=_folds(groups, folds))
 
@@ -126,6 +139,6 @@ def _folds(groups: Sequence[str], folds: int) -> list[tuple[np.ndarray, np.ndarr
 
 
 def penalty_of(model: Pipeline) -> float:
-    """The chosen C (classifier) or alpha (ridge)."""
+    """The chosen penalty of a fitted model: C (classifier) or alpha (ridge)."""
     final = model[-1]
     return float(final.C if isinstance(final, LogisticRegression) else final.alpha)

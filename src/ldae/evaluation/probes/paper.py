@@ -1,10 +1,14 @@
-"""The linear probes of section 4.2: one layer on frozen codes, trained for a number of epochs.
+"""Linear probes of section 4.2: one layer on frozen codes, trained for a number of epochs.
 
 Classifier: binary cross-entropy, Adam. Regressor: squared error, stochastic gradient descent. The
-paper says no more; ours are: features standardised on the training scans (else features in ml or
-years diverge at the paper's learning rate), a batch size, the regressor's bias started at the mean
-age (plain descent would spend its epochs on it), and a 70/30 split by subject. As in the paper the
-last epoch counts, so the 30 % only tell how far predictions of unseen subjects can be trusted.
+paper states no more. These choices are ours:
+
+- Features are standardised on the training scans; otherwise features in ml or years diverge at the
+  paper's learning rate.
+- Scans come in batches of ``batch_size``.
+- The regressor's bias starts at the mean age; otherwise plain descent would spend its epochs on it.
+- Training subjects are split 70/30 by subject. As in the paper the last epoch is used, so the 30 %
+  choose nothing; they only serve to correct the bias of predicted ages.
 """
 
 from collections.abc import Sequence
@@ -20,7 +24,12 @@ from ldae.seeds import derive_seed, generator
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """A trained layer on standardised features."""
+    """A trained linear layer on standardised features.
+
+    Attributes:
+        mean, std: (d,) standardisation of the features.
+        w, b: Weights (d,) and bias.
+    """
 
     mean: np.ndarray
     std: np.ndarray
@@ -28,19 +37,20 @@ class LinearProbe:
     b: float
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Logit or years (N,) of features (N, d)."""
+        """Logit or years (N,) for features (N, d)."""
         return (x - self.mean) / self.std @ self.w + self.b
 
 
 def train_classifier(
     x: np.ndarray, positive: np.ndarray, cfg: dict[str, Any], seed: int
 ) -> LinearProbe:
-    """Cross-entropy by Adam.
+    """Train a classifier: binary cross-entropy, Adam.
 
     Args:
-        x: (N, d) features. positive: (N,) bool.
+        x: (N, d) features.
+        positive: (N,) bool, the scan is of the positive class.
         cfg: ``evaluation.probes.paper``: classifier_epochs, learning_rate, batch_size.
-        seed: Of the start and the order of the scans.
+        seed: Seed of the initial weights and the order of the scans.
     """
     return _train(x, positive, 0.0, cfg, cfg["classifier_epochs"], torch.optim.Adam, seed)
 
@@ -48,7 +58,14 @@ def train_classifier(
 def train_regressor(
     x: np.ndarray, target: np.ndarray, cfg: dict[str, Any], seed: int
 ) -> LinearProbe:
-    """Squared error by stochastic gradient descent (``regressor_epochs``)."""
+    """Train a regressor: squared error, stochastic gradient descent.
+
+    Args:
+        x: (N, d) features.
+        target: (N,) values, such as years.
+        cfg: ``evaluation.probes.paper``: regressor_epochs, learning_rate, batch_size.
+        seed: Seed of the initial weights and the order of the scans.
+    """
     return _train(x, target, target.mean(), cfg, cfg["regressor_epochs"], torch.optim.SGD, seed)
 
 
@@ -67,17 +84,17 @@ def _train(
     mean, std = x.mean(0), x.std(0)
     std = np.where(std > 0, std, 1.0)
     inputs = torch.from_numpy((x - mean) / std).float()
-    wanted = torch.from_numpy(np.asarray(target, dtype=np.float32))
+    labels = torch.from_numpy(np.asarray(target, dtype=np.float32))
     draw = generator(seed, "probe")
-    reach = inputs.shape[1] ** -0.5  # torch's start of a linear layer
-    w = (2 * torch.rand(inputs.shape[1], generator=draw) - 1) * reach
+    bound = inputs.shape[1] ** -0.5  # torch's initialisation of a linear layer
+    w = (2 * torch.rand(inputs.shape[1], generator=draw) - 1) * bound
     w.requires_grad_()
     b = torch.tensor(float(start), requires_grad=True)
     descent = optimiser([w, b], lr=cfg["learning_rate"])
     for _ in range(epochs):
         for part in torch.randperm(len(inputs), generator=draw).split(cfg["batch_size"]):
             descent.zero_grad()
-            loss(inputs[part] @ w + b, wanted[part]).backward()
+            loss(inputs[part] @ w + b, labels[part]).backward()
             descent.step()
     return LinearProbe(mean, std, w.detach().double().numpy(), float(b.detach()))
 
@@ -85,14 +102,15 @@ def _train(
 def subject_split(
     groups: Sequence[str], labels: Sequence, fraction: float, seed: int
 ) -> np.ndarray:
-    """Bool (N,): rows of the subjects to train on; the others are held out.
+    """Draw the subjects to train on: (N,) bool, False for rows of held-out subjects.
 
     Subjects are drawn within each label (that of their first row), at least one of each.
 
     Args:
-        groups: Subject of each row. labels: Class of each row; one value for no strata.
+        groups: Subject of each row.
+        labels: Class of each row; a single value for no strata.
         fraction: ``evaluation.probes.paper.train_fraction``.
-        seed: Of the draw.
+        seed: Seed of the draw.
     """
     groups, labels = np.asarray(groups), np.asarray(labels)
     names, first = np.unique(groups, return_index=True)

@@ -24,15 +24,16 @@ HEADLINE = {
     "groups": "balanced_accuracy",
     "conversion": "auroc",
 }
-FAMILY = ["target", "probe", "metric"]  # within which p values are corrected for many systems
+FAMILY = ["target", "probe", "metric"]  # p values are corrected for the number of systems within it
 
 
 def statistics(target: str, frame: pd.DataFrame, classes: Sequence[str]) -> dict[str, Statistic]:
-    """Every score of one system's predictions, as functions of the scans' weights.
+    """Every score of one system's predictions, by name, as a function of the scans' weights.
 
     Args:
         target: ``diagnosis``, ``age``, ``groups`` or ``conversion``.
-        frame: Predictions of one probe, system and seed.
+        frame: Predictions of one probe, system and seed, with the columns of the target in
+            :mod:`ldae.evaluation.probes.targets`.
         classes: Negative and positive class, or all classes of ``groups``.
     """
     if target == "age":
@@ -44,20 +45,22 @@ def statistics(target: str, frame: pd.DataFrame, classes: Sequence[str]) -> dict
         corrected = frame["corrected"].to_numpy(dtype=float)
         return scores | {"mae_corrected": error_score("mae", age, corrected)}
     if target == "groups":
-        return _of_groups(frame, classes)
+        return _group_scores(frame, classes)
     if target == "conversion":
-        truth, said = (frame[name].to_numpy() == 1 for name in ("converts", "predicted"))
+        truth, predicted = (frame[name].to_numpy() == 1 for name in ("converts", "predicted"))
     else:
-        truth, said = (frame[name].to_numpy() == classes[1] for name in ("diagnosis", "predicted"))
+        truth, predicted = (
+            frame[name].to_numpy() == classes[1] for name in ("diagnosis", "predicted")
+        )
     scores = {
-        name: confusion_score(name, truth, said)
+        name: confusion_score(name, truth, predicted)
         for name in ("accuracy", "balanced_accuracy", "mcc", "sensitivity", "specificity")
     }
     if target == "diagnosis":
         for one in classes[::-1]:
             sign = one == classes[1]
             for name in ("precision", "recall", "f1"):
-                score = confusion_score(name, truth == sign, said == sign)
+                score = confusion_score(name, truth == sign, predicted == sign)
                 scores[f"{name}_{one.lower()}"] = score
     probability = frame["probability"].to_numpy()
     scores["auroc"] = auroc(truth, probability)
@@ -65,17 +68,17 @@ def statistics(target: str, frame: pd.DataFrame, classes: Sequence[str]) -> dict
     return scores
 
 
-def _of_groups(frame: pd.DataFrame, classes: Sequence[str]) -> dict[str, Statistic]:
-    truth, said = frame["diagnosis"].to_numpy(), frame["predicted"].to_numpy()
+def _group_scores(frame: pd.DataFrame, classes: Sequence[str]) -> dict[str, Statistic]:
+    truth, predicted = frame["diagnosis"].to_numpy(), frame["predicted"].to_numpy()
     recall, f1 = (
-        {one: confusion_score(name, truth == one, said == one) for one in classes}
+        {one: confusion_score(name, truth == one, predicted == one) for one in classes}
         for name in ("recall", "f1")
     )
     curves = [
         auroc(truth == one, frame[f"probability_{one.lower()}"].to_numpy()) for one in classes
     ]
     return {
-        "accuracy": confusion_score("accuracy", truth == said, np.full(len(truth), True)),
+        "accuracy": confusion_score("accuracy", truth == predicted, np.full(len(truth), True)),
         "balanced_accuracy": macro(list(recall.values())),
         "macro_f1": macro(list(f1.values())),
         "macro_auroc": macro(curves),
@@ -92,11 +95,14 @@ def score_table(
 ) -> tuple[list[dict], list[dict]]:
     """Rows of the score table and of the paired differences for one target.
 
-    A probe trained with several seeds has the mean of its scores over them, in every resample; the
-    interval is over subjects, and ``seed_sd`` says how far the seeds lie apart.
+    The score of a probe trained with several seeds is their mean, in every resample. The interval
+    is over subjects; ``seed_sd`` is the SD of the score over the seeds.
 
     Args:
-        predictions: probe, system, seed, scan_id, participant_id and what :func:`statistics` reads.
+        target: As in :func:`statistics`.
+        predictions: probe, system, seed, scan_id, participant_id and the columns that
+            :func:`statistics` reads.
+        classes: As in :func:`statistics`.
 
     Raises:
         UserError: a system's predictions are for other scans than the LDAE's.
@@ -112,22 +118,26 @@ def score_table(
     positives = {"diagnosis": lambda: first["diagnosis"] == classes[1],
                  "conversion": lambda: first["converts"] == 1}.get(target)  # fmt: skip
     count = np.nan if positives is None else int(positives().sum())
-    alone = np.ones((1, bootstrap.size))
+    unit_weights = np.ones((1, bootstrap.size))
     rows, scores = [], {}
     for (probe, system), frames in found.items():
         for frame in frames:
             require(
                 frame["scan_id"].equals(first["scan_id"]),
                 f"The predictions of {system} for {target} are not for the test scans of "
-                f"{COMPARED}: {len(frame)} scans against {len(first)}. Make them again for the "
-                "present splits.",
+                f"{COMPARED}: {len(frame)} scans against {len(first)}. Delete their file, so that "
+                "they are made again for the present splits.",
             )
         seeds = [statistics(target, frame, classes) for frame in frames]
-        mine = {name: macro([one[name] for one in seeds]) for name in seeds[0]}
-        scores[probe, system] = mine
-        for metric, statistic in mine.items():
+        mean_scores = {name: macro([one[name] for one in seeds]) for name in seeds[0]}
+        scores[probe, system] = mean_scores
+        for metric, statistic in mean_scores.items():
             paper, source = probe_value(target, metric, system)
-            spread = np.std([one[metric](alone)[0] for one in seeds], ddof=1) if seeds[1:] else None
+            spread = (
+                np.std([one[metric](unit_weights)[0] for one in seeds], ddof=1)
+                if seeds[1:]
+                else None
+            )
             rows.append(
                 {"target": target, "probe": probe, "system": system, "metric": metric}
                 | bootstrap.interval(statistic).row("value")
@@ -142,7 +152,10 @@ def score_table(
 def _differences(
     target: str, scores: dict[tuple[str, str], dict[str, Statistic]], bootstrap: ClusterBootstrap
 ) -> list[dict]:
-    """The LDAE less each other system of the same probe, or of none (regularised probe's rows)."""
+    """The LDAE less each other system of the same probe.
+
+    Systems without a probe (``none``) are compared with the LDAE's regularised probe.
+    """
     rows = []
     for (probe, system), others in scores.items():
         own = REGULARISED if probe == NONE else probe
@@ -164,7 +177,7 @@ def _differences(
 
 
 def absent_row(target: str, test: pd.DataFrame, note: str) -> dict:
-    """A row for a target that cannot be probed, with the reason."""
+    """A row of the score table for a target that cannot be probed; ``note`` gives the reason."""
     return {
         "target": target,
         "probe": REGULARISED,

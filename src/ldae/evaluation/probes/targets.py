@@ -1,8 +1,9 @@
-"""What is probed for: diagnosis, age, three groups, conversion. Fits and test predictions.
+"""Targets of the probes (diagnosis, age, three groups, conversion): fits and test predictions.
 
-Every table of predictions has the columns probe (``regularised``: scikit-learn's, penalty chosen
-within the training subjects; ``paper``: section 4.2; ``none``), system, seed (n/a: the run's),
-scan_id, participant_id, diagnosis, then truth and prediction of the target, then penalty.
+Every table of predictions has the columns probe, system, seed (n/a: the run's), scan_id,
+participant_id and diagnosis, then truth and prediction of the target, then penalty. ``probe`` is
+``regularised`` (scikit-learn, penalty chosen within the training subjects), ``paper``
+(section 4.2) or ``none``.
 """
 
 from typing import Any
@@ -35,24 +36,35 @@ def _frame(
 ) -> pd.DataFrame:
     test = data.table[data.table["split"] == TEST]
     known = test[KNOWN].assign(**columns, penalty=penalty)
-    for place, (name, value) in enumerate((("probe", probe), ("system", system), ("seed", seed))):
-        known.insert(place, name, value)
+    for position, (name, value) in enumerate(
+        (("probe", probe), ("system", system), ("seed", seed))
+    ):
+        known.insert(position, name, value)
     return known
 
 
-def _side(data: ProbeData, splits: tuple[str, ...]) -> np.ndarray:
+def _in_splits(data: ProbeData, splits: tuple[str, ...]) -> np.ndarray:
     return data.table["split"].isin(splits).to_numpy()
 
 
 def probe_diagnosis(
     data: ProbeData, positive: str, cfg: dict[str, Any], seed: int
 ) -> tuple[dict[str, Pipeline], pd.DataFrame]:
-    """Regularised classifiers by system, and their test predictions.
+    """Fit a regularised classifier for every system and predict the test scans.
 
     Columns of the target: predicted, probability (of the positive class).
+
+    Args:
+        data: Scans of the two classes.
+        positive: The positive class.
+        cfg: Section ``evaluation.probes`` (``classes``, ``cv_folds``).
+        seed: Seed of the folds.
+
+    Returns:
+        The fitted classifiers by system, and the predictions of all systems.
     """
     negative = next(name for name in cfg["classes"] if name != positive)
-    training, test = _side(data, TRAINING), _side(data, (TEST,))
+    training, test = _in_splits(data, TRAINING), _in_splits(data, (TEST,))
     known = data.table[training]
     truth = (known["diagnosis"] == positive).to_numpy()
     models, frames = {}, []
@@ -74,9 +86,12 @@ def probe_diagnosis(
 
 
 def paper_diagnosis(data: ProbeData, positive: str, cfg: dict[str, Any]) -> pd.DataFrame:
-    """Test predictions of section 4.2's classifier, for every system and seed."""
+    """Test predictions of section 4.2's classifier, for every system and seed.
+
+    It is trained on a fraction ``paper.train_fraction`` of the subjects of the split ``train``.
+    """
     negative = next(name for name in cfg["classes"] if name != positive)
-    training, test = _side(data, ("train",)), _side(data, (TEST,))
+    training, test = _in_splits(data, ("train",)), _in_splits(data, (TEST,))
     known = data.table[training]
     truth = (known["diagnosis"] == positive).to_numpy()
     frames = []
@@ -87,36 +102,40 @@ def paper_diagnosis(data: ProbeData, positive: str, cfg: dict[str, Any]) -> pd.D
             model = train_classifier(x[training][chosen], truth[chosen], cfg["paper"], seed)
             logit = model(x[test])
             predicted = np.where(logit >= 0, positive, negative)
-            probability = 0.5 * (1 + np.tanh(logit / 2))  # the logistic function, no overflow
+            probability = 0.5 * (1 + np.tanh(logit / 2))  # the logistic function, without overflow
             frames.append(
                 _frame(data, system, PAPER, seed, predicted=predicted, probability=probability)
             )
     return pd.concat(frames, ignore_index=True)
 
 
-def of_age(data: ProbeData) -> ProbeData:
-    """The data with sex alone in place of age and sex, which would give the answer."""
+def without_age(data: ProbeData) -> ProbeData:
+    """Replace the baseline ``age_sex``, which contains the target, by sex alone."""
     sex = data.features["age_sex"][:, 1:]
     others = {name: x for name, x in data.features.items() if name != "age_sex"}
     return ProbeData(data.table, others | {"sex": sex})
 
 
 def probe_age(data: ProbeData, cfg: dict[str, Any]) -> tuple[dict[str, Pipeline], pd.DataFrame]:
-    """Regularised regressors of age in years by system, and their test predictions.
+    """Fit a regularised regressor of age for every system and predict the test scans.
 
-    Columns of the target: age, predicted, corrected (see :mod:`ldae.evaluation.probes.linear`).
-    Further baselines are the sex alone and the mean age of the training scans.
+    Columns of the target, in years: age, predicted, corrected (see
+    :func:`ldae.evaluation.probes.linear.corrected_age`). Further baselines are ``sex`` alone and
+    ``mean_age``, the mean age of the training scans.
+
+    Returns:
+        The fitted regressors by system, and the predictions of all systems.
     """
-    data = of_age(data)
-    training, test = _side(data, TRAINING), _side(data, (TEST,))
+    data = without_age(data)
+    training, test = _in_splits(data, TRAINING), _in_splits(data, (TEST,))
     age = data.table["age"].to_numpy()
     groups = data.table.loc[training, "participant_id"].to_numpy()
     models, frames = {}, []
     for system, x in data.features.items():
-        inside = (x[training], age[training], groups, cfg["cv_folds"])
-        model = fit_regressor(*inside)
+        fit_data = (x[training], age[training], groups, cfg["cv_folds"])
+        model = fit_regressor(*fit_data)
         predicted = model.predict(x[test])
-        corrected = corrected_age(predicted, age[training], held_out_predictions(model, *inside))
+        corrected = corrected_age(predicted, age[training], held_out_predictions(model, *fit_data))
         models[system] = model
         frames.append(
             _frame(
@@ -129,26 +148,30 @@ def probe_age(data: ProbeData, cfg: dict[str, Any]) -> tuple[dict[str, Pipeline]
             )
         )
     mean = np.full(int(test.sum()), age[training].mean())
-    nothing = np.full(len(mean), np.nan)
-    frames.append(_frame(data, "mean_age", NONE, age=age[test], predicted=mean, corrected=nothing))
+    missing = np.full(len(mean), np.nan)
+    frames.append(_frame(data, "mean_age", NONE, age=age[test], predicted=mean, corrected=missing))
     return models, pd.concat(frames, ignore_index=True)
 
 
 def paper_age(data: ProbeData, cfg: dict[str, Any]) -> pd.DataFrame:
-    """Test predictions of section 4.2's regressor, for every system and seed."""
-    data = of_age(data)
-    training, test = _side(data, ("train",)), _side(data, (TEST,))
+    """Test predictions of section 4.2's regressor, for every system and seed.
+
+    It is trained on a fraction ``paper.train_fraction`` of the subjects of the split ``train``; the
+    correction of the predicted ages is fitted on the others.
+    """
+    data = without_age(data)
+    training, test = _in_splits(data, ("train",)), _in_splits(data, (TEST,))
     age = data.table["age"].to_numpy()
     groups = data.table.loc[training, "participant_id"].to_numpy()
     frames = []
     for system, x in data.features.items():
-        inside, known = x[training], age[training]
+        x_training, age_training = x[training], age[training]
         for seed in cfg["seeds"]:
             fraction = cfg["paper"]["train_fraction"]
             chosen = subject_split(groups, np.zeros(len(groups)), fraction, seed)
-            model = train_regressor(inside[chosen], known[chosen], cfg["paper"], seed)
+            model = train_regressor(x_training[chosen], age_training[chosen], cfg["paper"], seed)
             predicted = model(x[test])
-            corrected = corrected_age(predicted, known[~chosen], model(inside[~chosen]))
+            corrected = corrected_age(predicted, age_training[~chosen], model(x_training[~chosen]))
             columns = {"age": age[test], "predicted": predicted, "corrected": corrected}
             frames.append(_frame(data, system, PAPER, seed, **columns))
     return pd.concat(frames, ignore_index=True)
@@ -157,19 +180,19 @@ def paper_age(data: ProbeData, cfg: dict[str, Any]) -> pd.DataFrame:
 def probe_groups(data: ProbeData, cfg: dict[str, Any], seed: int) -> pd.DataFrame:
     """Test predictions of a multinomial regression for ``probes.groups`` (CN, MCI, AD).
 
-    Columns of the target: predicted, and probability_<group> for each.
+    Columns of the target: predicted, and ``probability_<group>`` for each group.
     """
-    training, test = _side(data, TRAINING), _side(data, (TEST,))
+    training, test = _in_splits(data, TRAINING), _in_splits(data, (TEST,))
     known = data.table[training]
     labels = known["diagnosis"].to_numpy(dtype=str)
     frames = []
     for system, x in data.features.items():
         model = fit_classifier(x[training], labels, known["participant_id"], cfg["cv_folds"], seed)
-        chances = model.predict_proba(x[test])
+        probabilities = model.predict_proba(x[test])
         order = model[-1].classes_.tolist()
         columns = {"predicted": model.predict(x[test])}
-        for one in cfg["groups"]:
-            columns[f"probability_{one.lower()}"] = chances[:, order.index(one)]
+        for group in cfg["groups"]:
+            columns[f"probability_{group.lower()}"] = probabilities[:, order.index(group)]
         frames.append(_frame(data, system, penalty=penalty_of(model), **columns))
     return pd.concat(frames, ignore_index=True)
 
@@ -177,15 +200,17 @@ def probe_groups(data: ProbeData, cfg: dict[str, Any], seed: int) -> pd.DataFram
 def probe_conversion(
     data: ProbeData, converts: np.ndarray, cfg: dict[str, Any], seed: int
 ) -> pd.DataFrame:
-    """Test predictions of who converts from MCI to AD.
+    """Test predictions of conversion from MCI to AD.
+
+    Columns of the target: converts, predicted (0 or 1 each), probability.
 
     Args:
-        data: MCI scans with a known label. converts: (N,) bool, that label.
-
-    Returns:
-        Columns of the target: converts, predicted (0 or 1), probability.
+        data: MCI scans with a known label.
+        converts: (N,) bool, the label.
+        cfg: Section ``evaluation.probes`` (``cv_folds``).
+        seed: Seed of the folds.
     """
-    training, test = _side(data, TRAINING), _side(data, (TEST,))
+    training, test = _in_splits(data, TRAINING), _in_splits(data, (TEST,))
     groups = data.table.loc[training, "participant_id"]
     frames = []
     for system, x in data.features.items():
