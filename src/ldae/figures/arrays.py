@@ -1,7 +1,7 @@
-"""Arrays that figures are drawn from: the one place that knows their files' keys.
+"""Layouts of the ``.npz`` files that figures are drawn from, and their loader.
 
-Every file is an ``.npz`` of the evaluation. ``LAYOUTS`` names, per kind of file, the keys a figure
-needs and their number of axes; a file may hold more.
+The evaluation writes these files. ``LAYOUTS`` lists, per kind of file, the keys that a figure needs
+and their number of axes; a file may hold more keys.
 """
 
 from pathlib import Path
@@ -11,7 +11,8 @@ import numpy as np
 
 from ldae.errors import UserError, require
 
-# N scans or subjects, K stochastic samples, A strengths, V visits; volumes (X, Y, Z) in [0, 1].
+# Axes in front of a volume (X, Y, Z), in [0, 1]: N scans, N and K stochastic samples, A strengths,
+# or V visits.
 LAYOUTS: dict[str, dict[str, int]] = {
     "reconstruction": {"scan_id": 1, "diagnosis": 1, "original": 4, "reconstruction": 4},
     "variation": {"scan_id": 1, "diagnosis": 1, "original": 4, "encoded": 4, "samples": 5},
@@ -55,7 +56,7 @@ LAYOUTS: dict[str, dict[str, int]] = {
 def load(path: str | Path, layout: str) -> dict[str, np.ndarray]:
     """The arrays of one file, checked against ``LAYOUTS[layout]``.
 
-    Volumes come as float32; float16 on disk is fine.
+    Arrays with three or more axes are returned as float32; float16 on disk is fine.
 
     Raises:
         UserError: the file is missing, lacks a key, or an array has the wrong number of axes.
@@ -70,7 +71,7 @@ def load(path: str | Path, layout: str) -> dict[str, np.ndarray]:
         if arrays[name].ndim != axes:
             raise UserError(
                 f"The array {name!r} of {path} has {arrays[name].ndim} axes where {axes} are "
-                "expected; it was not written by this version's evaluation stage."
+                "expected: another version wrote it. Run the evaluation stage again."
             )
     return {
         name: array.astype(np.float32) if array.ndim >= 3 else array
@@ -79,11 +80,15 @@ def load(path: str | Path, layout: str) -> dict[str, np.ndarray]:
 
 
 def spacing(arrays: dict[str, np.ndarray], settings: dict[str, Any]) -> float:
-    """mm per voxel: of the file where it says so, else of the config (``volumes.spacing``)."""
+    """mm per voxel: from the file if it holds ``spacing``, else from ``settings["spacing"]``.
+
+    Raises:
+        UserError: neither holds it.
+    """
     if "spacing" in arrays:
         return float(np.ravel(arrays["spacing"])[0])
     require(
         settings.get("spacing") is not None,
-        "The arrays do not say their voxel size; pass settings['spacing'] (mm, volumes.spacing).",
+        "The arrays hold no voxel size; pass settings['spacing'] in mm (config: volumes.spacing).",
     )
     return float(settings["spacing"])

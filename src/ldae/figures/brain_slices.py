@@ -1,9 +1,9 @@
-"""Slices of brain volumes on a page: one scale in mm for all panels, orientation, scale bar.
+"""Mosaics of brain slices: one scale in mm for all panels, orientation letters, scale bar.
 
 Volumes are arrays (X, Y, Z) on the template's grid, axes pointing right, anterior and superior.
 Slices are shown in radiological convention: the subject's right is on the left of axial and coronal
-panels, anterior on the left of sagittal ones. Pixels are voxels (no interpolation), so that no
-picture shows more detail than the arrays hold.
+panels, anterior on the left of sagittal ones. Pixels are voxels: without interpolation, no picture
+shows more detail than the arrays hold.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,9 @@ from ldae.errors import require
 from ldae.figures.style import BRAIN, INK, PAGE, new_figure
 
 PLANES = ("axial", "coronal", "sagittal")
-# Where the planes cut the brain's bounding box: body of the lateral ventricles (axial), body of the
-# hippocampi (coronal), beside the midline through one lateral ventricle (sagittal).
+# Where the planes cut the brain's bounding box, as a fraction of its length: body of the lateral
+# ventricles (axial), body of the hippocampi (coronal), beside the midline through one lateral
+# ventricle (sagittal).
 CUTS = {"axial": 0.54, "coronal": 0.49, "sagittal": 0.55}
 _AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
 _SIDES = {"axial": ("R", "L"), "coronal": ("R", "L"), "sagittal": ("A", "P")}
@@ -31,14 +32,25 @@ _SIDES = {"axial": ("R", "L"), "coronal": ("R", "L"), "sagittal": ("A", "P")}
 
 @dataclass(frozen=True)
 class Window:
-    """Which voxels are shown: a box around the brain (start, stop per axis) and one cut a plane."""
+    """Crop of the volumes to draw: a box around the brain and one slice per plane.
+
+    Attributes:
+        box: (start, stop) in voxels of each axis.
+        cuts: Voxel index of the sagittal, the coronal and the axial slice.
+    """
 
     box: tuple[tuple[int, int], ...]
     cuts: tuple[int, int, int]
 
     @classmethod
     def around(cls, volumes: np.ndarray, margin: int = 1) -> "Window":
-        """The smallest box that holds the brain of every volume (..., X, Y, Z), plus ``margin``."""
+        """The smallest box that holds the brain of all volumes (..., X, Y, Z), plus ``margin``.
+
+        The brain is where the mean of the volumes exceeds 5 % of its maximum.
+
+        Raises:
+            UserError: every voxel is zero.
+        """
         mean = volumes.reshape(-1, *volumes.shape[-3:]).mean(axis=0, dtype=np.float64)
         inside = mean > 0.05 * mean.max()
         require(inside.any(), "The volumes to draw are empty: every voxel is zero.")
@@ -70,13 +82,13 @@ class Window:
 
 
 def limits(volumes: np.ndarray, quantile: float = 99.8) -> tuple[float, float]:
-    """Grey values shown as black (0) and white: the same for every panel of a figure."""
+    """Intensities drawn black and white: 0, and a percentile of the positive voxels (else 1)."""
     values = np.asarray(volumes)
     return 0.0, float(np.percentile(values[values > 0], quantile)) if (values > 0).any() else 1.0
 
 
 def span(differences: np.ndarray, quantile: float = 99.8) -> float:
-    """Upper end of a scale of differences: a quantile of the non-zero ones, never zero."""
+    """Upper end of a scale of differences: a percentile of their non-zero sizes, never zero."""
     values = np.abs(np.asarray(differences))
     values = values[values > 0]
     return float(np.percentile(values, quantile)) if values.size else 1e-6
@@ -93,7 +105,7 @@ class Mosaic:
         row_gaps: mm before each row but the first.
         left, right, top, bottom: Margins in mm for labels and colour bars.
         page: Width of the figure in mm.
-        max_scale: At most so many mm on paper per mm of tissue, lest few panels become huge.
+        max_scale: Upper limit of mm on paper per mm of tissue, lest few panels become huge.
     """
 
     def __init__(
@@ -140,7 +152,7 @@ class Mosaic:
         return self.figure.add_axes([*box, (x1 - x0) / self.width, (y1 - y0) / self.height])
 
     def show(self, row: int, column: int, picture: np.ndarray, low, high, cmap=BRAIN) -> Axes:
-        """Draw one picture, centred in its cell on black (or the map's middle, if signed)."""
+        """Draw one picture, centred in its cell; the background is black or the map's zero."""
         ax = self._axes(*self._x[column], *self._y[row])
         ax.set_facecolor(
             "black" if cmap == BRAIN else ScalarMappable(cmap=cmap).cmap(0.0 if low == 0 else 0.5)
@@ -223,7 +235,7 @@ class Mosaic:
         )
 
     def note(self, row: int, column: int, text: str) -> None:
-        """A number in the lower left corner of a panel."""
+        """A short text in the lower left corner of a panel."""
         ax = self.axes[row, column]
         dark = ax.get_facecolor()[:3] < (0.5, 0.5, 0.5)
         ax.text(
@@ -257,7 +269,7 @@ class Mosaic:
 
 
 def how_shown(spacing: float) -> str:
-    """The sentence of every caption that says how volumes are shown."""
+    """Sentence of every caption on voxel size and orientation of the slices."""
     return (
         f"One pixel is one voxel of {spacing:g} mm, not interpolated; radiological convention "
         "(R, the subject's right, on the left), A anterior, P posterior."

@@ -1,4 +1,4 @@
-"""From every image of the download to the scans used: a CONSORT flow chart with the reasons."""
+"""CONSORT flow chart: from every image of the download to the scans used, with the reasons."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ OPTIONAL: dict[str, str] = {}
 DATA = "tsv"
 FLOW = ("cohort", "stage", "images", "subjects", "remaining", "remaining_subjects", "reasons")
 SPLITS = {"train": "Training", "val": "Validation", "test": "Test"}
-# Phases from top to bottom: label, heading of the losses beside, name of what is left, stages.
+# Phases from top to bottom: label, heading of the losses beside, noun for what is lost, stages.
 PHASES = (
     ("Download", "Not to be converted", "image", ("file", "metadata", "adni_qc", "selection")),
     ("Conversion", "Lost in conversion", "scan", ("conversion", "duplicate")),
@@ -52,7 +52,7 @@ SIDE_WIDTH = PAGE - SIDE - MARGIN
 
 @dataclass
 class Step:
-    """A box of the main column with the losses on the way to it."""
+    """A box of the main column, and the losses between it and the box above."""
 
     phase: str
     box: list[Text]
@@ -60,16 +60,18 @@ class Step:
 
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
-    """Boxes top down: what is left after each phase, the losses beside, and the three splits."""
+    """Boxes top down: what remains after each phase, the losses beside, and the three splits."""
     flow = read_table(inputs["flow"], FLOW)
     scans = read_table(inputs["index"], ("scan_id", "participant_id", "split", "diagnosis"))
     rows = flow[flow["cohort"] == flow["cohort"].iloc[0]].set_index("stage")
     require("download" in rows.index, f"{inputs['flow']} has no row for the stage 'download'.")
-    parts = flow[flow["cohort"] != flow["cohort"].iloc[0]].set_index(["stage", "cohort"])["images"]
-    sheet = _chart(_steps(rows, parts), rows, scans)
+    by_cohort = flow[flow["cohort"] != flow["cohort"].iloc[0]].set_index(["stage", "cohort"])[
+        "images"
+    ]
+    sheet = _chart(_steps(rows, by_cohort), rows, scans)
 
     total, used = (rows.loc[stage, "images"] for stage in ("download", "used"))
-    sides = listing(
+    splits = listing(
         [
             f"{name.lower()} {count(len(part), 'scan')} of "
             f"{count(part['participant_id'].nunique(), 'subject')}"
@@ -82,19 +84,19 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         f"{count(rows.loc['download', 'subjects'], 'subject')} is accounted for: "
         f"{count(used, 'image')} used, {count(total - used, 'image')} excluded for the reasons "
         "shown (one by one in the ledger; in brackets how often, and a scan that two measures of "
-        f"quality refuse counts for both). Splits are by subject: {sides}."
+        f"quality refuse counts for both). Splits are by subject: {splits}."
     )
-    if len(parts):
-        body += f" Cohorts: {listing(_shares(parts, 'used'))} of the scans used."
+    if len(by_cohort):
+        body += f" Cohorts: {listing(_cohort_sizes(by_cohort, 'used'))} of the scans used."
     if rows.loc["missing", "images"]:
         lacking = count(rows.loc["missing", "images"], "scan")
         body += f" The study tables name {lacking} more that the download lacks."
     return Drawing(sheet.figure, flow, "Flow of images through the workflow", body)
 
 
-def _steps(rows: pd.DataFrame, parts: pd.Series) -> list[Step]:
+def _steps(rows: pd.DataFrame, by_cohort: pd.Series) -> list[Step]:
     """The boxes of the main column; a phase without losses has none."""
-    first = [*_left(rows, "download", "image", " on disk"), *_cohorts(parts, "download")]
+    first = [*_left(rows, "download", "image", " on disk"), *_cohorts(by_cohort, "download")]
     steps = [Step("", first, [])]
     for phase, heading, noun, stages in PHASES:
         lost = rows.loc[list(stages), "images"]
@@ -107,7 +109,7 @@ def _steps(rows: pd.DataFrame, parts: pd.Series) -> list[Step]:
             if not pd.isna(reasons):
                 losses += items(str(reasons).split("; "), SIDE_WIDTH, indent=2.5)
         steps.append(Step(phase, _left(rows, stages[-1], "scan", " left"), losses))
-    steps[-1].box = [*_left(rows, "used", "scan", " used"), *_cohorts(parts, "used")]
+    steps[-1].box = [*_left(rows, "used", "scan", " used"), *_cohorts(by_cohort, "used")]
     for label in ("diagnosis", "age"):
         lacking = rows.loc[f"no_{label}", "images"]
         if lacking:
@@ -120,13 +122,17 @@ def _left(rows: pd.DataFrame, stage: str, noun: str, what: str) -> list[Text]:
     return [Text(f"{count(images, noun)}{what}", bold=True), Text(count(subjects, "subject"))]
 
 
-def _cohorts(parts: pd.Series, stage: str) -> list[Text]:
-    return items(_shares(parts, stage), MIDDLE)
+def _cohorts(by_cohort: pd.Series, stage: str) -> list[Text]:
+    return items(_cohort_sizes(by_cohort, stage), MIDDLE)
 
 
-def _shares(parts: pd.Series, stage: str) -> list[str]:
+def _cohort_sizes(by_cohort: pd.Series, stage: str) -> list[str]:
     """``ADNI 10,340`` for each of several cohorts."""
-    return [f"{name} {images:,}" for name, images in parts[stage].items()] if len(parts) else []
+    return (
+        [f"{name} {images:,}" for name, images in by_cohort[stage].items()]
+        if len(by_cohort)
+        else []
+    )
 
 
 def _chart(steps: list[Step], rows: pd.DataFrame, scans: pd.DataFrame) -> Sheet:

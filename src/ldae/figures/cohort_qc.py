@@ -1,4 +1,4 @@
-"""Quality of the preprocessing: the scans least like the template, and the spread of measures."""
+"""Quality of the preprocessing: distributions of QC measures, scans least like the template."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ OPTIONAL: dict[str, str] = {}
 DATA = "tsv"
 SHOWN = 5  # histograms: as many as fit
 COLUMNS, ROWS = 4, 3
-TITLE = 24  # px: the line of text above each scan's picture, legible on screen alone
+TITLE = 24  # px: line of text above each QC picture, cropped as it is legible only on screen
 
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
@@ -96,6 +96,9 @@ def load_measures(manifests: str | list[str], preproc: str | Path) -> pd.DataFra
     """Measures of every registered scan, lowest correlation with the template first.
 
     Columns: scan_id, status, reason, those of ``MEASURES`` that were taken, picture (path or None).
+
+    Raises:
+        UserError: no scan of the manifests has a ``*_desc-qc.json``.
     """
     paths = [manifests] if isinstance(manifests, str | Path) else list(manifests)
     scans = pd.concat([read_table(path, ("scan_id", "status", "reason")) for path in paths])
@@ -104,7 +107,7 @@ def load_measures(manifests: str | list[str], preproc: str | Path) -> pd.DataFra
         participant, session = scan.scan_id.split("_")[:2]
         stem = Path(preproc) / participant / session / "anat" / scan.scan_id
         measured = stem.with_name(f"{scan.scan_id}_desc-qc.json")
-        # failed before registration: counted in the flow chart, whatever an earlier run left
+        # failed before registration: counted in the flow chart; files of earlier runs are ignored
         if scan.status == "skipped" or not measured.is_file():
             continue
         picture = stem.with_name(f"{scan.scan_id}_desc-qc.png")

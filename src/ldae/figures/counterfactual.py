@@ -1,4 +1,4 @@
-"""Synthetic cohorts: how near manipulation comes to the true counterfactual, by strength."""
+"""Manipulation compared with the true counterfactual, by strength (synthetic cohorts only)."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ from ldae.labels import count, interval
 
 INPUTS = {
     "table": "means by method and strength (counterfactual.tsv)",
-    "differences": "paired differences with moving nothing (counterfactual_differences.tsv)",
+    "differences": "paired differences from α = 0 (counterfactual_differences.tsv)",
 }
 OPTIONAL: dict[str, str] = {}
 DATA = "tsv"
 CEILINGS = {"true_code": (0, (5, 1.5, 1, 1.5)), "truth": (0, (1, 1))}
-# Region, metric, label; of the difference with moving nothing, or of the value itself.
+# Region, metric, whether the difference from alpha = 0 is drawn rather than the value, label.
 PANELS = (
     ("brain", "change_correlation", False, "Correlation of the change\nwith the true one"),
     ("ventricles", "mse_to_ae", True, "MSE at the ventricles\nless that of α = 0 (×10⁻³)"),
@@ -63,7 +63,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
 
 
 def _lines(ax: Axes, table: pd.DataFrame, direction: str, scale: float) -> None:
-    """One line a way, and level lines for the methods without a strength."""
+    """One line per variant of manipulation, level lines for the methods without a strength."""
     for place, variant in enumerate(VARIANTS):
         draw_line(ax, table[table["method"] == variant], direction, variant, place - 1, scale)
     for method, line in CEILINGS.items():

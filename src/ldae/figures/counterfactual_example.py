@@ -1,4 +1,4 @@
-"""Synthetic cohorts: two manipulated scans beside what they would truly look like."""
+"""Manipulated scans beside their true counterfactuals (synthetic cohorts only)."""
 
 from typing import Any
 

@@ -149,7 +149,11 @@ def _against_steps(ax: Axes, table: pd.DataFrame) -> None:
 
 
 def _paired(ax: Axes, scans: pd.DataFrame) -> tuple[int, pd.DataFrame]:
-    """One line a scan through its SSIM with its own, another's and the mean y_sem; bars: means."""
+    """One line a scan through its SSIM with its own, another's and the mean y_sem; bars: means.
+
+    Returns:
+        The number of DDIM steps, and SSIM by scan (rows) and y_sem (columns).
+    """
     mine = scans[(scans["system"] == "ldae") & scans["variant"].isin(CONTROLS)]
     steps = int(mine.loc[mine["variant"] == "wrong_y_sem", "T"].max())
     wide = mine[mine["T"] == steps].pivot(index="scan_id", columns="variant", values="ssim")

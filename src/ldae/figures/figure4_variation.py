@@ -1,4 +1,4 @@
-"""Figure 4: what y_sem fixes and what z_T varies, for one CN and one AD scan."""
+"""Figure 4: reconstructions with one y_sem and several z_T, for one CN and one AD scan."""
 
 from typing import Any
 

@@ -45,10 +45,10 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     for name in classes:
         colour = DIAGNOSIS[name]
         mine = table[table["diagnosis"] == name]
-        seen, unseen = mine[mine["seen"]], mine[~mine["seen"]]
+        training, test = mine[mine["seen"]], mine[~mine["seen"]]
         main.scatter(
-            seen["ld1"],
-            seen["ld2"],
+            training["ld1"],
+            training["ld2"],
             s=11,
             facecolors="none",
             edgecolors=colour,
@@ -56,16 +56,16 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
             alpha=0.75,
         )
         main.scatter(
-            unseen["ld1"],
-            unseen["ld2"],
+            test["ld1"],
+            test["ld2"],
             s=20,
             color=colour,
             edgecolors="white",
             linewidths=0.4,
             zorder=3,
         )
-        _density(top, seen["ld1"].to_numpy(), colour, filled=False)
-        _density(top, unseen["ld1"].to_numpy(), colour, filled=True)
+        _density(top, training["ld1"].to_numpy(), colour, filled=False)
+        _density(top, test["ld1"].to_numpy(), colour, filled=True)
     main.set(
         xlabel=r"First discriminant of $y_\mathrm{sem}$ (fitted on training scans)",
         ylabel="First principal component of the rest",

@@ -24,7 +24,7 @@ OPTIONAL = {
 }
 DATA = "tsv"
 MARKS = {"ldae": "o", "nearest_visit": "s", "voxel_average": "^", "latent_lerp": "v"}
-BEYOND = {
+EXTRAPOLATION_MARKS = {
     "ldae": "o",
     "ldae_last_noise": "D",
     "last_visit": "s",
@@ -50,9 +50,9 @@ COLUMNS = (
 
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
-    """MSE and SSIM against the gap in months; below, where given, against the months ahead."""
+    """MSE and SSIM against the gap in months; below, for extrapolated visits if they are given."""
     table = read_table(inputs["table"], COLUMNS)
-    gaps = beyond = None
+    gaps = extrapolated = None
     if inputs.get("differences"):
         gaps = read_table(
             inputs["differences"],
@@ -60,8 +60,10 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         )
     parts = [(_grouped(table, "prediction_gap", inputs["table"]), MARKS)]
     if inputs.get("extrapolation"):
-        beyond = read_table(inputs["extrapolation"], COLUMNS)
-        parts.append((_grouped(beyond, "horizon", inputs["extrapolation"]), BEYOND))
+        extrapolated = read_table(inputs["extrapolation"], COLUMNS)
+        parts.append(
+            (_grouped(extrapolated, "horizon", inputs["extrapolation"]), EXTRAPOLATION_MARKS)
+        )
     labels = (
         "Prediction gap (months to the nearer visit)",
         "Months from the last known visit, two known",
@@ -86,12 +88,18 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
             letter(ax, "abcd"[2 * row + index], dx=-9)
         _legend(figure, shown, marks, top, bound=row == 0)
     data = pd.concat([shown for shown, _ in parts], ignore_index=True)
-    body = _body(table, gaps) + (_beyond(beyond) if beyond is not None else "")
+    body = _body(table, gaps) + (
+        _extrapolation_sentence(extrapolated) if extrapolated is not None else ""
+    )
     return Drawing(figure, data, "Predicted visits against the prediction gap", body)
 
 
 def _grouped(table: pd.DataFrame, grouping: str, path: Any) -> pd.DataFrame:
-    """Rows of one grouping and the measures drawn; the group as a number of months."""
+    """Rows of one grouping and the measures drawn; the group as a number of months.
+
+    Raises:
+        UserError: there are none.
+    """
     wanted = [metric for metric, *_ in PANELS]
     shown = table[(table["grouping"] == grouping) & table["metric"].isin(wanted)]
     require(len(shown) > 0, f"{path} has no rows grouped by {grouping}.")
@@ -206,7 +214,7 @@ def _means(overall: pd.DataFrame, methods: Iterable[str]) -> str:
     return "; ".join(means) + "."
 
 
-def _beyond(table: pd.DataFrame) -> str:
+def _extrapolation_sentence(table: pd.DataFrame) -> str:
     overall = table[table["grouping"] == "overall"]
     size = overall.iloc[0]
     return (
@@ -214,5 +222,5 @@ def _beyond(table: pd.DataFrame) -> str:
         f"{count(int(size['n_triplets']), 'visit')} of "
         f"{count(int(size['n_subjects']), 'subject')}: every method goes on along the line from "
         "the one to the other; the last visit stands for no change. Over all: "
-        + _means(overall, BEYOND)
+        + _means(overall, EXTRAPOLATION_MARKS)
     )

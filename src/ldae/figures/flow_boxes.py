@@ -45,7 +45,7 @@ def items(texts: list[str], width: float, indent: float = 0.0) -> list[Text]:
 
 
 def small_width(text: str) -> float:
-    """Width of small text in mm; a little more than drawn, since a bitmap rounds each letter up."""
+    """Width of small text in mm, plus 6 % because a bitmap rounds the width of each letter up."""
     points, _, _ = text_to_path.get_text_width_height_descent(
         text, FontProperties(size=SMALL), ismath=False
     )
@@ -103,7 +103,7 @@ class Sheet:
             top += _size(line)
 
     def phase(self, x: float, y: float, height: float, text: str) -> None:
-        """A band 5 mm wide with a label, written upwards where it fits, else left out."""
+        """A band 5 mm wide with a label written upwards; omitted if the label does not fit."""
         if height < 1.55 * len(text) + 2:
             return
         self._frame(x, y, 5.0, height, BAND, BAND, "-")

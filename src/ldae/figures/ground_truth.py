@@ -1,4 +1,4 @@
-"""Synthetic cohorts: what probes of y_sem say against the atrophy that was put in."""
+"""Probes of y_sem against the known atrophy and age (synthetic cohorts only)."""
 
 from typing import Any
 

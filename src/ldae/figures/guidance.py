@@ -1,4 +1,4 @@
-"""Does y_sem help to predict the noise on unseen scans, and must it be the right one?"""
+"""Noise-prediction loss on test scans with own, another subject's, mean and no y_sem."""
 
 from typing import Any
 

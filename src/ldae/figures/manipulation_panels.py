@@ -1,4 +1,4 @@
-"""The page of the figures of manipulated scans: three planes of each scan, and what has changed."""
+"""Page layout of manipulated scans: three planes of each scan, rows of images and of changes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,22 +14,22 @@ def draw_scans(
     spacing: float,
     images: Mapping[str, np.ndarray],
     changes: Mapping[str, np.ndarray],
-    between: tuple[float, float],
-    colours: Any,
-    of_bar: str,
+    limits: tuple[float, float],
+    cmap: Any,
+    bar_label: str,
     max_scale: float,
 ) -> brain_slices.Mosaic:
     """Draw blocks of three planes, one a scan, and a row for each image and each change.
 
     Args:
-        about: ``scan_id``, ``source`` and ``target`` (diagnoses) of the scans.
+        about: ``scan_id``, ``source`` and ``target`` (diagnoses) of the scans, each (N,).
         spacing: mm per voxel.
         images: Label and volumes (N, X, Y, Z) of the upper rows; the first are the originals.
-        changes: Likewise of the lower rows, on one scale.
-        between: What the ends of their colours mean.
-        colours: Their colour map.
-        of_bar: Label of its bar.
-        max_scale: mm of the page a mm of brain may take.
+        changes: Label and volumes (N, X, Y, Z) of the lower rows, drawn on one scale.
+        limits: Lowest and highest change on the colour scale.
+        cmap: Colour map of the changes.
+        bar_label: Label of their colour bar.
+        max_scale: Upper limit of mm on paper per mm of brain.
     """
     original = next(iter(images.values()))
     window = brain_slices.Window.around(original)
@@ -47,7 +47,7 @@ def draw_scans(
             for row, volumes in enumerate(images.values()):
                 page.show(row, column, window.slice(volumes[scan], plane), *bright)
             for row, volumes in enumerate(changes.values(), start=len(images)):
-                page.show(row, column, window.slice(volumes[scan], plane), *between, colours)
+                page.show(row, column, window.slice(volumes[scan], plane), *limits, cmap)
             page.sides(0, column, plane)
             page.column_label(column, plane.capitalize(), fontsize=6)
         page.bracket(3 * scan, 3)
@@ -59,5 +59,5 @@ def draw_scans(
         page.scale_bar(0, 3 * scan + 1)
     for row, label in enumerate(labels):
         page.row_label(row, label, fontsize=6.5)
-    page.colour_bar(len(images), len(changes), *between, colours, of_bar)
+    page.colour_bar(len(images), len(changes), *limits, cmap, bar_label)
     return page

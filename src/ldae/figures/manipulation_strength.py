@@ -1,4 +1,4 @@
-"""What manipulation changes in the image, measured over all test scans, against its strength."""
+"""Effect of manipulation on the image against its strength, measured over all test scans."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from ldae.files import read_table
 from ldae.labels import count, interval, listing
 from ldae.systems import lower_first
 
-INPUTS = {"table": "measures by direction, way and strength (manipulation.tsv)"}
+INPUTS = {"table": "measures by direction, variant and strength (manipulation.tsv)"}
 OPTIONAL = {"trends": "how steady each scan's change is (manipulation_trends.tsv), for the caption"}
 DATA = "tsv"
 PANELS = (
@@ -26,7 +26,7 @@ PANELS = (
 
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
-    """Six panels against alpha, one line a direction and way; the random ways are grey."""
+    """Six panels against alpha, one line per direction and variant; random variants are grey."""
     table = read_table(
         inputs["table"],
         (
@@ -56,7 +56,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     for index, (metric, label) in enumerate(PANELS):
         ax = figure.add_subplot(grid[divmod(index, 3)])
         mine = shown[shown["metric"] == metric]
-        for place, (direction, variant) in enumerate((d, w) for d in directions for w in VARIANTS):
+        for place, (direction, variant) in enumerate((d, v) for d in directions for v in VARIANTS):
             part = mine[(mine["direction"] == direction) & (mine["way"] == variant)]
             draw_line(ax, part, direction, variant, place - 2.5)
         if metric.startswith("change"):
@@ -115,7 +115,7 @@ def _body(table: pd.DataFrame, trends: pd.DataFrame | None) -> str:
 
 
 def _steady(trends: pd.DataFrame | None, direction: str) -> str:
-    """How many scans change the expected way at every step, as a sentence."""
+    """Sentence on the share of scans that change as expected at every step of alpha."""
     if trends is None:
         return ""
     mine = trends[(trends["direction"] == direction) & (trends["way"] == "plain")]

@@ -36,7 +36,8 @@ PANELS = (
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     """Two forest plots, one row a system: estimate, 95 % interval, the paper's value."""
     table = read_table(inputs["table"], COLUMNS)
-    table = table[table["probe"] != "paper"]  # the regularised probes, and what predicts by itself
+    # leaves the regularised probes, and systems that predict without a probe
+    table = table[table["probe"] != "paper"]
     wanted = pd.concat(
         [table[(table["target"] == t) & (table["metric"] == m)] for t, m, *_ in PANELS],
         ignore_index=True,

@@ -1,6 +1,6 @@
-"""All figures by name, and the one entry point that draws any of them.
+"""Registry of the figures by name, and the entry point that draws them.
 
-matplotlib is imported when a figure is drawn: the rules read the table of figures without it.
+matplotlib is imported only when a figure is drawn: the workflow reads ``FIGURES`` without it.
 """
 
 import logging
@@ -17,12 +17,12 @@ from ldae.files import atomic, write_table
 
 
 class Figure(NamedTuple):
-    """Where a figure stands and what it is, for whoever has not opened it.
+    """Entry of a figure in the report, and the module that draws it.
 
     Attributes:
         section: Key of the report's section (:data:`ldae.report.build.SECTIONS`).
-        about: What it shows, in a sentence; reStructuredText.
-        module: Module of this package that draws it; empty: the figure's name.
+        about: Description in a sentence, in reStructuredText.
+        module: Module of this package that draws it; empty if named like the figure.
     """
 
     section: str
@@ -124,12 +124,20 @@ DEFAULTS = {"dpi": 200}
 
 
 def required_inputs(name: str) -> tuple[str, ...]:
-    """Names of the inputs that ``draw(name, ...)`` cannot do without."""
+    """Names of the inputs that ``draw(name, ...)`` requires.
+
+    Raises:
+        UserError: unknown name.
+    """
     return tuple(_figure(name).INPUTS)
 
 
 def output_names(name: str) -> dict[str, str]:
-    """File names of a figure's outputs: pdf, png, data (tsv or npz) and caption."""
+    """File names of a figure's outputs: pdf, png, data (tsv or npz) and caption.
+
+    Raises:
+        UserError: unknown name.
+    """
     return {
         "pdf": f"{name}.pdf",
         "png": f"{name}.png",
@@ -149,8 +157,8 @@ def draw(
     Args:
         name: One of ``FIGURES``.
         inputs: Path (or list of paths, where the figure says so) of each input, by name.
-        outputs: Where to write ``pdf``, ``png``, ``data`` and ``caption``.
-        settings: The ``figures`` section of the config, and whatever else the figure reads
+        outputs: Paths of ``pdf``, ``png``, ``data`` and ``caption``.
+        settings: The ``figures`` section of the config, and other settings of single figures
             (``spacing`` in mm, for volumes whose file does not hold it).
 
     Raises:

@@ -1,4 +1,4 @@
-"""Lines against the strength alpha of a manipulation: what the figures of it share."""
+"""Lines against the strength alpha of a manipulation, shared by the figures of manipulation."""
 
 from collections.abc import Iterable
 
@@ -8,31 +8,32 @@ from matplotlib.lines import Line2D
 
 from ldae.figures.style import DIAGNOSIS, GREY
 
-# Marker, line and face of the ways to move y_sem.
+# Variants of moving y_sem: marker, line style, filled marker or not, legend label.
 VARIANTS = {
     "plain": ("o", "-", True, "along the classifier"),
     "orthogonal": ("s", (0, (4, 1.6)), False, "orthogonal to age"),
     "random": ("^", (0, (1, 1.4)), True, "random direction"),
 }
-APART = 0.008  # between points that would hide each other, of the largest alpha
+APART = 0.008  # of the largest alpha; distance between points that would hide each other
 
 
 def colour(direction: str, variant: str = "plain") -> str:
-    """That of the diagnosis moved to; grey for a random direction."""
+    """Colour of the diagnosis moved towards; grey for a random direction."""
     return GREY if variant == "random" else DIAGNOSIS.get(direction.split(" to ")[-1], GREY)
 
 
 def draw_line(
     ax: Axes, table: pd.DataFrame, direction: str, variant: str, place: float, scale: float = 1.0
 ) -> None:
-    """Estimates and intervals of one direction and way.
+    """Draw estimates and intervals of one direction (``"CN to AD"``) and variant.
 
     Args:
         ax: The axes.
         table: alpha, value, ci_low, ci_high; rows without a value are left out.
-        direction, way: What colour and mark say.
-        place: Steps to the right of alpha, so that lines do not hide each other; at alpha = 0,
-            where they meet, none.
+        direction: Gives the colour.
+        variant: Key of ``VARIANTS``; gives marker and line.
+        place: Steps of ``APART`` to the right of alpha, so that lines do not hide each other;
+            none at alpha = 0, where all lines meet.
         scale: Factor on the values.
     """
     shown = table.dropna(subset="value").sort_values("alpha")
@@ -45,7 +46,7 @@ def draw_line(
 
 
 def legend_marks(directions: Iterable[str]) -> list[Line2D]:
-    """Colours of the directions, then marks and lines of the ways."""
+    """Legend entries: colours of the directions, then markers and lines of the variants."""
     marks = [
         Line2D([], [], color=colour(name), lw=2, label=name.replace(" to ", " → "))
         for name in directions

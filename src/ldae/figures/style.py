@@ -1,7 +1,7 @@
-"""One look for every figure: sizes in millimetres, fonts, colours, and files without dates.
+"""Common style of the figures: sizes in millimetres, fonts, colours, and files without dates.
 
-Figures are built on :class:`matplotlib.figure.Figure` itself (never pyplot), so nothing global is
-changed and two drawings in one process cannot touch each other.
+Figures are built on :class:`matplotlib.figure.Figure` itself (never pyplot): no global state
+remains, and two drawings in one process are independent.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from ldae.files import atomic
 
 PAGE = 180.0  # mm: width of a figure across two columns
 INCH = 25.4
-# Okabe & Ito (2008): eight colours told apart with any colour vision.
+# Okabe & Ito (2008): eight colours that are distinguishable with any colour vision.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, RED, PINK = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 GREY, LIGHT, INK = "#8A8A8A", "#E3E3E3", "#222222"
@@ -70,7 +70,7 @@ _RC = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Matplotlib settings of every figure; the user's own matplotlibrc does not count."""
+    """Matplotlib settings of every figure; the user's own matplotlibrc is ignored."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_RC)
@@ -101,8 +101,8 @@ def letter(ax: Axes, text: str, dx: float = -6.0, dy: float = 1.5) -> None:
 def save(figure: Figure, pdf: str | Path, png: str | Path, dpi: int) -> None:
     """Write ``figure`` as PDF and PNG, byte for byte the same whenever the data are the same.
 
-    Dates, program versions and creators are left out of both files. The canvas is never cropped to
-    its content, so the size is the one the module asked for.
+    Dates, program versions and creators are left out of both files. The canvas is not cropped to
+    its content, so a figure keeps the size it was made with.
     """
     with atomic(pdf) as path:
         empty = dict.fromkeys(("Creator", "Producer", "CreationDate"))
@@ -143,7 +143,11 @@ def system_colour(name: str) -> str:
 
 @dataclass
 class Drawing:
-    """A drawn figure, the data behind it, and its caption (title line, then body)."""
+    """A drawn figure, the data behind it, and its caption (title line, then body).
+
+    Attributes:
+        data: The plotted data: a table (written as TSV) or arrays by name (as NPZ).
+    """
 
     figure: Figure
     data: pd.DataFrame | dict[str, np.ndarray]

@@ -1,4 +1,4 @@
-"""Losses and validation of the three trainings, from their history tables."""
+"""Training curves: losses and validation of the three stages, from their history tables."""
 
 from typing import Any
 
@@ -97,7 +97,7 @@ def _label(column: str) -> str:
 
 
 def _curves(ax: Axes, history: pd.DataFrame, columns: list[str], log: bool) -> None:
-    """Lines of the columns; measures bounded by 1 and others are never mixed on one scale."""
+    """Lines of the columns; a linear scale with SSIM shows only SSIM and probe scores (up to 1)."""
     shown = [name for name in columns if history[name].notna().any()]
     if not log and "val_ssim" in shown:
         shown = [name for name in shown if "ssim" in name or "probe" in name]

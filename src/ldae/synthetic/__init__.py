@@ -1,9 +1,9 @@
 """Synthetic cohorts with known truth, for demonstrations, proofs and tests.
 
-``make_download`` makes an ADNI download, ``make_preprocessed`` a larger and more varied cohort of
-brains in template space (:mod:`ldae.synthetic.population`). Below them: ``synthetic_anatomy`` draws
-a subject on a base head, ``shrink`` gives it the atrophy asked for (the same subject at any other
-atrophy is its counterfactual), ``acquire`` scans it.
+``make_download`` makes an ADNI download. ``make_preprocessed`` makes a larger and more varied
+cohort of brains in template space (:mod:`ldae.synthetic.population`). Both draw an anatomy on a
+base head and give it the atrophy asked for with ``shrink``; the same anatomy with another atrophy
+is its counterfactual. ``synthetic_anatomy`` draws one subject, ``acquire`` scans a head.
 """
 
 from ldae.synthetic.download import make_download

@@ -1,4 +1,4 @@
-"""Make a synthetic cohort: ``python -m ldae.synthetic --out DIR [--kind preprocessed]``."""
+"""Command line of the synthetic cohorts: ``python -m ldae.synthetic --out DIR [--kind KIND]``."""
 
 import argparse
 import logging
@@ -17,21 +17,25 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m ldae.synthetic",
-        description="Make a synthetic cohort with known truth: an ADNI download, or brains that "
-        "came preprocessed.",
+        description="Make a synthetic cohort with known truth: an ADNI download, or preprocessed "
+        "scans in template space.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--subjects", type=int, default=40, help="number of subjects")
-    parser.add_argument("--visits", type=int, default=3, help="visits of a subject")
-    parser.add_argument("--spacing", type=float, default=2.0, help="voxel edge in mm")
-    parser.add_argument("--seed", type=int, default=1, help="of all random choices")
-    parser.add_argument("--kind", choices=(DOWNLOAD, PREPROCESSED), default=DOWNLOAD, help="of it")
     parser.add_argument(
-        "--tables", choices=FORMS, default="clinica", help="form of a download's tables"
+        "--visits", type=int, default=3, help="visits of a subject (preprocessed: at most)"
+    )
+    parser.add_argument("--spacing", type=float, default=2.0, help="voxel edge in mm")
+    parser.add_argument("--seed", type=int, default=1, help="seed of all random choices")
+    parser.add_argument(
+        "--kind", choices=(DOWNLOAD, PREPROCESSED), default=DOWNLOAD, help="kind of cohort"
     )
     parser.add_argument(
-        "--template", default="MNI152NLin2009cSym", help="space in names of preprocessed scans"
+        "--tables", choices=FORMS, default="clinica", help="form of a download's study tables"
+    )
+    parser.add_argument(
+        "--template", default="MNI152NLin2009cSym", help="space in file names of preprocessed scans"
     )
     parser.add_argument("--jobs", type=int, default=1, help="parallel processes")
     given = vars(parser.parse_args(arguments))

@@ -1,7 +1,7 @@
-"""How a brain in template space looks on a scanner: contrast, coil, blur, noise and stripping.
+"""Scanner effects on a brain in template space: contrast, coil, blur, noise and skull stripping.
 
-Each site has two machines with styles of their own. The styles vary more between machines than
-disease changes a scan's mean; every scan then differs a little from its machine's style.
+Each site has two machines, each with its own style. Styles differ more between machines than
+disease changes the mean of a scan. Every scan also deviates a little from the style of its machine.
 """
 
 from dataclasses import dataclass, replace
@@ -14,24 +14,24 @@ from ldae.synthetic.brains import Brain, skull_distance
 from ldae.synthetic.fields import sample
 from ldae.synthetic.heads import Head
 
-SITE_STREAM = 1_000_003  # of the random generator; no person has this number
+SITE_STREAM = 1_000_003  # stream of the random generator; no person has this index
 CONTROL = 45.0  # mm; distance of the control points of the coil's field
-REACH = 8.0  # mm; beyond the mask that the blur may look
-STRIP = 12.0  # mm; likewise of the brain mask's error
+REACH = 8.0  # mm; margin around the mask that is rendered too, for the blur at its edge
+STRIP = 12.0  # mm; distance of the control points of the brain mask's error
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a machine shows tissue.
+    """Imaging style of a machine.
 
     Attributes:
         field_strength: Tesla.
         csf, grey: Signal relative to white matter 1.
         gamma: Exponent of the signal between the tissues.
-        bias: SD of the log of what the bias correction has left over.
+        bias: SD of the log of the field that the bias correction leaves.
         noise: SD relative to white matter, in either channel, after resampling.
         blur: SD in mm.
-        strip, strip_error: Where the brain mask ends beyond the brain, mm: mean, SD.
+        strip, strip_error: Distance from the brain's border to the mask's, mm: mean and SD.
     """
 
     field_strength: float
@@ -46,7 +46,7 @@ class Style:
 
 
 def draw_style(seed: int, site: int, machine: int) -> Style:
-    """The style of a site's machine 0 or 1."""
+    """The style of a site's machine 0 or 1, drawn from these numbers alone."""
     rng = np.random.default_rng([seed, SITE_STREAM, site, machine])
     strong = bool((site + machine) % 2)
     return Style(
@@ -63,7 +63,7 @@ def draw_style(seed: int, site: int, machine: int) -> Style:
 
 
 def of_scan(style: Style, rng: np.random.Generator) -> Style:
-    """A machine's style as it is in one scan."""
+    """A machine's style with the random deviations of one scan."""
     return replace(
         style,
         csf=style.csf * float(np.exp(rng.normal(0, 0.06))),
@@ -112,10 +112,12 @@ def show(
     With the same generator state, two heads of one brain differ by their anatomy alone.
 
     Args:
+        head: The brain with an atrophy.
+        pose: (4, 4) motion from the head to template space, mm.
         grid: Shape and affine (4, 4), RAS, mm.
 
     Returns:
-        (X, Y, Z) float32 with 1 about white matter, 0 outside; (X, Y, Z) bool.
+        (X, Y, Z) float32, about 1 in white matter, 0 outside the mask; (X, Y, Z) bool.
     """
     shape, affine = grid
     spacing = float(affine[0, 0])
@@ -139,7 +141,10 @@ def show(
 
 
 def tissue_curve(raw: torch.Tensor, tissue: tuple[float, float], style: Style) -> torch.Tensor:
-    """A base's intensities with the contrast of a style: monotone, piecewise linear, gamma."""
+    """A base's intensities with the contrast of a style: monotone piecewise linear map, then gamma.
+
+    ``tissue`` holds the base's intensities of CSF and of grey matter.
+    """
     knots = np.array([0.0, tissue[0], tissue[1], 1.0, 2.0])
     levels = np.array([0.0, style.csf, style.grey, 1.0, 1.6])
     moved = np.interp(raw.numpy(), knots, levels).astype(np.float32)

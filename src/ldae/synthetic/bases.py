@@ -1,4 +1,4 @@
-"""Base heads: real T1w heads with labels, and the directions along which atrophy moves tissue."""
+"""Base heads: real T1w heads with labels, and the velocities along which atrophy moves tissue."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +14,9 @@ from ldae.synthetic.fields import Grid
 FOLDER = Path(__file__).parent / "bases"
 REFERENCE_ICV_ML = 1450.0  # every base is brought to this intracranial volume before anything else
 LATTICE_STEP = 3.0  # mm; of the atrophy fields
-REACH = 16.0  # mm; how far from its place a ventricle's or hippocampus's border may be looked for
+# mm; ventricles and hippocampi are measured up to this distance from the ventricles, and up to half
+# of it from the temporal labels
+REACH = 16.0
 LABELS = ("ventricles", "hippocampus", "tissue", "brain")
 
 
@@ -23,13 +25,15 @@ class Base:
     """One base head. Coordinates are mm, RAS, MNI orientation, the head in its own size.
 
     Attributes:
+        name: File in ``bases/`` without suffix.
         head: (1, X, Y, Z) intensities, about 1 in white matter, 0 in air.
         grid: Lattice of ``head``.
-        labels: (4, X, Y, Z) fractions in [0, 1] of ``LABELS`` on ``label_grid``, the brain's box.
+        labels: (4, X, Y, Z) fractions in [0, 1] of ``LABELS`` on ``label_grid``.
+        label_grid: Lattice of ``labels``: the brain's box.
+        near: (X, Y, Z) bool on ``label_grid``, where ventricles or hippocampi may be after atrophy.
         lattice: Coarser lattice of the velocities, the same box.
-        near: (X, Y, Z) where ventricles or hippocampi may be after atrophy, on ``label_grid``.
-        outward: (3, x, y, z) velocity that opens the lateral and third ventricles' walls.
-        inward: (3, x, y, z) velocity that shrinks hippocampus, amygdala and the cortex by them.
+        outward: (3, x, y, z) velocity that moves the walls of the lateral ventricles apart.
+        inward: (3, x, y, z) velocity that shrinks hippocampus, amygdala and the cortex beside them.
         cortex: (3, x, y, z) velocity that pulls the cortex off the skull, peak 1.
         centre: (3,) centre of the brain, mm.
         tissue: Intensities of CSF and of grey matter in ``head``.
@@ -74,7 +78,7 @@ def normal_field(distance: np.ndarray, weight: np.ndarray, spacing: float) -> np
 
 
 def bell(distance: np.ndarray, inside: float, outside: float) -> np.ndarray:
-    """Gaussian of a signed distance, with SDs (mm) of its own on either side."""
+    """Gaussian of a signed distance, with one SD (mm) inside and another outside."""
     return np.exp(-((distance / np.where(distance < 0, inside, outside)) ** 2) / 2)
 
 

@@ -1,8 +1,8 @@
 """Brains in template space as an affine registration leaves them: varied anatomy, imperfect pose.
 
-A person's brain is a base head, maybe with left and right exchanged, brought to the template's
-size, bent by smooth random deformations of three wavelengths and moved a little. What is left over
-of pose, size and shape is, on purpose, more than what the atrophy of a disease does.
+A person's brain is a base head, in half of the people with left and right exchanged. It is brought
+to the template's size, bent by smooth random deformations of three wavelengths and moved a little.
+On purpose, the residual pose, size and shape exceed the effect of a disease's atrophy.
 """
 
 from dataclasses import dataclass
@@ -23,16 +23,22 @@ TEMPLATE_CENTRE = np.array([0.0, -22.0, 9.5])  # mm; of the brain of ICBM 2009 s
 FIELD = np.array([(-90.0, 90.0), (-126.0, 90.0), (-84.0, 100.0)])  # mm RAS; holds every brain
 SHAPE_STEP = 7.0  # mm; lattice of the random shape
 SHAPE = ((64.0, 2.5), (34.0, 2.1), (19.0, 1.4))  # mm: wavelength and SD of each deformation
-# SDs of what a person's affine leaves over: degrees, logarithm, shear, mm; and of one scan's.
+# SDs of the pose that the affine registration leaves, of a person and of a scan: rotation
+# (degrees), logarithm of the size, shear, translation (mm).
 OF_PERSON = (2.2, 0.025, 0.025, 1.8)
 OF_SCAN = (0.8, 0.006, 0.004, 0.7)
-TOLERANCE = 0.015  # relative; of the volumes asked for (the truth holds those reached)
+TOLERANCE = 0.015  # relative; of the volumes asked for (the truth records the volumes reached)
 TEXTURE = (14.0, 0.035)  # mm, SD: each person's own unevenness of the tissue's signal
 
 
 @dataclass(frozen=True, eq=False)
 class Brain:
-    """A person's anatomy in template space, the same at every visit."""
+    """A person's anatomy in template space, the same at every visit.
+
+    Attributes:
+        flipped: Left and right of the base are exchanged.
+        texture: (1, x, y, z) relative unevenness of the tissue's signal, on ``texture_grid``.
+    """
 
     anatomy: Anatomy
     flipped: bool
@@ -41,11 +47,11 @@ class Brain:
 
     @property
     def base(self) -> Base:
-        """The base head it was made of."""
+        """The base head that the brain deforms."""
         return self.anatomy.base
 
     def points(self, head: Head, affine: np.ndarray, shape, pose: np.ndarray) -> torch.Tensor:
-        """Where in the base each voxel of a grid in template space lies, (N, 3) mm."""
+        """Base coordinates of each voxel of a grid in template space, (N, 3) mm."""
         if self.flipped:
             affine = np.diag([-1.0, 1, 1, 1]) @ affine
         return base_points(head, affine, shape, pose)
@@ -71,7 +77,7 @@ def draw_brain(person: Person, seed: int) -> Brain:
     linear = base.scale_to_mni ** (1 / 3) * residual(rng, *OF_PERSON[:3])
     texture = random_velocity(grid, rng, *TEXTURE)[:1]
     brain = Brain(Anatomy(base, linear, displacement, grid), person.flipped, texture, grid)
-    # every calibration starts from here, so that none depends on what was made before it
+    # every later calibration starts from this result, so none depends on the order of the visits
     shrink(brain.anatomy, person.visits[0].atrophy, TOLERANCE)
     return brain
 
@@ -91,7 +97,7 @@ def draw_pose(person: Person, visit: Appointment, seed: int) -> np.ndarray:
 
 
 def visible_volumes(head: Head, pose: np.ndarray) -> dict[str, float]:
-    """ml of ventricles, hippocampi, brain and intracranial space as they lie in template space."""
+    """Volumes in template space, ml: ventricles, hippocampi, brain tissue, intracranial space."""
     size = head.anatomy.size * float(np.linalg.det(pose[:3, :3]))
     names = {"ventricle_ml": "ventricles", "hippocampus_ml": "hippocampus"}
     names |= {"brain_ml": "tissue", "intracranial_ml": "brain"}
@@ -99,7 +105,13 @@ def visible_volumes(head: Head, pose: np.ndarray) -> dict[str, float]:
 
 
 def grow(brain: Brain, atrophy: Atrophy) -> Head:
-    """The brain with an atrophy (volumes at the reference size, to ``TOLERANCE``)."""
+    """Deform the brain to an atrophy (volumes at the reference size, to ``TOLERANCE``).
+
+    The start of later calibrations stays as it was.
+
+    Raises:
+        UserError: the volumes cannot be reached from this base.
+    """
     start = brain.anatomy.start
     head = shrink(brain.anatomy, atrophy, TOLERANCE)
     brain.anatomy.start = start
@@ -108,7 +120,7 @@ def grow(brain: Brain, atrophy: Atrophy) -> Head:
 
 @lru_cache(maxsize=4)
 def skull_distance(name: str) -> tuple[torch.Tensor, Grid]:
-    """Distance in mm beyond the brain's border in a base, negative inside: (1, x, y, z)."""
+    """Distance (1, X, Y, Z), mm, to the brain's border in a base, negative inside; and its grid."""
     base = load_base(name)
     inside = base.labels[3].numpy() > 0.5
     distance = ndi.distance_transform_edt(~inside) - ndi.distance_transform_edt(inside)

@@ -1,8 +1,9 @@
-"""The people of a synthetic download: who they are, when they come, how their brains change.
+"""Subjects of a synthetic download: demographics, visits, scores, and the course of their atrophy.
 
-Everything about subject ``index`` follows from ``(seed, index)`` alone, so a smaller download is
-the beginning of a larger one. Sizes of effects are ours, of the order of ADNI's: ageing, diagnosis
-and a subject's own severity act on the same volumes, so neither gives the other away.
+Everything about subject ``index`` follows from ``(seed, index)`` and the number of visits. So a
+download of fewer subjects is the beginning of a larger one. Effect sizes are our choice, of the
+order of ADNI's. Ageing, diagnosis and a subject's own severity act on the same volumes, so none can
+be read off another.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from ldae.errors import require
 from ldae.synthetic.bases import base_names
 from ldae.synthetic.heads import Atrophy
 
-MARK = "synthetic.json"  # a folder that has it was made by this package
+MARK = "synthetic.json"  # its presence marks a folder as made by this package
 MADE_BY = "ldae.synthetic: no image or person here is real"
 
 
@@ -27,7 +28,7 @@ FIRST_RID = {"ADNI1": 101, "ADNI2": 4101, "ADNI3": 6101}
 FIRST_DAY = {"ADNI1": date(2006, 1, 9), "ADNI2": date(2011, 6, 6), "ADNI3": date(2017, 3, 6)}
 STAGE = {"CN": 0.0, "MCI": 0.5, "AD": 1.0}
 CONVERTS = 0.9  # an MCI subject more severe than this has Alzheimer's disease at the last visit
-# Faults on purpose, by index modulo 10, as real downloads have them
+# Deliberate faults, as real downloads have them, by index modulo 10
 LOCALISER, REJECTED, NO_SCAN, LOST, NO_DIAGNOSIS = 1, 2, 3, 6, 8
 
 
@@ -35,8 +36,8 @@ LOCALISER, REJECTED, NO_SCAN, LOST, NO_DIAGNOSIS = 1, 2, 3, 6, 8
 class Visit:
     """One visit. ``diagnosis`` is the true one; ``age`` in years at the examination.
 
-    ``state``: ``scan`` (image on disk), ``no scan`` (a row in ADNIMERGE alone), ``lost`` (listed
-    in MPRAGEMETA, no file).
+    ``state``: ``scan`` (image on disk), ``no scan`` (only a row in ADNIMERGE), ``lost`` (listed in
+    MPRAGEMETA, no file).
     """
 
     number: int
@@ -59,12 +60,12 @@ class Visit:
 
 @dataclass(frozen=True)
 class Course:
-    """How a subject's brain changes, whatever the disease does.
+    """Course of a subject's atrophy, as far as it does not depend on the diagnosis.
 
     Attributes:
         older: Years beyond 70 at the first visit.
         severity, ventricle, hippocampus, cortex: The subject's own deviations, in SDs.
-        pace: Of the decline over visits, relative to others.
+        pace: Rate of decline over the visits, relative to other subjects.
     """
 
     older: float
@@ -75,9 +76,9 @@ class Course:
     pace: float
 
     def atrophy(self, stage: float, years: float) -> Atrophy:
-        """The brain ``years`` after the first visit at a stage of :data:`STAGE`.
+        """Atrophy ``years`` after the first visit at a stage of :data:`STAGE`.
 
-        With another stage than the subject's, it is the counterfactual: the same person and age.
+        Another stage than the subject's gives the counterfactual: the same person at the same age.
         """
         log_ventricle = np.log(23) + 0.022 * self.older + 0.55 * stage
         log_ventricle += 0.24 * (0.6 * self.severity + 0.8 * self.ventricle)
@@ -124,24 +125,24 @@ class Subject:
         return f"sub-ADNI{self.site:03d}S{self.rid:04d}"
 
     def number(self, visit: Visit, kind: int) -> int:
-        """Unique number of an image; ``kind`` tells the images of one visit apart."""
+        """Unique number of an image; ``kind`` (0 to 9) separates the images of one visit."""
         return 9_000_000 + 100 * self.index + 10 * visit.number + kind
 
 
 def standardised_atrophy(atrophy: Atrophy) -> float:
-    """One scalar: mean of log ventricular volume and hippocampal loss, in elderly SDs (ours)."""
+    """Mean z-score of log ventricular volume and hippocampal loss, by our norms for the elderly."""
     ventricle = (np.log(atrophy.ventricle_ml) - np.log(30.0)) / 0.40
     hippocampus = (6.3 - atrophy.hippocampus_ml) / 0.80
     return float((ventricle + hippocampus) / 2)
 
 
 def generator(seed: int, index: int, *stream: int) -> np.random.Generator:
-    """The random stream of one purpose of one subject."""
+    """Random generator of one subject; ``stream`` numbers separate its purposes."""
     return np.random.default_rng([seed, index, *stream])
 
 
 def cognition(stage: float, severity: float, rng: np.random.Generator) -> tuple[int, float, float]:
-    """MMSE, global CDR and CDR sum of boxes."""
+    """Draw MMSE, global CDR and CDR sum of boxes at a stage (0 CN, 0.5 MCI, 1 AD)."""
     mean = 29.2 - 2.2 * stage - 3.8 * stage**2
     mmse = int(np.clip(round(mean - 1.2 * stage * severity + rng.normal(0, 0.8)), 8, 30))
     if stage < 0.25:
@@ -157,7 +158,7 @@ def draw_subject(seed: int, index: int, visits: int) -> Subject:
     """Subject ``index`` of the download ``seed`` with ``visits`` visits."""
     rng = generator(seed, index, 0)
     group = GROUPS[index % 5]
-    # a CN and an AD subject share phase and base, so that neither tells the diagnosis
+    # a CN and an AD subject share phase and base, so neither predicts the diagnosis
     pair = index // 5 * 2 + (index % 5) // 2
     bases = base_names()
     phase = PHASES[pair % 3]
@@ -227,7 +228,11 @@ def draw_cohort(subjects: int, visits: int, seed: int) -> list[Subject]:
 def require_size(
     subjects: int, most_subjects: int, visits: int, of_visits: tuple[int, int], seed: int
 ) -> None:
-    """Raise :class:`UserError` unless the numbers that a cohort is asked for are in range."""
+    """Check the size and the seed of a cohort.
+
+    Raises:
+        UserError: a number is out of range (``of_visits``: fewest and most visits).
+    """
     require(
         1 <= subjects <= most_subjects,
         f"The number of subjects must be between 1 and {most_subjects}, not {subjects}.",
@@ -237,4 +242,4 @@ def require_size(
         least <= visits <= most,
         f"The number of visits must be between {least} and {most}, not {visits}.",
     )
-    require(seed >= 0, f"The seed must not be negative, as {seed} is.")
+    require(seed >= 0, f"The seed must be at least 0, not {seed}.")

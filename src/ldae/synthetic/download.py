@@ -1,4 +1,4 @@
-"""A synthetic ADNI download with known truth: images, study tables, ``truth.tsv``."""
+"""Synthetic ADNI download with known truth: images, study tables, ``truth.tsv``."""
 
 import logging
 from collections.abc import Iterator
@@ -49,10 +49,13 @@ FAULTS = {
 
 @dataclass(frozen=True)
 class Image:
-    """One image of the plan: what is scanned, and how it is stored and listed.
+    """One planned image.
 
-    ``kind`` is one of the four kinds of a visit; ``on_disk`` and ``listed`` say whether there is a
-    file, and a row in MPRAGEMETA.
+    Attributes:
+        kind: ORIGINAL, PROCESSED, REPEATED or LOCALISING.
+        description: Series description.
+        on_disk: Whether its files are written.
+        listed: Whether it has a row in MPRAGEMETA.
     """
 
     subject: Subject
@@ -64,7 +67,7 @@ class Image:
 
     @property
     def series(self) -> Series:
-        """Where and under which numbers it is stored."""
+        """Its header values, and the numbers under which it is stored."""
         subject, visit = self.subject, self.visit
         acquired = ORIGINAL if self.kind == PROCESSED else self.kind
         return Series(
@@ -81,7 +84,7 @@ class Image:
 
 
 def plan_images(subject: Subject) -> list[Image]:
-    """Every image of a subject, on disk or only listed; the faults are placed by index."""
+    """Every image of a subject, on disk or only listed, with the faults of its index."""
     planned = []
     for visit in subject.visits:
         if visit.state == "no scan":
@@ -99,7 +102,7 @@ def plan_images(subject: Subject) -> list[Image]:
 
 
 def _localiser(scan: Scan) -> Scan:
-    """A few thick slices of a scan."""
+    """A localiser: a few of a scan's slices, stored as thick ones."""
     stride = scan.array.shape[0] // 5
     affine = scan.affine.copy()
     affine[:3, 0] *= stride
@@ -107,7 +110,11 @@ def _localiser(scan: Scan) -> Scan:
 
 
 def make_subject(subject: Subject, seed: int, spacing: float, images: Path) -> list[dict]:
-    """Write a subject's images; returns the truth of each visit that has one, as table rows."""
+    """Write a subject's images below ``images``.
+
+    Returns:
+        Rows of ``truth.tsv``, one for each visit with an image on disk.
+    """
     base = load_base(subject.base)
     anatomy = Anatomy.draw(base, generator(seed, subject.index, 2))
     protocol = PROTOCOLS[subject.phase]
@@ -154,7 +161,7 @@ def _make_subjects(
     if jobs == 1:
         yield from (make_subject(subject, seed, spacing, images) for subject in cohort)
         return
-    # one thread each: besides the cores, OpenMP's threads do not survive a fork
+    # one thread each: the processes fill the cores, and OpenMP's threads do not survive a fork
     with ProcessPoolExecutor(
         jobs, get_context("fork"), initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
@@ -164,7 +171,7 @@ def _make_subjects(
 
 
 def _mprage_rows(images: list[Image]) -> pd.DataFrame:
-    """MPRAGEMETA, and the visit's code and the study's phase."""
+    """Rows of MPRAGEMETA, with two more columns: viscode and phase."""
     return pd.DataFrame(
         {
             "Orig/Proc": "Processed" if image.kind == PROCESSED else "Original",
@@ -185,7 +192,7 @@ def _mprage_rows(images: list[Image]) -> pd.DataFrame:
 
 
 def _quality_rows(images: list[Image]) -> pd.DataFrame:
-    """QC of every acquired series that is listed."""
+    """ADNI's quality check of every acquired series that is listed."""
     return pd.DataFrame(
         {
             "RID": image.subject.rid,
@@ -201,7 +208,7 @@ def _quality_rows(images: list[Image]) -> pd.DataFrame:
 
 
 def _faults(subjects: list[Subject], images: list[Image], tables: Path) -> list[dict[str, str]]:
-    """Every fault that was placed, for ``synthetic.json``."""
+    """Every deliberate fault of the download, for ``synthetic.json``."""
     found = [
         (image.subject, image.visit, {REPEATED: "rejected", LOCALISING: "localiser"}[image.kind])
         for image in images
@@ -232,16 +239,21 @@ def make_download(
     tables: str = "clinica",
     jobs: int = 1,
 ) -> Path:
-    """Make a synthetic ADNI download; returns ``out``.
+    """Make a synthetic ADNI download.
 
     Writes ``out/images/<PTID>/…``, ``out/tables/*.csv``, ``out/truth.tsv`` and
-    ``out/synthetic.json`` (arguments and the faults placed on purpose). Everything is made in a
-    folder beside ``out`` and renamed at the end; an earlier synthetic download there is replaced.
-    The files depend on all arguments but ``jobs``.
+    ``out/synthetic.json`` (arguments and the deliberate faults). Everything is made in a folder
+    beside ``out`` and renamed at the end. An earlier synthetic cohort in ``out`` is replaced. The
+    files depend on all arguments but ``jobs``.
 
     Args:
         spacing: Voxel edge in mm; the protocols vary it by up to 10 %.
-        tables: Form of the study tables: ``clinica`` or ``today``.
+        tables: Form of the study tables: ``clinica`` or ``today`` (see
+            :mod:`ldae.synthetic.tables`).
+        jobs: Number of parallel processes.
+
+    Returns:
+        The absolute path of ``out``.
 
     Raises:
         UserError: a number is out of range, or ``out`` holds something else.

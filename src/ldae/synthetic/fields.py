@@ -1,7 +1,7 @@
 """Smooth, invertible deformations on coarse lattices, in millimetres (torch on the CPU).
 
 A deformation is the flow of a stationary velocity field, found by scaling and squaring (Arsigny
-et al., MICCAI 2006). All of them are pull-backs: an output point looks up its value at
+et al., MICCAI 2006). All of them are pull-backs: an output point takes its value from
 ``point + displacement(point)``.
 """
 
@@ -35,7 +35,7 @@ def sample(
 ) -> torch.Tensor:
     """Trilinear values of ``volume`` (C, X, Y, Z) at ``points`` (N, 3) in mm, as (C, N).
 
-    ``outside`` is ``"zeros"`` or ``"border"``.
+    Beyond the grid, values are 0 (``outside="zeros"``) or those of the border (``"border"``).
     """
     last = (torch.tensor(grid.shape, dtype=torch.float32) - 1) * grid.step
     unit = (points - torch.tensor(grid.origin)) * (2 / last) - 1
@@ -59,7 +59,10 @@ def exponentiate(velocity: torch.Tensor, grid: Grid, squarings: int = 6) -> torc
 def random_velocity(
     grid: Grid, rng: np.random.Generator, wavelength: float, amplitude: float
 ) -> torch.Tensor:
-    """Smooth random velocity: control points every ``wavelength`` mm, SD ``amplitude`` mm."""
+    """Smooth random velocity (3, X, Y, Z) from control points every ``wavelength`` mm.
+
+    ``amplitude`` is the SD of the control points, mm.
+    """
     count = [int(np.ceil((n - 1) * grid.step / wavelength)) + 3 for n in grid.shape]
     control = rng.normal(0, amplitude, (3, *count))
     axes = [np.arange(n) * grid.step / wavelength + 1 for n in grid.shape]

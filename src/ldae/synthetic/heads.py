@@ -21,7 +21,7 @@ MAX_ITERATIONS = 20
 
 @dataclass(frozen=True)
 class Atrophy:
-    """What a head is asked to have, at the reference head size (``REFERENCE_ICV_ML``).
+    """Target volumes and displacement, at the reference head size (``REFERENCE_ICV_ML``).
 
     Attributes:
         ventricle_ml: Volume of the lateral ventricles.
@@ -40,8 +40,8 @@ class Anatomy:
 
     Attributes:
         linear: (3, 3) matrix from base to subject (mm).
-        shape: (3, ...) displacement on ``shape_grid``, pull-back.
-        start: Amplitudes found for the last visit, where the next calibration starts.
+        shape: (3, x, y, z) displacement on ``shape_grid``, mm, pull-back.
+        start: (2,) amplitudes of the last calibration, from which the next one starts.
     """
 
     base: Base
@@ -69,7 +69,7 @@ class Anatomy:
         return cls(base, base.reference_scale * tilt @ np.diag(size) @ shear, displacement, grid)
 
     def into_base(self, points: torch.Tensor) -> torch.Tensor:
-        """Subject's points (N, 3), already free of head size, to base points, without atrophy."""
+        """Base points, without atrophy, of subject's points (N, 3) whose head size is removed."""
         return points + sample(self.shape, self.shape_grid, points, "border").T
 
     @property
@@ -78,7 +78,10 @@ class Anatomy:
         return float(np.linalg.det(self.linear))
 
     def deform(self, amplitudes: np.ndarray, cortical_mm: float) -> torch.Tensor:
-        """Displacement of atrophy on the base's lattice, (3, x, y, z) mm, pull-back."""
+        """Displacement of atrophy on the base's lattice, (3, x, y, z) mm, pull-back.
+
+        ``amplitudes`` (2,) scale the base's velocities ``outward`` and ``inward``.
+        """
         base = self.base
         velocity = (
             float(amplitudes[0]) * base.outward
@@ -88,7 +91,7 @@ class Anatomy:
         return exponentiate(-velocity, base.lattice)
 
     def _sums(self, displacement, points, step: float, labels: slice) -> np.ndarray:
-        """ml of some of ``LABELS`` at subject's ``points``, one every ``step`` mm."""
+        """Volumes (ml) of some of ``LABELS``, summed over ``points``, one every ``step`` mm."""
         base = self.base
         moved = points + sample(displacement, base.lattice, points).T
         fractions = sample(base.labels[labels], base.label_grid, moved).numpy()
@@ -99,13 +102,19 @@ class Anatomy:
         return self._sums(displacement, self._near, self.base.label_grid.step, np.s_[:2])
 
     def large_volumes(self, displacement: torch.Tensor) -> np.ndarray:
-        """Brain tissue and intracranial space, likewise; a coarser lattice suffices for them."""
+        """Brain tissue and intracranial space in ml, as above, but on the coarser lattice."""
         return self._sums(displacement, self._whole, self.base.lattice.step, np.s_[2:])
 
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """One visit's head: an anatomy and the displacement that gives it the atrophy asked for."""
+    """One visit's head: an anatomy and the displacement that gives it the atrophy asked for.
+
+    Attributes:
+        displacement: (3, x, y, z) mm on the base's lattice, pull-back.
+        amplitudes: (2,) as in :meth:`Anatomy.deform`.
+        volumes: ml of ``LABELS`` at the base's own head size.
+    """
 
     anatomy: Anatomy
     atrophy: Atrophy
@@ -166,7 +175,7 @@ def shrink(anatomy: Anatomy, atrophy: Atrophy, tolerance: float = TOLERANCE) -> 
 def base_points(
     head: Head, affine: np.ndarray, shape: tuple[int, int, int], pose: np.ndarray
 ) -> torch.Tensor:
-    """Where in the base head each voxel of a grid lies: (N, 3) mm, last axis running fastest.
+    """Base coordinates of each voxel of a grid: (N, 3) mm, last axis running fastest.
 
     Args:
         affine: (4, 4) voxel to scanner coordinates, mm RAS.

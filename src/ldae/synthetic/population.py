@@ -1,10 +1,13 @@
-"""The people of a preprocessed synthetic cohort: who they are, where and when they are scanned.
+"""Population of a preprocessed synthetic cohort: people, their visits, sites and scanners.
 
-Everything about person ``index`` follows from ``(seed, index)`` alone, so a smaller cohort is the
-beginning of a larger one. Age, disease and a person's own build act on the same volumes, so none of
-them gives another away: the disease takes hippocampus and widens the ventricles, age widens them
-as well, and some people have wide ventricles all their life. Sizes of effects are ours: of ADNI's
-order, but the disease does more to the ventricles, as voxels of 5 mm hardly show a hippocampus.
+Everything about person ``index`` follows from ``(seed, index)`` and the largest number of visits.
+So a cohort of fewer people is the beginning of a larger one.
+
+Age, disease and a person's own build act on the same volumes, so none can be read off another. The
+disease shrinks the hippocampus and widens the ventricles. Age widens the ventricles as well, and
+some people have wide ventricles all their life. Effect sizes are our choice, of the order of
+ADNI's. Only the effect of the disease on the ventricles is larger, since voxels of 5 mm hardly show
+a hippocampus.
 """
 
 from dataclasses import dataclass
@@ -19,14 +22,14 @@ MAX_PEOPLE = 5000
 MONTHS = (0, 6, 12, 24, 36, 48)
 VISITS = (2, 3, 4, 5)
 MAX_VISITS = max(VISITS)
-VISITS_SHARES = (0.2, 0.3, 0.3, 0.2)
+VISITS_PROBABILITIES = (0.2, 0.3, 0.3, 0.2)
 SPREAD = {"CN": 0.15, "MCI": 0.20, "AD": 0.25}  # SD of the pathology within a diagnosis
-RATE = {"CN": 0.01, "MCI": 0.07, "AD": 0.10}  # of pathology, a year
+RATE = {"CN": 0.01, "MCI": 0.07, "AD": 0.10}  # growth of the pathology per year
 CONVERTS = 0.75  # an MCI person whose pathology passes this has Alzheimer's disease from then on
-BENIGN = 0.10  # share of people whose ventricles have always been wide
-UPGRADED = 0.2  # share of people whose site changes its scanner between two of their visits
-# Sites by number: people with Alzheimer's disease go to 6 and 7 more often, others to 8 and 9;
-# the first six see both alike.
+BENIGN = 0.10  # fraction of people whose ventricles have always been wide
+UPGRADED = 0.2  # fraction of people whose site changes its scanner between two of their visits
+# Relative frequencies of the sites 0 to 9: AD subjects go to 6 and 7 more often, CN subjects to 8
+# and 9. Sites 0 to 5 are as frequent for both.
 SITES = 10
 SITE_WEIGHTS = {
     "CN": (1, 1, 1, 1, 1, 1, 0.7, 0.7, 1.3, 1.3),
@@ -37,7 +40,13 @@ SITE_WEIGHTS = {
 
 @dataclass(frozen=True)
 class Build:
-    """What a person's brain would be like at 70 without disease, in SDs, and how fast it ages."""
+    """A person's own anatomy and rate of ageing.
+
+    Attributes:
+        ventricle, hippocampus, cortex: Deviations at age 70 without disease, in SDs; positive
+            means wide ventricles, a small hippocampus, a withdrawn cortex.
+        pace: Rate of ageing relative to others.
+    """
 
     ventricle: float
     hippocampus: float
@@ -45,7 +54,7 @@ class Build:
     pace: float
 
     def atrophy(self, age: float, pathology: float) -> Atrophy:
-        """The brain at an age and a pathology (0 none, 1 typical of Alzheimer's disease)."""
+        """Atrophy at an age (years) and a pathology (0 none, 1 typical of Alzheimer's disease)."""
         older = self.pace * (age - 70)
         log_ventricle = np.log(20) + 0.028 * older + 0.55 * pathology + 0.28 * self.ventricle
         hippocampus = 6.9 - 0.035 * older - 0.90 * pathology - 0.60 * self.hippocampus
@@ -59,7 +68,7 @@ class Build:
 
 @dataclass(frozen=True)
 class Appointment:
-    """One visit: ``scanner`` is (site, 0 or 1): the site's first or second machine."""
+    """One visit. ``scanner``: the site, and its machine (0 or 1); ``age`` in years."""
 
     number: int
     months: int
@@ -97,9 +106,9 @@ class Person:
         return f"sub-SYN{self.index:04d}"
 
     def other_atrophy(self, visit: Appointment, diagnosis: str) -> Atrophy:
-        """The brain this person would have at a visit with the pathology of another diagnosis.
+        """Atrophy that the person would have at a visit with the pathology of another diagnosis.
 
-        The person stays as far from the diagnosis's mean as from that of the own one.
+        The person's deviation from the typical pathology of the diagnosis is kept.
         """
         moved = visit.pathology + (STAGE[diagnosis] - STAGE[visit.diagnosis])
         return self.build.atrophy(visit.age, max(0.0, moved))
@@ -120,7 +129,7 @@ def draw_person(seed: int, index: int, visits: int) -> Person:
 
     weights = np.array(SITE_WEIGHTS[group], float)
     site = int(rng.choice(SITES, p=weights / weights.sum()))
-    count = min(visits, int(rng.choice(VISITS, p=VISITS_SHARES)))
+    count = min(visits, int(rng.choice(VISITS, p=VISITS_PROBABILITIES)))
     later = rng.choice(MONTHS[1:], size=count - 1, replace=False)
     months = [0, *sorted(int(month) for month in later)]
     upgrade = int(rng.integers(1, count)) if rng.random() < UPGRADED else count

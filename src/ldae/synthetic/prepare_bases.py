@@ -1,7 +1,7 @@
-"""One-off: turn three public whole-head T1w images into the base heads shipped in ``bases/``.
+"""Preparation of the base heads in ``bases/`` from three public whole-head T1w images.
 
-Run once by a maintainer, never by the workflow; ``bases/README.md`` says from which packages the
-sources come and how they were unpacked. Needs antspyx and deepbet, about ten minutes of one core:
+A maintainer runs it once; the workflow never does. ``bases/README.md`` lists the packages of the
+sources and how to unpack them. It needs antspyx and deepbet, and about ten minutes of one core:
 
     OMP_NUM_THREADS=1 python -m ldae.synthetic.prepare_bases --sources DIR --out DIR
 """
@@ -43,7 +43,7 @@ SPACING = 1.5
 
 
 def load_ras(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Array (RAS axes, float32) and its affine."""
+    """Array (X, Y, Z), RAS axes, float32, and its affine (4, 4)."""
     image = nib.as_closest_canonical(nib.squeeze_image(nib.load(path)))
     return np.asanyarray(image.dataobj).astype(np.float32), image.affine
 
@@ -183,7 +183,7 @@ def prepare(name: str, sources: Path, out: Path) -> None:
 
 
 def graft_neck(path: Path, donor: Path) -> None:
-    """Give a head that was cut off below the brain the face and neck of ``donor``, in place.
+    """Graft face and neck of ``donor`` onto a head that ends below the brain; changes ``path``.
 
     The donor is registered to the head above the cut, matched in intensity just above it, and
     blended in over 14 mm.

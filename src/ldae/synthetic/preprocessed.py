@@ -1,6 +1,7 @@
-"""A synthetic cohort of preprocessed scans with known truth: a folder for cohort.preprocessed_dir.
+"""Synthetic cohort of preprocessed scans with known truth, as input for cohort.preprocessed_dir.
 
-Skull-stripped T1w scans in template space, participants.tsv, sessions.tsv; truth.tsv beside them.
+The folder ``scans`` holds skull-stripped T1w scans in template space, participants.tsv and
+sessions.tsv; truth.tsv is beside it.
 """
 
 import logging
@@ -36,7 +37,7 @@ def make_scan(
     seed: int,
     spacing: float,
 ) -> tuple[np.ndarray, np.ndarray, Head]:
-    """Scan a person's brain at a visit with an atrophy: the visit's own, or a counterfactual one.
+    """Scan a person's brain at a visit with an atrophy, the visit's own or a counterfactual one.
 
     Returns:
         Stored values (X, Y, Z) uint16, brain mask (X, Y, Z) uint8, both on
@@ -51,7 +52,7 @@ def make_scan(
 
 
 def make_person(person: Person, seed: int, spacing: float, template: str, out: Path) -> list[dict]:
-    """Write a person's scans; returns the truth of each visit, as table rows."""
+    """Write a person's scans below ``out``; returns one row of ``truth.tsv`` for each visit."""
     brain = draw_brain(person, seed)
     affine = template_grid(spacing)[1]
     rows = []
@@ -62,10 +63,10 @@ def make_person(person: Person, seed: int, spacing: float, template: str, out: P
         stem = f"{person.participant_id}_{visit.session_id}_space-{template}_desc-brain"
         for array, suffix in ((values, "T1w"), (mask, "mask")):
             nib.save(nib.Nifti1Image(array, affine), folder / f"{stem}_{suffix}.nii.gz")
-        reached = head.anatomy.base.reference_scale**3
-        got = Atrophy(
-            head.volumes["ventricles"] * reached,
-            head.volumes["hippocampus"] * reached,
+        to_reference = head.anatomy.base.reference_scale**3
+        reached = Atrophy(
+            head.volumes["ventricles"] * to_reference,
+            head.volumes["hippocampus"] * to_reference,
             visit.atrophy.cortical_mm,
         )
         rows.append(
@@ -75,7 +76,7 @@ def make_person(person: Person, seed: int, spacing: float, template: str, out: P
                 "age": visit.age,
                 "sex": person.sex,
                 "diagnosis": visit.diagnosis,
-                "atrophy": standardised_atrophy(got),
+                "atrophy": standardised_atrophy(reached),
                 "pathology": visit.pathology,
                 **visible_volumes(head, draw_pose(person, visit, seed)),
                 "cortical_mm": visit.atrophy.cortical_mm,
@@ -98,7 +99,7 @@ def _make_people(
     if jobs == 1:
         yield from (make_person(person, *rest) for person in people)
         return
-    # one thread each: besides the cores, OpenMP's threads do not survive a fork
+    # one thread each: the processes fill the cores, and OpenMP's threads do not survive a fork
     with ProcessPoolExecutor(
         jobs, get_context("fork"), initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
@@ -108,7 +109,7 @@ def _make_people(
 
 
 def _write_tables(people: list[Person], truth: pd.DataFrame, out: Path) -> None:
-    """What a study would know: participants.tsv and sessions.tsv; what the folder is."""
+    """Write what a study would record, and the folder's dataset_description.json."""
     strength = truth.set_index(["participant_id", "session_id"])["field_strength"]
     write_table(
         pd.DataFrame(
@@ -152,13 +153,14 @@ def make_preprocessed(
     Writes ``out/scans`` (``sub-*/ses-*/anat/*_space-<template>_desc-brain_{T1w,mask}.nii.gz``,
     participants.tsv, sessions.tsv, dataset_description.json), ``out/truth.tsv`` and
     ``out/synthetic.json`` (the arguments). Everything is made in a folder beside ``out`` and
-    renamed at the end; an earlier one of this command is replaced. The files do not depend on
-    ``jobs``.
+    renamed at the end. An earlier synthetic cohort in ``out`` is replaced. The files depend on all
+    arguments but ``jobs``.
 
     Args:
-        visits: Of a subject, at most; at least 2.
+        visits: Largest number of visits of a subject, 2 to 5.
         spacing: Voxel edge, mm, isotropic.
         template: Name of the template's space in file names.
+        jobs: Number of parallel processes.
 
     Raises:
         UserError: a number is out of range, or ``out`` holds something else.

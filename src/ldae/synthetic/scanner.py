@@ -1,4 +1,4 @@
-"""How a head becomes a scan: protocol, pose, contrast, coil bias and Rician noise."""
+"""Simulated T1w acquisition of a head: protocol, pose, contrast, coil bias and Rician noise."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ HEAD_LIFT = 18.0  # mm; the brain's centre above the centre of the field of view
 
 @dataclass(frozen=True)
 class Protocol:
-    """A study phase's style of scanning, sagittal 3-D T1w.
+    """Protocol of a study phase, sagittal 3-D T1w.
 
     Attributes:
         field_strength: Tesla.
@@ -43,7 +43,7 @@ PROTOCOLS = {
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """Stored values and geometry.
+    """Stored values and geometry of a scan.
 
     Attributes:
         array: (slices, rows, columns) uint16: right of the patient last, top and front first.
@@ -69,7 +69,7 @@ def sagittal_grid(protocol: Protocol, spacing: float) -> tuple[tuple[int, int, i
 
 
 def draw_pose(rng: np.random.Generator) -> np.ndarray:
-    """Rigid motion (4, 4) of the head in the scanner: some degrees and millimetres."""
+    """Rigid motion (4, 4) of the head in the scanner, mm: SDs of 2.5 to 5 degrees, 3 to 5 mm."""
     pose = np.eye(4)
     angles = np.clip(rng.normal(0, 1, 3), -2, 2) * (5.0, 2.5, 2.5)
     pose[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()

@@ -1,4 +1,4 @@
-"""Writing scans as ADNI's archive stores them: DICOM series and processed NIfTI."""
+"""Writers of scans in the layout of ADNI's archive: DICOM series and processed NIfTI."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,10 +16,12 @@ RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 @dataclass(frozen=True)
 class Series:
-    """Where a series belongs and what its headers say.
+    """Identity and header values of a series.
 
     Attributes:
+        age: Years.
         description: Series description as in the study tables (``MP-RAGE``).
+        time: Start of the acquisition.
         series, image: ADNI's numbers behind ``S`` and ``I`` in file names.
         field_strength: Tesla.
     """
@@ -110,7 +112,7 @@ def write_dicom(scan: Scan, series: Series, images: Path) -> Path:
 
 
 def write_nifti(scan: Scan, series: Series, images: Path) -> Path:
-    """Write one uncompressed NIfTI as ADNI's processed scans are; returns the folder."""
+    """Write one uncompressed NIfTI like ADNI's processed scans; returns the folder."""
     folder = series.folder(images)
     folder.mkdir(parents=True)
     image = nib.Nifti1Image(scan.array.astype(np.int16), scan.affine)

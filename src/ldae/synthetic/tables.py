@@ -1,4 +1,4 @@
-"""ADNI's study tables for a synthetic cohort, as Clinica 0.12 reads them or as LONI ships them."""
+"""ADNI study tables of a synthetic cohort, as Clinica 0.12 reads them or as LONI ships them now."""
 
 import csv
 from collections.abc import Iterable
@@ -27,9 +27,9 @@ SCORES = ("MMSE", "CDRSB", "ADAS11", "ADAS13", "ADASQ4", "RAVLT_immediate", "TRA
 
 
 def visit_name(phase: str, months: int) -> str:
-    """MPRAGEMETA's name of a visit, spelt as Clinica looks for it.
+    """MPRAGEMETA's name of a visit, as Clinica expects it.
 
-    From the second year on, ADNI2's and ADNI3's are matched by their dates alone.
+    From the second year on, Clinica matches visits of ADNI2 and ADNI3 by their dates alone.
     """
     if phase == "ADNI1":
         return "ADNI Screening" if months == 0 else f"ADNI1/GO Month {months}"
@@ -59,7 +59,7 @@ def _scores(visit: Visit, rng: np.random.Generator) -> dict[str, float]:
 
 
 def adnimerge(subjects: Iterable[Subject], seed: int) -> pd.DataFrame:
-    """One row a visit, also for visits without an image; biomarkers are blank."""
+    """ADNIMERGE: one row a visit, also for visits without an image; biomarkers are blank."""
     rows = []
     for subject in subjects:
         rng = generator(seed, subject.index, 1)
@@ -95,7 +95,7 @@ def adnimerge(subjects: Iterable[Subject], seed: int) -> pd.DataFrame:
 
 
 def dxsum(subjects: Iterable[Subject]) -> pd.DataFrame:
-    """Diagnostic summary. Its first row is there twice, as real tables repeat rows.
+    """Diagnostic summary. Its first row is repeated, as rows of real tables are.
 
     Clinica fails on a table where no (PTID, VISCODE2) is repeated.
     """
@@ -155,7 +155,7 @@ def write_tables(
     Args:
         images: MPRAGEMETA's rows, from the plan of images, with columns viscode and phase.
         quality: One row a series: RID, phase, SeriesID, ImageUID, passed, field_strength.
-        form: ``clinica``: the names and columns that Clinica 0.12 reads; ``today``: those of
+        form: ``clinica``, the names and columns that Clinica 0.12 reads, or ``today``, those of
             LONI's downloads since 2024, with their quirks.
     """
     three_tesla = quality[quality.field_strength == 3.0]
@@ -203,12 +203,13 @@ def write_tables(
 def as_today(
     content: dict[str, pd.DataFrame], images: pd.DataFrame, quality: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
-    """The same tables under today's names, in today's columns, with today's oddities.
+    """The same tables with the names, columns and quirks of LONI's downloads since 2024.
 
-    Those are: no MPRAGEMETA but All Images, whose series are in the Manifest and field strengths
-    in MRIQC; screening codes instead of baseline; American dates of scans; no repeated row in
-    DXSUM; no baseline in CDR, but a screening, an unscheduled visit and a row without RID; rows
-    of ADNI4 in an order of their own.
+    - All Images replaces MPRAGEMETA; series are in the Manifest, field strengths in MRIQC. Its
+      scans have screening codes instead of baseline, and American dates.
+    - DXSUM repeats no row.
+    - CDR has a screening instead of a baseline, an unscheduled visit and a row without RID.
+    - CDR ends with rows of ADNI4. APOERES begins with one and continues in reverse order.
     """
     diagnosis = content["DXSUM_PDXCONV"].drop_duplicates().rename(columns={"Phase": "PHASE"})
     rating = content["CDR"].rename(columns={"Phase": "PHASE"}).replace({"VISCODE2": {"bl": "sc"}})
