@@ -138,12 +138,12 @@ def test_figures_settings_time_and_command_are_on_the_page(runs, tmp_path):
 
 def test_runs_of_different_scans_or_without_a_figure_are_refused(runs, tmp_path):
     (runs[1] / "figures/probes.png").rename(tmp_path / "away.png")
-    with pytest.raises(UserError, match=r"probes\.png is missing"):
+    with pytest.raises(UserError, match=r"probes\.png or its caption is missing"):
         made(runs, tmp_path)
     (tmp_path / "away.png").rename(runs[1] / "figures/probes.png")
     path = runs[2] / "models/ldae/model.json"
     write_json(read_json(path) | {"data": "other"}, path)
-    with pytest.raises(UserError, match="not of the same scans and splits"):
+    with pytest.raises(UserError, match="do not have the same scans and splits"):
         made(runs, tmp_path)
 
 

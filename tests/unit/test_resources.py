@@ -282,7 +282,7 @@ def test_files_of_unknown_checksum_must_be_whole(tmp_path):
         data = path.read_bytes()
         for wrong in (data[:-100], b"<html>", b""):
             path.write_bytes(wrong)
-            assert "is no whole ." in damage(path, path.name)
+            assert "is not a complete ." in damage(path, path.name)
     path.write_bytes(b"anything")
     assert damage(path, "weights.pt") is None  # of other kinds nothing is known
 

@@ -1,5 +1,5 @@
-"""The report: tables, figures, methods and resources of a run in one HTML file.
+"""Report of a run: tables, figures, methods text and job usage in one HTML file.
 
-:func:`ldae.report.build.build` writes it. Nothing is imported here: what a run took is read
-(:mod:`ldae.orchestration.job_usage`) where there is nothing to draw with.
+:func:`ldae.report.build.build` writes it. Nothing is imported here, since the rules import
+:mod:`ldae.report.proof_thresholds` in an environment without PyTorch and matplotlib.
 """

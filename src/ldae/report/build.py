@@ -1,4 +1,7 @@
-"""One HTML file that tells a reader who was not there what was done and what came out."""
+"""Builder of the report: one HTML file that says what a run did and what it found.
+
+The methods text, its references and the table of job usage are written beside it.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,8 +28,8 @@ from ldae.report.tables.table import Table
 from ldae.report.warnings import changed_scans_warning, warnings
 
 STAGES = ("autoencoder", "ldm", "ldae")
-# Key, title, tables; of these those are shown that the run made. Figures name their section
-# themselves (ldae.figures.registry).
+# Key, title, tables. Only tables that the run made are shown. Figures name their section in
+# ldae.figures.registry.
 SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("cohort", "Cohort", ("cohort", "flow")),
     ("quality", "Quality of preprocessing", ()),
@@ -54,7 +57,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("truth", "counterfactual", "counterfactual_differences"),
     ),
 )
-# What the verdicts are made of.
+# Tables that every report needs, most of them for the verdicts on the claims.
 NEEDED = (
     "cohort",
     "flow",
@@ -78,22 +81,22 @@ def build(
     figures: Sequence[str],
     asked: Mapping[str, Mapping[str, int]],
 ) -> None:
-    """Write the report, its methods text with references, and what each rule took.
+    """Write the report, its methods text with references, and the usage of each rule's jobs.
 
-    The report is made of the tables, figures, captions, model cards, histories and benchmarks
-    below ``results``; nothing is computed anew but the verdicts. Of single scans it shows the
-    outliers of preprocessing and what the figures show.
+    The report shows the tables, figures, captions, model cards, histories and benchmarks below
+    ``results``. It computes only the verdicts on the claims. Of single scans it shows the outliers
+    of preprocessing and what the figures show.
 
     Args:
-        results: ``paths.results``: reads tables/*.tsv, figures/*.{png,caption.txt},
-            models/*/{model.json,history.tsv}, cache/volumes/index.tsv, qc/measures.tsv,
-            benchmarks/**/*.tsv.
-        config: The whole configuration of the run, as Snakemake holds it.
+        results: ``paths.results``: reads tables/*.{tsv,md}, figures/*.{png,caption.txt},
+            models/*/{model.json,history.tsv,scans.tsv}, cache/volumes/index.tsv,
+            qc/measures.tsv, benchmarks/**/*.tsv.
+        config: The whole, merged configuration of the run.
         outputs: Where to write ``html``, ``methods`` (Markdown), ``references`` (BibTeX) and
             ``resources`` (TSV).
-        tables, figures: Names of all that the run made. Those without a place of their own come
-            last, so that nothing is left out.
-        asked: By rule, what its jobs ask for (see
+        tables, figures: Names of all tables and figures that the run made. Those that no section
+            names come last.
+        asked: By rule, the resources that its jobs request (see
             :func:`ldae.orchestration.job_usage.job_usage_table`).
 
     Raises:
@@ -111,7 +114,7 @@ def build(
     index = read_table(results / "cache/volumes/index.tsv", ("participant_id", "split"))
     measures = read_table(results / MEASURES, ("scan_id", "status", "worst", "z"))
     forms = printed_tables(results / "tables", contents)
-    beside = {
+    extra_tables = {
         "quality": [
             cohort.measures(measures, config["preprocess"]["qc"]),
             cohort.outliers(measures),
@@ -132,7 +135,7 @@ def build(
         warnings=notes,
         claims=found,
         tally=tally(found),
-        sections=_sections(results / "figures", figures, forms, beside),
+        sections=_sections(results / "figures", figures, forms, extra_tables),
         methods=paragraphs,
         resources=resources(took),
         requests=requests(took),
@@ -154,43 +157,45 @@ def _sections(
     folder: Path,
     figures: Sequence[str],
     tables: Mapping[str, list[Table]],
-    beside: Mapping[str, list[Table]],
+    extra_tables: Mapping[str, list[Table]],
 ) -> list[Section]:
-    """Every figure and table in its section, those without one at the end.
+    """Every figure and table in its section; those without one in a last section.
 
     Args:
         folder: Of the figures.
         figures: Their names.
-        tables: Printed, by the name of their file.
-        beside: By section, tables that are of no file below tables/.
+        tables: Printed tables by the name of their file.
+        extra_tables: By section, tables that have no file below tables/.
     """
-    left_figures, left_tables = dict.fromkeys(figures), dict.fromkeys(tables)
+    remaining_figures, remaining_tables = dict.fromkeys(figures), dict.fromkeys(tables)
     sections, number = [], 0
     for key, title, names in SECTIONS:
         pictures = []
         for name, figure in FIGURES.items():
-            if figure.section == key and name in left_figures:
-                left_figures.pop(name)
+            if figure.section == key and name in remaining_figures:
+                remaining_figures.pop(name)
                 number += 1
                 pictures.append(picture(folder, name, number))
-        made = [name for name in names if name in left_tables]
+        made = [name for name in names if name in remaining_tables]
         for name in made:
-            left_tables.pop(name)
+            remaining_tables.pop(name)
         sources = [f"tables/{name}.tsv" for name in made] + [MEASURES] * (key == "quality")
-        printed = [*beside.get(key, []), *(table for name in made for table in tables[name])]
+        printed = [*extra_tables.get(key, []), *(table for name in made for table in tables[name])]
         if pictures or printed:
             sections.append(Section(key, title, pictures, printed, sources))
-    if left_figures or left_tables:
-        pictures = [picture(folder, name, number + k) for k, name in enumerate(left_figures, 1)]
-        printed = [table for name in left_tables for table in tables[name]]
-        sources = [f"tables/{name}.tsv" for name in left_tables]
-        title = "Further figures and tables" if left_figures else "Further tables"
+    if remaining_figures or remaining_tables:
+        pictures = [
+            picture(folder, name, number + k) for k, name in enumerate(remaining_figures, 1)
+        ]
+        printed = [table for name in remaining_tables for table in tables[name]]
+        sources = [f"tables/{name}.tsv" for name in remaining_tables]
+        title = "Further figures and tables" if remaining_figures else "Further tables"
         sections.append(Section("further", title, pictures, printed, sources))
     return sections
 
 
 def read_cards(models: Path) -> dict[str, dict[str, Any]]:
-    """``model.json`` by model, those of the three stages first, then any other.
+    """``model.json`` by model: the three stages first, then all other models by name.
 
     Raises:
         UserError: a model of one of the three stages is missing.
@@ -222,5 +227,5 @@ def _lead(config: dict[str, Any], index: pd.DataFrame, cards: dict[str, dict[str
 
 
 def _trained_with(card: dict[str, Any]) -> dict[str, str]:
-    """Versions that the models were trained with, our own apart."""
+    """Versions of the packages that a model was trained with, without this package."""
     return {name: number for name, number in card["versions"].items() if name != "ldae"}

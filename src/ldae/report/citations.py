@@ -1,4 +1,7 @@
-"""Citations ``[@key]`` in the methods text: numbered in the page, for pandoc in methods.md."""
+"""Citations ``[@key]`` of the methods text, and the list of references in text and BibTeX.
+
+The page shows citations as numbers; methods.md keeps the marks for pandoc.
+"""
 
 import re
 from collections.abc import Iterable
@@ -13,7 +16,7 @@ def keys(mark: str) -> list[str]:
     """The keys of one mark: ``[@a; @b]`` gives a and b.
 
     Raises:
-        KeyError: there is no such reference.
+        KeyError: a key is not in ``REFERENCES``.
     """
     found = re.findall(r"@(\w+)", mark)
     for key in found:
@@ -22,7 +25,11 @@ def keys(mark: str) -> list[str]:
 
 
 def cited(texts: Iterable[str]) -> list[Reference]:
-    """The references that the texts cite, in the order of their first citation."""
+    """The references that the texts cite, in the order of their first citation.
+
+    Raises:
+        KeyError: a cited key is not in ``REFERENCES``.
+    """
     order = dict.fromkeys(
         key for text in texts for mark in MARK.findall(text) for key in keys(mark)
     )
@@ -30,7 +37,7 @@ def cited(texts: Iterable[str]) -> list[Reference]:
 
 
 def printed(reference: Reference) -> str:
-    """One line: authors, title, where and when, DOI."""
+    """One line of text: authors, title, journal, year, DOI, arXiv number."""
     *names, last = [name.split(",")[0] for name in reference.authors]
     authors = f"{', '.join(names)} et al." if last == "others" else ", ".join([*names, last])
     volume = reference.volume + (f"({reference.number})" if reference.number else "")
@@ -42,7 +49,7 @@ def printed(reference: Reference) -> str:
 
 
 def bibtex(references: Iterable[Reference]) -> str:
-    """The content of references.bib; what was checked stands above each entry."""
+    """Content of references.bib; a comment above each entry names the verified fields."""
     return "\n".join(map(_entry, references))
 
 

@@ -1,12 +1,8 @@
-"""One claim: a number with its interval, a criterion, and the verdict.
+"""Claims of the report's summary: each with its number, interval, criterion and verdict.
 
-The claims a reader looks for first: each with its number, its criterion and a plain verdict.
-
-A claim is shown when the 95 % interval (subjects resampled) lies wholly on the side that the claim
-says, the opposite is seen when it lies wholly on the other, and anything between is not shown at
-this size.
-
-Claims about manipulated scans: what changes, and how near it comes to the known truth.
+The verdict depends on the 95 % interval over resampled subjects. A claim is shown when the whole
+interval lies on the claimed side of the bound. The opposite is seen when it lies wholly on the
+other side. Anything between is not shown at this size.
 """
 
 import math
@@ -33,7 +29,7 @@ class Claim:
         paper: The paper's value, or a dash.
         criterion: When the claim counts as shown.
         verdict: ``shown``, ``not shown at this size`` or ``the opposite is seen``.
-        size: Scans and subjects behind the number.
+        size: Numbers of scans or triplets, and of subjects.
     """
 
     text: str
@@ -46,7 +42,12 @@ class Claim:
 
 
 def verdict(low: float, high: float, bound: float, above: bool) -> str:
-    """Where the interval lies with respect to the bound; without an interval nothing is shown."""
+    """Verdict on an interval; without a finite interval nothing is shown.
+
+    Args:
+        low, high: The interval.
+        bound, above: The claim: the quantity lies above, or else below, ``bound``.
+    """
     if not (math.isfinite(low) and math.isfinite(high)):
         return OPEN
     if not above:
@@ -66,15 +67,16 @@ def claim_of(
     digits: int = 3,
     paper: float = math.nan,
 ) -> list[Claim]:
-    """The claim that a row of a table speaks of, judged; none where there is no such row.
+    """The claim that a row of a table decides, as a list of one; empty without a row.
 
     Args:
         text, measure: What is claimed, what was measured.
-        row: Estimate, ci_low, ci_high and sizes.
-        bound, above: The criterion: above or below which value the whole interval has to lie.
+        row: ci_low, ci_high, the estimate in ``column``, and any of n_scans, n_triplets,
+            n_subjects.
+        bound, above: The criterion: the whole interval lies above, or else below, ``bound``.
         column: Of the estimate.
-        digits: Of the numbers.
-        paper: The paper's value.
+        digits: Decimals.
+        paper: The paper's value; nan: none.
     """
     if row is None:
         return []
@@ -99,14 +101,14 @@ def claim_of(
 
 
 def claims(tables: dict[str, pd.DataFrame], alpha: float) -> list[Claim]:
-    """All claims that the tables speak of, in the order of the report.
+    """All claims that the tables decide, in the order of the report.
 
     Args:
         tables: ``reconstruction``, ``reconstruction_controls``, ``guidance_differences``,
-            ``probes``, ``probes_differences``, ``manipulation``, ``interpolation_differences``; if
-            there, ``extrapolation_differences`` and, for synthetic cohorts, ``truth`` and
+            ``probes``, ``probes_differences``, ``manipulation``, ``interpolation_differences``.
+            Optional: ``extrapolation_differences`` and, for synthetic cohorts, ``truth`` and
             ``counterfactual_differences``.
-        alpha: Strength at which manipulation is judged; the nearest one of the table if absent.
+        alpha: Strength at which manipulation is judged; if the table lacks it, the nearest one.
     """
     found = _reconstruction(tables["reconstruction"], tables["reconstruction_controls"])
     found += _guidance(tables["guidance_differences"])
@@ -123,7 +125,7 @@ def claims(tables: dict[str, pd.DataFrame], alpha: float) -> list[Claim]:
 
 
 def tally(found: list[Claim]) -> str:
-    """How many claims have each verdict, as a sentence."""
+    """Number of claims with each verdict, as a sentence."""
     verdicts = [one.verdict for one in found]
     parts = [f"{verdicts.count(SHOWN)} of {len(found)} claims are shown"]
     parts.append(f"{verdicts.count(OPEN)} are not shown at this size")
@@ -290,7 +292,8 @@ def _truth(table: pd.DataFrame) -> list[Claim]:
     )
 
 
-# Metric, what was measured, what the claim says of a move towards AD and away from it; sign of AD.
+# Metric; what was measured; the claim, with its words for a move towards AD and away from it (no
+# claim text: a common one); sign of the change towards AD.
 CHANGES = (
     (
         "change_ventricle_ml",
@@ -311,17 +314,17 @@ CHANGES = (
 
 
 def strength(table: pd.DataFrame, wanted: float) -> float:
-    """The alpha of the table nearest to the one wanted, never 0."""
+    """The alpha of the table that is nearest to ``wanted``, never 0."""
     alphas = table.loc[table["alpha"] != 0, "alpha"].dropna().unique()
     return min(alphas, key=lambda one: (abs(one - wanted), one))
 
 
 def manipulation(table: pd.DataFrame, wanted: float) -> list[Claim]:
-    """What moving y_sem plainly along the AD direction does to the decoded image.
+    """Claims about decoded images after y_sem was moved along the plain AD direction.
 
     Args:
         table: ``manipulation.tsv``.
-        wanted: Strength at which it is judged; the nearest one of the table.
+        wanted: Strength at which they are judged; the nearest one of the table is taken.
     """
     table = table[(table["way"] == "plain") & (table["alpha"] != 0)]
     alpha, last = strength(table, wanted), table["alpha"].max()
@@ -348,11 +351,13 @@ def manipulation(table: pd.DataFrame, wanted: float) -> list[Claim]:
 
 
 def counterfactual(table: pd.DataFrame, wanted: float) -> list[Claim]:
-    """Whether manipulated scans come nearer to the true counterfactual than two cheap answers.
+    """Claims that manipulated scans are nearer to their true counterfactual than two baselines.
+
+    The baselines are the unchanged scan and a move of the same length in a random direction.
 
     Args:
         table: ``counterfactual_differences.tsv``.
-        wanted: Strength at which it is judged; the nearest one of the table.
+        wanted: Strength at which they are judged; the nearest one of the table is taken.
     """
     table = table[(table["method"] == "plain") & (table["region"] == "brain")]
     table = table[table["metric"] == "mse_to_ae"]

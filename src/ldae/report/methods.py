@@ -1,10 +1,8 @@
-"""The methods section, written from the run's own configuration, model cards and counts.
+"""Methods section, written from the run's own configuration, model cards and counts.
 
-Citations are marks such as ``[@tustison2010]`` (see :mod:`ldae.report.citations`).
-
-The methods section's paragraphs on the scans: where they are from, what was done to them.
-
-How a model was trained, as sentences.
+Its paragraphs describe the scans, their preprocessing, each model with its training, the
+evaluation and the software. Citations are marks such as ``[@tustison2010]``
+(:mod:`ldae.report.citations`).
 """
 
 from collections.abc import Mapping
@@ -23,13 +21,14 @@ Cards = dict[str, dict[str, Any]]
 def methods(
     config: dict[str, Any], cards: Cards, index: pd.DataFrame, versions: Mapping[str, str]
 ) -> list[tuple[str, str]]:
-    """Paragraphs (heading, text) of what was done, with the real settings and counts.
+    """Paragraphs (heading, text) of the methods section, with the run's settings and counts.
 
     Args:
         config: The run's whole configuration.
-        cards: ``model.json`` of autoencoder, ldm and ldae, of this run or published.
+        cards: ``model.json`` by model: autoencoder, ldm and ldae, of this run or published, and
+            any baselines.
         index: ``index.tsv`` of the volume store.
-        versions: Software by name.
+        versions: Version by software package.
     """
     return [
         ("Data", data(config, cards, index)),
@@ -113,7 +112,7 @@ def _ldae(config: dict[str, Any], card: dict[str, Any]) -> str:
 
 
 def _others(config: dict[str, Any], cards: Cards) -> list[tuple[str, str]]:
-    """A paragraph for each model beside the three stages."""
+    """A paragraph for each trained baseline."""
     found = []
     for name, card in cards.items():
         if card["kind"] == "dae":
@@ -177,7 +176,7 @@ def _software(versions: Mapping[str, str]) -> str:
 
 
 def markdown(paragraphs: list[tuple[str, str]], notes: list[str]) -> str:
-    """methods.md: the paragraphs, with citations as pandoc reads them, and what limits the run.
+    """Text of methods.md: the paragraphs, with citations for pandoc, and the warnings.
 
     Args:
         paragraphs: From :func:`methods`.
@@ -196,7 +195,7 @@ EXTRACTION = {"antspynet": "ANTsPyNet [@tustison2021]", "deepbet": "deepbet [@fi
 
 
 def data(config: dict[str, Any], cards: dict[str, dict[str, Any]], index: pd.DataFrame) -> str:
-    """The scans, where they are from, and how they were divided."""
+    """The paragraph on the scans: their source, counts and splits."""
     splits = config["cohort"]["splits"]
     sizes = listing(
         [
@@ -211,12 +210,12 @@ def data(config: dict[str, Any], cards: dict[str, dict[str, Any]], index: pd.Dat
         "scans, were divided within each cohort and first known diagnosis, in the order of a hash "
         f"of their identifier (test fraction {splits['test_fraction']:g}, validation "
         f"{splits['val_fraction']:g} of the rest, seed {splits['seed']}): {sizes}."
-        f"{_then(cards, index)}"
+        f"{_trained_on_others(cards, index)}"
     )
 
 
-def _then(cards: dict[str, dict[str, Any]], index: pd.DataFrame) -> str:
-    """Where the models have learnt from other scans than these, a sentence that says so."""
+def _trained_on_others(cards: dict[str, dict[str, Any]], index: pd.DataFrame) -> str:
+    """Two sentences if a model was trained on other scans than those of ``index``, else empty."""
     if not learnt_from_others(cards, index):
         return ""
     return (
@@ -226,7 +225,7 @@ def _then(cards: dict[str, dict[str, Any]], index: pd.DataFrame) -> str:
 
 
 def _sources(config: dict[str, Any]) -> str:
-    """Where the scans come from, in a sentence or two."""
+    """The source of the scans, in one or two sentences."""
     cohort = config["cohort"]
     if cohort["preprocessed_dir"]:
         of = "synthetic cohort" if "synthetic" in config else "cohort"
@@ -253,7 +252,7 @@ def _sources(config: dict[str, Any]) -> str:
 
 
 def preprocessing(config: dict[str, Any]) -> str:
-    """What was done to each scan before any model saw it."""
+    """The paragraph on preprocessing."""
     cfg, volumes = config["preprocess"], config["volumes"]
     if config["cohort"]["preprocessed_dir"]:
         return (
@@ -279,7 +278,7 @@ def preprocessing(config: dict[str, Any]) -> str:
 
 
 def _grid(volumes: dict[str, Any]) -> str:
-    """The store's grid and how scans come onto it; ends the sentence."""
+    """End of a sentence: the grid of the volume store and the interpolation onto it."""
     smooth = ", after a Gaussian against aliasing" if volumes["antialias"] else ""
     return (
         f"({volumes['interpolation']} interpolation{smooth}) onto a grid of "
@@ -288,12 +287,12 @@ def _grid(volumes: dict[str, Any]) -> str:
 
 
 def _quality(qc: dict[str, float | None]) -> str:
-    """The bounds that exclude a scan; null ones are off."""
+    """A sentence on the QC bounds that exclude scans; a bound of None is off."""
     bounds = []
     for key, bound in qc.items():
-        side, measure = key.split("_", 1)
+        limit, measure = key.split("_", 1)
         if bound is not None:
-            bounds.append(f"{measure.replace('_', ' ')} {'<' if side == 'min' else '>'} {bound:g}")
+            bounds.append(f"{measure.replace('_', ' ')} {'<' if limit == 'min' else '>'} {bound:g}")
     if not bounds:
         return "No scan was excluded by its quality measures."
     return (
@@ -303,7 +302,7 @@ def _quality(qc: dict[str, float | None]) -> str:
 
 
 def training_summary(card: dict[str, Any]) -> str:
-    """How the weights came about; published ones carry no record of their training."""
+    """A sentence on the training of a model; published weights have no record of theirs."""
     if card.get("published"):
         return " The weights are those that the authors published; nothing was trained here."
     machine, metrics = card["machine"], card.get("metrics") or {}
@@ -320,14 +319,14 @@ def training_summary(card: dict[str, Any]) -> str:
 
 
 def rates(cfg: Mapping[str, Any]) -> str:
-    """The learning rates of a stage; cards from before there was a choice have one, constant."""
+    """Learning rates of a stage, in words; older cards without the keys: one, constant."""
     own, decay = cfg.get("encoder_learning_rate"), cfg.get("decay", "none")
     encoder = f" and {own:g} for the encoder" if own is not None else ""
     return f"{cfg['learning_rate']:g}{encoder}{', falling by a cosine' * (decay == 'cosine')}"
 
 
 def learnt_from(card: dict[str, Any]) -> str:
-    """How many scans a model has learnt from; cards of earlier versions do not say so."""
+    """Number of training scans, in words; empty for older cards, which lack it."""
     if "scans" not in card:
         return ""
     scans = card["scans"]

@@ -1,4 +1,4 @@
-"""MODEL_CARD.md: what the trained models are, how good, for what, and for what not."""
+"""Model card of a run (MODEL_CARD.md): its models, their scores, intended uses and limits."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,7 +65,7 @@ def write_model_card(results: str | Path, config: dict[str, Any], out: str | Pat
     """Write the card.
 
     Args:
-        results: ``paths.results``: reads models/*/model.json and scans.tsv,
+        results: ``paths.results``: reads models/*/{model.json,scans.tsv},
             cache/volumes/index.tsv, tables/reconstruction.tsv and tables/probes.tsv.
         config: The whole configuration of the run.
         out: The Markdown file.
@@ -130,7 +130,7 @@ def _models(cards: dict[str, dict[str, Any]]) -> str:
 
 
 def _shape(architecture: dict[str, Any], above: str = "") -> str:
-    """What decides the network's form, as ``key value``; settings of the training are left out."""
+    """Settings that shape the network, as ``key value``; those of the training are left out."""
     found = []
     for key, value in architecture.items():
         if isinstance(value, dict) and value and key not in TRAINING:
@@ -183,7 +183,7 @@ def _data(config: dict[str, Any], index: pd.DataFrame, cards: dict[str, dict[str
             ]
         )
     kind = "a synthetic download" if "synthetic" in config else config["cohort"]["name"]
-    seen = (
+    exposure = (
         "what the published weights have seen of them is not known"
         if any(card.get("published") for card in cards.values())
         else "no test subject was seen in training or model selection"
@@ -195,7 +195,7 @@ def _data(config: dict[str, Any], index: pd.DataFrame, cards: dict[str, dict[str
     ]
     note = (
         f"Cohort: {kind}. Subjects, never scans, were divided (test fraction "
-        f"{splits['test_fraction']:g}, seed {splits['seed']}); {seen}."
+        f"{splits['test_fraction']:g}, seed {splits['seed']}); {exposure}."
     )
     if trained:
         note += (
@@ -207,7 +207,7 @@ def _data(config: dict[str, Any], index: pd.DataFrame, cards: dict[str, dict[str
 
 
 def _reconstruction(table: pd.DataFrame) -> str:
-    """Every system at its most steps."""
+    """Every system and variant at its largest number of DDIM steps."""
     last = table.groupby(["system", "variant"], dropna=False)["T"].transform("max")
     mine = table[(table["T"] == last) | table["T"].isna()]
     names = [key for key in mine["metric"].drop_duplicates() if not metric(key).to_autoencoder]

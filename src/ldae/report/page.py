@@ -1,6 +1,7 @@
-"""Text that may leave the machine: no absolute paths.
+"""HTML page of the report: its sections, its template, and the conversion of text to HTML.
 
-The page: its template and how text becomes HTML.
+No absolute path gets into the page, since reports are passed on: paths are shortened to their last
+part.
 """
 
 import base64
@@ -19,7 +20,7 @@ from ldae.report.citations import MARK, keys
 from ldae.report.references import Reference
 from ldae.report.tables.table import Table
 
-# A path of two parts or more; not a fraction, a date or a closing tag.
+# An absolute path of two parts or more; not a fraction, a date or a closing tag.
 PATH = re.compile(r"(?<![\w.:/<~-])/(?:[\w.+@~-]+/)+[\w.+@~-]*")
 
 
@@ -49,7 +50,15 @@ SYMBOLS = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure in the report: number (here and in the paper), caption, the PNG as a data URI."""
+    """A figure in the report.
+
+    Attributes:
+        name: In the registry of figures.
+        number: In this report.
+        paper: Number in the paper; empty for a figure that the paper does not have.
+        title, body: Of the caption.
+        uri: The PNG as a data URI.
+    """
 
     name: str
     number: int
@@ -61,7 +70,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report; ``sources`` are the files that its tables print."""
+    """A section of the report; ``sources`` are the files that its tables come from."""
 
     key: str
     title: str
@@ -73,11 +82,16 @@ class Section:
 def picture(folder: Path, name: str, number: int) -> Picture:
     """One figure with its caption, the PNG inline.
 
+    Args:
+        folder: Of the figures: ``<name>.png`` and ``<name>.caption.txt``.
+        name: In the registry of figures.
+        number: In the report.
+
     Raises:
-        UserError: the picture or its caption is missing.
+        UserError: no figure has this name, or the PNG or its caption is missing.
     """
     if name not in FIGURES:
-        raise UserError(f"There is no figure {name!r}; there are {', '.join(FIGURES)}.")
+        raise UserError(f"There is no figure {name!r}; known: {', '.join(FIGURES)}.")
     png, caption = folder / f"{name}.png", folder / f"{name}.caption.txt"
     for path in (png, caption):
         require(path.is_file(), f"The report needs {path}. Run `snakemake figures` first.")
@@ -89,7 +103,12 @@ def picture(folder: Path, name: str, number: int) -> Picture:
 
 
 def render(references: Sequence[Reference], **content: Any) -> str:
-    """The page; ``references`` in the order of their numbers."""
+    """The HTML page.
+
+    Args:
+        references: In the order of their numbers.
+        content: All other variables of the template ``report.html.j2``.
+    """
     numbers = {reference.key: place for place, reference in enumerate(references, 1)}
 
     def cite(text: str) -> Markup:
@@ -114,7 +133,10 @@ def render(references: Sequence[Reference], **content: Any) -> str:
 
 
 def symbols(text: str) -> Markup:
-    """Plain text, without absolute paths, with y_sem and z_T (also as mathtext) as symbols."""
+    """Plain text as HTML: absolute paths shortened, y_sem, z_T and z_0 as symbols.
+
+    y_sem and z_T are also recognised as mathtext.
+    """
     plain = without_paths(text).replace(r"$y_\mathrm{sem}$", "y_sem").replace("$z_T$", "z_T")
     found = str(escape(plain))
     for name, symbol in SYMBOLS.items():
@@ -123,7 +145,7 @@ def symbols(text: str) -> Markup:
 
 
 def estimate(text: str) -> Markup:
-    """A cell with its interval in grey and the paper's value, after a bar, in colour."""
+    """A table cell as HTML: the interval in grey; the paper's value, after a bar, in colour."""
     found = str(symbols(text)).replace(" ± ", "&nbsp;±&nbsp;")
     found = re.sub(r"(\[[^\[\]]*\])", r'<span class="ci">\1</span>', found)
     found = re.sub(r" \| (\S+)$", r' <span class="paper">paper \1</span>', found)

@@ -1,4 +1,4 @@
-"""The proof: a page that says, threshold by threshold, what the runs of several seeds show."""
+"""Proof page (Markdown): every threshold, its value in the runs of several seeds, and a verdict."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,8 @@ from ldae.report.tables.table import markdown_table, row_of
 from ldae.systems import system
 
 MET, NOT_MET = "met", "**not met**"
-# Of the LDAE's history: what is seen of the training on validation scans, and decimals.
+# Columns of the LDAE's training history that the page shows: label and decimals. All are measured
+# on validation scans.
 SHOWN = {
     "val_loss": ("weighted loss, guided by y_sem", 3),
     "val_loss_frozen": ("weighted loss, frozen LDM alone", 3),
@@ -45,15 +46,17 @@ def build_proof(
     """Write the page and copy the first seed's figures.
 
     Args:
-        runs: Seed to the results folder of its finished run.
+        runs: Results folder of the finished run of each seed.
         page: Markdown file to write.
-        images: Folder of the figures to write; what it held before is removed.
-        configuration: The file with the settings of the runs, shown as it is.
+        images: Folder to copy the figures to, below the page's folder; its content is removed
+            first.
+        configuration: File with the settings of the runs, shown verbatim.
         command: The one command that reproduces the page.
         alpha: Strength at which manipulation is judged (``evaluation.manipulation.alpha``).
 
     Raises:
-        UserError: a run lacks a table or figure, or the runs are not of one cohort.
+        UserError: a run lacks a table, the first run lacks a figure, or the runs differ in their
+            scans or splits.
     """
     folders = {seed: Path(folder) for seed, folder in runs.items()}
     tables = {
@@ -68,7 +71,7 @@ def build_proof(
     index = read_table(next(iter(folders.values())) / INDEX, ("participant_id", "split"))
     require(
         len({(card["data"], card["split"]) for card in cards.values()}) == 1,
-        "The runs of the proof are not of the same scans and splits; delete the results of those "
+        "The runs of the proof do not have the same scans and splits; delete the results of those "
         f"that are out of date and run `{command}`.",
     )
     found = {seed: thresholds(one, alpha) for seed, one in tables.items()}
@@ -106,7 +109,7 @@ def _opening(found: Mapping[int, list[Threshold]], index: pd.DataFrame, command:
 
 
 def _verdicts(found: Mapping[int, list[Threshold]]) -> str:
-    """The thresholds, a table a group."""
+    """The thresholds, one table for each group."""
     parts = ["## Thresholds"]
     first = next(iter(found.values()))
     columns = ["threshold", "criterion", *(f"seed {seed}" for seed in found), "verdict"]
@@ -125,7 +128,10 @@ def _verdicts(found: Mapping[int, list[Threshold]]) -> str:
 
 
 def _digits(rows: Sequence[Threshold]) -> int:
-    """Decimals that show the smallest estimate with two figures, and a bound as missed."""
+    """Decimals for one threshold over seeds: 3, or 5 if an estimate is below 0.01.
+
+    They are 4 where an estimate that misses its bound would round to the bound.
+    """
     if any(not row.met and row.criterion == f"at least {round(row.value, 3):g}" for row in rows):
         return 4
     sizes = [abs(row.value) for row in rows if row.value == row.value and row.value]
@@ -133,7 +139,7 @@ def _digits(rows: Sequence[Threshold]) -> int:
 
 
 def _systems(tables: Mapping[int, Mapping[str, pd.DataFrame]]) -> str:
-    """Every system's probes: AUROC of AD/CN, MAE of the age, r with the true atrophy."""
+    """Probes of every system: AUROC of AD/CN, MAE of the age, r with the true atrophy."""
     first = next(iter(tables.values()))
     probes = first["probes"]
     names = list(dict.fromkeys(probes.loc[probes["target"] == "diagnosis", "system"]))
@@ -167,7 +173,7 @@ def _systems(tables: Mapping[int, Mapping[str, pd.DataFrame]]) -> str:
 
 
 def _visits(tables: Mapping[int, Mapping[str, pd.DataFrame]]) -> str:
-    """SSIM of interpolated visits by method; where the LDAE is not the best, the text says so."""
+    """SSIM of interpolated visits by method, and whether the LDAE is the best with every seed."""
     rows, best = [], []
     first = next(iter(tables.values()))["interpolation"]
     methods = list(dict.fromkeys(first.loc[first["grouping"] == "overall", "method"]))
@@ -199,7 +205,7 @@ def _visits(tables: Mapping[int, Mapping[str, pd.DataFrame]]) -> str:
 
 
 def _diagnosis(histories: Mapping[int, pd.DataFrame]) -> str:
-    """What validation saw of every seed's training, at first and in the end."""
+    """Validation measures of every seed's LDAE, after the first and the last validated epoch."""
     ends = {
         seed: each.dropna(subset="val_loss").iloc[[0, -1]].reindex(columns=["epoch", *SHOWN])
         for seed, each in histories.items()
@@ -218,7 +224,7 @@ def _diagnosis(histories: Mapping[int, pd.DataFrame]) -> str:
 
 
 def _copy(source: Path, images: Path, page: Path) -> list[str]:
-    """Copy the figures; the Markdown that shows each with its caption."""
+    """Copy the figures; return the Markdown of each with its caption."""
     shutil.rmtree(images, ignore_errors=True)
     images.mkdir(parents=True)
     parts = []
@@ -226,7 +232,8 @@ def _copy(source: Path, images: Path, page: Path) -> list[str]:
         file, caption = source / f"{name}.png", source / f"{name}.caption.txt"
         require(
             file.is_file() and caption.is_file(),
-            f"The figure {file} is missing: the run that the proof shows is not finished.",
+            f"The figure {file} or its caption is missing: this run of the proof is not finished. "
+            "Finish it first.",
         )
         shutil.copyfile(file, images / file.name)
         place = (images / file.name).relative_to(page).as_posix()
@@ -241,7 +248,7 @@ def _run(
     configuration: Path,
     command: str,
 ) -> str:
-    """Machine, time and settings, and how to make the page again."""
+    """Machine, time and settings of the runs, and the command that makes the page again."""
     rows, spent = [], []
     for seed, card in cards.items():
         took, machine = tables[seed]["resources"], card["machine"]

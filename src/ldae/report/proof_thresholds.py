@@ -1,6 +1,7 @@
-"""What the proof's page is made of, of each run; imported where there is nothing to draw with.
+"""Thresholds of the proof: their bounds, and whether the tables of a run meet each of them.
 
-What the proof has to show: each threshold, and whether the tables of a run meet it.
+The files that the proof reads from each run are listed here too. The rules import that list, so
+this module must need neither PyTorch nor matplotlib.
 """
 
 import math
@@ -25,7 +26,7 @@ TABLES = (
 )
 INDEX, CARD = "cache/volumes/index.tsv", "models/ldae/model.json"
 HISTORY = "models/ldae/history.tsv"
-# Figures shown, of the first seed: name and heading.
+# Figures of the first seed that the page shows: name and heading.
 FIGURES = {
     "probes": "Linear probes",
     "truth": "Against the known truth",
@@ -37,24 +38,24 @@ FIGURES = {
     "counterfactual_example": "A true counterfactual beside the manipulated scan",
     "figure8_interpolation": "Interpolated visits",
 }
-ORACLE_SHARE = 0.9  # of the oracle's AUROC that the LDAE's probe has to reach
-FOLLOWS = 0.8  # correlation of the decoded ventricles with the scan's
-MONOTONE = 0.8  # mean rank correlation of a measured volume with alpha
+ORACLE_FRACTION = 0.9  # least ratio of the AUROC of the LDAE's probe to the oracle's
+VOLUME_CORRELATION = 0.8  # least r of the decoded image's ventricle volume with the scan's
+MONOTONE = 0.8  # least mean rank correlation of a measured volume with alpha
 RIVALS = ("untrained", "latents_pca", "age_sex")
-AGE_RIVALS = ("untrained", "latents_pca", "sex")  # age and sex would be told the answer
+AGE_RIVALS = ("untrained", "latents_pca", "sex")  # not age_sex: it has the age as a feature
 DIRECTIONS = ("AD to CN", "CN to AD")
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """One threshold and what a run has for it.
+    """One threshold and the result of a run.
 
     Attributes:
-        group: Heading under which it stands.
-        text: What is asked.
-        criterion: When it is met, with the bound.
+        group: Heading on the page.
+        text: The quantity and what it is compared with.
+        criterion: The condition, with its bound.
         value, low, high: Estimate and 95 % interval over subjects (nan: none).
-        met: Whether it is met.
+        met: Whether the run meets the criterion.
     """
 
     group: str
@@ -67,7 +68,7 @@ class Threshold:
 
 
 def thresholds(tables: dict[str, pd.DataFrame], alpha: float) -> list[Threshold]:
-    """Every threshold, in the order of the page.
+    """Every threshold for one run, in the order of the page.
 
     Args:
         tables: By name: ``probes``, ``probes_differences``, ``truth``, ``reconstruction_controls``,
@@ -88,7 +89,7 @@ def thresholds(tables: dict[str, pd.DataFrame], alpha: float) -> list[Threshold]
 def beyond(
     group: str, text: str, row: pd.Series | None, column: str = "difference", better: int = 1
 ) -> Threshold:
-    """The whole interval of a difference lies on the better side of zero."""
+    """Threshold: the whole interval of a difference lies above 0, or below for ``better`` = -1."""
     value, low, high = _numbers(row, column)
     nearest = low if better > 0 else -high
     criterion = f"interval {'above' if better > 0 else 'below'} 0"
@@ -96,13 +97,13 @@ def beyond(
 
 
 def at_least(group: str, text: str, bound: float, row: pd.Series | None, column: str) -> Threshold:
-    """The estimate is not below a bound."""
+    """Threshold: the estimate is at least ``bound``."""
     value, low, high = _numbers(row, column)
     return Threshold(group, text, f"at least {bound:g}", value, low, high, value >= bound)
 
 
 def _numbers(row: pd.Series | None, column: str) -> tuple[float, float, float]:
-    """Estimate and interval of a row; nan without a row, which meets nothing."""
+    """Estimate and interval of a row. Without a row they are nan, which meets no threshold."""
     if row is None:
         return math.nan, math.nan, math.nan
     value, low, high = (float(row[name]) for name in (column, "ci_low", "ci_high"))
@@ -124,12 +125,12 @@ def _probing(table: pd.DataFrame, gaps: pd.DataFrame) -> list[Threshold]:
         row_of(table, target="diagnosis", system=name, metric="auroc")
         for name in ("ldae", "oracle")
     )
-    share = math.nan
+    fraction = math.nan
     if own is not None and oracle is not None:
-        share = float(own["value"]) / float(oracle["value"])
+        fraction = float(own["value"]) / float(oracle["value"])
     text = "AD/CN: AUROC as a share of that of the true volumes (oracle)"
-    criterion, met = f"at least {ORACLE_SHARE:g}", share >= ORACLE_SHARE
-    found.append(Threshold(group, text, criterion, share, math.nan, math.nan, met))
+    criterion, met = f"at least {ORACLE_FRACTION:g}", fraction >= ORACLE_FRACTION
+    found.append(Threshold(group, text, criterion, fraction, math.nan, math.nan, met))
     for rival in AGE_RIVALS:
         row = row_of(gaps, target="age", reference=rival, metric="mae")
         found.append(beyond(group, f"age: MAE below {phrase(rival)}", row, better=-1))
@@ -162,7 +163,7 @@ def _decoding(controls: pd.DataFrame, volumes: pd.DataFrame) -> list[Threshold]:
         at_least(
             group,
             "r of the decoded image's ventricle volume with the scan's",
-            FOLLOWS,
+            VOLUME_CORRELATION,
             row_of(decoded, measure="ventricle_ml"),
             "r",
         ),

@@ -1,7 +1,7 @@
-"""What to cite: the entries of references.bib, each with what was checked and against what.
+"""Bibliography: the entries of references.bib, each with the fields that were verified.
 
-``checked`` names the fields that were found alike in public bibliographies or in the authors' own
-pages (November 2026); an entry whose ``checked`` is empty is written down from memory.
+``checked`` names the fields that agree with public bibliographies or the authors' own pages
+(November 2026). An entry with an empty ``checked`` was written from memory.
 """
 
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ class Reference:
     """One work.
 
     Attributes:
-        key: In the methods text, as ``[@key]``, and in references.bib.
+        key: Cited as ``[@key]`` in the methods text; the key in references.bib.
         kind: BibTeX's entry type.
         authors: ``Family, Given`` each; ``others`` last where the list is cut.
         title, year: As published.
-        where: Journal, or proceedings.
+        where: Journal or proceedings.
         volume, number, pages, doi, eprint: Empty where there is none; eprint is arXiv's number.
-        checked: Which fields were checked, and where; empty: none.
+        checked: Fields that were verified, and the source; empty: none.
     """
 
     key: str

@@ -1,6 +1,7 @@
-"""Whether the scans that models have learnt from still look as they did.
+"""Warnings that a reader needs before the numbers of a run.
 
-What a reader must know before reading any number of a run.
+They concern the cohort and its size, departures from the paper, the network of LPIPS, flags of the
+model cards, and training scans that have changed since.
 """
 
 from pathlib import Path
@@ -16,12 +17,14 @@ from ldae.labels import count
 def changed_scans_warning(
     cards: dict[str, dict[str, Any]], models: Path, index: pd.DataFrame
 ) -> list[str]:
-    """A warning where they do not, which a reader of any number must know.
+    """A warning if training scans have changed since models were trained on them, else none.
+
+    Scans are compared by their thumbnails (:mod:`ldae.data.thumbnails`). A model trained on
+    latents is skipped, since its scans.tsv holds no thumbnails.
 
     Args:
         cards: ``model.json`` by model.
-        models: Folder of the models: ``<model>/scans.tsv`` is read where the card counts scans. It
-            knows no looks where the model has learnt from latents.
+        models: Folder of the models: ``<model>/scans.tsv`` is read where the card counts scans.
         index: ``index.tsv`` of the volume store.
     """
     found = []
@@ -46,12 +49,12 @@ PAPER_LPIPS = "squeeze"  # the only network that the paper names
 def warnings(
     config: dict[str, Any], index: pd.DataFrame, cards: dict[str, dict[str, Any]]
 ) -> list[str]:
-    """One warning a paragraph.
+    """Warnings about a run, one paragraph each.
 
     Args:
         config: The run's whole configuration.
         index: ``index.tsv`` of the volume store.
-        cards: ``model.json`` of each stage: their departures and flags are repeated.
+        cards: ``model.json`` by model: their departures and flags are repeated.
     """
     found = []
     if "synthetic" in config:
@@ -81,9 +84,9 @@ def warnings(
             "Scans have come or gone since these models were trained, and they were not trained "
             f"again: {'; '.join(others)}. Tests are of the scans there are now."
         )
-    left = departures(config, cards)
-    if left:
-        found.append(f"Where this run leaves the paper: {'; '.join(left)}.")
+    departed = departures(config, cards)
+    if departed:
+        found.append(f"Where this run leaves the paper: {'; '.join(departed)}.")
     net = config["evaluation"]["lpips"]["net"]
     if net != PAPER_LPIPS:
         found.append(
@@ -96,7 +99,7 @@ def warnings(
 
 
 def learnt_from_others(cards: dict[str, dict[str, Any]], index: pd.DataFrame) -> list[str]:
-    """Models that have learnt from another number of scans or subjects than there are now."""
+    """Models trained on another number of scans or subjects than there are now, as phrases."""
     parts = {split: index[index["split"] == split] for split in ("train", "val")}
     now = {split: len(part) for split, part in parts.items()}
     now["subjects"] = pd.concat(list(parts.values()))["participant_id"].nunique()
@@ -110,7 +113,10 @@ def learnt_from_others(cards: dict[str, dict[str, Any]], index: pd.DataFrame) ->
 
 
 def departures(config: dict[str, Any], cards: dict[str, dict[str, Any]]) -> list[str]:
-    """Where preprocessing and models leave the paper in what the models have learnt from."""
+    """Departures from the paper that shape the models, as phrases.
+
+    They are those that the model cards list, another brain extraction and another template.
+    """
     extraction, template = (
         config["preprocess"]["brain_extraction"],
         config["preprocess"]["template"],

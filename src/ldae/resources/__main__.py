@@ -1,4 +1,4 @@
-"""Command line: list, stage and check files from outside."""
+"""Command line of the external files: list, stage and check them."""
 
 import argparse
 import logging
@@ -10,19 +10,14 @@ from typing import Any
 
 import yaml
 
-from ldae.errors import UserError
-from ldae.errors import exit_status
+from ldae.errors import UserError, exit_status
 from ldae.files import write_table
-from ldae.resources.staging import missing_table
-from ldae.resources.staging import missing_text
-from ldae.resources.staging import check
-from ldae.resources.staging import stage
-from ldae.resources.table import load_resources
-from ldae.resources.table import needed
+from ldae.resources.staging import check, missing_table, missing_text, stage
+from ldae.resources.table import load_resources, needed
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns the exit code: 1 after a user's error or where a check fails."""
+    """Run the command line; returns the exit code: 1 after a user's error or a failed check."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     return exit_status(lambda: _run(options))
@@ -30,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m ldae.resources", description="Stage files from outside."
+        prog="python -m ldae.resources", description="List, stage and check external files."
     )
     parser.add_argument("--table", default="config/resources.tsv")
     parser.add_argument("--resources", default="resources", help="folder to stage into")
@@ -38,16 +33,18 @@ def _parser() -> argparse.ArgumentParser:
         "--config",
         action="append",
         type=Path,
-        help="only what this configuration file needs; give it again to lay more on top",
+        help="only what this configuration file needs; repeat it for files that override others",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    listed = commands.add_parser("list", help="all resources and whether they are there")
-    listed.add_argument("--missing", action="store_true", help="only files to download elsewhere")
-    listed.add_argument("--tsv", type=Path, help="write the missing ones as a table too")
-    commands.add_parser("check", help="verify what is there; exit 1 if something is wrong")
-    staged = commands.add_parser("stage", help="fetch or make")
+    listed = commands.add_parser("list", help="all resources and whether they are staged")
+    listed.add_argument("--missing", action="store_true", help="only files that must be downloaded")
+    listed.add_argument("--tsv", type=Path, help="also write the missing ones to this TSV")
+    commands.add_parser("check", help="verify the staged files; exit 1 if one is wrong")
+    staged = commands.add_parser("stage", help="download or make files")
     staged.add_argument("names", nargs="*", help="default: what --config needs")
-    staged.add_argument("--mirror", action="append", default=[], help="a folder or base URL")
+    staged.add_argument(
+        "--mirror", action="append", default=[], help="a folder or base URL to try first"
+    )
     return parser
 
 
@@ -59,7 +56,9 @@ def _run(options: argparse.Namespace) -> int:
         names = needed(reduce(_overlaid, parts), resources)
     if options.command == "stage":
         if not (options.names or options.config):
-            raise UserError("stage needs the names of resources, or --config and its files before.")
+            raise UserError(
+                "`stage` needs the names of resources, or --config FILE before `stage`."
+            )
         for name in options.names or names:
             stage(name, resources, options.resources, options.mirror)
         return 0
@@ -84,7 +83,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Two configurations on top of each other, key by key, as Snakemake lays them."""
+    """``below`` with the values of ``above`` merged over it key by key, as the workflow does."""
     both = {**below, **above}
     for key in below.keys() & above.keys():
         if isinstance(below[key], Mapping) and isinstance(above[key], Mapping):

@@ -1,29 +1,32 @@
-"""Whether a file from outside is the right one, or at least a whole one.
+"""Download of one external file, resumed after an interruption, and checks of its integrity.
 
-Bringing one file from an address or a folder, continued where an earlier attempt broke off.
-
-What has come so far lies beside the file in ``<name>.<identity>.part``. The identity is that of the
-file's checksum, or, where none is known, of the address and the server's validator (ETag or date):
-the part of another file, or of an older version, is never continued.
+The bytes received so far are in ``<name>.<identity>.part`` beside the file. The identity is a hash
+of the file's checksum or, where none is known, of the URL and the server's validator (ETag or
+date). So the part of another file, or of an older version, is never continued.
 """
 
-import hashlib
-from pathlib import Path
-from ldae.errors import require
 import gzip
-import zlib
-import json
-from typing import Protocol
-from ldae.files import digest
+import hashlib
 import http.client
+import json
+import shutil
 import urllib.error
 import urllib.request
-import shutil
-from ldae.errors import UserError
+import zlib
+from pathlib import Path
+from typing import Protocol
+
+from ldae.errors import UserError, require
+from ldae.files import digest
 from ldae.progress import Progress
 
+
 def checksum(path: Path, like: str) -> str:
-    """``md5:...`` or ``sha256:...`` of a file, the kind that ``like`` has."""
+    """``md5:...`` or ``sha256:...`` of a file, of the same kind as ``like``.
+
+    Raises:
+        UserError: ``like`` is of neither kind.
+    """
     kind = like.split(":")[0]
     require(kind in ("md5", "sha256"), f"A checksum is md5:... or sha256:..., not {like!r}.")
     with path.open("rb") as stream:
@@ -31,11 +34,12 @@ def checksum(path: Path, like: str) -> str:
 
 
 def damage(path: Path, name: str) -> str | None:
-    """What is wrong with a file whose checksum nobody knows, judged by its format; None: nothing.
+    """What is wrong with a file of unknown checksum, judged by its format; None: nothing.
 
     Args:
         path: The file.
-        name: Its name when it is in place; the ending says the format (.gz, .h5, .safetensors).
+        name: Its final name. Its suffix says the format: .gz is decompressed, .h5 opened,
+            .safetensors compared with its header. Of any other file only the size is checked.
     """
     kind = Path(name).suffix
     try:
@@ -46,18 +50,18 @@ def damage(path: Path, name: str) -> str | None:
                 while stream.read(1 << 20):
                     pass
         elif kind == ".h5":
-            import h5py  # for this kind alone
+            import h5py  # only for this format
 
             h5py.File(path, "r").close()
         elif kind == ".safetensors":
             _whole_safetensors(path)
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        return f"is no whole {kind} file ({error})"
+        return f"is not a complete {kind} file ({error})"
     return None
 
 
 def _whole_safetensors(path: Path) -> None:
-    """Raise ValueError unless the file is as long as its header says."""
+    """Raise ValueError unless the file has the length that its header gives."""
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         size = path.stat().st_size
@@ -72,15 +76,15 @@ def _whole_safetensors(path: Path) -> None:
 TIMEOUT = 60  # seconds without a byte
 CHUNK = 1 << 20  # bytes
 MEGA = 1e6  # bytes
-SPARE = 50_000_000  # bytes that stay free on the disk
+SPARE = 50_000_000  # bytes to leave free on the disk
 
 
 class Unavailable(Exception):
-    """The source did not give the file; the next one is tried."""
+    """The source did not provide the file; the next source is tried."""
 
 
 class Broken(Unavailable):
-    """The connection ended before the file did; ``gained`` bytes came of it."""
+    """The connection ended before the file was complete; it had delivered ``gained`` bytes."""
 
     def __init__(self, message: str, gained: int):
         super().__init__(message)
@@ -92,24 +96,25 @@ class _Readable(Protocol):
 
 
 def part_of(path: Path, identity: str) -> Path:
-    """Where what has come of ``path`` lies until it is whole and checked."""
+    """The partial file of ``path``, which holds its bytes until it is complete and checked."""
     return path.with_name(f"{path.name}.{digest(identity)[:8]}.part")
 
 
 def fetch(source: str, path: Path, identity: str | None) -> tuple[Path, bool]:
-    """Bring ``source`` to a part beside ``path``.
+    """Download or copy ``source`` to a partial file beside ``path``.
 
     Args:
-        source: ``https://...`` (or http), or a file that lies here.
-        path: Where the file will go; its folder exists.
+        source: ``https://...`` (or http), or the path of a local file.
+        path: Final place of the file; its folder exists.
         identity: The file's checksum; None: unknown.
 
     Returns:
-        The whole part, not yet checked, and whether it was begun by an earlier attempt.
+        The complete partial file, not yet checked, and whether an earlier attempt began it.
 
     Raises:
-        Unavailable: the source does not answer, or not with this file.
-        UserError: the part cannot be written: no space, no permission.
+        Broken: the connection ended early; a further call may continue.
+        Unavailable: the source does not answer, or does not send this file.
+        UserError: the partial file cannot be written: no space, no permission.
     """
     return (_download if "://" in source else _copy)(source, path, identity)
 
@@ -129,7 +134,7 @@ def _download(url: str, path: Path, identity: str | None) -> tuple[Path, bool]:
     validator = _validator(answer)
     part = part_of(path, identity or f"{url} {validator}")
     if not (identity or validator):
-        part.unlink(missing_ok=True)  # nothing shows that it is of the same file
+        part.unlink(missing_ok=True)  # it may be of another file
     have, total = (part.stat().st_size if part.is_file() else 0), answer.length
     if have and have == total:
         answer.close()
@@ -137,7 +142,7 @@ def _download(url: str, path: Path, identity: str | None) -> tuple[Path, bool]:
     if have > 0 and (total is None or have < total):
         answer.close()
         answer = _open(url, have, validator)
-        if not _continues(answer, have):  # the whole again: the server knows no ranges
+        if not _continues(answer, have):  # the server ignored the range
             have = 0
         total = None if answer.length is None else have + answer.length
     else:
@@ -148,17 +153,21 @@ def _download(url: str, path: Path, identity: str | None) -> tuple[Path, bool]:
 
 
 def _open(url: str, start: int = 0, validator: str | None = None) -> http.client.HTTPResponse:
-    """The answer of ``url``, from byte ``start`` on if the server can, else from the first."""
+    """The response of ``url``, from byte ``start`` if the server supports ranges, else from 0.
+
+    Raises:
+        Unavailable: the server does not answer, or answers with an error or a web page.
+    """
     request = urllib.request.Request(url, headers={"User-Agent": "ldae-workflow"})
     if start:
         request.add_header("Range", f"bytes={start}-")
         if validator:
-            request.add_header("If-Range", validator)  # changed since: the whole
+            request.add_header("If-Range", validator)  # if changed: the whole file
     try:
-        # Not urlopen: it asks the environment for a proxy only once in a process.
+        # Not urlopen: it reads the proxy from the environment only once in a process.
         answer = urllib.request.build_opener().open(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
-        if start and error.code in (416, 501):  # no such range there: from the first byte
+        if start and error.code in (416, 501):  # range refused: from the first byte
             return _open(url)
         raise Unavailable(str(error)) from None
     except urllib.error.URLError as error:
@@ -167,12 +176,12 @@ def _open(url: str, start: int = 0, validator: str | None = None) -> http.client
         raise Unavailable(f"{type(error).__name__}: {error}") from None
     if answer.headers.get_content_type() == "text/html":
         answer.close()
-        raise Unavailable("it answered with a web page: a login or a notice, not the file")
+        raise Unavailable("it answered with a web page (a login or a notice), not with the file")
     return answer
 
 
 def _validator(answer: http.client.HTTPResponse) -> str | None:
-    """What tells this version of the file from a later one."""
+    """Strong ETag of the response, else its date of modification; None: neither is sent."""
     etag = answer.headers.get("ETag")
     return etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified")
 
@@ -188,7 +197,19 @@ def _continues(answer: http.client.HTTPResponse, start: int) -> bool:
 
 
 def _save(source: _Readable, part: Path, have: int, total: int | None) -> None:
-    """Append ``source`` to the first ``have`` bytes of ``part``; ``total`` is the file's size."""
+    """Append ``source`` to ``part``, which has ``have`` bytes.
+
+    Args:
+        source: The remaining bytes.
+        part: The partial file; overwritten if ``have`` is 0.
+        have: Its size so far, bytes.
+        total: Size of the complete file, bytes; None: unknown.
+
+    Raises:
+        Broken: the connection ended early.
+        Unavailable: the source is empty.
+        UserError: the disk is full, or the file cannot be written.
+    """
     if total is not None:
         free = shutil.disk_usage(part.parent).free
         require(
@@ -209,14 +230,14 @@ def _save(source: _Readable, part: Path, have: int, total: int | None) -> None:
                     progress.step(int(have / MEGA))
     except OSError as error:
         raise UserError(
-            f"{part} cannot be written ({error.strerror or error}): mend that, then run the same "
-            "command again; it continues where it stopped."
+            f"{part} cannot be written ({error.strerror or error}). Correct this, then run the "
+            "same command again; it continues where it stopped."
         ) from None
     if total is not None and have < total:
         raise Broken(f"the connection ended {total - have} bytes early", have - start)
     if not have:
         part.unlink()
-        raise Unavailable("empty answer")
+        raise Unavailable("it sent an empty file")
 
 
 def _read(source: _Readable, gained: int) -> bytes:

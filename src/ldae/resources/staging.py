@@ -1,52 +1,39 @@
-"""What was staged and from where, and what is still to be brought.
+"""Staging of external files: download, check, record of the source, and list of missing files."""
 
-Putting a file from outside in its place, checked; and checking what is in place.
-"""
-
-from pathlib import Path
-from datetime import UTC
-from datetime import datetime
-from ldae.files import read_json
-from ldae.files import sha256
-from ldae.files import write_json
-import pandas as pd
-from collections.abc import Iterable
-from ldae.files import MISSING
-import logging
-from collections.abc import Sequence
-from ldae.errors import require
-from ldae.resources.download import checksum
-import tempfile
-from ldae.resources.download import damage
-from ldae.resources.table import UNKNOWN
-import importlib.util
-from collections.abc import Mapping
-from typing import Any
-from collections.abc import Iterator
-from ldae.errors import UserError
-from ldae.resources.download import Unavailable
-from ldae.resources.download import Broken
-from ldae.resources.download import fetch
 import gzip
+import importlib.util
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ldae.errors import UserError, require
+from ldae.files import MISSING, read_json, sha256, write_json
+from ldae.resources.download import Broken, Unavailable, checksum, damage, fetch
+from ldae.resources.table import UNKNOWN
 
 RECORDS = "records"  # folder below the resources: one JSON file for each staged file
 BY_HAND = "brought by hand"
 
 
 def record_of(name: str, folder: str | Path) -> Path:
-    """The file that says where the resource ``name`` came from."""
+    """The JSON file that records the source of the resource ``name``."""
     return Path(folder) / RECORDS / f"{name}.json"
 
 
 def record(name: str, path: Path, folder: str | Path, source: str | None) -> None:
-    """Write down what was staged.
+    """Record a staged file: name, path, SHA-256, bytes, source and date (UTC, of the file).
 
     Args:
         name: Of the resource.
         path: The file.
         folder: The resources folder.
-        source: Where it was just fetched from; None: it was there. It was brought by hand then,
-            unless the record is of this very file.
+        source: Where it was just fetched from; None: it was already there. An existing record of
+            the same SHA-256 is then kept; otherwise the source is ``BY_HAND``.
     """
     target, found = record_of(name, folder), sha256(path)
     if source is None and target.is_file() and read_json(target)["sha256"] == found:
@@ -58,7 +45,7 @@ def record(name: str, path: Path, folder: str | Path, source: str | None) -> Non
 
 
 def staged_table(resources: pd.DataFrame, folder: str | Path) -> pd.DataFrame:
-    """What was staged, for a report to cite: a row for each record whose file is there.
+    """The staged files, for reports to cite: a row for each record whose file exists.
 
     Returns:
         Columns name, path, sha256, bytes, source, date (UTC, of the file), expected (the checksum
@@ -76,11 +63,11 @@ def staged_table(resources: pd.DataFrame, folder: str | Path) -> pd.DataFrame:
 def missing_table(
     names: Iterable[str], resources: pd.DataFrame, folder: str | Path
 ) -> pd.DataFrame:
-    """Files to download elsewhere; what is made from installed packages needs no download.
+    """Missing files that must be downloaded; those made from installed packages are left out.
 
     Returns:
-        Columns name, url (alternatives apart by spaces), to, bytes, checksum, licence, used_by,
-        note.
+        Columns name, url (alternatives separated by spaces), to (absolute path), bytes, checksum,
+        licence, used_by, note.
     """
     rows = []
     for name in names:
@@ -95,7 +82,7 @@ def missing_table(
 
 
 def missing_text(missing: pd.DataFrame) -> str:
-    """That table for a human to read."""
+    """The table of :func:`missing_table` as text to read."""
     if missing.empty:
         return "Nothing is missing that must be downloaded.\n"
     known = missing["bytes"]
@@ -123,23 +110,24 @@ log = logging.getLogger(__name__)
 def stage(
     name: str, resources: pd.DataFrame, resources_dir: str | Path, mirrors: Sequence[str] = ()
 ) -> Path:
-    """Put one resource in its place, or check the one that is there, and record where it is from.
+    """Put one resource in its place, or check the file that is there, and record its source.
 
-    A download continues where an earlier one broke off, is checked, and only then gets its name.
+    A download continues an interrupted one. It gets its final name only after it was checked.
 
     Args:
         name: Name in the table.
         resources: From :func:`load_resources`.
-        resources_dir: The folder that the paths of the table are in.
-        mirrors: Folders or base URLs that have the files under the same paths, or all in one
-            folder; tried first, in this order.
+        resources_dir: The resources folder, which the paths of the table are relative to.
+        mirrors: Folders or base URLs that hold the files, under the same paths or all at the top;
+            tried first, in this order.
 
     Returns:
         The staged file.
 
     Raises:
         UserError: the name is unknown, the file must be brought by hand, the download failed, the
-            disk is full, or the file is not the right one.
+            disk is full, the file is not the right one, a package is missing, or the folder of a
+            mirror does not exist.
     """
     require(
         name in resources.index,
@@ -160,15 +148,15 @@ def stage(
         "resources` again, or bring the right file.",
     )
     record(name, path, resources_dir, source)
-    log.info("%s is there: %s (%s)", name, path, state)
+    log.info("%s is staged: %s (%s)", name, path, state)
     return path
 
 
 def check(name: str, resources: pd.DataFrame, resources_dir: str | Path) -> str:
     """State of one resource: ``ok``, ``missing``, ``present, checksum unknown`` or what is wrong.
 
-    A file made from a package is made again in a temporary folder and compared; one whose checksum
-    is unknown is read as what its name says it is.
+    A file made from a package is compared with one made anew in a temporary folder. A file of
+    unknown checksum is checked by its format.
     """
     row = resources.loc[name]
     path = Path(resources_dir) / row["path"]
@@ -189,13 +177,14 @@ def package_file(source: str, expected: str) -> Path:
     """Path of ``package:file`` inside an installed package, without importing the package.
 
     Raises:
-        UserError: the package or its file is missing, or the file is another version's.
+        UserError: the package or its file is missing, or the file has not the ``expected``
+            checksum.
     """
     package, _, inside = source.partition(":")
     spec = importlib.util.find_spec(package)
     require(
         spec is not None,
-        f"The Python package {package} is not installed, {inside} is taken from it; install the "
+        f"The Python package {package}, which holds {inside}, is not installed; install the "
         "environment again (envs/).",
     )
     path = Path(spec.origin).parent / inside
@@ -209,18 +198,23 @@ def package_file(source: str, expected: str) -> Path:
 
 
 def _make(row: Mapping[str, Any], path: Path) -> None:
-    from ldae.resources.from_packages import MAKERS  # imports torch, which readers of the table need not wait for
+    # Imported here: it imports PyTorch, which listing and downloading do not need.
+    from ldae.resources.from_packages import MAKERS
 
     MAKERS[row["name"]](package_file(row["source"], row["checksum"]), path)
 
 
 def _sources(row: Mapping[str, Any], mirrors: Sequence[str]) -> Iterator[str]:
-    """Where the file may be, in the order to try."""
+    """The sources of a file, in the order to try: mirrors, then the URLs of the table.
+
+    Raises:
+        UserError: the folder of a mirror does not exist.
+    """
     path = Path(row["path"])
     for mirror in mirrors:
         require(
             "://" in mirror or Path(mirror).is_dir(),
-            f"paths.mirrors: the folder {mirror} does not exist; mend or remove the entry.",
+            f"paths.mirrors: the folder {mirror} does not exist; correct or remove the entry.",
         )
         yield from (f"{mirror.rstrip('/')}/{name}" for name in (path, path.name))
     if row["kind"] == "url":
@@ -228,7 +222,11 @@ def _sources(row: Mapping[str, Any], mirrors: Sequence[str]) -> Iterator[str]:
 
 
 def _bring(row: Mapping[str, Any], path: Path, mirrors: Sequence[str]) -> str:
-    """Fetch the file from the first source that has the right one; returns that source."""
+    """Fetch the file from the first source that has the right one; return that source.
+
+    Raises:
+        UserError: no source has it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     faults = []
     for source in _sources(row, mirrors):
@@ -252,20 +250,29 @@ def _bring(row: Mapping[str, Any], path: Path, mirrors: Sequence[str]) -> str:
 
 
 def _right_part(source: str, path: Path, expected: str) -> Path:
-    """Fetch from one source, anew if what an earlier attempt left turns out to be of no use."""
+    """Fetch and check the file from one source; return the checked partial file.
+
+    A file continued from an earlier attempt that fails its check is fetched once more from the
+    first byte. A broken connection is continued as long as each attempt gains bytes.
+
+    Raises:
+        Unavailable: the source does not provide the right file.
+    """
     while True:
         try:
             part, continued = fetch(source, path, None if expected == UNKNOWN else expected)
         except Broken as error:
             if not error.gained:
                 raise
-            log.warning("%s: %s, going on", path.name, error)
+            log.warning("%s: %s; continuing", path.name, error)
             continue
         if expected == UNKNOWN:
             fault = damage(part, path.name)
             if not fault:
                 log.warning(
-                    "%s: no published checksum; got %s", path.name, checksum(part, "sha256")
+                    "%s: no published checksum; this file has %s",
+                    path.name,
+                    checksum(part, "sha256"),
                 )
         else:
             found = checksum(part, expected)
@@ -275,10 +282,10 @@ def _right_part(source: str, path: Path, expected: str) -> Path:
         part.unlink()
         if not continued:
             raise Unavailable(fault)
-        log.warning("%s: what an earlier attempt left was of no use, from the start", path.name)
+        log.warning("%s: the download of an earlier attempt is damaged; starting again", path.name)
 
 
 def _content(path: Path) -> bytes:
-    """Bytes of a file, decompressed: compressed ones differ between versions of zlib."""
+    """Bytes of a file, decompressed if .gz, since compressed bytes differ between zlib versions."""
     data = path.read_bytes()
     return gzip.decompress(data) if path.suffix == ".gz" else data

@@ -1,4 +1,4 @@
-"""The table of files from outside, and which of them a configuration needs."""
+"""Table of external files, and the selection of those that a configuration needs."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ UNKNOWN = "unknown"
 
 
 def load_resources(table: str | Path) -> pd.DataFrame:
-    """The table of resources, indexed by name; empty fields are "".
+    """The table of resources (columns ``COLUMNS``), indexed by name; empty fields are "".
 
     Raises:
         UserError: the table does not exist or lacks a column.
@@ -23,10 +23,10 @@ def load_resources(table: str | Path) -> pd.DataFrame:
 
 
 def needed(config: Mapping[str, Any], resources: pd.DataFrame) -> list[str]:
-    """Names of the resources that ``config`` refers to by a path, in the table's order.
+    """Names of the resources whose path, or a folder above it, ``config`` names; in table order.
 
-    A path set to null, or to a file of the user's own outside the table, needs no staging; nor does
-    what is not :func:`in_use`.
+    A path set to null, or to a user's own file outside the table, needs no staging. Neither do
+    files that the run does not read (:func:`in_use`).
     """
     root = Path(config["paths"]["resources"])
     sections = in_use(config)
@@ -40,11 +40,15 @@ def needed(config: Mapping[str, Any], resources: pd.DataFrame) -> list[str]:
 
 
 def in_use(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with null for files that a run of it does not read.
+    """A copy of the configuration with None for the files that its run does not read.
 
-    These are the weights of a brain extraction (of scans that come preprocessed, for one) or a
-    perceptual loss that is not used, and those of trainings that published weights replace; the
-    baselines begin from the encoder's all the same.
+    These are:
+
+    - the weights of the brain extraction, if its method is not antspynet or the scans come
+      preprocessed;
+    - the weights of the perceptual loss, if it is off;
+    - all files of the sections ``autoencoder`` and ``ldae``, if published models replace their
+      trainings. ``ldae`` is kept for baselines, which start from the encoder's weights.
     """
     sections = copy.deepcopy(dict(config))
     extraction = sections["preprocess"]["brain_extraction"]
@@ -60,7 +64,7 @@ def in_use(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """All strings in a nested configuration."""
+    """All strings in a nested configuration of mappings."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):

@@ -1,7 +1,4 @@
-"""Tables of the cohort: the population, and what was left out at which stage.
-
-Quality of preprocessing in the report: the measures over the cohort, and who stands out.
-"""
+"""Tables of the cohort: population, exclusions by stage, and quality of preprocessing (QC)."""
 
 from typing import Any
 
@@ -29,7 +26,7 @@ PERCENT = ("female", "apoe4")
 
 
 def cohort(table: pd.DataFrame) -> Table:
-    """Table 1 with the splits beside."""
+    """Table 1 of the paper, with the subjects and scans of each split as further columns."""
     names = dict(TABLE1)
     for column in table.columns:
         if column.rsplit("_", 1)[0] in ("train", "val", "test"):
@@ -65,7 +62,10 @@ def _cell(column: str, value) -> str:
 
 
 def flow(table: pd.DataFrame) -> Table:
-    """What was left out where, and for which reasons; of each of several cohorts what it lost."""
+    """Flow of the cohort: images and subjects by stage, with the most frequent reasons.
+
+    All stages of the first cohort are shown; of any further cohort only the stages with images.
+    """
     several = table["cohort"].nunique() > 1
     table = table[(table["cohort"] == table["cohort"].iloc[0]) | (table["images"] > 0)]
     rows = []
@@ -97,11 +97,11 @@ def _short(value: float) -> str:
 
 
 def measures(table: pd.DataFrame, bounds: dict[str, Any]) -> Table:
-    """Range of every measure over the scans that were registered, beside its bounds.
+    """Median and range of every QC measure over the scans that have it, beside its bounds.
 
     Args:
         table: ``results/qc/measures.tsv``.
-        bounds: config["preprocess"]["qc"].
+        bounds: config["preprocess"]["qc"]; a bound of None is off.
     """
     rows = []
     for measure in MEASURES:
@@ -133,10 +133,10 @@ def measures(table: pd.DataFrame, bounds: dict[str, Any]) -> Table:
 
 
 def outliers(table: pd.DataFrame) -> Table:
-    """The scans at the top of the page of quality: failed, outside a bound, then farthest off.
+    """The first ``SHOWN`` scans of the QC page: failed, then outside a bound, then by robust z.
 
     Args:
-        table: ``results/qc/measures.tsv``, in its order.
+        table: ``results/qc/measures.tsv``, in the order of its rows.
     """
     rows = []
     for _, scan in table.head(SHOWN).iterrows():

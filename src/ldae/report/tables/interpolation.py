@@ -1,4 +1,4 @@
-"""Tables of predicted visits: between two known ones, and after them."""
+"""Tables of predicted visits: interpolated between two known ones, extrapolated after two."""
 
 import pandas as pd
 
@@ -17,11 +17,11 @@ PAPER = "The paper states SSIM above 0.93 and MSE below 0.004 for gaps up to 24 
 
 
 def visits(table: pd.DataFrame, what: str, note: str = "") -> list[Table]:
-    """One table a measure: groups of triplets by method.
+    """One table a metric (SSIM, MSE to the AE reconstruction): groups of triplets by method.
 
     Args:
         table: ``interpolation.tsv`` or ``extrapolation.tsv``.
-        what: Begins the titles.
+        what: Start of the titles.
         note: Of the first table.
     """
     methods = list(table["method"].drop_duplicates())
@@ -53,7 +53,7 @@ def visits(table: pd.DataFrame, what: str, note: str = "") -> list[Table]:
 
 
 def visit_differences(table: pd.DataFrame, what: str) -> Table:
-    """The LDAE against the baselines, triplet by triplet."""
+    """Paired differences of the LDAE with the baselines, over triplets."""
     rows = [
         [
             system(one["reference"]).label,

@@ -1,4 +1,4 @@
-"""What the run cost: time and memory of every rule and of the trainings, and the software."""
+"""Tables of job usage: time, memory and GPUs of every rule, cost of the trainings; software."""
 
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -31,8 +31,11 @@ PACKAGES = (
 
 
 def resources(table: pd.DataFrame) -> Table | None:
-    """The table of :func:`ldae.orchestration.job_usage.job_usage_table`, printed; None if it is
-    empty."""
+    """Time, memory and GPUs by rule, with a row of sums; None if the table is empty.
+
+    Args:
+        table: From :func:`ldae.orchestration.job_usage.job_usage_table`.
+    """
     if table.empty:
         return None
     rows = [
@@ -83,7 +86,7 @@ def resources(table: pd.DataFrame) -> Table | None:
 
 
 def _note(table: pd.DataFrame) -> str:
-    """What was counted, and what was not."""
+    """The note below the table: sums, and which time is counted."""
     longest = table.loc[table["longest_seconds"].idxmax()]
     continued = table["counted_by"].eq(HISTORY).any()
     epochs = f"; of trainings that were stopped and continued{CONTINUED} all epochs"
@@ -100,7 +103,7 @@ def _note(table: pd.DataFrame) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``4 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    """Seconds as ``4 s``, ``3 min 20 s`` or ``2 h 05 min``; nan as a dash."""
     if not pd.notna(seconds):
         return ABSENT
     whole = round(float(seconds))
@@ -116,7 +119,7 @@ def _gib(mebibytes: float) -> str:
 
 
 def training_table(cards: dict[str, dict[str, Any]], histories: dict[str, pd.DataFrame]) -> Table:
-    """Size and cost of the trainings; published weights have neither history nor cost.
+    """Epochs, steps, time and memory of the trainings; published weights have none of these.
 
     Args:
         cards: ``model.json`` by stage.
@@ -146,7 +149,7 @@ def training_table(cards: dict[str, dict[str, Any]], histories: dict[str, pd.Dat
 
 
 def software() -> dict[str, str]:
-    """Versions of the packages that the numbers depend on, those installed."""
+    """Versions of the installed packages among those that the results depend on."""
     found = {}
     for name in PACKAGES:
         try:

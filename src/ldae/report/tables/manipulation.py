@@ -1,4 +1,4 @@
-"""Tables of manipulated scans: changes by strength, their steadiness, and the known truth."""
+"""Tables of manipulated scans: changes by strength, trends, and the true counterfactual."""
 
 import pandas as pd
 
@@ -57,7 +57,7 @@ def _size(table: pd.DataFrame) -> str:
 
 
 def manipulation(table: pd.DataFrame) -> Table:
-    """Changes by direction, way and strength."""
+    """Changes by direction, variant and strength α, from ``manipulation.tsv``."""
     present = [name for name in SHOWN if name in set(table["metric"])]
     rows = []
     moved = table[table["alpha"] != 0]
@@ -79,7 +79,7 @@ def manipulation(table: pd.DataFrame) -> Table:
 
 
 def trends(table: pd.DataFrame) -> Table:
-    """How steadily single scans change with the strength."""
+    """Trends of single scans with the strength α, from ``manipulation_trends.tsv``."""
     rows = []
     for key, part in table.groupby(["direction", "way", "measure"], sort=False):
         found = part.set_index("statistic")
@@ -95,7 +95,7 @@ def trends(table: pd.DataFrame) -> Table:
 
 
 def counterfactual(table: pd.DataFrame) -> Table:
-    """How near every method comes to the true counterfactual."""
+    """Similarity of every method to the true counterfactual, from ``counterfactual.tsv``."""
     rows = []
     for (direction, method, alpha), part in table.groupby(
         ["direction", "method", "alpha"], sort=False, dropna=False
@@ -114,7 +114,11 @@ def counterfactual(table: pd.DataFrame) -> Table:
 
 
 def counterfactual_differences(table: pd.DataFrame) -> Table:
-    """Paired differences with doing nothing and with a random move."""
+    """Paired differences in the brain with the unchanged scan and with a random direction.
+
+    Args:
+        table: ``counterfactual_differences.tsv``.
+    """
     rows = [
         [
             _arrow(one["direction"]),

@@ -1,7 +1,7 @@
-"""Tables 5, 6 and 7 laid out as the paper's, our estimate [95 % interval] beside its value.
+"""Tables 5, 6 and 7 of the paper: our estimate [95 % interval] beside the published value.
 
-What the paper has and a run has not (a system that was not trained) is absent, as is what the paper
-does not state.
+A system that the run did not train has no column or row. A value that the paper does not state is a
+dash.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def table5(
 
     Args:
         sizes, timings: Tables of :mod:`ldae.evaluation.cost`, of all systems.
-        stages: Stage to its model card and training history (None: published weights).
+        stages: Model card and training history (None: published weights) by stage.
         means: :func:`ldae.evaluation.reconstruction_tables.summary_table` of all systems.
     """
     shown = [name for name in SYSTEMS if name in set(sizes["system"])]
@@ -93,7 +93,7 @@ def table5(
 
 
 def _size(means: pd.DataFrame) -> str:
-    """On how many scans; systems measured on fewer are named."""
+    """Number of scans and subjects; if systems differ in it, each number names its systems."""
     names = means.assign(system=means["system"].str.removesuffix("_own_grid").map(_label))
     counts = names.drop_duplicates("system").groupby(["n_scans", "n_subjects"], sort=False)
     parts = [
@@ -127,7 +127,12 @@ def _seconds(row: dict[str, Any]) -> str:
 
 
 def table6(means: pd.DataFrame, sizes: pd.DataFrame) -> Table:
-    """Quality at every T: a row a system, variant and T."""
+    """Quality of reconstruction: a row a system, variant and T.
+
+    Args:
+        means: :func:`ldae.evaluation.reconstruction_tables.summary_table` of all systems.
+        sizes: Table of :mod:`ldae.evaluation.cost`, of all systems.
+    """
     dims = sizes.set_index(["system", "variant"])["latent_dim"]
     counts = sizes.drop_duplicates("system").set_index("system")["parameters"]
     lpips = [name for name in means["metric"].drop_duplicates() if is_lpips(name)]
@@ -184,9 +189,9 @@ def write_tables(
         sizes, timings: Tables of :mod:`ldae.evaluation.cost`, of all systems.
         models: Model folders named after their stage, with ``history.tsv`` unless published.
         probes: Scores of the probes.
-        outputs: ``table5``, ``table6``, ``table7`` to the paths that
+        outputs: For ``table5``, ``table6`` and ``table7`` the paths that
             :func:`ldae.report.tables.table.write` takes.
-        resamples, seed: Of the intervals.
+        resamples, seed: Of the bootstrap intervals.
 
     Raises:
         UserError: a table or a model is missing.
@@ -228,7 +233,7 @@ def table7(probes: pd.DataFrame) -> Table:
         why = of_target["note"].dropna()
         notes.append(f"{words}: {size}{f' ({why.iloc[0]})' if len(why) else ''}.")
         for probe, label in PROBES.items():
-            # What predicts by itself stands in both rows, to be compared with either.
+            # Systems that predict without a probe ("none") are repeated beside either probe.
             mine = of_target[of_target["probe"].isin([probe, "none"])]
             if (mine["probe"] == "none").all():
                 continue

@@ -1,4 +1,8 @@
-"""Every table of a run as it is printed: in a form of its own, as it was written, or plainly."""
+"""Registry of the printed tables: which function prints which table of a run.
+
+The paper's tables are printed as they were written. A table without a function of its own is
+printed column by column.
+"""
 
 import csv
 from collections.abc import Callable, Mapping
@@ -15,8 +19,9 @@ from ldae.report.tables.table import Table
 
 ROWS = 60
 BOUNDS = ("ci_low", "ci_high")
-# Written as text, with title and note in the Markdown beside them (ldae.report.tables.paper). The
-# form that says the same is not printed where they are.
+# The paper's tables, written as text by ldae.report.tables.paper, with title and note in the
+# Markdown beside the TSV. Each value is the table that holds the same numbers; it is then not
+# printed.
 WRITTEN = {"table5": None, "table6": "reconstruction", "table7": "probes"}
 FORMS: dict[str, Callable[[pd.DataFrame], list[Table]]] = {
     "cohort": lambda table: [cohort.cohort(table)],
@@ -47,11 +52,13 @@ FORMS: dict[str, Callable[[pd.DataFrame], list[Table]]] = {
 
 
 def printed_tables(folder: Path, contents: Mapping[str, pd.DataFrame]) -> dict[str, list[Table]]:
-    """What is printed of every table, in the order given; nothing of one that another repeats.
+    """The printed tables of every TSV table, in the order given.
+
+    A table whose numbers one of the paper's tables repeats is not printed: its list is empty.
 
     Args:
         folder: Of the tables.
-        contents: By name.
+        contents: Content of each TSV table by name.
 
     Raises:
         UserError: the Markdown of one of the paper's tables is missing.
@@ -69,10 +76,10 @@ def printed_tables(folder: Path, contents: Mapping[str, pd.DataFrame]) -> dict[s
 
 
 def as_written(folder: Path, name: str) -> Table:
-    """One of the paper's tables: the TSV's cells, title and note from the Markdown.
+    """One of the paper's tables: cells from the TSV, title and note from the Markdown.
 
     Raises:
-        UserError: one of the two files is missing.
+        UserError: the Markdown is missing.
     """
     text = folder / f"{name}.md"
     require(text.is_file(), f"The report needs {text}. Run `snakemake evaluate` first.")
@@ -84,7 +91,9 @@ def as_written(folder: Path, name: str) -> Table:
 
 
 def plainly(name: str, table: pd.DataFrame) -> Table:
-    """Columns with their own names; the interval joins the estimate; empty columns are left out.
+    """A table column by column, the first ``ROWS`` rows.
+
+    The interval joins the estimate (``value``, ``difference`` or ``r``). Empty columns are dropped.
 
     Args:
         name: Of the file below tables/, without suffix.

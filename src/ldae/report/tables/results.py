@@ -1,4 +1,7 @@
-"""Tables of the report: long TSV tables turned into what a reader wants to compare."""
+"""Tables of reconstruction, guidance, probes and ground truth, laid out side by side.
+
+Each function turns a long TSV table of ``results/tables`` into a printed one.
+"""
 
 import pandas as pd
 
@@ -27,7 +30,7 @@ def _metrics(table: pd.DataFrame) -> list[str]:
 
 
 def reconstruction(table: pd.DataFrame) -> Table:
-    """Table 6: one row per system and T, a column a metric, the paper's values beneath."""
+    """Table 6: a row a system, variant and T; a column a metric; the paper's value after a bar."""
     metrics = [name for name in _metrics(table) if not metric(name).to_autoencoder]
     rows = []
     for (name, variant, steps), part in table.groupby(
@@ -59,7 +62,7 @@ def _beside(row: pd.Series, name: str) -> str:
 
 
 def controls(table: pd.DataFrame) -> Table:
-    """Paired differences of the reconstruction."""
+    """Paired differences between codes in reconstruction, by T."""
     metrics = [name for name in _metrics(table) if not metric(name).to_autoencoder]
     rows = []
     for (name, steps), part in table.groupby(["comparison", "T"], sort=False):
@@ -79,7 +82,7 @@ def controls(table: pd.DataFrame) -> Table:
 
 
 def guidance(table: pd.DataFrame) -> Table:
-    """Paired differences of the noise-prediction loss by quartile of t."""
+    """Paired differences of the noise-prediction loss (Eq. 9), by quarter of the timesteps t."""
     mine = table[table["metric"] == "weighted_loss"].assign(
         quartile=table["quartile"].astype(str).str.removesuffix(".0")
     )
@@ -109,12 +112,17 @@ def _words(name: str) -> str:
 
 
 def _default(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the regularised probes and of what predicts by itself."""
+    """Rows of the regularised probes, and of systems that predict without a probe."""
     return table[table["probe"] != "paper"]
 
 
 def probes(table: pd.DataFrame, target: str) -> Table:
-    """Table 7 for one target: a row a metric, a column a system, the paper's LDAE last."""
+    """Table 7 for one target: a row a metric, a column a system, the paper's LDAE last.
+
+    Args:
+        table: ``probes.tsv``.
+        target: ``diagnosis`` or ``age``.
+    """
     mine = _default(table[table["target"] == target])
     systems = list(mine["system"].drop_duplicates())
     rows = []
@@ -136,7 +144,7 @@ def probes(table: pd.DataFrame, target: str) -> Table:
 
 
 def differences(table: pd.DataFrame) -> Table:
-    """Paired differences of the LDAE with the other systems: the main measures."""
+    """Paired differences of the LDAE with the other systems, in the main metrics."""
     rows = [
         [
             TARGETS[one["target"]],
@@ -159,7 +167,7 @@ def differences(table: pd.DataFrame) -> Table:
 
 
 def truth(table: pd.DataFrame) -> Table:
-    """Correlations with the synthetic truth, systems side by side."""
+    """Correlations of the probes with the truth of the synthetic cohort: a column a system."""
     own = table[table["reference"].isna()]
     systems = list(own["system"].drop_duplicates())
     rows = []

@@ -1,4 +1,7 @@
-"""One table in three forms: TSV, Markdown, and LaTeX with booktabs. The cells are the same text."""
+"""Printed table: title, headings, text cells and note, written as TSV, Markdown and LaTeX.
+
+The cells hold the same text in all three forms; LaTeX uses booktabs.
+"""
 
 import csv
 import re
@@ -15,7 +18,7 @@ from ldae.systems import metric
 
 @dataclass(frozen=True)
 class Table:
-    """A table to print: headings, rows of text, and a line of explanation above it."""
+    """A table to print: title, headings, rows of text, and a note that explains it."""
 
     title: str
     columns: list[str]
@@ -25,7 +28,13 @@ class Table:
 
 
 def cell(row: pd.Series, column: str = "value", name: str = "") -> str:
-    """``estimate [low, high]`` of a row of a long table, with the digits of the metric ``name``."""
+    """``estimate [low, high]`` of a row of a long table, with the decimals of metric ``name``.
+
+    Args:
+        row: Holds ``column``, ci_low and ci_high.
+        column: Of the estimate.
+        name: Of the metric.
+    """
     numbers = (float(row[key]) for key in (column, "ci_low", "ci_high"))
     return interval(*numbers, metric(name).digits)
 
@@ -54,11 +63,13 @@ _LATEX = re.compile("|".join(map(re.escape, (*SYMBOLS, *LATEX))))
 
 
 def write(table: Table, paths: dict[str, str | Path]) -> None:
-    """Write a table.
+    """Write a table as TSV, Markdown and LaTeX.
+
+    In the TSV a dash becomes ``n/a``, and a minus sign a hyphen.
 
     Args:
         table: The table; its title may begin with its name (``Table 6``).
-        paths: ``tsv``, ``md``, ``tex`` to the files.
+        paths: Files by form: ``tsv``, ``md``, ``tex``.
     """
     with atomic(paths["tsv"]) as path, path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
@@ -80,7 +91,7 @@ def markdown(table: Table, name: str) -> str:
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Columns and rows in Markdown; pipes within cells are escaped."""
+    """Columns and rows as a Markdown table; pipes within cells are escaped."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(
         "| " + " | ".join(str(cell).replace("|", r"\|") for cell in line) + " |" for line in lines
@@ -119,7 +130,7 @@ def escape(text: str) -> str:
 
 
 def row_of(table: pd.DataFrame, **where) -> pd.Series | None:
-    """The first row whose columns have these values (None: missing), or None."""
+    """The first row whose columns have the values of ``where`` (None: missing), or None."""
     keep = pd.Series(True, index=table.index)
     for column, value in where.items():
         keep &= table[column].isna() if value is None else table[column].astype(str) == str(value)
