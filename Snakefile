@@ -1,4 +1,4 @@
-"""From a raw ADNI download to the tables, figures and report of the LDAE paper."""
+"""Workflow from a raw ADNI download to the tables, figures and report of the LDAE paper."""
 
 from snakemake.utils import min_version
 
@@ -33,22 +33,22 @@ include: "workflow/rules/check.smk"
 
 
 onstart:
-    if not beside_a_run():
-        take_over_results()
+    if not runs_without_lock():
+        lock_results()
         keep_timings()
-        forget_finished_trainings()
+        remove_finished_checkpoints()
 
 
 onsuccess:
-    if not beside_a_run():
-        forget_finished_trainings()
+    if not runs_without_lock():
+        remove_finished_checkpoints()
 
 
-# Named targets: check (before a long run), and one a stage: resources, synthetic, bids, cohort,
+# Named targets: check (before a long run), and one for each stage: resources, synthetic, bids, cohort,
 # preprocess, autoencoder, latents, ldm, ldae, embeddings, evaluate, figures, report.
 rule all:
     default_target: True
-    # Also what the report is made of: Snakemake does not miss a deleted file that nobody asks for.
+    # With the inputs of the report: Snakemake remakes a deleted file only if a target names it.
     input:
         rules.cohort.input,
         rules.qc.output,

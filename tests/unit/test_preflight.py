@@ -155,7 +155,7 @@ def test_results_on_a_file_or_two_file_systems(tmp_path):
     (tmp_path / "results/bids_parts").symlink_to("/dev/shm")
     warnings = only(paths.check_written(facts(tmp_path)), WARNING)
     assert len(warnings) == 1
-    assert "copied, twice" in warnings[0].what
+    assert "stored twice" in warnings[0].what
 
 
 def test_every_fault_of_the_tables_is_told_at_once(tmp_path):
@@ -333,7 +333,7 @@ def test_what_only_a_later_attempt_cannot_have_is_a_warning():
     about = {"mem_mb": 40000, "runtime": 480, "last_mem_mb": 120000, "last_runtime": 1440}
     found = slurm.fits({"rule": about}, slurm.read_nodes(NODES))
     assert [finding.level for finding in found] == [WARNING, OK]
-    assert "tried again" in found[0].what
+    assert "retried" in found[0].what
     assert "64000 MB of memory a node, 120000 asked for" in found[0].what
 
 
@@ -386,7 +386,7 @@ def test_reference_hours_are_the_papers_in_proportion_or_none(tmp_path):
     assert "dae: 14 days, 336 GPU-hours" in whole
     assert "ldm: 36 h" not in told(Counts(2906, 5170))
     assert "ldm: 18 h, 18 GPU-hours" in told(Counts(2906, 5170))
-    assert "no estimate, for want of anything measured at this size: supervised_age" in whole
+    assert "no estimate, nothing was measured at this size: supervised_age" in whole
     small = told(Counts(2906, 10340), volumes={"shape": [64, 80, 64]})
     assert "ldm" in small.partition("no estimate")[2]
 

@@ -1,19 +1,19 @@
-"""Before a long night: `snakemake check`, with the arguments of the run, reports what would fail."""
+"""Preflight check: `snakemake check`, with the arguments of the run, reports what would fail."""
 
 
 localrules:
     check,
 
 
-# No input and no output: it runs whenever it is asked for, wherever nothing has run yet.
+# No input and no output: it always runs, also where nothing has run yet.
 rule check:
     log:
         logfile("check.log"),
-    # A cluster's profile would have it tried again.
+    # A cluster's profile would retry it.
     retries: 0
     conda:
         "../../envs/ldae.yaml"
-    # Outside of it: it asks Slurm and Snakemake.
+    # Outside the container: it calls Slurm and Snakemake.
     container:
         None
     params:

@@ -1,10 +1,10 @@
-"""The cohort: table of scans, split of subjects, ledger and flow of all images, Table 1."""
+"""Cohort: table of scans, split of subjects, ledger and flow of all images, Table 1."""
 
 from ldae.derivatives import PREPROCESSED_STEPS
 from ldae.derivatives import STEPS
 
-# What became of each scan at each step of preprocessing: one shard's, and all shards'. Scans that
-# came preprocessed go through two steps alone.
+# Manifests by preprocessing step: the status of each scan, of one shard and of all shards. Scans
+# that came preprocessed pass two steps only.
 MANIFEST = {
     step: results("preproc/manifests/%s/shard-{shard}.tsv" % step) for step in STEPS
 }
@@ -18,7 +18,7 @@ rule scans:
     input:
         bids=rules.bids.output.bids,
         conversion=rules.bids.output.conversion,
-        # Its time says nothing of the scans: another limit indexes nothing anew.
+        # ancient: a changed limit on failures must not index the scans again.
         checked=ancient(rules.conversion_check.output.counts),
         schema=ancient("workflow/schemas/scans.schema.yaml"),
     output:
@@ -35,7 +35,7 @@ rule scans:
         mem_mb=growing(4000),
         runtime=growing(120),
     params:
-        columns=content("workflow/schemas/scans.schema.yaml"),
+        columns=content_hash("workflow/schemas/scans.schema.yaml"),
         source=source("cohort.scans:build_scans"),
     message:
         "Indexing the BIDS data set with pybids"
@@ -46,7 +46,7 @@ rule scans:
 rule splits:
     input:
         scans=rules.scans.output.scans,
-        given=staged(config["cohort"]["splits"]["given"]),
+        given=optional_input(config["cohort"]["splits"]["given"]),
     output:
         splits=results("cohort/splits.tsv"),
     log:
@@ -60,7 +60,7 @@ rule splits:
         runtime=growing(10),
     params:
         settings=config["cohort"]["splits"],
-        # Not an output: it outlives every rerun, so that no subject changes side.
+        # Not an output: it outlives every rerun, so that no subject changes its split.
         frozen=results("cohort/frozen"),
         source=source("cohort.splits:make_splits", "cohort.splits:strata"),
     message:
@@ -78,7 +78,7 @@ rule ledger:
         duplicates=rules.scans.output.duplicates,
         splits=rules.splits.output.splits,
         volumes=results("cache/volumes/index.tsv"),
-        exclude=[ancient(path) for path in staged(config["cohort"]["exclude"])],
+        exclude=[ancient(path) for path in optional_input(config["cohort"]["exclude"])],
     output:
         ledger=results("cohort/ledger.tsv"),
         flow=results("tables/flow.tsv"),
@@ -94,7 +94,7 @@ rule ledger:
         runtime=growing(30),
     params:
         exclude=config["cohort"]["exclude"],
-        decisions=content(config["cohort"]["exclude"]),
+        decisions=content_hash(config["cohort"]["exclude"]),
         cohort=config["cohort"]["name"],
         source=source(
             "cohort.ledger:build_ledger",
@@ -106,7 +106,7 @@ rule ledger:
             "derivatives:read_manifests",
         ),
     message:
-        "Accounting for every image of the download"
+        "Writing the ledger and flow of all images, and Table 1"
     script:
         "../scripts/ledger.py"
 

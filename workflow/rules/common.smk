@@ -1,4 +1,4 @@
-"""Helpers of all rules: checked configuration, paths, fingerprints."""
+"""Helpers of all rules: validated configuration, paths, fingerprints."""
 
 import os
 import re
@@ -13,7 +13,7 @@ LIBRARY = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(LIBRARY))
 inherited = os.environ.get("PYTHONPATH")
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(LIBRARY), inherited])))
-# Compute nodes have no internet: no library may ask it for newer versions, or for weights.
+# Compute nodes have no internet: no library may look there for newer versions or weights.
 os.environ.update(NO_ET="1", NIPYPE_NO_ET="1", HF_HUB_OFFLINE="1")
 
 from ldae.config import check_config
@@ -42,7 +42,7 @@ try:
     check_config(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
     deployed = map(str, workflow.deployment_settings.deployment_method)
     check_container(config["software"]["container"], "apptainer" in deployed)
-    # Files of the authors' model, by part; empty: the three models are trained.
+    # Files of the authors' published weights, by part; empty: the three models are trained.
     PUBLISHED = published_files(config["published"])
     architecture = ARCHITECTURE if PUBLISHED else config
     check_sizes(
@@ -69,30 +69,30 @@ SHARDS = range(config["preprocess"]["shards"])
 GPUS = 1 if config["device"] == "cuda" else 0
 
 
-HELD = []  # the lock of this run, until this process ends
+RUN_LOCK = []  # holds the lock's file open until this process ends
 
 
-def beside_a_run():
-    """Whether this only looks, or lets scans be tried again: another Snakemake may go on."""
+def runs_without_lock():
+    """Whether all targets only check, list or reset: then another Snakemake may run meanwhile."""
     targets = set(workflow.dag_settings.targets)
     return bool(targets) and targets <= {"check", "retry", "redo", "resources_list"}
 
 
-def take_over_results():
-    """Keep other Snakemakes away, and end Slurm jobs of one that was killed.
+def lock_results():
+    """Lock the results folder, and cancel Slurm jobs left by a Snakemake that was killed.
 
-    They would write what is begun anew now.
+    Those jobs would write the files that this run makes again.
     """
     slurm = workflow.executor_plugin.name == "slurm"
     run = workflow.scheduler._executor.run_uuid if slurm else None
     try:
-        HELD.append(end_previous_run(RESULTS, ".snakemake/ldae", run))
+        RUN_LOCK.append(end_previous_run(RESULTS, ".snakemake/ldae", run))
     except UserError as error:
         raise WorkflowError(str(error)) from None
 
 
-def forget_finished_trainings():
-    """Delete checkpoints that nobody needs any more, unless the configuration keeps them."""
+def remove_finished_checkpoints():
+    """Delete the checkpoints of finished trainings, unless the configuration keeps them."""
     if not config["keep_checkpoints"]:
         delete_finished_checkpoints(results("runs"), ".snakemake/incomplete")
 
@@ -102,7 +102,7 @@ def results(path):
     return f"{RESULTS}/{path}"
 
 
-# The trained models and codes that evaluation reads.
+# The trained models and embeddings (y_sem of every scan) that the evaluation reads.
 MODELS = dict(
     autoencoder=results("models/autoencoder/model.json"),
     ldm=results("models/ldm/model.json"),
@@ -121,7 +121,7 @@ def timing(path="{rule}.tsv"):
     return f"{RESULTS}/benchmarks/{path}"
 
 
-# What scripts load the models of a system with, beside the definition that they call.
+# Fingerprint entries of the classes by which scripts load the models of a system.
 SYSTEM = {
     "ldae": "inference.ldae_system:LdaeSystem",
     "dae": "inference.dae_system:DaeSystem",
@@ -129,24 +129,30 @@ SYSTEM = {
 
 
 def source(*entries):
-    """A param that changes when these definitions of src/ldae, or what they use, change.
+    """A param that changes when these definitions of src/ldae, or definitions they use, change.
 
-    A function, so that a job reads the source of its own rule alone.
+    It is a function, so that a job reads only the source that its own rule depends on.
     """
     return lambda wildcards: source_fingerprint(*entries)
 
 
 @cache
-def inputs_of(training):
-    """The record of a training; see ldae.orchestration.training_record."""
+def cached_training_inputs(training):
+    """All that a training depends on besides its input files: the content of its record."""
     return training_inputs(training, config)
 
 
-def ready(store, training, models=None):
-    """A training's input that its store is there: more scans do not train anew, unless asked to.
+def ready_mark(store, training, models=None):
+    """A training's input that marks a store as ready, without depending on the scans in it.
 
-    Snakemake overlooks a rule it was told to force where it lies behind an old file (`ancient`) of
-    a job that runs; so the file is an ordinary one then.
+    The mark is `ancient`: a store with more scans does not train a model again. It is an ordinary
+    input if the user forces the training or a file of its models. Otherwise Snakemake would ignore
+    a forced rule that is reached through an `ancient` file of a job that runs.
+
+    Args:
+        store: volumes or latents.
+        training: Name of the training.
+        models: Names of the models that it makes; None: one, with the training's name.
     """
     path = results(f"models/training/{store}.ready")
     folders = [results(f"models/{model}") for model in models or [training]]
@@ -159,20 +165,20 @@ def ready(store, training, models=None):
     return as_input
 
 
-def of_system(name, system, suffix):
-    """A rule's or file's name for a system: the LDAE's has none in it."""
+def with_system(name, system, suffix):
+    """Name of a rule or file for a system, such as `name_dae.tsv`; the LDAE has no suffix."""
     return f"{name}{suffix}" if system == "ldae" else f"{name}_{system}{suffix}"
 
 
-def staged(path):
-    """A pretrained part as an input where the configuration names one, nothing where it is off."""
+def optional_input(path):
+    """A list with the path that the configuration names; empty if it is null."""
     return [path] if path else []
 
 
-def content(path):
-    """A param that changes with a file's content, for an input whose time says nothing: `ancient`.
+def content_hash(path):
+    """SHA-256 of a file, a param for an `ancient` input; None without a file.
 
-    A fresh clone gives new times to what git tracks.
+    Files that git tracks get new times in a fresh clone, so their times must not count.
     """
     return sha256(path) if path and Path(path).is_file() else None
 
@@ -181,14 +187,14 @@ def autoencoder_weights(wildcards):
     """Pretrained files of stage 1: the autoencoder's start and the perceptual loss's network."""
     section = config["autoencoder"]
     perceptual = section["perceptual"]
-    return staged(section["pretrained"]) + staged(
+    return optional_input(section["pretrained"]) + optional_input(
         perceptual["net"] and perceptual["weights"]
     )
 
 
 def encoder_weights(wildcards):
     """Pretrained file of the semantic encoder's backbone."""
-    return staged(config["ldae"]["encoder"]["pretrained"])
+    return optional_input(config["ldae"]["encoder"]["pretrained"])
 
 
 def brain_extraction_weights(wildcards):
@@ -201,17 +207,17 @@ def brain_extraction_weights(wildcards):
 
 
 def step_settings(*sections):
-    """What a preprocessing step reads of the configuration: its own sections and the template."""
+    """The configuration of a preprocessing step: its own sections and the template."""
     return {key: config["preprocess"][key] for key in ("template", *sections)}
 
 
 def evaluation(*keys):
-    """What an evaluation rule reads of the configuration's section `evaluation`."""
+    """The keys of the configuration's section `evaluation` that a rule depends on."""
     return {key: config["evaluation"][key] for key in keys}
 
 
 def figure_settings():
-    """What every drawing reads of the configuration."""
+    """The configuration of every figure."""
     return dict(
         dpi=config["figures"]["dpi"],
         spacing=config["volumes"]["spacing"],
@@ -219,13 +225,13 @@ def figure_settings():
     )
 
 
-def made(inputs, folder, suffix):
-    """Names of the files below a folder of the results that are among a rule's inputs."""
+def input_names(inputs, folder, suffix):
+    """Sorted names, without `suffix`, of the inputs that lie below a folder of the results."""
     found = [str(path) for path in inputs if str(path).endswith(suffix)]
     inside = [path for path in found if path.startswith(results(f"{folder}/"))]
     return sorted({Path(path).name.removesuffix(suffix) for path in inside})
 
 
-def above(path, levels):
-    """The folder so many levels above a file."""
+def parent_folder(path, levels):
+    """The folder `levels` levels above a file; 1: the one that holds it."""
     return str(Path(path).parents[levels - 1])

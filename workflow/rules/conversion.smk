@@ -1,4 +1,4 @@
-"""Raw ADNI download, or BIDS data sets, to one BIDS data set with every image accounted for."""
+"""Conversion of a raw ADNI download, or import of BIDS data sets, to one BIDS data set."""
 
 
 rule study_tables:
@@ -21,7 +21,7 @@ rule study_tables:
         listing=table_files,
         source=source("conversion.prepare_tables:prepare_tables"),
     message:
-        "Checking and converting the study tables"
+        "Preparing the study tables for Clinica"
     script:
         "../scripts/study_tables.py"
 
@@ -35,7 +35,7 @@ rule import_bids:
         logfile("import_bids/{cohort}.log"),
     benchmark:
         timing("import_bids/{cohort}.tsv")
-    # A batch of the conversion is NAME-NUMBER; names have no hyphen.
+    # A batch of the download is NAME-NUMBER; names of data sets have no hyphen.
     wildcard_constraints:
         cohort="|".join(DATASETS) or "(?!)",
     conda:
@@ -47,7 +47,7 @@ rule import_bids:
     params:
         part=results("bids_parts/{cohort}"),
         listing=dataset_listing,
-        settings=dataset("columns", "values", "prefix", "section", "space"),
+        settings=dataset_settings("columns", "values", "prefix", "section", "space"),
         source=source("conversion.import_bids:import_bids"),
     message:
         "Importing the BIDS data set {wildcards.cohort}"
@@ -69,7 +69,7 @@ rule check_download:
         timing("check_download.tsv")
     conda:
         "../../envs/ldae.yaml"
-    # Reading the headers of all slices waits for the disk.
+    # Reading the headers of all slices is limited by the disk, not the CPU.
     threads: 8
     resources:
         mem_mb=growing(2000, a_thread=500),
@@ -85,12 +85,12 @@ rule check_download:
 
 rule clinica_batch:
     input:
-        # A new subject's folder makes the image folder newer, but the batch says what is in it.
+        # ancient: a new subject makes the folder newer, but the batch lists the images to convert.
         images=ancient(download("images")),
         tables=rules.study_tables.output.tables,
         batch=results("cohort/batches/batch-{batch}.tsv"),
     output:
-        conversion=results(f"cohort/parts/{ADNI}-{{batch}}.tsv"),
+        conversion=results(f"cohort/parts/{MAIN_COHORT}-{{batch}}.tsv"),
     log:
         logfile("clinica_batch/{batch}.log"),
     benchmark:
@@ -104,9 +104,9 @@ rule clinica_batch:
         mem_mb=growing(0, a_thread=2000),
         runtime=growing(480),
     params:
-        # Not an output: a batch of which nothing has changed is kept.
-        part=results(f"bids_parts/{ADNI}-{{batch}}"),
-        cohort=ADNI,
+        # Not an output: Snakemake would delete it, but an unchanged batch is not converted again.
+        part=results(f"bids_parts/{MAIN_COHORT}-{{batch}}"),
+        cohort=MAIN_COHORT,
         clinica_bin=config["software"]["clinica_bin"],
         source=source("conversion.batch:convert_batch"),
     message:
@@ -117,7 +117,7 @@ rule clinica_batch:
 
 rule bids:
     input:
-        parts=parts(),
+        parts=part_tables(),
         images=rules.check_download.output.images if FROM_DOWNLOAD else [],
     output:
         bids=directory(results("bids")),
@@ -135,16 +135,16 @@ rule bids:
     params:
         names=PARTS,
         folder=results("bids_parts"),
-        cohort=ADNI,
+        cohort=MAIN_COHORT,
         sources=sources(),
         source=source("conversion.merge:merge_parts", "conversion.merge:remove_stale"),
     message:
-        "Merging the parts to one BIDS data set"
+        "Merging all batches and data sets to one BIDS data set"
     script:
         "../scripts/bids.py"
 
 
-# A rule of its own: what fails loses its outputs, and the table of conversions must stay.
+# In a rule of its own: Snakemake deletes the outputs of a failed job, and conversion.tsv must stay.
 rule conversion_check:
     input:
         conversion=rules.bids.output.conversion,
@@ -163,6 +163,6 @@ rule conversion_check:
         max_failed_fraction=config["cohort"]["max_failed_fraction"],
         source=source("cohort.inclusion:check_conversion"),
     message:
-        "Comparing failed conversions with the limit"
+        "Comparing the number of failed conversions with the limit"
     script:
         "../scripts/conversion_check.py"

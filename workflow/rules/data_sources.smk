@@ -1,4 +1,4 @@
-"""Where the scans come from: ADNI's download or a BIDS data set, and data sets beside it."""
+"""Data sources: ADNI's download or a BIDS data set, and further data sets beside it."""
 
 from ldae.conversion.listings import bids_listing
 from ldae.conversion.listings import listing
@@ -6,22 +6,23 @@ from ldae.conversion.listings import tables_listing
 from ldae.files import read_json
 
 COHORT = config["cohort"]
-ADNI = COHORT["name"]
+MAIN_COHORT = COHORT["name"]
 PREPROCESSED = COHORT["preprocessed_dir"] is not None
 FROM_DOWNLOAD = COHORT["bids_dir"] is None and not PREPROCESSED
-FOLDER = "preprocessed_dir" if PREPROCESSED else "bids_dir"
+FOLDER_KEY = "preprocessed_dir" if PREPROCESSED else "bids_dir"
 
 
 def sources():
-    """What the results are of: the download or the data set in its place, and all beside."""
+    """Folders that the results come from: the download or its replacement, and data sets beside."""
     of = {kind: config["paths"][kind] for kind in ("images", "tables")}
     if not FROM_DOWNLOAD:
-        of = {FOLDER: COHORT[FOLDER]}
+        of = {FOLDER_KEY: COHORT[FOLDER_KEY]}
     beside = {name: about["bids_dir"] for name, about in COHORT["beside"].items()}
     return of | ({"beside": beside} if beside else {})
 
 
-# Two downloads in one folder would be mixed without a word; data sets beside may come and go.
+# Results of two downloads in one folder would be mixed silently, so that is refused. Data sets
+# beside the main cohort may be added and removed.
 DOWNLOAD = Path(RESULTS) / "cohort/download.json"
 if DOWNLOAD.is_file():
     of, wanted = (
@@ -37,7 +38,7 @@ if DOWNLOAD.is_file():
 
 
 def download(kind):
-    """The folder of images or tables of the download, with an error that helps if it is absent."""
+    """The download's folder of images or tables; an error says what to do if it is absent."""
     folder = config["paths"][kind]
 
     def check(wildcards):
@@ -55,7 +56,7 @@ def download(kind):
 def table_files(wildcards):
     """A param that changes when a table is edited in place (the folder's time does not).
 
-    The synthetic download is made by a rule, which says itself when it changes.
+    The synthetic download is made by a rule, on which the tables then depend.
     """
     if "synthetic" in config:
         return "made by the rule synthetic"
@@ -69,41 +70,43 @@ def images_listing(wildcards):
     return listing(config["paths"]["images"], results("cohort/images.tsv"))
 
 
-# Name of each BIDS data set -> what the configuration says of it and where.
+# Name of each BIDS data set -> its configuration, and the section that holds it.
 DATASETS = {
     name: {"columns": {}, "values": {}, "section": f"cohort.beside.{name}"} | about
     for name, about in COHORT["beside"].items()
 }
-if ADNI in DATASETS:
+if MAIN_COHORT in DATASETS:
     raise WorkflowError(
-        f"cohort.beside: {ADNI} is the name of the main cohort (cohort.name) already. Give one of "
-        "them another name."
+        f"cohort.beside: {MAIN_COHORT} is already the name of the main cohort (cohort.name). Give "
+        "one of them another name."
     )
 if PREPROCESSED and (COHORT["beside"] or COHORT["bids_dir"]):
     other = "beside" if COHORT["beside"] else "bids_dir"
     raise WorkflowError(
-        f"cohort.preprocessed_dir: no other scans can stand beside preprocessed ones, but "
-        f"cohort.{other} is set. Put all preprocessed scans in one folder, or set one of the two."
+        f"cohort.preprocessed_dir: preprocessed scans cannot be combined with other scans, but "
+        f"cohort.{other} is set. Put all preprocessed scans in one folder, or set only one of the two."
     )
 if not FROM_DOWNLOAD:
-    DATASETS[ADNI] = {key: COHORT[key] for key in ("columns", "values")}
-    DATASETS[ADNI] |= {"bids_dir": COHORT[FOLDER], "section": "cohort"}
+    DATASETS[MAIN_COHORT] = {key: COHORT[key] for key in ("columns", "values")}
+    DATASETS[MAIN_COHORT] |= {"bids_dir": COHORT[FOLDER_KEY], "section": "cohort"}
 if PREPROCESSED:
-    DATASETS[ADNI]["space"] = config["preprocess"]["template"]["name"]
+    DATASETS[MAIN_COHORT]["space"] = config["preprocess"]["template"]["name"]
 
 BATCHES = range(COHORT["batches"])
-# Parts of the BIDS data set: of batches NAME-NUMBER, of imported data sets their names.
-PARTS = [f"{ADNI}-{batch}" for batch in BATCHES] if FROM_DOWNLOAD else [ADNI]
+# Parts of the BIDS data set: NAME-NUMBER is a batch of the download, NAME an imported data set.
+PARTS = (
+    [f"{MAIN_COHORT}-{batch}" for batch in BATCHES] if FROM_DOWNLOAD else [MAIN_COHORT]
+)
 PARTS += list(COHORT["beside"])
 
 
-def parts():
-    """The conversion tables of all parts; their images lie in bids_parts/<part>/, undeclared."""
+def part_tables():
+    """The conversion tables of all parts. Their images, in bids_parts/<part>/, are not declared."""
     return expand(results("cohort/parts/{part}.tsv"), part=PARTS)
 
 
-def dataset(*keys):
-    """Params: the values that the configuration has for a data set, by its name."""
+def dataset_settings(*keys):
+    """A param with the configured values of a data set, by its wildcard `cohort`."""
     return lambda wildcards: {
         key: DATASETS[wildcards.cohort][key]
         for key in keys
@@ -112,12 +115,12 @@ def dataset(*keys):
 
 
 def dataset_folder(wildcards):
-    """The folder of a data set, with an error that helps if it is absent."""
+    """The folder of a data set; an error says what to do if it is absent."""
     about = DATASETS[wildcards.cohort]
     folder, part = about["bids_dir"], results(f"cohort/parts/{wildcards.cohort}.tsv")
-    key = FOLDER if wildcards.cohort == ADNI else "bids_dir"
-    made = PREPROCESSED and "synthetic" in config
-    if not (made or Path(folder).is_dir() or Path(part).is_file()):
+    key = FOLDER_KEY if wildcards.cohort == MAIN_COHORT else "bids_dir"
+    generated = PREPROCESSED and "synthetic" in config
+    if not (generated or Path(folder).is_dir() or Path(part).is_file()):
         raise WorkflowError(
             f"{about['section']}.{key}: the folder '{folder}' does not exist. Set it to the "
             "folder of the BIDS data set (docs/cohorts.md)."
@@ -126,7 +129,7 @@ def dataset_folder(wildcards):
 
 
 def dataset_listing(wildcards):
-    """A param that changes when images come or go, or a table is edited."""
+    """A param that changes when images are added or removed, or a table is edited."""
     if PREPROCESSED and "synthetic" in config:
         return "made by the rule synthetic"
     return bids_listing(DATASETS[wildcards.cohort]["bids_dir"])

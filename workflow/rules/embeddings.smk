@@ -1,11 +1,11 @@
-"""y_sem of every scan, and the test predictions of the supervised baselines."""
+"""Embeddings: y_sem of every scan, and the test predictions of the supervised baselines."""
 
-# By model: the systems whose codes are made of it.
-EMBEDDED = {"ldae": ("ldae", "untrained")}
+# Model -> systems whose embeddings are made with it.
+SYSTEMS_OF_MODEL = {"ldae": ("ldae", "untrained")}
 if "dae" in config["baselines"]:
-    EMBEDDED["dae"] = ("dae",)
+    SYSTEMS_OF_MODEL["dae"] = ("dae",)
 
-for model, systems in EMBEDDED.items():
+for model, systems in SYSTEMS_OF_MODEL.items():
     job_name = "embeddings" if model == "ldae" else f"embeddings_{model}"
 
     rule:
@@ -32,7 +32,7 @@ for model, systems in EMBEDDED.items():
             batch_size=config["evaluation"]["batch_size"],
             source=source("inference.embeddings:embed"),
         message:
-            f"y_sem of every scan: {', '.join(systems)}"
+            f"Embedding every scan (y_sem): {', '.join(systems)}"
         script:
             "../scripts/embeddings.py"
 
@@ -65,6 +65,6 @@ for target in SUPERVISED_TARGETS:
             batch_size=config["evaluation"]["batch_size"],
             source=source("inference.supervised:predict_supervised"),
         message:
-            f"Test predictions of {target} by the supervised encoder (Table 7)"
+            f"Predicting {target} of test scans with the supervised encoder (Table 7)"
         script:
             "../scripts/supervised.py"

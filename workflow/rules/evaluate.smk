@@ -1,4 +1,4 @@
-"""Evaluation on held-out subjects: volumes for the figures, and the target of all its tables."""
+"""Evaluation on test subjects: example volumes for the figures, and the target of all tables."""
 
 
 rule examples:
@@ -40,7 +40,7 @@ rule examples:
             SYSTEM["ldae"],
         ),
     message:
-        "Volumes of the subjects shown in the figures"
+        "Computing the volumes of the subjects shown in the figures"
     script:
         "../scripts/examples.py"
 

@@ -1,10 +1,10 @@
-"""Figures: each a rule of its own, drawn from tables and arrays, never from a model."""
+"""Figures: one rule for each, drawn from tables and arrays, never from a model."""
 
 from ldae.figures.registry import FIGURES
 
 EXAMPLES = rules.examples.output
 
-# Name of the figure: its input files, the kind of its data file.
+# Name of the figure -> its input files, and the kind of its data file.
 FIGURE_INPUTS = {
     "cohort_flow": (
         dict(flow=rules.ledger.output.flow, index=rules.volumes.output.index),

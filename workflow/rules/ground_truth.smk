@@ -1,4 +1,4 @@
-"""Synthetic cohorts only: probes and manipulated scans against the known truth."""
+"""Ground truth of synthetic cohorts: probes and manipulated scans compared with it."""
 
 if config["evaluation"]["truth"]:
 
@@ -20,7 +20,7 @@ if config["evaluation"]["truth"]:
         params:
             source=source("ground_truth.oracle:write_true_volumes"),
         message:
-            "True volumes of every scan of a synthetic cohort"
+            "Writing the true volumes of every scan of a synthetic cohort"
         script:
             "../scripts/true_volumes.py"
 
@@ -70,13 +70,13 @@ if config["evaluation"]["truth"]:
             runtime=growing(120),
         params:
             bids=results("bids"),
-            preproc=lambda wildcards, input: above(input.registration[0], 3),
+            preproc=lambda wildcards, input: parent_folder(input.registration[0], 3),
             template=config["preprocess"]["template"]["name"],
             volumes=config["volumes"],
             settings=evaluation("manipulation", "probes"),
             source=source("ground_truth.counterfactual_heads:make_counterfactuals"),
         message:
-            "Making test heads again with the atrophy of the other diagnosis"
+            "Making counterfactual test heads, with the atrophy of the other diagnosis"
         script:
             "../scripts/counterfactual_volumes.py"
 
@@ -110,6 +110,6 @@ if config["evaluation"]["truth"]:
                 "ground_truth.counterfactual:evaluate_counterfactual", SYSTEM["ldae"]
             ),
         message:
-            "Manipulated scans against their true counterfactuals"
+            "Comparing manipulated scans with their true counterfactuals"
         script:
             "../scripts/counterfactual.py"

@@ -1,4 +1,4 @@
-"""Missing visits interpolated, next visits extrapolated (section 5.5)."""
+"""Interpolation of missing visits and extrapolation of next visits (section 5.5)."""
 
 
 rule interpolation:
@@ -30,6 +30,6 @@ rule interpolation:
         subject=config["figures"]["interpolation_subject"],
         source=source("evaluation.interpolation:evaluate_interpolation", SYSTEM["ldae"]),
     message:
-        "Interpolating missing visits (section 5.5)"
+        "Interpolating missing visits, extrapolating next ones (section 5.5)"
     script:
         "../scripts/interpolation.py"

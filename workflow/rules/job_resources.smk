@@ -1,4 +1,4 @@
-"""What jobs ask for, and what they took: functions of the rules on this run."""
+"""Job resources: requests of the jobs of this run, and time and memory of earlier ones."""
 
 from ldae.orchestration.job_resources import first_attempts
 from ldae.orchestration.job_resources import growing
@@ -7,17 +7,19 @@ from ldae.orchestration.job_resources import run_facts
 from ldae.orchestration.job_usage import keep_longest
 
 
-def asked(wildcards):
-    """By rule, what its jobs ask for; a function, for profiles change it until jobs run."""
+def job_requests(wildcards):
+    """Requests of jobs by rule; a function, because profiles change them until jobs run."""
     return first_attempts(workflow, config)
 
 
 def facts(wildcards):
-    """What `check` looks at; a function, for Snakemake knows it late."""
+    """Facts about the run, for `check`; a function, because they are incomplete until jobs run."""
     return run_facts(workflow, config)
 
 
 def keep_timings():
-    """Keep the most that each job has taken, before a run overwrites what was measured."""
-    trained = {name: inputs_of(name) for name in (*TRAININGS, PUBLISHED_MODEL)}
+    """Store the largest time and memory of each job, before this run overwrites its benchmark."""
+    trained = {
+        name: cached_training_inputs(name) for name in (*TRAININGS, PUBLISHED_MODEL)
+    }
     keep_longest(results("benchmarks"), job_keys(workflow, trained))

@@ -1,4 +1,4 @@
-"""Test scans moved along the AD direction, judged by numbers."""
+"""Manipulation of test scans along the AD direction, and its effect in numbers."""
 
 
 rule manipulation:
@@ -33,6 +33,6 @@ rule manipulation:
         ),
         source=source("evaluation.manipulation:evaluate_manipulation", SYSTEM["ldae"]),
     message:
-        "Moving test scans along the AD direction"
+        "Manipulating test scans along the AD direction"
     script:
         "../scripts/manipulation.py"

@@ -1,6 +1,6 @@
-"""The paper's Tables 5, 6 and 7, each number with its interval and the paper's value beside it."""
+"""Tables 5, 6 and 7 of the paper: each number with its interval and the paper's value."""
 
-# Files of all systems: a further one is only added to RECONSTRUCTED.
+# A further system needs an entry in RECONSTRUCTED alone.
 SYSTEMS = list(RECONSTRUCTED)
 STAGES_OF_TABLE5 = ["autoencoder", "ldm", *SYSTEMS]
 
@@ -8,15 +8,15 @@ STAGES_OF_TABLE5 = ["autoencoder", "ldm", *SYSTEMS]
 rule tables_paper:
     input:
         scans=[
-            results(of_system("evaluation/reconstruction_scans", system, ".tsv"))
+            results(with_system("evaluation/reconstruction_scans", system, ".tsv"))
             for system in SYSTEMS
         ],
         sizes=[
-            results(of_system("evaluation/model_sizes", system, ".tsv"))
+            results(with_system("evaluation/model_sizes", system, ".tsv"))
             for system in SYSTEMS
         ],
         timings=[
-            results(of_system("tables/inference", system, ".tsv"))
+            results(with_system("tables/inference", system, ".tsv"))
             for system in SYSTEMS
         ],
         models=[results(f"models/{stage}/model.json") for stage in STAGES_OF_TABLE5],
@@ -41,6 +41,6 @@ rule tables_paper:
         resamples=config["evaluation"]["bootstrap"],
         source=source("report.tables.paper:write_tables"),
     message:
-        "Tables 5, 6 and 7 beside the paper's"
+        "Writing Tables 5, 6 and 7, beside the paper's values"
     script:
         "../scripts/tables_paper.py"

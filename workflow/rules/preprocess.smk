@@ -1,4 +1,4 @@
-"""Per-scan steps, a shard of subjects a job: N4, brain extraction, registration; quality."""
+"""Preprocessing, one job a shard of subjects: N4, brain extraction, registration; then QC."""
 
 BRAIN_FIRST = config["preprocess"]["n4"]["mask"] == "brain"
 
@@ -20,7 +20,7 @@ rule n4:
         mem_mb=growing(4000),
         runtime=240,
     params:
-        preproc=lambda wildcards, output: above(output.manifest, 3),
+        preproc=lambda wildcards, output: parent_folder(output.manifest, 3),
         settings=step_settings("n4"),
         source=source("preprocess.n4:run_n4"),
     message:
@@ -47,7 +47,7 @@ rule brain_extraction:
         mem_mb=growing(6000),
         runtime=180,
     params:
-        preproc=lambda wildcards, output: above(output.manifest, 3),
+        preproc=lambda wildcards, output: parent_folder(output.manifest, 3),
         settings=step_settings("n4", "brain_extraction"),
         source=source("preprocess.brain_extraction:run_brain_extraction"),
     message:
@@ -74,7 +74,7 @@ rule registration:
         mem_mb=growing(4000),
         runtime=240,
     params:
-        preproc=lambda wildcards, output: above(output.manifest, 3),
+        preproc=lambda wildcards, output: parent_folder(output.manifest, 3),
         settings=step_settings("registration", "qc"),
         volumes=config["volumes"],
         source=source("preprocess.registration:run_registration"),
@@ -86,7 +86,7 @@ rule registration:
 
 if PREPROCESSED:
 
-    # Both write the registration's manifest: what follows reads either.
+    # Both write the manifest of the registration, so that the rules after it are the same.
     ruleorder: preprocessed_input > registration
 
     rule preprocessed_input:
@@ -107,12 +107,12 @@ if PREPROCESSED:
             mem_mb=growing(4000),
             runtime=240,
         params:
-            preproc=lambda wildcards, output: above(output.manifest, 3),
+            preproc=lambda wildcards, output: parent_folder(output.manifest, 3),
             settings=step_settings("qc"),
             volumes=config["volumes"],
             source=source("preprocess.preprocessed_input:run_preprocessed_input"),
         message:
-            "Checking preprocessed scans and putting them on the grid, shard {wildcards.shard}"
+            "Checking preprocessed scans and resampling them to the grid, shard {wildcards.shard}"
         script:
             "../scripts/preprocessed_input.py"
 
@@ -123,7 +123,7 @@ rule qc:
         scans=rules.scans.output.scans,
         conversion=rules.bids.output.conversion,
         duplicates=rules.scans.output.duplicates,
-        exclude=[ancient(path) for path in staged(config["cohort"]["exclude"])],
+        exclude=[ancient(path) for path in optional_input(config["cohort"]["exclude"])],
     output:
         page=results("qc/index.html"),
         measures=results("qc/measures.tsv"),
@@ -141,7 +141,7 @@ rule qc:
     params:
         bids=results("bids"),
         exclude=config["cohort"]["exclude"],
-        decisions=content(config["cohort"]["exclude"]),
+        decisions=content_hash(config["cohort"]["exclude"]),
         settings=step_settings("brain_extraction", "qc"),
         elsewhere=PREPROCESSED,
         source=source(
@@ -154,13 +154,13 @@ rule qc:
             "derivatives:lost_scans",
         ),
     message:
-        "Page of quality: every scan's picture and measures, outliers first"
+        "Writing the QC page: picture and measures of every scan, outliers first"
     script:
         "../scripts/qc.py"
 
 
-# Not stages: `snakemake retry` forgets failed scans and conversions, `snakemake redo --config
-# scan=ID` (or a list) scans of the preprocessing; the next run does them again.
+# Not stages: `snakemake retry` resets failed scans and conversions, `snakemake redo --config
+# scan=ID` (or a list) any scans of the preprocessing. The next run does them again.
 localrules:
     retry,
     redo,
@@ -174,7 +174,7 @@ rule retry:
     params:
         results=RESULTS,
     message:
-        "Letting failed scans and conversions be tried again"
+        "Resetting failed scans and conversions for the next run"
     script:
         "../scripts/rerun.py"
 
@@ -188,6 +188,6 @@ rule redo:
         results=RESULTS,
         scan=config.get("scan"),
     message:
-        "Letting scans be preprocessed again by name"
+        "Resetting the named scans for the next run"
     script:
         "../scripts/rerun.py"

@@ -1,6 +1,7 @@
 """Linear probes of frozen embeddings (Table 7)."""
 
-# Systems with y_sem of every scan, and models that predict by themselves: they are only added here.
+# Systems with embeddings (y_sem of every scan), and models that predict by themselves. A further
+# one needs an entry here alone.
 EMBEDDINGS = dict(
     ldae=results("embeddings/ldae.npz"),
     untrained=results("embeddings/untrained.npz"),
@@ -13,7 +14,7 @@ for target in SUPERVISED_TARGETS:
     PREDICTIONS[f"{target}_predictions"] = [file]
 
 
-# The true volumes, where they are known: the best that a model of the scans could do.
+# The true volumes of a synthetic cohort: an upper bound for every model of its scans.
 ORACLE = {}
 if config["evaluation"]["truth"]:
     ORACLE["oracle"] = results("evaluation/true_volumes.tsv")
@@ -74,6 +75,6 @@ rule probes:
         settings=evaluation("probes", "bootstrap"),
         source=source("evaluation.probes.evaluate:evaluate_probes"),
     message:
-        "Linear probes for diagnosis, age, three groups and conversion (Table 7)"
+        "Fitting linear probes for diagnosis, age, three groups and conversion (Table 7)"
     script:
         "../scripts/probes.py"

@@ -1,6 +1,6 @@
-"""Reconstruction of test scans: quality (Table 6), cost (Table 5), and what guidance adds."""
+"""Reconstruction of test scans: quality (Table 6), cost (Table 5), and the gain by guidance."""
 
-# By system: its models, and how many test scans it reconstructs at most.
+# System -> its models, and the largest number of its test scans (None: evaluation.max_scans).
 RECONSTRUCTED = {"ldae": dict(models=MODELS, max_scans=None)}
 if "dae" in config["baselines"]:
     RECONSTRUCTED["dae"] = dict(
@@ -13,7 +13,7 @@ for system, about in RECONSTRUCTED.items():
 
     rule:
         name:
-            of_system("reconstruction", system, "")
+            with_system("reconstruction", system, "")
         input:
             **about["models"],
             volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
@@ -27,11 +27,13 @@ for system, about in RECONSTRUCTED.items():
                 if system == "ldae"
                 else {}
             ),
-            scans=results(of_system("evaluation/reconstruction_scans", system, ".tsv")),
+            scans=results(
+                with_system("evaluation/reconstruction_scans", system, ".tsv")
+            ),
         log:
-            logfile(of_system("reconstruction", system, ".log")),
+            logfile(with_system("reconstruction", system, ".log")),
         benchmark:
-            timing(of_system("reconstruction", system, ".tsv"))
+            timing(with_system("reconstruction", system, ".tsv"))
         conda:
             "../../envs/ldae.yaml"
         threads: config["threads"]
@@ -57,23 +59,23 @@ for system, about in RECONSTRUCTED.items():
                 SYSTEM[system],
             ),
         message:
-            f"Reconstruction of test scans by {system} (Table 6)"
+            f"Reconstructing test scans with {system} (Table 6)"
         script:
             "../scripts/reconstruction.py"
 
     rule:
         name:
-            of_system("inference", system, "")
+            with_system("inference", system, "")
         input:
             **about["models"],
             volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
         output:
-            sizes=results(of_system("evaluation/model_sizes", system, ".tsv")),
-            timings=results(of_system("tables/inference", system, ".tsv")),
+            sizes=results(with_system("evaluation/model_sizes", system, ".tsv")),
+            timings=results(with_system("tables/inference", system, ".tsv")),
         log:
-            logfile(of_system("inference", system, ".log")),
+            logfile(with_system("inference", system, ".log")),
         benchmark:
-            timing(of_system("inference", system, ".tsv"))
+            timing(with_system("inference", system, ".tsv"))
         conda:
             "../../envs/ldae.yaml"
         threads: config["threads"]
@@ -86,7 +88,7 @@ for system, about in RECONSTRUCTED.items():
             settings=evaluation("ddim_steps", "guidance", "noise_seed", "timing_scans"),
             source=source("evaluation.cost:measure_cost", SYSTEM[system]),
         message:
-            f"Timing reconstructions of single scans by {system} (Table 5)"
+            f"Timing reconstructions of single scans with {system} (Table 5)"
         script:
             "../scripts/inference.py"
 
@@ -139,6 +141,6 @@ rule guidance:
         settings=evaluation("guidance", "batch_size", "max_scans", "bootstrap"),
         source=source("evaluation.guidance:evaluate_guidance", SYSTEM["ldae"]),
     message:
-        "Held-out loss with and without the gradient estimator"
+        "Measuring the held-out loss with and without the gradient estimator"
     script:
         "../scripts/guidance.py"

@@ -1,4 +1,4 @@
-"""The report, the model card, the bundle for the command line, and the page of the proof."""
+"""Report, model card, application bundle for the command line, and the page of the proof."""
 
 
 rule application:
@@ -39,7 +39,7 @@ rule application:
         ),
         source=source("application.bundle:write_bundle"),
     message:
-        "Packing probes, template and settings beside the models"
+        "Bundling probes, template and settings for the command line"
     script:
         "../scripts/application.py"
 
@@ -64,11 +64,11 @@ rule model_card:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        results=lambda wildcards, output: above(output.card, 2),
+        results=lambda wildcards, output: parent_folder(output.card, 2),
         config=config,
         source=source("report.model_card:write_model_card"),
     message:
-        "Writing the models' card"
+        "Writing the model card"
     script:
         "../scripts/model_card.py"
 
@@ -94,10 +94,10 @@ rule report:
         mem_mb=growing(4000),
         runtime=growing(30),
     params:
-        results=lambda wildcards, output: above(output.html, 2),
-        tables=lambda wildcards, input: made(input, "tables", ".tsv"),
-        figures=lambda wildcards, input: made(input, "figures", ".png"),
-        asked=asked,
+        results=lambda wildcards, output: parent_folder(output.html, 2),
+        tables=lambda wildcards, input: input_names(input, "tables", ".tsv"),
+        figures=lambda wildcards, input: input_names(input, "figures", ".png"),
+        asked=job_requests,
         config=config,
         source=source("report.build:build"),
     message:
@@ -110,7 +110,7 @@ from ldae.report.proof_thresholds import CARD
 from ldae.report.proof_thresholds import FIGURES
 from ldae.report.proof_thresholds import HISTORY
 from ldae.report.proof_thresholds import INDEX
-from ldae.report.proof_thresholds import TABLES as PROVEN
+from ldae.report.proof_thresholds import TABLES as PROOF_TABLES
 
 if "proof" in config:
     RUNS = {
@@ -124,7 +124,7 @@ if "proof" in config:
                 f"{run}/{path}"
                 for run in RUNS.values()
                 for path in (
-                    *(f"tables/{name}.tsv" for name in PROVEN),
+                    *(f"tables/{name}.tsv" for name in PROOF_TABLES),
                     INDEX,
                     CARD,
                     HISTORY,

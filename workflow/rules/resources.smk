@@ -1,14 +1,15 @@
-"""Weights and templates: each an input of the rule that reads it, staged by one rule from a table.
+"""Resources: weights and templates, staged by one rule from the table config/resources.tsv.
 
-`snakemake resources` is the only target that uses the network. Where a file comes from (the
-configuration's `paths.mirrors`) is no param: another mirror is no reason to fetch a file again.
+Each file is an input of the rule that reads it. `snakemake resources` is the only target that uses
+the network. `paths.mirrors` of the configuration is not a param: a file is not fetched again for
+another mirror.
 """
 
 from ldae.resources.table import load_resources
 from ldae.resources.table import needed
 
 TABLE = load_resources("config/resources.tsv")
-STAGED = dict(zip(TABLE["path"], TABLE["name"]))
+RESOURCE_NAMES = dict(zip(TABLE["path"], TABLE["name"]))
 
 
 localrules:
@@ -17,21 +18,21 @@ localrules:
     resources_list,
 
 
-# update: a file that is there, such as one brought by hand, is not deleted before the job.
+# update: an existing file, such as one copied by hand, is not deleted before the job.
 rule resource:
     output:
         update(f"{RESOURCES}/{{path}}"),
     log:
         f"{RESOURCES}/logs/{{path}}.log",
     wildcard_constraints:
-        path="|".join(map(re.escape, STAGED)),
+        path="|".join(map(re.escape, RESOURCE_NAMES)),
     conda:
         "../../envs/ldae.yaml"
     resources:
         mem_mb=growing(2000),
         runtime=120,
     params:
-        names=lambda wildcards: [STAGED[wildcards.path]],
+        names=lambda wildcards: [RESOURCE_NAMES[wildcards.path]],
         table="config/resources.tsv",
         folder=lambda wildcards, output: output[0].removesuffix(wildcards.path),
     message:
@@ -40,7 +41,8 @@ rule resource:
         "../scripts/stage_resources.py"
 
 
-# All that the configuration needs, files brought by hand checked as well, and where each is from.
+# All files that the configuration needs. Those copied by hand are checked too; staged.tsv lists the
+# source of each.
 rule resources:
     input:
         [f"{RESOURCES}/{TABLE.path[name]}" for name in needed(config, TABLE)],
@@ -56,14 +58,14 @@ rule resources:
     params:
         names=needed(config, TABLE),
         table="config/resources.tsv",
-        folder=lambda wildcards, output: above(output[0], 1),
+        folder=lambda wildcards, output: parent_folder(output[0], 1),
     message:
         "Checking the staged files"
     script:
         "../scripts/stage_resources.py"
 
 
-# Always runs: what is missing is no file of the workflow.
+# Always runs: it has no output that Snakemake tracks.
 rule resources_list:
     log:
         f"{RESOURCES}/logs/list.log",
@@ -77,6 +79,6 @@ rule resources_list:
         table="config/resources.tsv",
         folder=RESOURCES,
     message:
-        "Listing what is to be downloaded elsewhere"
+        "Listing the files to download elsewhere"
     script:
         "../scripts/resources_list.py"

@@ -1,4 +1,4 @@
-"""What the networks read, by memory map: volumes packed shard by shard, and latents."""
+"""Stores that the networks read by memory map: volumes, packed by shard, and latents."""
 
 
 rule volume_shard:
@@ -6,8 +6,8 @@ rule volume_shard:
         scans=results("cohort/shards/shard-{shard}.tsv"),
         registration=MANIFEST["registration"],
     output:
-        # The array beside it is not declared: Snakemake would delete it before every rerun, but
-        # only scans that have changed are packed anew.
+        # The array beside it is not declared: Snakemake would delete it before a rerun, and only
+        # changed scans are packed again.
         card=results("cache/volumes/shards/shard-{shard}.json"),
         manifest=MANIFEST["pack"],
     log:
@@ -20,7 +20,7 @@ rule volume_shard:
         mem_mb=growing(4000),
         runtime=60,
     params:
-        preproc=lambda wildcards, input: above(input.registration, 3),
+        preproc=lambda wildcards, input: parent_folder(input.registration, 3),
         settings={
             key: config["volumes"][key]
             for key in ("spacing", "shape", "interpolation", "dtype")
@@ -41,9 +41,9 @@ rule volumes:
         conversion=rules.bids.output.conversion,
         scans=rules.scans.output.scans,
         splits=rules.splits.output.splits,
-        exclude=[ancient(path) for path in staged(config["cohort"]["exclude"])],
+        exclude=[ancient(path) for path in optional_input(config["cohort"]["exclude"])],
         shards=expand(rules.volume_shard.output.card, shard=SHARDS),
-        # Where too many scans are lost, the message sends its reader to this page.
+        # If too many scans failed, the error refers to this page.
         page=rules.qc.output.page,
     output:
         card=results("cache/volumes/store.json"),
@@ -60,7 +60,7 @@ rule volumes:
         runtime=growing(30),
     params:
         exclude=config["cohort"]["exclude"],
-        decisions=content(config["cohort"]["exclude"]),
+        decisions=content_hash(config["cohort"]["exclude"]),
         max_failed_fraction=config["cohort"]["max_failed_fraction"],
         source=source(
             "data.volume_index:build_volume_store",
@@ -71,7 +71,7 @@ rule volumes:
             "derivatives:read_manifests",
         ),
     message:
-        "Listing the usable volumes of all shards in one store"
+        "Indexing the included volumes of all shards in one store"
     script:
         "../scripts/volumes.py"
 
@@ -87,7 +87,7 @@ rule latent_shard:
         volumes=rules.volumes.output.card,
         autoencoder=results("models/autoencoder/model.json"),
     output:
-        # The encoded scans below rows/ are not declared: what was encoded once is kept.
+        # Encoded scans, below rows/, are not declared: Snakemake would delete them before a rerun.
         card=results("cache/latents/shards/shard-{shard}.json"),
     log:
         logfile("latent_shard/shard-{shard}.log"),
@@ -102,17 +102,17 @@ rule latent_shard:
         gpu=GPUS,
     params:
         shards=config["latents"]["shards"],
-        # What is encoded stays so unless this changes.
+        # A scan is encoded again only if this changes.
         encoding=source(*ENCODING),
     message:
-        "Encoding scans, share {wildcards.shard}"
+        "Encoding scans, shard {wildcards.shard}"
     script:
         "../scripts/latent_shard.py"
 
 
 rule latents:
     input:
-        # The index as well: what it says of a scan, such as its diagnosis, is copied.
+        # The index as well: its columns, such as the diagnosis, are copied.
         volumes=rules.volumes.output,
         autoencoder=results("models/autoencoder/model.json"),
         shards=expand(
@@ -136,6 +136,6 @@ rule latents:
         source=source("inference.latents:build_latent_store"),
         encoding=source(*ENCODING),
     message:
-        "Putting latents in one store: posterior mean and standard deviation of every scan"
+        "Merging the latents to one store: posterior mean and standard deviation of every scan"
     script:
         "../scripts/latents.py"

@@ -1,4 +1,4 @@
-"""A synthetic cohort with known truth, where the configuration has a section for it."""
+"""Synthetic cohort with known truth, if the configuration has a section `synthetic`."""
 
 if "synthetic" in config:
 
@@ -34,7 +34,7 @@ if "synthetic" in config:
                 else {"tables": config["synthetic"]["tables"]}
             ),
             preprocessed=PREPROCESSED,
-            out=lambda wildcards, output: above(output.truth, 1),
+            out=lambda wildcards, output: parent_folder(output.truth, 1),
             source=source("synthetic:make_download", "synthetic:make_preprocessed"),
         message:
             "Making a synthetic cohort of {params.settings[subjects]} subjects"

@@ -1,6 +1,6 @@
-"""The trainings: three stages, the baselines, or the authors' published weights."""
+"""Trainings: the three stages and the baselines; or the authors' published weights."""
 
-# By training: what it reads besides its record (stores, models, pretrained files), MiB beside 16,000
+# Training -> its inputs besides the record (stores, models, pretrained files), MiB to add to 16,000
 # a process, and minutes.
 TRAINING_RULES = {
     "autoencoder": dict(
@@ -52,7 +52,7 @@ for training in trainings(config, published=bool(PUBLISHED)):
         name:
             training
         input:
-            **{store: ready(store, training) for store in about["stores"]},
+            **{store: ready_mark(store, training) for store in about["stores"]},
             **{
                 model: results(f"models/{model}/model.json")
                 for model in about.get("models", [])
@@ -73,7 +73,7 @@ for training in trainings(config, published=bool(PUBLISHED)):
             timing(f"{training}.tsv")
         conda:
             "../../envs/ldae.yaml"
-        # config["threads"] is of one process; train.py shares them out.
+        # config["threads"] is for one process; train.py divides the sum among the processes.
         threads: config["threads"] * processes
         resources:
             mem_mb=about["mem_mb"] + 16000 * processes,
@@ -94,8 +94,8 @@ if PUBLISHED:
         input:
             **PUBLISHED,
             settings=results("models/training/published.json"),
-            # The form of its volumes is kept, of whatever scans.
-            volumes=ready("volumes", "published", *STAGES),
+            # Only the form of the volumes is read (shape, spacing, grid), not the scans.
+            volumes=ready_mark("volumes", "published", STAGES),
         output:
             autoencoder=multiext(
                 results("models/autoencoder/"), "model.safetensors", "model.json"
@@ -112,7 +112,7 @@ if PUBLISHED:
             mem_mb=growing(24000),
             runtime=growing(60),
         params:
-            out=lambda wildcards, output: above(output.ldae[0], 2),
+            out=lambda wildcards, output: parent_folder(output.ldae[0], 2),
             stores=results("cache"),
             source=source(
                 "models.published.convert:convert",

@@ -1,6 +1,9 @@
-"""What each training depends on, and how it waits for its store. New scans alone train nothing."""
+"""Training inputs: the record of each training, and marks that its stores are ready.
 
-# Jobs read this as well: not where the record is just being written.
+New scans alone train no model again.
+"""
+
+# Jobs parse this file too, and one of them may be writing the record.
 if workflow.is_main_process:
     try:
         restore_training_records(config, RESULTS, bool(PUBLISHED))
@@ -13,7 +16,7 @@ localrules:
     store_ready,
 
 
-# A job of its own, with no input: Snakemake overlooks changed params of a job behind one that runs.
+# A rule without input: Snakemake ignores changed params of a job that waits for another job.
 rule training_settings:
     output:
         settings=results("models/training/{stage}.json"),
@@ -24,15 +27,15 @@ rule training_settings:
     conda:
         "../../envs/ldae.yaml"
     params:
-        record=lambda wildcards: inputs_of(wildcards.stage),
+        record=lambda wildcards: cached_training_inputs(wildcards.stage),
     message:
         "Writing the record of the training {wildcards.stage}"
     script:
         "../scripts/training_settings.py"
 
 
-# Trainings wait for this file, but its time says nothing to them. The store itself would not do:
-# where it is missing for a while, as after a failure, Snakemake would train anew.
+# Trainings wait for this file, but its time does not count (`ancient`). With the store itself as
+# input, Snakemake would train again if the store is missing for a while, as after a failure.
 rule store_ready:
     input:
         results("cache/{store}/store.json"),

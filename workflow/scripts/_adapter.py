@@ -1,4 +1,4 @@
-"""What every script of the workflow shares: a log file with tracebacks and one-sentence errors."""
+"""Adapter of all scripts of the workflow: log file with tracebacks, one-sentence user errors."""
 
 import logging
 import sys
@@ -11,7 +11,7 @@ from ldae.errors import UserError
 
 @contextmanager
 def job(snakemake) -> Iterator[None]:
-    """Log to the rule's log file; show a user's error as one sentence, anything else in full."""
+    """Log to the rule's log file: a UserError as one sentence, any other error with traceback."""
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if snakemake.log:
         handlers.append(logging.FileHandler(snakemake.log[0]))
@@ -30,13 +30,12 @@ def job(snakemake) -> Iterator[None]:
 
 
 def folder(files) -> Path:
-    """The folder that the first of ``files`` lies in: stores and models are folders."""
+    """The folder of the first of ``files``: a store or a model is a folder."""
     return Path(files if isinstance(files, str) else files[0]).parent
 
 
 def load_system(snakemake):
-    """The trained models that an evaluation rule names as inputs: the DAE's, or the LDAE's
-    three."""
+    """The trained system among the inputs of an evaluation rule: the DAE, or the LDAE."""
     device, threads = snakemake.config["device"], snakemake.threads
     if snakemake.input.get("dae"):
         from ldae.inference.dae_system import DaeSystem

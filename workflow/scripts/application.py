@@ -1,4 +1,4 @@
-"""Probes and settings that `python -m ldae` needs, beside the trained models."""
+"""Application bundle: probes and settings that `python -m ldae` needs beside the trained models."""
 
 from _adapter import folder, job
 

@@ -1,4 +1,4 @@
-"""Merge the parts to one BIDS data set; account for every image."""
+"""Merged BIDS data set of all batches and imported data sets, and the table of all their images."""
 
 from _adapter import job
 

@@ -1,4 +1,4 @@
-"""Report what would go wrong in a long run, before it starts."""
+"""Preflight report: all that would fail in a long run, before it starts."""
 
 from pathlib import Path
 

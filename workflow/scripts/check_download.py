@@ -1,4 +1,4 @@
-"""List and check every image of the download; spread the subjects over batches."""
+"""Conversion plan: a check of every image of the download, and its subjects spread over batches."""
 
 from _adapter import job
 

@@ -1,4 +1,4 @@
-"""Convert one batch of subjects; runs in Clinica's environment where there is one for the rule."""
+"""Conversion of one batch of subjects, in Clinica's environment if there is one for the rule."""
 
 from _adapter import job
 

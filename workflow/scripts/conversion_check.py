@@ -1,4 +1,4 @@
-"""Stop if too many images failed before or in the conversion."""
+"""Limit on failures: an error if too many images failed before or in the conversion."""
 
 from _adapter import job
 

@@ -1,4 +1,4 @@
-"""Manipulated scans against the same heads with the other atrophy."""
+"""Comparison of manipulated scans with the same heads with the other diagnosis' atrophy."""
 
 from _adapter import folder, job, load_system
 

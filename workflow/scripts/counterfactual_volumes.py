@@ -1,4 +1,4 @@
-"""The heads of synthetic test scans, made again with the other diagnosis' atrophy."""
+"""Counterfactual heads: synthetic test scans made again with the other diagnosis' atrophy."""
 
 from _adapter import folder, job
 

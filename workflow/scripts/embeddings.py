@@ -1,4 +1,4 @@
-"""y_sem of every scan, by each of the systems that the rule has an output for."""
+"""Embeddings: y_sem of every scan, by each system that the rule has an output for."""
 
 from _adapter import folder, job
 

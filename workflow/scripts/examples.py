@@ -1,4 +1,4 @@
-"""Volumes of a few subjects for the figures."""
+"""Example volumes of a few subjects, for the figures."""
 
 from _adapter import folder, job, load_system
 

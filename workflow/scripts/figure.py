@@ -1,4 +1,4 @@
-"""Draw one figure from tables and arrays."""
+"""Drawing of one figure from tables and arrays."""
 
 from _adapter import job
 

@@ -1,4 +1,4 @@
-"""Held-out loss of the frozen LDM, and with the gradient estimator."""
+"""Held-out loss of the frozen LDM with and without the gradient estimator."""
 
 from _adapter import folder, job, load_system
 

@@ -1,4 +1,4 @@
-"""A BIDS data set that others made, as a part of ours: links to its images, tables in our form."""
+"""Import of a BIDS data set: links to its images, and its tables with the workflow's columns."""
 
 from _adapter import job
 

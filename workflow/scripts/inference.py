@@ -1,4 +1,4 @@
-"""Sizes of a trained system, and seconds of one reconstruction."""
+"""Cost of a trained system: sizes of its networks, seconds of one reconstruction."""
 
 from _adapter import folder, job, load_system
 

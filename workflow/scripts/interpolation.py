@@ -1,4 +1,4 @@
-"""Missing visits interpolated between earlier and later ones, next visits extrapolated."""
+"""Interpolation of visits between earlier and later ones, extrapolation of next visits."""
 
 from _adapter import folder, job, load_system
 

@@ -1,4 +1,4 @@
-"""One share of the scans through the autoencoder."""
+"""Latents of one shard of the scans, encoded by the autoencoder."""
 
 from pathlib import Path
 

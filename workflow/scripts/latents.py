@@ -1,4 +1,4 @@
-"""Posterior mean and standard deviation of every scan's latent."""
+"""Latent store: posterior mean and standard deviation of every scan."""
 
 from _adapter import folder, job
 

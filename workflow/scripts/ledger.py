@@ -1,4 +1,4 @@
-"""The ledger of every image, the flow from download to models, and Table 1."""
+"""Ledger of every image, flow from download to models, and Table 1."""
 
 from _adapter import job
 
@@ -10,7 +10,7 @@ with job(snakemake):
     from ldae.derivatives import read_manifests
     from ldae.files import read_table, write_table
 
-    source, made = snakemake.input, snakemake.output
+    source, outputs = snakemake.input, snakemake.output
     conversion, duplicates, scans, splits, volumes = (
         read_table(source[name])
         for name in ("conversion", "duplicates", "scans", "splits", "volumes")
@@ -23,6 +23,6 @@ with job(snakemake):
             ledger, read_table(source.images, ["image_id", "path"]), snakemake.params.cohort
         )
     used = scans[scans["scan_id"].isin(volumes["scan_id"])]
-    write_table(ledger, made.ledger)
-    write_table(flow_table(ledger, conversion), made.flow)
-    write_table(cohort_table(used, splits), made.table1)
+    write_table(ledger, outputs.ledger)
+    write_table(flow_table(ledger, conversion), outputs.flow)
+    write_table(cohort_table(used, splits), outputs.table1)

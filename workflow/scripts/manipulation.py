@@ -1,4 +1,4 @@
-"""Test scans moved along the AD direction: what changes, by how much."""
+"""Manipulation of test scans along the AD direction: what changes, and by how much."""
 
 from _adapter import folder, job, load_system
 

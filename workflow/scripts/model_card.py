@@ -1,4 +1,4 @@
-"""Write what the trained models are, how good, for what, and for what not."""
+"""Model card: what the trained models are, how good, for which uses, and for which not."""
 
 from _adapter import job
 

@@ -1,4 +1,4 @@
-"""The page of the proof, from the finished runs of all seeds."""
+"""Page of the proof, from the finished runs of all seeds."""
 
 from _adapter import job
 

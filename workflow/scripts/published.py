@@ -1,4 +1,4 @@
-"""The authors' published weights as the model folders of the three trainings."""
+"""Conversion of the authors' published weights to the model folders of the three trainings."""
 
 from _adapter import job
 

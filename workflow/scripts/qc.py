@@ -1,4 +1,4 @@
-"""The page of quality, the quarantine's table, and what makes the folder a BIDS data set."""
+"""QC page, table of failed scans (quarantine.tsv), and description of the BIDS derivatives."""
 
 from pathlib import Path
 

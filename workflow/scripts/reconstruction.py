@@ -5,16 +5,16 @@ from _adapter import folder, job, load_system
 with job(snakemake):
     from ldae.evaluation.reconstruction import evaluate_reconstruction, write_reconstruction_tables
 
-    params, made = snakemake.params, snakemake.output
+    params, outputs = snakemake.params, snakemake.output
     scans = evaluate_reconstruction(
         load_system(snakemake),
         folder(snakemake.input.volumes),
-        made.scans,
+        outputs.scans,
         params.settings,
         params.seed,
         snakemake.input.get("embeddings"),
         params.max_scans,
     )
-    if made.get("table"):
+    if outputs.get("table"):
         resamples = params.settings["bootstrap"]
-        write_reconstruction_tables(scans, made.table, made.controls, resamples, params.seed)
+        write_reconstruction_tables(scans, outputs.table, outputs.controls, resamples, params.seed)

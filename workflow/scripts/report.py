@@ -1,4 +1,4 @@
-"""Write the report, its methods text with references, and what each rule took."""
+"""Report, methods text with references, and time and memory of each rule."""
 
 from _adapter import job
 

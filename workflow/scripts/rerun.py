@@ -1,4 +1,4 @@
-"""Let failed scans and conversions (retry), or scans by name (redo), be done again."""
+"""Reset of failed scans and conversions (retry), or of scans by name (redo), for the next run."""
 
 from _adapter import job
 
@@ -8,7 +8,7 @@ with job(snakemake):
 
     if snakemake.rule == "retry":
         print("\n".join(retry(snakemake.params.results)))
-        print("The next run tries them again.")
+        print("The next run retries them.")
     else:
         scan = snakemake.params.scan
         require(scan is not None, "Name the scan: snakemake redo --config scan=sub-..._ses-...")

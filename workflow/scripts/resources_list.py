@@ -1,4 +1,4 @@
-"""Say which files are still to be brought: for a human, and as a table."""
+"""List of the missing resources, as text and as a table."""
 
 from _adapter import job
 

@@ -1,4 +1,4 @@
-"""The table of scans, one like it for each shard of the preprocessing, and the duplicates."""
+"""Scan table, one table of the same form for each shard of preprocessing, and the duplicates."""
 
 from _adapter import job
 

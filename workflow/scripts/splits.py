@@ -1,4 +1,4 @@
-"""Training, validation or test, for each subject."""
+"""Splits: training, validation or test, by subject."""
 
 from _adapter import job
 

@@ -1,4 +1,4 @@
-"""Stage weights and templates, checked by checksum; of all that are needed, list the sources."""
+"""Staging of weights and templates, validated by checksum, and the table of their sources."""
 
 from _adapter import job
 

@@ -1,4 +1,4 @@
-"""Make the study tables that Clinica accepts of the ones that were downloaded."""
+"""Study tables that Clinica accepts, from the ones that were downloaded."""
 
 from _adapter import job
 

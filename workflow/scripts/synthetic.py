@@ -1,4 +1,4 @@
-"""Make a synthetic cohort with known truth: an ADNI download, or preprocessed scans."""
+"""Synthetic cohort with known truth: an ADNI download, or preprocessed scans."""
 
 from _adapter import job
 

@@ -1,4 +1,4 @@
-"""Train the stage that the rule is named after, in as many processes as its section says."""
+"""Training of the stage that the rule is named after, in as many processes as its section sets."""
 
 from _adapter import folder, job
 

@@ -1,4 +1,4 @@
-"""Write the record of a training, which the training depends on."""
+"""Training record, on which a training depends."""
 
 from _adapter import job
 

@@ -1,4 +1,4 @@
-"""True volumes of ventricles and hippocampi, by scan."""
+"""True volumes of ventricles and hippocampi of every scan."""
 
 from _adapter import job
 

@@ -1,4 +1,4 @@
-"""Probes against the known truth of a synthetic cohort."""
+"""Comparison of probes with the known truth of a synthetic cohort."""
 
 from _adapter import folder, job
 

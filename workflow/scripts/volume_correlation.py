@@ -1,4 +1,4 @@
-"""Whether the volumes of decoded images follow those of their scans."""
+"""Correlation of the volumes in decoded images with those in their scans."""
 
 from _adapter import job
 

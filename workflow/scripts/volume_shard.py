@@ -1,4 +1,4 @@
-"""Pack the registered scans of one shard, only those that have changed since the last time."""
+"""Volumes of one shard: only scans that have changed since the last time are packed again."""
 
 from _adapter import job
 

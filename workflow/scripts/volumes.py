@@ -1,4 +1,4 @@
-"""Make the store of all usable scans over the packed shards, unless too many have failed."""
+"""Volume store of all included scans, over the packed shards; an error if too many failed."""
 
 from _adapter import folder, job
 

@@ -1,0 +1,1 @@
+"""Orchestration: job resources and usage, reruns, previous runs, training records."""

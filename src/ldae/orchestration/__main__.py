@@ -1,4 +1,4 @@
-"""Retry failed scans by hand: ``python -m ldae.orchestration retry [--scan ID ...]``."""
+"""Command line to retry failed scans: ``python -m ldae.orchestration retry [--scan ID ...]``."""
 
 import argparse
 import sys
@@ -12,10 +12,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m ldae.orchestration", description=__doc__)
     command = parser.add_subparsers(required=True).add_parser(
-        "retry", help="let failed scans and conversions be tried again by the next run"
+        "retry", help="reset failed scans and conversions, so that the next run retries them"
     )
     command.add_argument("--results", type=Path, default=Path("results"), help="paths.results")
-    command.add_argument("--scan", nargs="+", metavar="ID", help="only these; all if not given")
+    command.add_argument(
+        "--scan", nargs="+", metavar="ID", help="only these; default: all that failed"
+    )
     options = parser.parse_args(arguments)
     return exit_status(lambda: print("\n".join(retry(options.results, options.scan))))
 

@@ -1,6 +1,6 @@
-"""What Snakemake's jobs ask for (threads, memory, minutes, GPUs), by rule.
+"""Resource requests of Snakemake's jobs (threads, memory, minutes, GPUs), by rule.
 
-``workflow`` is Snakemake's object of that name, as rules see it.
+``workflow`` is Snakemake's object of that name, as rules have it.
 """
 
 import re
@@ -11,31 +11,41 @@ from typing import Any
 from ldae.files import digest
 
 LAST_ATTEMPT = 99  # beyond every limit on growth
-FINGERPRINTS = ("source", "encoding")  # params of rules
+FINGERPRINTS = ("source", "encoding")  # params of rules that hold a source fingerprint
 OF_SLURM = ("nodes", "gres", "cpus_per_task", "slurm_partition", "slurm_account")
 
 
 def growing(amount: float, a_thread: float = 0, most: int = 3) -> Callable[..., float]:
-    """Memory or minutes of a job's first attempt, as much again for each one after it.
+    """Memory or minutes of a job's first attempt, and as much again for each further attempt.
 
     Args:
-        amount: Of the first attempt: MiB or minutes.
-        a_thread: More for each thread.
-        most: Times the first attempt's, at most.
+        amount: Request of the first attempt: MiB or minutes.
+        a_thread: Added to it for each thread.
+        most: Largest multiple of the first request.
+
+    Returns:
+        The function of wildcards, threads and attempt that Snakemake calls for a resource.
     """
 
-    def wanted(wildcards: Any, threads: int, attempt: int) -> float:
+    def request(wildcards: Any, threads: int, attempt: int) -> float:
         return (amount + a_thread * threads) * min(attempt, most)
 
-    return wanted
+    return request
 
 
 def first_attempts(
     workflow: Any, config: Mapping[str, Any], more: Iterable[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """By rule, what its jobs ask for at their first attempt, and how many jobs it has.
+    """Requests of each rule's jobs at their first attempt, and the number of its jobs.
 
-    Threads, mem_mb, runtime, gpu and ``more``; jobs: of rules that have one a shard or batch.
+    Args:
+        workflow: Snakemake's.
+        config: The whole configuration.
+        more: Names of further resources.
+
+    Returns:
+        Rule -> threads, mem_mb, runtime (minutes), gpu and ``more``; and jobs, their number, for
+        rules that have one job a shard or batch.
     """
     keys = ("mem_mb", "runtime", "gpu", *more)
     return {
@@ -45,40 +55,44 @@ def first_attempts(
 
 
 def all_attempts(workflow: Any, config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """As :func:`first_attempts`, with Slurm's own requests, and last_mem_mb and last_runtime."""
-    wants = first_attempts(workflow, config, OF_SLURM)
+    """Requests as by :func:`first_attempts`, Slurm's own, and last_mem_mb and last_runtime."""
+    requests = first_attempts(workflow, config, OF_SLURM)
     for rule in workflow.rules:
         last = requests_of(rule, ("mem_mb", "runtime"), workflow, attempt=LAST_ATTEMPT)
-        wants[rule.name] |= {f"last_{key}": last[key] for key in last if key != "threads"}
-    return wants
+        requests[rule.name] |= {f"last_{key}": last[key] for key in last if key != "threads"}
+    return requests
 
 
 def requests_of(rule: Any, keys: Iterable[str], workflow: Any, attempt: int = 1) -> dict[str, Any]:
-    """What a rule's jobs ask for; not what a profile has as an expression of a job's inputs."""
+    """Requests of a rule's jobs at one attempt: threads and the resources ``keys``.
+
+    Left out are resources that a profile gives as an expression of a job's inputs.
+    """
     threads = rule.resources["_cores"].value
     job = {"threads": threads, "attempt": attempt, "input": [], "rulename": rule.name}
     found = {"threads": threads}
     for key in keys:
-        wanted = rule.resources.get(key)
-        if wanted is None or re.search(r"\binput\b", str(wanted.raw or "")):
+        request = rule.resources.get(key)
+        if request is None or re.search(r"\binput\b", str(request.raw or "")):
             continue
-        found[key] = wanted.evaluate({}, **job, async_run=workflow.async_run).value
+        found[key] = request.evaluate({}, **job, async_run=workflow.async_run).value
     return found
 
 
 def _jobs(rule: Any, config: Mapping[str, Any]) -> dict[str, int]:
-    """How many jobs a rule has, if it has one a shard or batch."""
+    """The number of a rule's jobs, if it has one a shard or batch; else an empty dict."""
     section = "latents" if rule.name == "latent_shard" else "preprocess"
     jobs = {"shard": config[section]["shards"], "batch": config["cohort"]["batches"]}
     return next(({"jobs": jobs[name]} for name in jobs if name in rule.wildcard_names), {})
 
 
 def job_keys(workflow: Any, inputs_of: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """By rule, a hash of what decides what its jobs take: its settings and source.
+    """Hash, by rule, of what determines the time and memory of its jobs: settings and source.
 
     Args:
         workflow: Snakemake's.
-        inputs_of: By training, what it depends on besides its params.
+        inputs_of: By training, what it depends on besides the params of its rule
+            (:func:`ldae.orchestration.training_record.training_inputs`).
     """
     keys = {}
     for rule in workflow.rules:
@@ -90,11 +104,10 @@ def job_keys(workflow: Any, inputs_of: Mapping[str, Mapping[str, Any]]) -> dict[
 
 
 def run_facts(workflow: Any, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What Snakemake knows of a run that is about to start
-    (:class:`ldae.preflight.run_facts.Facts`)."""
+    """Facts about a run that is about to start, for :class:`ldae.preflight.run_facts.Facts`."""
     settings, groups = workflow.resource_settings, workflow.group_settings.overwrite_groups
     slurm = workflow.executor_plugin.name == "slurm"
-    means = {str(each) for each in workflow.deployment_settings.deployment_method}
+    deployment = {str(each) for each in workflow.deployment_settings.deployment_method}
     command = [sys.executable, "-m", "snakemake"]
     command += [word for word in sys.argv[1:] if word != "check"]
     command += ["--dry-run", "--quiet", "rules", "--nolock", "--rerun-incomplete"]
@@ -102,8 +115,8 @@ def run_facts(workflow: Any, config: Mapping[str, Any]) -> dict[str, Any]:
         "config": config,
         "slurm": slurm,
         "slots": settings.nodes if slurm else settings.cores,
-        "conda": "conda" in means,
-        "container": config["software"]["container"] if "apptainer" in means else None,
+        "conda": "conda" in deployment,
+        "container": config["software"]["container"] if "apptainer" in deployment else None,
         "asks": all_attempts(workflow, config),
         "local": frozenset(rule.name for rule in workflow.rules if workflow.is_local(rule)),
         "groups": dict(groups),

@@ -1,10 +1,9 @@
-"""Snakemake's benchmarks, and the most that each job has ever taken.
+"""Job usage: time and memory of every job by Snakemake's benchmarks, and the requests to make next.
 
-Snakemake overwrites a job's benchmark whenever the job runs. A shard of which one scan is new ends
-in seconds, and its benchmark would then say that a shard takes seconds. So the most that each job
-has taken is kept beside the benchmarks, until its settings or source are others.
-
-What each rule took and asked for, and what to ask for the next time.
+Snakemake overwrites a job's benchmark whenever the job runs. A shard with one new scan ends in
+seconds, and its benchmark would then say that a shard takes seconds. So the largest time and memory
+of each job are stored beside the benchmarks, in ``most.json``, until the settings or source of its
+rule change.
 """
 
 import csv
@@ -21,18 +20,18 @@ from ldae.files import read_json, read_table, write_json
 
 MOST = "most.json"
 MEASURED = ("s", "cpu_time", "max_rss")  # seconds of wall and of CPU, MiB
-# By rule, by job: what was measured; a number is missing where Snakemake could not measure it.
+# By rule, by job: MEASURED; a number is missing where Snakemake could not measure it.
 Timings = dict[str, dict[str, dict[str, float]]]
 
 
 def timings(benchmarks: Path, jobs: Mapping[str, int | None] | None = None) -> Timings:
-    """The most that each job has taken since its settings and source are what they are.
+    """Largest time and memory of each job since the settings and source of its rule changed.
 
     Args:
-        benchmarks: Snakemake's, ``<rule>.tsv`` or ``<rule>/<job>.tsv``; the row of a job's last run
-            counts.
-        jobs: Number of jobs of rules that number them from 0, in the names of their files: files
-            of others are of an earlier number of shards or batches, and are left out.
+        benchmarks: Folder of Snakemake's, ``<rule>.tsv`` or ``<rule>/<job>.tsv``; the last row of
+            a file counts.
+        jobs: Number of jobs by rule, where file names end in a job's number, from 0. Files with
+            larger numbers are left out: there were more shards or batches earlier.
     """
     kept = _kept(benchmarks)
     found = {rule: {job: dict(of) for job, of in about["jobs"].items()} for rule, about in kept}
@@ -52,12 +51,12 @@ def timings(benchmarks: Path, jobs: Mapping[str, int | None] | None = None) -> T
 
 
 def keep_longest(benchmarks: str | Path, costly: Mapping[str, str]) -> None:
-    """Keep the most of each job before a run overwrites what was measured.
+    """Store the largest time and memory of each job before a run overwrites its benchmark.
 
     Args:
         benchmarks: As for :func:`timings`.
-        costly: By rule, a hash of what decides what its jobs take. Where it is another than at the
-            run before, what was measured before counts no longer.
+        costly: By rule, :func:`ldae.orchestration.job_resources.job_keys`. Where the hash differs
+            from that of the previous run, earlier measurements no longer count.
     """
     benchmarks = Path(benchmarks)
     kept, now = dict(_kept(benchmarks)), timings(benchmarks)
@@ -76,8 +75,7 @@ def keep_longest(benchmarks: str | Path, costly: Mapping[str, str]) -> None:
 
 
 def _kept(benchmarks: Path) -> list[tuple[str, dict]]:
-    """Rules and what :func:`keep_longest` wrote of them: key, since (seconds of the epoch),
-    jobs."""
+    """Rules and their entries by :func:`keep_longest`: key, since (Unix time, seconds), jobs."""
     path = benchmarks / MOST
     return list(read_json(path).items()) if path.is_file() else []
 
@@ -89,7 +87,7 @@ def _last(path: Path) -> dict[str, float]:
 
 
 def _counts(job: str, jobs: int | None) -> bool:
-    """Whether a job's name is one of those there are now."""
+    """Whether a job's number, if its name has one, is below the present number of jobs."""
     number = re.search(r"\d+$", job)
     return jobs is None or number is None or int(number[0]) < jobs
 
@@ -113,7 +111,7 @@ COLUMNS = (
 )
 WHOLE = [name for name in COLUMNS if name.endswith(("_asked", "_next"))]
 BENCHMARK, HISTORY = "benchmark", "history"
-MEMORY_MARGIN = 1.3  # Snakemake looks every 30 s: peaks between two looks are missed
+MEMORY_MARGIN = 1.3  # Snakemake samples every 30 s: peaks between two samples are missed
 TIME_MARGIN = 1.5  # another node may be slower, a disk busier
 LEAST_MINUTES = 10
 
@@ -121,26 +119,26 @@ LEAST_MINUTES = 10
 def job_usage_table(
     benchmarks: Path, models: Path, asked: Mapping[str, Mapping[str, int]]
 ) -> pd.DataFrame:
-    """What each rule took, over its jobs, beside what it asked for and should ask for.
+    """Time, memory and requests of each rule over its jobs, and the requests to make next.
 
-    A job counts by the most that it took (:mod:`ldae.orchestration.job_usage`), in its last
-    attempt alone.
-    Of a training that was stopped and continued the history holds the seconds of all epochs, over
-    all attempts, so the larger of the two counts. Attempts that failed, and steps that were done
-    again after a crash, are in neither.
+    A job counts by its largest time and memory (:func:`timings`). A benchmark covers the last
+    attempt alone. The history of a training that was stopped and continued holds the seconds of all
+    epochs, over all attempts, so the larger of the two counts. Neither holds failed attempts, nor
+    steps that were repeated after a crash.
 
     Args:
         benchmarks: Folder of Snakemake's. The report's own is left out: it is written after the
             report.
-        models: Folder of the models; ``<rule>/history.tsv`` is of the training that made it.
-        asked: By rule, what its jobs ask for: ``threads``, ``mem_mb``, ``runtime``, ``gpu``; and
-            ``jobs``, how many of them are numbered.
+        models: Folder of the models; ``<rule>/history.tsv`` is that of a training.
+        asked: By rule, the requests of its jobs: ``threads``, ``mem_mb``, ``runtime``, ``gpu``;
+            and ``jobs``, the number of numbered ones.
 
     Returns:
         Columns ``COLUMNS``, most wall time first. seconds is summed over jobs, cpu_hours measured,
-        gpu_hours wall time times the GPUs asked for, counted_by benchmark or history; missing (n/a)
-        where Snakemake measured nothing, as for jobs of less than a second. ``_next`` is
-        the peak times ``MEMORY_MARGIN`` in whole GiB and the longest job times ``TIME_MARGIN``.
+        gpu_hours wall time times the GPUs requested, counted_by benchmark or history. Values are
+        missing (n/a) where Snakemake measured nothing, as for jobs of less than a second.
+        ``_next``: the peak times ``MEMORY_MARGIN`` in whole GiB (mem_mib), and the longest job
+        times ``TIME_MARGIN`` (runtime_min).
     """
     found = timings(benchmarks, {rule: about.get("jobs") for rule, about in asked.items()})
     rows = [
@@ -160,12 +158,12 @@ def job_usage_table(
 def _row(
     name: str, measured: pd.DataFrame, trained: float, asked: Mapping[str, int] | None
 ) -> list:
-    """One row of the table; ``trained``: seconds of a training's epochs, 0 where there are none."""
+    """One row of the table; ``trained``: seconds of a training's epochs, 0 if there are none."""
     seconds, counted = measured["s"], BENCHMARK
     if trained > seconds.sum():
         seconds, counted = pd.Series([trained]), HISTORY
-    wants = asked or {}
-    gpus, peak = wants.get("gpu") or 0, measured["max_rss"].max()
+    requested = asked or {}
+    gpus, peak = requested.get("gpu") or 0, measured["max_rss"].max()
     longest = seconds.max()
     return [
         name,
@@ -178,7 +176,7 @@ def _row(
         peak,
         gpus,
         gpus * seconds.sum() / 3600,
-        *(wants.get(key) for key in ("threads", "mem_mb", "runtime")),
+        *(requested.get(key) for key in ("threads", "mem_mb", "runtime")),
         None if math.isnan(peak) else 1024 * max(1, math.ceil(peak * MEMORY_MARGIN / 1024)),
         max(LEAST_MINUTES, math.ceil(np.nan_to_num(longest) * TIME_MARGIN / 60)),
     ]
@@ -190,9 +188,10 @@ def _training_seconds(history: Path) -> float:
 
 
 def requests(table: pd.DataFrame) -> str:
-    """The rows of :func:`job_usage_table` as ``set-resources`` of a profile (YAML), rules alone.
+    """The ``_next`` columns of :func:`job_usage_table` as ``set-resources`` of a profile (YAML).
 
-    Both grow with the attempt, should a job need more than any did before.
+    Memory and minutes grow with the attempt, in case a job needs more than any before it. Rules
+    without measured memory are left out; empty if there is no other.
     """
     lines = [
         f"  {one.rule}: {{mem_mb: {one.mem_mib_next} * attempt, "

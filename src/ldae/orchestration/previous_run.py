@@ -1,8 +1,9 @@
-"""What an earlier Snakemake of this folder has left: Slurm jobs, checkpoints.
+"""Previous run: cancel the Slurm jobs it left, delete the checkpoints of finished trainings.
 
-Its jobs run on when it is killed. A new Snakemake does not know them and would start the same work
-beside them. Checkpoints of a finished training stay until Snakemake knows that it is finished: a
-job may be killed after the training's last line, and its model is then deleted as half-made.
+Slurm jobs run on when their Snakemake is killed. A new Snakemake does not know them and would start
+the same work beside them. Checkpoints of a finished training stay until Snakemake has seen the end
+of its job. The job may be killed after the training's last line, and Snakemake then deletes its
+model as incomplete.
 """
 
 import logging
@@ -19,15 +20,15 @@ from ldae.files import atomic, digest
 from ldae.locks import hold
 from ldae.training.settings import FINISHED
 
-PATIENCE = 180.0  # seconds; Slurm kills what does not end in KillWait, 30 s by default
-ENDING = 5.0  # seconds that a Snakemake may take to end after its last word
+PATIENCE = 180.0  # seconds; Slurm kills a job that does not end within KillWait, 30 s by default
+ENDING = 5.0  # seconds that a Snakemake may take to exit after its last message
 ANSWER = 120.0  # seconds that squeue may take
 POLL = 1.0
 log = logging.getLogger(__name__)
 
 
 class Job(NamedTuple):
-    """A Slurm job that has not ended."""
+    """A Slurm job that has not ended; ``ours``: it is of the user who runs this process."""
 
     number: str
     user: str
@@ -37,24 +38,24 @@ class Job(NamedTuple):
 def end_previous_run(
     results: str | Path, notes: str | Path, run: str | None, patience: float = PATIENCE
 ) -> IO[str]:
-    """Make this Snakemake the only one of its results, and end Slurm jobs of those before it.
+    """Lock a results folder for this Snakemake, and cancel the Slurm jobs of its previous run.
 
-    Snakemake's own lock does not do: any Snakemake removes it when it ends, ``check`` too.
-    Trainings save when they are cancelled; finished scans of a shard stay finished.
+    Snakemake's own lock does not suffice: any Snakemake removes it when it ends, ``check`` too.
+    Cancelled trainings save first; finished scans of a shard stay finished.
 
     Args:
         results: The results folder.
-        notes: Folder for the lock, and for the names of the jobs of earlier runs.
-        run: Name that all Slurm jobs of this run will have; None: it has none, and Slurm is not
-            asked.
-        patience: Seconds to wait for the end of jobs.
+        notes: Folder for the lock, and for the name of the previous run's Slurm jobs.
+        run: Name that all Slurm jobs of this run will have; None: it has no Slurm jobs, and Slurm
+            is not asked.
+        patience: Seconds to wait for the end of cancelled jobs.
 
     Returns:
         The lock, held until it is closed or this process ends.
 
     Raises:
-        UserError: another Snakemake is at these results, Slurm does not answer, or a job of an
-            earlier run does not end or is another user's.
+        UserError: another Snakemake uses these results, Slurm does not answer, or a job of the
+            previous run does not end or is another user's.
     """
     name = digest(os.path.realpath(results))
     lock = hold(Path(notes) / f"{name}.lock", f"the folder {results}", ENDING)
@@ -68,7 +69,8 @@ def end_previous_run(
 
 
 def end_jobs(runs: Sequence[str], patience: float = PATIENCE) -> None:
-    """Cancel the Slurm jobs of these names and await their end; see :func:`end_previous_run`."""
+    """Cancel the Slurm jobs with these names and wait for their end; raises as
+    :func:`end_previous_run`."""
     left = jobs(runs)
     if not left:
         return
@@ -96,7 +98,11 @@ def end_jobs(runs: Sequence[str], patience: float = PATIENCE) -> None:
 
 
 def jobs(runs: Sequence[str]) -> list[Job]:
-    """The jobs of these names, any user's, that have not ended."""
+    """Slurm jobs with these names, of any user, that have not ended.
+
+    Raises:
+        UserError: squeue fails, or gives no answer within ``ANSWER`` seconds.
+    """
     command = ["squeue", "--noheader", f"--name={','.join(runs)}", "--format=%i|%U|%u"]
     command.append("--states=PENDING,RUNNING,SUSPENDED,COMPLETING,CONFIGURING,REQUEUED")
     try:
@@ -113,12 +119,12 @@ def jobs(runs: Sequence[str]) -> list[Job]:
 
 
 def delete_finished_checkpoints(runs: str | Path, markers: str | Path) -> None:
-    """Delete the checkpoints of finished trainings, so that a forced one starts anew.
+    """Delete the checkpoints of finished trainings, so that a forced training starts from scratch.
 
     Args:
-        runs: Folder of the stages' run folders.
-        markers: Folder where Snakemake notes jobs that have begun and not ended. While there is
-            any, nothing is deleted: it may be a training whose job was killed at its end.
+        runs: Folder of checkpoints, ``<training>/<run>/``.
+        markers: Folder in which Snakemake records jobs that have begun and not ended. While it
+            has any, nothing is deleted: it may be a training whose job was killed at its end.
     """
     if any(path.is_file() for path in Path(markers).rglob("*")):
         return

@@ -1,6 +1,6 @@
-"""Letting images that failed in the conversion be tried again.
+"""Reruns: reset failed conversions, failed scans, or scans by name for the next run.
 
-Letting scans be preprocessed again: those that failed, in quarantine, or any by name.
+A reset deletes the stamps and tables by which the workflow skips finished work.
 """
 
 from collections.abc import Sequence
@@ -10,73 +10,75 @@ from ldae.derivatives import FAILED, ScanFiles, read_manifest
 from ldae.errors import require
 from ldae.files import read_table
 
-# Made of the conversion tables: without these a run looks for what is missing.
+# Made from the conversion tables. Snakemake remakes a deleted one only if these are absent as well.
 _AFTER = (
     "cohort/conversion.tsv", "cohort/scans.tsv", "cohort/ledger.tsv", "preproc/quarantine.tsv",
 )  # fmt: skip
 
 
 def reset_failed_conversions(results: str | Path) -> list[str]:
-    """Forget the conversion of every batch or data set of which an image failed.
+    """Reset the conversion of every batch or data set in which an image failed.
 
-    Deletes its conversion table and the stamp by which an unchanged batch is kept, and the tables
-    that are made of it, so that the next run converts these batches again, and only them.
+    Deletes its conversion table, the stamp by which an unchanged batch is skipped, and the tables
+    made from all of them. The next run then converts these batches again, and no others.
 
     Args:
         results: The results folder.
 
     Returns:
-        Names of the parts (``ADNI-7``, ``OASIS3``) that will be converted again, sorted.
+        Names of the batches and data sets (``ADNI-7``, ``OASIS3``) to be converted again, sorted.
     """
-    results, forgotten = Path(results), []
+    results, reset = Path(results), []
     for path in sorted((results / "cohort/parts").glob("*.tsv")):
         if (read_table(path, ["status"])["status"] == "failed").any():
             (results / "bids_parts" / path.stem / "stamp.json").unlink(missing_ok=True)
             path.unlink()
-            forgotten.append(path.stem)
-    for name in _AFTER if forgotten else ():
+            reset.append(path.stem)
+    for name in _AFTER if reset else ():
         (results / name).unlink(missing_ok=True)
-    return forgotten
+    return reset
 
 
 def retry(results: str | Path, scan_ids: Sequence[str] | None = None) -> list[str]:
-    """Let what failed be tried again by the next run: conversions too, unless scans are named.
+    """Reset failed scans and failed conversions, so that the next run retries them.
 
     Args:
         results: The results folder.
-        scan_ids: Only these, which failed in preprocessing; None: all that failed anywhere.
+        scan_ids: Only these scans, which failed in preprocessing, and no conversion; None: all
+            that failed.
 
     Returns:
-        What was done, in sentences.
+        Sentences that say what was reset.
 
     Raises:
-        UserError: see :func:`release`; not where there is a conversion to try again.
+        UserError: as :func:`release`; not if a conversion was reset and nothing has been
+            preprocessed yet.
     """
     parts = reset_failed_conversions(results) if scan_ids is None else []
-    done = [f"{len(parts)} part(s) will be converted again: {', '.join(parts)}"] if parts else []
+    done = [f"{len(parts)} conversion(s) will be retried: {', '.join(parts)}"] if parts else []
     preproc = Path(results) / "preproc"
     if parts and not (preproc / "manifests").is_dir():
         return done
     released = release(preproc, scan_ids)
-    return [*done, f"{len(released)} scan(s) released: {', '.join(released) or 'none had failed'}"]
+    return [*done, f"{len(released)} scan(s) will be retried: {', '.join(released) or 'none'}"]
 
 
 def release(preproc_dir: str | Path, scan_ids: Sequence[str] | None = None) -> list[str]:
-    """Let failed scans out of quarantine, so that the next run tries them, and only them, again.
+    """Reset failed scans, so that the next run preprocesses them, and no others, again.
 
-    Deletes their stamps, the manifests of their shards, and the table of the quarantine, which
-    makes the workflow run those shards' steps; every other scan of the shards is done already.
-    Scans that finished but are outside the bounds of QC stay: they would come out the same.
+    Deletes their stamps, the manifests of their shards, and ``quarantine.tsv``. The workflow then
+    runs the steps of those shards, which skip every other scan. Scans that finished but are outside
+    the bounds of QC stay as they are: they would come out the same.
 
     Args:
         preproc_dir: Folder of the preprocessing.
-        scan_ids: Only these; None: all that failed.
+        scan_ids: Only these scans; None: all that failed.
 
     Returns:
-        The scans released.
+        The scans that were reset.
 
     Raises:
-        UserError: nothing has been preprocessed there, or a scan asked for has not failed.
+        UserError: nothing has been preprocessed there, or a named scan has not failed.
     """
     preproc_dir = Path(preproc_dir)
     found = sorted((preproc_dir / "manifests").glob("*/shard-*.tsv"))
@@ -105,17 +107,17 @@ def release(preproc_dir: str | Path, scan_ids: Sequence[str] | None = None) -> l
 
 
 def redo(results: str | Path, scan_ids: Sequence[str]) -> None:
-    """Let the next run preprocess scans again, from their converted images on, and no others.
+    """Reset scans, so that the next run preprocesses them again from their converted images.
 
     Args:
         results: The results folder.
-        scan_ids: Whether they came out well or failed.
+        scan_ids: Scans to reset, finished or failed; no others are preprocessed again.
 
     Raises:
-        UserError: no shard has a scan, naming it; then nothing is done.
+        UserError: a scan is in no shard; then nothing is reset.
     """
     results = Path(results)
-    # Not the manifests: those of a shard are gone once a scan of it is to be done again.
+    # Not from the manifests: a shard has none once one of its scans has been reset.
     shards = {
         scan: path.name
         for path in sorted((results / "cohort/shards").glob("shard-*.tsv"))
@@ -124,9 +126,8 @@ def redo(results: str | Path, scan_ids: Sequence[str]) -> None:
     absent = sorted(set(scan_ids) - set(shards))
     require(
         not absent,
-        f"{', '.join(absent)}: in no table of {results / 'cohort/shards'}. Name scans as the table "
-        "cohort/scans.tsv does, such as sub-ADNI002S0413_ses-M000, of a cohort that has been "
-        "preprocessed.",
+        f"{', '.join(absent)}: in no table of {results / 'cohort/shards'}. Name scans as the "
+        "column scan_id of cohort/scans.tsv does, such as sub-ADNI002S0413_ses-M000.",
     )
     for scan in scan_ids:
         for step in ("n4", "brain", "registration"):
@@ -141,7 +142,7 @@ def _stamp(preproc_dir: Path, scan_id: str, step: str) -> Path:
 
 
 def _reset_shards(preproc_dir: Path, shards: set[str]) -> None:
-    """Delete the manifests of shards, and the table that is asked for and made of them."""
+    """Delete the manifests of shards, and ``quarantine.tsv``, which is made from them."""
     for shard in shards:
         for path in (preproc_dir / "manifests").glob(f"*/{shard}"):
             path.unlink()

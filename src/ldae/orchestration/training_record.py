@@ -1,8 +1,8 @@
-"""Training records: what a training depends on, and whether a model is still of that training.
+"""Training records: the settings and source that a training depends on, and their restoration.
 
 ``models/training/{training}.json`` below the results holds all that a training depends on besides
-its input files. Its rule depends on that file by time, so another setting trains a model anew. The
-model's card holds the same (key ``told``): a lost record costs no training.
+its input files. Its rule depends on the time of that file, so a changed setting trains the model
+again. The model's card holds the same (key ``told``), so that a lost record costs no training.
 """
 
 import json
@@ -19,14 +19,20 @@ from ldae.training.settings import model_settings, training_section
 
 STAGES = ("autoencoder", "ldm", "ldae")
 PUBLISHED = "published"  # in place of the three stages: the authors' weights, converted
-FORM = ("spacing", "shape", "dtype")  # of volumes: what cards of published weights say they are for
+FORM = ("spacing", "shape", "dtype")  # of the volumes that published weights are converted for
 PREPROCESSING = ("n4", "brain_extraction", "registration")
 ENCODING = ("inference.latents:encode_rows", "nets.autoencoder:build_autoencoder")
 ABSENT = "nothing"
 
 
 class Training(NamedTuple):
-    """A training: the definition that builds it, and which sections it reads besides its own."""
+    """A training: the definition that builds it, and the sections it reads besides its own.
+
+    Attributes:
+        built_by: Entry for :func:`ldae.fingerprint.source_fingerprint`.
+        latents: It reads the latents, and so depends on section ``latents``.
+        diffusion: It reads section ``diffusion``.
+    """
 
     built_by: str
     latents: bool = False
@@ -44,11 +50,11 @@ TRAININGS = {
 
 
 def trainings(config: Mapping[str, Any], published: bool) -> list[str]:
-    """Names of the trainings that a configuration asks for, in order.
+    """Names of the trainings of a configuration, in order.
 
     Args:
         config: The whole configuration.
-        published: Whether the authors' weights stand in for the three stages.
+        published: Whether the authors' weights replace the three stages.
     """
     stages = () if published else STAGES
     baselines = tuple(config["baselines"])
@@ -57,7 +63,7 @@ def trainings(config: Mapping[str, Any], published: bool) -> list[str]:
 
 
 def training_inputs(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """All that a training depends on besides its input files, as its record holds it.
+    """All that a training depends on besides its input files: the content of its record.
 
     Args:
         name: A key of :data:`TRAININGS`, or :data:`PUBLISHED`.
@@ -83,10 +89,10 @@ def training_inputs(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _data(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that make every scan what it is, and the split.
+    """The settings that every scan depends on, and those of the splits.
 
-    The source of the preprocessing is no part of it: whether scans have changed is seen in the
-    scans themselves (:mod:`ldae.models.training_scans`).
+    The source of the preprocessing is left out: the scans themselves show whether they have
+    changed (:mod:`ldae.models.training_scans`).
     """
     steps = {
         step: {
@@ -107,12 +113,12 @@ def _data(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_forced(name: str, models: Iterable[str], asked: Iterable[str]) -> bool:
-    """Whether the user asked for a training anew, by its rule or by a file of one of its models.
+    """Whether the user forces a training, by its rule or by a file of one of its models.
 
     Args:
-        name: Of the training.
+        name: Name of the training.
         models: Folders of its models.
-        asked: Rules and files that are to be made anew.
+        asked: Rules and files that the user forces.
     """
     folders = tuple(f"{folder}/" for folder in models)
     return any(item == name or item.startswith(folders) for item in map(str, asked))
@@ -121,10 +127,15 @@ def is_forced(name: str, models: Iterable[str], asked: Iterable[str]) -> bool:
 def restore_training_records(
     config: Mapping[str, Any], results: str | Path, published: bool
 ) -> None:
-    """Restore the lost records of all trainings, so that none is repeated for want of one.
+    """Restore the lost records of all trainings, so that no model is trained again for that alone.
+
+    Args:
+        config: The whole configuration.
+        results: The results folder.
+        published: Whether the authors' weights replace the three stages.
 
     Raises:
-        UserError: see :func:`restore_training_record`.
+        UserError: as :func:`restore_training_record`.
     """
     results = Path(results)
     names = trainings(config, published)
@@ -142,20 +153,19 @@ def restore_training_records(
 def restore_training_record(
     inputs: dict[str, Any], record: str | Path, model: str | Path, stores: Iterable[str] = ()
 ) -> None:
-    """Write again what is lost of the files that a training depends on by time, older than its
-    model.
+    """Restore a lost training record from the model card, if settings and source still match.
 
-    These are its record, if the model's card has the same inputs, and the empty files that say its
-    stores are there. Nothing happens where nothing is lost, or there is no finished model.
+    A lost file ``{store}.ready``, the empty mark that a store is there, is restored as well. Both
+    get the time of the model's oldest file. Nothing happens if none is lost, or there is no model.
 
     Args:
-        inputs: What the training depends on now.
+        inputs: What the training depends on now (:func:`training_inputs`).
         record: ``models/training/{training}.json``.
         model: The model's folder.
-        stores: Whose files ``{store}.ready`` it waits for, beside the record.
+        stores: Stores whose ``{store}.ready`` the training depends on, beside the record.
 
     Raises:
-        UserError: the record is lost and the card has other inputs, naming them.
+        UserError: the record is lost and the card has other inputs; names them.
     """
     record, model = Path(record), Path(model)
     if not (model / "model.json").is_file():
@@ -172,20 +182,20 @@ def restore_training_record(
             f"copy the record there; to train the model again, delete {model}.",
         )
         write_json(now, record)
-    # Else Snakemake would take the model for out of date.
+    # Otherwise Snakemake would take the model for outdated.
     oldest = min(path.stat().st_mtime_ns for path in model.iterdir() if path.is_file())
     for path in lost:
         path.touch()
         os.utime(path, ns=(oldest, oldest))
 
 
-def _differing(then: dict[str, Any], now: dict[str, Any], above: str = "") -> list[str]:
+def _differing(then: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
     """Names of the values in which two nested dicts differ, as ``data.volumes.spacing``."""
     found = []
     for key in sorted(then.keys() | now.keys()):
         pair = then.get(key, ABSENT), now.get(key, ABSENT)
         if all(isinstance(value, dict) for value in pair):
-            found += _differing(*pair, f"{above}{key}.")
+            found += _differing(*pair, f"{prefix}{key}.")
         elif pair[0] != pair[1]:
-            found.append(f"{above}{key}")
+            found.append(f"{prefix}{key}")
     return found

@@ -1,5 +1,5 @@
-"""What can be known before a long run: data, space, environment, cluster, cost. Writes nothing.
+"""Preflight checks before a long run: data, space, environment, cluster, cost.
 
-Each module looks at one topic and returns all that it finds, good and bad
-(:class:`ldae.preflight.report.Finding`); none stops at the first fault.
+Each module checks one topic and returns all its findings, good and bad
+(:class:`ldae.preflight.report.Finding`). None stops at the first fault, none changes the results.
 """

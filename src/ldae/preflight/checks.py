@@ -1,4 +1,4 @@
-"""All checks, one after the other; each tells all that it finds."""
+"""Preflight: all checks, one after the other, each with all its findings."""
 
 from ldae.preflight.cost import estimate
 from ldae.preflight.environment import check_environment
@@ -13,7 +13,7 @@ from ldae.preflight.space import check_space
 
 
 def preflight(facts: Facts) -> list[Finding]:
-    """Everything that can be known of a run before it starts, by topic."""
+    """Findings about a run that is about to start, grouped by topic."""
     planning = start(facts.command)
     try:
         found, folders = check_sources(facts)

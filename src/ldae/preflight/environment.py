@@ -1,4 +1,4 @@
-"""The software: packages as pinned, Clinica and dcm2niix, PyTorch's build, GPUs."""
+"""Check of the environment: pinned packages, Clinica and dcm2niix, PyTorch's build, GPUs."""
 
 import re
 import shutil
@@ -17,9 +17,9 @@ TRAININGS = ("autoencoder", "ldm", "ldae")
 
 
 def check_environment(facts: Facts) -> list[Finding]:
-    """Everything installed that the run needs."""
+    """Findings about the installed software and GPUs; in a container none of it can be checked."""
     if facts.container is not None:
-        text = f"jobs run in {facts.container}: its packages are not looked at from outside"
+        text = f"jobs run in {facts.container}: its packages cannot be checked from outside"
         return [Finding(OK, TOPIC, text)]
     return [*_packages(facts), *_clinica(facts), *_torch(facts)]
 
@@ -43,10 +43,10 @@ def _packages(facts: Facts) -> list[Finding]:
     found = []
     if missing:
         text = f"{len(missing)} pinned packages are not installed: {some(missing)}"
-        # Those of conda environments lack the tools that only the caller needs.
+        # Conda environments of rules lack the tools that only the caller needs.
         found.append(Finding(WARNING if facts.conda else ERROR, TOPIC, text, AGAIN))
     if other:
-        text = f"{len(other)} packages are of another version than pinned: {some(other)}"
+        text = f"{len(other)} packages differ from their pinned versions: {some(other)}"
         found.append(Finding(WARNING, TOPIC, text, f"Results may differ. {AGAIN}"))
     if not found:
         text = f"{len(wanted)} Python packages at their pinned versions"
@@ -59,7 +59,7 @@ def _clinica(facts: Facts) -> list[Finding]:
         return []
     folder = facts.config["software"]["clinica_bin"]
     if folder is None and facts.conda:
-        return [Finding(OK, TOPIC, "Clinica and dcm2niix: in an environment that conda makes")]
+        return [Finding(OK, TOPIC, "Clinica and dcm2niix: conda installs them for their rule")]
     pinned = pins(facts.root / CLINICA_LOCK)
     return [_program(facts, name, folder, pinned[name]) for name in ("clinica", "dcm2niix")]
 
@@ -68,7 +68,7 @@ def _program(facts: Facts, name: str, folder: str | None, pinned: str) -> Findin
     path = shutil.which(name, path=None if folder is None else str(facts.root / folder))
     if path is None:
         where = "on PATH" if folder is None else f"in software.clinica_bin, {folder}"
-        remedy = f"{AGAIN}; or set software.clinica_bin to the folder that has it."
+        remedy = f"{AGAIN}; or set software.clinica_bin to its folder."
         return Finding(ERROR, TOPIC, f"{name} is not found {where}", remedy)
     try:
         done = subprocess.run(
@@ -85,7 +85,7 @@ def _program(facts: Facts, name: str, folder: str | None, pinned: str) -> Findin
     if match[1] == pinned:
         return Finding(OK, TOPIC, f"{name} {match[1]}: {path}")
     text = f"{name} {match[1]} instead of {pinned}: {path}"
-    return Finding(WARNING, TOPIC, text, f"The conversion is tested with the other. {AGAIN}")
+    return Finding(WARNING, TOPIC, text, f"The conversion is tested with that version. {AGAIN}")
 
 
 def _torch(facts: Facts) -> list[Finding]:
@@ -122,6 +122,6 @@ def _gpus(facts: Facts, name: str, torch) -> list[Finding]:
             text = f"{stage}.processes is {cfg['processes']}, but {len(here)} GPUs are visible"
             found.append(Finding(ERROR, TOPIC, text, f"Set {stage}.processes to {len(here)}."))
         if cfg["precision"] == "bf16" and not torch.cuda.is_bf16_supported():
-            text = f"{stage}.precision is bf16, which this GPU cannot"
+            text = f"{stage}.precision is bf16, which this GPU does not support"
             found.append(Finding(ERROR, TOPIC, text, f"Set {stage}.precision to fp16 or fp32."))
     return found

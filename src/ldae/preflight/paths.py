@@ -1,6 +1,6 @@
-"""ADNI's study tables: all that Clinica needs, once each, whole, in a form that we know.
+"""Check of paths and study tables: the data are where the configuration says, results writable.
 
-Are the data where the configuration says, and can the results be written?
+The study tables must be all that Clinica needs, each one once, complete and in a known form.
 """
 
 import os
@@ -18,9 +18,9 @@ GET = "Get it from the IDA, Search & Download (docs/adni.md)."
 
 
 def check_tables(facts: Facts) -> list[Finding]:
-    """Read the tables as the rule study_tables does, and tell every fault and every form."""
+    """Read ADNI's study tables as the rule study_tables does; report every fault and every form."""
     folder = facts.path("tables")
-    absent = not folder.is_dir() or images_in(folder)  # told under paths
+    absent = not folder.is_dir() or images_in(folder)  # reported under paths
     if absent or not facts.from_download:
         return []
     try:
@@ -39,10 +39,10 @@ def check_tables(facts: Facts) -> list[Finding]:
             text = f"{name}: {about.files[0]}, {len(about.table):,} rows, form {about.form}"
             found.append(Finding(OK, TABLES_TOPIC, text))
         else:
-            text = f"{name}: is made of MRIQC ({REQUIRED[name].purpose})"
+            text = f"{name}: will be made from MRIQC ({REQUIRED[name].purpose})"
             found.append(Finding(OK, TABLES_TOPIC, text))
     there = [name for name in (*OPTIONAL, *AUXILIARY) if name in tables or name in auxiliary]
-    found.append(Finding(OK, TABLES_TOPIC, f"beside them: {some(there, 20) or 'none'}"))
+    found.append(Finding(OK, TABLES_TOPIC, f"optional tables: {some(there, 20) or 'none'}"))
     if "CDR" not in tables:
         text = "CDR is missing: the clinical dementia rating will be unknown at every visit"
         found.append(Finding(WARNING, TABLES_TOPIC, text, GET))
@@ -50,16 +50,16 @@ def check_tables(facts: Facts) -> list[Finding]:
 
 
 TOPIC = "paths"
-LOOKED_AT = 3000  # folders that the search for a misplaced download opens
-DEEPEST = 7  # levels below the configured folder that it goes down
+LOOKED_AT = 3000  # folders opened at most in the search for a misplaced download
+DEEPEST = 7  # levels below the configured folder that are searched
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 
 
 def check_sources(facts: Facts) -> tuple[list[Finding], Folders | None]:
-    """Folders of images, tables and BIDS data sets.
+    """Check the folders of images, tables and BIDS data sets.
 
     Returns:
-        What was found, and the folders of the download's subjects, where there is one.
+        The findings, and the subjects' folders of the download (None: there is no download).
     """
     found: list[Finding] = []
     folders = None
@@ -85,24 +85,24 @@ def _images(folder: Path) -> tuple[Folders | None, list[Finding]]:
     try:
         folders = find_folders(folder)
     except UserError as error:
-        return None, [Finding(ERROR, TOPIC, f"paths.images: {error}", "Ask for the right.")]
+        return None, [Finding(ERROR, TOPIC, f"paths.images: {error}", "Ask for read permission.")]
     if not folders.subjects:
         return None, [_no_subjects(folder)]
     text = f"paths.images: {len(folders.subjects):,} subjects' folders in {folder}"
     found = [Finding(OK, TOPIC, text)]
     packed = [p.name for p in folders.elsewhere if p.suffix.lower() in ARCHIVES]
     if packed:
-        text = f"paths.images: archives lie in {folder} that may not be unpacked: {some(packed)}"
-        found.append(Finding(WARNING, TOPIC, text, "Unpack them there, or take them away."))
+        text = f"paths.images: {folder} has archives that may not be unpacked: {some(packed)}"
+        found.append(Finding(WARNING, TOPIC, text, "Unpack them there, or remove them."))
     closed = [p for p in folders.elsewhere if p.is_dir() and not os.access(p, os.R_OK | os.X_OK)]
     if closed:
         text = f"paths.images: folders that cannot be opened: {some(closed)}"
-        found.append(Finding(WARNING, TOPIC, text, "Ask for the right to read them."))
+        found.append(Finding(WARNING, TOPIC, text, "Ask for read permission."))
     return folders, found
 
 
 def _no_subjects(folder: Path) -> Finding:
-    """Why there are no subjects' folders: the usual mistakes first."""
+    """The error of a folder without subjects' folders: the usual mistakes first."""
     names = sorted(entry.name for entry in os.scandir(folder))
     inside = next((p for p in (folder, *folder.parents) if PTID.fullmatch(p.name)), None)
     text = f"paths.images: no subject's folder (such as 002_S_0413) in {folder}"
@@ -116,17 +116,17 @@ def _no_subjects(folder: Path) -> Finding:
         text += ": it is a BIDS data set (folders sub-*)"
         return Finding(ERROR, TOPIC, text, f"Set cohort.bids_dir to {folder} (docs/cohorts.md).")
     if any(name.lower().endswith(ARCHIVES) for name in names):
-        text += f": there are archives, not unpacked ({some(names, 3)})"
+        text += f": it holds archives that are not unpacked ({some(names, 3)})"
         return Finding(ERROR, TOPIC, text, "Unpack all archives of ADNI's images there.")
     if any(name.lower().endswith(".csv") for name in names):
-        text += ": there are study tables (CSV)"
+        text += ": it holds study tables (CSV)"
         return Finding(ERROR, TOPIC, text, "Set paths.tables to it and paths.images to the images.")
     text += f": it holds {some(names) or 'nothing'}"
     return Finding(ERROR, TOPIC, text, "Put ADNI's images there, or set paths.images.")
 
 
 def _search(folder: Path) -> Path | None:
-    """The folder, deeper than is looked, that subjects' folders lie in."""
+    """The folder that holds subjects' folders, deeper than the conversion searches; None: none."""
     waiting, opened = [(folder, 0)], 0
     while waiting and opened < LOOKED_AT:
         place, level = waiting.pop(0)
@@ -152,7 +152,7 @@ def _tables(folder: Path) -> list[Finding]:
 
 
 def images_in(folder: Path) -> bool:
-    """Whether subjects' folders lie in a folder of tables, which then takes long to search."""
+    """Whether a folder of tables holds subjects' folders, and so takes long to search."""
     return bool(find_folders(folder).subjects)
 
 
@@ -190,7 +190,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _closed(key: str, folder: Path, what: str) -> Finding | None:
-    """The fault of a folder that is absent, is a file or cannot be opened."""
+    """The error of a folder that is absent, is a file or cannot be opened; None: it has none."""
     if not folder.exists():
         above = existing(folder)
         names = [path.name for path in _folders(above) if not path.name.startswith(".")]
@@ -200,7 +200,7 @@ def _closed(key: str, folder: Path, what: str) -> Finding | None:
     if not folder.is_dir():
         return Finding(ERROR, TOPIC, f"{key}: {folder} is a file", f"Set {key} to {what}.")
     if not os.access(folder, os.R_OK | os.X_OK):
-        return Finding(ERROR, TOPIC, f"{key}: {folder} cannot be opened", "Ask for the right.")
+        return Finding(ERROR, TOPIC, f"{key}: {folder} is not readable", "Ask for read permission.")
     return None
 
 
@@ -210,13 +210,13 @@ def existing(path: Path) -> Path:
 
 
 def check_written(facts: Facts) -> list[Finding]:
-    """Folders that are written to; hard links between the parts of the results."""
+    """Check the folders that are written to, and hard links within the results."""
     found = []
     for name in ("results", "resources"):
         place = existing(facts.path(name))
         if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
             text = f"paths.{name}: {place} cannot be written to"
-            remedy = f"Set paths.{name} to a folder of yours, or ask for the right."
+            remedy = f"Set paths.{name} to a folder that you may write to."
             found.append(Finding(ERROR, TOPIC, text, remedy))
         else:
             found.append(Finding(OK, TOPIC, f"paths.{name}: {facts.path(name)} can be written to"))
@@ -226,19 +226,19 @@ def check_written(facts: Facts) -> list[Finding]:
 
 
 def _links(facts: Facts, place: Path) -> Finding:
-    """BIDS parts are merged by hard links: within one file system, and one that has them."""
+    """Check that hard links work: they merge the BIDS parts, within one file system alone."""
     parts = [facts.results / name for name in ("", "bids_parts", "bids", "cohort")]
     devices = {path.stat().st_dev for path in parts if path.exists()}
     if len(devices) > 1:
-        text = f"{some(parts[1:])} are not on one file system: converted images are copied, twice"
-        return Finding(WARNING, TOPIC, text, "Keep the results in one folder, without links in it.")
+        text = f"{some(parts[1:])} are not on one file system: converted images are stored twice"
+        return Finding(WARNING, TOPIC, text, "Keep the results in one folder, without symlinks.")
     with tempfile.TemporaryDirectory(prefix=".check-", dir=place) as folder:
         file = Path(folder) / "file"
         file.touch()
         try:
             os.link(file, Path(folder) / "link")
         except OSError as error:
-            text = f"{place} has no hard links ({error.strerror}): converted images are copied"
+            text = f"{place} has no hard links ({error.strerror}): images are stored twice"
             return Finding(WARNING, TOPIC, text, "Set paths.results to another file system.")
     return Finding(OK, TOPIC, "hard links within the results work")
 
@@ -249,9 +249,9 @@ def _scratch(facts: Facts) -> list[Finding]:
         return []
     place = Path(os.path.expandvars(scratch))
     if facts.slurm:
-        text = f"paths.scratch: {scratch} is of the compute nodes, and is not looked at from here"
+        text = f"paths.scratch: {scratch} is on the compute nodes and cannot be checked from here"
         return [Finding(OK, TOPIC, text)]
     if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
         return [Finding(OK, TOPIC, f"paths.scratch: {place} can be written to")]
-    text = f"paths.scratch: {place} is no folder that can be written to"
-    return [Finding(ERROR, TOPIC, text, "Set paths.scratch to one, or to null.")]
+    text = f"paths.scratch: {place} is not a folder that can be written to"
+    return [Finding(ERROR, TOPIC, text, "Set paths.scratch to such a folder, or to null.")]

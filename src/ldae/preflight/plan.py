@@ -1,4 +1,4 @@
-"""The jobs that the run would start: Snakemake's own plan, with the arguments of the run."""
+"""Plan of a run: the jobs it would start, by a dry run of the workflow with the same arguments."""
 
 import re
 import subprocess
@@ -14,14 +14,14 @@ TARGETS = {"all", "cohort", "preprocess", "evaluate", "figures", "resources", "t
 
 @dataclass
 class Plan:
-    """Jobs by rule; ``fault``: why there is no plan."""
+    """Number of jobs by rule; ``fault``: the error because of which there is no plan."""
 
     jobs: dict[str, int] = field(default_factory=dict)
     fault: str | None = None
 
 
 def start(command: tuple[str, ...]) -> subprocess.Popen:
-    """Start planning, which takes seconds in which other checks can go on."""
+    """Start the dry run ``command``; it takes seconds, in which other checks can go on."""
     return subprocess.Popen(
         command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
@@ -29,7 +29,7 @@ def start(command: tuple[str, ...]) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen) -> Plan:
-    """Wait for the plan and read it."""
+    """Wait for the dry run and read its table of jobs."""
     output, _ = process.communicate()
     if process.returncode:
         return Plan(fault=_fault(output))
@@ -40,10 +40,10 @@ def finish(process: subprocess.Popen) -> Plan:
 
 
 def describe(plan: Plan) -> list[Finding]:
-    """Jobs in all, and of each rule."""
+    """Number of jobs, in all and of each rule, as one finding."""
     if plan.fault is not None:
         text = f"The jobs cannot be planned: {plan.fault}"
-        return [Finding(ERROR, TOPIC, text, "Mend what is named, here and above.")]
+        return [Finding(ERROR, TOPIC, text, "Correct what is named here and above.")]
     if not plan.jobs:
         return [Finding(OK, TOPIC, "nothing is to be done: everything asked for is there")]
     total = f"{sum(plan.jobs.values()):,} jobs of {len(plan.jobs)} rules"
@@ -57,7 +57,7 @@ def describe(plan: Plan) -> list[Finding]:
 
 
 def _fault(output: str) -> str:
-    """The sentence of an error, without Snakemake's heading and traceback."""
+    """The message of a failed dry run, without its heading and traceback."""
     text = output.partition("Building DAG of jobs...")[2] or output
     text = re.split(r"\n(?:Traceback|Wildcards):", text)[0]
     lines = [line.strip() for line in text.splitlines()]

@@ -1,7 +1,4 @@
-"""What a check found: how bad, about what, in one sentence, and how to mend it.
-
-The findings as text for a terminal, and as a table.
-"""
+"""Findings of the checks (level, topic, sentence, remedy), as terminal text and as a table."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -20,10 +17,10 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        level: ``OK``; ``WARNING``: the run can go on, but look; ``ERROR``: it would fail.
+        level: ``OK``; ``WARNING``: the run can go on, with a risk; ``ERROR``: it would fail.
         topic: paths, scans, tables, space, resources, environment, slurm, plan or cost.
-        what: What was found.
-        remedy: What to do about it; empty where nothing is to be done.
+        what: The finding, in one sentence.
+        remedy: What to do about it; empty if nothing is to be done.
     """
 
     level: str
@@ -59,7 +56,7 @@ def text(findings: Sequence[Finding]) -> str:
         head = f"{finding.level:<{level}}{finding.topic:<{topic}}"
         lines += _wrapped(finding.what, head)
         if finding.remedy:
-            lines.append(" " * len(head) + _ARROW + finding.remedy)  # whole: to be copied
+            lines.append(" " * len(head) + _ARROW + finding.remedy)  # not wrapped: to be copied
     return "\n".join([*lines, "", summary(findings)]) + "\n"
 
 

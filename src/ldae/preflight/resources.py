@@ -1,4 +1,4 @@
-"""Weights and templates from outside, and files of the user's own that the configuration names."""
+"""Check of resources: weights, templates, and the user's own files that the configuration names."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from ldae.resources.table import in_use, load_resources, needed
 
 TOPIC = "resources"
 TABLE = "config/resources.tsv"
-# Of the configuration, that name an input file.
+# Keys of the configuration that name an input file.
 KEYS = (
     "cohort.exclude",
     "cohort.splits.given",
@@ -26,13 +26,13 @@ KEYS = (
     "autoencoder.perceptual.weights",
 )
 STAGE = (
-    "With internet: snakemake --cores 1 resources. Else `snakemake --cores 1 resources_list` says "
-    "what to bring"
+    "With internet: snakemake --cores 1 resources. Else `snakemake --cores 1 resources_list` lists "
+    "what to download elsewhere"
 )
 
 
 def check_resources(facts: Facts) -> list[Finding]:
-    """State of every file that this configuration needs."""
+    """Findings about every file that this configuration needs."""
     table = load_resources(facts.root / TABLE)
     folder, names = facts.path("resources"), needed(facts.config, table)
     contained = facts.container is not None
@@ -50,7 +50,7 @@ def check_resources(facts: Facts) -> list[Finding]:
 def _staged(name: str, table: pd.DataFrame, folder: Path, contained: bool) -> Finding:
     row = table.loc[name]
     path = folder / row["path"]
-    if contained and row["kind"] == "package":  # which is not here
+    if contained and row["kind"] == "package":  # installed in the container alone
         state = "" if path.is_file() else " will be made in the container"
         return Finding(OK, TOPIC, f"{name}: {path}{state}")
     try:
@@ -71,7 +71,7 @@ def _staged(name: str, table: pd.DataFrame, folder: Path, contained: bool) -> Fi
 
 
 def _files(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Keys of the configuration that name an input file, where they do, and the file."""
+    """Keys of the configuration that name an input file, and that file; null ones are left out."""
     sections = in_use(config)
     for key in (*KEYS, *(f"published.{part}" for part in config["published"])):
         value: Any = sections

@@ -1,4 +1,4 @@
-"""What the caller knows of a run that is about to start; the checks ask nobody else."""
+"""Facts about a run that is about to start, from its caller; the checks have no other source."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,20 +11,21 @@ class Facts:
     """A run that is about to start.
 
     Attributes:
-        config: The whole configuration, checked.
-        root: The project's folder, in which relative paths are.
+        config: The whole configuration, validated.
+        root: The project's folder; relative paths start there.
         slurm: Jobs go to Slurm; else they run on this machine.
         slots: CPU cores of this machine to use, or jobs to submit at a time.
         conda: Each rule's environment is made by conda when it first runs.
         container: The image that jobs run in; None: they run in the environment of the caller.
-        asks: By rule, what its jobs ask for at their first attempt, as they are submitted: threads,
-            mem_mb, runtime (minutes), gpu, gres, cpus_per_task, nodes, slurm_partition,
-            slurm_account; None: unset. At their last attempt: last_mem_mb, last_runtime.
-            Beside these jobs: their number, of rules that have one a shard or batch.
-        local: Rules that run where the workflow runs, whatever the executor.
+        asks: By rule, the requests of its jobs. At the first attempt: threads, mem_mb, runtime
+            (minutes), gpu, gres, cpus_per_task, nodes, slurm_partition, slurm_account; None:
+            unset. At the last attempt: last_mem_mb, last_runtime. And jobs, their number, for
+            rules that have one job a shard or batch.
+        local: Rules whose jobs run on the machine of the workflow, with Slurm too.
         groups: Rule -> its group; the jobs of a group are submitted as one.
-        watched_by: Command by which Snakemake sees the end of Slurm jobs: squeue or sacct.
-        command: Plans the run without running anything; prints the number of jobs of each rule.
+        watched_by: Command that shows the workflow the end of Slurm jobs, squeue or sacct; None:
+            without Slurm.
+        command: Dry run with the arguments of the run; prints the number of jobs of each rule.
     """
 
     config: Mapping[str, Any]
@@ -46,12 +47,12 @@ class Facts:
 
     @property
     def from_download(self) -> bool:
-        """Whether the main cohort comes from ADNI's download, and Clinica is needed."""
+        """Whether the main cohort is an ADNI download, which needs Clinica."""
         return self.dataset is None
 
     @property
     def dataset(self) -> tuple[str, Path] | None:
-        """Key and folder of the data set that stands in place of a download, if there is one."""
+        """Key and folder of the data set that replaces the download; None: there is a download."""
         for key in ("preprocessed_dir", "bids_dir"):
             if self.config["cohort"][key]:
                 return f"cohort.{key}", self.root / self.config["cohort"][key]
@@ -69,7 +70,7 @@ class Facts:
 
     @property
     def to_make(self) -> bool:
-        """Whether the main cohort is not there, and a rule makes it."""
+        """Whether a rule has yet to make the main cohort."""
         of = [self.path("images"), self.path("tables")]
         if self.preprocessed:
             of = [self.dataset[1]]

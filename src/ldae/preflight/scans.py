@@ -1,4 +1,4 @@
-"""How many scans are to be expected: of folders and their names alone, no image is opened."""
+"""Count of the scans to expect, from folders and their names alone: no image is opened."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from ldae.preflight.report import ERROR, OK, WARNING, Finding, some
 from ldae.preflight.run_facts import Facts
 
 TOPIC = "scans"
-SAMPLED = 5  # subjects of which an image's folder is looked into
+SAMPLED = 5  # subjects of which one image folder is listed
 _IMAGE = re.compile(r"I\d+")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _T1W = re.compile(r".*_T1w\.nii(\.gz)?")
@@ -22,9 +22,9 @@ class Counts:
     """Size of the cohort.
 
     Attributes:
-        subjects: Their number.
-        scans: Scans that will be processed, one a visit; exact once they are listed, else at most.
-        known: The scans are listed already (results/cohort/scans.tsv).
+        subjects: Number of subjects.
+        scans: Number of scans to process, one a visit; exact if ``known``, else an upper bound.
+        known: Whether the scans are listed already (results/cohort/scans.tsv).
     """
 
     subjects: int
@@ -33,7 +33,15 @@ class Counts:
 
 
 def count(facts: Facts, folders: Folders | None) -> tuple[Counts | None, list[Finding]]:
-    """Count subjects, images and visits; None where there is nothing to be counted."""
+    """Count the subjects and scans of all data sets.
+
+    Args:
+        facts: Facts about the run.
+        folders: The subjects' folders of the download; None: there is no download.
+
+    Returns:
+        The counts (None: no scan was found), and the findings.
+    """
     listed = facts.results / "cohort/scans.tsv"
     found: list[Finding] = []
     total = Counts(0, 0)
@@ -61,7 +69,7 @@ def count(facts: Facts, folders: Folders | None) -> tuple[Counts | None, list[Fi
 
 
 def _download(folders: Folders) -> tuple[Counts, list[Finding]]:
-    """Images and visits of an ADNI download, by the names of folders."""
+    """Count the images and visits of an ADNI download, by the names of folders."""
     images = visits = 0
     empty, unnamed = [], []
     for number, (subject, places) in enumerate(folders.subjects.items()):
@@ -86,13 +94,13 @@ def _download(folders: Folders) -> tuple[Counts, list[Finding]]:
         found.append(Finding(WARNING, TOPIC, text, "Download them again, if they should be there."))
     if unnamed:
         text = f"Of {SAMPLED} sampled folders these hold no file ..._I<ImageUID>.dcm or .nii: "
-        remedy = "Keep ADNI's file names; the tables know images by them."
+        remedy = "Keep ADNI's file names; the study tables refer to images by them."
         found.append(Finding(WARNING, TOPIC, text + some(unnamed), remedy))
     return total, found
 
 
 def _images(folder: Path, levels: int = 3) -> list[tuple[str, str | None]]:
-    """Folders ``I<ImageUID>`` below a subject's, and the dates that the folders above them say."""
+    """Folders ``I<ImageUID>`` below a subject's, each with the date in the name of its parents."""
     found, waiting = [], [(os.fspath(folder), None, levels)]
     while waiting:
         place, date, left = waiting.pop()
@@ -116,7 +124,7 @@ def _has_image(folder: str) -> bool:
 
 
 def _bids(name: str, folder: Path) -> tuple[Counts, Finding]:
-    """Sessions with a T1-weighted image of a BIDS data set."""
+    """Count the sessions of a BIDS data set that have a T1-weighted image."""
     subjects = scans = 0
     for subject in _below(folder, "sub-"):
         sessions = [subject, *_below(subject.path, "ses-")]

@@ -1,4 +1,4 @@
-"""Slurm: do the partitions, accounts and limits that jobs ask for exist here?"""
+"""Check of Slurm: the partitions, accounts and resources that jobs request exist here."""
 
 import os
 import re
@@ -14,7 +14,9 @@ from ldae.preflight.run_facts import Facts
 TOPIC = "slurm"
 PROFILE = "profiles/slurm/config.yaml"
 TIMEOUT = 20  # seconds that a command of Slurm may take
-REMEMBERED = 240  # seconds; Snakemake asks every 3 minutes, and waits for a forgotten job for ever
+# Seconds for which squeue must list ended jobs: the workflow polls every 3 minutes, and waits for
+# ever for a job that squeue no longer lists.
+REMEMBERED = 240
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Nodes:
 
 
 def check_slurm(facts: Facts) -> list[Finding]:
-    """What the profile and the rules ask of Slurm; nothing where jobs run on this machine."""
+    """Findings about the requests of profile and rules; none if jobs run on this machine."""
     if not facts.slurm:
         return []
     if shutil.which("sbatch") is None or shutil.which("sinfo") is None:
@@ -51,7 +53,11 @@ def check_slurm(facts: Facts) -> list[Finding]:
 def submitted(
     asks: Mapping[str, Mapping[str, Any]], groups: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
-    """What is submitted: rules, and groups of rules, whose jobs follow each other in one job."""
+    """Requests of what is submitted: single rules, and groups of rules.
+
+    The jobs of a group run one after the other in one Slurm job, so runtimes add up and the largest
+    of every other number counts.
+    """
     found: dict[str, dict[str, Any]] = {}
     for rule, about in asks.items():
         if rule not in groups:
@@ -69,15 +75,15 @@ def submitted(
 
 
 def forgetting() -> list[Finding]:
-    """Whether squeue forgets jobs that have ended before Snakemake has seen their end."""
+    """The finding that squeue drops ended jobs before the workflow has seen their end; or none."""
     code, said = _ask("scontrol", "show", "config") if shutil.which("scontrol") else (1, "")
     match = re.search(r"^MinJobAge\s*=\s*(\d+)", said, re.MULTILINE)
     if code or match is None:
-        text = "scontrol does not tell MinJobAge, how long squeue knows ended jobs"
+        text = "scontrol does not show MinJobAge, the time for which squeue lists ended jobs"
         return [Finding(WARNING, TOPIC, text, f"It must be {REMEMBERED} s or more.")]
     if int(match[1]) >= REMEMBERED:
         return []
-    text = f"squeue forgets ended jobs after {match[1]} s, and Snakemake would wait for them"
+    text = f"squeue drops ended jobs after {match[1]} s, and Snakemake would wait for them for ever"
     remedy = f"In {PROFILE} set slurm-status-command: sacct, if `sacct` answers here; else ask your"
     remedy += f" administrators for MinJobAge={REMEMBERED} or more (Slurm's default is 300)."
     return [Finding(ERROR, TOPIC, text, remedy)]
@@ -95,7 +101,7 @@ def _ask(*command: str) -> tuple[int, str]:
 
 
 def read_nodes(text: str) -> list[Nodes]:
-    """Rows of ``sinfo -h -o '%P|%l|%m|%c|%G'``."""
+    """Parse the output of ``sinfo -h -o '%P|%l|%m|%c|%G'``."""
     rows = (line.split("|") for line in text.splitlines() if line.count("|") == 4)
     return [
         Nodes(name.rstrip("*"), name.endswith("*"), minutes(limit), _int(memory), _int(cpus),
@@ -105,7 +111,7 @@ def read_nodes(text: str) -> list[Nodes]:
 
 
 def minutes(limit: str) -> int | None:
-    """``1-00:00:00``, ``12:00:00``, ``30:00``; None where there is no limit."""
+    """Minutes of ``1-00:00:00``, ``12:00:00`` or ``30:00``; None if there is no limit."""
     match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", limit.strip())
     if match is None:
         return None
@@ -114,7 +120,7 @@ def minutes(limit: str) -> int | None:
 
 
 def _int(text: str) -> int:
-    return int(re.match(r"\d+", text)[0])  # `64000+`: the least of several
+    return int(re.match(r"\d+", text)[0])  # `64000+`: the least of several nodes
 
 
 def _gpus(gres: str) -> int:
@@ -124,9 +130,14 @@ def _gpus(gres: str) -> int:
 
 
 def fits(asks: Mapping[str, Mapping[str, Any]], nodes: list[Nodes]) -> list[Finding]:
-    """Whether each rule's attempts fit nodes of its partition; one line a kind of fault.
+    """Compare the requests of each rule with the nodes of its partition; one finding a fault.
 
-    One whose first attempt fits and whose last, with more memory and time, does not is a warning.
+    A request that fits at the first attempt, but not at the last, with more memory and time, is a
+    warning.
+
+    Args:
+        asks: Requests by rule or group, of :func:`submitted`.
+        nodes: All nodes of the cluster.
     """
     names = sorted({node.partition for node in nodes})
     default = next((node.partition for node in nodes if node.default), None)
@@ -156,22 +167,22 @@ def fits(asks: Mapping[str, Mapping[str, Any]], nodes: list[Nodes]) -> list[Find
         text = f"{what}: {some(sorted(rules), 60)}"
         found.append(Finding(ERROR, TOPIC, text, f"Set in {PROFILE}, for these: {remedy}"))
     for (what, remedy), rules in later.items():
-        text = f"of a job that failed and is tried again: {what}: {some(sorted(rules), 60)}"
-        found.append(Finding(WARNING, TOPIC, text, f"If it comes to that, in {PROFILE}: {remedy}"))
+        text = f"if a failed job is retried: {what}: {some(sorted(rules), 60)}"
+        found.append(Finding(WARNING, TOPIC, text, f"If so, set in {PROFILE}: {remedy}"))
     for partition, rules in fine.items():
         found.append(
-            Finding(OK, TOPIC, f"what {len(rules)} rules ask for fits partition {partition}")
+            Finding(OK, TOPIC, f"the requests of {len(rules)} rules fit partition {partition}")
         )
     return found
 
 
 def last_attempt(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what a rule asks for, what its last attempt asks for instead: memory and minutes."""
+    """Memory and minutes of a rule's last attempt, under the names of the first's."""
     return {key.removeprefix("last_"): about[key] for key in about if key.startswith("last_")}
 
 
 def _unfit(about: Mapping[str, Any], nodes: list[Nodes]) -> list[tuple[str, str]]:
-    """What no node of a partition can give: faults and remedies."""
+    """Faults and remedies of a request that no node of a partition can meet."""
     need = {
         "gpus": (about.get("gpu") or 0) or _gpus(about.get("gres") or ""),
         "cpus": about.get("cpus_per_task") or about.get("threads") or 0,
@@ -197,12 +208,12 @@ def _unfit(about: Mapping[str, Any], nodes: list[Nodes]) -> list[tuple[str, str]
         if most < need[key]:
             found.append((f"{name} has {most or 'no'} {what}, {need[key]} asked for", remedy))
     if not left and not found:
-        found.append((f"no node of {name} has all that is asked for at once", "slurm_partition"))
+        found.append((f"no node of {name} has all requested resources at once", "slurm_partition"))
     return found
 
 
 def _account(asks: Mapping[str, Mapping[str, Any]]) -> Finding:
-    """The accounts asked for, among those that Slurm says the user has."""
+    """Compare the requested accounts with those that the user has."""
     asked = {about.get("slurm_account") for about in asks.values()}
     named = sorted(str(name) for name in asked if name)
     if not named:
@@ -213,11 +224,11 @@ def _account(asks: Mapping[str, Mapping[str, Any]]) -> Finding:
         query = ("show", "assoc", f"user={user}", "format=account")
         code, said = _ask("sacctmgr", "-n", "-P", *query)
     if code or not said:
-        text = f"account: {some(named)}, not compared: Slurm lists no accounts of yours here"
+        text = f"account: {some(named)}, not checked: Slurm lists no accounts of yours here"
         return Finding(WARNING, TOPIC, text, "Ask your administrators if a job is refused.")
     yours = set(said.split())
     wrong = [name for name in named if name not in yours]
     if wrong:
-        text = f"account: {some(wrong)} is not among yours"
+        text = f"account: {some(wrong)} is not among your accounts"
         return Finding(ERROR, TOPIC, text, f"Set slurm_account in {PROFILE}: {some(sorted(yours))}")
     return Finding(OK, TOPIC, f"account: {some(named)}")

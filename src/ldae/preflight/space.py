@@ -1,8 +1,8 @@
-"""Disk space and files that the run needs, by what it writes, against what is free.
+"""Check of disk space: bytes and number of files that the run will write, against those free.
 
-Bytes a scan are measured where scans are there already; else they follow from the sizes of images
+Bytes a scan are measured if scans are there already; else they follow from the sizes of images
 (``head voxels x bytes a voxel``). The bytes a voxel below were measured on the 134 scans of the
-demo (2 mm, compressed). What the plan does not make needs nothing.
+demo (2 mm, compressed). Outputs that the plan does not make need nothing.
 """
 
 import math
@@ -26,11 +26,11 @@ TOPIC = "space"
 HEAD_MM3 = 176 * 256 * 256  # field of view of ADNI's 3-D scans, which have voxels of about 1 mm
 TEMPLATE_MM3 = 193 * 229 * 193
 BIDS, N4, BRAIN, REGISTERED = 1.43, 1.84, 0.30, 1.12  # bytes a voxel
-PAGE = 270_000  # bytes a scan: picture of quality, tables, transform
+PAGE = 270_000  # bytes a scan: QC picture, tables, transform
 FILES = {"bids": 3 + 2 + 2, "preproc": 11 + 2, "latents": 1}  # files and folders a scan
-OTHER_FILES = 5000  # Snakemake's records, logs, tables, figures
-SAMPLED = 50  # sessions that are measured
-SPARE = 1.2  # less than this over the need is warned of
+OTHER_FILES = 5000  # the workflow's own records, logs, tables, figures
+SAMPLED = 50  # sessions whose size is measured
+SPARE = 1.2  # less free space than this multiple of the need is a warning
 # Bytes a trained parameter: weights, their average and Adam's two moments, of two checkpoints, with
 # the weights of the best epoch that each names. They stay until the run ends.
 CHECKPOINT, MODEL = 2 * (4 * 4 + 4), 4
@@ -38,16 +38,16 @@ CHECKPOINT, MODEL = 2 * (4 * 4 + 4), 4
 
 @dataclass(frozen=True)
 class Part:
-    """Something that the run writes.
+    """A part of the results that the run writes.
 
     Attributes:
-        name: What it is.
-        rules: They write it; none of them in the plan: it needs nothing.
-        bytes: In all.
-        there: Of these, bytes that lie there already.
-        how: How the bytes were reckoned.
-        files: Files and folders in all.
-        share: Of the files, the share that lies there already.
+        name: Its name in the report.
+        rules: Rules that write it; it needs nothing if none of them is in the plan.
+        bytes: Size when complete.
+        there: Bytes of it that exist already.
+        how: How ``bytes`` was estimated.
+        files: Number of files and folders when complete.
+        fraction: Fraction of the files that exist already.
     """
 
     name: str
@@ -56,20 +56,26 @@ class Part:
     there: float
     how: str
     files: int = 0
-    share: float = 0.0
+    fraction: float = 0.0
 
     def needed(self, plan: Plan) -> bool:
-        """Whether the plan writes to it; without a plan whatever is not there is needed."""
+        """Whether the plan writes it; True without a plan."""
         return plan.fault is not None or any(rule in plan.jobs for rule in self.rules)
 
 
 def check_space(facts: Facts, plan: Plan, counts: Counts | None) -> list[Finding]:
-    """Bytes and files that the plan needs against those free."""
+    """Compare the bytes and files that the plan writes with those free.
+
+    Args:
+        facts: Facts about the run.
+        plan: Its jobs.
+        counts: Size of the cohort; None: unknown, and the space cannot be estimated.
+    """
     if counts is None:
         text = "The space cannot be estimated: the number of scans is not known"
-        return [Finding(WARNING, TOPIC, text, "Mend what is said of paths.")]
+        return [Finding(WARNING, TOPIC, text, "Correct the errors under paths.")]
     parts = [*_scans(facts, counts.scans), *_stores(facts, counts.scans)]
-    if facts.container is None:  # outside it there is no PyTorch to count parameters with
+    if facts.container is None:  # outside it no PyTorch counts parameters
         parts.append(_models(facts, plan))
     found = [
         Finding(OK, TOPIC, f"{part.name}: {size(part.bytes)} ({part.how}){_left(part, plan)}")
@@ -82,7 +88,7 @@ def check_space(facts: Facts, plan: Plan, counts: Counts | None) -> list[Finding
     text = f"{size(need)} are still needed below {facts.results}, {size(free)} are free"
     remedy = "Free some, set paths.results to a larger disk, or volumes.dtype: uint8."
     found.append(Finding(_level(need, free), TOPIC, text, "" if free >= SPARE * need else remedy))
-    files = sum(part.files * (1 - part.share) for part in parts)
+    files = sum(part.files * (1 - part.fraction) for part in parts)
     return [*found, _files(place, round(files) + OTHER_FILES * bool(parts))]
 
 
@@ -105,7 +111,7 @@ def size(number: float) -> str:
 
 
 def _scans(facts: Facts, scans: int) -> list[Part]:
-    """The BIDS data set and the derivatives of preprocessing."""
+    """Estimate the BIDS data set and the derivatives of preprocessing."""
     spacing = facts.config["synthetic"]["spacing"] if facts.synthetic else 1.0
     head = HEAD_MM3 / spacing**3
     grid = TEMPLATE_MM3 / facts.config["volumes"]["spacing"] ** 3
@@ -123,16 +129,16 @@ def _scans(facts: Facts, scans: int) -> list[Part]:
         sessions, mean = _measured(folder)
         if sessions:
             each, how = mean, f"measured on {min(sessions, SAMPLED)} of those there"
-        how = f"{scans:,} scans of {size(each)}, {how}" if each else "links to the data set's"
+        how = f"{scans:,} scans of {size(each)}, {how}" if each else "links to its images"
         there, files = min(sessions, scans), scans * FILES[name]
         place = f"results/{name}"
-        share = there / scans
-        found.append(Part(place, rules[name], scans * each, there * each, how, files, share))
+        fraction = there / scans
+        found.append(Part(place, rules[name], scans * each, there * each, how, files, fraction))
     return found
 
 
 def _measured(folder: Path) -> tuple[int, float]:
-    """Sessions of a BIDS folder, and the mean bytes of a sample of them."""
+    """Number of sessions in a BIDS folder, and the mean bytes of a sample of them."""
     if not folder.is_dir():
         return 0, 0.0
     sessions = sorted(
@@ -148,7 +154,7 @@ def _measured(folder: Path) -> tuple[int, float]:
 
 
 def _stores(facts: Facts, scans: int) -> list[Part]:
-    """The volume store, and both moments of the latents: a file a scan and the arrays of all."""
+    """Estimate the volume store and the latents: two moments, in a file a scan and in arrays."""
     cfg = facts.config
     shape, dtype = cfg["volumes"]["shape"], np.dtype(cfg["volumes"]["dtype"])
     latent = latent_shape(shape, cfg["autoencoder"])
@@ -171,7 +177,7 @@ def _sizes(folder: Path, pattern: str = "*.npy") -> float:
 
 
 def _models(facts: Facts, plan: Plan) -> Part:
-    """Models, and the checkpoints of all trainings of the run: they stay until it ends."""
+    """Estimate the models, and the checkpoints of all trainings, which stay until the run ends."""
     numbers = parameters(facts.config)
     if plan.fault is None:
         numbers = {name: number for name, number in numbers.items() if name in plan.jobs}
@@ -184,7 +190,7 @@ def _models(facts: Facts, plan: Plan) -> Part:
 
 
 def parameters(config: Mapping[str, Any]) -> dict[str, int]:
-    """Trained parameters of each training; the networks are built without memory."""
+    """Number of trained parameters by training; the networks are built without memory."""
     import torch
 
     from ldae.nets.autoencoder import build_autoencoder, build_discriminator
@@ -217,7 +223,7 @@ def parameters(config: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _files(place: Path, need: int) -> Finding:
-    """Inodes needed against those free; a quota is not seen here."""
+    """Compare the inodes needed with those free; a quota cannot be read here."""
     about = os.statvfs(place)
     text = f"about {need:,} files and folders will be written"
     if not about.f_files:
