@@ -1,6 +1,8 @@
 """Stores, models and embeddings so small that every stage of the evaluation runs in a second."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from ldae.data.volume_store import VolumeStore
 from ldae.evaluation.metrics.volumes import measure_volumes
 from ldae.evaluation.probes.evaluate import evaluate_probes
 from ldae.files import write_table
+from ldae.inference.ldae_system import LdaeSystem
 from ldae.models.storage import ldae_state, save_model
 from ldae.models.training_scans import write_training_scans
 from ldae.nets.autoencoder import build_autoencoder
@@ -93,6 +96,12 @@ def make_volumes(count: int) -> np.ndarray:
     rng = np.random.default_rng(3)
     brain = (radius < 0.8) * (0.7 + 0.1 * rng.random((count, 1, *SHAPE)))
     return np.where(radius < 0.2 + 0.1 * rng.random((count, 1, 1, 1, 1)), 0.1, brain)
+
+
+def load_ldae(root: Path, cfg: Mapping[str, Any], precision: str | None = None) -> LdaeSystem:
+    """The trained LDAE of a folder with one folder a stage, on the CPU."""
+    models = {stage: root / stage for stage in LdaeSystem.stages}
+    return LdaeSystem.load(models, cfg, "cpu", 1, precision)
 
 
 def run_probes(root: Path, out: Path, **changes) -> Path:

@@ -24,11 +24,9 @@ def project(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def system(project):
     """The project's models as one system."""
-    from helpers.models import CFG
-    from ldae.inference.ldae_system import LdaeSystem
+    from helpers.models import CFG, load_ldae
 
-    folders = (project / stage for stage in ("autoencoder", "ldm", "ldae"))
-    return LdaeSystem.load(*folders, CFG, "cpu", 1)
+    return load_ldae(project, CFG)
 
 
 @pytest.fixture(scope="session")

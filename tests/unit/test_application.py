@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers.models import SHAPE, bundle_settings
+from helpers.models import SHAPE, bundle_settings, load_ldae
 from ldae.__main__ import main
 from ldae.application import raw_head
 from ldae.application.bundle import Bundle, write_bundle
@@ -23,7 +23,6 @@ from ldae.derivatives import SCAN_COLUMNS, scan_files
 from ldae.errors import UserError
 from ldae.evaluation.probes.direction import Direction
 from ldae.files import read_json, write_json
-from ldae.inference.ldae_system import LdaeSystem
 
 
 @pytest.fixture(scope="module")
@@ -138,11 +137,7 @@ def test_encode_reads_the_encoder_alone(models, capsys, tmp_path):
 
 
 def test_y_sem_is_fp32_whatever_the_precision_of_the_rest(models):
-    folders = [models / stage for stage in ("autoencoder", "ldm", "ldae")]
-    full, half = (
-        LdaeSystem.load(*folders, {"guidance": "c_t"}, "cpu", 1, precision)
-        for precision in ("fp32", "bf16")
-    )
+    full, half = (load_ldae(models, {"guidance": "c_t"}, each) for each in ("fp32", "bf16"))
     x = VolumeStore(models / "volumes").volume(0)[None]
     assert torch.equal(full.y_sem(x), half.y_sem(x))
     assert not torch.equal(full.encode_z(x), half.encode_z(x))

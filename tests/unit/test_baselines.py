@@ -51,7 +51,7 @@ def dae(chain, tmp_path_factory):
     """A DAE trained by its entry point: (system, folder of the model)."""
     root, folder = chain[0], tmp_path_factory.mktemp("dae")
     train(settings("dae", DAE, folder, root), Processes())
-    return DaeSystem.load(folder / "model", "cpu", 1), folder / "model"
+    return DaeSystem.load({"dae": folder / "model"}, {}, "cpu", 1), folder / "model"
 
 
 # --- resolution -------------------------------------------------------------------------------

@@ -142,8 +142,10 @@ def test_models_that_do_not_belong_together_are_refused(project, tmp_path):
         build_autoencoder(AUTOENCODER).state_dict(),
         {"kind": "autoencoder", "architecture": AUTOENCODER},
     )
+    models = {stage: project / stage for stage in LdaeSystem.stages}
+    models["autoencoder"] = tmp_path / "autoencoder"
     with pytest.raises(UserError, match="another autoencoder"):
-        LdaeSystem.load(tmp_path / "autoencoder", project / "ldm", project / "ldae", CFG, "cpu", 1)
+        LdaeSystem.load(models, CFG, "cpu", 1)
 
 
 def test_a_store_whose_test_subjects_a_model_has_seen_is_refused(system, project, tmp_path):

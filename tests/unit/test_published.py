@@ -19,13 +19,13 @@ import ldae.nets._torchvision  # noqa: F401
 import timm
 import torchvision
 
+from helpers.models import load_ldae
 from helpers.networks import SMALL_AE, randomise
 from helpers.stores import write_store
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
 from ldae.evaluation.guidance import evaluate_guidance
 from ldae.inference.embeddings import embed
-from ldae.inference.ldae_system import LdaeSystem
 from ldae.models.loading import load
 from ldae.models.published.authors_model import ARCHITECTURE, PARTS, published_files
 from ldae.models.published.convert import convert, main, read_part
@@ -165,12 +165,8 @@ def test_the_models_are_evaluated_on_the_store_they_are_tied_to(files, tmp_path)
     write_store(tmp_path / "volumes", index, {"kind": "volumes"}, volumes=volumes)
     for name, store in (("tied", tmp_path / "volumes"), ("free", None)):
         convert(**files, out=tmp_path / name, volumes=store, architecture=SMALL)
-    folders = [
-        [tmp_path / name / kind for kind in ("autoencoder", "ldm", "ldae")]
-        for name in ("tied", "free")
-    ]
     cfg = {"guidance": "sqrt_one_minus_ab"}
-    tied, free = (LdaeSystem.load(*folder, cfg, "cpu", 1) for folder in folders)
+    tied, free = (load_ldae(tmp_path / name, cfg) for name in ("tied", "free"))
     assert tied.scale == 0.8730
     assert len(tied.volume_store(tmp_path / "volumes")) == 2
     assert tied.y_sem(torch.zeros(1, 1, 32, 32, 6)).shape == (1, 24)
@@ -191,8 +187,7 @@ def test_published_models_are_evaluated_with_their_own_latent_scale(files, tmp_p
     volumes = drawn(5, 4, 1, 32, 36, 6).sigmoid().numpy()
     write_store(tmp_path / "volumes", index, {"kind": "volumes"}, volumes=volumes)
     convert(**files, out=tmp_path, volumes=tmp_path / "volumes", architecture=SMALL)
-    stages = [tmp_path / stage for stage in ("autoencoder", "ldm", "ldae")]
-    system = LdaeSystem.load(*stages, {"guidance": "sqrt_one_minus_ab"}, "cpu", 1)
+    system = load_ldae(tmp_path, {"guidance": "sqrt_one_minus_ab"})
 
     means = drawn(6, 4, 3, 4, 4, 4).numpy()
     card = {"kind": "latents", "scale": 3.0, "source": "mean"}
@@ -204,7 +199,7 @@ def test_published_models_are_evaluated_with_their_own_latent_scale(files, tmp_p
 
     for name in ("ldae", "untrained"):
         out = tmp_path / f"{name}.npz"
-        embed(name, stages[2], tmp_path / "volumes", out, "cpu", 1)
+        embed(name, tmp_path / "ldae", tmp_path / "volumes", out, "cpu", 1)
     stored = system.stored_codes(tmp_path / "ldae.npz", index["scan_id"])
     codes = system.y_sem(torch.from_numpy(volumes))
     np.testing.assert_allclose(stored, codes, rtol=1e-4, atol=1e-5)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from helpers.models import DIM, SHAPE, bundle_settings
-from ldae.application.bundle import STAGES, write_bundle
+from ldae.application.bundle import write_bundle
 from ldae.files import sha256
+from ldae.inference.ldae_system import LdaeSystem
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
 from run_notebook import NOTEBOOK, code_cells, execute
@@ -34,11 +35,11 @@ def finished(project, tmp_path_factory) -> Path:
     (root / "results/tables").mkdir()
     (root / "results/tables/probes.tsv").write_text("target\tsystem\nage\tldae\n")
     (root / "results/cache/volumes").symlink_to(made / "volumes")
-    for stage in STAGES:
+    for stage in LdaeSystem.stages:
         (root / "results/models" / stage).symlink_to(made / stage)
     write_bundle(
         root / "results/models/application",
-        {stage: made / stage for stage in STAGES},
+        {stage: made / stage for stage in LdaeSystem.stages},
         probe(made / "classifier.npz", classes=np.array(["CN", "AD"])),
         probe(made / "age.npz"),
         bundle_settings(made),

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from helpers.models import load_ldae
 from ldae.evaluation.metrics.image import brain_mask, ssim
-from ldae.inference.ldae_system import LdaeSystem
 
 ROOT = Path(__file__).parents[2]
 # They hold seconds, which no two runs share.
@@ -156,9 +156,7 @@ def test_a_second_run_from_the_conversion_on_gives_identical_tables(finished):
 
 
 def test_encoded_z_t_gives_back_the_autoencoders_image(finished):
-    models = finished.path / "results/models"
-    folders = (models / stage for stage in ("autoencoder", "ldm", "ldae"))
-    system = LdaeSystem.load(*folders, {"guidance": "c_t"}, "cpu", 1)
+    system = load_ldae(finished.path / "results/models", {"guidance": "c_t"})
     store = system.volume_store(finished.path / "results/cache/volumes")
     x = store.volumes(store.rows("test")[:2])
     z_0, y_sem = system.encode_z(x), system.y_sem(x)

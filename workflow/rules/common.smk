@@ -102,13 +102,29 @@ def results(path):
     return f"{RESULTS}/{path}"
 
 
-# The trained models and embeddings (y_sem of every scan) that the evaluation reads.
+# The trained LDAE, and its embeddings (y_sem of every scan), that the evaluation reads.
+LDAE = "inference.ldae_system:LdaeSystem"
 MODELS = dict(
     autoencoder=results("models/autoencoder/model.json"),
     ldm=results("models/ldm/model.json"),
     ldae=results("models/ldae/model.json"),
     embeddings=results("embeddings/ldae.npz"),
 )
+# Trained system -> the class that loads it, files that reconstruct by it, the systems whose
+# embeddings its model gives, and the largest number of test scans to reconstruct. Tables 5 to 7,
+# the probes and the ground truth follow from this table.
+TRAINED_SYSTEMS = {
+    "ldae": dict(
+        loaded_by=LDAE, models=MODELS, embeddings=["ldae", "untrained"], max_scans=None
+    )
+}
+if "dae" in config["baselines"]:
+    TRAINED_SYSTEMS["dae"] = dict(
+        loaded_by="inference.dae_system:DaeSystem",
+        models=dict(dae=results("models/dae/model.json")),
+        embeddings=["dae"],
+        max_scans=config["dae"]["test_scans"],
+    )
 
 
 def logfile(path="{rule}.log"):
@@ -119,13 +135,6 @@ def logfile(path="{rule}.log"):
 def timing(path="{rule}.tsv"):
     """A path below the folder of Snakemake's benchmarks: seconds and memory of each job."""
     return f"{RESULTS}/benchmarks/{path}"
-
-
-# Fingerprint entries of the classes by which scripts load the models of a system.
-SYSTEM = {
-    "ldae": "inference.ldae_system:LdaeSystem",
-    "dae": "inference.dae_system:DaeSystem",
-}
 
 
 def source(*entries):

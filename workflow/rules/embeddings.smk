@@ -1,25 +1,19 @@
 """Embeddings: y_sem of every scan, and the test predictions of the supervised baselines."""
 
-# Model -> systems whose embeddings are made with it.
-SYSTEMS_OF_MODEL = {"ldae": ("ldae", "untrained")}
-if "dae" in config["baselines"]:
-    SYSTEMS_OF_MODEL["dae"] = ("dae",)
-
-for model, systems in SYSTEMS_OF_MODEL.items():
-    job_name = "embeddings" if model == "ldae" else f"embeddings_{model}"
+for system, about in TRAINED_SYSTEMS.items():
 
     rule:
         name:
-            job_name
+            with_system("embeddings", system, "")
         input:
             volumes=results("cache/volumes/store.json"),
-            model=results(f"models/{model}/model.json"),
+            model=results(f"models/{system}/model.json"),
         output:
-            **{system: results(f"embeddings/{system}.npz") for system in systems},
+            **{name: results(f"embeddings/{name}.npz") for name in about["embeddings"]},
         log:
-            logfile(f"{job_name}.log"),
+            logfile(with_system("embeddings", system, ".log")),
         benchmark:
-            timing(f"{job_name}.tsv")
+            timing(with_system("embeddings", system, ".tsv"))
         conda:
             "../../envs/ldae.yaml"
         threads: config["threads"]
@@ -32,7 +26,7 @@ for model, systems in SYSTEMS_OF_MODEL.items():
             batch_size=config["evaluation"]["batch_size"],
             source=source("inference.embeddings:embed"),
         message:
-            f"Embedding every scan (y_sem): {', '.join(systems)}"
+            f"Embedding every scan (y_sem): {', '.join(about['embeddings'])}"
         script:
             "../scripts/embeddings.py"
 

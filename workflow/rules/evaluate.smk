@@ -24,6 +24,7 @@ rule examples:
         gpu=GPUS,
     params:
         seed=config["seed"],
+        system=LDAE,
         settings=evaluation(
             "ddim_steps",
             "guidance",
@@ -37,7 +38,7 @@ rule examples:
         source=source(
             "evaluation.examples:reconstruction_examples",
             "evaluation.manipulation:manipulation_examples",
-            SYSTEM["ldae"],
+            LDAE,
         ),
     message:
         "Computing the volumes of the subjects shown in the figures"
@@ -49,7 +50,6 @@ rule evaluate:
     input:
         rules.reconstruction.output,
         rules.volume_correlation.output,
-        rules.reconstruction_dae.output if "dae" in config["baselines"] else [],
         rules.guidance.output,
         rules.probes.output,
         [

@@ -105,10 +105,9 @@ if config["evaluation"]["truth"]:
             gpu=GPUS,
         params:
             seed=config["seed"],
+            system=LDAE,
             settings=evaluation("manipulation", "guidance", "batch_size", "bootstrap"),
-            source=source(
-                "ground_truth.counterfactual:evaluate_counterfactual", SYSTEM["ldae"]
-            ),
+            source=source("ground_truth.counterfactual:evaluate_counterfactual", LDAE),
         message:
             "Comparing manipulated scans with their true counterfactuals"
         script:

@@ -26,9 +26,10 @@ rule interpolation:
         gpu=GPUS,
     params:
         seed=config["seed"],
+        system=LDAE,
         settings=evaluation("interpolation", "guidance", "batch_size", "bootstrap"),
         subject=config["figures"]["interpolation_subject"],
-        source=source("evaluation.interpolation:evaluate_interpolation", SYSTEM["ldae"]),
+        source=source("evaluation.interpolation:evaluate_interpolation", LDAE),
     message:
         "Interpolating missing visits, extrapolating next ones (section 5.5)"
     script:

@@ -24,6 +24,7 @@ rule manipulation:
         gpu=GPUS,
     params:
         seed=config["seed"],
+        system=LDAE,
         settings=evaluation(
             "manipulation",
             "probes",
@@ -31,7 +32,7 @@ rule manipulation:
             "batch_size",
             "bootstrap",
         ),
-        source=source("evaluation.manipulation:evaluate_manipulation", SYSTEM["ldae"]),
+        source=source("evaluation.manipulation:evaluate_manipulation", LDAE),
     message:
         "Manipulating test scans along the AD direction"
     script:

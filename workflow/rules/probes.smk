@@ -1,14 +1,12 @@
 """Linear probes of frozen embeddings (Table 7)."""
 
-# Systems with embeddings (y_sem of every scan), and models that predict by themselves. A further
-# one needs an entry here alone.
-EMBEDDINGS = dict(
-    ldae=results("embeddings/ldae.npz"),
-    untrained=results("embeddings/untrained.npz"),
-)
+# Systems with embeddings (y_sem of every scan), and models that predict by themselves.
+EMBEDDINGS = {
+    name: results(f"embeddings/{name}.npz")
+    for about in TRAINED_SYSTEMS.values()
+    for name in about["embeddings"]
+}
 PREDICTIONS = dict(diagnosis_predictions=[], age_predictions=[])
-if "dae" in config["baselines"]:
-    EMBEDDINGS["dae"] = results("embeddings/dae.npz")
 for target in SUPERVISED_TARGETS:
     file = results(f"evaluation/supervised_{target}.tsv")
     PREDICTIONS[f"{target}_predictions"] = [file]

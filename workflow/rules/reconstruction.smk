@@ -1,15 +1,6 @@
 """Reconstruction of test scans: quality (Table 6), cost (Table 5), and the gain by guidance."""
 
-# System -> its models, and the largest number of its test scans (None: evaluation.max_scans).
-RECONSTRUCTED = {"ldae": dict(models=MODELS, max_scans=None)}
-if "dae" in config["baselines"]:
-    RECONSTRUCTED["dae"] = dict(
-        models=dict(dae=results("models/dae/model.json")),
-        max_scans=config["dae"]["test_scans"],
-    )
-
-
-for system, about in RECONSTRUCTED.items():
+for system, about in TRAINED_SYSTEMS.items():
 
     rule:
         name:
@@ -52,11 +43,12 @@ for system, about in RECONSTRUCTED.items():
                 "bootstrap",
                 "lpips",
             ),
+            system=about["loaded_by"],
             max_scans=about["max_scans"],
             source=source(
                 "evaluation.reconstruction:evaluate_reconstruction",
                 "evaluation.reconstruction:write_reconstruction_tables",
-                SYSTEM[system],
+                about["loaded_by"],
             ),
         message:
             f"Reconstructing test scans with {system} (Table 6)"
@@ -85,8 +77,9 @@ for system, about in RECONSTRUCTED.items():
             gpu=GPUS,
         params:
             device=config["device"],
+            system=about["loaded_by"],
             settings=evaluation("ddim_steps", "guidance", "noise_seed", "timing_scans"),
-            source=source("evaluation.cost:measure_cost", SYSTEM[system]),
+            source=source("evaluation.cost:measure_cost", about["loaded_by"]),
         message:
             f"Timing reconstructions of single scans with {system} (Table 5)"
         script:
@@ -138,8 +131,9 @@ rule guidance:
         gpu=GPUS,
     params:
         seed=config["seed"],
+        system=LDAE,
         settings=evaluation("guidance", "batch_size", "max_scans", "bootstrap"),
-        source=source("evaluation.guidance:evaluate_guidance", SYSTEM["ldae"]),
+        source=source("evaluation.guidance:evaluate_guidance", LDAE),
     message:
         "Measuring the held-out loss with and without the gradient estimator"
     script:

@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 from ldae.errors import UserError
@@ -35,14 +36,9 @@ def folder(files) -> Path:
 
 
 def load_system(snakemake):
-    """The trained system among the inputs of an evaluation rule: the DAE, or the LDAE."""
+    """The trained system of an evaluation rule, from the models among its inputs."""
+    module, _, name = snakemake.params.system.partition(":")
+    system = getattr(import_module(f"ldae.{module}"), name)
+    models = {stage: folder(snakemake.input[stage]) for stage in system.stages}
     device, threads = snakemake.config["device"], snakemake.threads
-    if snakemake.input.get("dae"):
-        from ldae.inference.dae_system import DaeSystem
-
-        return DaeSystem.load(folder(snakemake.input.dae), device, threads)
-    from ldae.inference.ldae_system import LdaeSystem
-
-    stages = ("autoencoder", "ldm", "ldae")
-    folders = [folder(snakemake.input[stage]) for stage in stages]
-    return LdaeSystem.load(*folders, snakemake.params.settings, device, threads)
+    return system.load(models, snakemake.params.settings, device, threads)

@@ -3,11 +3,12 @@
 from _adapter import folder, job
 
 with job(snakemake):
-    from ldae.application.bundle import STAGES, write_bundle
+    from ldae.application.bundle import write_bundle
+    from ldae.inference.ldae_system import LdaeSystem
 
     write_bundle(
         folder(snakemake.output.card),
-        {stage: folder(snakemake.input[stage]) for stage in STAGES},
+        {stage: folder(snakemake.input[stage]) for stage in LdaeSystem.stages},
         snakemake.input.classifier,
         snakemake.input.age_regressor,
         snakemake.params.settings,

@@ -25,7 +25,6 @@ from ldae.nets.semantic_encoder import SemanticEncoder
 CARD = "application.json"
 CLASSIFIER, AGE = "classifier.npz", "age_regressor.npz"
 TEMPLATE = {"image": "template.nii.gz", "mask": "template_mask.nii.gz"}
-STAGES = ("autoencoder", "ldm", "ldae")
 
 
 def write_bundle(
@@ -39,7 +38,7 @@ def write_bundle(
 
     Args:
         folder: Folder to write, ``application`` beside the model folders.
-        models: Model folder of each of :data:`STAGES`.
+        models: Model folder of each of the LDAE's stages.
         classifier, age_regressor: Files (npz) of the probes.
         settings: ``preprocess``, ``volumes`` (config sections), ``guidance``, ``ddim_steps``,
             ``mode``. The template that ``preprocess`` names is copied.
@@ -50,7 +49,7 @@ def write_bundle(
     for name, source in {CLASSIFIER: classifier, AGE: age_regressor, **copied}.items():
         with atomic(folder / name) as temporary:
             shutil.copyfile(source, temporary)
-    hashes = {stage: load_card(models[stage])["sha256"] for stage in STAGES}
+    hashes = {stage: load_card(models[stage])["sha256"] for stage in LdaeSystem.stages}
     content = {**settings, "preprocess": {**settings["preprocess"]}}
     content["preprocess"]["template"] = {**TEMPLATE, "name": template["name"]}
     files = {name: sha256(folder / name) for name in copied}
@@ -107,9 +106,9 @@ class Bundle:
     @cached_property
     def system(self) -> LdaeSystem:
         """The LDAE with all its networks: autoencoder, denoiser, encoder, gradient estimator."""
-        folders = (self.models / stage for stage in STAGES)
+        models = {stage: self.models / stage for stage in LdaeSystem.stages}
         where = self.compute
-        return LdaeSystem.load(*folders, self.settings, where.device.type, where.threads)
+        return LdaeSystem.load(models, self.settings, where.device.type, where.threads)
 
     def direction(self) -> Direction:
         """The diagnosis classifier of y_sem."""

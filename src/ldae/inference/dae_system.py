@@ -44,7 +44,7 @@ class DaeSystem(TrainedSystem):
         compute: Device and precision.
     """
 
-    name = "dae"
+    stages, name = ("dae",), "dae"
 
     def __init__(
         self,
@@ -63,23 +63,17 @@ class DaeSystem(TrainedSystem):
 
     @classmethod
     def load(
-        cls, dae: str | Path, device: str, threads: int, precision: str | None = None
+        cls,
+        models: Mapping[str, str | Path],
+        cfg: Mapping[str, Any],
+        device: str,
+        threads: int,
+        precision: str | None = None,
     ) -> "DaeSystem":
-        """Restore the networks from their model folder.
-
-        Args:
-            dae: Model folder.
-            device: ``cuda`` or ``cpu``.
-            threads: CPU threads.
-            precision: Precision of the networks, ``bf16`` (autocast) or ``fp32``; None: bf16 on
-                cuda, fp32 on cpu.
-
-        Raises:
-            UserError: the model is missing, damaged or of another kind.
-        """
+        """See :meth:`TrainedSystem.load`. The precision is that of the encoder as well."""
         compute = Compute.prepare(device, threads, precision or PRECISION.get(device, "fp32"))
-        encoder, unet, card = load_dae(dae)
-        return cls(compute.place(encoder), compute.place(unet), card, dae, compute)
+        encoder, unet, card = load_dae(models["dae"])
+        return cls(compute.place(encoder), compute.place(unet), card, models["dae"], compute)
 
     def volume_store(self, folder: str | Path) -> VolumeStore:
         """See :meth:`TrainedSystem.volume_store`."""

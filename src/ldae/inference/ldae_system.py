@@ -56,7 +56,7 @@ class LdaeSystem(TrainedSystem):
         compute: Device and precision.
     """
 
-    name, has_autoencoder = "ldae", True
+    stages, name, has_autoencoder = ("autoencoder", "ldm", "ldae"), "ldae", True
 
     def __init__(
         self,
@@ -81,27 +81,18 @@ class LdaeSystem(TrainedSystem):
     @classmethod
     def load(
         cls,
-        autoencoder: str | Path,
-        ldm: str | Path,
-        ldae: str | Path,
-        cfg: dict[str, Any],
+        models: Mapping[str, str | Path],
+        cfg: Mapping[str, Any],
         device: str,
         threads: int,
         precision: str | None = None,
     ) -> "LdaeSystem":
-        """Restore all networks from three model folders; scale and schedule are in the LDAE's card.
+        """See :meth:`TrainedSystem.load`.
 
-        Args:
-            autoencoder, ldm, ldae: Model folders of the three stages.
-            cfg: Section ``evaluation`` (``guidance``).
-            device: ``cuda`` or ``cpu``.
-            threads: CPU threads.
-            precision: Precision of autoencoder and denoiser, ``bf16`` (autocast) or ``fp32``; None:
-                bf16 on cuda, fp32 on cpu. The semantic encoder is always fp32.
-
-        Raises:
-            UserError: a model is missing or damaged, or they do not belong together.
+        Scale and schedule are in the LDAE's card. ``cfg`` holds ``guidance``. The semantic encoder
+        is always fp32.
         """
+        autoencoder, ldm, ldae = (models[stage] for stage in cls.stages)
         compute = Compute.prepare(device, threads, precision or PRECISION.get(device, "fp32"))
         compression, autoencoder_card = load_autoencoder(autoencoder)
         encoder, guided, card = load_ldae(ldae, ldm)

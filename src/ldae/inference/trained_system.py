@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -47,14 +47,41 @@ class TrainedSystem(ABC):
     """Trained networks on a device, with their noise schedule.
 
     Attributes:
+        stages: Names of the trained models that it consists of.
         name: Name of the system in tables.
         compute: Device and precision.
         has_autoencoder: Whether reconstructions are compared with an autoencoder's as well.
     """
 
+    stages: tuple[str, ...]
     name: str
     compute: Compute
     has_autoencoder: bool = False
+
+    @classmethod
+    @abstractmethod
+    def load(
+        cls,
+        models: Mapping[str, str | Path],
+        cfg: Mapping[str, Any],
+        device: str,
+        threads: int,
+        precision: str | None = None,
+    ) -> "TrainedSystem":
+        """Restore the networks from their model folders.
+
+        Args:
+            models: Model folders by stage (:attr:`stages`).
+            cfg: Section ``evaluation``.
+            device: ``cuda`` or ``cpu``.
+            threads: CPU threads.
+            precision: Precision of autoencoder and denoiser, ``bf16`` (autocast) or ``fp32``; None:
+                bf16 on cuda, fp32 on cpu.
+
+        Raises:
+            UserError: a model is missing, damaged or of another kind, or the models do not belong
+                together.
+        """
 
     @abstractmethod
     def volume_store(self, folder: str | Path) -> VolumeStore:
