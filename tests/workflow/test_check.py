@@ -12,6 +12,7 @@ BROKEN = {
     "software": {"clinica_bin": "nowhere/bin"},
     "cohort": {"exclude": "nowhere.tsv"},
 }
+NOTHING = "#!/bin/sh\nexit 1\n"
 SINFO = """#!/bin/sh
 echo 'cpu*|1-00:00:00|64000|16|(null)'
 echo 'gpu|12:00:00|64000|16|gpu:a100:2'
@@ -77,7 +78,7 @@ def test_every_fault_is_named_at_once_with_its_remedy(project):
 
 def test_slurms_partitions_are_compared_with_the_profile(project, tmp_path_factory):
     commands = tmp_path_factory.mktemp("commands")
-    for name, script in {"sinfo": SINFO, "sbatch": "#!/bin/sh\nexit 1\n"}.items():
+    for name, script in {"sinfo": SINFO, "squeue": NOTHING, "sbatch": NOTHING}.items():
         (commands / name).write_text(script)
         (commands / name).chmod(0o755)
     path = f"{commands}:{os.environ['PATH']}"

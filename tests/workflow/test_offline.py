@@ -124,7 +124,7 @@ def test_only_staging_asks_for_the_internet(project, tmp_path_factory):
     ):
         assert part in done.stdout
     asked = [line.split("\t") for line in node.attempts().splitlines()]
-    assert {program.rsplit(".", 2)[-2] for *_, program in asked} == {"resource"}
+    assert {program.rsplit(".", 2)[-2] for *_, program in asked} == {"stage_resources"}
     node.log.unlink()
     listed = node.snakemake("resources_list", config="config/config.yaml").stdout
     assert "mni2009c-t1w" in listed

@@ -243,7 +243,7 @@ CHANGES = {
     ),
     "a corrected study table": a_corrected_study_table,
     "a function of the evaluation edited (evaluate_probes)": edited(
-        "evaluation/probes.py", "evaluate_probes"
+        "evaluation/probes/evaluate.py", "evaluate_probes"
     ),
     "a function of the preprocessing edited (run_registration)": edited(
         "preprocess/registration.py", "run_registration"
