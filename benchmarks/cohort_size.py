@@ -26,7 +26,7 @@ from ldae.cohort.ledger import build_ledger
 from ldae.cohort.scans import build_scans
 from ldae.cohort.splits import make_splits, strata
 from ldae.cohort.table1 import cohort_table
-from ldae.conversion.listings import listing
+from ldae.conversion.change_hashes import download_hash
 from ldae.conversion.merge import merge_parts
 from ldae.data.latent_store import moments_hash
 from ldae.data.store import create_array
@@ -75,8 +75,8 @@ class Cohort:
             image = f"{row.subject_id}/MPRAGE/{row.number:06d}/I{row.number}"
             self.path(f"raw/{image}").mkdir(parents=True)
 
-    def listing(self) -> None:
-        listing(self.path("raw"))
+    def download_hash(self) -> None:
+        download_hash(self.path("raw"))
 
     def make_parts(self) -> None:
         """Parts as Clinica leaves them."""

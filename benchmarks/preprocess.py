@@ -31,9 +31,9 @@ from ldae.preprocess.brain_extraction import run_brain_extraction
 from ldae.preprocess.n4 import run_n4
 from ldae.preprocess.qc_measures import affine_matrix, points_of
 from ldae.preprocess.registration import run_registration
-from ldae.preprocess.resampling import around, on_grid
+from ldae.preprocess.resampling import at_spacing, crop_around
 from ldae.synthetic.bases import load_base
-from ldae.synthetic.heads import Anatomy, Atrophy, shrink
+from ldae.synthetic.heads import Anatomy, Atrophy, apply_atrophy
 from ldae.synthetic.scanner import PROTOCOLS, acquire
 
 ROOT = Path(__file__).parents[1]
@@ -50,7 +50,7 @@ SETTINGS: dict[str, dict[str, Any]] = {  # N4's settings and the estimate's spac
 
 def make_head(folder: Path, spacing: float) -> tuple[pd.DataFrame, np.ndarray]:
     """Write one scan below ``folder``; returns its scan table and the same scan without bias."""
-    head = shrink(
+    head = apply_atrophy(
         Anatomy.draw(load_base("myconnectome"), np.random.default_rng(0)), Atrophy(30.0, 7.0, 1.0)
     )
     protocol = PROTOCOLS["ADNI3"]
@@ -173,13 +173,13 @@ def table_of_errors(folder: Path, spacings: list[float]) -> None:
     noise = np.random.default_rng(0).normal(0, 4, moved.shape)
     values = np.clip(moved.numpy() + noise, 0, None) * (moved.numpy() > 0)
     moved = moved.new_image_like(values.astype(np.float32))
-    (moved,) = around(moved > 0, 12, moved)
+    (moved,) = crop_around(moved > 0, 12, moved)
     print("\nerror of the estimate against a known affine, 1 mm brain with noise")
     print(f"  {'estimate at':<14}{'CPU s':>8}{'mean mm':>10}{'max mm':>10}")
     for spacing in spacings:
         cpu = time.process_time()
-        fixed = on_grid(brain, spacing)
-        found = estimate(on_grid(moved, spacing), fixed, FIRST, f"{folder}/{spacing}")
+        fixed = at_spacing(brain, spacing)
+        found = estimate(at_spacing(moved, spacing), fixed, FIRST, f"{folder}/{spacing}")
         cpu = time.process_time() - cpu
         matrix = affine_matrix(found)
         there = points @ matrix[:3, :3].T + matrix[:3, 3]

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from ldae.nets.autoencoder import build_autoencoder, build_discriminator
-from ldae.nets.execution import prepare
+from ldae.nets.execution import apply_execution_options
 from ldae.nets.gradient_estimator import build_guided_unet
 from ldae.nets.perceptual import Fake3DPerceptual, Lpips
 from ldae.nets.semantic_encoder import build_encoder
@@ -96,7 +96,7 @@ def ldae_step(cfg: Mapping[str, Any], device: str) -> Step:
     encoder = made(lambda: build_encoder({**section["encoder"], "pretrained": None}), device)
     guided = made(lambda: build_guided_unet(build_unet(ldm, size[0]), ldm, encoder.dim), device)
     for net in (encoder, guided):
-        prepare(net, section)
+        apply_execution_options(net, section)
     x = torch.rand(batch, 1, *cfg["volumes"]["shape"], device=device)
     z = torch.randn(batch, *size, device=device)
     t = torch.zeros(batch, dtype=torch.long, device=device)

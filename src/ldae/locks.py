@@ -20,12 +20,12 @@ from ldae.errors import UserError, require
 PATIENCE = 600.0  # seconds; a cancelled job saves its state and ends in less
 POLL = 1.0
 # Errors of a file system without locks.
-WITHOUT = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+LOCKS_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 log = logging.getLogger(__name__)
 
 
-def hold(path: str | Path, what: str, patience: float = PATIENCE) -> IO[str]:
+def acquire_lock(path: str | Path, what: str, patience: float = PATIENCE) -> IO[str]:
     """Lock ``path`` until the returned file is closed or the process ends.
 
     Args:
@@ -64,8 +64,8 @@ def hold(path: str | Path, what: str, patience: float = PATIENCE) -> IO[str]:
 
 @contextmanager
 def locked(path: str | Path, what: str, patience: float = PATIENCE) -> Iterator[None]:
-    """Hold the lock ``path`` within the context; see :func:`hold`."""
-    with hold(path, what, patience):
+    """Hold the lock ``path`` within the context; see :func:`acquire_lock`."""
+    with acquire_lock(path, what, patience):
         yield
 
 
@@ -93,7 +93,7 @@ def _acquired(file: IO[str], path: Path) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        if error.errno not in WITHOUT:
+        if error.errno not in LOCKS_UNSUPPORTED:
             raise
         log.warning("%s: this file system has no locks; see that no job runs twice", path.parent)
     return True

@@ -107,7 +107,7 @@ METRICS = {
     "ssim_elsewhere": Metric("SSIM elsewhere"),
     "change_correlation": Metric("Correlation of changes"),
 }
-OF_A_CLASS = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
+CLASS_METRICS = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
 
 
 def system(name: str) -> System:
@@ -115,7 +115,7 @@ def system(name: str) -> System:
     return SYSTEMS.get(name) or System(name.replace("_", " "))
 
 
-def place(name: str) -> int:
+def table_position(name: str) -> int:
     """Position of a system in the order of tables; unknown ones come last."""
     return [*SYSTEMS, name].index(name)
 
@@ -132,8 +132,8 @@ def metric(name: str) -> Metric:
     family, _, rest = name.partition("_")
     if family == "lpips":
         return Metric(f"LPIPS ({rest})", METRICS["lpips"].higher_is_better)
-    if family in OF_A_CLASS:
-        return Metric(f"{OF_A_CLASS[family]} ({rest.upper()})")
+    if family in CLASS_METRICS:
+        return Metric(f"{CLASS_METRICS[family]} ({rest.upper()})")
     return Metric(name.replace("_", " "))
 
 

@@ -7,8 +7,8 @@ from ldae.conversion.prepare_tables import prepare_tables
 from ldae.conversion.study_tables import find_files
 from ldae.files import read_table
 from ldae.synthetic import tables as synthetic
-from ldae.synthetic.cohort import draw_cohort
 from ldae.synthetic.download import _mprage_rows, _quality_rows, plan_images
+from ldae.synthetic.subjects import draw_cohort
 
 MAYO = "MAYOADIRL_MRI_IMAGEQC_05_07_15"
 ADNI1, ADNI2, ADNI3 = "991_S_0101", "994_S_4103", "997_S_6105"

@@ -17,7 +17,7 @@ from ldae.cohort.flow import flow_table
 from ldae.cohort.table1 import cohort_table
 from ldae.evaluation import interpolation_tables, reconstruction_tables
 from ldae.files import write_json, write_table
-from ldae.models.card import complete
+from ldae.models.card import complete_card
 from ldae.preprocess.qc_bounds import outlyingness
 
 ROOT = Path(__file__).parents[2]
@@ -194,7 +194,7 @@ def _trainings(folder: Path) -> dict[str, Path]:
             "machine": {"device": "cpu", "device_name": "x86_64", "precision": "fp32"},
             "versions": {"python": "3.11.7", "torch": "2.0"},
         }
-        write_json(complete(card), folder / f"models/{stage}/model.json")
+        write_json(complete_card(card), folder / f"models/{stage}/model.json")
     return histories
 
 

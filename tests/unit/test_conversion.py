@@ -14,7 +14,7 @@ from ldae.conversion.batch import convert_batch
 from ldae.conversion.bids import check_scans, compress_image, image_fault, image_hash, scan_path
 from ldae.conversion.clinica import find_tools, versions
 from ldae.conversion.clinica_tables import OTHER_IMAGES, read_clinica_tables
-from ldae.conversion.conversion_table import explain
+from ldae.conversion.conversion_table import make_conversion_table
 from ldae.conversion.merge import link_tree, merge_bids, merge_parts, remove_stale
 from ldae.conversion.plan import plan_conversion, write_plan
 from ldae.derivatives import shard_of
@@ -335,7 +335,9 @@ def test_an_image_that_clinica_did_not_find_has_failed(download):
         "Visit": VISITS[0], "Scan_Date": "2006-01-02", "Field_Strength": "1.5", "Path": "",
         "image_hash": None, "fault": None,
     }  # fmt: skip
-    table = explain(index, pd.DataFrame([chosen]), study, "ADNI", {}).set_index("image_id")
+    table = make_conversion_table(index, pd.DataFrame([chosen]), study, "ADNI", {}).set_index(
+        "image_id"
+    )
     assert table["status"][image_of(0, 0)] == "failed"
     assert "did not find" in table["reason"][image_of(0, 0)]
 
@@ -353,12 +355,12 @@ def test_the_reason_is_that_of_the_examinations_study(download):
     study["MAYOADIRL_MRI_IMAGEQC_05_07_15"] = mayo
     index = plan_conversion(download.images, download.tables, download.held, 1)
     none = pd.DataFrame(columns=["image_id", "scan_id", "Subject_ID", "Visit"])
-    table = explain(index, none, study, "ADNI", {}).set_index("image_id")
+    table = make_conversion_table(index, none, study, "ADNI", {}).set_index("image_id")
     assert table["status"][image_of(0, 0)] == "rejected_qc"
     assert table["status"][image_of(1, 0)] == "not_chosen"
     assert "takes in ADNI3" in table["reason"][image_of(1, 0)]
     study["ADNIMERGE"] = merge.iloc[:0]
-    table = explain(index, none, study, "ADNI", {}).set_index("image_id")
+    table = make_conversion_table(index, none, study, "ADNI", {}).set_index("image_id")
     assert "No examination" in table["reason"][image_of(0, 0)]
 
 

@@ -16,17 +16,17 @@ from ldae.evaluation.metrics.volumes import Regions
 from ldae.files import read_table
 from ldae.ground_truth import counterfactual, counterfactual_tables
 from ldae.ground_truth.counterfactual_heads import (
-    Chain,
-    Twin,
+    FixedPreprocessing,
+    ScanPair,
     chosen_scans,
     correction,
     like_native,
     make_counterfactuals,
-    make_twin,
+    make_scan_pair,
 )
 from ldae.preprocess._ants import ants
-from ldae.synthetic.cohort import STAGE, draw_cohort, draw_subject
 from ldae.synthetic.download import make_subject
+from ldae.synthetic.subjects import STAGE, draw_cohort, draw_subject
 
 SEED, EDGE = 3, 6.0
 VOLUMES = {"spacing": 6.0, "shape": [40, 44, 40], "interpolation": "bspline", "antialias": False}
@@ -35,10 +35,10 @@ AFFINE[:3, 3] = -SPACING * (np.array(SHAPE) - 1) / 2
 
 
 @pytest.fixture(scope="module")
-def twin() -> Twin:
+def twin() -> ScanPair:
     """The first visit of a CN subject, and the same with AD."""
     subject = draw_subject(SEED, 0, 2)
-    return make_twin(subject, subject.visits[0], "AD", SEED, EDGE)
+    return make_scan_pair(subject, subject.visits[0], "AD", SEED, EDGE)
 
 
 def test_the_course_of_the_own_stage_is_the_visit_as_it_was_drawn():
@@ -92,7 +92,7 @@ def test_the_chain_brings_the_scan_where_its_registration_brought_it(twin, tmp_p
     shift = ants.create_ants_transform(transform_type="AffineTransform", dimension=3)
     ants.write_transform(shift, str(files.transform))
     nib.save(nib.Nifti1Image(raw * 0.5 * near, image.affine), files.registered_brain)
-    chain = Chain(files, native, raw, VOLUMES)
+    chain = FixedPreprocessing(files, native, raw, VOLUMES)
     moved, grown = chain(raw), chain(like_native(twin.counterfactual, image))
     assert moved.shape == grown.shape == (1, *VOLUMES["shape"])
     stored = chain.transform(files.registered_brain)[0]

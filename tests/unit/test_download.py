@@ -13,12 +13,12 @@ import pytest
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from ldae.conversion.bids import acquisition
-from ldae.conversion.clinica import make_view
+from ldae.conversion.change_hashes import download_hash
+from ldae.conversion.clinica import make_link_tree
 from ldae.conversion.clinica_tables import OTHER_IMAGES
 from ldae.conversion.download import find_folders
 from ldae.conversion.image_checks import dicom_fault, nifti_fault
 from ldae.conversion.image_index import index_images
-from ldae.conversion.listings import listing
 from ldae.conversion.plan import plan_conversion, write_plan
 from ldae.derivatives import shard_of
 from ldae.errors import UserError
@@ -206,7 +206,7 @@ def test_paths_that_are_not_text(images):
     (path.parent / os.fsdecode(b"caf\xe9.nii")).touch()
     index = index_images(images, LISTED).set_index("image_id")
     assert index["status"]["I40002"] == "corrupt" and "not UTF-8" in index["reason"]["I40002"]
-    assert "".join(index["path"]).encode() and listing(images)
+    assert "".join(index["path"]).encode() and download_hash(images)
 
 
 def test_file_of_another_subject_in_the_folder(images):
@@ -233,34 +233,34 @@ def test_content_changes_with_a_file(images):
 
 
 def test_listing_changes_with_a_visit_and_nothing_else(images, tmp_path):
-    first = listing(images)
-    assert listing(images) == first and listing(tmp_path / "none") == "absent"
+    first = download_hash(images)
+    assert download_hash(images) == first and download_hash(tmp_path / "none") == "absent"
     visit = next(images.rglob("2006-01-02_10_00_00.0")).with_name("2007-01-02_10_00_00.0")
     visit.mkdir()
-    second = listing(images)
+    second = download_hash(images)
     (visit / "I40007").mkdir()
-    third = listing(images)
+    third = download_hash(images)
     (images / "ADNI2" / "023_S_0030").mkdir()
-    assert len({first, second, third, listing(images)}) == 4
+    assert len({first, second, third, download_hash(images)}) == 4
 
 
 def test_listing_changes_with_a_slice_and_a_mended_file(images, tmp_path):
     folder = next(images.rglob("I40000"))
-    first = listing(images)
+    first = download_hash(images)
     slices = sorted(folder.iterdir())
     slices[5].rename(tmp_path / "slice")
-    second = listing(images)
+    second = download_hash(images)
     (tmp_path / "slice").rename(slices[5])
     content = slices[3].read_bytes()
     slices[3].write_bytes(content[:400])
     index = index_images(images, LISTED)
     assert list(index["status"] == "corrupt") == [True, False, False]
     write_table(index, tmp_path / "images.tsv")
-    third = listing(images, tmp_path / "images.tsv")
+    third = download_hash(images, tmp_path / "images.tsv")
     assert len({first, second, third}) == 3
-    assert third == listing(images)  # nothing has changed since the check
+    assert third == download_hash(images)  # nothing has changed since the check
     slices[3].write_bytes(content)
-    assert listing(images, tmp_path / "images.tsv") != third == listing(images)
+    assert download_hash(images, tmp_path / "images.tsv") != third == download_hash(images)
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
@@ -278,7 +278,7 @@ def test_folders_that_cannot_be_opened(images, tables, monkeypatch, code):
     assert list(plan["image_id"].dropna()) == ["I40000", "I40002"]
     row = plan.loc["ADNI2"]
     assert row["status"] == "unrecognised" and os.strerror(code) in row["reason"]
-    assert listing(images)
+    assert download_hash(images)
     monkeypatch.setattr(os, "scandir", lambda path: refuse("ADNI2"))
     with pytest.raises(UserError, match="images cannot be opened"):
         find_folders(images)
@@ -291,7 +291,7 @@ def test_view_is_flat_and_lower_case(images, tmp_path):
     (folder / "notes_I40000.xml").touch()
     index = index_images(images, LISTED)
     assert index["status"].isna().all()
-    make_view(images, index, tmp_path / "view")
+    make_link_tree(images, index, tmp_path / "view")
     shown = sorted(path.relative_to(tmp_path / "view") for path in (tmp_path / "view").rglob("*.*"))
     assert len(shown) == SLICES + 2
     assert {path.suffix for path in shown} == {".dcm", ".nii", ".gz"}

@@ -11,7 +11,7 @@ from helpers.networks import SMALL_AE, SMALL_ENCODER, SMALL_LDM, latents, random
 from ldae.errors import UserError
 from ldae.nets import semantic_encoder
 from ldae.nets.autoencoder import build_autoencoder, build_discriminator
-from ldae.nets.execution import prepare
+from ldae.nets.execution import apply_execution_options
 from ldae.nets.gradient_estimator import build_guided_unet
 from ldae.nets.semantic_encoder import build_encoder
 from ldae.nets.unet import build_unet
@@ -81,7 +81,7 @@ def test_recomputed_activations_give_equal_gradients_and_keep_less(make):
     randomise(net).train()
     out, grads = result_and_gradients(net, call, args)
     whole = saved_numbers(call, args)
-    prepare(net, {"checkpointing": True})
+    apply_execution_options(net, {"checkpointing": True})
     again, recomputed = result_and_gradients(net, call, args)
     assert torch.equal(again, out)
     assert recomputed.keys() == grads.keys()
@@ -89,7 +89,7 @@ def test_recomputed_activations_give_equal_gradients_and_keep_less(make):
     for key, value in grads.items():
         torch.testing.assert_close(recomputed[key], value, msg=key)
     assert saved_numbers(call, args) < 0.25 * whole
-    prepare(net, {})
+    apply_execution_options(net, {})
     assert saved_numbers(call, args) == whole
 
 
@@ -101,7 +101,7 @@ def test_compiled_networks_keep_results_and_names(make):
     out, grads = result_and_gradients(net, call, args)
     torch._dynamo.reset()
     counter = torch._dynamo.testing.CompileCounter()
-    prepare(net, {"compile": True}, backend=counter)
+    apply_execution_options(net, {"compile": True}, backend=counter)
     again, compiled = result_and_gradients(net, call, args)
     assert counter.frame_count > 0
     assert list(net.state_dict()) == names
@@ -116,7 +116,7 @@ def test_builders_read_the_keys_and_copies_stay_apart():
     ae = build_autoencoder({**SMALL_AE, "checkpointing": True})
     assert ae.encoder.checkpointing and ae.decoder.checkpointing
     twin = copy.deepcopy(ae)
-    prepare(twin, {})
+    apply_execution_options(twin, {})
     assert ae.encoder.checkpointing and not twin.encoder.checkpointing
     with torch.no_grad():
         twin.encoder.blocks[0].conv.bias += 1
@@ -167,7 +167,7 @@ def test_slices_in_parts_equal_all_at_once(change):
     out, grads = result_and_gradients(net.eval(), call, args)
     parts = build_encoder({**SMALL_ENCODER, "slice_batch": change["slice_batch"]})
     parts.load_state_dict(state)
-    prepare(parts, change).eval()
+    apply_execution_options(parts, change).eval()
     sizes = []
     parts.backbone.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     again, split = result_and_gradients(parts, parts, args)

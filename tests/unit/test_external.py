@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from ldae.cohort.scans import find_duplicates
+from ldae.conversion.change_hashes import bids_hash
 from ldae.conversion.column_mapping import months_of_label
 from ldae.conversion.conversion_table import COLUMNS
 from ldae.conversion.import_bids import import_bids
-from ldae.conversion.listings import bids_listing
 from ldae.errors import UserError
 from ldae.files import read_table
 
@@ -182,18 +182,18 @@ def test_repeated_import_replaces_the_part_byte_for_byte(aibl):
 
 
 def test_listing_changes_with_images_and_tables(aibl):
-    seen = [bids_listing(aibl)]
+    seen = [bids_hash(aibl)]
     (aibl / "sub-AIBL1/ses-M000/func").mkdir()
-    assert bids_listing(aibl) == seen[0]
+    assert bids_hash(aibl) == seen[0]
     put_image(aibl, anat("AIBL1", "M036"), voxels(12))
-    seen.append(bids_listing(aibl))
+    seen.append(bids_hash(aibl))
     for table in (aibl / "participants.tsv", aibl / "sub-AIBL1/sub-AIBL1_sessions.tsv"):
         table.write_text(table.read_text() + "\n")
-        seen.append(bids_listing(aibl))
+        seen.append(bids_hash(aibl))
     (aibl / anat("AIBL1", "M036")).unlink()
-    seen.append(bids_listing(aibl))
+    seen.append(bids_hash(aibl))
     assert len(set(seen)) == 5
-    assert bids_listing(aibl / "nothing") == "absent"
+    assert bids_hash(aibl / "nothing") == "absent"
 
 
 def test_data_set_without_sessions_and_with_a_prefix(tmp_path):

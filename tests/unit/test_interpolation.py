@@ -10,7 +10,7 @@ from helpers.models import CFG, SHAPE
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
 from ldae.evaluation import extrapolation, interpolation
-from ldae.evaluation.longitudinal import Codes
+from ldae.evaluation.longitudinal import VisitCodes
 from ldae.files import read_table
 
 OUTPUTS = ("triplets", "table", "differences")
@@ -30,11 +30,11 @@ def outputs(system, project) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def codes(system, project) -> Codes:
+def codes(system, project) -> VisitCodes:
     """The three visits of one participant."""
     store = VolumeStore(project / "volumes")
     visits = store.index[store.index["participant_id"] == "sub-01"]
-    return Codes(system, store, project / "ldae.npz", visits, 2, 8)
+    return VisitCodes(system, store, project / "ldae.npz", visits, 2, 8)
 
 
 def test_interpolation_tables(outputs):

@@ -14,7 +14,7 @@ from ldae.errors import UserError
 from ldae.files import read_json
 from ldae.inference import latents
 from ldae.inference.latents import build_latent_store, encode_shard, training_std
-from ldae.locks import hold
+from ldae.locks import acquire_lock
 from ldae.models.storage import save_model
 from ldae.models.training_scans import write_training_scans
 from ldae.nets.autoencoder import build_autoencoder
@@ -58,7 +58,7 @@ def test_one_process_alone_encodes_a_share(cohort, monkeypatch):
 
     def again(*arguments):
         with pytest.raises(UserError, match=r"share\.json is being written by process"):
-            hold(share.with_name(".share.json.lock"), share.name, patience=0)
+            acquire_lock(share.with_name(".share.json.lock"), share.name, patience=0)
         encode_rows(*arguments)
 
     monkeypatch.setattr(latents, "encode_rows", again)

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from ldae.errors import UserError
-from ldae.locks import hold
+from ldae.locks import acquire_lock
 from ldae.orchestration import previous_run
 from ldae.orchestration.previous_run import end_previous_run
 
@@ -54,7 +54,7 @@ def test_a_second_snakemake_is_refused_and_cancels_nothing_of_the_first(
 ):
     monkeypatch.setattr(previous_run, "ENDING", 0.0)
     with (
-        hold(next((tmp_path / "notes").glob("*.lock")), "the first"),
+        acquire_lock(next((tmp_path / "notes").glob("*.lock")), "the first"),
         pytest.raises(UserError, match=rf"folder results is being .* process {os.getpid()} on"),
     ):
         end_previous_run("results", tmp_path / "notes", "ldae_c")

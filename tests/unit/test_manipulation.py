@@ -170,7 +170,7 @@ def test_without_two_sexes_there_is_no_probe_of_sex(system, project, probed, cap
     store = system.volume_store(project / "volumes")
     store.index["sex"] = "M"
     probes = (probed / "classifier.npz", probed / "age_regressor.npz")
-    judges = manipulation.Judges.load(*probes, system, store, project / "ldae.npz", 3, 0)
+    judges = manipulation.Probes.load(*probes, system, store, project / "ldae.npz", 3, 0)
     assert judges.sex is None
     assert "no probe of sex" in caplog.text
     image = store.volumes(np.arange(2))

@@ -12,7 +12,7 @@ from ldae.errors import UserError
 from ldae.evaluation import interpolation
 from ldae.evaluation.examples import example_scans
 from ldae.evaluation.metrics import classification
-from ldae.evaluation.metrics.bootstrap import ClusterBootstrap, minus
+from ldae.evaluation.metrics.bootstrap import ClusterBootstrap, difference_of
 from ldae.evaluation.metrics.image import ImageMetrics, SliceLpips, mse, ssim, ssim_map, ssim_window
 from ldae.evaluation.test_scans import spread_over_subjects, wrong_scans
 from ldae.seeds import fixed_noise
@@ -188,7 +188,7 @@ def test_scores_are_nan_where_undefined():
     assert np.isnan(classification.pearson(np.full(4, 0.1), np.arange(4.0))(weights)[0])
     assert np.isnan(classification.confusion_score("precision", one_class, ~one_class)(weights)[0])
     same = classification.auroc(np.array([1, 0, 1, 0], bool), np.arange(4.0))
-    assert minus(same, same)(weights)[0] == 0
+    assert difference_of(same, same)(weights)[0] == 0
 
 
 # --- choice of scans -----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from ldae.errors import UserError
 from ldae.nets.autoencoder import build_autoencoder, build_discriminator
 from ldae.nets.gradient_estimator import build_guided_unet
 from ldae.nets.semantic_encoder import build_encoder
-from ldae.nets.shapes import check_sizes, latent_shape
+from ldae.nets.shapes import check_shapes, latent_shape
 from ldae.nets.unet import build_unet
 
 
@@ -61,12 +61,12 @@ def test_resampling_inner_axes_has_the_same_parameters():
 
 def test_sizes_of_the_paper_fit_and_others_are_refused_early():
     ae, ldm = PAPER["autoencoder"], PAPER["ldm"]
-    check_sizes(PAPER["volumes"]["shape"], ae, ldm)
+    check_shapes(PAPER["volumes"]["shape"], ae, ldm)
     assert latent_shape(PAPER["volumes"]["shape"], ae) == (3, 16, 20, 16)
     with pytest.raises(UserError, match=r"y side of 150 .* multiple of 32 .* use 128 or 160"):
-        check_sizes([128, 150, 128], ae, ldm)
+        check_shapes([128, 150, 128], ae, ldm)
     with pytest.raises(UserError, match=r"x side of 16 .* use 32"):
-        check_sizes([16, 160, 128], ae, ldm)
-    check_sizes([8, 160, 128], ae, {**ldm, "resample": "inner_axes"})
+        check_shapes([16, 160, 128], ae, ldm)
+    check_shapes([8, 160, 128], ae, {**ldm, "resample": "inner_axes"})
     with pytest.raises(UserError, match="three numbers"):
-        check_sizes([128, 128], ae, ldm)
+        check_shapes([128, 128], ae, ldm)

@@ -210,7 +210,7 @@ def test_what_the_plan_does_not_make_needs_no_space(tmp_path, monkeypatch):
 
 def test_a_full_disk_is_an_error_and_what_is_there_counts(tmp_path, monkeypatch):
     run = facts(tmp_path, {"cohort": {"bids_dir": "/data"}, "baselines": []})
-    monkeypatch.setattr(space, "_models", lambda *_: space.Part("models", (), 0, 0, ""))
+    monkeypatch.setattr(space, "_models", lambda *_: space.Output("models", (), 0, 0, ""))
     usage = namedtuple("Usage", "total used free")
 
     def level(free):
@@ -313,7 +313,7 @@ def test_partitions_are_read():
     ],
 )
 def test_a_job_fits_its_partition_or_the_fault_is_named(about, said):
-    (found,) = slurm.fits({"rule": about}, slurm.read_nodes(NODES))
+    (found,) = slurm.compare_with_partitions({"rule": about}, slurm.read_nodes(NODES))
     assert (found.level == OK) == (said is None)
     assert said is None or said in found.what
     assert ("cluster default" in found.what) == (said is None and "slurm_partition" not in about)
@@ -321,17 +321,19 @@ def test_a_job_fits_its_partition_or_the_fault_is_named(about, said):
 
 def test_all_that_does_not_fit_is_told():
     about = {"gpu": 1, "runtime": 9999, "mem_mb": 10**6}
-    found = slurm.fits({"rule": about}, slurm.read_nodes(NODES))
+    found = slurm.compare_with_partitions({"rule": about}, slurm.read_nodes(NODES))
     assert [finding.level for finding in found] == [ERROR] * 3
     # One kind of node has the GPUs, another the memory.
     kinds = "p*|infinite|256000|8|(null)\np*|infinite|64000|8|gpu:2\n"
-    (found,) = slurm.fits({"rule": {"gpu": 1, "mem_mb": 100000}}, slurm.read_nodes(kinds))
+    (found,) = slurm.compare_with_partitions(
+        {"rule": {"gpu": 1, "mem_mb": 100000}}, slurm.read_nodes(kinds)
+    )
     assert "at once" in found.what
 
 
 def test_what_only_a_later_attempt_cannot_have_is_a_warning():
     about = {"mem_mb": 40000, "runtime": 480, "last_mem_mb": 120000, "last_runtime": 1440}
-    found = slurm.fits({"rule": about}, slurm.read_nodes(NODES))
+    found = slurm.compare_with_partitions({"rule": about}, slurm.read_nodes(NODES))
     assert [finding.level for finding in found] == [WARNING, OK]
     assert "retried" in found[0].what
     assert "64000 MB of memory a node, 120000 asked for" in found[0].what
@@ -345,7 +347,7 @@ def test_squeue_must_remember_ended_jobs_longer_than_snakemake_waits(
     scontrol.write_text(f"#!/bin/sh\necho 'MessageTimeout = 10 sec\nMinJobAge   = {age}'\n")
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert [finding.level for finding in slurm.forgetting()] == levels
+    assert [finding.level for finding in slurm.check_min_job_age()] == levels
 
 
 def test_a_group_is_one_job():
@@ -357,7 +359,7 @@ def test_a_group_is_one_job():
 def said(tmp_path, output, code=0):
     script = tmp_path / "said.py"
     script.write_text(f"import sys; print({output!r}); sys.exit({code})")
-    return plan.finish(plan.start((sys.executable, str(script))))
+    return plan.read_plan(plan.start_dry_run((sys.executable, str(script))))
 
 
 def test_the_plan_is_read_and_its_fault_kept(tmp_path):

@@ -27,7 +27,7 @@ from ldae.preprocess.n4 import correct_bias, run_n4
 from ldae.preprocess.qc_bounds import MEASURES
 from ldae.preprocess.qc_measures import affine_matrix, dice
 from ldae.preprocess.registration import run_registration
-from ldae.preprocess.resampling import antialias, around, load_template, resample, target_grid
+from ldae.preprocess.resampling import antialias, crop_around, load_template, resample, target_grid
 from ldae.preprocess.shard_runner import ScanRejected
 
 N4 = {"shrink_factor": 8, "iterations": [50, 50, 50], "tolerance": 1e-5}
@@ -207,7 +207,7 @@ def test_a_head_stored_upside_down_is_found_by_another_start(template, tmp_path)
         for name, values in (("brain.nii", head * inside), ("mask.nii", inside))
     )
     cfg = {"type": "Affine", "retry_below": 0.9}
-    found = register(*around(mask, 12, brain, mask), target, cfg, tmp_path)
+    found = register(*crop_around(mask, 12, brain, mask), target, cfg, tmp_path)
     assert [attempt["start"] for attempt in found.attempts][::2] == [FIRST, TURNED]
     assert found.attempts[0]["dice"] < 0.9 < found.attempts[-1]["dice"]
     assert found.attempts[-1]["ncc"] > found.attempts[0]["ncc"] + 0.2

@@ -12,8 +12,8 @@ from ldae.errors import UserError
 from ldae.evaluation.metrics import volumes
 from ldae.evaluation.metrics.bootstrap import (
     ClusterBootstrap,
+    difference_of,
     holm,
-    minus,
     two_sided_p,
     weighted_mean,
 )
@@ -323,7 +323,7 @@ def test_p_values_reject_what_differs_and_rarely_what_does_not():
     assert rejected <= 12  # scans taken as independent would reject in half of the trials
     assert two_sided_p(bootstrap, weighted_mean(values + 5)) == pytest.approx(2 / 201)
     same = weighted_mean(values)
-    assert two_sided_p(bootstrap, minus(same, same)) == 1
+    assert two_sided_p(bootstrap, difference_of(same, same)) == 1
     assert np.isnan(two_sided_p(ClusterBootstrap(["a", "a"], 10, 0), weighted_mean([1, 2])))
 
 

@@ -12,7 +12,7 @@ from ldae.orchestration.job_usage import COLUMNS
 from ldae.report.build import read_cards
 from ldae.report.methods import methods
 from ldae.report.proof_page import build_proof
-from ldae.report.proof_thresholds import FIGURES
+from ldae.report.proof_thresholds import SHOWN_FIGURES
 
 ALPHA = 2.0
 
@@ -40,7 +40,7 @@ def first(tmp_path_factory):
     card |= {"data": "d", "split": "s", "machine": card["machine"] | {"threads": 2}}
     write_json(card, folder / "models/ldae/model.json")
     (folder / "figures").mkdir()
-    for name in FIGURES:
+    for name in SHOWN_FIGURES:
         (folder / "figures" / f"{name}.png").write_bytes(b"png of " + name.encode())
         (folder / "figures" / f"{name}.caption.txt").write_text(f"Title\n\nCaption of {name}.\n")
     return folder
@@ -126,7 +126,7 @@ def test_the_training_is_seen_from_first_to_last_validation(runs, tmp_path):
 def test_figures_settings_time_and_command_are_on_the_page(runs, tmp_path):
     page = made(runs, tmp_path)
     text = page.read_text()
-    for name in FIGURES:
+    for name in SHOWN_FIGURES:
         assert f"(images/proof/{name}.png)" in text
         assert f"Caption of {name}." in text
         assert (page.parent / f"images/proof/{name}.png").read_bytes().endswith(name.encode())

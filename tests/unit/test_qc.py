@@ -14,9 +14,9 @@ from ldae.errors import UserError
 from ldae.files import read_table, write_json
 from ldae.preprocess._ants import ants
 from ldae.preprocess.bids_derivatives import describe_dataset, remove_withdrawn
-from ldae.preprocess.image_io import border_share
+from ldae.preprocess.image_io import border_fraction
 from ldae.preprocess.qc_bounds import MEASURES, judge, outlyingness
-from ldae.preprocess.qc_measures import dice, outside_share, tissue_measures
+from ldae.preprocess.qc_measures import dice, outside_fraction, tissue_measures
 from ldae.preprocess.qc_page import write_page
 from ldae.preprocess.qc_picture import Head, write_picture
 from ldae.preprocess.shard_runner import ScanRejected
@@ -86,10 +86,10 @@ def test_what_the_field_of_view_misses_is_counted():
     )  # fmt: skip
     x = np.arange(-20, 10) + 0.5  # inside: from 5 - 18 - 1 to 5 + 1
     points = np.column_stack([x, np.full(30, 9.0), np.full(30, 9.0)])
-    assert outside_share(image, points) == pytest.approx(10 / 30)
+    assert outside_fraction(image, points) == pytest.approx(10 / 30)
     faces = np.zeros((10, 10, 10), bool)
     faces[:, :, 0] = True
-    assert border_share(faces) == pytest.approx((100 + 4 * 10) / 600)
+    assert border_fraction(faces) == pytest.approx((100 + 4 * 10) / 600)
     a = np.zeros((4, 4, 4))
     a[:2] = 1
     assert dice(a, np.roll(a, 1, axis=0)) == 0.5

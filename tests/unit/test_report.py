@@ -17,7 +17,12 @@ from helpers.results import make_results
 from ldae.errors import UserError
 from ldae.figures.registry import FIGURES
 from ldae.files import read_json, read_table, write_json, write_table
-from ldae.orchestration.job_usage import COLUMNS, job_usage_table, keep_longest, requests
+from ldae.orchestration.job_usage import (
+    COLUMNS,
+    job_usage_table,
+    set_resources_yaml,
+    store_largest_usage,
+)
 from ldae.report.build import NEEDED, SECTIONS, build, read_cards
 from ldae.report.citations import printed
 from ldae.report.claims import OPEN, OPPOSITE, SHOWN, claims, tally, verdict
@@ -246,7 +251,7 @@ def test_what_to_ask_next_time_follows_from_the_worst_job(tmp_path):
     row = took.iloc[0]
     assert row[["median_seconds", "longest_seconds", "max_rss_mib"]].tolist() == [90, 600, 3000]
     assert row[["mem_mib_next", "runtime_min_next"]].tolist() == [4096, 15]
-    assert yaml.safe_load(requests(took)) == {
+    assert yaml.safe_load(set_resources_yaml(took)) == {
         "set-resources": {"n4": {"mem_mb": "4096 * attempt", "runtime": "15 * attempt"}}
     }
 
@@ -255,21 +260,21 @@ def test_a_visit_of_seconds_does_not_hide_what_a_whole_job_took(tmp_path):
     folder, asked = tmp_path / "benchmarks", {"n4": {"jobs": 2, "gpu": None}}  # None: unset
 
     def advice():
-        return requests(job_usage_table(folder, tmp_path, asked)).partition("n4: ")[2]
+        return set_resources_yaml(job_usage_table(folder, tmp_path, asked)).partition("n4: ")[2]
 
     for shard in range(3):
         measured(tmp_path, f"n4/shard-{shard}", 3600 * (1 + shard), 3000)
     whole = advice()
     assert whole == "{mem_mb: 4096 * attempt, runtime: 180 * attempt}"  # of shards 0 and 1
     for _ in range(2):  # runs in which every shard is visited
-        keep_longest(folder, {"n4": "as before"})
+        store_largest_usage(folder, {"n4": "as before"})
         for shard in range(2):
             measured(tmp_path, f"n4/shard-{shard}", 5, 200)
         assert advice() == whole
     old = time.time() - 60
     for path in folder.glob("n4/*"):
         os.utime(path, (old, old))
-    keep_longest(folder, {"n4": "other settings"})
+    store_largest_usage(folder, {"n4": "other settings"})
     assert advice() == ""
     measured(tmp_path, "n4/shard-0", 600, 200)
     assert advice() == "{mem_mb: 1024 * attempt, runtime: 15 * attempt}"
@@ -283,7 +288,7 @@ def test_jobs_too_short_to_be_measured_are_no_zero(tmp_path):
     took = job_usage_table(tmp_path / "benchmarks", tmp_path, {"splits": {"mem_mb": 1000}})
     assert took["rule"].tolist() == ["splits"] and took["cpu_hours"].isna().all()
     assert resources(took).rows[0][6:8] == ["–", "–"]
-    assert requests(took) == ""
+    assert set_resources_yaml(took) == ""
     assert resources(job_usage_table(tmp_path / "none", tmp_path, {})) is None
 
 

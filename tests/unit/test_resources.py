@@ -22,7 +22,7 @@ from ldae.errors import UserError
 from ldae.nets.perceptual import Lpips
 from ldae.resources import download
 from ldae.resources.__main__ import main
-from ldae.resources.download import damage
+from ldae.resources.download import find_damage
 from ldae.resources.from_packages import load_arrays
 from ldae.resources.staging import check, missing_table, missing_text, stage, staged_table
 from ldae.resources.table import COLUMNS, load_resources, needed
@@ -157,7 +157,7 @@ def test_a_file_that_changed_at_its_address_is_not_continued(server, table, tmp_
 
 def test_a_spoilt_part_is_thrown_away(server, table, tmp_path):
     (tmp_path / "sub").mkdir()
-    part = download.part_of(tmp_path / "sub" / "x.bin", f"sha256:{SHA256}")
+    part = download.partial_file(tmp_path / "sub" / "x.bin", f"sha256:{SHA256}")
     for spoilt in (b"not it", b"x" * len(DATA), b"x" * (len(DATA) + 1)):
         part.write_bytes(spoilt)
         path = stage("x", table("/file"), tmp_path)
@@ -214,7 +214,7 @@ def test_a_full_disk_is_told_before_anything_is_fetched(server, table, tmp_path,
 
 def test_a_disk_that_fills_is_no_fault_of_the_server(server, table, tmp_path):
     (tmp_path / "sub").mkdir()
-    part = download.part_of(tmp_path / "sub" / "x.bin", f"sha256:{SHA256}")
+    part = download.partial_file(tmp_path / "sub" / "x.bin", f"sha256:{SHA256}")
     part.symlink_to("/dev/full")
     with pytest.raises(UserError, match=r"\.part cannot be written \(No space left on device\)"):
         stage("x", table("/file"), tmp_path)
@@ -278,13 +278,13 @@ def test_files_of_unknown_checksum_must_be_whole(tmp_path):
     save_file({"x": torch.zeros(1000)}, tmp_path / "a.safetensors")
     (tmp_path / "a.gz").write_bytes(gzip.compress(np.random.default_rng(1).bytes(1000)))
     for path in sorted(tmp_path.iterdir()):
-        assert damage(path, path.name) is None
+        assert find_damage(path, path.name) is None
         data = path.read_bytes()
         for wrong in (data[:-100], b"<html>", b""):
             path.write_bytes(wrong)
-            assert "is not a complete ." in damage(path, path.name)
+            assert "is not a complete ." in find_damage(path, path.name)
     path.write_bytes(b"anything")
-    assert damage(path, "weights.pt") is None  # of other kinds nothing is known
+    assert find_damage(path, "weights.pt") is None  # of other kinds nothing is known
 
 
 def test_manual_and_unknown_resources_are_explained(table, tmp_path):

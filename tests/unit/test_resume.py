@@ -21,7 +21,7 @@ from helpers.training import (
     without_timing,
 )
 from ldae.errors import UserError
-from ldae.locks import hold
+from ldae.locks import acquire_lock
 from ldae.models.storage import load_card, load_state
 from ldae.training.callbacks import Callback
 from ldae.training.checkpointing import Checkpoints, card
@@ -254,7 +254,7 @@ def test_nobody_else_gets_a_trainings_folder_before_its_model_is_written(
 
     def save_trained(settings, trained, *_, **__):
         with pytest.raises(UserError, match="is being written by process"):
-            hold(trained.folder / ".lock", "the folder", patience=0)
+            acquire_lock(trained.folder / ".lock", "the folder", patience=0)
         seen.append(trained.folder)
 
     monkeypatch.setattr("ldae.training.stages.save_trained", save_trained)

@@ -19,7 +19,7 @@ from ldae.data import scratch
 from ldae.data.latent_store import LatentStore
 from ldae.data.scratch import KINDS, on_scratch
 from ldae.errors import UserError
-from ldae.locks import hold
+from ldae.locks import acquire_lock
 from ldae.models.storage import load_state
 from ldae.training.distributed.processes import Processes
 from ldae.training.distributed.signals import Interrupted
@@ -183,7 +183,7 @@ def test_a_job_that_waits_for_a_copy_says_for_whom_and_not_for_ever(stores, monk
     lock = Path(on_scratch(given, str(disk))["volumes"]).with_suffix(".lock")
     monkeypatch.setattr(scratch, "PATIENCE", 0.0)
     with (
-        hold(lock, "it"),
+        acquire_lock(lock, "it"),
         pytest.raises(
             UserError, match=rf"volumes-\w+ is being written by process {os.getpid()} on"
         ),

@@ -15,7 +15,7 @@ from ldae.derivatives import read_manifest, scan_files
 from ldae.errors import UserError
 from ldae.files import write_table
 from ldae.orchestration.__main__ import main
-from ldae.orchestration.rerun import redo, release
+from ldae.orchestration.rerun import reset_failed_scans, reset_scans
 from ldae.preprocess import shard_runner
 from ldae.preprocess.shard_runner import ScanRejected, Step, run_step
 
@@ -143,7 +143,7 @@ def test_a_scan_at_which_the_process_dies_does_not_stop_the_study(tmp_path, monk
     assert [survived() for _ in range(5)] == [False] * 3 + [True] * 2
     assert copier() == (["ok", "failed", "ok"], ["", "the process died at it 3 times", ""])
     assert copier.runs == []
-    release(tmp_path)
+    reset_failed_scans(tmp_path)
     monkeypatch.setenv("SLURM_JOB_ID", "5")
     assert [survived() for _ in range(4)] == [False] * 4  # one job, which Slurm has requeued
     copier.source(copier.files[1]).write_text("good")
@@ -169,7 +169,7 @@ def test_a_retry_tries_the_failed_scans_and_no_other(tmp_path):
     assert other.exists()
     copier()
     assert copier.runs == ["C"]
-    assert release(tmp_path / "preproc") == ["sub-A_ses-M000", "sub-C_ses-M000"]
+    assert reset_failed_scans(tmp_path / "preproc") == ["sub-A_ses-M000", "sub-C_ses-M000"]
     copier()
     assert copier.runs == ["A", "C"]
 
@@ -181,14 +181,14 @@ def test_one_scan_is_preprocessed_again_whatever_became_of_it(tmp_path):
     listed = tmp_path / "preproc/quarantine.tsv"  # what the workflow asks for
     listed.write_text("scan_id\tstep\treason\n")
     with pytest.raises(UserError, match=r"^sub-Z_ses-M000: in no table"):
-        redo(tmp_path, ["sub-B_ses-M000", "sub-Z_ses-M000"])
+        reset_scans(tmp_path, ["sub-B_ses-M000", "sub-Z_ses-M000"])
     assert listed.exists()
-    redo(tmp_path, ["sub-B_ses-M000"])
+    reset_scans(tmp_path, ["sub-B_ses-M000"])
     assert not copier.manifest.exists() and not listed.exists()
-    redo(tmp_path, ["sub-C_ses-M000"])  # another of the shard, whose manifest is gone
+    reset_scans(tmp_path, ["sub-C_ses-M000"])  # another of the shard, whose manifest is gone
     copier()
     assert copier.runs == ["B", "C"]
-    redo(tmp_path, ["sub-A_ses-M000", "sub-C_ses-M000"])
+    reset_scans(tmp_path, ["sub-A_ses-M000", "sub-C_ses-M000"])
     copier()
     assert copier.runs == ["A", "C"]
 
@@ -196,9 +196,9 @@ def test_one_scan_is_preprocessed_again_whatever_became_of_it(tmp_path):
 def test_a_retry_of_what_has_not_failed_is_refused(tmp_path, capsys):
     copier = Copier(tmp_path / "preproc")
     with pytest.raises(UserError, match="no manifests"):
-        release(tmp_path / "preproc")
+        reset_failed_scans(tmp_path / "preproc")
     copier(verdict=lambda files: "too small" if "sub-B" in files.scan_id else None)
-    assert release(tmp_path / "preproc") == []
+    assert reset_failed_scans(tmp_path / "preproc") == []
     assert copier.manifest.exists()
     assert main(["retry", "--results", str(tmp_path), "--scan", "sub-B_ses-M000"]) == 1
     assert "sub-B_ses-M000: not among the failed scans" in capsys.readouterr().err
@@ -255,7 +255,7 @@ def test_a_retry_registers_an_image_again_that_could_not_be_packed(tmp_path):
         path.parent.mkdir(parents=True)
         status = "failed\tno contrast" if step == "pack" else "ok\tn/a"
         path.write_text(f"scan_id\tstatus\treason\nsub-A_ses-M000\t{status}\n")
-    assert release(tmp_path) == ["sub-A_ses-M000"]
+    assert reset_failed_scans(tmp_path) == ["sub-A_ses-M000"]
     assert [stamp.exists() for stamp in stamps] == [False, True]
     assert not list(tmp_path.glob("manifests/*/*"))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ldae.errors import UserError
-from ldae.locks import hold, locked
+from ldae.locks import acquire_lock, locked
 from ldae.orchestration.previous_run import delete_finished_checkpoints
 from ldae.training.distributed.launch import for_srun
 from ldae.training.distributed.signals import deadline
@@ -86,7 +86,7 @@ def test_a_second_writer_waits_and_is_then_told_who_writes(tmp_path):
     other.start()
     assert held.wait(60)
     with pytest.raises(UserError, match=rf"is being written by process {other.pid} on "):
-        hold(tmp_path / ".lock", "it", patience=0.1)
+        acquire_lock(tmp_path / ".lock", "it", patience=0.1)
     os.kill(other.pid, 9)  # a lock ends with its holder, however that ends
     other.join()
     with locked(tmp_path / ".lock", "it", patience=0.1):
@@ -103,7 +103,7 @@ def test_a_lock_that_its_holder_deletes_with_the_folder_is_made_anew(tmp_path):
     timer = threading.Timer(0.2, lambda: (shutil.rmtree(path.parent), done.set()))
     timer.start()
     with locked(path, "it", patience=30), pytest.raises(UserError, match="is being written by"):
-        hold(path, "it", patience=0)  # a third one does not get in
+        acquire_lock(path, "it", patience=0)  # a third one does not get in
     other.join()
 
 
@@ -113,7 +113,7 @@ def test_a_lock_of_somebody_else_is_explained(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "open", refused)  # root may write whatever there is
     with pytest.raises(UserError, match=r"may not write .*\.lock.*somebody else"):
-        hold(tmp_path / ".lock", "it")
+        acquire_lock(tmp_path / ".lock", "it")
 
 
 def test_checkpoints_go_when_snakemake_knows_that_their_training_is_finished(tmp_path):

@@ -13,15 +13,22 @@ import torch
 
 from ldae.errors import UserError
 from ldae.files import read_json
-from ldae.synthetic import PROTOCOLS, Atrophy, acquire, make_download, shrink, synthetic_anatomy
+from ldae.synthetic import (
+    PROTOCOLS,
+    Atrophy,
+    acquire,
+    apply_atrophy,
+    make_download,
+    synthetic_anatomy,
+)
 from ldae.synthetic.__main__ import main
 from ldae.synthetic.bases import FOLDER, base_names, load_base
-from ldae.synthetic.cohort import draw_cohort, draw_subject, standardised_atrophy
 from ldae.synthetic.download import PROCESSED, REPEATED, plan_images
 from ldae.synthetic.fields import Grid, exponentiate, jacobian, random_velocity, sample
 from ldae.synthetic.heads import intensities
 from ldae.synthetic.scanner import sagittal_grid
 from ldae.synthetic.series import Series, write_dicom
+from ldae.synthetic.subjects import draw_cohort, draw_subject, standardised_atrophy
 from ldae.synthetic.tables import adnimerge, cdr, dxsum, visit_name
 
 BASE = "myconnectome"
@@ -31,7 +38,7 @@ MILD, SEVERE = Atrophy(25.0, 7.0, 0.8), Atrophy(50.0, 5.0, 2.0)
 @pytest.fixture(scope="module")
 def heads():
     anatomy = synthetic_anatomy(BASE, seed=5)
-    return shrink(anatomy, MILD), shrink(anatomy, SEVERE)
+    return apply_atrophy(anatomy, MILD), shrink(anatomy, SEVERE)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +107,7 @@ def test_truth_scales_with_the_head(heads):
 
 def test_unreachable_volume_is_refused():
     with pytest.raises(UserError, match="cannot be deformed to ventricles of 900"):
-        shrink(synthetic_anatomy(BASE, seed=5), Atrophy(900.0, 6.0, 1.0))
+        apply_atrophy(synthetic_anatomy(BASE, seed=5), Atrophy(900.0, 6.0, 1.0))
 
 
 def test_counterfactual_changes_the_brain_alone(heads):

@@ -27,7 +27,7 @@ from ldae.training.ema import Ema, recalibrate
 from ldae.training.loop import fit
 from ldae.training.objectives.autoencoder import kl_divergence
 from ldae.training.optimizer_step import lr_schedule
-from ldae.training.validation import over_subjects, quartile_draws
+from ldae.training.validation import interleave_subjects, quartile_draws
 
 
 @pytest.mark.parametrize("stage", ["ldm", "ldae"])
@@ -226,8 +226,8 @@ def test_statistics_are_those_of_evaluation_also_when_examined_while_training(ch
 def test_the_first_scans_of_a_split_are_of_as_many_subjects_as_can_be():
     subjects = pd.Series(["x", "a", "a", "a", "b", "c", "b"])
     rows = np.arange(1, 7)
-    assert over_subjects(rows, subjects).tolist() == [1, 4, 5, 2, 6, 3]
-    assert over_subjects(rows[:0], subjects).tolist() == []
+    assert interleave_subjects(rows, subjects).tolist() == [1, 4, 5, 2, 6, 3]
+    assert interleave_subjects(rows[:0], subjects).tolist() == []
 
 
 def test_kl_is_the_one_of_torch():

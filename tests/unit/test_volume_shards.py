@@ -14,7 +14,7 @@ from ldae.data.volume_transform import StoreTransform
 from ldae.derivatives import read_manifest
 from ldae.errors import UserError
 from ldae.files import read_json
-from ldae.locks import hold
+from ldae.locks import acquire_lock
 
 
 @pytest.fixture
@@ -99,7 +99,9 @@ def test_one_process_alone_packs_a_shard(cohort, monkeypatch):
 
     def again(*arguments):
         with pytest.raises(UserError, match=r"shard-0\.json is being written by process"):
-            hold(cohort.root / "volumes/shards/.shard-0.json.lock", "shard-0.json", patience=0)
+            acquire_lock(
+                cohort.root / "volumes/shards/.shard-0.json.lock", "shard-0.json", patience=0
+            )
         return packs(*arguments)
 
     monkeypatch.setattr(volume_packing, "_pack", again)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from ldae.files import digest
-from ldae.locks import hold
+from ldae.locks import acquire_lock
 
 pytestmark = pytest.mark.workflow
 
@@ -85,7 +85,7 @@ def test_a_missing_data_set_beside_is_named(project):
 def test_a_second_snakemake_of_the_same_results_is_refused_and_a_retry_beside_it_is_not(project):
     """Whatever became of Snakemake's own lock, which each one removes when it ends."""
     lock = project.path / ".snakemake/ldae" / f"{digest(str(project.path / 'results'))}.lock"
-    with hold(lock, "results"):
+    with acquire_lock(lock, "results"):
         second = project.snakemake("synthetic", check=False)
         retry = project.snakemake("retry", check=False)
     assert second.returncode != 0

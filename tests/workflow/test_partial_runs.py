@@ -16,7 +16,7 @@ import pytest
 
 from helpers.project import ROOT, Project, copy_project
 from ldae.files import sha256
-from ldae.orchestration.rerun import redo
+from ldae.orchestration.rerun import reset_scans
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -141,7 +141,7 @@ def again(*scans: str) -> Callable[[Project], Jobs]:
         preproc, kept = project.path / "results/preproc", project.path / "kept"
         shutil.copytree(preproc, kept)
         for scan in scans:
-            redo(project.path / "results", [scan])
+            reset_scans(project.path / "results", [scan])
         jobs = project.jobs()
         shutil.rmtree(preproc)
         kept.rename(preproc)
@@ -151,7 +151,7 @@ def again(*scans: str) -> Callable[[Project], Jobs]:
 
 
 def one_scan_again_in_two_runs(project: Project) -> Jobs:
-    redo(project.path / "results", ["sub-A_ses-M000"])
+    reset_scans(project.path / "results", ["sub-A_ses-M000"])
     project.snakemake("preprocess", "--quiet", "all")
     return project.jobs()
 

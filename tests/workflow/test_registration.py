@@ -15,11 +15,11 @@ from ldae.preprocess.brain_extraction import DeepBet, clean_mask
 from ldae.preprocess.image_io import as_mask
 from ldae.preprocess.n4 import correct_bias
 from ldae.preprocess.qc_measures import affine_matrix, points_of
-from ldae.preprocess.resampling import Template, around, load_template, on_grid, resample
+from ldae.preprocess.resampling import Template, at_spacing, crop_around, load_template, resample
 from ldae.synthetic.bases import FOLDER, load_base
-from ldae.synthetic.cohort import draw_cohort
-from ldae.synthetic.heads import Anatomy, shrink
+from ldae.synthetic.heads import Anatomy, apply_atrophy
 from ldae.synthetic.scanner import PROTOCOLS, acquire
+from ldae.synthetic.subjects import draw_cohort
 
 pytestmark = pytest.mark.workflow
 ESTIMATE = 3.0  # mm
@@ -52,8 +52,8 @@ def test_random_affines_of_a_head_are_recovered(tmp_path):
     arrays, affine = stored("myconnectome")
     brain = as_image(arrays["head"] * (arrays["brain"] > 127.0), affine, tmp_path / "brain.nii")
     brain = ants.resample_image(brain, (1.0, 1.0, 1.0), use_voxels=False, interp_type=0)
-    (brain,) = around(brain > 0, 30, brain)  # room to move in
-    fixed, points = on_grid(brain, ESTIMATE), points_of(brain > 0)[::5000]
+    (brain,) = crop_around(brain > 0, 30, brain)  # room to move in
+    fixed, points = at_spacing(brain, ESTIMATE), points_of(brain > 0)[::5000]
     rng = np.random.default_rng(0)
     means = []
     for number in range(20):
@@ -63,7 +63,7 @@ def test_random_affines_of_a_head_are_recovered(tmp_path):
         shading = np.exp(0.15 * np.einsum("i,j,k->ijk", shape[0], shape[1], 1 + shape[2] / 2))
         noise = rng.normal(0, 3, moved.shape).astype(np.float32)
         values = np.clip(moved.numpy() * shading + noise, 0, None) * (moved.numpy() > 0)
-        moving = on_grid(moved.new_image_like(values.astype(np.float32)), ESTIMATE)
+        moving = at_spacing(moved.new_image_like(values.astype(np.float32)), ESTIMATE)
         found = affine_matrix(estimate(moving, fixed, FIRST, f"{tmp_path}/{number}"))
         there = points @ found[:3, :3].T + found[:3, 3]
         back = np.array([known.apply_to_point(tuple(point)) for point in there])
@@ -93,7 +93,7 @@ def prepare(
     mask = as_mask(clean_mask(network.probability(head), 0.5), head)
     corrected = correct_bias(head, 8, [50, 50, 30], 1e-5, mask)
     brain = corrected.new_image_like(np.where(mask.numpy() > 0, corrected.numpy(), 0))
-    brain, mask = around(mask, 12, brain, mask)
+    brain, mask = crop_around(mask, 12, brain, mask)
     found = register(brain, mask, target, SETTINGS, folder)
     moved = resample(brain, target.grid_brain, found.transforms, "bspline", prefilter=False)
     return moved, float(np.linalg.det(affine_matrix(found.affine)[:3, :3]))
@@ -111,7 +111,7 @@ def test_ventricle_volumes_survive_the_preprocessing(tmp_path):
     network, truth, found = DeepBet(), [], []
     for subject in draw_cohort(subjects=8, visits=1, seed=5):
         rng = np.random.default_rng(subject.index)
-        head = shrink(Anatomy.draw(load_base(subject.base), rng), subject.visits[0].atrophy)
+        head = apply_atrophy(Anatomy.draw(load_base(subject.base), rng), subject.visits[0].atrophy)
         scan = acquire(head, PROTOCOLS[subject.phase], 2.0, rng)
         image = as_image(scan.array, scan.affine, tmp_path / "scan.nii")
         moved, determinant = prepare(image, network, target, tmp_path)

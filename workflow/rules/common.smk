@@ -35,7 +35,7 @@ from ldae.orchestration.training_record import trainings
 from ldae.models.published.authors_model import ARCHITECTURE
 from ldae.models.published.authors_model import published_files
 from ldae.nets.shapes import check_dae_shape
-from ldae.nets.shapes import check_sizes
+from ldae.nets.shapes import check_shapes
 from ldae.training.settings import training_section
 
 try:
@@ -45,7 +45,7 @@ try:
     # Files of the authors' published weights, by part; empty: the three models are trained.
     PUBLISHED = published_files(config["published"])
     architecture = ARCHITECTURE if PUBLISHED else config
-    check_sizes(
+    check_shapes(
         config["volumes"]["shape"], architecture["autoencoder"], architecture["ldm"]
     )
     if "dae" in config["baselines"]:

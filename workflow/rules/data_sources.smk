@@ -1,8 +1,8 @@
 """Data sources: ADNI's download or a BIDS data set, and further data sets beside it."""
 
-from ldae.conversion.listings import bids_listing
-from ldae.conversion.listings import listing
-from ldae.conversion.listings import tables_listing
+from ldae.conversion.change_hashes import bids_hash
+from ldae.conversion.change_hashes import download_hash
+from ldae.conversion.change_hashes import tables_hash
 from ldae.files import read_json
 
 COHORT = config["cohort"]
@@ -60,14 +60,14 @@ def table_files(wildcards):
     """
     if "synthetic" in config:
         return "made by the rule synthetic"
-    return tables_listing(config["paths"]["tables"])
+    return tables_hash(config["paths"]["tables"])
 
 
 def images_listing(wildcards):
     """A param that changes with the download's files (the folder's time does not)."""
     if "synthetic" in config:
         return "made by the rule synthetic"
-    return listing(config["paths"]["images"], results("cohort/images.tsv"))
+    return download_hash(config["paths"]["images"], results("cohort/images.tsv"))
 
 
 # Name of each BIDS data set -> its configuration, and the section that holds it.
@@ -132,4 +132,4 @@ def dataset_listing(wildcards):
     """A param that changes when images are added or removed, or a table is edited."""
     if PREPROCESSED and "synthetic" in config:
         return "made by the rule synthetic"
-    return bids_listing(DATASETS[wildcards.cohort]["bids_dir"])
+    return bids_hash(DATASETS[wildcards.cohort]["bids_dir"])

@@ -45,7 +45,7 @@ if config["evaluation"]["truth"]:
             seed=config["seed"],
             settings=evaluation("probes", "bootstrap"),
             systems=list(EMBEDDINGS),
-            source=source("ground_truth.probes:evaluate_truth"),
+            source=source("ground_truth.probes:correlate_with_truth"),
         message:
             "Comparing probes with the known truth of a synthetic cohort"
         script:

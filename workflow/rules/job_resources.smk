@@ -2,9 +2,9 @@
 
 from ldae.orchestration.job_resources import first_attempts
 from ldae.orchestration.job_resources import growing
-from ldae.orchestration.job_resources import job_keys
+from ldae.orchestration.job_resources import cost_keys
 from ldae.orchestration.job_resources import run_facts
-from ldae.orchestration.job_usage import keep_longest
+from ldae.orchestration.job_usage import store_largest_usage
 
 
 def job_requests(wildcards):
@@ -22,4 +22,4 @@ def keep_timings():
     trained = {
         name: cached_training_inputs(name) for name in (*TRAININGS, PUBLISHED_MODEL)
     }
-    keep_longest(results("benchmarks"), job_keys(workflow, trained))
+    store_largest_usage(results("benchmarks"), cost_keys(workflow, trained))

@@ -107,7 +107,7 @@ rule report:
 
 
 from ldae.report.proof_thresholds import CARD
-from ldae.report.proof_thresholds import FIGURES
+from ldae.report.proof_thresholds import SHOWN_FIGURES
 from ldae.report.proof_thresholds import HISTORY
 from ldae.report.proof_thresholds import INDEX
 from ldae.report.proof_thresholds import TABLES as PROOF_TABLES
@@ -132,7 +132,7 @@ if "proof" in config:
             ],
             [
                 f"{RUNS[config['proof']['seeds'][0]]}/figures/{name}.png"
-                for name in FIGURES
+                for name in SHOWN_FIGURES
             ],
             configuration=config["proof"]["configuration"],
         output:

@@ -3,9 +3,9 @@
 from _adapter import folder, job
 
 with job(snakemake):
-    from ldae.ground_truth.probes import evaluate_truth
+    from ldae.ground_truth.probes import correlate_with_truth
 
-    evaluate_truth(
+    correlate_with_truth(
         snakemake.input.truth,
         {name: snakemake.input[name] for name in snakemake.params.systems},
         folder(snakemake.input.latents),

@@ -16,9 +16,9 @@ from pathlib import Path
 import pandas as pd
 
 from ldae.conversion.bids import acquisition, check_scans, finish_subjects, write_sidecars
-from ldae.conversion.clinica import convert, find_tools, make_view, read_expected, versions
+from ldae.conversion.clinica import convert, find_tools, make_link_tree, read_expected, versions
 from ldae.conversion.clinica_tables import read_clinica_tables, restrict, write_tables
-from ldae.conversion.conversion_table import COLUMNS, explain
+from ldae.conversion.conversion_table import COLUMNS, make_conversion_table
 from ldae.conversion.download import image_files
 from ldae.conversion.merge import merge_bids
 from ldae.errors import UserError, require
@@ -68,7 +68,7 @@ class Batch:
         folder = self.work / (subjects[0] if len(subjects) == 1 else "all")
         folder.mkdir()
         shown = self.index["subject_id"].isin(subjects) & self.index["status"].isna()
-        make_view(self.images, self.index[shown], folder / "images")
+        make_link_tree(self.images, self.index[shown], folder / "images")
         for name in subjects:  # Clinica expects a folder of every subject
             (folder / "images" / name).mkdir(exist_ok=True)
         (folder / "tables").mkdir()
@@ -250,7 +250,7 @@ def _finish(
             errors |= dict.fromkeys(run.subjects, sentence)
     if runs:
         expected = pd.concat([run.expected for run in runs], ignore_index=True)
-        conversion = explain(index, expected, study, cohort, errors)
+        conversion = make_conversion_table(index, expected, study, cohort, errors)
     else:
         expected, conversion = None, pd.DataFrame(columns=COLUMNS)
     converted = set(conversion.loc[conversion["status"] == "converted", "scan_id"])

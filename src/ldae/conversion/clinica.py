@@ -21,7 +21,7 @@ from ldae.errors import require
 _SUFFIX = {"dicom": ".dcm", "nifti": ".nii"}
 
 
-def make_view(images: str | Path, index: pd.DataFrame, view: str | Path) -> None:
+def make_link_tree(images: str | Path, index: pd.DataFrame, view: str | Path) -> None:
     """Link images into ``view/<PTID>/<image>/``, where Clinica looks for them.
 
     Args:
@@ -106,7 +106,7 @@ def convert(
     """Convert ``subjects`` (PTIDs) into the new folder ``bids``; Clinica's output is logged.
 
     Args:
-        images: Link tree from :func:`make_view`.
+        images: Link tree from :func:`make_link_tree`.
         tables: Folder of study tables in Clinica's form.
         subjects: PTIDs to convert.
         bids: BIDS folder to make.

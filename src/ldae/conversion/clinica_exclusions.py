@@ -53,7 +53,7 @@ class _QualityChecks:
     mayo: dict[str, tuple[int, bool]]
 
 
-def hold_back(tables: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def exclude_scans(tables: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Exclude from MPRAGEMETA the scans that Clinica cannot convert or would join wrongly.
 
     Args:

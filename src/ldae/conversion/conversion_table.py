@@ -11,7 +11,7 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def explain(
+def make_conversion_table(
     index: pd.DataFrame,
     expected: pd.DataFrame,
     study: dict[str, pd.DataFrame],

@@ -50,7 +50,7 @@ def image_files(images: str | Path, path: str, image_id: str) -> list[Path]:
     return sorted(path / name for name, found in names if found and found[0] == number)
 
 
-def content_of(files: Iterable[Path]) -> str:
+def files_hash(files: Iterable[Path]) -> str:
     """Hash the files' names, sizes (bytes) and modification times."""
     total = hashlib.sha256()
     for path in sorted(files):
@@ -67,7 +67,7 @@ DEPTH = 3  # levels of subjects' folders: <PTID>, ADNI/<PTID>, part1/ADNI/<PTID>
 
 
 @dataclass
-class Folders:
+class DownloadFolders:
     """Folders and files of a download.
 
     Attributes:
@@ -79,7 +79,7 @@ class Folders:
     elsewhere: list[Path] = field(default_factory=list)
 
 
-def find_folders(images: str | Path) -> Folders:
+def find_folders(images: str | Path) -> DownloadFolders:
     """Find the subjects' folders, named by their PTID, down to ``DEPTH`` levels.
 
     A folder above the subjects' that cannot be opened is listed in ``elsewhere``; the image index
@@ -94,7 +94,7 @@ def find_folders(images: str | Path) -> Folders:
         f"The image folder {images} does not exist. Put ADNI's download there, or set paths.images "
         "to the folder that has one folder a subject (such as 002_S_0413).",
     )
-    found = Folders()
+    found = DownloadFolders()
     _collect(images, 1, found)
     require(
         images not in found.elsewhere,
@@ -105,7 +105,7 @@ def find_folders(images: str | Path) -> Folders:
     return found
 
 
-def _collect(folder: Path, level: int, found: Folders) -> None:
+def _collect(folder: Path, level: int, found: DownloadFolders) -> None:
     entries = _entries(folder)
     if entries is None:
         found.elsewhere.append(folder)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ldae.conversion.download import PTID, content_of, find_folders, is_folder, read_name
+from ldae.conversion.download import PTID, files_hash, find_folders, is_folder, read_name
 from ldae.conversion.image_checks import dicom_fault, nifti_fault
 from ldae.files import sha256
 from ldae.progress import Progress
@@ -138,7 +138,7 @@ def _image_row(
         "files": len(paths),
         "status": "corrupt" if fault else None,
         "reason": fault,
-        "content": content_of(paths),
+        "content": files_hash(paths),
     }
 
 
@@ -191,7 +191,7 @@ def _nameless_row(images: Path, ptid: str | None, folder: Path, files: list[_Fil
         "files": len(files),
         "status": "unrecognised",
         "reason": reason,
-        "content": content_of([file.path for file in files]),
+        "content": files_hash([file.path for file in files]),
     }
 
 

@@ -5,7 +5,7 @@ import re
 import pandas as pd
 
 from ldae.conversion.clinica_tables import STUDIES
-from ldae.conversion.study_tables import FIELD_STRENGTH, IMAGE, SERIES, STUDY, Found, column_of
+from ldae.conversion.study_tables import FIELD_STRENGTH, IMAGE, SERIES, STUDY, ReadTable, column_of
 from ldae.conversion.table_repairs import count, iso_dates
 from ldae.conversion.visit_codes import NOT_CONVERTED, visit_name
 
@@ -28,7 +28,7 @@ def numbers(values: pd.Series) -> pd.Series:
     return found.fillna("").str.lstrip("0")
 
 
-def scan_list(images: Found, auxiliary: dict[str, Found], merge: pd.DataFrame) -> Found:
+def scan_list(images: ReadTable, auxiliary: dict[str, ReadTable], merge: pd.DataFrame) -> ReadTable:
     """Make MPRAGEMETA from All Images, with series and field strengths from auxiliary tables.
 
     Clinica joins visits by name. Each visit gets the name that Clinica expects for its code and
@@ -77,10 +77,10 @@ def scan_list(images: Found, auxiliary: dict[str, Found], merge: pd.DataFrame) -
     for column, what in (("SeriesID", "series number"), ("MagStrength", "field strength")):
         if lacking := (scans[column] == "").sum():
             notes.append(f"No table gives the {what} of {count(lacking, 'scan')}.")
-    return Found(scans, files, "today", notes)
+    return ReadTable(scans, files, "today", notes)
 
 
-def other_images(images: Found) -> dict[str, str]:
+def other_images(images: ReadTable) -> dict[str, str]:
     """Images of All Images that are not T1-weighted: image_id to description."""
     table = images.table[~_is_t1(images.table)]
     pairs = zip(numbers(table["image_id"]), table["image_description"], strict=True)
@@ -95,7 +95,7 @@ def _is_t1(table: pd.DataFrame) -> pd.Series:
 def _fill(
     scans: pd.DataFrame,
     column: str,
-    found: Found,
+    found: ReadTable,
     names: tuple[str, ...],
     keys: tuple[tuple[str, ...], ...],
 ) -> bool:
@@ -150,7 +150,7 @@ def _visits(
     return pd.Series(names, index=subjects.index, dtype=str)
 
 
-def _t1_series(mriqc: Found) -> pd.DataFrame | None:
+def _t1_series(mriqc: ReadTable) -> pd.DataFrame | None:
     """T1-weighted series of MRIQC: RID, image, series, rating (SeriesQC: 1 to 4; -1: not assessed).
 
     None if the table lacks one of the columns needed.
@@ -171,7 +171,7 @@ def _t1_series(mriqc: Found) -> pd.DataFrame | None:
     )
 
 
-def quality_from_mriqc(mriqc: Found) -> Found | None:
+def quality_from_mriqc(mriqc: ReadTable) -> ReadTable | None:
     """Make MRIQUALITY from MRIQC: a series rated 4 (SeriesQC) does not pass. None: no ratings."""
     table = _t1_series(mriqc)
     if table is None:
@@ -180,10 +180,10 @@ def quality_from_mriqc(mriqc: Found) -> Found | None:
     failed = pd.to_numeric(assessed["SeriesQC"]) >= 4
     made = pd.DataFrame({"RID": assessed["RID"], "LONIUID": "S" + assessed["series"]})
     made["PASS"] = failed.map({True: "0", False: "1"})
-    return Found(made.reset_index(drop=True), mriqc.files, "today", list(mriqc.notes))
+    return ReadTable(made.reset_index(drop=True), mriqc.files, "today", list(mriqc.notes))
 
 
-def mayo_from_mriqc(mriqc: Found) -> Found | None:
+def mayo_from_mriqc(mriqc: ReadTable) -> ReadTable | None:
     """Make the Mayo Clinic's table of images from MRIQC, its table of series. None: no ratings."""
     table = _t1_series(mriqc)
     if table is None:
@@ -197,4 +197,4 @@ def mayo_from_mriqc(mriqc: Found) -> Found | None:
             "series_selected": table["chosen"],
         }
     )
-    return Found(made.reset_index(drop=True), mriqc.files, "today", list(mriqc.notes))
+    return ReadTable(made.reset_index(drop=True), mriqc.files, "today", list(mriqc.notes))

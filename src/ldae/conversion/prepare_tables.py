@@ -14,9 +14,9 @@ from pathlib import Path
 import pandas as pd
 
 from ldae.conversion import loni_tables, table_repairs
-from ldae.conversion.clinica_exclusions import COLUMNS, hold_back
+from ldae.conversion.clinica_exclusions import COLUMNS, exclude_scans
 from ldae.conversion.clinica_tables import MAYO, OTHER_IMAGES, QUALITY, SCANS, STUDIES, write_tables
-from ldae.conversion.study_tables import OPTIONAL, REQUIRED, Found, read_download
+from ldae.conversion.study_tables import OPTIONAL, REQUIRED, ReadTable, read_download
 from ldae.conversion.table_repairs import count
 from ldae.files import write_table
 
@@ -47,7 +47,7 @@ def prepare_tables(
     """
     found, auxiliary = read_download(folder)
     raw_merge = found["ADNIMERGE"].table
-    merge = _repair(found["ADNIMERGE"], table_repairs.examinations)
+    merge = _repair(found["ADNIMERGE"], table_repairs.repair_examinations)
     other: dict[str, str] = {}
     if found[SCANS].form == "today":
         other = loni_tables.other_images(found[SCANS])
@@ -58,18 +58,21 @@ def prepare_tables(
     ):
         found[name] = _quality_table(name, found.get(name), auxiliary.get("MRIQC"), make)
     scans = found[SCANS]
-    scans.table, undated = table_repairs.scans(scans.table, scans.notes)
-    for name, repair in ((QUALITY, table_repairs.quality), (MAYO, table_repairs.mayo)):
+    scans.table, undated = table_repairs.repair_scans(scans.table, scans.notes)
+    for name, repair in (
+        (QUALITY, table_repairs.repair_quality),
+        (MAYO, table_repairs.repair_mayo),
+    ):
         _repair(found[name], repair)
     genes = found["APOERES"]
-    genes.table = table_repairs.genotypes(genes.table, merge, genes.notes)
-    _repair(found["DXSUM_PDXCONV"], table_repairs.diagnoses)
+    genes.table = table_repairs.repair_genotypes(genes.table, merge, genes.notes)
+    _repair(found["DXSUM_PDXCONV"], table_repairs.repair_diagnoses)
     for name in set(OPTIONAL) & set(found):
-        found[name].table = table_repairs.by_visit(name, found[name].table, found[name].notes)
+        found[name].table = table_repairs.repair_visits(name, found[name].table, found[name].notes)
 
     excluded = [_unreadable(undated), _unsupported(scans.table, raw_merge, merge)]
     scans.table = scans.table[~("I" + scans.table["ImageUID"]).isin(excluded[1]["image_id"])]
-    scans.table, more = hold_back({name: item.table for name, item in found.items()})
+    scans.table, more = exclude_scans({name: item.table for name, item in found.items()})
     excluded = pd.concat([*excluded, more], ignore_index=True)
     for status, number in more["status"].value_counts().sort_index().items():
         scans.notes.append(f"{count(number, 'scan')} held back ({status}); see held_back.tsv.")
@@ -91,12 +94,12 @@ def prepare_tables(
     write_table(excluded, exclusions)
 
 
-def _repair(found: Found, repair) -> pd.DataFrame:
+def _repair(found: ReadTable, repair) -> pd.DataFrame:
     found.table = repair(found.table, found.notes)
     return found.table
 
 
-def _quality_table(name: str, found: Found | None, mriqc: Found | None, make) -> Found:
+def _quality_table(name: str, found: ReadTable | None, mriqc: ReadTable | None, make) -> ReadTable:
     """A quality table as downloaded, else made from MRIQC, else empty (for Clinica: no ratings)."""
     if found and set(_EMPTY[name]) <= set(found.table.columns):
         return found
@@ -110,7 +113,7 @@ def _quality_table(name: str, found: Found | None, mriqc: Found | None, make) ->
         f"rejected or preferred by {REQUIRED[name].purpose}."
     )
     _log.warning("%s: %s", name, note)
-    return Found(pd.DataFrame(columns=_EMPTY[name], dtype=str), files, "made", [note])
+    return ReadTable(pd.DataFrame(columns=_EMPTY[name], dtype=str), files, "made", [note])
 
 
 def _unreadable(undated: pd.DataFrame) -> pd.DataFrame:
@@ -135,7 +138,7 @@ def _unsupported(scans: pd.DataFrame, raw: pd.DataFrame, merge: pd.DataFrame) ->
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _provenance(found: dict[str, Found]) -> pd.DataFrame:
+def _provenance(found: dict[str, ReadTable]) -> pd.DataFrame:
     rows = []
     for name, item in found.items():
         purpose = REQUIRED[name].purpose if name in REQUIRED else OPTIONAL[name]

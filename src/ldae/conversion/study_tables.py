@@ -16,7 +16,7 @@ from ldae.files import sha256
 
 
 @dataclass(frozen=True)
-class Form:
+class TableFile:
     """One file that can serve as a table.
 
     Attributes:
@@ -43,11 +43,11 @@ class StudyTable:
 
     purpose: str
     where: str
-    forms: tuple[Form, ...]
+    forms: tuple[TableFile, ...]
 
 
 @dataclass
-class Found:
+class ReadTable:
     """A table that was read.
 
     Attributes:
@@ -70,7 +70,7 @@ REQUIRED = {
     "ADNIMERGE": StudyTable(
         "the examinations: dates, diagnoses, ages, scores",
         "Study Files > Study Info > ADNIMERGE - Key ADNI tables merged into one table",
-        (Form("ADNIMERGE", (
+        (TableFile("ADNIMERGE", (
             "RID", "COLPROT", "ORIGPROT", "PTID", "SITE", "VISCODE", "EXAMDATE", "EXAMDATE_bl",
             "DX", "DX_bl", "AGE", "PTGENDER", "PTEDUCAT", "PTETHCAT", "PTMARRY", "APOE4", "PIB",
             "AV45", "ABETA", "PTAU", "MMSE", "MMSE_bl", "ADAS11_bl", "ADAS13_bl", "ADASQ4_bl",
@@ -81,11 +81,11 @@ REQUIRED = {
         "the list of T1-weighted scans and their visits",
         "ARC Builder > tables of your cohort: All Images and, with it, Manifest",
         (
-            Form(SCANS, (
+            TableFile(SCANS, (
                 "Orig/Proc", "SubjectID", "Visit", "MagStrength", "Sequence", "ScanDate",
                 "StudyID", "SeriesID", "ImageUID",
             )),
-            Form("All_Images", (
+            TableFile("All_Images", (
                 "image_id", "subject_id", "image_date", "VISCODE2|image_visit", "image_type",
                 "image_description", "study_id",
             ), "today"),
@@ -94,23 +94,26 @@ REQUIRED = {
     QUALITY: StudyTable(
         "ADNI's quality check of series",
         "Study Files > Imaging: MRIPROT or MRIQC",
-        (Form(QUALITY, _QC_COLUMNS), Form("MRIPROT", _QC_COLUMNS, "today")),
+        (TableFile(QUALITY, _QC_COLUMNS), TableFile("MRIPROT", _QC_COLUMNS, "today")),
     ),
     MAYO: StudyTable(
         "the Mayo Clinic's quality check of 3 T scans",
         "Study Files > Imaging: MAYOADIRL_MRI_IMAGEQC_05_07_15 or MRIQC",
-        (Form(MAYO, _MAYO_COLUMNS), Form("MAYOADIRL_MRI_IMAGEQC_12_08_15", _MAYO_COLUMNS)),
+        (
+            TableFile(MAYO, _MAYO_COLUMNS),
+            TableFile("MAYOADIRL_MRI_IMAGEQC_12_08_15", _MAYO_COLUMNS),
+        ),
     ),
     "APOERES": StudyTable(
         "APOE genotypes",
         "Study Files > Biospecimen > Biospecimen Results > ApoE Genotyping",
-        (Form("APOERES", ("RID", "GENOTYPE|APGEN1", "GENOTYPE|APGEN2")),),
+        (TableFile("APOERES", ("RID", "GENOTYPE|APGEN1", "GENOTYPE|APGEN2")),),
     ),
     "DXSUM_PDXCONV": StudyTable(
         "ADNI3's screening diagnoses",
         "Study Files > Assessments > Diagnosis: DXSUM, Diagnostic Summary",
         tuple(
-            Form(stem, ("PTID", "VISCODE2", "DIAGNOSIS"), form)
+            TableFile(stem, ("PTID", "VISCODE2", "DIAGNOSIS"), form)
             for stem, form in (
                 ("DXSUM_PDXCONV", "clinica"), ("DXSUM_PDXCONV_ADNIALL", "clinica"),
                 ("DXSUM", "today"),
@@ -179,7 +182,7 @@ def read_study_table(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
     return table.fillna("").apply(lambda column: column.str.strip()), notes
 
 
-def read_once(folder: Path, stems: tuple[str, ...]) -> tuple[Path, list[str]] | None:
+def find_one_file(folder: Path, stems: tuple[str, ...]) -> tuple[Path, list[str]] | None:
     """Find the one file with any of these names.
 
     Returns:
@@ -220,7 +223,7 @@ def column_of(table: pd.DataFrame, names: tuple[str, ...]) -> str | None:
     return next((plain[name] for name in names if name in plain), None)
 
 
-def read_download(folder: str | Path) -> tuple[dict[str, Found], dict[str, Found]]:
+def read_download(folder: str | Path) -> tuple[dict[str, ReadTable], dict[str, ReadTable]]:
     """Read all tables of a download.
 
     Returns:
@@ -240,7 +243,9 @@ def read_download(folder: str | Path) -> tuple[dict[str, Found], dict[str, Found
     faults: list[str] = []
     auxiliary = {}
     for stem in AUXILIARY:
-        if found := _read(folder, stem, "a list of images", (Form(stem, (), "today"),), faults):
+        if found := _read(
+            folder, stem, "a list of images", (TableFile(stem, (), "today"),), faults
+        ):
             auxiliary[stem] = found
     tables = {}
     for name, spec in REQUIRED.items():
@@ -252,7 +257,7 @@ def read_download(folder: str | Path) -> tuple[dict[str, Found], dict[str, Found
             stems = " or ".join(f"{form.stem}.csv" for form in spec.forms)
             faults.append(f"{stems} ({spec.purpose}) is missing; in the IDA: {spec.where}")
     for name, purpose in OPTIONAL.items():
-        if found := _read(folder, name, purpose, (Form(name, ("RID", "VISCODE2")),), faults):
+        if found := _read(folder, name, purpose, (TableFile(name, ("RID", "VISCODE2")),), faults):
             tables[name] = found
     faults += _incomplete_images(tables.get(SCANS), auxiliary)
     if faults:
@@ -265,11 +270,11 @@ def read_download(folder: str | Path) -> tuple[dict[str, Found], dict[str, Found
 
 
 def _read(
-    folder: Path, name: str, purpose: str, forms: tuple[Form, ...], faults: list[str]
-) -> Found | None:
+    folder: Path, name: str, purpose: str, forms: tuple[TableFile, ...], faults: list[str]
+) -> ReadTable | None:
     """Read one table; its faults are appended to ``faults``. None if it is missing or invalid."""
     try:
-        once = read_once(folder, tuple(form.stem for form in forms))
+        once = find_one_file(folder, tuple(form.stem for form in forms))
         if once is None:
             return None
         path, notes = once
@@ -281,10 +286,10 @@ def _read(
     table, lacking = with_columns(table, form.columns)
     if lacking and form.stem != "MRIPROT":  # which is replaced later, with a note
         faults.append(f"{path.name} ({purpose}) lacks the column(s) {', '.join(lacking)}")
-    return Found(table, [str(path.relative_to(folder))], form.form, notes + more)
+    return ReadTable(table, [str(path.relative_to(folder))], form.form, notes + more)
 
 
-def _incomplete_images(scans: Found | None, auxiliary: dict[str, Found]) -> list[str]:
+def _incomplete_images(scans: ReadTable | None, auxiliary: dict[str, ReadTable]) -> list[str]:
     """Faults of today's list of images if no table gives its series or field strengths."""
     if scans is None or scans.form == "clinica":
         return []

@@ -90,7 +90,7 @@ def _numeric(values: pd.Series) -> pd.Series:
     return pd.to_numeric(values, errors="coerce")
 
 
-def examinations(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+def repair_examinations(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Repair ADNIMERGE for Clinica: subjects, visit codes, dates, diagnoses, ages and MMSE."""
     leave_out = partial(_leave_out, notes=notes)
     table = table.copy()
@@ -120,7 +120,7 @@ def examinations(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def scans(table: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def repair_scans(table: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Repair MPRAGEMETA: identifiers, field strengths (tesla) and dates.
 
     Returns:
@@ -159,7 +159,7 @@ def _rid(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     return _leave_out(table, table["RID"].str.len() > 4, "ADNI4", notes)
 
 
-def quality(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+def repair_quality(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Repair MRIQUALITY: RID, series, and PASS as numbers; one word would fail every series."""
     table = _rid(table, notes)
     table["LONIUID"] = "S" + table["LONIUID"].str.replace(r"^S|\.0$", "", regex=True)
@@ -168,7 +168,7 @@ def quality(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     return table
 
 
-def mayo(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+def repair_mayo(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Repair the Mayo Clinic's table: images, quality (blank, 0: -1, not assessed), selection."""
     table = _rid(table, notes)
     table["loni_image"] = "I" + table["loni_image"].str.replace(r"^I|\.0$", "", regex=True)
@@ -186,7 +186,7 @@ def mayo(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     return table
 
 
-def genotypes(table: pd.DataFrame, merge: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+def repair_genotypes(table: pd.DataFrame, merge: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Align APOERES with the rows of ADNIMERGE: Clinica joins them by position, not by subject."""
     table = _rid(table, notes)
     if "GENOTYPE" in table:
@@ -208,7 +208,7 @@ def genotypes(table: pd.DataFrame, merge: pd.DataFrame, notes: list[str]) -> pd.
     return aligned
 
 
-def diagnoses(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+def repair_diagnoses(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Repair DXSUM: diagnoses as numbers, and a repeated row, which Clinica needs for ADNI3."""
     table = _leave_out(table.copy(), ~table["PTID"].str.fullmatch(PTID), "ADNI4, or no PTID", notes)
     words = {"CN": "1", "MCI": "2", "Dementia": "3"}
@@ -221,7 +221,7 @@ def diagnoses(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     return repeated
 
 
-def by_visit(name: str, table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+def repair_visits(name: str, table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Repair an optional table: keep rows whose subject and visit Clinica can read.
 
     CDR: screening serves as baseline where there is none, and CDGLOBAL must be an allowed score.

@@ -56,12 +56,12 @@ def on_scratch(inputs: Mapping[str, str], scratch: str | None) -> dict[str, str]
         return dict(inputs)
     base = private_folder(scratch)
     return {
-        name: str(copied(KINDS[name](folder), base)) if name in KINDS else folder
+        name: str(scratch_copy(KINDS[name](folder), base)) if name in KINDS else folder
         for name, folder in inputs.items()
     }
 
 
-def place(scratch: str) -> Path:
+def scratch_folder(scratch: str) -> Path:
     """The folder that ``paths.scratch`` names on this machine.
 
     Raises:
@@ -89,9 +89,10 @@ def private_folder(scratch: str) -> Path:
     Others may not read it, since it holds brain scans.
 
     Raises:
-        UserError: see :func:`place`; or another user owns the folder, or it cannot be made.
+        UserError: see :func:`scratch_folder`; or another user owns the folder, or it cannot be
+            made.
     """
-    folder = place(scratch) / f"ldae-{os.getuid()}"
+    folder = scratch_folder(scratch) / f"ldae-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
@@ -109,7 +110,7 @@ def private_folder(scratch: str) -> Path:
     return folder
 
 
-def copied(store: Store, base: Path) -> Path:
+def scratch_copy(store: Store, base: Path) -> Path:
     """The folder of a store's copy below ``base``; if absent, one process alone makes it.
 
     Raises:
@@ -138,7 +139,7 @@ def copied(store: Store, base: Path) -> Path:
         verify(store, part)
         part.rename(copy)
         seconds = time.monotonic() - began
-        log.info("copied %s to %s, %s in %.0f s", store.folder, copy, gb(sizes), seconds)
+        log.info("copied %s to %s, %s in %.0f s", store.folder, copy, gigabytes(sizes), seconds)
     return copy
 
 
@@ -193,6 +194,6 @@ def too_full(store: Store, needed: int, base: Path) -> str:
     )
 
 
-def gb(sizes: Mapping[str, int]) -> str:
+def gigabytes(sizes: Mapping[str, int]) -> str:
     """Total of file sizes in GB, for the log."""
     return f"{sum(sizes.values()) / 1e9:.2f} GB"

@@ -52,7 +52,7 @@ def create_array(path: Path, dtype: str | type, shape: Sequence[int]) -> np.memm
 INDEX, INDEX_HASH, CARD = "index.tsv", "index.sha256", "store.json"
 IDENTITY = ("scan_id", "participant_id", "split", "sha256")
 # Keys of a store's card that change when a scan is added.
-NOT_FORM = ("sum", "shape", "volumes")
+KEYS_OF_SCANS = ("sum", "shape", "volumes")
 
 
 def open_array(path: Path, shape: Iterable[int], dtype: str, again: str) -> np.ndarray:
@@ -174,7 +174,7 @@ class Store:
     @property
     def form(self) -> dict[str, Any]:
         """Properties of each array (shape of one, dtype, ...), which more scans do not change."""
-        form = {key: value for key, value in self.card.items() if key not in NOT_FORM}
+        form = {key: value for key, value in self.card.items() if key not in KEYS_OF_SCANS}
         return form | {"shape": self.card["shape"][1:]}
 
     @property

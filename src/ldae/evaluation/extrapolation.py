@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ldae.data.sampling import batches
 from ldae.diffusion.interpolation import lerp
-from ldae.evaluation.longitudinal import Codes
+from ldae.evaluation.longitudinal import VisitCodes
 from ldae.progress import Progress
 
 METHODS = ("ldae", "ldae_last_noise", "last_visit", "voxel_linear", "latent_linear")
@@ -29,7 +29,7 @@ def next_visits(months: Sequence[int], first: int = 0) -> list[tuple[int, int, i
 
 
 def predictions(
-    codes: Codes, earlier: list[int], last: list[int], alpha: Tensor
+    codes: VisitCodes, earlier: list[int], last: list[int], alpha: Tensor
 ) -> Iterator[tuple[str, Tensor]]:
     """Predict the volumes (B, 1, X, Y, Z) at ``alpha`` > 1 by every method of :data:`METHODS`.
 
@@ -51,7 +51,7 @@ def predictions(
     yield "latent_linear", system.image(move(lerp(codes.z_0[earlier], codes.z_0[last], alpha)))
 
 
-def extrapolate(codes: Codes, batch_size: int) -> pd.DataFrame:
+def extrapolate(codes: VisitCodes, batch_size: int) -> pd.DataFrame:
     """Predict every visit that has two before it, by every method.
 
     Returns:

@@ -27,7 +27,7 @@ from ldae.evaluation.interpolation_tables import (
     interpolation_groups,
     summary_table,
 )
-from ldae.evaluation.longitudinal import Codes, longitudinal
+from ldae.evaluation.longitudinal import VisitCodes, longitudinal_series
 from ldae.evaluation.metrics.image import ssim_window
 from ldae.files import save_arrays, write_table
 from ldae.inference.ldae_system import LdaeSystem
@@ -73,7 +73,7 @@ def triplets(months: Sequence[int], first: int = 0) -> list[Triplet]:
     return [t for t in found if t.months[0] < t.months[1] < t.months[2]]
 
 
-def predictions(codes: Codes, chosen: list[Triplet]) -> Iterator[tuple[str, Tensor]]:
+def predictions(codes: VisitCodes, chosen: list[Triplet]) -> Iterator[tuple[str, Tensor]]:
     """Predict the target volumes (B, 1, X, Y, Z) by every method of :data:`METHODS`.
 
     ``ldae`` is :meth:`Codes.between`. Three baselines stay within the autoencoder's output space:
@@ -128,7 +128,7 @@ def evaluate_interpolation(
     """
     store, settings = system.volume_store(volumes), cfg["interpolation"]
     test = store.index.loc[store.rows("test")]
-    series = longitudinal(test, settings["min_visits"], settings["subjects"])
+    series = longitudinal_series(test, settings["min_visits"], settings["subjects"])
     shown = _shown(test, series, subject)
     evaluated = pd.concat(series)
     example_only = shown[~shown["scan_id"].isin(evaluated["scan_id"])]
@@ -136,7 +136,7 @@ def evaluate_interpolation(
         ["participant_id", "months"], kind="stable"
     )
     size, resamples = cfg["batch_size"], cfg["bootstrap"]
-    codes = Codes(system, store, embeddings, visits, settings["ddim_steps"], size)
+    codes = VisitCodes(system, store, embeddings, visits, settings["ddim_steps"], size)
     known = codes.visits["participant_id"].isin(evaluated["participant_id"])
     all_triplets: list[Triplet] = []
     for _, rows in codes.visits[known].groupby("participant_id", sort=False):
@@ -158,7 +158,7 @@ def evaluate_interpolation(
     _example(codes, places.tolist(), outputs["example"], size)
 
 
-def _interpolate(codes: Codes, all_triplets: list[Triplet], size: int) -> pd.DataFrame:
+def _interpolate(codes: VisitCodes, all_triplets: list[Triplet], size: int) -> pd.DataFrame:
     """Per-triplet table of all methods, in batches of ``size`` triplets."""
     frames = []
     progress = Progress("interpolation", len(all_triplets))
@@ -195,7 +195,7 @@ def _shown(test: pd.DataFrame, series: list[pd.DataFrame], subject: str | None) 
     return visits.drop_duplicates("months")
 
 
-def _example(codes: Codes, places: list[int], path: str | Path, size: int) -> None:
+def _example(codes: VisitCodes, places: list[int], path: str | Path, size: int) -> None:
     """Write all visits of one participant, interpolated between the first and the last one."""
     visits = codes.visits.iloc[places]
     months = visits["months"].to_numpy()

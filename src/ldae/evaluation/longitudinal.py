@@ -15,12 +15,14 @@ from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.interpolation import lerp, slerp
 from ldae.errors import UserError
 from ldae.evaluation.metrics.image import brain_mask, mse, ssim
-from ldae.evaluation.test_scans import spread
+from ldae.evaluation.test_scans import evenly_spaced
 from ldae.inference.ldae_system import LdaeSystem
 from ldae.progress import Progress
 
 
-def longitudinal(test: pd.DataFrame, min_visits: int, most: int | None) -> list[pd.DataFrame]:
+def longitudinal_series(
+    test: pd.DataFrame, min_visits: int, most: int | None
+) -> list[pd.DataFrame]:
     """Select test participants with enough visits; one table each, sorted by months.
 
     Args:
@@ -38,10 +40,10 @@ def longitudinal(test: pd.DataFrame, min_visits: int, most: int | None) -> list[
             f"No test participant has {max(min_visits, 3)} visits, so nothing can be interpolated. "
             "Lower evaluation.interpolation.min_visits (3 is the least) or add follow-up scans."
         )
-    return [series[i] for i in spread(len(series), most)]
+    return [series[i] for i in evenly_spaced(len(series), most)]
 
 
-class Codes:
+class VisitCodes:
     """Codes and reconstructions of V visits, each computed once and kept in the CPU's memory.
 
     Args:

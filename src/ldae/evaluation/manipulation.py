@@ -29,7 +29,7 @@ from ldae.progress import Progress
 
 
 @dataclass(frozen=True)
-class Judges:
+class Probes:
     """The linear models of y_sem that judge moved codes and decoded volumes.
 
     Attributes:
@@ -52,7 +52,7 @@ class Judges:
         embeddings: str | Path,
         folds: int,
         seed: int,
-    ) -> "Judges":
+    ) -> "Probes":
         """Read the probes of diagnosis and age, and fit one of sex in the same way.
 
         Args:
@@ -101,7 +101,7 @@ def measure(images: Tensor, base: Tensor, regions: Regions) -> dict[str, Tensor]
 
 
 def judge(
-    system: LdaeSystem, judges: Judges, moved: Tensor, image: Tensor, base: Tensor
+    system: LdaeSystem, judges: Probes, moved: Tensor, image: Tensor, base: Tensor
 ) -> dict[str, Tensor]:
     """Apply the linear models to moved codes, and to decoded volumes after encoding them again.
 
@@ -165,7 +165,7 @@ def evaluate_manipulation(
     """
     store, settings = system.volume_store(volumes), cfg["manipulation"]
     folds = cfg["probes"]["cv_folds"]
-    judges = Judges.load(classifier, age_regressor, system, store, embeddings, folds, seed)
+    judges = Probes.load(classifier, age_regressor, system, store, embeddings, folds, seed)
     regions = Regions.on(store.affine, store.shape, system.compute.device)
     negative, positive = judges.direction.classes
     test = store.index.loc[store.rows("test")]
@@ -192,7 +192,7 @@ def evaluate_manipulation(
 def _measure_batch(
     system: LdaeSystem,
     store: VolumeStore,
-    judges: Judges,
+    judges: Probes,
     regions: Regions,
     rows: pd.DataFrame,
     y: Tensor,

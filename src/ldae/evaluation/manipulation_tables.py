@@ -18,7 +18,7 @@ MEASURES = (
     "sex_kept",
 )
 # Sign of the change that is known from Alzheimer's disease.
-KNOWN = {"ventricle_ml": 1, "hippocampus_ml": -1, "logit_decoded": 1}
+EXPECTED_SIGN = {"ventricle_ml": 1, "hippocampus_ml": -1, "logit_decoded": 1}
 
 
 def summarise(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
@@ -49,12 +49,12 @@ def summarise(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
 def trends(scans: pd.DataFrame, positive: str, resamples: int, seed: int) -> pd.DataFrame:
     """Trends of single scans over alpha, compared with the known changes of the disease.
 
-    The expected sign of a measure is that of :data:`KNOWN` towards ``positive``, and the opposite
-    one away from it.
+    The expected sign of a measure is that of :data:`EXPECTED_SIGN` towards ``positive``, and the
+    opposite one away from it.
 
     Args:
         scans: As in :func:`summarise`.
-        positive: The diagnosis that the signs of :data:`KNOWN` belong to (AD).
+        positive: The diagnosis that the signs of :data:`EXPECTED_SIGN` belong to (AD).
 
     Returns:
         direction, way (the variant), measure, statistic, value, ci_low, ci_high, n_scans,
@@ -69,7 +69,7 @@ def trends(scans: pd.DataFrame, positive: str, resamples: int, seed: int) -> pd.
         people = part.drop_duplicates("scan_id").set_index("scan_id")["participant_id"]
         bootstrap = ClusterBootstrap(people, resamples, seed)
         size = {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
-        for measure, sign in KNOWN.items():
+        for measure, sign in EXPECTED_SIGN.items():
             wide = part.pivot(index="scan_id", columns="alpha", values=measure).loc[people.index]
             course = towards * sign * wide.to_numpy()
             statistics = {
@@ -92,7 +92,7 @@ def _spearman(alphas: np.ndarray, values: np.ndarray) -> float:
     return 0.0 if np.ptp(values) == 0 else float(spearmanr(alphas, values).statistic)
 
 
-def course(table: pd.DataFrame) -> str:
+def monotonicity_sentence(table: pd.DataFrame) -> str:
     """State in a sentence whether the mean change is monotone over alpha.
 
     Args:

@@ -12,22 +12,22 @@ from ldae.evaluation.metrics.bootstrap import ClusterBootstrap
 from ldae.evaluation.metrics.classification import pearson
 from ldae.evaluation.published_values import reconstruction_value
 from ldae.files import read_table, write_table
-from ldae.systems import metric, place
+from ldae.systems import metric, table_position
 
 KEYS = ["system", "variant", "T"]
 VOLUMES = ("ventricle_ml", "hippocampus_ml")
-KNOWN = {"scan_id", "participant_id", "diagnosis", "ssim_window", *KEYS, *VOLUMES}
-KNOWN |= {f"original_{name}" for name in VOLUMES}
+NON_METRICS = {"scan_id", "participant_id", "diagnosis", "ssim_window", *KEYS, *VOLUMES}
+NON_METRICS |= {f"original_{name}" for name in VOLUMES}
 
 
 def metric_columns(scans: pd.DataFrame) -> list[str]:
     """Names of the metric columns of a per-scan table."""
-    return [name for name in scans.columns if name not in KNOWN]
+    return [name for name in scans.columns if name not in NON_METRICS]
 
 
 def _table_order(key: tuple[str, str, float]) -> tuple:
     system, variant, steps = key
-    return place(system), system, variant, np.nan_to_num(steps)
+    return table_position(system), system, variant, np.nan_to_num(steps)
 
 
 def summary_table(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:

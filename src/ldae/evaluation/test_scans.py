@@ -7,7 +7,7 @@ from ldae.errors import require
 from ldae.seeds import derive_seed
 
 
-def spread(count: int, most: int | None) -> list[int]:
+def evenly_spaced(count: int, most: int | None) -> list[int]:
     """At most ``most`` of ``count`` positions from 0, evenly spread; all of them for None."""
     if most is None or most >= count:
         return list(range(count))
@@ -34,7 +34,7 @@ def spread_over_subjects(table: pd.DataFrame, most: int | None) -> pd.DataFrame:
     chosen: list = []
     for number in range(int(turn.max()) + 1):
         rows = ordered.index[turn == number]
-        chosen += [rows[i] for i in spread(len(rows), most - len(chosen))]
+        chosen += [rows[i] for i in evenly_spaced(len(rows), most - len(chosen))]
         if len(chosen) == most:
             break
     return ordered.loc[sorted(chosen, key=lambda row: ordered.at[row, "scan_id"])]

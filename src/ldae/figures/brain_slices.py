@@ -81,13 +81,13 @@ class Window:
         return part[window][::-1, ::-1].T
 
 
-def limits(volumes: np.ndarray, quantile: float = 99.8) -> tuple[float, float]:
+def intensity_limits(volumes: np.ndarray, quantile: float = 99.8) -> tuple[float, float]:
     """Intensities drawn black and white: 0, and a percentile of the positive voxels (else 1)."""
     values = np.asarray(volumes)
     return 0.0, float(np.percentile(values[values > 0], quantile)) if (values > 0).any() else 1.0
 
 
-def span(differences: np.ndarray, quantile: float = 99.8) -> float:
+def difference_limit(differences: np.ndarray, quantile: float = 99.8) -> float:
     """Upper end of a scale of differences: a percentile of their non-zero sizes, never zero."""
     values = np.abs(np.asarray(differences))
     values = values[values > 0]
@@ -268,7 +268,7 @@ class Mosaic:
         self.figure.text(x / self.width, 1 - y / self.height, text, **kwargs)
 
 
-def how_shown(spacing: float) -> str:
+def display_sentence(spacing: float) -> str:
     """Sentence of every caption on voxel size and orientation of the slices."""
     return (
         f"One pixel is one voxel of {spacing:g} mm, not interpolated; radiological convention "
@@ -276,7 +276,7 @@ def how_shown(spacing: float) -> str:
     )
 
 
-def steps(total: int, shown: int) -> list[int]:
+def evenly_spaced(total: int, shown: int) -> list[int]:
     """At most ``shown`` indices of ``total``, first and last included, evenly spread."""
     chosen = sorted({round(i) for i in np.linspace(0, total - 1, min(total, shown))})
     assert all(a < b for a, b in pairwise(chosen))

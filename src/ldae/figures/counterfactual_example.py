@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ldae.figures import arrays, brain_slices
+from ldae.figures import array_layouts, brain_slices
 from ldae.figures.manipulation_panels import draw_scans
 from ldae.figures.style import SIGNED, Drawing
 from ldae.labels import number
@@ -16,13 +16,13 @@ DATA = "npz"
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     """Blocks of three planes, one a direction; rows of scans, then of signed changes."""
-    data = arrays.load(inputs["arrays"], "counterfactual")
+    data = array_layouts.load(inputs["arrays"], "counterfactual")
     original, truth, manipulated = (
         data[name] for name in ("original", "counterfactual", "manipulated")
     )
     shown, true = manipulated - data["reconstruction"], truth - original
-    alpha, spacing = float(data["alpha"]), arrays.spacing(data, settings)
-    top = brain_slices.span(true)
+    alpha, spacing = float(data["alpha"]), array_layouts.spacing(data, settings)
+    top = brain_slices.difference_limit(true)
     page = draw_scans(
         data,
         spacing,
@@ -51,7 +51,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
             for r, a, b in zip(agreement, data["source"], data["target"], strict=True)
         )
         + ". "
-        + brain_slices.how_shown(spacing)
+        + brain_slices.display_sentence(spacing)
     )
     drawn = page.pictures | {"scan_id": data["scan_id"], "correlation": agreement}
     return Drawing(page.figure, drawn, "Manipulated scans beside their true counterfactuals", body)

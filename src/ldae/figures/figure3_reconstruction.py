@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ldae.figures import arrays, brain_slices
+from ldae.figures import array_layouts, brain_slices
 from ldae.figures.style import DIFFERENCE, Drawing
 from ldae.labels import count, number, subject
 
@@ -16,11 +16,11 @@ MOST = 3  # scans on one page
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     """Blocks of three planes, one block a scan; rows original, reconstruction, error."""
-    data = arrays.load(inputs["arrays"], "reconstruction")
+    data = array_layouts.load(inputs["arrays"], "reconstruction")
     scans = range(min(len(data["scan_id"]), MOST))
     original, decoded = data["original"][: len(scans)], data["reconstruction"][: len(scans)]
     error = np.abs(original - decoded)
-    spacing = arrays.spacing(data, settings)
+    spacing = array_layouts.spacing(data, settings)
 
     window = brain_slices.Window.around(original)
     widths = [window.size(plane)[0] for plane in brain_slices.PLANES] * len(scans)
@@ -29,8 +29,8 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     page = brain_slices.Mosaic(
         widths, [height] * 3, spacing, gaps[: len(widths) - 1], top=11.0, left=9
     )
-    low, high = brain_slices.limits(original)
-    top = brain_slices.span(error)
+    low, high = brain_slices.intensity_limits(original)
+    top = brain_slices.difference_limit(error)
     for scan in scans:
         for offset, plane in enumerate(brain_slices.PLANES):
             column = 3 * scan + offset
@@ -59,7 +59,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         f"middle: decoded from the posterior mean of its latent code; bottom: absolute error, one "
         f"scale for all panels. Mean absolute error over the whole volume: "
         f"{', '.join(number(float(m), 4) for m in mae)} of an intensity range of 0 to 1. "
-        + brain_slices.how_shown(spacing)
+        + brain_slices.display_sentence(spacing)
     )
     drawn = page.pictures | {
         "scan_id": data["scan_id"][: len(scans)],

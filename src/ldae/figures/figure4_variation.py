@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ldae.figures import arrays, brain_slices
+from ldae.figures import array_layouts, brain_slices
 from ldae.figures.style import DIFFERENCE, Drawing
 from ldae.labels import count, number, subject
 
@@ -13,11 +13,11 @@ DATA = "npz"
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     """One block of three planes a scan; columns original, encoded, samples, and their SD."""
-    data = arrays.load(inputs["arrays"], "variation")
+    data = array_layouts.load(inputs["arrays"], "variation")
     original, encoded, samples = data["original"], data["encoded"], data["samples"]
     scans, drawn = samples.shape[:2]
     deviation = samples.std(axis=1)  # (N,X,Y,Z)
-    spacing = arrays.spacing(data, settings)
+    spacing = array_layouts.spacing(data, settings)
 
     window = brain_slices.Window.around(original)
     width = max(window.size(plane)[0] for plane in brain_slices.PLANES)
@@ -28,8 +28,8 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     page = brain_slices.Mosaic(
         [width] * columns, heights, spacing, across, gaps, left=13, top=9, max_scale=0.18
     )
-    low, high = brain_slices.limits(original)
-    top = brain_slices.span(deviation)
+    low, high = brain_slices.intensity_limits(original)
+    top = brain_slices.difference_limit(deviation)
     for scan in range(scans):
         volumes = [original[scan], encoded[scan], *samples[scan]]
         for offset, plane in enumerate(brain_slices.PLANES):
@@ -72,7 +72,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         f"inversion finds; {count(drawn, 'reconstruction')} with y_sem kept and z_T drawn anew. "
         + ("Last column: standard deviation over these, one scale. " if drawn > 1 else "")
         + f"Mean squared error to the original over the whole volume ({per_scan}). "
-        + brain_slices.how_shown(spacing)
+        + brain_slices.display_sentence(spacing)
     )
     drawn_data = page.pictures | {
         "scan_id": data["scan_id"],

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ldae.figures import arrays, brain_slices
+from ldae.figures import array_layouts, brain_slices
 from ldae.figures.style import SIGNED, Drawing
 from ldae.labels import number, subject
 
@@ -15,11 +15,11 @@ DATA = "npz"
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     """Rows: each plane and, below it, its signed difference to alpha = 0; columns: alpha."""
-    data = arrays.load(inputs["arrays"], "progression")
+    data = array_layouts.load(inputs["arrays"], "progression")
     original, alphas, volumes = data["original"], data["alphas"], data["volumes"]
     base = int(np.argmin(np.abs(alphas)))
     change = volumes - volumes[base]
-    spacing = arrays.spacing(data, settings)
+    spacing = array_layouts.spacing(data, settings)
 
     window = brain_slices.Window.around(original)
     width = max(window.size(plane)[0] for plane in brain_slices.PLANES)
@@ -35,8 +35,8 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         top=6,
         max_scale=0.18,
     )
-    low, high = brain_slices.limits(np.concatenate([original[None], volumes]))
-    top = brain_slices.span(change)
+    low, high = brain_slices.intensity_limits(np.concatenate([original[None], volumes]))
+    top = brain_slices.difference_limit(change)
     for index, plane in enumerate(brain_slices.PLANES):
         row = 2 * index
         page.show(row, 0, window.slice(original, plane), low, high)
@@ -66,7 +66,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
             f"{number(float(s), 4)} at α = {a:g}" for a, s in zip(alphas, size, strict=True)
         )
         + f"; it {'grows' if rising else 'does not grow'} with every step. "
-        + brain_slices.how_shown(spacing)
+        + brain_slices.display_sentence(spacing)
     )
     title = f"Progressive manipulation of a scan: {data['source']} towards {data['target']}"
     drawn = page.pictures | {

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ldae.figures import arrays, brain_slices
+from ldae.figures import array_layouts, brain_slices
 from ldae.figures.manipulation_panels import draw_scans
 from ldae.figures.style import DIFFERENCE, Drawing
 from ldae.labels import number
@@ -16,18 +16,18 @@ DATA = "npz"
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     """Blocks of three planes, one a direction; rows original, manipulated, differences."""
-    data = arrays.load(inputs["arrays"], "manipulation")
+    data = array_layouts.load(inputs["arrays"], "manipulation")
     original, manipulated = data["original"], data["manipulated"]
     difference = np.abs(manipulated - original)
     effect = np.abs(manipulated - data["reconstruction"])
     scans, alpha = len(original), float(data["alpha"])
-    spacing = arrays.spacing(data, settings)
+    spacing = array_layouts.spacing(data, settings)
     page = draw_scans(
         data,
         spacing,
         {"Original": original, "Manipulated": manipulated},
         {"|Δ original|": difference, "|Δ α = 0|": effect},
-        (0, brain_slices.span(difference)),
+        (0, brain_slices.difference_limit(difference)),
         DIFFERENCE,
         "|Difference|",
         max_scale=0.22,
@@ -45,7 +45,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
             f"{number(float(s), 4)} and {number(float(n), 4)} ({a} → {b})" for a, b, s, n in pairs
         )
         + ". "
-        + brain_slices.how_shown(spacing)
+        + brain_slices.display_sentence(spacing)
     )
     drawn = page.pictures | {
         "scan_id": data["scan_id"],

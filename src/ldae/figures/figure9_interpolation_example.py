@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ldae.figures import arrays, brain_slices
+from ldae.figures import array_layouts, brain_slices
 from ldae.figures.style import DIFFERENCE, Drawing
 from ldae.labels import listing, number
 
@@ -17,20 +17,20 @@ PLANES = ("axial", "coronal")
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     """Blocks of two planes, one a visit; rows original, interpolated, absolute error."""
-    data = arrays.load(inputs["arrays"], "interpolation")
-    chosen = brain_slices.steps(len(data["months"]), MOST)
+    data = array_layouts.load(inputs["arrays"], "interpolation")
+    chosen = brain_slices.evenly_spaced(len(data["months"]), MOST)
     months, factor = data["months"][chosen], data["factor"][chosen]
     original, interpolated = data["original"][chosen], data["interpolated"][chosen]
     error = np.abs(original - interpolated)
-    spacing = arrays.spacing(data, settings)
+    spacing = array_layouts.spacing(data, settings)
 
     window = brain_slices.Window.around(original)
     widths = [window.size(plane)[0] for plane in PLANES] * len(months)
     height = max(window.size(plane)[1] for plane in PLANES)
     gaps = ([0.6, 3.0] * len(months))[: len(widths) - 1]
     page = brain_slices.Mosaic(widths, [height] * 3, spacing, gaps, top=10, left=9)
-    low, high = brain_slices.limits(original)
-    top = brain_slices.span(error)
+    low, high = brain_slices.intensity_limits(original)
+    top = brain_slices.difference_limit(error)
     for index, month in enumerate(months):
         for offset, plane in enumerate(PLANES):
             column = len(PLANES) * index + offset
@@ -63,7 +63,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
             f"{number(float(s), 4)} at month {m:g}" for m, s in zip(months, size, strict=True)
         )
         + ". "
-        + brain_slices.how_shown(spacing)
+        + brain_slices.display_sentence(spacing)
     )
     drawn = page.pictures | {
         "months": months,

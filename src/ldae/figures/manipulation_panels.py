@@ -40,7 +40,7 @@ def draw_scans(
     page = brain_slices.Mosaic(
         widths, [height] * len(labels), spacing, gaps, top=11, left=9, max_scale=max_scale
     )
-    bright = brain_slices.limits(original)
+    bright = brain_slices.intensity_limits(original)
     for scan in range(len(original)):
         for offset, plane in enumerate(brain_slices.PLANES):
             column = 3 * scan + offset

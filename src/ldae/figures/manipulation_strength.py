@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from ldae.errors import require
-from ldae.evaluation.manipulation_tables import course
+from ldae.evaluation.manipulation_tables import monotonicity_sentence
 from ldae.figures.strength_lines import VARIANTS, draw_line, legend_marks
 from ldae.figures.style import GREY, LIGHT, PAGE, Drawing, letter, new_figure
 from ldae.files import read_table
@@ -109,7 +109,7 @@ def _body(table: pd.DataFrame, trends: pd.DataFrame | None) -> str:
             f"{count(int(size['n_subjects']), 'subject')})."
         )
         volume = plain[(plain["direction"] == direction) & (plain["metric"] == PANELS[0][0])]
-        text += f" Ventricles: {lower_first(course(volume))}" if len(volume) else ""
+        text += f" Ventricles: {lower_first(monotonicity_sentence(volume))}" if len(volume) else ""
         text += _steady(trends, direction)
     return text
 

@@ -14,7 +14,7 @@ VARIANTS = {
     "orthogonal": ("s", (0, (4, 1.6)), False, "orthogonal to age"),
     "random": ("^", (0, (1, 1.4)), True, "random direction"),
 }
-APART = 0.008  # of the largest alpha; distance between points that would hide each other
+OFFSET = 0.008  # of the largest alpha; distance between points that would hide each other
 
 
 def colour(direction: str, variant: str = "plain") -> str:
@@ -32,14 +32,14 @@ def draw_line(
         table: alpha, value, ci_low, ci_high; rows without a value are left out.
         direction: Gives the colour.
         variant: Key of ``VARIANTS``; gives marker and line.
-        place: Steps of ``APART`` to the right of alpha, so that lines do not hide each other;
+        place: Steps of ``OFFSET`` to the right of alpha, so that lines do not hide each other;
             none at alpha = 0, where all lines meet.
         scale: Factor on the values.
     """
     shown = table.dropna(subset="value").sort_values("alpha")
     mark, line, filled, _ = VARIANTS[variant]
     own = colour(direction, variant)
-    x = shown["alpha"] + place * APART * shown["alpha"].max() * (shown["alpha"] > 0)
+    x = shown["alpha"] + place * OFFSET * shown["alpha"].max() * (shown["alpha"] > 0)
     ax.vlines(x, scale * shown["ci_low"], scale * shown["ci_high"], color=own, lw=0.9)
     style = {"marker": mark, "ls": line, "lw": 1, "ms": 3.6, "mew": 0.7}
     ax.plot(x, scale * shown["value"], color=own, mfc=own if filled else "white", **style)

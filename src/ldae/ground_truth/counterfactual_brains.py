@@ -24,7 +24,7 @@ from ldae.synthetic.preprocessed import make_scan
 
 
 @dataclass(frozen=True)
-class Pair:
+class StoredPair:
     """A scan made again (factual) and its counterfactual.
 
     Attributes:
@@ -45,7 +45,7 @@ def brain_pair(
     files: ScanFiles,
     bids_dir: Path,
     volumes_cfg: dict[str, Any],
-) -> Pair:
+) -> StoredPair:
     """Make a preprocessed scan again, and once more with the pathology of another diagnosis.
 
     Args:
@@ -77,7 +77,7 @@ def brain_pair(
         images.append(in_store(moved, transform))
         ml = visible_volumes(head, pose)
         volumes.append([ml["ventricle_ml"], ml["hippocampus_ml"]])
-    return Pair(*images, *volumes)
+    return StoredPair(*images, *volumes)
 
 
 def _as_read(values: np.ndarray, mask: np.ndarray, spacing: float) -> tuple:

@@ -2,10 +2,10 @@
 
 The truth of a synthetic cohort holds the parameters of its heads. A head can therefore be made
 again with the atrophy of the same person at the same age with the other diagnosis
-(:class:`ldae.synthetic.cohort.Course`). Pose, contrast, coil field and noise are those of the real
-scan. Bias correction, brain mask, registration and intensity scale are taken from the real scan as
-well, so only the anatomy differs. A real second scan would add the (small) errors of estimating
-these steps again.
+(:class:`ldae.synthetic.subjects.Course`). Pose, contrast, coil field and noise are those of the
+real scan. Bias correction, brain mask, registration and intensity scale are taken from the real
+scan as well, so only the anatomy differs. A real second scan would add the (small) errors of
+estimating these steps again.
 
 This module makes the pairs of raw downloads; :mod:`ldae.ground_truth.counterfactual_brains` makes
 those of preprocessed cohorts. Only for cohorts of ``ldae.synthetic`` (config ``evaluation.truth``).
@@ -28,25 +28,27 @@ from ldae.derivatives import ScanFiles, scan_files
 from ldae.errors import UserError, require
 from ldae.evaluation.test_scans import spread_over_subjects
 from ldae.files import read_json, read_table, save_arrays
-from ldae.ground_truth.counterfactual_brains import Pair, brain_pair, in_store
+from ldae.ground_truth.counterfactual_brains import StoredPair, brain_pair, in_store
 from ldae.preprocess._ants import ants
-from ldae.preprocess.resampling import MARGIN, around, resample
+from ldae.preprocess.resampling import MARGIN, crop_around, resample
 from ldae.progress import Progress
 from ldae.synthetic.bases import load_base
-from ldae.synthetic.cohort import MARK, STAGE, Subject, Visit, draw_subject, generator
 from ldae.synthetic.download import KIND as DOWNLOAD
 from ldae.synthetic.download import ORIGINAL, PROCESSED, plan_images
-from ldae.synthetic.heads import Anatomy, Head, shrink
+from ldae.synthetic.heads import Anatomy, Head, apply_atrophy
 from ldae.synthetic.preprocessed import KIND as PREPROCESSED
 from ldae.synthetic.scanner import PROTOCOLS, Scan, acquire
+from ldae.synthetic.subjects import MARK, STAGE, Subject, Visit, draw_subject, subject_generator
 
 TRUTH = ("participant_id", "session_id", "seed", "subject_index")
-ALIKE = 0.02  # largest mean difference (range 0 to 1) of a scan made again from the stored one
-LEAST = 20.0  # of a scanner's 4095; below it the ratio of two intensities is mostly rounding
+MAX_DIFFERENCE = (
+    0.02  # largest mean difference (range 0 to 1) of a scan made again from the stored one
+)
+DARK = 20.0  # of a scanner's 4095; below it the ratio of two intensities is mostly rounding
 
 
 @dataclass(frozen=True)
-class Twin:
+class ScanPair:
     """A visit's scan made again, and its counterfactual.
 
     Attributes:
@@ -60,31 +62,33 @@ class Twin:
     after: Head
 
 
-def make_twin(subject: Subject, visit: Visit, target: str, seed: int, spacing: float) -> Twin:
+def make_scan_pair(
+    subject: Subject, visit: Visit, target: str, seed: int, spacing: float
+) -> ScanPair:
     """Make ``visit``'s scan as the download did, and once more with the diagnosis ``target``.
 
     Args:
         subject, visit: The subject and its visit, from the download ``seed``.
-        target: Diagnosis of the counterfactual, a key of :data:`ldae.synthetic.cohort.STAGE`.
+        target: Diagnosis of the counterfactual, a key of :data:`ldae.synthetic.subjects.STAGE`.
         seed: Seed of the download.
         spacing: Voxel size of the download, mm.
     """
-    anatomy = Anatomy.draw(load_base(subject.base), generator(seed, subject.index, 2))
+    anatomy = Anatomy.draw(load_base(subject.base), subject_generator(seed, subject.index, 2))
     stored = [image for image in plan_images(subject) if image.on_disk]
     for earlier in subject.visits:  # each calibration starts where the one before ended
         kinds = [image.kind for image in stored if image.visit is earlier]
         if kinds:
-            before = shrink(anatomy, earlier.atrophy)
+            before = apply_atrophy(anatomy, earlier.atrophy)
         if earlier is visit:
             break
     kind = next(k for k in kinds if k in (ORIGINAL, PROCESSED))
-    after = shrink(anatomy, subject.course.atrophy(STAGE[target], subject.years(visit)))
+    after = apply_atrophy(anatomy, subject.course.atrophy(STAGE[target], subject.years(visit)))
 
     def scan(head: Head) -> Scan:
-        rng = generator(seed, subject.index, 3, visit.number, kind)
+        rng = subject_generator(seed, subject.index, 3, visit.number, kind)
         return acquire(head, PROTOCOLS[subject.phase], spacing, rng)
 
-    return Twin(scan(before), scan(after), before, after)
+    return ScanPair(scan(before), scan(after), before, after)
 
 
 def like_native(scan: Scan, image: nib.Nifti1Image) -> np.ndarray:
@@ -106,18 +110,18 @@ def like_native(scan: Scan, image: nib.Nifti1Image) -> np.ndarray:
 def correction(corrected: np.ndarray, raw: np.ndarray) -> np.ndarray:
     """Factor of the bias correction at every voxel, (X, Y, Z).
 
-    Dark voxels (below :data:`LEAST`) get the factor of the nearest voxel that is not dark.
+    Dark voxels (below :data:`DARK`) get the factor of the nearest voxel that is not dark.
 
     Args:
         corrected, raw: (X, Y, Z) intensities after and before the bias correction.
     """
-    dark = raw < LEAST
+    dark = raw < DARK
     factor = np.divide(corrected, raw, out=np.ones_like(raw), where=~dark)
     nearest = ndi.distance_transform_edt(dark, return_distances=False, return_indices=True)
     return factor[tuple(nearest)]
 
 
-class Chain:
+class FixedPreprocessing:
     """Preprocessing of one real scan, from native image to store, applied to another scan.
 
     Bias field, brain mask and transforms are those of the real scan.
@@ -153,7 +157,7 @@ class Chain:
     def __call__(self, scan: np.ndarray) -> torch.Tensor:
         """Put a scan (X, Y, Z) on the store's grid, not yet scaled: (1, X, Y, Z) float32."""
         brain = scan * self.factor * (self.mask.numpy() > 0)
-        near = around(self.mask, MARGIN, self.corrected.new_image_like(brain))[0]
+        near = crop_around(self.mask, MARGIN, self.corrected.new_image_like(brain))[0]
         interpolation, prefilter = self.volumes["interpolation"], self.volumes["antialias"]
         moved = resample(near, self.grid, self.transforms, interpolation, prefilter)
         return in_store(moved, self.transform)
@@ -166,7 +170,7 @@ def download_pair(
     files: ScanFiles,
     bids_dir: Path,
     volumes_cfg: dict[str, Any],
-) -> Pair:
+) -> StoredPair:
     """Make a scan of a download again, and its counterfactual.
 
     Args:
@@ -176,13 +180,13 @@ def download_pair(
     """
     subject = draw_subject(made["seed"], index, made["visits"])
     visit = next(v for v in subject.visits if f"ses-M{v.months:03d}" == row.session_id)
-    twin = make_twin(subject, visit, row.target, made["seed"], made["spacing"])
+    twin = make_scan_pair(subject, visit, row.target, made["seed"], made["spacing"])
     native = bids_dir / files.source
     image = nib.load(native)
     factual = like_native(twin.factual, image)
-    chain = Chain(files, native, factual, volumes_cfg)
+    chain = FixedPreprocessing(files, native, factual, volumes_cfg)
     truths = [head.truth() for head in (twin.before, twin.after)]
-    return Pair(
+    return StoredPair(
         chain(factual),
         chain(like_native(twin.counterfactual, image)),
         *([ml["ventricle_template_ml"], ml["hippocampus_template_ml"]] for ml in truths),
@@ -239,7 +243,7 @@ def make_counterfactuals(
         scan_pair = make_pair(made["arguments"], index, row, files, Path(bids_dir), volumes_cfg)
         scale = scan_pair.again.max()
         difference = float((scan_pair.again / scale - store.volume(row.Index)).abs().mean())
-        if difference > ALIKE:
+        if difference > MAX_DIFFERENCE:
             raise UserError(
                 f"The scan {row.scan_id} made again from the truth differs from the stored one by "
                 f"{difference:.3f} of the range on average: {truth} is not the truth of "

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ldae.errors import UserError
-from ldae.evaluation.metrics.bootstrap import ClusterBootstrap, minus
+from ldae.evaluation.metrics.bootstrap import ClusterBootstrap, difference_of
 from ldae.evaluation.metrics.classification import pearson
 from ldae.evaluation.probes.features import TEST, TRAINING, ProbeData, load_probe_data
 from ldae.evaluation.probes.linear import fit_classifier, fit_regressor
@@ -27,7 +27,7 @@ TARGETS = {
 }
 
 
-def evaluate_truth(
+def correlate_with_truth(
     truth: str | Path,
     embeddings: dict[str, str | Path],
     latents: str | Path,
@@ -119,6 +119,6 @@ def _correlations(
             rows.append(key | {"system": system, "reference": None} | interval | size)
             if system != "ldae":
                 ours = pearson(outputs[prediction, "ldae"], truth)
-                interval = bootstrap.interval(minus(ours, own)).row("r")
+                interval = bootstrap.interval(difference_of(ours, own)).row("r")
                 gaps.append(key | {"system": "ldae", "reference": system} | interval | size)
     return pd.DataFrame(rows + gaps)

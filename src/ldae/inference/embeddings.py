@@ -44,7 +44,7 @@ def _of_dae(model: str | Path, store: VolumeStore) -> Source:
     return Source(encoder, ResizedVolumes(store, cfg["shape"], cfg["resize"]), card)
 
 
-SOURCES = {"ldae": _of_ldae, "untrained": _untrained, "dae": _of_dae}
+ENCODERS = {"ldae": _of_ldae, "untrained": _untrained, "dae": _of_dae}
 
 
 def embed(
@@ -72,7 +72,7 @@ def embed(
         UserError: a model is missing or does not fit the store (:mod:`ldae.models.training_scans`).
     """
     compute, store = Compute.prepare(device, threads, "fp32"), VolumeStore(volumes)
-    source = SOURCES[system](model, store)
+    source = ENCODERS[system](model, store)
     require_fit(store, source.card, model)
     encoder = compute.place(source.encoder).eval()
     progress = Progress(f"embeddings of {system}", len(store))

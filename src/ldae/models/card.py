@@ -27,7 +27,7 @@ PAPER_BACKBONE, PAPER_PERCEPTUAL = "convnext_small", "squeeze"
 PAPER_VARIANCE, PAPER_GAMMA = "all", 0.1
 
 
-def complete(card: Mapping[str, Any], flags: Iterable[str] = ()) -> dict[str, Any]:
+def complete_card(card: Mapping[str, Any], flags: Iterable[str] = ()) -> dict[str, Any]:
     """Add citation, code version, departures and flags to a card; all other keys are kept.
 
     Args:

@@ -13,7 +13,15 @@ from torch import Tensor, nn
 
 from ldae.dependencies import as_restored
 from ldae.errors import UserError, require
-from ldae.models.storage import ENCODER, ESTIMATOR, UNET, card_of, load_card, load_state, parts_of
+from ldae.models.storage import (
+    ENCODER,
+    ESTIMATOR,
+    UNET,
+    load_card,
+    load_card_of_kind,
+    load_parts,
+    load_state,
+)
 from ldae.nets.pretrained import load_strictly
 
 if TYPE_CHECKING:
@@ -89,7 +97,7 @@ def load_autoencoder(folder: str | Path) -> "tuple[AutoencoderKL, dict[str, Any]
     """
     from ldae.nets.autoencoder import build_autoencoder
 
-    card = card_of(folder, "autoencoder")
+    card = load_card_of_kind(folder, "autoencoder")
     cfg = as_restored(card["architecture"])
     return _restore(lambda: build_autoencoder(cfg), load_state(folder), folder), card
 
@@ -103,7 +111,7 @@ def load_ldm(folder: str | Path) -> "tuple[UNet, dict[str, Any]]":
     from ldae.nets.preconditioning import Preconditioning
     from ldae.nets.unet import build_unet
 
-    card = card_of(folder, "ldm")
+    card = load_card_of_kind(folder, "ldm")
     cfg, channels = as_restored(card["architecture"]), card["latent_channels"]
     arguments = card.get("preconditioning")
 
@@ -128,14 +136,14 @@ def load_ldae(
     """
     from ldae.nets.gradient_estimator import build_guided_unet
 
-    card = card_of(folder, "ldae")
+    card = load_card_of_kind(folder, "ldae")
     unet, ldm_card = load_ldm(ldm_folder)
     if card["ldm_sha256"] != ldm_card["sha256"]:
         raise UserError(
             f"The model in {folder} was trained on another diffusion model than the one in "
             f"{ldm_folder} (SHA-256 differs). Train the ldae stage again, or restore its ldm."
         )
-    state = parts_of(folder, ENCODER, ESTIMATOR)
+    state = load_parts(folder, ENCODER, ESTIMATOR)
     encoder = _encoder(card, state, folder)
     guided = build_guided_unet(unet, ldm_card["architecture"], encoder.dim)
     load_part(guided.estimator, state, ESTIMATOR, folder)
@@ -148,7 +156,7 @@ def load_encoder(folder: str | Path) -> "tuple[SemanticEncoder, dict[str, Any]]"
     Raises:
         UserError: the model is missing, damaged or of another kind.
     """
-    card = card_of(folder, "ldae")
+    card = load_card_of_kind(folder, "ldae")
     return _encoder(card, load_state(folder, ENCODER), folder), card
 
 
@@ -181,8 +189,8 @@ def load_dae(folder: str | Path) -> "tuple[SemanticEncoder, ConditionalUNet, dic
     from ldae.nets.conditional_unet import build_conditional_unet
     from ldae.nets.semantic_encoder import build_encoder
 
-    card = card_of(folder, "dae")
-    state = parts_of(folder, ENCODER, UNET)
+    card = load_card_of_kind(folder, "dae")
+    state = load_parts(folder, ENCODER, UNET)
     encoder = build_encoder(as_restored(card["architecture"]["encoder"]))
     load_part(encoder, state, ENCODER, folder)
     unet = build_conditional_unet(as_restored(card["architecture"]), encoder.dim)
@@ -200,7 +208,7 @@ def load_supervised(folder: str | Path) -> "tuple[SupervisedEncoder, dict[str, A
     """
     from ldae.nets.semantic_encoder import build_supervised
 
-    card = card_of(folder, "supervised")
+    card = load_card_of_kind(folder, "supervised")
     cfg = as_restored(card["architecture"])
     cfg["encoder"] = as_restored(cfg["encoder"])
     net = build_supervised(cfg, card["outputs"])

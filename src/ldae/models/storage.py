@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from ldae.errors import require
 from ldae.files import atomic, read_json, sha256, write_json
-from ldae.models.card import complete
+from ldae.models.card import complete_card
 
 TENSORS, CARD = "model.safetensors", "model.json"
 REQUIRED = {
@@ -53,7 +53,7 @@ def save_model(
         folder: Model folder, made if it does not exist.
         state_dict: Tensors by key; an ldae's keys begin with ``encoder.`` or ``estimator.``.
         card: JSON-like, with the keys listed above; ``sha256`` and the keys of
-            :func:`ldae.models.card.complete` are added.
+            :func:`ldae.models.card.complete_card` are added.
         flags: Warnings for the card, one sentence each.
 
     Returns:
@@ -72,7 +72,7 @@ def save_model(
     tensors = {key: value.detach().cpu().contiguous() for key, value in state_dict.items()}
     with atomic(folder / TENSORS) as temporary:
         save_file(tensors, temporary)
-    written = {**complete(card, flags), "sha256": sha256(folder / TENSORS)}
+    written = {**complete_card(card, flags), "sha256": sha256(folder / TENSORS)}
     write_json(written, folder / CARD)
     return written
 
@@ -106,7 +106,7 @@ def load_state(folder: str | Path, prefix: str = "") -> dict[str, Tensor]:
         return {key: tensors.get_tensor(key) for key in keys if key.startswith(prefix)}
 
 
-def card_of(folder: str | Path, kind: str) -> dict[str, Any]:
+def load_card_of_kind(folder: str | Path, kind: str) -> dict[str, Any]:
     """Read the card of a model that must be of ``kind``.
 
     Raises:
@@ -120,7 +120,7 @@ def card_of(folder: str | Path, kind: str) -> dict[str, Any]:
     return card
 
 
-def parts_of(folder: str | Path, *prefixes: str) -> dict[str, Tensor]:
+def load_parts(folder: str | Path, *prefixes: str) -> dict[str, Tensor]:
     """Read a model's tensors, all of whose keys must begin with one of ``prefixes``.
 
     Raises:

@@ -7,7 +7,12 @@ from monai.networks.nets import AutoencoderKL, PatchDiscriminator
 from monai.networks.nets.autoencoderkl import Decoder, Encoder
 from torch import Tensor
 
-from ldae.nets.execution import Recomputable, guard_gradients, prepare, run
+from ldae.nets.execution import (
+    Recomputable,
+    apply_execution_options,
+    call_recomputed,
+    guard_gradients,
+)
 from ldae.nets.pretrained import load_strictly, load_weights, monai_autoencoder
 
 HOW_TO_STAGE = (
@@ -22,7 +27,7 @@ class _Blocks(Recomputable):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, X, Y, Z) through all blocks."""
         for block in self.blocks:
-            x = run(block, x, recompute=self.checkpointing)
+            x = call_recomputed(block, x, recompute=self.checkpointing)
         return x
 
 
@@ -69,7 +74,7 @@ def build_autoencoder(cfg: Mapping[str, Any]) -> AutoencoderKL:
     guard_gradients(
         net, "autoencoder", "autoencoder.precision: fp32, or choose another volumes.shape"
     )
-    return prepare(net, cfg)
+    return apply_execution_options(net, cfg)
 
 
 def build_discriminator(cfg: Mapping[str, Any]) -> PatchDiscriminator:

@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ldae.nets.blocks import timestep_embedding
-from ldae.nets.execution import prepare
-from ldae.nets.unet import DownPath, UNetShape, UpPath, time_code, unet_shape
+from ldae.nets.execution import apply_execution_options
+from ldae.nets.unet import DownPath, UNetShape, UpPath, time_embedding, unet_shape
 
 CHANNELS = 1  # a scan has one
 
@@ -28,7 +28,7 @@ class ConditionalUNet(nn.Module):
     def __init__(self, shape: UNetShape, y_dim: int):
         super().__init__()
         self.shape = shape
-        self.time = time_code(shape)
+        self.time = time_embedding(shape)
         self.semantic = nn.Linear(y_dim, shape.embedding_dim)
         self.down = DownPath(shape, conditional=True)
         self.up = UpPath(shape, self.down.skip_channels, conditional=True)
@@ -57,4 +57,4 @@ def build_conditional_unet(cfg: Mapping[str, Any], y_dim: int) -> ConditionalUNe
             (:mod:`ldae.nets.execution`).
         y_dim: Length of y_sem (``SemanticEncoder.dim``).
     """
-    return prepare(ConditionalUNet(unet_shape(cfg, CHANNELS), y_dim), cfg)
+    return apply_execution_options(ConditionalUNet(unet_shape(cfg, CHANNELS), y_dim), cfg)

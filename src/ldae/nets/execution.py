@@ -53,7 +53,7 @@ def guard_gradients(net: nn.Module, what: str, how: str) -> None:
 Net = TypeVar("Net", bound=nn.Module)
 
 
-def run(call: Callable[..., Tensor], *args: Tensor | None, recompute: bool) -> Tensor:
+def call_recomputed(call: Callable[..., Tensor], *args: Tensor | None, recompute: bool) -> Tensor:
     """Call; with ``recompute`` keep only the inputs and call again in the backward pass.
 
     Dropout draws the same numbers both times. Without gradients it is a plain call.
@@ -73,7 +73,7 @@ class Recomputable(nn.Module):
         return [self]
 
 
-def prepare(net: Net, cfg: Mapping[str, Any], backend: str = "inductor") -> Net:
+def apply_execution_options(net: Net, cfg: Mapping[str, Any], backend: str = "inductor") -> Net:
     """Apply the optional keys ``checkpointing`` and ``compile`` of a stage's section to a network.
 
     Args:

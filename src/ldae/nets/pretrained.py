@@ -144,7 +144,7 @@ def _convnext_key(key: str) -> str:
     return f"stages.{feature // 2}.downsample.{index}.{rest}"
 
 
-def part(state: Mapping[str, Tensor], *prefixes: str) -> dict[str, Tensor]:
+def tensors_below(state: Mapping[str, Tensor], *prefixes: str) -> dict[str, Tensor]:
     """Tensors below the first of ``prefixes`` that occurs, keys without it; all if none occurs."""
     for prefix in prefixes:
         found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

@@ -17,7 +17,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from ldae.errors import UserError, require
-from ldae.nets.execution import Recomputable, prepare, run
+from ldae.nets.execution import Recomputable, apply_execution_options, call_recomputed
 from ldae.nets.pretrained import load_strictly, load_weights, timm_convnext
 from ldae.seeds import derive_seed
 
@@ -153,7 +153,9 @@ class SemanticEncoder(Recomputable):
         self._require_no_batch_norms(recomputed)
         together = RECOMPUTED_SLICES if recomputed else len(slices)
         parts = slices.split(self.slice_batch or together)
-        embedded = [run(self.backbone, part, recompute=self.checkpointing) for part in parts]
+        embedded = [
+            call_recomputed(self.backbone, part, recompute=self.checkpointing) for part in parts
+        ]
         return embedded[0] if len(embedded) == 1 else torch.cat(embedded)
 
     def _require_no_batch_norms(self, parts: bool) -> None:
@@ -283,7 +285,7 @@ def build_supervised(cfg: Mapping[str, Any], outputs: int) -> SupervisedEncoder:
     Raises:
         UserError: as :func:`build_encoder`.
     """
-    return prepare(SupervisedEncoder(build_encoder(cfg["encoder"]), outputs), cfg)
+    return apply_execution_options(SupervisedEncoder(build_encoder(cfg["encoder"]), outputs), cfg)
 
 
 def initial_encoder(cfg: Mapping[str, Any], seed: int) -> SemanticEncoder:

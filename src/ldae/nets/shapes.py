@@ -35,7 +35,7 @@ def check_dae_shape(cfg: Mapping[str, Any]) -> None:
             )
 
 
-def check_sizes(
+def check_shapes(
     volume_shape: Sequence[int], autoencoder_cfg: Mapping[str, Any], ldm_cfg: Mapping[str, Any]
 ) -> None:
     """Check that every side of the volume can be halved as often as the two networks halve it.

@@ -21,7 +21,12 @@ from ldae.nets.blocks import (
     timestep_embedding,
     zero_init,
 )
-from ldae.nets.execution import Recomputable, guard_gradients, prepare, run
+from ldae.nets.execution import (
+    Recomputable,
+    apply_execution_options,
+    call_recomputed,
+    guard_gradients,
+)
 from ldae.nets.preconditioning import Preconditioning
 
 BF16_ADVICE = "precision: fp32, or choose another volumes.shape"
@@ -119,7 +124,9 @@ class DownPath(Recomputable):
         """Return the features of every stage, finest first; the last one enters the middle."""
         features = [self.conv(z)]
         for stage in self.stages:
-            features.append(run(stage, features[-1], t_emb, y_emb, recompute=self.checkpointing))
+            features.append(
+                call_recomputed(stage, features[-1], t_emb, y_emb, recompute=self.checkpointing)
+            )
         return features
 
 
@@ -170,14 +177,14 @@ class UpPath(Recomputable):
         skips = list(features)
         h = skips[-1]
         for stage in self.middle:
-            h = run(stage, h, t_emb, y_emb, recompute=self.checkpointing)
+            h = call_recomputed(stage, h, t_emb, y_emb, recompute=self.checkpointing)
         for stage, joins in zip(self.stages, self.joins, strict=True):
             skip = skips.pop() if joins else None
-            h = run(stage, h, t_emb, y_emb, skip, recompute=self.checkpointing)
+            h = call_recomputed(stage, h, t_emb, y_emb, skip, recompute=self.checkpointing)
         return self.conv(F.silu(self.norm(h)))
 
 
-def time_code(shape: UNetShape) -> nn.Sequential:
+def time_embedding(shape: UNetShape) -> nn.Sequential:
     """Network from the sinusoids of a step (B, base_channels) to the time code (B, E)."""
     return nn.Sequential(
         nn.Linear(shape.base_channels, shape.embedding_dim),
@@ -234,7 +241,7 @@ class UNet(nn.Module):
             resample,
         )
         self.shape = shape
-        self.time = time_code(shape)
+        self.time = time_embedding(shape)
         self.down = DownPath(shape)
         self.up = UpPath(shape, self.down.skip_channels, conditional=False)
         self.preconditioning = preconditioning
@@ -291,4 +298,4 @@ def build_unet(
     Optional keys: ``checkpointing`` and ``compile`` (see :mod:`ldae.nets.execution`).
     """
     shape = dataclasses.asdict(unet_shape(cfg, latent_channels))
-    return prepare(UNet(**shape, preconditioning=preconditioning), cfg)
+    return apply_execution_options(UNet(**shape, preconditioning=preconditioning), cfg)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from ldae.errors import exit_status
-from ldae.orchestration.rerun import retry
+from ldae.orchestration.rerun import reset_failed
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--scan", nargs="+", metavar="ID", help="only these; default: all that failed"
     )
     options = parser.parse_args(arguments)
-    return exit_status(lambda: print("\n".join(retry(options.results, options.scan))))
+    return exit_status(lambda: print("\n".join(reset_failed(options.results, options.scan))))
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def _jobs(rule: Any, config: Mapping[str, Any]) -> dict[str, int]:
     return next(({"jobs": jobs[name]} for name in jobs if name in rule.wildcard_names), {})
 
 
-def job_keys(workflow: Any, inputs_of: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def cost_keys(workflow: Any, inputs_of: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Hash, by rule, of what determines the time and memory of its jobs: settings and source.
 
     Args:

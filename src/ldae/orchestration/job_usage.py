@@ -24,7 +24,7 @@ MEASURED = ("s", "cpu_time", "max_rss")  # seconds of wall and of CPU, MiB
 Timings = dict[str, dict[str, dict[str, float]]]
 
 
-def timings(benchmarks: Path, jobs: Mapping[str, int | None] | None = None) -> Timings:
+def largest_usage(benchmarks: Path, jobs: Mapping[str, int | None] | None = None) -> Timings:
     """Largest time and memory of each job since the settings and source of its rule changed.
 
     Args:
@@ -50,16 +50,16 @@ def timings(benchmarks: Path, jobs: Mapping[str, int | None] | None = None) -> T
     }
 
 
-def keep_longest(benchmarks: str | Path, costly: Mapping[str, str]) -> None:
+def store_largest_usage(benchmarks: str | Path, costly: Mapping[str, str]) -> None:
     """Store the largest time and memory of each job before a run overwrites its benchmark.
 
     Args:
-        benchmarks: As for :func:`timings`.
-        costly: By rule, :func:`ldae.orchestration.job_resources.job_keys`. Where the hash differs
+        benchmarks: As for :func:`largest_usage`.
+        costly: By rule, :func:`ldae.orchestration.job_resources.cost_keys`. Where the hash differs
             from that of the previous run, earlier measurements no longer count.
     """
     benchmarks = Path(benchmarks)
-    kept, now = dict(_kept(benchmarks)), timings(benchmarks)
+    kept, now = dict(_kept(benchmarks)), largest_usage(benchmarks)
     changed = {rule for rule, key in costly.items() if rule in kept and kept[rule]["key"] != key}
     table = {
         rule: {"key": key, "since": time.time(), "jobs": {}}
@@ -75,7 +75,7 @@ def keep_longest(benchmarks: str | Path, costly: Mapping[str, str]) -> None:
 
 
 def _kept(benchmarks: Path) -> list[tuple[str, dict]]:
-    """Rules and their entries by :func:`keep_longest`: key, since (Unix time, seconds), jobs."""
+    """Rules and their entries by :func:`store_largest_usage`: key, since (Unix time, s), jobs."""
     path = benchmarks / MOST
     return list(read_json(path).items()) if path.is_file() else []
 
@@ -121,7 +121,7 @@ def job_usage_table(
 ) -> pd.DataFrame:
     """Time, memory and requests of each rule over its jobs, and the requests to make next.
 
-    A job counts by its largest time and memory (:func:`timings`). A benchmark covers the last
+    A job counts by its largest time and memory (:func:`largest_usage`). A benchmark covers the last
     attempt alone. The history of a training that was stopped and continued holds the seconds of all
     epochs, over all attempts, so the larger of the two counts. Neither holds failed attempts, nor
     steps that were repeated after a crash.
@@ -140,7 +140,7 @@ def job_usage_table(
         ``_next``: the peak times ``MEMORY_MARGIN`` in whole GiB (mem_mib), and the longest job
         times ``TIME_MARGIN`` (runtime_min).
     """
-    found = timings(benchmarks, {rule: about.get("jobs") for rule, about in asked.items()})
+    found = largest_usage(benchmarks, {rule: about.get("jobs") for rule, about in asked.items()})
     rows = [
         _row(
             name,
@@ -187,7 +187,7 @@ def _training_seconds(history: Path) -> float:
     return float(read_table(history, ["seconds"])["seconds"].sum()) if history.is_file() else 0.0
 
 
-def requests(table: pd.DataFrame) -> str:
+def set_resources_yaml(table: pd.DataFrame) -> str:
     """The ``_next`` columns of :func:`job_usage_table` as ``set-resources`` of a profile (YAML).
 
     Memory and minutes grow with the attempt, in case a job needs more than any before it. Rules

@@ -17,7 +17,7 @@ from typing import IO, NamedTuple
 
 from ldae.errors import require
 from ldae.files import atomic, digest
-from ldae.locks import hold
+from ldae.locks import acquire_lock
 from ldae.training.settings import FINISHED
 
 PATIENCE = 180.0  # seconds; Slurm kills a job that does not end within KillWait, 30 s by default
@@ -58,20 +58,20 @@ def end_previous_run(
             previous run does not end or is another user's.
     """
     name = digest(os.path.realpath(results))
-    lock = hold(Path(notes) / f"{name}.lock", f"the folder {results}", ENDING)
+    lock = acquire_lock(Path(notes) / f"{name}.lock", f"the folder {results}", ENDING)
     if run is not None:
         earlier = Path(notes) / f"{name}.run"
         if earlier.is_file():
-            end_jobs(earlier.read_text().split(), patience)
+            cancel_jobs(earlier.read_text().split(), patience)
         with atomic(earlier) as temporary:
             temporary.write_text(f"{run}\n")
     return lock
 
 
-def end_jobs(runs: Sequence[str], patience: float = PATIENCE) -> None:
+def cancel_jobs(runs: Sequence[str], patience: float = PATIENCE) -> None:
     """Cancel the Slurm jobs with these names and wait for their end; raises as
     :func:`end_previous_run`."""
-    left = jobs(runs)
+    left = unfinished_jobs(runs)
     if not left:
         return
     numbers = [job.number for job in left]
@@ -88,7 +88,7 @@ def end_jobs(runs: Sequence[str], patience: float = PATIENCE) -> None:
     )
     subprocess.run(["scancel", *numbers], check=False)
     deadline = time.monotonic() + patience
-    while remaining := jobs(runs):
+    while remaining := unfinished_jobs(runs):
         require(
             time.monotonic() < deadline,
             f"The Slurm jobs {' '.join(job.number for job in remaining)} of an earlier run do not "
@@ -97,7 +97,7 @@ def end_jobs(runs: Sequence[str], patience: float = PATIENCE) -> None:
         time.sleep(min(POLL, patience))
 
 
-def jobs(runs: Sequence[str]) -> list[Job]:
+def unfinished_jobs(runs: Sequence[str]) -> list[Job]:
     """Slurm jobs with these names, of any user, that have not ended.
 
     Raises:

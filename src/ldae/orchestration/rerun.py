@@ -39,7 +39,7 @@ def reset_failed_conversions(results: str | Path) -> list[str]:
     return reset
 
 
-def retry(results: str | Path, scan_ids: Sequence[str] | None = None) -> list[str]:
+def reset_failed(results: str | Path, scan_ids: Sequence[str] | None = None) -> list[str]:
     """Reset failed scans and failed conversions, so that the next run retries them.
 
     Args:
@@ -51,7 +51,7 @@ def retry(results: str | Path, scan_ids: Sequence[str] | None = None) -> list[st
         Sentences that say what was reset.
 
     Raises:
-        UserError: as :func:`release`; not if a conversion was reset and nothing has been
+        UserError: as :func:`reset_failed_scans`; not if a conversion was reset and nothing has been
             preprocessed yet.
     """
     parts = reset_failed_conversions(results) if scan_ids is None else []
@@ -59,11 +59,11 @@ def retry(results: str | Path, scan_ids: Sequence[str] | None = None) -> list[st
     preproc = Path(results) / "preproc"
     if parts and not (preproc / "manifests").is_dir():
         return done
-    released = release(preproc, scan_ids)
+    released = reset_failed_scans(preproc, scan_ids)
     return [*done, f"{len(released)} scan(s) will be retried: {', '.join(released) or 'none'}"]
 
 
-def release(preproc_dir: str | Path, scan_ids: Sequence[str] | None = None) -> list[str]:
+def reset_failed_scans(preproc_dir: str | Path, scan_ids: Sequence[str] | None = None) -> list[str]:
     """Reset failed scans, so that the next run preprocesses them, and no others, again.
 
     Deletes their stamps, the manifests of their shards, and ``quarantine.tsv``. The workflow then
@@ -106,7 +106,7 @@ def release(preproc_dir: str | Path, scan_ids: Sequence[str] | None = None) -> l
     return sorted({scan_id for scan_id, _ in failed})
 
 
-def redo(results: str | Path, scan_ids: Sequence[str]) -> None:
+def reset_scans(results: str | Path, scan_ids: Sequence[str]) -> None:
     """Reset scans, so that the next run preprocesses them again from their converted images.
 
     Args:

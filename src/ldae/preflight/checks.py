@@ -3,7 +3,7 @@
 from ldae.preflight.cost import estimate
 from ldae.preflight.environment import check_environment
 from ldae.preflight.paths import check_sources, check_tables, check_written
-from ldae.preflight.plan import describe, finish, start
+from ldae.preflight.plan import describe, read_plan, start_dry_run
 from ldae.preflight.report import Finding
 from ldae.preflight.resources import check_resources
 from ldae.preflight.run_facts import Facts
@@ -14,7 +14,7 @@ from ldae.preflight.space import check_space
 
 def preflight(facts: Facts) -> list[Finding]:
     """Findings about a run that is about to start, grouped by topic."""
-    planning = start(facts.command)
+    planning = start_dry_run(facts.command)
     try:
         found, folders = check_sources(facts)
         found += check_written(facts)
@@ -25,6 +25,6 @@ def preflight(facts: Facts) -> list[Finding]:
         planning.kill()
         raise
     finally:
-        plan = finish(planning)
+        plan = read_plan(planning)
     found += [*describe(plan), *check_space(facts, plan, counts)]
     return [*found, *estimate(facts, plan, counts)]

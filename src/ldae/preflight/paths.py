@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from ldae.conversion.download import DEPTH, PTID, Folders, find_folders
+from ldae.conversion.download import DEPTH, PTID, DownloadFolders, find_folders
 from ldae.conversion.study_tables import AUXILIARY, OPTIONAL, REQUIRED, read_download
 from ldae.errors import UserError
 from ldae.preflight.report import ERROR, OK, WARNING, Finding, some
@@ -55,7 +55,7 @@ DEEPEST = 7  # levels below the configured folder that are searched
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 
 
-def check_sources(facts: Facts) -> tuple[list[Finding], Folders | None]:
+def check_sources(facts: Facts) -> tuple[list[Finding], DownloadFolders | None]:
     """Check the folders of images, tables and BIDS data sets.
 
     Returns:
@@ -79,7 +79,7 @@ def check_sources(facts: Facts) -> tuple[list[Finding], Folders | None]:
     return found, folders
 
 
-def _images(folder: Path) -> tuple[Folders | None, list[Finding]]:
+def _images(folder: Path) -> tuple[DownloadFolders | None, list[Finding]]:
     if fault := _closed("paths.images", folder, "the folder of ADNI's images (docs/adni.md)"):
         return None, [fault]
     try:

@@ -20,7 +20,7 @@ class Plan:
     fault: str | None = None
 
 
-def start(command: tuple[str, ...]) -> subprocess.Popen:
+def start_dry_run(command: tuple[str, ...]) -> subprocess.Popen:
     """Start the dry run ``command``; it takes seconds, in which other checks can go on."""
     return subprocess.Popen(
         command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -28,7 +28,7 @@ def start(command: tuple[str, ...]) -> subprocess.Popen:
     )  # fmt: skip
 
 
-def finish(process: subprocess.Popen) -> Plan:
+def read_plan(process: subprocess.Popen) -> Plan:
     """Wait for the dry run and read its table of jobs."""
     output, _ = process.communicate()
     if process.returncode:

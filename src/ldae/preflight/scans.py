@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ldae.conversion.download import Folders, is_folder, read_name
+from ldae.conversion.download import DownloadFolders, is_folder, read_name
 from ldae.files import read_table
 from ldae.preflight.report import ERROR, OK, WARNING, Finding, some
 from ldae.preflight.run_facts import Facts
@@ -32,7 +32,7 @@ class Counts:
     known: bool = False
 
 
-def count(facts: Facts, folders: Folders | None) -> tuple[Counts | None, list[Finding]]:
+def count(facts: Facts, folders: DownloadFolders | None) -> tuple[Counts | None, list[Finding]]:
     """Count the subjects and scans of all data sets.
 
     Args:
@@ -68,7 +68,7 @@ def count(facts: Facts, folders: Folders | None) -> tuple[Counts | None, list[Fi
     return (total if total.scans else None), found
 
 
-def _download(folders: Folders) -> tuple[Counts, list[Finding]]:
+def _download(folders: DownloadFolders) -> tuple[Counts, list[Finding]]:
     """Count the images and visits of an ADNI download, by the names of folders."""
     images = visits = 0
     empty, unnamed = [], []

@@ -46,8 +46,8 @@ def check_slurm(facts: Facts) -> list[Finding]:
         text = f"sinfo does not answer: {said}"
         return [*found, Finding(ERROR, TOPIC, text, "Ask your administrators; is slurmctld up?")]
     if facts.watched_by == "squeue":
-        found += forgetting()
-    return [*found, *fits(asks, read_nodes(said))]
+        found += check_min_job_age()
+    return [*found, *compare_with_partitions(asks, read_nodes(said))]
 
 
 def submitted(
@@ -74,7 +74,7 @@ def submitted(
     return found
 
 
-def forgetting() -> list[Finding]:
+def check_min_job_age() -> list[Finding]:
     """The finding that squeue drops ended jobs before the workflow has seen their end; or none."""
     code, said = _ask("scontrol", "show", "config") if shutil.which("scontrol") else (1, "")
     match = re.search(r"^MinJobAge\s*=\s*(\d+)", said, re.MULTILINE)
@@ -129,7 +129,9 @@ def _gpus(gres: str) -> int:
     return sum(int(number) for number in numbers)
 
 
-def fits(asks: Mapping[str, Mapping[str, Any]], nodes: list[Nodes]) -> list[Finding]:
+def compare_with_partitions(
+    asks: Mapping[str, Mapping[str, Any]], nodes: list[Nodes]
+) -> list[Finding]:
     """Compare the requests of each rule with the nodes of its partition; one finding a fault.
 
     A request that fits at the first attempt, but not at the last, with more memory and time, is a

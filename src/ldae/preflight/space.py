@@ -37,7 +37,7 @@ CHECKPOINT, MODEL = 2 * (4 * 4 + 4), 4
 
 
 @dataclass(frozen=True)
-class Part:
+class Output:
     """A part of the results that the run writes.
 
     Attributes:
@@ -96,7 +96,7 @@ def _level(need: float, free: float) -> str:
     return ERROR if need > free else WARNING if SPARE * need > free else OK
 
 
-def _left(part: Part, plan: Plan) -> str:
+def _left(part: Output, plan: Plan) -> str:
     if not part.needed(plan):
         return "; not in the plan"
     return f"; {size(part.there)} of it are there" if part.there else ""
@@ -110,7 +110,7 @@ def size(number: float) -> str:
     return f"{number / 1000:.0f} kB"
 
 
-def _scans(facts: Facts, scans: int) -> list[Part]:
+def _scans(facts: Facts, scans: int) -> list[Output]:
     """Estimate the BIDS data set and the derivatives of preprocessing."""
     spacing = facts.config["synthetic"]["spacing"] if facts.synthetic else 1.0
     head = HEAD_MM3 / spacing**3
@@ -133,7 +133,7 @@ def _scans(facts: Facts, scans: int) -> list[Part]:
         there, files = min(sessions, scans), scans * FILES[name]
         place = f"results/{name}"
         fraction = there / scans
-        found.append(Part(place, rules[name], scans * each, there * each, how, files, fraction))
+        found.append(Output(place, rules[name], scans * each, there * each, how, files, fraction))
     return found
 
 
@@ -153,7 +153,7 @@ def _measured(folder: Path) -> tuple[int, float]:
     return len(sessions), float(np.mean(sizes)) if sizes else 0.0
 
 
-def _stores(facts: Facts, scans: int) -> list[Part]:
+def _stores(facts: Facts, scans: int) -> list[Output]:
     """Estimate the volume store and the latents: two moments, in a file a scan and in arrays."""
     cfg = facts.config
     shape, dtype = cfg["volumes"]["shape"], np.dtype(cfg["volumes"]["dtype"])
@@ -165,9 +165,9 @@ def _stores(facts: Facts, scans: int) -> list[Part]:
     sizes = f"{scans:,} latents of {'x'.join(map(str, latent))}, mean and SD, float32, twice"
     there = _sizes(cache / "latents")
     return [
-        Part("results/cache/volumes", ("volume_shard",), volumes, _sizes(cache / "volumes/shards"),
-             f"{scans:,} volumes of {grid} {dtype}"),
-        Part("results/cache/latents", ("latent_shard", "latents"), latents, there, sizes,
+        Output("results/cache/volumes", ("volume_shard",), volumes,
+             _sizes(cache / "volumes/shards"), f"{scans:,} volumes of {grid} {dtype}"),
+        Output("results/cache/latents", ("latent_shard", "latents"), latents, there, sizes,
              scans * FILES["latents"], min(1.0, there / latents)),
     ]  # fmt: skip
 
@@ -176,7 +176,7 @@ def _sizes(folder: Path, pattern: str = "*.npy") -> float:
     return float(sum(path.stat().st_size for path in folder.rglob(pattern) if path.is_file()))
 
 
-def _models(facts: Facts, plan: Plan) -> Part:
+def _models(facts: Facts, plan: Plan) -> Output:
     """Estimate the models, and the checkpoints of all trainings, which stay until the run ends."""
     numbers = parameters(facts.config)
     if plan.fault is None:
@@ -186,7 +186,7 @@ def _models(facts: Facts, plan: Plan) -> Part:
     runs = facts.results / "runs"
     there = sum(min(part, _sizes(runs / name, "*")) for name, part in need.items())
     how = f"trained parameters: {listed or 'none'}"
-    return Part("models and checkpoints", tuple(numbers), sum(need.values()), there, how)
+    return Output("models and checkpoints", tuple(numbers), sum(need.values()), there, how)
 
 
 def parameters(config: Mapping[str, Any]) -> dict[str, int]:

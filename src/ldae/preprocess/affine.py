@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from ldae.preprocess._ants import ants
 from ldae.preprocess.qc_measures import correlation, dice
-from ldae.preprocess.resampling import Template, on_grid
+from ldae.preprocess.resampling import Template, at_spacing
 
 # Starts, tried in this order while the overlap is too low. FIRST: the centres of mass. STAGED: the
 # same, through a rigid and a similarity transform; it finds a head tilted by 60 degrees. TURNED:
@@ -59,7 +59,7 @@ def register(
         folder: Receives the files of the transforms.
     """
     fixed, inside = template.coarse_brain, template.coarse_mask.numpy() > 0
-    coarse = on_grid(brain, min(fixed.spacing))
+    coarse = at_spacing(brain, min(fixed.spacing))
     affines, attempts = [], []
     for start in (FIRST, STAGED, TURNED):
         affines.append(estimate(coarse, fixed, start, f"{folder}/{len(affines)}"))
@@ -105,7 +105,7 @@ def best_turn(brain: ants.ANTsImage, template: ants.ANTsImage, path: str) -> str
     It is scaled so that brain and template have the same volume. Returns ``path``.
     """
     spacing = max(TURN_SPACING, min(template.spacing))
-    fixed, moving = on_grid(template, spacing), on_grid(brain, spacing)
+    fixed, moving = at_spacing(template, spacing), at_spacing(brain, spacing)
     inside = fixed.numpy() > 0
     centre, goal = (np.array(ants.get_center_of_mass(image)) for image in (fixed, moving))
     volumes = [(image.numpy() > 0).sum() * np.prod(image.spacing) for image in (moving, fixed)]

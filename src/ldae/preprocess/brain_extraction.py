@@ -17,7 +17,7 @@ from ldae.errors import UserError, require
 from ldae.files import digest, sha256
 from ldae.fingerprint import source_fingerprint
 from ldae.preprocess._ants import ants
-from ldae.preprocess.image_io import affine, as_mask, border_share, read_head, write_image
+from ldae.preprocess.image_io import affine, as_mask, border_fraction, read_head, write_image
 from ldae.preprocess.shard_runner import ScanRejected, Step, brain_first, run_step
 
 ANTSXNET_FILES = ("brainExtractionRobustT1.h5", "S_template3.nii.gz")
@@ -117,7 +117,7 @@ def clean_mask(probability: np.ndarray, threshold: float) -> np.ndarray:
     if not mask.any():
         raise ScanRejected(f"the brain mask is empty (highest probability {probability.max():.3g})")
     mask = fill_voids.fill(cc3d.largest_k(mask, k=1).astype(bool)).astype(bool)
-    border = border_share(mask)
+    border = border_fraction(mask)
     if border > MAX_BORDER:
         raise ScanRejected(
             f"the brain mask covers {border:.0%} of the image's outer faces "

@@ -51,7 +51,7 @@ def as_mask(values: np.ndarray, image: ants.ANTsImage) -> ants.ANTsImage:
     return image.new_image_like(values.astype(np.float32)).clone("unsigned char")
 
 
-def border_share(mask: np.ndarray) -> float:
+def border_fraction(mask: np.ndarray) -> float:
     """Fraction of the image's six outer faces that a mask (X, Y, Z) covers, 0 to 1."""
     faces = [mask.take(end, axis) > 0 for axis in range(3) for end in (0, -1)]
     return float(sum(face.sum() for face in faces) / sum(face.size for face in faces))

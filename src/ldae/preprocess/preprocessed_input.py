@@ -22,14 +22,16 @@ from ldae.preprocess.qc_picture import Head, write_picture
 from ldae.preprocess.resampling import (
     MARGIN,
     Template,
-    around,
+    crop_around,
     load_template,
     resample,
     resample_mask,
 )
 from ldae.preprocess.shard_runner import ScanRejected, Step, run_step
 
-FAR = 25.0  # mm between the centres of brain and template; no affine leaves half of that
+MAX_CENTRE_DISTANCE = (
+    25.0  # mm between the centres of brain and template; no affine leaves half of that
+)
 FULL = 0.9  # fraction of non-zero voxels above which an image is not skull-stripped
 NEGATIVE = 0.01  # fraction of negative brain voxels above which intensities are z-scores
 
@@ -169,7 +171,7 @@ def on_target_grid(
     """Brain and mask on a grid of the same space; returned unchanged if they lie on it already."""
     if brain.shape == grid.shape and ants.image_physical_space_consistency(brain, grid):
         return brain, mask
-    brain, near = around(mask, MARGIN, brain, mask)
+    brain, near = crop_around(mask, MARGIN, brain, mask)
     moved = resample(brain, grid, [], interpolation, prefilter)
     return moved, resample_mask(near, grid, [], prefilter)
 
@@ -177,7 +179,7 @@ def on_target_grid(
 def _require_template_space(mask: ants.ANTsImage, template: ants.ANTsImage, space: str) -> None:
     """Raise :class:`ScanRejected` if the centre of the brain is far from that of the template."""
     distance = float(np.linalg.norm(points_of(mask).mean(0) - points_of(template).mean(0)))
-    if distance > FAR:
+    if distance > MAX_CENTRE_DISTANCE:
         raise ScanRejected(
             f"the brain's centre lies {distance:.0f} mm from the template's, so the scan is not in "
             f"the space {space}"

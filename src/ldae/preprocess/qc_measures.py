@@ -5,7 +5,7 @@ from scipy import ndimage as ndi
 from skimage.filters import threshold_multiotsu
 
 from ldae.preprocess._ants import ants
-from ldae.preprocess.image_io import border_share
+from ldae.preprocess.image_io import border_fraction
 from ldae.preprocess.shard_runner import ScanRejected
 
 NO_TISSUES = "the intensities of the brain do not tell three tissues apart"
@@ -40,7 +40,7 @@ def points_of(mask: ants.ANTsImage) -> np.ndarray:
     return index @ np.asarray(mask.direction).T + np.array(mask.origin)
 
 
-def outside_share(image: ants.ANTsImage, points: np.ndarray) -> float:
+def outside_fraction(image: ants.ANTsImage, points: np.ndarray) -> float:
     """Fraction of points (N, 3), mm in LPS, outside of the image's field of view, 0 to 1."""
     index = (points - np.array(image.origin)) @ np.asarray(image.direction) / image.spacing
     inside = (index > -0.5) & (index < np.array(image.shape) - 0.5)
@@ -139,7 +139,7 @@ def measure(
         "ncc": correlation(moved.numpy()[inside], template.numpy()[inside]),
         **({} if affine is None else {"affine_determinant": float(np.linalg.det(matrix[:3, :3]))}),
         **tissue_measures(brain.numpy(), mask.numpy()),
-        "fov_cut": outside_share(brain, points),
-        "border": border_share(mask.numpy()),
+        "fov_cut": outside_fraction(brain, points),
+        "border": border_fraction(mask.numpy()),
     }
     return {name: round(value, 5) for name, value in values.items()}

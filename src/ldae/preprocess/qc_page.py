@@ -13,7 +13,7 @@ from ldae.errors import require
 from ldae.files import atomic, read_json, write_table
 from ldae.preprocess.qc_bounds import MEASURES, outlyingness
 
-FAR = 3.5  # robust SDs from which a scan is an outlier (Iglewicz and Hoaglin 1993)
+OUTLIER_Z = 3.5  # robust SDs from which a scan is an outlier (Iglewicz and Hoaglin 1993)
 TEMPLATE = Path(__file__).with_name("qc_page.html.j2")
 
 
@@ -117,7 +117,7 @@ def _html(
             {
                 **row,
                 "failed": failed,
-                "far": not failed and row["z"] >= FAR,
+                "far": not failed and row["z"] >= OUTLIER_Z,
                 "link": None if failed else Path(os.path.relpath(row["picture"], place)).as_posix(),
                 "verdict": decisions.get(row["scan_id"]),
                 "line": f"{row['scan_id']}\t{'keep' if row['status'] == 'qc' else 'exclude'}\t"
@@ -135,5 +135,5 @@ def _html(
         bounds=bounds,
         counts=known["status"].value_counts().to_dict(),
         far=sum(card["far"] for card in cards),
-        limit=FAR,
+        limit=OUTLIER_Z,
     )

@@ -22,7 +22,7 @@ from ldae.preprocess.resampling import (
     INTERPOLATORS,
     MARGIN,
     Template,
-    around,
+    crop_around,
     load_template,
     resample,
     resample_mask,
@@ -109,7 +109,7 @@ def _register_scan(
     inside = brain.numpy()[mask.numpy() > 0]
     if not inside.any():
         raise ScanRejected("the brain image is empty")
-    near_brain, near_mask = around(mask, MARGIN, brain, mask)
+    near_brain, near_mask = crop_around(mask, MARGIN, brain, mask)
     grid = template.grid_brain
     with tempfile.TemporaryDirectory() as folder:
         found = register(near_brain, near_mask, template, settings, Path(folder))

@@ -100,14 +100,16 @@ def resample_mask(
     return (moved >= 0.5).clone("unsigned char")
 
 
-def on_grid(image: ants.ANTsImage, spacing: float) -> ants.ANTsImage:
+def at_spacing(image: ants.ANTsImage, spacing: float) -> ants.ANTsImage:
     """``image`` resampled to ``spacing`` mm in its own space; a coarser one is left as it is."""
     if min(image.spacing) >= spacing:
         return image
     return resample(image, target_grid(image, spacing), [], "linear", prefilter=True)
 
 
-def around(mask: ants.ANTsImage, margin: float, *images: ants.ANTsImage) -> list[ants.ANTsImage]:
+def crop_around(
+    mask: ants.ANTsImage, margin: float, *images: ants.ANTsImage
+) -> list[ants.ANTsImage]:
     """Crop ``images`` to the box of ``mask`` plus ``margin`` mm; all have one grid.
 
     Their voxels keep their positions in space. A brain fills a quarter of its image, so later
@@ -145,7 +147,7 @@ def load_template(cfg: Mapping[str, Any], spacing: float, estimate_spacing: floa
     )
     mask = mask.new_image_like((mask.numpy() > 0.5).astype(np.float32))
     brain = image * mask
-    coarse = on_grid(brain, estimate_spacing)
+    coarse = at_spacing(brain, estimate_spacing)
     return Template(
         coarse_brain=coarse,
         coarse_mask=resample_mask(mask, coarse, [], prefilter=True),

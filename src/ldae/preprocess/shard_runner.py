@@ -65,7 +65,7 @@ def run_step(
 
     An exception at one scan is logged with its traceback and recorded in the stamp as the reason;
     the other scans go on. A failed scan is tried again only when its input, the settings or the
-    source change, or after :func:`~ldae.orchestration.rerun.release`.
+    source change, or after :func:`~ldae.orchestration.rerun.reset_failed_scans`.
 
     Lack of memory or disk space concerns all scans and is raised. But a scan at which the process
     has died ``MOST_DEATHS`` times fails as well.

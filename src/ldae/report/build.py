@@ -15,7 +15,7 @@ from ldae.errors import require
 from ldae.figures.registry import FIGURES
 from ldae.files import atomic, read_json, read_table, write_table
 from ldae.labels import count
-from ldae.orchestration.job_usage import job_usage_table, requests
+from ldae.orchestration.job_usage import job_usage_table, set_resources_yaml
 from ldae.report.citations import bibtex, cited, printed
 from ldae.report.claims import claims, tally
 from ldae.report.methods import markdown, methods
@@ -138,7 +138,7 @@ def build(
         sections=_sections(results / "figures", figures, forms, extra_tables),
         methods=paragraphs,
         resources=resources(took),
-        requests=requests(took),
+        requests=set_resources_yaml(took),
         software=versions,
         config=yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True),
         adni=ADNI,

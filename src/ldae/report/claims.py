@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ldae.evaluation.manipulation_tables import course
+from ldae.evaluation.manipulation_tables import monotonicity_sentence
 from ldae.labels import interval, listing, number
 from ldae.report.tables.table import row_of
 from ldae.systems import metric, phrase, system
@@ -113,9 +113,9 @@ def claims(tables: dict[str, pd.DataFrame], alpha: float) -> list[Claim]:
     found = _reconstruction(tables["reconstruction"], tables["reconstruction_controls"])
     found += _guidance(tables["guidance_differences"])
     found += _probes(tables["probes"], tables["probes_differences"])
-    found += manipulation(tables["manipulation"], alpha)
+    found += manipulation_claims(tables["manipulation"], alpha)
     if "counterfactual_differences" in tables:
-        found += counterfactual(tables["counterfactual_differences"], alpha)
+        found += counterfactual_claims(tables["counterfactual_differences"], alpha)
     found += _interpolation(tables["interpolation_differences"])
     if "extrapolation_differences" in tables:
         found += _extrapolation(tables["extrapolation_differences"])
@@ -313,13 +313,13 @@ CHANGES = (
 )
 
 
-def strength(table: pd.DataFrame, wanted: float) -> float:
+def nearest_strength(table: pd.DataFrame, wanted: float) -> float:
     """The alpha of the table that is nearest to ``wanted``, never 0."""
     alphas = table.loc[table["alpha"] != 0, "alpha"].dropna().unique()
     return min(alphas, key=lambda one: (abs(one - wanted), one))
 
 
-def manipulation(table: pd.DataFrame, wanted: float) -> list[Claim]:
+def manipulation_claims(table: pd.DataFrame, wanted: float) -> list[Claim]:
     """Claims about decoded images after y_sem was moved along the plain AD direction.
 
     Args:
@@ -327,7 +327,7 @@ def manipulation(table: pd.DataFrame, wanted: float) -> list[Claim]:
         wanted: Strength at which they are judged; the nearest one of the table is taken.
     """
     table = table[(table["way"] == "plain") & (table["alpha"] != 0)]
-    alpha, last = strength(table, wanted), table["alpha"].max()
+    alpha, last = nearest_strength(table, wanted), table["alpha"].max()
     found = []
     for direction, part in table.groupby("direction", sort=False):
         towards = direction.endswith("AD")
@@ -344,13 +344,13 @@ def manipulation(table: pd.DataFrame, wanted: float) -> list[Claim]:
             if alpha != last and end is not None:
                 ends = interval(end["value"], end["ci_low"], end["ci_high"], 2)
                 measure += f" (at the largest, {last:g}: {ends})"
-            measure += f". {course(mine)}" if len(mine) else ""
+            measure += f". {monotonicity_sentence(mine)}" if len(mine) else ""
             row = row_of(mine, alpha=alpha)
             found += claim_of(text, measure, row, 0, towards == (sign > 0), "value", 2)
     return found
 
 
-def counterfactual(table: pd.DataFrame, wanted: float) -> list[Claim]:
+def counterfactual_claims(table: pd.DataFrame, wanted: float) -> list[Claim]:
     """Claims that manipulated scans are nearer to their true counterfactual than two baselines.
 
     The baselines are the unchanged scan and a move of the same length in a random direction.
@@ -363,7 +363,7 @@ def counterfactual(table: pd.DataFrame, wanted: float) -> list[Claim]:
     table = table[table["metric"] == "mse_to_ae"]
     if table.empty:
         return []
-    alpha = strength(table, wanted)
+    alpha = nearest_strength(table, wanted)
     found = []
     for direction, part in table.groupby("direction", sort=False):
         arrow = direction.replace(" to ", " → ")

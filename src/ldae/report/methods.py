@@ -13,7 +13,7 @@ import pandas as pd
 from ldae.labels import count, listing, number
 from ldae.report.page import without_paths
 from ldae.report.references import ADNI
-from ldae.report.warnings import learnt_from_others
+from ldae.report.warnings import trained_on_other_scans
 
 Cards = dict[str, dict[str, Any]]
 
@@ -216,7 +216,7 @@ def data(config: dict[str, Any], cards: dict[str, dict[str, Any]], index: pd.Dat
 
 def _trained_on_others(cards: dict[str, dict[str, Any]], index: pd.DataFrame) -> str:
     """Two sentences if a model was trained on other scans than those of ``index``, else empty."""
-    if not learnt_from_others(cards, index):
+    if not trained_on_other_scans(cards, index):
         return ""
     return (
         " These are the scans there are now. Models are not trained again for scans that come or "
@@ -312,7 +312,7 @@ def training_summary(card: dict[str, Any]) -> str:
         for name, value in metrics.items()
     )
     return (
-        f" Trained{learnt_from(card)} with Adam (learning rate {rates(card['config'])}, "
+        f" Trained{training_scan_counts(card)} with Adam (learning rate {rates(card['config'])}, "
         f"effective batch {card['config']['batch_size']}) on {machine['device']} "
         f"in {machine['precision']}, seed {card['seed']}; {kept}{f'; {scores}' if scores else ''}."
     )
@@ -325,7 +325,7 @@ def rates(cfg: Mapping[str, Any]) -> str:
     return f"{cfg['learning_rate']:g}{encoder}{', falling by a cosine' * (decay == 'cosine')}"
 
 
-def learnt_from(card: dict[str, Any]) -> str:
+def training_scan_counts(card: dict[str, Any]) -> str:
     """Number of training scans, in words; empty for older cards, which lack it."""
     if "scans" not in card:
         return ""

@@ -11,9 +11,9 @@ from ldae.files import atomic, read_json, read_table
 from ldae.labels import count, interval, listing, number
 from ldae.report.proof_thresholds import (
     CARD,
-    FIGURES,
     HISTORY,
     INDEX,
+    SHOWN_FIGURES,
     TABLES,
     Threshold,
     thresholds,
@@ -228,7 +228,7 @@ def _copy(source: Path, images: Path, page: Path) -> list[str]:
     shutil.rmtree(images, ignore_errors=True)
     images.mkdir(parents=True)
     parts = []
-    for name, heading in FIGURES.items():
+    for name, heading in SHOWN_FIGURES.items():
         file, caption = source / f"{name}.png", source / f"{name}.caption.txt"
         require(
             file.is_file() and caption.is_file(),

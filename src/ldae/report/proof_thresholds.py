@@ -27,7 +27,7 @@ TABLES = (
 INDEX, CARD = "cache/volumes/index.tsv", "models/ldae/model.json"
 HISTORY = "models/ldae/history.tsv"
 # Figures of the first seed that the page shows: name and heading.
-FIGURES = {
+SHOWN_FIGURES = {
     "probes": "Linear probes",
     "truth": "Against the known truth",
     "training_curves": "Training",
@@ -40,7 +40,7 @@ FIGURES = {
 }
 ORACLE_FRACTION = 0.9  # least ratio of the AUROC of the LDAE's probe to the oracle's
 VOLUME_CORRELATION = 0.8  # least r of the decoded image's ventricle volume with the scan's
-MONOTONE = 0.8  # least mean rank correlation of a measured volume with alpha
+RANK_CORRELATION = 0.8  # least mean rank correlation of a measured volume with alpha
 RIVALS = ("untrained", "latents_pca", "age_sex")
 AGE_RIVALS = ("untrained", "latents_pca", "sex")  # not age_sex: it has the age as a feature
 DIRECTIONS = ("AD to CN", "CN to AD")
@@ -86,7 +86,7 @@ def thresholds(tables: dict[str, pd.DataFrame], alpha: float) -> list[Threshold]
     ]
 
 
-def beyond(
+def interval_beyond_zero(
     group: str, text: str, row: pd.Series | None, column: str = "difference", better: int = 1
 ) -> Threshold:
     """Threshold: the whole interval of a difference lies above 0, or below for ``better`` = -1."""
@@ -114,7 +114,7 @@ def _probing(table: pd.DataFrame, gaps: pd.DataFrame) -> list[Threshold]:
     table, gaps = (one[one["probe"] == "regularised"] for one in (table, gaps))
     group = "Linear probes of y_sem"
     found = [
-        beyond(
+        interval_beyond_zero(
             group,
             f"AD/CN: AUROC above {phrase(rival)}",
             row_of(gaps, target="diagnosis", reference=rival, metric="auroc"),
@@ -133,13 +133,13 @@ def _probing(table: pd.DataFrame, gaps: pd.DataFrame) -> list[Threshold]:
     found.append(Threshold(group, text, criterion, fraction, math.nan, math.nan, met))
     for rival in AGE_RIVALS:
         row = row_of(gaps, target="age", reference=rival, metric="mae")
-        found.append(beyond(group, f"age: MAE below {phrase(rival)}", row, better=-1))
+        found.append(interval_beyond_zero(group, f"age: MAE below {phrase(rival)}", row, better=-1))
     return found
 
 
 def _atrophy(table: pd.DataFrame) -> list[Threshold]:
     return [
-        beyond(
+        interval_beyond_zero(
             "Linear probes of y_sem",
             f"true atrophy: r above {phrase(rival)}",
             row_of(table, prediction="atrophy_probe", truth="atrophy", reference=rival),
@@ -155,7 +155,7 @@ def _decoding(controls: pd.DataFrame, volumes: pd.DataFrame) -> list[Threshold]:
     decoded = volumes[(volumes["system"] == "ldae") & (volumes["variant"] == "y_sem")]
     decoded = decoded[decoded["T"] == decoded["T"].max()]
     return [
-        beyond(
+        interval_beyond_zero(
             group,
             "SSIM with the right y_sem above that with a wrong one",
             row_of(controls, comparison="y_sem - wrong_y_sem", metric="ssim"),
@@ -178,7 +178,7 @@ def _manipulation(trends: pd.DataFrame) -> list[Threshold]:
         at_least(
             group,
             f"{direction.replace(' to ', ' → ')}: {name} volume monotone in α (rank correlation)",
-            MONOTONE,
+            RANK_CORRELATION,
             row_of(plain, direction=direction, measure=measure),
             "value",
         )
@@ -193,7 +193,7 @@ def _counterfactual(table: pd.DataFrame, alpha: float) -> list[Threshold]:
     table = table[(table["alpha"] - alpha).abs() < 1e-9]
     versus = {"none": "no change", "random": "a random direction"}
     return [
-        beyond(
+        interval_beyond_zero(
             group,
             f"{direction.replace(' to ', ' → ')}: nearer to the true counterfactual than {name} "
             f"(MSE in the brain, α = {alpha:g})",
@@ -209,6 +209,6 @@ def _interpolation(table: pd.DataFrame) -> list[Threshold]:
     group = "Interpolation of missing visits"
     mine = table[(table["method"] == "ldae") & (table["metric"] == "ssim")]
     return [
-        beyond(group, f"SSIM above {phrase(name)}", row_of(mine, reference=name))
+        interval_beyond_zero(group, f"SSIM above {phrase(name)}", row_of(mine, reference=name))
         for name in ("nearest_visit", "voxel_average", "latent_lerp")
     ]

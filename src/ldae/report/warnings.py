@@ -78,7 +78,7 @@ def warnings(
             "wide, percentile intervals of so few subjects tend to be too narrow still, and a "
             "claim that is not shown here is not thereby refuted."
         )
-    others = learnt_from_others(cards, index)
+    others = trained_on_other_scans(cards, index)
     if others:
         found.append(
             "Scans have come or gone since these models were trained, and they were not trained "
@@ -98,7 +98,7 @@ def warnings(
     return found
 
 
-def learnt_from_others(cards: dict[str, dict[str, Any]], index: pd.DataFrame) -> list[str]:
+def trained_on_other_scans(cards: dict[str, dict[str, Any]], index: pd.DataFrame) -> list[str]:
     """Models trained on another number of scans or subjects than there are now, as phrases."""
     parts = {split: index[index["split"] == split] for split in ("train", "val")}
     now = {split: len(part) for split, part in parts.items()}

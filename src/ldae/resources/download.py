@@ -33,7 +33,7 @@ def checksum(path: Path, like: str) -> str:
         return f"{kind}:{hashlib.file_digest(stream, kind).hexdigest()}"
 
 
-def damage(path: Path, name: str) -> str | None:
+def find_damage(path: Path, name: str) -> str | None:
     """What is wrong with a file of unknown checksum, judged by its format; None: nothing.
 
     Args:
@@ -83,7 +83,7 @@ class Unavailable(Exception):
     """The source did not provide the file; the next source is tried."""
 
 
-class Broken(Unavailable):
+class ConnectionBroken(Unavailable):
     """The connection ended before the file was complete; it had delivered ``gained`` bytes."""
 
     def __init__(self, message: str, gained: int):
@@ -95,7 +95,7 @@ class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def part_of(path: Path, identity: str) -> Path:
+def partial_file(path: Path, identity: str) -> Path:
     """The partial file of ``path``, which holds its bytes until it is complete and checked."""
     return path.with_name(f"{path.name}.{digest(identity)[:8]}.part")
 
@@ -120,7 +120,7 @@ def fetch(source: str, path: Path, identity: str | None) -> tuple[Path, bool]:
 
 
 def _copy(source: str, path: Path, identity: str | None) -> tuple[Path, bool]:
-    part = part_of(path, identity or source)
+    part = partial_file(path, identity or source)
     try:
         with Path(source).open("rb") as stream:
             _save(stream, part, 0, Path(source).stat().st_size)
@@ -132,7 +132,7 @@ def _copy(source: str, path: Path, identity: str | None) -> tuple[Path, bool]:
 def _download(url: str, path: Path, identity: str | None) -> tuple[Path, bool]:
     answer = _open(url)
     validator = _validator(answer)
-    part = part_of(path, identity or f"{url} {validator}")
+    part = partial_file(path, identity or f"{url} {validator}")
     if not (identity or validator):
         part.unlink(missing_ok=True)  # it may be of another file
     have, total = (part.stat().st_size if part.is_file() else 0), answer.length
@@ -234,7 +234,7 @@ def _save(source: _Readable, part: Path, have: int, total: int | None) -> None:
             "same command again; it continues where it stopped."
         ) from None
     if total is not None and have < total:
-        raise Broken(f"the connection ended {total - have} bytes early", have - start)
+        raise ConnectionBroken(f"the connection ended {total - have} bytes early", have - start)
     if not have:
         part.unlink()
         raise Unavailable("it sent an empty file")
@@ -244,4 +244,4 @@ def _read(source: _Readable, gained: int) -> bytes:
     try:
         return source.read(CHUNK)
     except (OSError, http.client.HTTPException) as error:
-        raise Broken(f"the connection broke ({type(error).__name__})", gained) from None
+        raise ConnectionBroken(f"the connection broke ({type(error).__name__})", gained) from None

@@ -13,19 +13,19 @@ import pandas as pd
 
 from ldae.errors import UserError, require
 from ldae.files import MISSING, read_json, sha256, write_json
-from ldae.resources.download import Broken, Unavailable, checksum, damage, fetch
+from ldae.resources.download import ConnectionBroken, Unavailable, checksum, find_damage, fetch
 from ldae.resources.table import UNKNOWN
 
 RECORDS = "records"  # folder below the resources: one JSON file for each staged file
 BY_HAND = "brought by hand"
 
 
-def record_of(name: str, folder: str | Path) -> Path:
+def record_path(name: str, folder: str | Path) -> Path:
     """The JSON file that records the source of the resource ``name``."""
     return Path(folder) / RECORDS / f"{name}.json"
 
 
-def record(name: str, path: Path, folder: str | Path, source: str | None) -> None:
+def write_record(name: str, path: Path, folder: str | Path, source: str | None) -> None:
     """Record a staged file: name, path, SHA-256, bytes, source and date (UTC, of the file).
 
     Args:
@@ -35,7 +35,7 @@ def record(name: str, path: Path, folder: str | Path, source: str | None) -> Non
         source: Where it was just fetched from; None: it was already there. An existing record of
             the same SHA-256 is then kept; otherwise the source is ``BY_HAND``.
     """
-    target, found = record_of(name, folder), sha256(path)
+    target, found = record_path(name, folder), sha256(path)
     if source is None and target.is_file() and read_json(target)["sha256"] == found:
         return
     date = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -54,8 +54,8 @@ def staged_table(resources: pd.DataFrame, folder: str | Path) -> pd.DataFrame:
     columns = ["name", "path", "sha256", "bytes", "source", "date", "expected", "licence"]
     rows = []
     for name, row in resources.iterrows():
-        if record_of(name, folder).is_file() and (Path(folder) / row["path"]).is_file():
-            entry = read_json(record_of(name, folder))
+        if record_path(name, folder).is_file() and (Path(folder) / row["path"]).is_file():
+            entry = read_json(record_path(name, folder))
             rows.append(entry | {"expected": row["checksum"], "licence": row["licence"]})
     return pd.DataFrame(rows, columns=columns)
 
@@ -147,7 +147,7 @@ def stage(
         f"{path} ({name}) {state}, expected {row['checksum']}: remove it and run `snakemake "
         "resources` again, or bring the right file.",
     )
-    record(name, path, resources_dir, source)
+    write_record(name, path, resources_dir, source)
     log.info("%s is staged: %s (%s)", name, path, state)
     return path
 
@@ -168,7 +168,7 @@ def check(name: str, resources: pd.DataFrame, resources_dir: str | Path) -> str:
             _make(row, again)
             return "ok" if _content(again) == _content(path) else "differs from its package's"
     if row["checksum"] == UNKNOWN:
-        return damage(path, path.name) or "present, checksum unknown"
+        return find_damage(path, path.name) or "present, checksum unknown"
     found = checksum(path, row["checksum"])
     return "ok" if found == row["checksum"] else f"has the wrong checksum {found}"
 
@@ -261,13 +261,13 @@ def _right_part(source: str, path: Path, expected: str) -> Path:
     while True:
         try:
             part, continued = fetch(source, path, None if expected == UNKNOWN else expected)
-        except Broken as error:
+        except ConnectionBroken as error:
             if not error.gained:
                 raise
             log.warning("%s: %s; continuing", path.name, error)
             continue
         if expected == UNKNOWN:
-            fault = damage(part, path.name)
+            fault = find_damage(part, path.name)
             if not fault:
                 log.warning(
                     "%s: no published checksum; this file has %s",

@@ -15,9 +15,9 @@ from ldae.synthetic.fields import sample
 from ldae.synthetic.heads import Head
 
 SITE_STREAM = 1_000_003  # stream of the random generator; no person has this index
-CONTROL = 45.0  # mm; distance of the control points of the coil's field
-REACH = 8.0  # mm; margin around the mask that is rendered too, for the blur at its edge
-STRIP = 12.0  # mm; distance of the control points of the brain mask's error
+BIAS_WAVELENGTH_MM = 45.0  # mm; distance of the control points of the coil's field
+MARGIN_MM = 8.0  # mm; margin around the mask that is rendered too, for the blur at its edge
+MASK_WAVELENGTH_MM = 12.0  # mm; distance of the control points of the brain mask's error
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def draw_style(seed: int, site: int, machine: int) -> Style:
     )
 
 
-def of_scan(style: Style, rng: np.random.Generator) -> Style:
+def vary_style(style: Style, rng: np.random.Generator) -> Style:
     """A machine's style with the random deviations of one scan."""
     return replace(
         style,
@@ -99,7 +99,7 @@ def _along(field: np.ndarray, where: np.ndarray, axis: int) -> np.ndarray:
     return np.moveaxis(found, -1, axis)
 
 
-def show(
+def render_scan(
     brain: Brain,
     head: Head,
     pose: np.ndarray,
@@ -124,16 +124,16 @@ def show(
     points = brain.points(head, affine, shape, pose)
     distance, distance_grid = skull_distance(brain.base.name)
     beyond = sample(distance, distance_grid, points, "border").view(*shape).numpy()
-    edge = style.strip + style.strip_error * smooth_noise(shape, spacing, STRIP, rng)
+    edge = style.strip + style.strip_error * smooth_noise(shape, spacing, MASK_WAVELENGTH_MM, rng)
     mask = ndi.binary_opening(beyond < edge)
-    near = beyond < float(edge.max()) + REACH
+    near = beyond < float(edge.max()) + MARGIN_MM
     points = points[torch.from_numpy(near.ravel())]
     raw = sample(brain.base.head, brain.base.grid, points)
     uneven = sample(brain.texture, brain.texture_grid, points, "border")
     signal = np.zeros(shape, np.float32)
     signal[near] = (tissue_curve(raw, brain.base.tissue, style) * (1 + uneven)).numpy()[0]
     signal = ndi.gaussian_filter(signal, style.blur / spacing, truncate=3)
-    signal = signal * np.exp(style.bias * smooth_noise(shape, spacing, CONTROL, rng))
+    signal = signal * np.exp(style.bias * smooth_noise(shape, spacing, BIAS_WAVELENGTH_MM, rng))
     sigma = np.float32(style.noise)
     real = signal + sigma * rng.standard_normal(shape, dtype=np.float32)
     imaginary = sigma * rng.standard_normal(shape, dtype=np.float32)

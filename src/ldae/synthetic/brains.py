@@ -14,10 +14,11 @@ from scipy import ndimage as ndi
 from scipy.spatial.transform import Rotation
 
 from ldae.synthetic.bases import Base, load_base
-from ldae.synthetic.cohort import generator
 from ldae.synthetic.fields import Grid, exponentiate, random_velocity
-from ldae.synthetic.heads import Anatomy, Atrophy, Head, base_points, shrink
-from ldae.synthetic.population import Appointment, Person
+from ldae.synthetic.heads import Anatomy, Atrophy, Head, base_points
+from ldae.synthetic.heads import apply_atrophy as apply_to_anatomy
+from ldae.synthetic.population import Person, PersonVisit
+from ldae.synthetic.subjects import subject_generator
 
 TEMPLATE_CENTRE = np.array([0.0, -22.0, 9.5])  # mm; of the brain of ICBM 2009 symmetric
 FIELD = np.array([(-90.0, 90.0), (-126.0, 90.0), (-84.0, 100.0)])  # mm RAS; holds every brain
@@ -67,7 +68,7 @@ def residual(rng: np.random.Generator, degrees: float, size: float, shear: float
 
 def draw_brain(person: Person, seed: int) -> Brain:
     """The brain of a person of the population ``seed``."""
-    rng = generator(seed, person.index, 1)
+    rng = subject_generator(seed, person.index, 1)
     base = load_base(person.base)
     extent = (np.array(base.grid.shape) - 1) * base.grid.step
     nodes = tuple(int(n) for n in np.ceil(extent / SHAPE_STEP) + 1)
@@ -78,16 +79,16 @@ def draw_brain(person: Person, seed: int) -> Brain:
     texture = random_velocity(grid, rng, *TEXTURE)[:1]
     brain = Brain(Anatomy(base, linear, displacement, grid), person.flipped, texture, grid)
     # every later calibration starts from this result, so none depends on the order of the visits
-    shrink(brain.anatomy, person.visits[0].atrophy, TOLERANCE)
+    apply_to_anatomy(brain.anatomy, person.visits[0].atrophy, TOLERANCE)
     return brain
 
 
-def draw_pose(person: Person, visit: Appointment, seed: int) -> np.ndarray:
+def draw_pose(person: Person, visit: PersonVisit, seed: int) -> np.ndarray:
     """(4, 4) motion from the head (origin at the brain's centre) to template space, mm."""
     pose = np.eye(4)
     of_person, of_scan = (
-        generator(seed, person.index, 2),
-        generator(seed, person.index, 3, visit.number),
+        subject_generator(seed, person.index, 2),
+        subject_generator(seed, person.index, 3, visit.number),
     )
     pose[:3, :3] = residual(of_scan, *OF_SCAN[:3])
     pose[:3, 3] = (
@@ -104,7 +105,7 @@ def visible_volumes(head: Head, pose: np.ndarray) -> dict[str, float]:
     return {ours: head.volumes[label] * size for ours, label in names.items()}
 
 
-def grow(brain: Brain, atrophy: Atrophy) -> Head:
+def apply_atrophy(brain: Brain, atrophy: Atrophy) -> Head:
     """Deform the brain to an atrophy (volumes at the reference size, to ``TOLERANCE``).
 
     The start of later calibrations stays as it was.
@@ -113,7 +114,7 @@ def grow(brain: Brain, atrophy: Atrophy) -> Head:
         UserError: the volumes cannot be reached from this base.
     """
     start = brain.anatomy.start
-    head = shrink(brain.anatomy, atrophy, TOLERANCE)
+    head = apply_to_anatomy(brain.anatomy, atrophy, TOLERANCE)
     brain.anatomy.start = start
     return head
 

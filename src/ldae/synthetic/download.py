@@ -14,7 +14,10 @@ from ldae.errors import require
 from ldae.files import atomic_folder, write_json, write_table
 from ldae.progress import Progress
 from ldae.synthetic.bases import load_base
-from ldae.synthetic.cohort import (
+from ldae.synthetic.heads import Anatomy, apply_atrophy
+from ldae.synthetic.scanner import PROTOCOLS, Scan, acquire
+from ldae.synthetic.series import Series, write_dicom, write_nifti
+from ldae.synthetic.subjects import (
     LOCALISER,
     MADE_BY,
     MARK,
@@ -22,12 +25,9 @@ from ldae.synthetic.cohort import (
     Subject,
     Visit,
     draw_cohort,
-    generator,
     standardised_atrophy,
+    subject_generator,
 )
-from ldae.synthetic.heads import Anatomy, shrink
-from ldae.synthetic.scanner import PROTOCOLS, Scan, acquire
-from ldae.synthetic.series import Series, write_dicom, write_nifti
 from ldae.synthetic.tables import FORMS, visit_name, write_tables
 
 KIND = "download"
@@ -116,7 +116,7 @@ def make_subject(subject: Subject, seed: int, spacing: float, images: Path) -> l
         Rows of ``truth.tsv``, one for each visit with an image on disk.
     """
     base = load_base(subject.base)
-    anatomy = Anatomy.draw(base, generator(seed, subject.index, 2))
+    anatomy = Anatomy.draw(base, subject_generator(seed, subject.index, 2))
     protocol = PROTOCOLS[subject.phase]
     rows = []
     planned = plan_images(subject)
@@ -124,9 +124,9 @@ def make_subject(subject: Subject, seed: int, spacing: float, images: Path) -> l
         stored = [image for image in planned if image.visit is visit and image.on_disk]
         if not stored:
             continue
-        head = shrink(anatomy, visit.atrophy)
+        head = apply_atrophy(anatomy, visit.atrophy)
         for image in stored:
-            rng = generator(seed, subject.index, 3, visit.number, image.kind)
+            rng = subject_generator(seed, subject.index, 3, visit.number, image.kind)
             scan = acquire(head, protocol, spacing, rng, 6.0 if image.kind == REPEATED else 1.0)
             if image.kind == PROCESSED:
                 write_nifti(scan, image.series, images)

@@ -135,7 +135,7 @@ class Head:
         return {**native, **intracranial, **scaled, "cortical_mm": self.atrophy.cortical_mm}
 
 
-def shrink(anatomy: Anatomy, atrophy: Atrophy, tolerance: float = TOLERANCE) -> Head:
+def apply_atrophy(anatomy: Anatomy, atrophy: Atrophy, tolerance: float = TOLERANCE) -> Head:
     """Deform a subject until its ventricles and hippocampi have the volumes asked for.
 
     Broyden's method on the logarithms of the two volumes, from the subject's last amplitudes;

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ldae.synthetic.bases import base_names
-from ldae.synthetic.cohort import GROUPS, STAGE, cognition, generator, require_size
 from ldae.synthetic.heads import Atrophy
+from ldae.synthetic.subjects import GROUPS, STAGE, cognition, require_size, subject_generator
 
 MAX_PEOPLE = 5000
 MONTHS = (0, 6, 12, 24, 36, 48)
@@ -67,7 +67,7 @@ class Build:
 
 
 @dataclass(frozen=True)
-class Appointment:
+class PersonVisit:
     """One visit. ``scanner``: the site, and its machine (0 or 1); ``age`` in years."""
 
     number: int
@@ -98,14 +98,14 @@ class Person:
     apoe4: int
     site: int
     build: Build
-    visits: tuple[Appointment, ...]
+    visits: tuple[PersonVisit, ...]
 
     @property
     def participant_id(self) -> str:
         """BIDS identifier."""
         return f"sub-SYN{self.index:04d}"
 
-    def other_atrophy(self, visit: Appointment, diagnosis: str) -> Atrophy:
+    def counterfactual_atrophy(self, visit: PersonVisit, diagnosis: str) -> Atrophy:
         """Atrophy that the person would have at a visit with the pathology of another diagnosis.
 
         The person's deviation from the typical pathology of the diagnosis is kept.
@@ -116,7 +116,7 @@ class Person:
 
 def draw_person(seed: int, index: int, visits: int) -> Person:
     """Person ``index`` of the population ``seed``, with ``visits`` visits at most."""
-    rng = generator(seed, index, 0)
+    rng = subject_generator(seed, index, 0)
     group = GROUPS[index % len(GROUPS)]
     stage = STAGE[group]
     age = float(np.clip(rng.normal(72.5 + 2.5 * stage, 7.0), 55, 90))
@@ -141,7 +141,7 @@ def draw_person(seed: int, index: int, visits: int) -> Person:
         at = round(age + month / 12, 2)
         mmse, cdr, _ = cognition(min(now, 1.3), 0.5 * severity, rng)
         drawn.append(
-            Appointment(
+            PersonVisit(
                 number=number,
                 months=month,
                 age=at,

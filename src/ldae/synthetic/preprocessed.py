@@ -19,11 +19,18 @@ from ldae.derivatives import BIDS_VERSION
 from ldae.errors import require
 from ldae.files import atomic_folder, write_json, write_table
 from ldae.progress import Progress
-from ldae.synthetic.appearance import draw_style, of_scan, show
-from ldae.synthetic.brains import Brain, draw_brain, draw_pose, grow, template_grid, visible_volumes
-from ldae.synthetic.cohort import MADE_BY, MARK, generator, standardised_atrophy
+from ldae.synthetic.appearance import draw_style, render_scan, vary_style
+from ldae.synthetic.brains import (
+    Brain,
+    apply_atrophy,
+    draw_brain,
+    draw_pose,
+    template_grid,
+    visible_volumes,
+)
 from ldae.synthetic.heads import Atrophy, Head
-from ldae.synthetic.population import Appointment, Person, draw_population
+from ldae.synthetic.population import Person, PersonVisit, draw_population
+from ldae.synthetic.subjects import MADE_BY, MARK, standardised_atrophy, subject_generator
 
 KIND = "preprocessed"
 WHITE = 200.0  # stored value of white matter
@@ -31,7 +38,7 @@ WHITE = 200.0  # stored value of white matter
 
 def make_scan(
     person: Person,
-    visit: Appointment,
+    visit: PersonVisit,
     brain: Brain,
     atrophy: Atrophy,
     seed: int,
@@ -43,11 +50,11 @@ def make_scan(
         Stored values (X, Y, Z) uint16, brain mask (X, Y, Z) uint8, both on
         :func:`ldae.synthetic.brains.template_grid`; and the head, whose volumes are the truth.
     """
-    head = grow(brain, atrophy)
-    rng = generator(seed, person.index, 4, visit.number)
-    style = of_scan(draw_style(seed, *visit.scanner), rng)
+    head = apply_atrophy(brain, atrophy)
+    rng = subject_generator(seed, person.index, 4, visit.number)
+    style = vary_style(draw_style(seed, *visit.scanner), rng)
     pose = draw_pose(person, visit, seed)
-    signal, mask = show(brain, head, pose, style, template_grid(spacing), rng)
+    signal, mask = render_scan(brain, head, pose, style, template_grid(spacing), rng)
     return np.round(signal * WHITE).astype(np.uint16), mask.astype(np.uint8), head
 
 

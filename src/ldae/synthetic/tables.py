@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from ldae.files import atomic
-from ldae.synthetic.cohort import NO_DIAGNOSIS, Subject, Visit, generator
+from ldae.synthetic.subjects import NO_DIAGNOSIS, Subject, Visit, subject_generator
 
 FORMS = ("clinica", "today")
-TODAY = "20Nov2026"  # the date that LONI adds to the names of files
+LONI_DATE = "20Nov2026"  # the date that LONI adds to the names of files
 DX = {"CN": "CN", "MCI": "MCI", "AD": "Dementia"}
 DIAGNOSIS = {"CN": 1, "MCI": 2, "AD": 3}
 BASELINE = {"CN": {"ADNI1": "CN", "ADNI2": "CN", "ADNI3": "CN"},
@@ -62,7 +62,7 @@ def adnimerge(subjects: Iterable[Subject], seed: int) -> pd.DataFrame:
     """ADNIMERGE: one row a visit, also for visits without an image; biomarkers are blank."""
     rows = []
     for subject in subjects:
-        rng = generator(seed, subject.index, 1)
+        rng = subject_generator(seed, subject.index, 1)
         scores = [_scores(visit, rng) for visit in subject.visits]
         first, last = subject.visits[0], subject.visits[-1]
         for visit, score in zip(subject.visits, scores, strict=True):
@@ -185,8 +185,8 @@ def write_tables(
     }
     folder.mkdir(parents=True, exist_ok=True)
     if form == "today":
-        for name, table in as_today(content, images, quality).items():
-            with atomic(folder / f"{name}_{TODAY}.csv") as temporary:
+        for name, table in as_loni(content, images, quality).items():
+            with atomic(folder / f"{name}_{LONI_DATE}.csv") as temporary:
                 table.to_csv(
                     temporary,
                     index=False,
@@ -200,7 +200,7 @@ def write_tables(
             table.to_csv(temporary, index=False)
 
 
-def as_today(
+def as_loni(
     content: dict[str, pd.DataFrame], images: pd.DataFrame, quality: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
     """The same tables with the names, columns and quirks of LONI's downloads since 2024.

@@ -51,7 +51,7 @@ class Callback:
 
 
 POINTS = 2000  # about as many steps of a training are drawn as curves
-SIDE = 192  # pixels; least length of a slice's shorter side
+MIN_SIDE = 192  # pixels; least length of a slice's shorter side
 HEADER = 14  # pixels; height of the titles
 
 
@@ -108,7 +108,7 @@ def contact_sheet(pictures: Pictures) -> Image.Image:
     """Grid of middle axial slices, laid out as the volumes, with titles of the columns."""
     volumes = pictures.volumes
     middle = volumes[..., volumes.shape[-1] // 2]  # (rows, columns, X, Y)
-    zoom = -(-SIDE // min(middle.shape[2:]))
+    zoom = -(-MIN_SIDE // min(middle.shape[2:]))
     # Radiological: the image's right is the subject's left. Anterior is up.
     tiles = np.flip(to_bytes(middle).transpose(0, 3, 1, 2), axis=(1, 3))  # (rows, Y, columns, X)
     tiles = tiles.repeat(zoom, axis=1).repeat(zoom, axis=3)

@@ -29,7 +29,7 @@ from ldae.compute import Tensors, versions
 from ldae.config import section_name
 from ldae.errors import UserError, require
 from ldae.files import atomic, flush, read_json, sha256, write_json
-from ldae.locks import hold
+from ldae.locks import acquire_lock
 from ldae.training.distributed.processes import Processes
 from ldae.training.divergence import DivergenceDetector
 from ldae.training.objectives.base import Objective
@@ -241,7 +241,9 @@ class CheckpointManager:
         self.identity = training_identity(objective, settings)
         self.folder = run_folder(Path(settings.run_dir), self.identity, processes.first)
         self.refuse_diverged()
-        self.lock = hold(self.folder / ".lock", str(self.folder)) if processes.first else None
+        self.lock = (
+            acquire_lock(self.folder / ".lock", str(self.folder)) if processes.first else None
+        )
         if processes.first:
             # The process that held the lock before may have finished and deleted the folder.
             write_json(self.identity, self.folder / IDENTITY)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ldae.training.validation import over_subjects
+from ldae.training.validation import interleave_subjects
 
 ACTIVE = 0.01  # a channel is active if its means give more than this fraction of its variance
 MIN_SUBJECTS = 4  # for fewer the rank of the codes is not checked
@@ -141,7 +141,9 @@ class OnlineProbes:
             most: Largest number of scans from each split.
         """
         aged = index["age"].notna().to_numpy()
-        splits = [over_subjects(r[aged[r]], index["participant_id"])[:most] for r in (train, val)]
+        splits = [
+            interleave_subjects(r[aged[r]], index["participant_id"])[:most] for r in (train, val)
+        ]
         rows = np.concatenate(splits)
         labels = index.loc[rows, ["participant_id", "diagnosis", "age"]]
         held = np.arange(len(rows)) >= len(splits[0])

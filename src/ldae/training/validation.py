@@ -24,7 +24,7 @@ def mean_ssim(x_hat: torch.Tensor, x: torch.Tensor) -> float:
     return metric(y_pred=x_hat.float(), y=x.float()).mean().item()
 
 
-def over_subjects(rows: np.ndarray, subjects: pd.Series) -> np.ndarray:
+def interleave_subjects(rows: np.ndarray, subjects: pd.Series) -> np.ndarray:
     """Order rows such that the first n, for any n, are of as many subjects as possible.
 
     Args:

@@ -91,7 +91,7 @@ def weighted_mean(values: Sequence[float]) -> Statistic:
     return lambda weights: weights @ column / weights.sum(1)
 
 
-def minus(first: Statistic, second: Statistic) -> Statistic:
+def difference_of(first: Statistic, second: Statistic) -> Statistic:
     """Difference of two statistics on the same resamples."""
     return lambda weights: first(weights) - second(weights)
 

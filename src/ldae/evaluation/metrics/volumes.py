@@ -33,12 +33,12 @@ VENTRICLES = ((-28.0, 28.0), (-46.0, 36.0), (-6.0, 32.0))
 # -1.0 and by -0.1 ml. The ventricles' measure shows some 60 % of a change.
 HIPPOCAMPI = ((-25.0, -20.0, -17.0), (25.0, -20.0, -17.0))
 SEMI_AXES = (12.0, 22.0, 12.0)  # mm: across, along the hippocampus, up
-FALL = 35.0  # degrees below the horizontal, forwards
+TILT = 35.0  # degrees below the horizontal, forwards
 MARGIN = 8.0  # mm around both regions that is not counted as ``elsewhere``
 # Relative to the median brain intensity of a T1w scan. Up to FLUID a voxel is fluid; from TISSUE to
 # GREY it is grey matter; from WHITE on it is white matter. Between two levels it is a mixture.
 FLUID, TISSUE, GREY, WHITE = 0.35, 0.85, 1.0, 1.3
-POINT = 1.0  # mm; spacing of the points that sample the fraction of a voxel in a region
+SAMPLE_STEP = 1.0  # mm; spacing of the points that sample the fraction of a voxel in a region
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,9 @@ def _region_fractions(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fraction of every voxel in the ventricles' box, and in the hippocampi outside that box."""
     ventricles, hippocampus = np.zeros(shape), np.zeros(shape)
-    count = int(np.ceil(edges.max() / POINT))
+    count = int(np.ceil(edges.max() / SAMPLE_STEP))
     offsets = (np.arange(count) + 0.5) / count - 0.5
-    cosine, sine = np.cos(np.radians(FALL)), np.sin(np.radians(FALL))
+    cosine, sine = np.cos(np.radians(TILT)), np.sin(np.radians(TILT))
     for offset in product(offsets, repeat=3):
         nodes = [np.arange(n) + o for n, o in zip(shape, offset, strict=True)]
         axes = [a + e * n for a, e, n in zip(first, edges, nodes, strict=True)]

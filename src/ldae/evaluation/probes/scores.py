@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 
 from ldae.errors import require
-from ldae.evaluation.metrics.bootstrap import ClusterBootstrap, Statistic, holm, minus, two_sided_p
+from ldae.evaluation.metrics.bootstrap import (
+    ClusterBootstrap,
+    Statistic,
+    difference_of,
+    holm,
+    two_sided_p,
+)
 from ldae.evaluation.metrics.classification import (
     auroc,
     average_precision,
@@ -162,7 +168,7 @@ def _differences(
         if system == COMPARED or (own, COMPARED) not in scores:
             continue
         for metric, statistic in others.items():
-            difference = minus(scores[own, COMPARED][metric], statistic)
+            difference = difference_of(scores[own, COMPARED][metric], statistic)
             rows.append(
                 {"target": target, "probe": own, "system": COMPARED, "reference": system}
                 | {"metric": metric}

@@ -23,7 +23,7 @@ from ldae.evaluation.probes.linear import (
 from ldae.evaluation.probes.paper import subject_split, train_classifier, train_regressor
 from ldae.evaluation.probes.scores import NONE, PAPER, REGULARISED
 
-KNOWN = ["scan_id", "participant_id", "diagnosis"]
+ID_COLUMNS = ["scan_id", "participant_id", "diagnosis"]
 
 
 def _frame(
@@ -35,7 +35,7 @@ def _frame(
     **columns: np.ndarray,
 ) -> pd.DataFrame:
     test = data.table[data.table["split"] == TEST]
-    known = test[KNOWN].assign(**columns, penalty=penalty)
+    known = test[ID_COLUMNS].assign(**columns, penalty=penalty)
     for position, (name, value) in enumerate(
         (("probe", probe), ("system", system), ("seed", seed))
     ):

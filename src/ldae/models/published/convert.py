@@ -38,7 +38,7 @@ from ldae.models.published.key_names import load_encoder, load_guided
 from ldae.models.storage import ldae_state, save_model
 from ldae.nets.autoencoder import build_autoencoder
 from ldae.nets.gradient_estimator import build_guided_unet
-from ldae.nets.pretrained import load_strictly, monai_autoencoder, part
+from ldae.nets.pretrained import load_strictly, monai_autoencoder, tensors_below
 from ldae.nets.semantic_encoder import build_encoder
 from ldae.nets.torch_files import read_torch_file, state_dict_of
 from ldae.nets.unet import build_unet
@@ -52,7 +52,7 @@ def read_part(path: str | Path, what: str, *prefixes: str) -> dict[str, Tensor]:
     Raises:
         UserError: the file cannot be read or holds no state dict.
     """
-    return part(state_dict_of(read_torch_file(path, what), path, what), *prefixes)
+    return tensors_below(state_dict_of(read_torch_file(path, what), path, what), *prefixes)
 
 
 def convert(

@@ -16,7 +16,7 @@ GROUPINGS = {
 PAPER = "The paper states SSIM above 0.93 and MSE below 0.004 for gaps up to 24 months."
 
 
-def visits(table: pd.DataFrame, what: str, note: str = "") -> list[Table]:
+def predicted_visits(table: pd.DataFrame, what: str, note: str = "") -> list[Table]:
     """One table a metric (SSIM, MSE to the AE reconstruction): groups of triplets by method.
 
     Args:
@@ -52,7 +52,7 @@ def visits(table: pd.DataFrame, what: str, note: str = "") -> list[Table]:
     return made
 
 
-def visit_differences(table: pd.DataFrame, what: str) -> Table:
+def predicted_visit_differences(table: pd.DataFrame, what: str) -> Table:
     """Paired differences of the LDAE with the baselines, over triplets."""
     rows = [
         [

@@ -17,7 +17,7 @@ from ldae.labels import ABSENT, listing, number
 from ldae.models.storage import load_card
 from ldae.report.tables.results import TARGETS, VARIANTS
 from ldae.report.tables.table import Table, cell, write
-from ldae.systems import SYSTEMS, is_lpips, metric, place, system
+from ldae.systems import SYSTEMS, is_lpips, metric, system, table_position
 
 CONTROLS = ("wrong_y_sem", "mean_y_sem")
 PROBES = {"regularised": "Regularised", "paper": "Section 4.2"}
@@ -216,7 +216,7 @@ def table7(probes: pd.DataFrame) -> Table:
     """Probes: a row a target, probe and measure; a column a system, with the paper's beside it."""
     published = set(paper_tables()["probes"]["rows"])
     found = list(probes["system"].drop_duplicates())
-    systems = sorted(found, key=place)
+    systems = sorted(found, key=table_position)
     columns = ["Target", "Probe", "Measure"]
     for name in systems:
         columns += [

@@ -22,30 +22,30 @@ BOUNDS = ("ci_low", "ci_high")
 # The paper's tables, written as text by ldae.report.tables.paper, with title and note in the
 # Markdown beside the TSV. Each value is the table that holds the same numbers; it is then not
 # printed.
-WRITTEN = {"table5": None, "table6": "reconstruction", "table7": "probes"}
-FORMS: dict[str, Callable[[pd.DataFrame], list[Table]]] = {
+PAPER_TABLES = {"table5": None, "table6": "reconstruction", "table7": "probes"}
+PRINTERS: dict[str, Callable[[pd.DataFrame], list[Table]]] = {
     "cohort": lambda table: [cohort.cohort(table)],
     "flow": lambda table: [cohort.flow(table)],
     "reconstruction": lambda table: [make.reconstruction(table)],
-    "reconstruction_controls": lambda table: [make.controls(table)],
-    "guidance_differences": lambda table: [make.guidance(table)],
+    "reconstruction_controls": lambda table: [make.reconstruction_controls(table)],
+    "guidance_differences": lambda table: [make.guidance_differences(table)],
     "probes": lambda table: [make.probes(table, target) for target in ("diagnosis", "age")],
-    "probes_differences": lambda table: [make.differences(table)],
+    "probes_differences": lambda table: [make.probe_differences(table)],
     "manipulation": lambda table: [manipulation.manipulation(table)],
     "manipulation_trends": lambda table: [manipulation.trends(table)],
     "counterfactual": lambda table: [manipulation.counterfactual(table)],
     "counterfactual_differences": lambda table: [manipulation.counterfactual_differences(table)],
-    "interpolation": lambda table: interpolation.visits(
+    "interpolation": lambda table: interpolation.predicted_visits(
         table, "Interpolated visits", interpolation.PAPER
     ),
     "interpolation_differences": lambda table: [
-        interpolation.visit_differences(table, "Interpolated visits")
+        interpolation.predicted_visit_differences(table, "Interpolated visits")
     ],
-    "extrapolation": lambda table: interpolation.visits(
+    "extrapolation": lambda table: interpolation.predicted_visits(
         table, "The next visit, predicted from the two before it"
     ),
     "extrapolation_differences": lambda table: [
-        interpolation.visit_differences(table, "The next visit")
+        interpolation.predicted_visit_differences(table, "The next visit")
     ],
     "truth": lambda table: [make.truth(table)],
 }
@@ -63,19 +63,21 @@ def printed_tables(folder: Path, contents: Mapping[str, pd.DataFrame]) -> dict[s
     Raises:
         UserError: the Markdown of one of the paper's tables is missing.
     """
-    repeated = {WRITTEN[name] for name in contents if name in WRITTEN}
+    repeated = {PAPER_TABLES[name] for name in contents if name in PAPER_TABLES}
     found = {}
     for name, table in contents.items():
-        if name in WRITTEN:
-            found[name] = [as_written(folder, name)]
+        if name in PAPER_TABLES:
+            found[name] = [paper_table(folder, name)]
         elif name in repeated:
             found[name] = []
         else:
-            found[name] = FORMS[name](table) if name in FORMS else [plainly(name, table)]
+            found[name] = (
+                PRINTERS[name](table) if name in PRINTERS else [column_by_column(name, table)]
+            )
     return found
 
 
-def as_written(folder: Path, name: str) -> Table:
+def paper_table(folder: Path, name: str) -> Table:
     """One of the paper's tables: cells from the TSV, title and note from the Markdown.
 
     Raises:
@@ -90,7 +92,7 @@ def as_written(folder: Path, name: str) -> Table:
     return Table(title.strip("*"), columns, shown, note)
 
 
-def plainly(name: str, table: pd.DataFrame) -> Table:
+def column_by_column(name: str, table: pd.DataFrame) -> Table:
     """A table column by column, the first ``ROWS`` rows.
 
     The interval joins the estimate (``value``, ``difference`` or ``r``). Empty columns are dropped.

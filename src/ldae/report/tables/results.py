@@ -61,7 +61,7 @@ def _beside(row: pd.Series, name: str) -> str:
     return f"{text} | {number(row['paper'])}" if pd.notna(row.get("paper")) else text
 
 
-def controls(table: pd.DataFrame) -> Table:
+def reconstruction_controls(table: pd.DataFrame) -> Table:
     """Paired differences between codes in reconstruction, by T."""
     metrics = [name for name in _metrics(table) if not metric(name).to_autoencoder]
     rows = []
@@ -81,7 +81,7 @@ def controls(table: pd.DataFrame) -> Table:
     )
 
 
-def guidance(table: pd.DataFrame) -> Table:
+def guidance_differences(table: pd.DataFrame) -> Table:
     """Paired differences of the noise-prediction loss (Eq. 9), by quarter of the timesteps t."""
     mine = table[table["metric"] == "weighted_loss"].assign(
         quartile=table["quartile"].astype(str).str.removesuffix(".0")
@@ -143,7 +143,7 @@ def probes(table: pd.DataFrame, target: str) -> Table:
     )
 
 
-def differences(table: pd.DataFrame) -> Table:
+def probe_differences(table: pd.DataFrame) -> Table:
     """Paired differences of the LDAE with the other systems, in the main metrics."""
     rows = [
         [

@@ -54,7 +54,7 @@ def launch(
         started = [subprocess.Popen(srun, env=for_srun(os.environ))]
     else:
         started = on_this_machine(settings, command)
-    with passing_signals(started) as passed:
+    with forwarded_signals(started) as passed:
         code = wait(started, passed)
     if code == EXIT_CODE:
         raise Interrupted("the processes of the training were interrupted and have saved")
@@ -135,7 +135,7 @@ def for_srun(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def passing_signals(started: list[subprocess.Popen]) -> Iterator[set[int]]:
+def forwarded_signals(started: list[subprocess.Popen]) -> Iterator[set[int]]:
     """Within the context, forward signals that interrupt a training to its processes.
 
     Yields:

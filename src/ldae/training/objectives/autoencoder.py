@@ -18,7 +18,7 @@ from ldae.seeds import derive_seed
 from ldae.training.callbacks import Pictures
 from ldae.training.diagnostics import LatentActivity, latent_flags
 from ldae.training.objectives.base import CheckInterrupted, Group, Losses, Objective
-from ldae.training.validation import SHOWN, mean_ssim, over_subjects
+from ldae.training.validation import SHOWN, interleave_subjects, mean_ssim
 
 
 class AutoencoderObjective(Objective):
@@ -40,7 +40,7 @@ class AutoencoderObjective(Objective):
         self.latent_shape = latent_shape(volumes.shape, cfg)
         self.train_rows = volumes.rows("train")
         # Pictures show the first ones.
-        self.val_rows = over_subjects(volumes.rows("val"), volumes.index["participant_id"])
+        self.val_rows = interleave_subjects(volumes.rows("val"), volumes.index["participant_id"])
         torch.manual_seed(derive_seed(seed, self.stage, "weights"))
         self.model = compute.place(build_autoencoder(cfg))
         self.groups["generator"] = Group({"autoencoder": self.model}, cfg["learning_rate"])

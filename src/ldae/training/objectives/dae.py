@@ -15,7 +15,7 @@ from ldae.diffusion.ddim import ddim_decode
 from ldae.diffusion.schedule import Schedule, to_image, to_signal
 from ldae.models.storage import dae_state
 from ldae.nets.conditional_unet import build_conditional_unet
-from ldae.nets.execution import prepare
+from ldae.nets.execution import apply_execution_options
 from ldae.nets.semantic_encoder import build_encoder
 from ldae.seeds import derive_seed
 from ldae.training.diagnostics import code_flags, code_spread
@@ -27,8 +27,8 @@ from ldae.training.validation import (
     QUARTILES,
     by_quartile,
     fixed_noise,
+    interleave_subjects,
     mean_ssim,
-    over_subjects,
     quartile_draws,
 )
 
@@ -64,10 +64,10 @@ class DaeObjective(SemanticObjective):
         self.volumes = ResizedVolumes(volumes, cfg["shape"], cfg["resize"])
         self.train_rows = volumes.rows("train")
         subjects = volumes.index["participant_id"]
-        self.val_rows = over_subjects(volumes.rows("val"), subjects)[: cfg["validate_scans"]]
+        self.val_rows = interleave_subjects(volumes.rows("val"), subjects)[: cfg["validate_scans"]]
         self.val_subjects = subjects[self.val_rows].tolist()
         torch.manual_seed(derive_seed(seed, self.stage, "weights"))
-        self.encoder = compute.place(prepare(build_encoder(cfg["encoder"]), cfg))
+        self.encoder = compute.place(apply_execution_options(build_encoder(cfg["encoder"]), cfg))
         self.unet = compute.place(build_conditional_unet(cfg, self.encoder.dim))
         trained = {"encoder": self.encoder, "unet": self.unet}
         self.groups["main"] = Group(trained, cfg["learning_rate"])

@@ -16,7 +16,7 @@ from ldae.diffusion.ddim import ddim_decode
 from ldae.diffusion.schedule import Schedule
 from ldae.errors import require
 from ldae.models.storage import ldae_state
-from ldae.nets.execution import prepare
+from ldae.nets.execution import apply_execution_options
 from ldae.nets.gradient_estimator import build_guided_unet
 from ldae.nets.semantic_encoder import initial_encoder
 from ldae.nets.unet import UNet
@@ -30,8 +30,8 @@ from ldae.training.validation import (
     QUARTILES,
     by_quartile,
     fixed_noise,
+    interleave_subjects,
     mean_ssim,
-    over_subjects,
     quartile_draws,
 )
 
@@ -100,16 +100,18 @@ class LdaeObjective(SemanticObjective):
         self.train_rows = volumes.rows("train")
         subjects = volumes.index["participant_id"]
         val = volumes.rows("val")
-        self.val_rows = over_subjects(val, subjects)[: cfg["validate_scans"]]
+        self.val_rows = interleave_subjects(val, subjects)[: cfg["validate_scans"]]
         self.val_subjects = subjects[self.val_rows].tolist()
         self.online_probes = OnlineProbes.choose(
             volumes.index, self.train_rows, val, cfg["probe_scans"]
         )
         self.autoencoder = compute.place(autoencoder)
-        self.encoder = compute.place(prepare(initial_encoder(cfg["encoder"], seed), cfg))
+        self.encoder = compute.place(
+            apply_execution_options(initial_encoder(cfg["encoder"], seed), cfg)
+        )
         torch.manual_seed(derive_seed(seed, self.stage, "estimator"))
         guided = build_guided_unet(unet, ldm_card["architecture"], self.encoder.dim)
-        self.guided = compute.place(prepare(guided, cfg))
+        self.guided = compute.place(apply_execution_options(guided, cfg))
         estimator = self.guided.estimator
         trained = {"encoder": self.encoder, "estimator": estimator}
         rate = cfg["encoder_learning_rate"]

@@ -20,7 +20,8 @@ class SemanticObjective(Objective):
     Attributes:
         encoder: Volumes (B, 1, X, Y, Z) to y_sem (B, d).
         volumes: Input volumes of the encoder, by row of the store.
-        val_rows: Validation rows, in the order of :func:`ldae.training.validation.over_subjects`.
+        val_rows: Validation rows, in the order of
+            :func:`ldae.training.validation.interleave_subjects`.
         averaged_weights: Context of the EMA weights.
     """
 

@@ -5,11 +5,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ldae.conversion.download import _entries, content_of, find_folders, image_files, is_folder
+from ldae.conversion.download import _entries, files_hash, find_folders, image_files, is_folder
 from ldae.files import digest, read_table
 
 
-def bids_listing(root: str | Path) -> str:
+def bids_hash(root: str | Path) -> str:
     """Hash a BIDS data set: changes when images are added or removed, or a table is edited.
 
     The hash covers the names and modification times of the images' folders and of all tables above
@@ -26,7 +26,7 @@ def bids_listing(root: str | Path) -> str:
     return total.hexdigest()[:16]
 
 
-def listing(images: str | Path, index: str | Path | None = None) -> str:
+def download_hash(images: str | Path, index: str | Path | None = None) -> str:
     """Hash a download: changes when files are added or removed, or a corrupt one is replaced.
 
     The hash covers the names and modification times of the subjects' folders and three levels below
@@ -66,7 +66,7 @@ def _replaced(images: Path, index: str | Path | None) -> list[str]:
     replaced = []
     for row in table[(table["status"] == "corrupt") & table["image_id"].notna()].itertuples():
         if os.path.lexists(images / row.path):
-            now = content_of(image_files(images, row.path, row.image_id))
+            now = files_hash(image_files(images, row.path, row.image_id))
         else:
             now = "absent"
         if now != row.content:
@@ -83,7 +83,7 @@ def _below(folder: str | Path, levels: int) -> Iterator[tuple[os.DirEntry, int]]
                 yield from _below(entry.path, levels - 1)
 
 
-def tables_listing(folder: str | Path) -> str:
+def tables_hash(folder: str | Path) -> str:
     """Hash the CSV files of a folder: changes when one is added, removed, replaced or edited.
 
     The hash covers names, sizes and modification times; the time of the folder does not show

@@ -136,7 +136,7 @@ def standardised_atrophy(atrophy: Atrophy) -> float:
     return float((ventricle + hippocampus) / 2)
 
 
-def generator(seed: int, index: int, *stream: int) -> np.random.Generator:
+def subject_generator(seed: int, index: int, *stream: int) -> np.random.Generator:
     """Random generator of one subject; ``stream`` numbers separate its purposes."""
     return np.random.default_rng([seed, index, *stream])
 
@@ -156,7 +156,7 @@ def cognition(stage: float, severity: float, rng: np.random.Generator) -> tuple[
 
 def draw_subject(seed: int, index: int, visits: int) -> Subject:
     """Subject ``index`` of the download ``seed`` with ``visits`` visits."""
-    rng = generator(seed, index, 0)
+    rng = subject_generator(seed, index, 0)
     group = GROUPS[index % 5]
     # a CN and an AD subject share phase and base, so neither predicts the diagnosis
     pair = index // 5 * 2 + (index % 5) // 2
