@@ -38,7 +38,7 @@ MILD, SEVERE = Atrophy(25.0, 7.0, 0.8), Atrophy(50.0, 5.0, 2.0)
 @pytest.fixture(scope="module")
 def heads():
     anatomy = synthetic_anatomy(BASE, seed=5)
-    return apply_atrophy(anatomy, MILD), shrink(anatomy, SEVERE)
+    return apply_atrophy(anatomy, MILD), apply_atrophy(anatomy, SEVERE)
 
 
 @pytest.fixture(scope="module")
