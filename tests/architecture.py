@@ -1,13 +1,13 @@
-"""Picture of the rooms of src/ldae in docs/architecture.md, drawn from the imports.
+"""Picture and table of the rooms of src/ldae in docs/architecture.md, drawn from the source.
 
-    python tests/architecture.py            # draw it anew
+    python tests/architecture.py            # draw both anew
 
 A room is a folder of the library. It may import rooms of the layers below its own, and no other.
 """
 
 import ast
 import re
-import sys
+from itertools import pairwise
 from pathlib import Path
 
 import networkx as nx
@@ -15,6 +15,7 @@ import networkx as nx
 REPO = Path(__file__).parent.parent
 PAGE = REPO / "docs/architecture.md"
 PICTURE = re.compile(r"(?<=```mermaid\n).*?(?=```)", re.DOTALL)
+TABLE = re.compile(r"(?<=<!-- rooms -->\n).*?(?=<!-- /rooms -->)", re.DOTALL)
 ROOT = "ldae"  # modules beside the rooms
 
 # From the ground up.
@@ -85,19 +86,50 @@ def upward(graph: nx.DiGraph) -> list[tuple[str, str]]:
 
 
 def picture(graph: nx.DiGraph) -> str:
-    """A Mermaid chart of the layers; arrows point to what is imported.
+    """A Mermaid chart of the layers; arrows point from what is imported to who imports it.
 
-    An arrow is left out where others lead there as well, and so are those to the ground, which
-    every room stands on.
+    An arrow is left out where others lead there as well, and so are those from the ground, which
+    every room stands on. Invisible links keep each layer above the one before it.
     """
-    lines = ["flowchart BT"]
-    for height, layer in enumerate(LAYERS):
-        lines.append(f"  subgraph layer{height}[ ]")
-        lines += [f"    {name}" for name in layer]
-        lines.append("  end")
+    lines = ["flowchart BT", f"  {ROOT}[modules at the root]"]
+    lines += [f"  {' & '.join(a)} ~~~ {' & '.join(b)}" for a, b in pairwise(LAYERS)]
     shown = nx.transitive_reduction(graph.subgraph(set(graph) - {ROOT}))
-    lines += [f"  {below} --- {above}" for above, below in sorted(shown.edges)]
+    lines += [f"  {below} --> {above}" for above, below in sorted(shown.edges)]
     return "".join(f"{line}\n" for line in lines)
+
+
+def table(package: Path) -> str:
+    """A Markdown table of the rooms from the top down, with the first line of their docstrings.
+
+    Raises:
+        KeyError: a room stands in no layer.
+    """
+    level = {name: height for height, layer in enumerate(LAYERS) for name in layer}
+    folders = [path.parent for path in package.glob("*/__init__.py")]
+    lines = ["| room | holds |", "|---|---|"]
+    for folder in sorted(folders, key=lambda folder: (-level[folder.name], folder.name)):
+        parts = [f"`{path.parent.name}/`" for path in sorted(folder.glob("*/__init__.py"))]
+        text = _summary(folder / "__init__.py") + (f" Inside: {', '.join(parts)}." if parts else "")
+        lines.append(f"| `{folder.name}/` | {text} |")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def page(package: Path, text: str) -> str:
+    """The page with its picture and its table drawn anew."""
+    drawn = picture(rooms(imports(package)))
+    return TABLE.sub(lambda _: table(package), PICTURE.sub(lambda _: drawn, text, count=1), count=1)
+
+
+def _summary(path: Path) -> str:
+    """First line of a module's docstring.
+
+    Raises:
+        ValueError: it has none.
+    """
+    text = ast.get_docstring(ast.parse(path.read_text()))
+    if not text:
+        raise ValueError(f"{path} has no docstring: say in a line what the room holds.")
+    return text.splitlines()[0]
 
 
 def _name(package: Path, path: Path) -> str:
@@ -117,6 +149,4 @@ def _targets(path: Path, package: str) -> set[str]:
 
 
 if __name__ == "__main__":
-    drawn = picture(rooms(imports(REPO / "src/ldae")))
-    PAGE.write_text(PICTURE.sub(lambda _: drawn, PAGE.read_text(), count=1))
-    sys.exit(0)
+    PAGE.write_text(page(REPO / "src/ldae", PAGE.read_text()))

@@ -1,0 +1,1 @@
+"""Diffusion: noise schedule, DDIM in both directions, interpolation of codes; no networks."""

@@ -1,0 +1,1 @@
+"""Comparisons with the known truth of a synthetic cohort: probes, oracle, counterfactuals."""

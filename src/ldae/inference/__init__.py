@@ -1,0 +1,1 @@
+"""Trained models at work: systems behind one interface, latents, embeddings, predictions."""

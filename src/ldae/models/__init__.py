@@ -1,0 +1,1 @@
+"""Trained models on disk: storage, loading, model card, list of training scans."""

@@ -1,0 +1,1 @@
+"""Network architectures, their pretrained starts, and their execution; no training."""

@@ -1,0 +1,1 @@
+"""Training: loop, checkpoints, callbacks, diagnostics. A resumed run is bit-identical."""

@@ -1,0 +1,1 @@
+"""Metrics of images, volumes and classification, and the bootstrap of their intervals."""

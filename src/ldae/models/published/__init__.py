@@ -1,0 +1,1 @@
+"""The authors' published weights: their model, and its conversion to our model folders."""

@@ -1,0 +1,1 @@
+"""Training in several processes: launcher, process group, signals, Slurm."""

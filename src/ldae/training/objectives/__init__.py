@@ -1,0 +1,1 @@
+"""Objectives, one per training: networks, loss and validation."""
