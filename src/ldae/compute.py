@@ -14,6 +14,7 @@ from ldae.errors import require
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 Module = TypeVar("Module", bound=nn.Module)
+Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -189,9 +190,6 @@ def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
     packages = {name: version(name) for name in ("torch", "monai", "numpy", "timm")}
     return {"python": platform.python_version(), **packages}
-
-
-Tensors = dict[str, torch.Tensor]
 
 
 def detached(state: dict[str, torch.Tensor]) -> Tensors:

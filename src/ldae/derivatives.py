@@ -15,6 +15,13 @@ from ldae.errors import require
 from ldae.files import read_table
 
 SCAN_COLUMNS = ("scan_id", "participant_id", "session_id", "path")
+STEPS = ("n4", "brain", "registration", "pack")
+# Steps of preprocessed input: put on the grid, packed.
+PREPROCESSED_STEPS = ("registration", "pack")
+MANIFEST_COLUMNS = ("scan_id", "status", "reason", "seconds")
+OK, FAILED, SKIPPED, QC = "ok", "failed", "skipped", "qc"
+REGISTERED = (OK, QC)  # statuses of the registration for which there is an image
+BIDS_VERSION = "1.10.0"  # of every data set that the workflow writes
 
 
 @dataclass(frozen=True)
@@ -99,14 +106,6 @@ def scan_files(scans: pd.DataFrame, preproc_dir: str | Path, template: str) -> l
     ]
 
 
-STEPS = ("n4", "brain", "registration", "pack")
-# Steps of preprocessed input: put on the grid, packed.
-PREPROCESSED_STEPS = ("registration", "pack")
-MANIFEST_COLUMNS = ("scan_id", "status", "reason", "seconds")
-OK, FAILED, SKIPPED, QC = "ok", "failed", "skipped", "qc"
-REGISTERED = (OK, QC)  # statuses of the registration for which there is an image
-
-
 def read_manifest(path: str | Path) -> pd.DataFrame:
     """Read the manifest of one shard and step: scan_id, status, reason ("" if there is none)."""
     table = read_table(path, MANIFEST_COLUMNS[:3])
@@ -162,9 +161,6 @@ def lost_scans(manifests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     parts.append(refused[refused["status"] == QC].assign(step="qc"))
     lost = pd.concat(parts, ignore_index=True).drop_duplicates("scan_id")
     return lost.sort_values("scan_id")[["scan_id", "step", "reason"]].reset_index(drop=True)
-
-
-BIDS_VERSION = "1.10.0"  # of every data set that the workflow writes
 
 
 def shard_of(subject: str, shards: int) -> int:

@@ -17,6 +17,8 @@ from ldae.preprocess.brain_extraction import run_brain_extraction
 from ldae.preprocess.n4 import run_n4
 from ldae.preprocess.registration import run_registration
 
+NOTICE = "A research model's output, not a medical finding."
+
 
 def run_all(
     scans: pd.DataFrame,
@@ -52,9 +54,6 @@ def run_all(
     return run_registration(
         scans, preproc_dir, manifests / "registration/scan.tsv", cfg, volumes_cfg, earlier
     )
-
-
-NOTICE = "A research model's output, not a medical finding."
 
 
 def preprocess(

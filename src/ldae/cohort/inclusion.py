@@ -20,6 +20,8 @@ from ldae.files import read_table
 
 COLUMNS = ["scan_id", "verdict", "reason"]
 EXCLUDE, KEEP = "exclude", "keep"
+log = logging.getLogger(__name__)
+SHOWN = 50  # scans listed in the message
 
 
 def read_decisions(path: str | Path | None, scan_ids: Collection[str]) -> pd.DataFrame:
@@ -73,9 +75,6 @@ def known_scans(scans: pd.DataFrame, conversion: pd.DataFrame) -> set[str]:
             were not converted or whose image is corrupt, and duplicates left out of ``scans``.
     """
     return {*scans["scan_id"], *conversion["scan_id"].dropna()}
-
-
-log = logging.getLogger(__name__)
 
 
 def included_scans(
@@ -137,9 +136,6 @@ def _status(scans: pd.DataFrame, manifest: pd.DataFrame, step: str) -> pd.Series
         f"{next(iter(absent), '')}. Run the target `preprocess`.",
     )
     return status
-
-
-SHOWN = 50  # scans listed in the message
 
 
 def check_failures(

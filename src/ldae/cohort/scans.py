@@ -15,6 +15,18 @@ from ldae.errors import UserError, require
 from ldae.files import read_table
 
 DUPLICATE_COLUMNS = ["scan_id", "duplicate_of", "reason"]
+COLUMNS = [
+    "scan_id", "participant_id", "session_id", "months", "path", "diagnosis", "age", "sex", "mmse",
+    "cdr_global", "apoe4", "field_strength", "image_id", "shard", "cohort", "image_hash",
+]  # fmt: skip
+# Column of the scan table -> column of sessions.tsv (Clinica's names, also for imports).
+_OF_VISIT = {
+    "months": "months", "diagnosis": "diagnosis", "age": "age", "mmse": "MMSE",
+    "cdr_global": "cdr_global",
+}  # fmt: skip
+_OF_SUBJECT = ("sex", "apoe4")
+_OF_IMAGE = ("cohort", "image_id", "field_strength", "image_hash")
+_NUMBERS = ("age", "mmse", "cdr_global", "apoe4", "field_strength")  # n/a is NaN
 
 
 def find_duplicates(scans: pd.DataFrame) -> pd.DataFrame:
@@ -43,20 +55,6 @@ def find_duplicates(scans: pd.DataFrame) -> pd.DataFrame:
     return (
         pd.DataFrame(rows, columns=DUPLICATE_COLUMNS).sort_values("scan_id").reset_index(drop=True)
     )
-
-
-COLUMNS = [
-    "scan_id", "participant_id", "session_id", "months", "path", "diagnosis", "age", "sex", "mmse",
-    "cdr_global", "apoe4", "field_strength", "image_id", "shard", "cohort", "image_hash",
-]  # fmt: skip
-# Column of the scan table -> column of sessions.tsv (Clinica's names, also for imports).
-_OF_VISIT = {
-    "months": "months", "diagnosis": "diagnosis", "age": "age", "mmse": "MMSE",
-    "cdr_global": "cdr_global",
-}  # fmt: skip
-_OF_SUBJECT = ("sex", "apoe4")
-_OF_IMAGE = ("cohort", "image_id", "field_strength", "image_hash")
-_NUMBERS = ("age", "mmse", "cdr_global", "apoe4", "field_strength")  # n/a is NaN
 
 
 def build_scans(

@@ -43,6 +43,18 @@ _CODES = {
 }
 _CODE = re.compile(r"[A-Za-z0-9 ._/+()-]{1,40}")
 _LARGEST = 1e5  # of any of these numbers; a larger one is an error of the header
+# Free-text fields of a NIfTI-1 header (offset, bytes): data_type, db_name, descrip, aux_file,
+# intent_name. dcm2niix fills them with the time of day and ImageComments.
+_TEXT_FIELDS = ((4, 10), (14, 18), (148, 80), (228, 24), (328, 16))
+# Clinica 0.12 joins APOERES by row number: these two are other subjects' values; apoe4 is right.
+_WRONG = ("apoe_gen1", "apoe_gen2")
+# Columns of every sessions.tsv, also of imports (:mod:`ldae.conversion.import_bids`).
+_VISIT = ("session_id", "age", "diagnosis", "MMSE", "cdr_global")
+_WHOLE = r"^(-?\d+)\.0+$"
+_UNREADABLE = (
+    OSError, EOFError, ValueError, OverflowError, zlib.error,
+    nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError,
+)  # fmt: skip
 
 
 def acquisition(path: str | Path) -> dict[str, Any]:
@@ -69,20 +81,6 @@ def acquisition(path: str | Path) -> dict[str, Any]:
         if 0 < number < _LARGEST:
             found[name] = round(number * factor, 9)
     return found
-
-
-# Free-text fields of a NIfTI-1 header (offset, bytes): data_type, db_name, descrip, aux_file,
-# intent_name. dcm2niix fills them with the time of day and ImageComments.
-_TEXT_FIELDS = ((4, 10), (14, 18), (148, 80), (228, 24), (328, 16))
-# Clinica 0.12 joins APOERES by row number: these two are other subjects' values; apoe4 is right.
-_WRONG = ("apoe_gen1", "apoe_gen2")
-# Columns of every sessions.tsv, also of imports (:mod:`ldae.conversion.import_bids`).
-_VISIT = ("session_id", "age", "diagnosis", "MMSE", "cdr_global")
-_WHOLE = r"^(-?\d+)\.0+$"
-_UNREADABLE = (
-    OSError, EOFError, ValueError, OverflowError, zlib.error,
-    nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError,
-)  # fmt: skip
 
 
 def scan_path(bids: str | Path, scan_id: str) -> Path:

@@ -19,6 +19,14 @@ from ldae.errors import require
 
 # Clinica treats a file as DICOM if its extension contains these letters, in lower case.
 _SUFFIX = {"dicom": ".dcm", "nifti": ".nii"}
+EXPECTED_COLUMNS = [
+    "Subject_ID", "VISCODE", "Visit", "Sequence", "Scan_Date", "Image_ID", "Field_Strength",
+    "Original", "Path",
+]  # fmt: skip
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_PATH = re.compile(r"(?:/[^\s'\",:;()]+)+/?")
+_FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
+_LONGEST = 300  # characters of an error in a table
 
 
 def make_link_tree(images: str | Path, index: pd.DataFrame, view: str | Path) -> None:
@@ -42,16 +50,6 @@ def _shown_name(name: str, kind: str) -> str:
     """The name with the extension by which Clinica recognises this format."""
     zipped = ".gz" if name.lower().endswith(".gz") else ""
     return name[: len(name) - len(zipped)].rpartition(".")[0] + _SUFFIX[kind] + zipped
-
-
-EXPECTED_COLUMNS = [
-    "Subject_ID", "VISCODE", "Visit", "Sequence", "Scan_Date", "Image_ID", "Field_Strength",
-    "Original", "Path",
-]  # fmt: skip
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_PATH = re.compile(r"(?:/[^\s'\",:;()]+)+/?")
-_FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
-_LONGEST = 300  # characters of an error in a table
 
 
 def find_tools(folder: str | None) -> dict[str, str]:

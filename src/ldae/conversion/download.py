@@ -25,6 +25,8 @@ FORMATS = (
     | dict.fromkeys(("zip", "tar", "tar.gz", "tgz", "7z", "rar"), "other")
 )
 _NAME = re.compile(r"(?:_I(?P<number>\d+))?\.(?P<extension>(?:nii|tar)\.gz|[^.]+)$", re.IGNORECASE)
+PTID = re.compile(r"\d{3}_S_\d{4,5}", re.IGNORECASE)
+DEPTH = 3  # levels of subjects' folders: <PTID>, ADNI/<PTID>, part1/ADNI/<PTID>
 
 
 def read_name(name: str) -> tuple[str | None, str] | None:
@@ -60,10 +62,6 @@ def files_hash(files: Iterable[Path]) -> str:
         except OSError:
             total.update(os.fsencode(f"{path.name} unreadable\n"))
     return f"sha256:{total.hexdigest()[:16]}"
-
-
-PTID = re.compile(r"\d{3}_S_\d{4,5}", re.IGNORECASE)
-DEPTH = 3  # levels of subjects' folders: <PTID>, ADNI/<PTID>, part1/ADNI/<PTID>
 
 
 @dataclass

@@ -30,6 +30,12 @@ _NAME = re.compile(
     r"_space-(?P<space>[A-Za-z0-9]+)_desc-brain_T1w\.nii\.gz"
 )
 BRAIN, MASK = "_T1w.nii.gz", "_mask.nii.gz"
+# Paths without T1w images: beside the subjects' folders, and folders of other modalities.
+_IGNORED = [
+    re.compile(r"^/(?!sub-|$)"),
+    re.compile(r"/(func|dwi|fmap|perf|pet|swi|eeg|ieeg|meg|micr|motion|mrs|nirs|beh)(/|$)"),
+]
+_NO_SESSION = "M000"
 
 
 def list_brains(root: Path, space: str, key: str) -> pd.DataFrame:
@@ -86,14 +92,6 @@ def brain_masks(root: Path, scans: pd.DataFrame, bids: Path) -> None:
                 f"{scan.scan_id}_desc-brain_mask.nii.gz"
             )
             target.symlink_to(mask.resolve())
-
-
-# Paths without T1w images: beside the subjects' folders, and folders of other modalities.
-_IGNORED = [
-    re.compile(r"^/(?!sub-|$)"),
-    re.compile(r"/(func|dwi|fmap|perf|pet|swi|eeg|ieeg|meg|micr|motion|mrs|nirs|beh)(/|$)"),
-]
-_NO_SESSION = "M000"
 
 
 def import_bids(

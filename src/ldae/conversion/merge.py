@@ -19,6 +19,14 @@ from ldae.derivatives import BIDS_VERSION
 from ldae.errors import UserError, require
 from ldae.files import MISSING, atomic, read_json, read_table, write_json
 
+README = """\
+T1-weighted MRI of {names}, made by the workflow of Latent Diffusion Autoencoders (LDAE).
+
+Images of ADNI were converted by Clinica, those of other data sets are links to the originals. Each
+image was read whole and has finite, varying voxels. What became of every other image is in the
+table conversion.tsv of the workflow. Do not edit: the workflow makes this folder anew.
+"""
+
 
 def merge_parts(
     parts: Mapping[str, Path],
@@ -100,15 +108,6 @@ def remove_stale(folder: str | Path, cohort: str, names: Collection[str]) -> lis
     for path in stale:
         shutil.rmtree(path)
     return [path.name for path in stale]
-
-
-README = """\
-T1-weighted MRI of {names}, made by the workflow of Latent Diffusion Autoencoders (LDAE).
-
-Images of ADNI were converted by Clinica, those of other data sets are links to the originals. Each
-image was read whole and has finite, varying voxels. What became of every other image is in the
-table conversion.tsv of the workflow. Do not edit: the workflow makes this folder anew.
-"""
 
 
 def merge_bids(parts: Mapping[str, Path], names: list[str], out: Path) -> None:

@@ -28,6 +28,10 @@ from ldae.files import atomic, digest, read_json, read_table, sha256, write_json
 
 # Errors of file systems that cannot reserve space; others raise none but fill the file.
 UNSUPPORTED = (errno.EOPNOTSUPP, errno.EINVAL)
+INDEX, INDEX_HASH, CARD = "index.tsv", "index.sha256", "store.json"
+IDENTITY = ("scan_id", "participant_id", "split", "sha256")
+# Keys of a store's card that change when a scan is added.
+KEYS_OF_SCANS = ("sum", "shape", "volumes")
 
 
 def create_array(path: Path, dtype: str | type, shape: Sequence[int]) -> np.memmap:
@@ -47,12 +51,6 @@ def create_array(path: Path, dtype: str | type, shape: Sequence[int]) -> np.memm
             if error.errno not in UNSUPPORTED:
                 raise
     return array
-
-
-INDEX, INDEX_HASH, CARD = "index.tsv", "index.sha256", "store.json"
-IDENTITY = ("scan_id", "participant_id", "split", "sha256")
-# Keys of a store's card that change when a scan is added.
-KEYS_OF_SCANS = ("sum", "shape", "volumes")
 
 
 def open_array(path: Path, shape: Iterable[int], dtype: str, again: str) -> np.ndarray:

@@ -9,6 +9,7 @@ import torch
 from ldae.errors import UserError, require
 
 STEPS = {"uint8": 255}  # stored value of an intensity of 1, in formats where it is not 1
+SPLINE = {"bspline": 3, "linear": "bilinear"}  # MONAI: an integer is a spline order
 
 
 def to_stored(volume: np.ndarray, dtype: str) -> np.ndarray:
@@ -23,9 +24,6 @@ def from_stored(array: np.ndarray) -> torch.Tensor:
     volume = torch.from_numpy(np.array(array)).float()
     steps = STEPS.get(str(array.dtype))
     return volume if steps is None else volume.div_(steps)
-
-
-SPLINE = {"bspline": 3, "linear": "bilinear"}  # MONAI: an integer is a spline order
 
 
 class StoreTransform:

@@ -66,6 +66,27 @@ _RC = {
     "svg.hashsalt": "ldae",
     "image.composite_image": False,
 }
+COLOURS = {
+    "autoencoder": BLACK,
+    "lddim": BLUE,
+    "ldae": RED,
+    "untrained": GREY,
+    "latents_pca": BLUE,
+    "volumes": PINK,
+    "oracle": ORANGE,
+    "dae": BLACK,
+    "supervised": SKY,
+    "age_sex": GREEN,
+    "sex": GREEN,
+    "mean_age": SKY,
+    "nearest_visit": BLUE,
+    "voxel_average": GREEN,
+    "latent_lerp": PINK,
+    "ldae_last_noise": ORANGE,
+    "last_visit": BLUE,
+    "voxel_linear": GREEN,
+    "latent_linear": PINK,
+}
 
 
 @contextmanager
@@ -111,29 +132,6 @@ def save(figure: Figure, pdf: str | Path, png: str | Path, dpi: int) -> None:
         FigureCanvasAgg(figure).print_figure(
             path, format="png", dpi=dpi, metadata={"Software": None}
         )
-
-
-COLOURS = {
-    "autoencoder": BLACK,
-    "lddim": BLUE,
-    "ldae": RED,
-    "untrained": GREY,
-    "latents_pca": BLUE,
-    "volumes": PINK,
-    "oracle": ORANGE,
-    "dae": BLACK,
-    "supervised": SKY,
-    "age_sex": GREEN,
-    "sex": GREEN,
-    "mean_age": SKY,
-    "nearest_visit": BLUE,
-    "voxel_average": GREEN,
-    "latent_lerp": PINK,
-    "ldae_last_noise": ORANGE,
-    "last_visit": BLUE,
-    "voxel_linear": GREEN,
-    "latent_linear": PINK,
-}
 
 
 def system_colour(name: str) -> str:

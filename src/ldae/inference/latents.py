@@ -31,6 +31,9 @@ from ldae.models.training_scans import require_fit
 from ldae.progress import Progress
 
 log = logging.getLogger(__name__)
+SOURCES = ("mean", "sample")
+VARIANCES = ("all", "between_scans")
+ROWS = "rows"
 
 
 def encode_rows(
@@ -93,11 +96,6 @@ def load_row(file: Path) -> np.ndarray | None:
     except (ValueError, EOFError):
         log.warning("%s is damaged; its scan is encoded again", file)
         return None
-
-
-SOURCES = ("mean", "sample")
-VARIANCES = ("all", "between_scans")
-ROWS = "rows"
 
 
 def encode_shard(

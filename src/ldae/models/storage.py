@@ -39,6 +39,7 @@ REQUIRED = {
     "supervised": ("architecture", "target", "outputs"),
 }
 ENCODER, ESTIMATOR = "encoder.", "estimator."
+UNET = "unet."
 
 
 def save_model(
@@ -140,9 +141,6 @@ def ldae_state(encoder: nn.Module, estimator: nn.Module) -> dict[str, Tensor]:
 def prefixed(net: nn.Module, prefix: str) -> dict[str, Tensor]:
     """State dict of a network with ``prefix`` before every key."""
     return {prefix + key: value for key, value in net.state_dict().items()}
-
-
-UNET = "unet."
 
 
 def dae_state(encoder: nn.Module, unet: nn.Module) -> dict[str, Tensor]:

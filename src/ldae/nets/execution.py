@@ -15,6 +15,8 @@ from torch.utils.checkpoint import checkpoint
 
 from ldae.errors import UserError
 
+Net = TypeVar("Net", bound=nn.Module)
+
 
 def guard_gradients(net: nn.Module, what: str, how: str) -> None:
     """Make every 3-D convolution of ``net`` refuse to be trained where its gradient is undefined.
@@ -48,9 +50,6 @@ def guard_gradients(net: nn.Module, what: str, how: str) -> None:
     for module in net.modules():
         if isinstance(module, nn.Conv3d) and module.kernel_size[0] > 1 and module.stride[0] == 1:
             module.register_forward_hook(refuse)
-
-
-Net = TypeVar("Net", bound=nn.Module)
 
 
 def call_recomputed(call: Callable[..., Tensor], *args: Tensor | None, recompute: bool) -> Tensor:

@@ -19,6 +19,23 @@ from ldae.errors import UserError, require
 from ldae.nets.torch_files import read_torch_file, state_dict_of
 
 TORCH_SUFFIXES = (".pt", ".pth", ".ckpt")
+Rules = Sequence[tuple[str, str]]
+# MONAI's GenerativeModels (the UK Biobank bundle and the authors' weights) -> MONAI 1.4 and later:
+# attention went into a submodule, the convolution after upsampling was named.
+MONAI_RULES: Rules = (
+    (r"^(.*\.blocks\.\d+)\.(to_[qkv])\.", r"\1.attn.\2."),
+    (r"^(.*\.blocks\.\d+)\.proj_attn\.", r"\1.attn.out_proj."),
+    (r"^(decoder\.blocks\.\d+)\.conv\.conv\.", r"\1.postconv.conv."),
+)
+# torchvision's ConvNeXt -> timm's. Even features are a stem or downsampling, odd ones a stage.
+CONVNEXT_BLOCK: Rules = (
+    (r"layer_scale$", "gamma"),
+    (r"block\.0\.", "conv_dw."),
+    (r"block\.2\.", "norm."),
+    (r"block\.3\.", "mlp.fc1."),
+    (r"block\.5\.", "mlp.fc2."),
+)
+CONVNEXT_HEAD: Rules = ((r"^classifier\.0\.", "head.norm."), (r"^classifier\.2\.", "head.fc."))
 
 
 def load_weights(path: str | Path, what: str, how_to_stage: str) -> dict[str, Tensor]:
@@ -87,25 +104,6 @@ def load_strictly(
             + "."
         )
     net.load_state_dict(state, assign=assign)
-
-
-Rules = Sequence[tuple[str, str]]
-# MONAI's GenerativeModels (the UK Biobank bundle and the authors' weights) -> MONAI 1.4 and later:
-# attention went into a submodule, the convolution after upsampling was named.
-MONAI_RULES: Rules = (
-    (r"^(.*\.blocks\.\d+)\.(to_[qkv])\.", r"\1.attn.\2."),
-    (r"^(.*\.blocks\.\d+)\.proj_attn\.", r"\1.attn.out_proj."),
-    (r"^(decoder\.blocks\.\d+)\.conv\.conv\.", r"\1.postconv.conv."),
-)
-# torchvision's ConvNeXt -> timm's. Even features are a stem or downsampling, odd ones a stage.
-CONVNEXT_BLOCK: Rules = (
-    (r"layer_scale$", "gamma"),
-    (r"block\.0\.", "conv_dw."),
-    (r"block\.2\.", "norm."),
-    (r"block\.3\.", "mlp.fc1."),
-    (r"block\.5\.", "mlp.fc2."),
-)
-CONVNEXT_HEAD: Rules = ((r"^classifier\.0\.", "head.norm."), (r"^classifier\.2\.", "head.fc."))
 
 
 def rename(key: str, rules: Rules) -> str:

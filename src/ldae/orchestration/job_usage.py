@@ -22,6 +22,28 @@ MOST = "most.json"
 MEASURED = ("s", "cpu_time", "max_rss")  # seconds of wall and of CPU, MiB
 # By rule, by job: MEASURED; a number is missing where Snakemake could not measure it.
 Timings = dict[str, dict[str, dict[str, float]]]
+COLUMNS = (
+    "rule",
+    "jobs",
+    "seconds",
+    "median_seconds",
+    "longest_seconds",
+    "counted_by",
+    "cpu_hours",
+    "max_rss_mib",
+    "gpus",
+    "gpu_hours",
+    "threads_asked",
+    "mem_mib_asked",
+    "runtime_min_asked",
+    "mem_mib_next",
+    "runtime_min_next",
+)
+WHOLE = [name for name in COLUMNS if name.endswith(("_asked", "_next"))]
+BENCHMARK, HISTORY = "benchmark", "history"
+MEMORY_MARGIN = 1.3  # Snakemake samples every 30 s: peaks between two samples are missed
+TIME_MARGIN = 1.5  # another node may be slower, a disk busier
+LEAST_MINUTES = 10
 
 
 def largest_usage(benchmarks: Path, jobs: Mapping[str, int | None] | None = None) -> Timings:
@@ -90,30 +112,6 @@ def _counts(job: str, jobs: int | None) -> bool:
     """Whether a job's number, if its name has one, is below the present number of jobs."""
     number = re.search(r"\d+$", job)
     return jobs is None or number is None or int(number[0]) < jobs
-
-
-COLUMNS = (
-    "rule",
-    "jobs",
-    "seconds",
-    "median_seconds",
-    "longest_seconds",
-    "counted_by",
-    "cpu_hours",
-    "max_rss_mib",
-    "gpus",
-    "gpu_hours",
-    "threads_asked",
-    "mem_mib_asked",
-    "runtime_min_asked",
-    "mem_mib_next",
-    "runtime_min_next",
-)
-WHOLE = [name for name in COLUMNS if name.endswith(("_asked", "_next"))]
-BENCHMARK, HISTORY = "benchmark", "history"
-MEMORY_MARGIN = 1.3  # Snakemake samples every 30 s: peaks between two samples are missed
-TIME_MARGIN = 1.5  # another node may be slower, a disk busier
-LEAST_MINUTES = 10
 
 
 def job_usage_table(

@@ -15,6 +15,10 @@ from ldae.preflight.run_facts import Facts
 
 TABLES_TOPIC = "tables"
 GET = "Get it from the IDA, Search & Download (docs/adni.md)."
+TOPIC = "paths"
+LOOKED_AT = 3000  # folders opened at most in the search for a misplaced download
+DEEPEST = 7  # levels below the configured folder that are searched
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 
 
 def check_tables(facts: Facts) -> list[Finding]:
@@ -47,12 +51,6 @@ def check_tables(facts: Facts) -> list[Finding]:
         text = "CDR is missing: the clinical dementia rating will be unknown at every visit"
         found.append(Finding(WARNING, TABLES_TOPIC, text, GET))
     return found
-
-
-TOPIC = "paths"
-LOOKED_AT = 3000  # folders opened at most in the search for a misplaced download
-DEEPEST = 7  # levels below the configured folder that are searched
-ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 
 
 def check_sources(facts: Facts) -> tuple[list[Finding], DownloadFolders | None]:

@@ -10,6 +10,8 @@ import pandas as pd
 from ldae.files import atomic, write_table
 
 OK, WARNING, ERROR = "OK", "WARNING", "ERROR"
+WIDTH = 110  # characters a line
+_ARROW = "-> "
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,6 @@ def some(names: Iterable[object], shown: int = 5) -> str:
     names = [str(name) for name in names]
     more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more
-
-
-WIDTH = 110  # characters a line
-_ARROW = "-> "
 
 
 def summary(findings: Sequence[Finding]) -> str:

@@ -16,6 +16,25 @@ from ldae.report.tables.table import row_of
 from ldae.systems import metric, phrase, system
 
 SHOWN, OPEN, OPPOSITE = "shown", "not shown at this size", "the opposite is seen"
+# Metric; what was measured; the claim, with its words for a move towards AD and away from it (no
+# claim text: a common one); sign of the change towards AD.
+CHANGES = (
+    (
+        "change_ventricle_ml",
+        "fluid in the ventricles' region, ml",
+        "makes the ventricles {}",
+        ("larger", "smaller"),
+        1,
+    ),
+    (
+        "change_hippocampus_ml",
+        "grey matter in the hippocampi's region, ml",
+        "makes the hippocampi {}",
+        ("smaller", "larger"),
+        -1,
+    ),
+    ("change_logit_decoded", "AD logit of the decoded image", "", ("", ""), 1),
+)
 
 
 @dataclass(frozen=True)
@@ -290,27 +309,6 @@ def _truth(table: pd.DataFrame) -> list[Claim]:
         "r",
         2,
     )
-
-
-# Metric; what was measured; the claim, with its words for a move towards AD and away from it (no
-# claim text: a common one); sign of the change towards AD.
-CHANGES = (
-    (
-        "change_ventricle_ml",
-        "fluid in the ventricles' region, ml",
-        "makes the ventricles {}",
-        ("larger", "smaller"),
-        1,
-    ),
-    (
-        "change_hippocampus_ml",
-        "grey matter in the hippocampi's region, ml",
-        "makes the hippocampi {}",
-        ("smaller", "larger"),
-        -1,
-    ),
-    ("change_logit_decoded", "AD logit of the decoded image", "", ("", ""), 1),
-)
 
 
 def nearest_strength(table: pd.DataFrame, wanted: float) -> float:

@@ -16,6 +16,7 @@ from ldae.report.references import ADNI
 from ldae.report.warnings import trained_on_other_scans
 
 Cards = dict[str, dict[str, Any]]
+EXTRACTION = {"antspynet": "ANTsPyNet [@tustison2021]", "deepbet": "deepbet [@fisch2024]"}
 
 
 def methods(
@@ -189,9 +190,6 @@ def markdown(paragraphs: list[tuple[str, str]], notes: list[str]) -> str:
         lines += ["## What to know before reading the numbers", ""]
         lines += [f"- {without_paths(note)}" for note in notes] + [""]
     return "\n".join([*lines, "## Acknowledgement", "", ADNI, ""])
-
-
-EXTRACTION = {"antspynet": "ANTsPyNet [@tustison2021]", "deepbet": "deepbet [@fisch2024]"}
 
 
 def data(config: dict[str, Any], cards: dict[str, dict[str, Any]], index: pd.DataFrame) -> str:

@@ -22,6 +22,11 @@ from ldae.report.tables.table import Table
 
 # An absolute path of two parts or more; not a fraction, a date or a closing tag.
 PATH = re.compile(r"(?<![\w.:/<~-])/(?:[\w.+@~-]+/)+[\w.+@~-]*")
+SYMBOLS = {
+    "y_sem": "<i>y</i><sub>sem</sub>",
+    "z_T": "<i>z</i><sub><i>T</i></sub>",
+    "z_0": "<i>z</i><sub>0</sub>",
+}
 
 
 def without_paths(text: str) -> str:
@@ -39,13 +44,6 @@ def plain(config: Any) -> Any:
         return config
     text = str(config)
     return f"…/{PurePosixPath(text).name}" if text.startswith("/") else without_paths(text)
-
-
-SYMBOLS = {
-    "y_sem": "<i>y</i><sub>sem</sub>",
-    "z_T": "<i>z</i><sub><i>T</i></sub>",
-    "z_0": "<i>z</i><sub>0</sub>",
-}
 
 
 @dataclass(frozen=True)

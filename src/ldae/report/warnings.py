@@ -13,6 +13,9 @@ from ldae.data.thumbnails import THUMBNAIL, changed_scans
 from ldae.files import read_table
 from ldae.labels import count
 
+FEW_SUBJECTS = 50  # test subjects below which the report warns
+PAPER_LPIPS = "squeeze"  # the only network that the paper names
+
 
 def changed_scans_warning(
     cards: dict[str, dict[str, Any]], models: Path, index: pd.DataFrame
@@ -40,10 +43,6 @@ def changed_scans_warning(
         "Scans that these models were trained on have changed since, as after another "
         f"preprocessing, and the models were not trained again: {'; '.join(found)}."
     ]
-
-
-FEW_SUBJECTS = 50  # test subjects below which the report warns
-PAPER_LPIPS = "squeeze"  # the only network that the paper names
 
 
 def warnings(

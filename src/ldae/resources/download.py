@@ -20,6 +20,11 @@ from ldae.errors import UserError, require
 from ldae.files import digest
 from ldae.progress import Progress
 
+TIMEOUT = 60  # seconds without a byte
+CHUNK = 1 << 20  # bytes
+MEGA = 1e6  # bytes
+SPARE = 50_000_000  # bytes to leave free on the disk
+
 
 def checksum(path: Path, like: str) -> str:
     """``md5:...`` or ``sha256:...`` of a file, of the same kind as ``like``.
@@ -73,10 +78,6 @@ def _whole_safetensors(path: Path) -> None:
         raise ValueError(f"{size} bytes instead of {8 + length + max(ends, default=0)}")
 
 
-TIMEOUT = 60  # seconds without a byte
-CHUNK = 1 << 20  # bytes
-MEGA = 1e6  # bytes
-SPARE = 50_000_000  # bytes to leave free on the disk
 
 
 class Unavailable(Exception):

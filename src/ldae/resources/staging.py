@@ -18,6 +18,7 @@ from ldae.resources.table import UNKNOWN
 
 RECORDS = "records"  # folder below the resources: one JSON file for each staged file
 BY_HAND = "brought by hand"
+log = logging.getLogger(__name__)
 
 
 def record_path(name: str, folder: str | Path) -> Path:
@@ -104,7 +105,6 @@ def _urls(source: str) -> list[str]:
     return source.split() if source and source != MISSING else ["made by hand, see note"]
 
 
-log = logging.getLogger(__name__)
 
 
 def stage(

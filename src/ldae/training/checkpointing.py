@@ -47,6 +47,7 @@ from ldae.training.state import State
 KEPT = 2
 NAME = re.compile(r"checkpoint-(\d+)\.pt")
 log = logging.getLogger(__name__)
+DIVERGED = "diverged.json"
 
 
 class Checkpoints:
@@ -207,9 +208,6 @@ def remove(file: Path) -> None:
     """Remove a file and its card."""
     file.unlink()
     card(file).unlink(missing_ok=True)
-
-
-DIVERGED = "diverged.json"
 
 
 class CheckpointManager:

@@ -22,6 +22,9 @@ ACTIVE = 0.01  # a channel is active if its means give more than this fraction o
 MIN_SUBJECTS = 4  # for fewer the rank of the codes is not checked
 MIN_RANK = 1.5
 MIN_SPREAD = 1e-3
+CLASSES = ("CN", "AD")  # the second is the positive one
+MIN_PROBE_SUBJECTS = 5
+PENALTIES = np.logspace(-1, 5, 7)
 
 
 class LatentActivity:
@@ -106,11 +109,6 @@ def code_flags(metrics: dict[str, float], subjects: int) -> list[str]:
     if metrics["loss"] >= metrics.get("loss_frozen", math.inf):
         flags.append("the guidance is idle: y_sem does not lower the frozen denoiser's loss")
     return flags
-
-
-CLASSES = ("CN", "AD")  # the second is the positive one
-MIN_PROBE_SUBJECTS = 5
-PENALTIES = np.logspace(-1, 5, 7)
 
 
 @dataclass(frozen=True)

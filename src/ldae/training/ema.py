@@ -11,6 +11,10 @@ from ldae.compute import Compute, detached
 from ldae.data.volume_store import ByRow
 from ldae.nets.semantic_encoder import SemanticEncoder
 
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+CALIBRATION_SCANS = 256
+CALIBRATION_BATCH = 16
+
 
 class Ema:
     """``shadow <- decay shadow + (1 - decay) weight``, once per optimizer step.
@@ -64,18 +68,11 @@ class Ema:
             self.shadow[key].copy_(value)
 
 
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-
-
 def batch_norms(modules: Iterable[nn.Module]) -> list[nn.Module]:
     """All batch norms (1D, 2D and 3D) inside the modules."""
     return [
         layer for module in modules for layer in module.modules() if isinstance(layer, BATCH_NORMS)
     ]
-
-
-CALIBRATION_SCANS = 256
-CALIBRATION_BATCH = 16
 
 
 @torch.inference_mode()

@@ -39,6 +39,11 @@ MARGIN = 8.0  # mm around both regions that is not counted as ``elsewhere``
 # GREY it is grey matter; from WHITE on it is white matter. Between two levels it is a mixture.
 FLUID, TISSUE, GREY, WHITE = 0.35, 0.85, 1.0, 1.3
 SAMPLE_STEP = 1.0  # mm; spacing of the points that sample the fraction of a voxel in a region
+BINS = 256
+ITERATIONS = 200
+STARTS = (0.1, 0.5, 0.9)  # quantiles of the brain's intensities at which the three means start
+TISSUES = ("csf_ml", "grey_ml", "white_ml", "brain_ml")
+COLUMNS = (*TISSUES, "ventricle_ml", "hippocampus_ml")
 
 
 @dataclass(frozen=True)
@@ -163,13 +168,6 @@ def weighted(values: Tensor, weight: Tensor) -> Tensor:
     """Weighted mean (B,) of ``values`` (B, 1, X, Y, Z); ``weight`` broadcasts to their shape."""
     weight = weight.expand_as(values)
     return (values * weight).flatten(1).sum(1) / weight.flatten(1).sum(1)
-
-
-BINS = 256
-ITERATIONS = 200
-STARTS = (0.1, 0.5, 0.9)  # quantiles of the brain's intensities at which the three means start
-TISSUES = ("csf_ml", "grey_ml", "white_ml", "brain_ml")
-COLUMNS = (*TISSUES, "ventricle_ml", "hippocampus_ml")
 
 
 def tissue_bounds(intensities: np.ndarray) -> tuple[float, float]:

@@ -16,6 +16,10 @@ from ldae.errors import UserError, require
 from ldae.files import read_table
 
 FROM, TO = "MCI", "AD"
+COLUMNS = ("row", "scan_id", "participant_id", "session_id", "months", "diagnosis", "age", "sex")
+TRAINING = ("train", "val")
+TEST = "test"
+PCA_COMPONENTS = 64
 
 
 def conversion_labels(scans: pd.DataFrame, visits: pd.DataFrame, months: float) -> np.ndarray:
@@ -53,11 +57,7 @@ def conversion_labels(scans: pd.DataFrame, visits: pd.DataFrame, months: float) 
     return labels
 
 
-COLUMNS = ("row", "scan_id", "participant_id", "session_id", "months", "diagnosis", "age", "sex")
 COLUMNS += ("split",)
-TRAINING = ("train", "val")
-TEST = "test"
-PCA_COMPONENTS = 64
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ from sklearn.preprocessing import StandardScaler
 from ldae.errors import require
 
 LEAST_SLOPE = 0.1  # below it predictions depend too little on age to invert the line
+INVERSE_PENALTIES = tuple(10.0**k for k in range(-4, 2))  # C of the logistic regression
+PENALTIES = tuple(10.0**k for k in range(-1, 6))  # alpha of the ridge regression
+MAX_ITERATIONS = 5000
 
 
 def corrected_age(predicted: np.ndarray, age: np.ndarray, held_out: np.ndarray) -> np.ndarray:
@@ -40,11 +43,6 @@ def corrected_age(predicted: np.ndarray, age: np.ndarray, held_out: np.ndarray) 
     if b < LEAST_SLOPE:
         return np.full(len(predicted), np.nan)
     return (predicted - a) / b
-
-
-INVERSE_PENALTIES = tuple(10.0**k for k in range(-4, 2))  # C of the logistic regression
-PENALTIES = tuple(10.0**k for k in range(-1, 6))  # alpha of the ridge regression
-MAX_ITERATIONS = 5000
 
 
 def fit_classifier(

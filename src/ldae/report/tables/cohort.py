@@ -23,6 +23,9 @@ TABLE1 = {
     "follow_up": "Follow-up (months)",
 }
 PERCENT = ("female", "apoe4")
+SHOWN = 12
+LABELS = {measure.key: measure.label for measure in MEASURES}
+STATUS = {"failed": "failed", "qc": "set aside", "ok": "used"}
 
 
 def cohort(table: pd.DataFrame) -> Table:
@@ -85,11 +88,6 @@ def flow(table: pd.DataFrame) -> Table:
         )
     header = ["Stage", "Images", "Subjects", "Remaining", "What", "Most frequent reasons"]
     return Table("Images by stage", [*(["Cohort"] if several else []), *header], rows)
-
-
-SHOWN = 12
-LABELS = {measure.key: measure.label for measure in MEASURES}
-STATUS = {"failed": "failed", "qc": "set aside", "ok": "used"}
 
 
 def _short(value: float) -> str:

@@ -15,6 +15,28 @@ from ldae.files import MISSING, atomic
 from ldae.labels import ABSENT, interval
 from ldae.systems import metric
 
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "#": r"\#",
+    "$": r"\$",
+    "{": r"\{",
+    "}": r"\}",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"$\sim$",
+    "−": "$-$",
+    "–": "--",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "²": "$^2$",
+    "→": r"$\to$",
+    "≥": r"$\geq$",
+}
+SYMBOLS = {"y_sem": r"$y_\mathrm{sem}$", "z_T": "$z_T$", "z_0": "$z_0$"}
+_LATEX = re.compile("|".join(map(re.escape, (*SYMBOLS, *LATEX))))
+
 
 @dataclass(frozen=True)
 class Table:
@@ -37,29 +59,6 @@ def cell(row: pd.Series, column: str = "value", name: str = "") -> str:
     """
     numbers = (float(row[key]) for key in (column, "ci_low", "ci_high"))
     return interval(*numbers, metric(name).digits)
-
-
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "#": r"\#",
-    "$": r"\$",
-    "{": r"\{",
-    "}": r"\}",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"$\sim$",
-    "−": "$-$",
-    "–": "--",
-    "×": r"$\times$",
-    "±": r"$\pm$",
-    "²": "$^2$",
-    "→": r"$\to$",
-    "≥": r"$\geq$",
-}
-SYMBOLS = {"y_sem": r"$y_\mathrm{sem}$", "z_T": "$z_T$", "z_0": "$z_0$"}
-_LATEX = re.compile("|".join(map(re.escape, (*SYMBOLS, *LATEX))))
 
 
 def write(table: Table, paths: dict[str, str | Path]) -> None:
