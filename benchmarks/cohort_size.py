@@ -1,10 +1,10 @@
-"""Steps that one process takes for the whole cohort: seconds, peak memory and what they leave.
+"""Steps that run as one process over the whole cohort: seconds, peak memory and output size.
 
     PYTHONPATH=src python benchmarks/cohort_size.py [--scans 1000 3000 10340] [--folder /tmp/size]
 
 Each step runs alone in a new process on made-up inputs: empty images, tables as Clinica and the
 preprocessing write them, 4.4 scans a subject, 64 shards. Volumes have no content (sparse files).
-What counts is the growth; a network's file system takes longer over the many small files.
+Only the growth is meaningful; a network file system is slower with many small files.
 """
 
 import argparse
@@ -79,7 +79,7 @@ class Cohort:
         download_hash(self.path("raw"))
 
     def make_parts(self) -> None:
-        """Parts as Clinica leaves them."""
+        """Parts in the form of Clinica's output."""
         random = np.random.default_rng(0)
         for part, scans in self.rows.groupby("part"):
             bids = self.path(f"parts/ADNI-{part}/bids")
@@ -140,7 +140,7 @@ class Cohort:
                 write_table(manifest, self.path(f"preproc/manifests/{step}/shard-{shard}.tsv"))
             file = self.path(f"volumes/shards/shard-{shard}.json")
             records = [
-                {"scan_id": name, "image": "0" * 64, "sha256": digest, "reason": ""}
+                {"scan_id": name, "image": "0" * 64, "sha256": digest, "look": "0", "reason": ""}
                 for name, digest in zip(part["scan_id"], part["image_hash"], strict=True)
             ]
             card = {"key": KEY | {"source": ""}, "affine": np.eye(4).tolist(), "scans": records}
@@ -160,25 +160,25 @@ class Cohort:
         bounds = {key: None for measure in MEASURES for key in measure.bounds}
         cfg = {"template": {"name": TEMPLATE}, "qc": bounds}
         scans, duplicates = (read_table(self.path(f"{name}.tsv")) for name in TABLES)
-        verdicts = read_decisions(None, set())
-        places = self.path("qc/index.html"), self.path("qc/measures.tsv")
+        decisions = read_decisions(None, set())
+        outputs = self.path("qc/index.html"), self.path("qc/measures.tsv")
         manifests, preproc = self.manifests(), self.path("preproc")
-        write_page(scans, manifests, preproc, verdicts, duplicates, *places, cfg)
-        print(f"{'':7s}page of {places[0].stat().st_size / 1e6:.1f} MB")
+        write_page(scans, manifests, preproc, decisions, duplicates, *outputs, cfg)
+        print(f"{'':7s}page of {outputs[0].stat().st_size / 1e6:.1f} MB")
 
     def volumes(self) -> None:
         scans, splits = (read_table(self.path(f"{name}.tsv")) for name in ("scans", "splits"))
-        usable = included_scans(scans, splits, self.manifests(), read_decisions(None, set()))
+        included = included_scans(scans, splits, self.manifests(), read_decisions(None, set()))
         shards = sorted(self.path("volumes/shards").glob("*.json"))
-        build_volume_store(usable, shards, self.path("volumes"))
+        build_volume_store(included, shards, self.path("volumes"))
 
     def ledger(self) -> None:
         names = ("conversion", *TABLES, "splits", "volumes/index")
         conversion, scans, duplicates, splits, volumes = (
             read_table(self.path(f"{name}.tsv")) for name in names
         )
-        verdicts = read_decisions(None, set())
-        tables = conversion, duplicates, scans, splits, self.manifests(), volumes, verdicts
+        decisions = read_decisions(None, set())
+        tables = conversion, duplicates, scans, splits, self.manifests(), volumes, decisions
         ledger = build_ledger(*tables)
         write_table(ledger, self.path("ledger.tsv"))
         write_table(flow_table(ledger, conversion), self.path("flow.tsv"))
@@ -193,7 +193,7 @@ class Cohort:
             np.save(folder / f"{number}.npy", pair)
 
     def latents(self) -> None:
-        """What :func:`ldae.inference.latents.build_latent_store` does with encoded rows."""
+        """As :func:`ldae.inference.latents.build_latent_store` with encoded rows."""
         folder, shape = self.path("rows"), (self.number, *LATENT)
         with atomic(folder / "mean.npy") as mean, atomic(folder / "std.npy") as std:
             moments = [create_array(file, np.float32, shape) for file in (mean, std)]
@@ -205,9 +205,9 @@ class Cohort:
             training_std(moments, np.arange(self.number), "mean")
 
 
-# Method that is measured -> the rule that does it, and the method that makes its inputs.
+# Measured method -> its rule, and the method that makes its inputs.
 STEPS_OF_RULES = {
-    "listing": ("every start: listing of the download", "make_download"),
+    "download_hash": ("every start: listing of the download", "make_download"),
     "merge": ("bids: merge by hard links", "make_parts"),
     "scans": ("scans: index by PyBIDS", None),
     "splits": ("splits", None),
@@ -219,7 +219,7 @@ STEPS_OF_RULES = {
 
 
 def measure(cohort: Cohort, name: str) -> None:
-    """Run a step and print what it took; memory beyond that of the imported packages."""
+    """Run a step; print its time, and its memory beyond that of the imported packages."""
     before, began = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
     getattr(cohort, name)()
     took = time.monotonic() - began

@@ -1,12 +1,12 @@
-"""Networks of the paper's configuration: parameters, FLOPs, memory, and what sharing saves.
+"""Networks of the paper's configuration: parameters, FLOPs, memory, and the shared down path.
 
     PYTHONPATH=src python benchmarks/nets.py
 
 Parameters and FLOPs (batch 1, 1 MAC = 2 FLOP) are counted on the meta device: nothing is computed.
 A training step's memory is followed on tensors without content, under the autocast of CPUs: tensors
 alive at once, without what kernels use inside (on a GPU normalisations stay float32: some more).
-The next part measures a small network on one CPU thread; its ratios are what counts. With a GPU the
-training steps are run as well, and timed.
+The next part measures a small network on one CPU thread, for the ratios only. With a GPU the
+training steps are also run and timed.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from ldae.nets.shapes import latent_shape
 from ldae.nets.unet import build_unet
 
 CONFIG = Path(__file__).parents[1] / "config/config.yaml"
-WAYS = {
+OPTIONS = {
     "plain": {},
     "checkpointing": {"checkpointing": True},
     "compile": {"compile": True},
@@ -44,7 +44,7 @@ SMALL = {"base_channels": 32, "channel_mult": [1, 2], "attention_factors": [2]}
 def convolution_backward_flops(
     grad: torch.Size, x: torch.Size, weight: torch.Size, *rest: Any, **_: Any
 ) -> int:
-    """As many as forward for each gradient; torch's own count forgets groups (ConvNeXt's)."""
+    """As many as forward for each gradient; torch's own count ignores groups (ConvNeXt's)."""
     mask = rest[-1]
     forward = 2 * grad[0] * math.prod(grad[2:]) * math.prod(weight)
     return forward * (mask[0] + mask[1])
@@ -77,9 +77,9 @@ def paper_size(cfg: dict[str, Any]) -> None:
             encode, decode = (lambda: autoencoder.encode(x)), (lambda: autoencoder.decode(z))
             print(f"{'autoencoder, encode':<40}{count(autoencoder):>14}{gflops(encode):>16.0f}")
             print(f"{'autoencoder, decode':<40}{'':>14}{gflops(decode):>16.0f}")
-            judge = gflops(lambda: discriminator(x))
-            print(f"{'discriminator':<40}{count(discriminator):>14}{judge:>16.0f}")
-            # Not encoder(x), which leaves autocast, and the meta device knows none.
+            adversary = gflops(lambda: discriminator(x))
+            print(f"{'discriminator':<40}{count(discriminator):>14}{adversary:>16.0f}")
+            # Not encoder(x), which leaves autocast: the meta device has none.
             y_sem = gflops(lambda: encoder.aggregate(encoder.embed_slices(x)))
             print(f"{'semantic encoder':<40}{count(encoder):>14}{y_sem:>16.0f}")
             for mode in ("isotropic", "inner_axes"):
@@ -104,7 +104,7 @@ def section_with(cfg: dict[str, Any], stage: str, changes: dict[str, Any]) -> di
 
 
 def drop_gradients(step: Step) -> None:
-    """Let go of every gradient as soon as it is whole: it is counted apart."""
+    """Free every gradient as soon as it is complete: its memory is counted separately."""
     for net in step.trained:
         for parameter in net.parameters():
             if parameter.requires_grad:
@@ -118,10 +118,10 @@ def training_memory(cfg: dict[str, Any]) -> None:
         f"{'state GiB':>11}"
     )
     for stage, build in STEPS.items():
-        for way in ("plain", "checkpointing"):
-            changed = section_with(cfg, stage, WAYS[way])
+        for option in ("plain", "checkpointing"):
+            changed = section_with(cfg, stage, OPTIONS[option])
             with FakeTensorMode(allow_non_fake_inputs=True):
-                # Apart: the counter keeps tensors alive.
+                # A separate step, because the counter keeps tensors alive.
                 step = build(section_with(changed, stage, {"micro_batch": 1}), "cpu")
                 flops = gflops(lambda: step.run("cpu")) / 1e3  # noqa: B023  called at once
                 step = build(changed, "cpu")
@@ -129,7 +129,7 @@ def training_memory(cfg: dict[str, Any]) -> None:
                 with PeakBytes() as memory:
                     step.run("cpu")
             print(
-                f"{f'{stage}, {way}':<28}{step.batch:>6}{flops:>12.2f}"
+                f"{f'{stage}, {option}':<28}{step.batch:>6}{flops:>12.2f}"
                 f"{memory.peak / 2**30:>17.1f}{step.bytes() / 2**30:>11.1f}"
             )
 
@@ -138,11 +138,11 @@ def training_time(cfg: dict[str, Any], repeats: int) -> None:
     """Run the steps on the GPU; print its peak memory and the seconds of a micro-batch."""
     print(f"\n{torch.cuda.get_device_name():<28}{'batch':>6}{'seconds':>12}{'peak GiB':>17}")
     for stage, build in STEPS.items():
-        for way, changes in WAYS.items():
+        for option, changes in OPTIONS.items():
             step = build(section_with(cfg, stage, changes), "cuda")
             times = []
             try:
-                for _ in range(repeats + 2):  # the first ones choose kernels, and compile
+                for _ in range(repeats + 2):  # the first two select kernels and compile
                     torch.cuda.reset_peak_memory_stats()
                     torch.cuda.synchronize()
                     begin = time.perf_counter()
@@ -153,7 +153,7 @@ def training_time(cfg: dict[str, Any], repeats: int) -> None:
             except torch.OutOfMemoryError:
                 took = f"{'too large':>12}"
             peak = torch.cuda.max_memory_allocated() / 2**30
-            print(f"{f'{stage}, {way}':<28}{step.batch:>6}{took}{peak:>17.1f}")
+            print(f"{f'{stage}, {option}':<28}{step.batch:>6}{took}{peak:>17.1f}")
             del step
             torch.cuda.empty_cache()
 

@@ -1,11 +1,11 @@
-"""Preprocessing of one head: seconds per step, what is left of the bias, and registration error.
+"""Preprocessing of one head: seconds per step, residual bias, and registration error.
 
     OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/preprocess.py
 
-A synthetic head (1 mm unless --spacing says otherwise) with a known bias field goes through the
+A synthetic head (1 mm by default, see --spacing) with a known bias field goes through the
 real steps with three settings; each works on one thread, so two scans run side by side on two
-cores. What a shard does once (imports, weights, template) is measured apart. CPU seconds and their
-ratios are what counts on a shared machine.
+cores. What a shard does once (imports, weights, template) is measured separately. On a shared
+machine only CPU seconds and their ratios are meaningful.
 """
 
 import argparse
@@ -98,7 +98,7 @@ def run_steps(
     return seconds
 
 
-def bias_left(files: ScanFiles, flat: np.ndarray) -> float:
+def residual_bias(files: ScanFiles, flat: np.ndarray) -> float:
     """SD over the brain of the log of corrected head over the head without bias."""
     mask = nib.load(files.mask).get_fdata() > 0
     inside = ndi.binary_erosion(mask, iterations=3)
@@ -136,7 +136,7 @@ def table_of_steps(folder: Path, spacing: float) -> None:
             print(f"  {step:<18}{cpu:>8.1f}{wall:>8.1f}{once[step][0]:>22.1f}")
         totals[name] = sum((both[step] - once[step] for step in both), np.zeros(2))
         cpu, wall = totals[name]
-        print(f"  {'all':<18}{cpu:>8.1f}{wall:>8.1f}   bias left {bias_left(files, flat):.3f}")
+        print(f"  {'all':<18}{cpu:>8.1f}{wall:>8.1f}   bias left {residual_bias(files, flat):.3f}")
         size = sum(path.stat().st_size for path in files.folder.iterdir()) / 1e6
         print(f"  written {size:.0f} MB; {measures_line(files)}")
     print("\nCPU seconds relative to the paper's settings:", end=" ")

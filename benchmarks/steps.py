@@ -1,4 +1,4 @@
-"""One training step of each stage, for benchmarks/nets.py: what it computes and what it keeps."""
+"""Training steps, one of each stage, for benchmarks/nets.py: operations and memory."""
 
 import tempfile
 import warnings
@@ -43,22 +43,22 @@ class Step:
     batch: int
 
     def run(self, device: str) -> None:
-        """Forward in bfloat16, and backward; gradients are added to those that are there."""
+        """Forward in bfloat16, and backward; gradients accumulate."""
         for loss in self.losses:
             with torch.autocast(device, dtype=torch.bfloat16):
                 value = loss()
             value.backward()
 
     def bytes(self) -> int:
-        """Of weights, gradients and Adam's two moments."""
+        """Bytes of weights, gradients and Adam's two moments."""
         return 4 * 4 * sum(p.numel() for net in self.trained for p in net.parameters())
 
 
 def autoencoder_step(cfg: Mapping[str, Any], device: str) -> Step:
     """Stage 1: reconstruction, perceptual distance and adversary; then the discriminator."""
     section, batch = cfg["autoencoder"], cfg["autoencoder"]["micro_batch"]
-    net = made(lambda: build_autoencoder({**section, "pretrained": None}), device)
-    judge = made(lambda: build_discriminator(section["adversarial"]), device)
+    net = build_random(lambda: build_autoencoder({**section, "pretrained": None}), device)
+    adversary = build_random(lambda: build_discriminator(section["adversarial"]), device)
     perceptual = random_perceptual(section["perceptual"], device)
     x = torch.rand(batch, 1, *cfg["volumes"]["shape"], device=device)
     latest: list[Tensor] = []
@@ -67,22 +67,22 @@ def autoencoder_step(cfg: Mapping[str, Any], device: str) -> Step:
         mean, std = net.encode(x)
         x_hat = net.decode(mean + std).float()
         latest[:] = [x_hat.detach()]
-        judge.requires_grad_(False)
-        loss = (x_hat - x).abs().mean() + perceptual(x_hat, x) + judge(x_hat)[-1].float().mean()
-        judge.requires_grad_(True)
+        adversary.requires_grad_(False)
+        loss = (x_hat - x).abs().mean() + perceptual(x_hat, x) + adversary(x_hat)[-1].float().mean()
+        adversary.requires_grad_(True)
         return loss
 
     def discriminator() -> Tensor:
-        return judge(latest[0])[-1].float().mean() + judge(x)[-1].float().mean()
+        return adversary(latest[0])[-1].float().mean() + adversary(x)[-1].float().mean()
 
-    return Step([net, judge], [generator, discriminator], batch)
+    return Step([net, adversary], [generator, discriminator], batch)
 
 
 def ldm_step(cfg: Mapping[str, Any], device: str) -> Step:
     """Stage 2: the denoiser."""
     size = latent_shape(cfg["volumes"]["shape"], cfg["autoencoder"])
     batch = cfg["ldm"]["micro_batch"]
-    net = made(lambda: build_unet(cfg["ldm"], size[0]), device)
+    net = build_random(lambda: build_unet(cfg["ldm"], size[0]), device)
     z = torch.randn(batch, *size, device=device)
     t = torch.zeros(batch, dtype=torch.long, device=device)
     return Step([net], [lambda: net(z, t).square().mean()], batch)
@@ -93,8 +93,12 @@ def ldae_step(cfg: Mapping[str, Any], device: str) -> Step:
     size = latent_shape(cfg["volumes"]["shape"], cfg["autoencoder"])
     section, batch = cfg["ldae"], cfg["ldae"]["micro_batch"]
     ldm = {**cfg["ldm"], "compile": False}
-    encoder = made(lambda: build_encoder({**section["encoder"], "pretrained": None}), device)
-    guided = made(lambda: build_guided_unet(build_unet(ldm, size[0]), ldm, encoder.dim), device)
+    encoder = build_random(
+        lambda: build_encoder({**section["encoder"], "pretrained": None}), device
+    )
+    guided = build_random(
+        lambda: build_guided_unet(build_unet(ldm, size[0]), ldm, encoder.dim), device
+    )
     for net in (encoder, guided):
         apply_execution_options(net, section)
     x = torch.rand(batch, 1, *cfg["volumes"]["shape"], device=device)
@@ -111,10 +115,10 @@ def ldae_step(cfg: Mapping[str, Any], device: str) -> Step:
 STEPS = {"autoencoder": autoencoder_step, "ldm": ldm_step, "ldae": ldae_step}
 
 
-def made(build: Callable[[], nn.Module], device: str) -> nn.Module:
-    """A network with small random weights; also of fake tensors, which some builders cannot make.
+def build_random(build: Callable[[], nn.Module], device: str) -> nn.Module:
+    """A network with small random weights, also of fake tensors, which some builders reject.
 
-    It is built on the meta device, where nothing is initialised, and its tensors are put in then.
+    It is built on the meta device without initialisation; its tensors are assigned afterwards.
     """
     with unset_fake_temporarily(), torch.device("meta"):
         net = build().train()
@@ -129,7 +133,7 @@ def made(build: Callable[[], nn.Module], device: str) -> nn.Module:
 
 
 def random_perceptual(cfg: Mapping[str, Any], device: str) -> nn.Module:
-    """The perceptual loss with weights of zero: its cost is that of the real ones."""
+    """The perceptual loss with zero weights, which costs as much as with real ones."""
     with unset_fake_temporarily(), tempfile.TemporaryDirectory() as folder:
         with torch.device("meta"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torchvision's deprecation of `pretrained`
@@ -140,9 +144,9 @@ def random_perceptual(cfg: Mapping[str, Any], device: str) -> nn.Module:
 
 
 class PeakBytes(TorchDispatchMode):
-    """Bytes of tensors made within the context: the most that were alive at once.
+    """Peak bytes of tensors made within the context and alive at once.
 
-    What kernels use inside and what the allocator rounds up is not in it.
+    Memory inside of kernels and the allocator's rounding are not counted.
     """
 
     def __init__(self) -> None:

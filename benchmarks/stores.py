@@ -1,9 +1,9 @@
-"""Stores at the paper's size: random reads a second against files per scan, and seconds to pack.
+"""Stores at the paper's size: random reads a second, compared with one file a scan; packing time.
 
     PYTHONPATH=src python benchmarks/stores.py [--scans 24] [--folder /tmp/stores]
 
 Reads are in random order, one at a time, by one thread. Cold: the kernel is asked to drop the files
-from its cache before. The ratios of one run are what counts, not the numbers.
+from its cache before. Only the ratios within one run are meaningful.
 """
 
 import argparse
@@ -103,12 +103,12 @@ def volumes(scans: pd.DataFrame, root: Path) -> None:
     files = scan_files(scans, preproc, "T")
     transform = StoreTransform(CFG["spacing"], CFG["shape"], CFG["interpolation"])
     transform(files[0].registered_brain)  # imports
-    anew = pack(scans, preproc, folder)
+    first = pack(scans, preproc, folder)
     changed = files[0].registered_brain
     again = pack(scans, preproc, folder)
     shutil.copyfile(files[1].registered_brain, changed)
     one = pack(scans, preproc, folder)
-    print(f"packing {n} scans: {anew:.2f} s; unchanged {again:.2f} s; one changed {one:.2f} s")
+    print(f"packing {n} scans: {first:.2f} s; unchanged {again:.2f} s; one changed {one:.2f} s")
     store = VolumeStore(folder)
     for row in range(n):
         (root / "npy").mkdir(exist_ok=True)

@@ -1,15 +1,15 @@
-"""A golden run: a small run of every rule as a table of checksums, and the comparison of two.
+"""Golden run: checksums of all results of a small run of every rule, and their comparison.
 
-For whoever changes the code and means to change no result:
+It shows which results a change of the code has changed:
 
     python tests/golden.py record before.tsv --project /path/to/a/checkout/of/before
     python tests/golden.py record after.tsv
     python tests/golden.py compare before.tsv after.tsv
 
-Both must be made on one machine: another processor rounds otherwise. ``record`` copies the
-project's tracked files to a new folder, runs there the configurations of ``RUNS`` (about ten
-minutes on two cores) and writes one row a file. What is timed, dated or fingerprinted is left out
-by name, below, each with its reason.
+Record both on one machine, because processors round differently. ``record`` copies the project's
+tracked files to a new folder, runs there the configurations of ``RUNS`` (about ten minutes on two
+cores) and writes one row a file. Timed, dated and fingerprinted content is excluded by name, below,
+each with its reason.
 """
 
 import argparse
@@ -33,12 +33,12 @@ from helpers.project import copy_files
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "config/golden.yaml"
 
-# Rules that are in none of them: published (the authors' files cannot be had here; unit tests
-# convert files of their form), and those that write no result: check, retry, redo, resources_list.
+# Rules in no run: published (the authors' files are not available here; unit tests convert files of
+# the same format), and those that write no result: check, retry, redo, resources_list.
 RUNS: dict[str, dict[str, Any]] = {
     # From a synthetic ADNI download to the report.
     "adni": {"files": ["config/demo.yaml", GOLDEN], "changes": {}, "targets": []},
-    # A BIDS data set in the download's place: the one that was just made.
+    # A BIDS data set in place of a download: the one that the first run has made.
     "bids": {
         "files": ["config/demo.yaml", GOLDEN],
         "changes": {
@@ -47,7 +47,7 @@ RUNS: dict[str, dict[str, Any]] = {
         },
         "targets": ["results/golden/bids/cohort/splits.tsv"],
     },
-    # Scans that come preprocessed, the options of the proof, its page.
+    # Preprocessed input, the options of the proof, and its page.
     "proof": {
         "files": ["config/demo.yaml", "config/proof.yaml"],
         "changes": {
@@ -78,8 +78,8 @@ RUNS: dict[str, dict[str, Any]] = {
     },
 }
 
-# Not compared: globs of files below a results folder, and why.
-LEFT_OUT = {
+# Files not compared: globs below a results folder, with the reason.
+EXCLUDED_FILES = {
     "benchmarks/*": "timed",
     "logs/*": "dated and timed",
     "runs/*": "checkpoints, in folders named by fingerprint",
@@ -92,18 +92,18 @@ LEFT_OUT = {
     "tables/resources.tsv": "timed",
     "cohort/download.json": "where the download lies",
 }
-# Columns and keys that are not compared, and why.
-COLUMNS = {
+# Columns and JSON keys not compared, with the reason.
+EXCLUDED_COLUMNS = {
     "models/*/history.tsv": ({"samples_per_second", "seconds", "peak_memory_mib"}, "timed"),
     "figures/training_curves.tsv": ({"samples_per_second", "seconds", "peak_memory_mib"}, "timed"),
     "preproc/manifests/*.tsv": ({"seconds"}, "timed"),
     "cohort/images.tsv": ({"content"}, "times of files"),
     "cohort/batches/*.tsv": ({"content"}, "times of files"),
 }
-KEYS = {"seconds": "timed", "mtime_ns": "times of files", "versions": "of this project"}
-FINGERPRINTS = {"fingerprint", "source", "encoding"}  # keys, where the value looks like one
+EXCLUDED_KEYS = {"seconds": "timed", "mtime_ns": "times of files", "versions": "of this project"}
+FINGERPRINT_KEYS = {"fingerprint", "source", "encoding"}  # keys, if the value matches FINGERPRINT
 FINGERPRINT = re.compile(r"[0-9a-f]{16}")
-# Lines of texts that tell how long something took.
+# Texts whose lines with durations are not compared.
 TEXTS = ("report/report.html", "tables/table5.*", "*proof.md")
 DURATION = re.compile(
     r"\d(\.\d+)? ?(s|min|h|minutes|hours|GiB)\b|[Ss]econds|CPU-hours|mem_mb"
@@ -116,30 +116,30 @@ def record(project: Path, table: Path, cores: int, folder: Path | None) -> None:
 
     Args:
         project: A checkout, with its environments below .venv.
-        table: Written: TSV with the columns file and sha256.
-        cores: Of Snakemake.
-        folder: Where to run; kept. None: a temporary one.
+        table: Output: TSV with the columns file and sha256.
+        cores: Snakemake's ``--cores``.
+        folder: Where to run, kept afterwards; None for a temporary folder.
     """
     with tempfile.TemporaryDirectory() as temporary:
         copy = copy_files(folder or Path(temporary) / "project", project)
         for name, run in RUNS.items():
             print(f"golden run: {name}", flush=True)
             _snakemake(copy, name, run, cores)
-        write_sums(copy / "results", table)
+        write_checksums(copy / "results", table)
 
 
-def write_sums(results: Path, table: Path) -> None:
+def write_checksums(results: Path, table: Path) -> None:
     """Write the checksums of the files below ``results``."""
     rows = []
     for path in sorted(path for path in results.rglob("*") if path.is_file()):
         name = str(path.relative_to(results))
-        if _reason(name) is None:
+        if _reason_excluded(name) is None:
             rows.append((name, hashlib.sha256(normalised(path, name)).hexdigest()))
     pd.DataFrame(rows, columns=["file", "sha256"]).to_csv(table, sep="\t", index=False)
 
 
 def compare(before: Path, after: Path) -> list[str]:
-    """What differs between two tables, a line a file."""
+    """Differences between two tables, one line a file."""
     one, other = (
         dict(pd.read_csv(path, sep="\t").itertuples(index=False)) for path in (before, after)
     )
@@ -150,37 +150,38 @@ def compare(before: Path, after: Path) -> list[str]:
 
 
 def normalised(path: Path, name: str) -> bytes:
-    """A file's bytes less what is timed, dated or fingerprinted."""
-    for glob, (columns, _) in COLUMNS.items():
+    """Content of a file without what is timed, dated or fingerprinted."""
+    for glob, (columns, _) in EXCLUDED_COLUMNS.items():
         if _matches(name, glob):
             table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
             return table.drop(columns=columns & set(table)).to_csv(sep="\t").encode()
     if path.suffix == ".json":
-        return json.dumps(_without_fingerprints(json.loads(path.read_text()))).encode()
+        return json.dumps(_without_excluded_keys(json.loads(path.read_text()))).encode()
     if any(_matches(name, glob) for glob in TEXTS):
         lines = path.read_text().splitlines()
         return "\n".join(line for line in lines if not DURATION.search(line)).encode()
     return path.read_bytes()
 
 
-def _without_fingerprints(content: Any) -> Any:
+def _without_excluded_keys(content: Any) -> Any:
     if isinstance(content, dict):
         return {
-            key: _without_fingerprints(value)
+            key: _without_excluded_keys(value)
             for key, value in content.items()
-            if key not in KEYS and not (key in FINGERPRINTS and FINGERPRINT.fullmatch(str(value)))
+            if key not in EXCLUDED_KEYS
+            and not (key in FINGERPRINT_KEYS and FINGERPRINT.fullmatch(str(value)))
         }
     if isinstance(content, list):
-        return [_without_fingerprints(value) for value in content]
+        return [_without_excluded_keys(value) for value in content]
     return content
 
 
-def _reason(name: str) -> str | None:
-    return next((why for glob, why in LEFT_OUT.items() if _matches(name, glob)), None)
+def _reason_excluded(name: str) -> str | None:
+    return next((why for glob, why in EXCLUDED_FILES.items() if _matches(name, glob)), None)
 
 
 def _matches(name: str, glob: str) -> bool:
-    """Whether a file below the results, or below the folder of another run, is meant."""
+    """Whether the glob matches a file of the results or of another run's results below them."""
     return fnmatch.fnmatch(name, glob) or fnmatch.fnmatch(name, f"golden/*/{glob}")
 
 

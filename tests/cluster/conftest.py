@@ -1,4 +1,4 @@
-"""A real one-node Slurm, and copies of the project that `snakemake --profile slurm` runs on it."""
+"""Fixtures: a real one-node Slurm, and copies of the project that `--profile slurm` runs on it."""
 
 import os
 import subprocess
@@ -11,8 +11,8 @@ import pytest
 from helpers.project import Project, copy_project
 
 HERE = Path(__file__).parent
-NO_SLURM = 77  # exit code of one_node_slurm.sh where Slurm cannot be had
-# As the profile's, but for the pace of a machine that nobody shares.
+NO_SLURM = 77  # exit code of one_node_slurm.sh if Slurm is not available
+# Faster than the profile's, for a machine without other users.
 QUICK = ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10")
 
 
@@ -22,13 +22,13 @@ class SlurmProject(Project):
     config = "config/golden.yaml"
 
     def command(self, *arguments: str) -> list[str]:
-        """The Snakemake call, by the project's own profile."""
+        """Snakemake's command line, with the project's own profile."""
         configs = ("--configfile", "config/demo.yaml", self.config)
         profile = ("--profile", "slurm", *QUICK)
         return [sys.executable, "-m", "snakemake", *arguments, *profile, *configs]
 
     def environment(self) -> dict[str, str]:
-        """Of Snakemake: as started by a user, one thread a process, outside any Slurm job."""
+        """Environment of a user's call: one thread a process, outside any Slurm job."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
         return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
 
@@ -43,7 +43,7 @@ class SlurmProject(Project):
         return done
 
     def jobs(self, *states: str) -> dict[str, str]:
-        """Slurm's number and state of every job submitted from here, or of those in ``states``."""
+        """State by number of every Slurm job submitted from here, or of those in ``states``."""
         chosen = ",".join(states) or "all"
         rows = squeue(f"--states={chosen}", "--format=%i|%T|%Z")
         fields = [row.split("|", 2) for row in rows]
@@ -52,14 +52,14 @@ class SlurmProject(Project):
 
 
 def squeue(*arguments: str) -> list[str]:
-    """Lines of squeue; ended jobs are among them for an hour."""
+    """Lines of squeue, with jobs that ended within the last hour."""
     command = ["squeue", "--noheader", *arguments]
     return subprocess.run(command, text=True, check=True, capture_output=True).stdout.splitlines()
 
 
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory) -> Iterator[None]:
-    """A Slurm that answers: one started here, or the one at hand if LDAE_SLURM is set."""
+    """A running Slurm: started here, or the existing one if LDAE_SLURM is set."""
     if os.environ.get("LDAE_SLURM"):
         squeue()
         yield
@@ -82,7 +82,7 @@ def project(slurm, tmp_path: Path) -> SlurmProject:
 
 @pytest.fixture(scope="session")
 def local(tmp_path_factory) -> Project:
-    """A copy in which the small run was done without Slurm; LDAE_LOCAL names one that is there."""
+    """A copy with a finished small run without Slurm; LDAE_LOCAL names an existing one."""
     if os.environ.get("LDAE_LOCAL"):
         return Project(Path(os.environ["LDAE_LOCAL"]))
     project = copy_project(tmp_path_factory.mktemp("local"))

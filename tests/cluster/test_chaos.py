@@ -1,4 +1,4 @@
-"""Ten disturbances by a seed, and the same weights and tables as without."""
+"""Chaos run: ten seeded disturbances change no weights and no tables."""
 
 import dataclasses
 import os
@@ -13,14 +13,14 @@ from test_slurm import TIMED, chain, resumed, submitted, train_outside, training
 
 from ldae.training.settings import Settings
 
-# All tables, from the raw download on, with checkpoints as close as they go.
+# All tables, from the raw download on, with a checkpoint each second.
 ARGUMENTS = ("evaluate", "cohort", "--config", "checkpoint_seconds=1")
 COMPARED = (
     *("results/cohort/*.tsv", "results/cache/*/index.tsv", "results/cache/latents/*.npy"),
     *("results/models/*/model.safetensors", "results/embeddings/*.npz"),
     *("results/evaluation/*.tsv", "results/tables/*.tsv"),
 )
-OF_A_RUN = (*TIMED, "images.tsv")  # seconds, and the dates of the raw files
+NOT_COMPARED = (*TIMED, "images.tsv")  # with seconds, or dates of the raw files
 # By default one, which takes a quarter of an hour: LDAE_SEEDS="1 2 3" make test-cluster
 SEEDS = [int(seed) for seed in os.environ.get("LDAE_SEEDS", "1").split()]
 
@@ -28,22 +28,24 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_run_disturbed_ten_times_gives_the_same_weights_and_tables(seed, project, local):
+def test_disturbed_run_gives_the_same_weights_and_tables(seed, project, local):
     with chaos.disk(project.path / "results"):
         run = chaos.disturb(project, ARGUMENTS, seed)
         diary = "\n".join(run.diary)
-        assert len(run.struck) == 10, diary
+        assert len(run.applied) == 10, diary
         found = (path for pattern in COMPARED for path in project.path.glob(pattern))
-        names = {str(path.relative_to(project.path)) for path in found if path.name not in OF_A_RUN}
+        names = {
+            str(path.relative_to(project.path)) for path in found if path.name not in NOT_COMPARED
+        }
         assert len(names) > 40
         assert [name for name in names if local.read(name) != project.read(name)] == [], diary
         assert "Nothing to be done" in project.snakemake(*ARGUMENTS).stdout
 
 
-def test_kill_9_of_one_of_two_processes_that_train_together(slurm, chain, tmp_path):  # noqa: F811
+def test_training_resumes_after_kill_9_of_one_of_two_processes(slurm, chain, tmp_path):  # noqa: F811
     toy = training(tmp_path, chain, 200, 2, gpu=2)
-    often = dataclasses.replace(Settings.read(tmp_path / "cut.json"), checkpoint_seconds=0.5)
-    often.write(tmp_path / "cut.json")
+    job_settings = dataclasses.replace(Settings.read(tmp_path / "cut.json"), checkpoint_seconds=0.5)
+    job_settings.write(tmp_path / "cut.json")
     with subprocess.Popen(
         toy.command(), cwd=toy.path, env=toy.environment(),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -1,4 +1,4 @@
-"""`snakemake --profile slurm` on a real Slurm: the same results as without, and what goes wrong."""
+"""`snakemake --profile slurm` on a real Slurm: same results as without it, and failures of jobs."""
 
 import os
 import re
@@ -17,21 +17,21 @@ TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS / "workflow"))
 
 PROFILE = TESTS.parent / "profiles/slurm/config.yaml"
-# They hold seconds, which no two runs share.
+# These tables contain seconds, which differ between runs.
 TIMED = ("inference.tsv", "inference_dae.tsv", "table5.tsv", "resources.tsv")
 
 pytestmark = pytest.mark.cluster
 
 
 class Toy(SlurmProject):
-    """Rules of a test's own, named like the project's, run by the project's profile."""
+    """Small project: rules of a test with names of the project's, run by the project's profile."""
 
     def __init__(self, path: Path, snakefile: str):
         super().__init__(path)
         (path / "Snakefile").write_text(snakefile)
         (path / "slurm").mkdir()
         profile = yaml.safe_load(PROFILE.read_text())
-        del profile["set-resources"]  # of real trainings: their minutes and partitions
+        del profile["set-resources"]  # minutes and partitions of real trainings
         (path / "slurm/config.yaml").write_text(yaml.safe_dump(profile))
 
     def command(self, *arguments: str) -> list[str]:
@@ -45,7 +45,7 @@ def submitted(output: str) -> list[str]:
 
 
 def until(met, seconds: float = 180):
-    """Wait for what ``met`` returns to be true, and return it."""
+    """Wait until ``met()`` is true; returns its value."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := met():
@@ -55,7 +55,7 @@ def until(met, seconds: float = 180):
 
 
 @pytest.mark.slow
-def test_the_small_run_gives_the_same_tables_as_without_slurm(project, local):
+def test_slurm_run_gives_the_same_tables_as_a_local_run(project, local):
     project.snakemake()
     here = f"{project.path.resolve()}|"
     jobs = [row for row in squeue("--states=all", "--format=%Z|%k") if row.startswith(here)]
@@ -68,7 +68,7 @@ def test_the_small_run_gives_the_same_tables_as_without_slurm(project, local):
     assert "Nothing to be done" in project.snakemake().stdout
 
 
-def test_jobs_left_by_a_killed_snakemake_do_not_run_beside_their_successors(project):
+def test_restart_cancels_jobs_of_a_killed_snakemake(project):
     with subprocess.Popen(
         project.command("synthetic"), cwd=project.path, env=project.environment(),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -83,7 +83,7 @@ def test_jobs_left_by_a_killed_snakemake_do_not_run_beside_their_successors(proj
     assert list(states.values()) == ["COMPLETED"]
 
 
-def test_a_job_out_of_memory_is_tried_again_with_more(slurm, tmp_path):
+def test_job_out_of_memory_is_retried_with_more(slurm, tmp_path):
     """The first attempt gets 600 MB, of which two Snakemakes need half, and takes 500 MB."""
     toy = Toy(
         tmp_path,
@@ -96,14 +96,14 @@ def test_a_job_out_of_memory_is_tried_again_with_more(slurm, tmp_path):
     here = f"{tmp_path.resolve()}|"
     jobs = [row for row in squeue("--states=all", "--format=%Z|%m|%T") if row.startswith(here)]
     killed, done = sorted((row.removeprefix(here) for row in jobs), reverse=True)
-    assert killed in ("600M|FAILED", "600M|OUT_OF_MEMORY")  # which, is a matter of Slurm's set-up
+    assert killed in ("600M|FAILED", "600M|OUT_OF_MEMORY")  # depends on Slurm's configuration
     assert done == "1200M|COMPLETED"
     logs = "".join(log.read_text() for log in tmp_path.rglob("slurm_logs/rule_big/*.log"))
     assert "exceeded memory limit" in logs
 
 
-def test_a_run_outlives_a_controller_that_does_not_answer(slurm, tmp_path, monkeypatch):
-    """More failures of squeue in a row than the executor bears by default."""
+def test_run_survives_repeated_failures_of_squeue(slurm, tmp_path, monkeypatch):
+    """More consecutive failures of squeue than the executor accepts by default."""
     toy = Toy(tmp_path, "rule short:\n    output: 'done'\n    shell: 'touch {output}'\n")
     (tmp_path / "bin").mkdir()
     failing = tmp_path / "bin/squeue"
@@ -117,9 +117,9 @@ def test_a_run_outlives_a_controller_that_does_not_answer(slurm, tmp_path, monke
     assert toy.read("asked").count(b"\n") > 8
 
 
-def test_ctrl_c_cancels_the_jobs(slurm, tmp_path):
+def test_ctrl_c_cancels_slurm_jobs(slurm, tmp_path):
     toy = Toy(tmp_path, "rule long:\n    output: 'done'\n    shell: 'sleep 300; touch {output}'\n")
-    heard = ["env", "--default-signal=INT"]  # tests in the background of a shell are deaf to it
+    heard = ["env", "--default-signal=INT"]  # background processes of a shell ignore it
     with subprocess.Popen(
         [*heard, *toy.command()], cwd=toy.path, env=toy.environment(),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -130,7 +130,7 @@ def test_ctrl_c_cancels_the_jobs(slurm, tmp_path):
     until(lambda: list(toy.jobs().values()) == ["CANCELLED"], 30)
 
 
-def test_each_job_has_a_gpu_for_itself(slurm, tmp_path):
+def test_gpu_jobs_do_not_share_a_gpu(slurm, tmp_path):
     toy = Toy(
         tmp_path,
         "rule all:\n    input: 'a', 'b', 'both'\n"
@@ -145,8 +145,8 @@ def test_each_job_has_a_gpu_for_itself(slurm, tmp_path):
     assert toy.read("both").decode().strip() == "0,1"
 
 
-def test_a_group_costs_one_job_and_a_retry_only_what_was_not_finished(slurm, tmp_path):
-    """As long as the steps skip finished scans, which tests/unit/test_preprocess.py shows."""
+def test_group_is_one_slurm_job_and_is_retried_with_more_memory(slurm, tmp_path):
+    """The steps skip finished scans in a retry, which tests/unit/test_preprocess.py tests."""
     toy = Toy(
         tmp_path,
         "rule all:\n    input: 'packed-0', 'packed-1'\n"
@@ -164,7 +164,7 @@ def test_a_group_costs_one_job_and_a_retry_only_what_was_not_finished(slurm, tmp
     jobs = squeue("--states=all", "--format=%Z|%m|%l|%T")
     here = f"{tmp_path.resolve()}|"
     assert sorted(row.removeprefix(here) for row in jobs if row.startswith(here)) == [
-        "1400M|12:00|COMPLETED",  # the most that a step wants, the minutes of all
+        "1400M|12:00|COMPLETED",  # largest memory of a step, sum of minutes
         "700M|12:00|COMPLETED",
         "700M|12:00|FAILED",
     ]
@@ -181,17 +181,17 @@ def chain(tmp_path_factory) -> Path:
 
 
 def training(path: Path, chain: Path, epochs: int, processes: int, late=0, **resources) -> Toy:
-    """A toy whose rule trains in processes, and settings of the same outside Slurm (whole).
+    """A project whose rule trains in processes, with settings of the same outside Slurm (whole).
 
-    The first attempt begins so many seconds ``late``.
+    The first attempt begins ``late`` seconds late.
     """
     from helpers.training import LDM, settings
 
     cfg = LDM | {"epochs": epochs, "processes": processes}
     for name in ("cut", "whole"):
         run_dir, out_dir = path / f"run_{name}", str(path / name)
-        told = settings("ldm", cfg, run_dir, chain, out_dir=out_dir, keep_checkpoints=True)
-        told.write(path / f"{name}.json")
+        job_settings = settings("ldm", cfg, run_dir, chain, out_dir=out_dir, keep_checkpoints=True)
+        job_settings.write(path / f"{name}.json")
     asked = "".join(f", {key}={value!r}" for key, value in resources.items())
     (path / "train.py").write_text(
         "import time\nfrom ldae.training.settings import Settings\n"
@@ -209,7 +209,7 @@ def training(path: Path, chain: Path, epochs: int, processes: int, late=0, **res
 
 
 def train_outside(toy: Toy) -> bytes:
-    """The weights of the same training, undisturbed."""
+    """Weights of the same training without interruption."""
     command = [sys.executable, "-m", "ldae.training", "whole.json"]
     done = subprocess.run(command, cwd=toy.path, env=toy.environment(), capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
@@ -217,17 +217,17 @@ def train_outside(toy: Toy) -> bytes:
 
 
 def resumed(toy: Toy) -> list[int]:
-    """Steps from which the trainings of all attempts have continued."""
+    """Steps from which the attempts of the training have resumed."""
     log = (toy.path / "ldm.log").read_text()
     return [int(step) for step in re.findall(r"continues from step (\d+) of", log)]
 
 
 @pytest.mark.slow
-def test_a_training_longer_than_its_time_limit_gives_the_same_weights(slurm, chain, tmp_path):
+def test_training_beyond_its_time_limit_gives_the_same_weights(slurm, chain, tmp_path):
     toy = training(tmp_path, chain, 400, 1, late=30, runtime=1)
     output = toy.snakemake().stdout
     assert len(submitted(output)) > 1
-    assert "FAILED" in toy.jobs().values()  # it left by itself, and not by a TIMEOUT alone
+    assert "FAILED" in toy.jobs().values()  # at least once it exited by itself, before a TIMEOUT
     assert resumed(toy)
     assert toy.read("cut/model.safetensors") == train_outside(toy)
 
@@ -238,8 +238,8 @@ URGENT = ["sbatch", "--partition=gpu", "--gpus=2", "--mem=100", "--output=/dev/n
 
 @pytest.mark.slow
 @pytest.mark.parametrize("harm", ["requeue", "scancel", "preemption"])
-def test_slurms_signals_reach_every_process_of_a_training(harm, slurm, chain, tmp_path):
-    """There is no checkpoint but the one that a signal makes the processes save."""
+def test_slurm_signals_reach_every_process_of_a_training(harm, slurm, chain, tmp_path):
+    """The only checkpoint is the one that a signal makes the processes save."""
     partition = "scavenge" if harm == "preemption" else "cpu"
     toy = training(tmp_path, chain, 200, 2, gpu=2, slurm_partition=partition)
     log = toy.path / "ldm.log"

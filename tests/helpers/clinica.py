@@ -63,10 +63,10 @@ def convert(images: Path, tables: Path, bids: Path, subjects: list[str]) -> None
             path.write_bytes(zipped[:-40] if b"cut" in word else zipped)
         scans_tsv = bids / subject / session / f"{subject}_{session}_scans.tsv"
         write_tsv(scans_tsv, ["filename"], [[f"anat/{path.name}"]])
-    # Like pandas: one missing value makes the whole column decimal numbers.
+    # Like pandas: one missing value turns a column into decimal numbers.
     names = [f"sub-ADNI{subject.replace('_', '')}" for subject in subjects]
-    whole = not any(name.endswith("9") for name in names)
-    genes = [f"{int(name[-1]) % 3}{'' if whole else '.0'}" for name in names]
+    complete = not any(name.endswith("9") for name in names)
+    genes = [f"{int(name[-1]) % 3}{'' if complete else '.0'}" for name in names]
     rows = [[n, "M", "n/a" if n.endswith("9") else g, 3] for n, g in zip(names, genes, strict=True)]
     write_tsv(bids / "participants.tsv", ["participant_id", "sex", "apoe4", "apoe_gen1"], rows)
     for name in names:

@@ -1,12 +1,11 @@
-"""A finished run of any size in seconds: fake images, real rules, real Snakemake.
+"""Fake cohort: a finished run of any size in seconds, with real rules and real Snakemake.
 
     python tests/helpers/cohorts.py FOLDER [--scans 10340] [--shards 64]
 
-FOLDER becomes a copy of the project. In it are made: a download of so many image folders, empty
-weights and templates, and all that a finished run leaves for Snakemake: every declared output of
-every rule and Snakemake's own records, by an executor that computes nothing
-(:mod:`snakemake_executor_plugin_fake`). Printed are the jobs, and what dry runs before and after it
-take.
+FOLDER becomes a copy of the project with a download of that many image folders, and with empty
+weights and templates. An executor that computes nothing (:mod:`snakemake_executor_plugin_fake`)
+then creates the declared outputs of all rules, and Snakemake writes its records of them. The number
+of jobs and the cost of dry runs before and after are printed.
 """
 
 import argparse
@@ -35,10 +34,10 @@ STATS = re.compile(r"^(\w+) +(\d+)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took: seconds, CPU seconds, bytes at most (of one process), its output.
+    """Cost of a command: seconds, CPU seconds, peak memory of one process in bytes, and its output.
 
-    Seconds are wall time less what the process waited for a processor that others had: those of a
-    machine with nothing else to do, however busy this one is.
+    Seconds are wall time minus the time that the process waited for a CPU. They therefore do not
+    depend on what else this machine runs.
     """
 
     seconds: float
@@ -47,7 +46,7 @@ class Cost:
     output: str
 
     def jobs(self) -> dict[str, int]:
-        """Jobs a dry run plans, by rule; ``total`` for all."""
+        """Jobs that a dry run plans, by rule; ``total`` is their sum."""
         return {rule: int(number) for rule, number in STATS.findall(self.output)}
 
 
@@ -58,15 +57,15 @@ class FakeCohort:
     Attributes:
         path: The copy.
         scans: Image folders in the download.
-        shards: ``preprocess.shards`` and ``cohort.batches``; None: those of the configuration.
+        shards: Value of ``preprocess.shards`` and ``cohort.batches``; None: the configured ones.
     """
 
     path: Path
     scans: int = SCANS
     shards: int | None = None
 
-    def lay_down(self) -> None:
-        """Make the download and the weights."""
+    def create_inputs(self) -> None:
+        """Create the download and the empty weights."""
         subjects = round(self.scans / SUBJECTS_OF_SCANS)
         for scan in range(self.scans):
             self.add_image(f"{scan % subjects % 100:03d}_S_{scan % subjects:05d}", scan)
@@ -81,24 +80,32 @@ class FakeCohort:
             file.touch()
 
     def add_image(self, subject: str, number: int) -> None:
-        """One image of the download, as ADNI names its folders."""
+        """Add one image to the download, in folders named like ADNI's."""
         image = f"I{100_000 + number}"
         folder = self.path / "raw/images" / subject / "MPRAGE" / f"date-{number:06d}" / image
         folder.mkdir(parents=True)
         (folder / f"ADNI_{subject}_MR_MPRAGE_S{number}_{image}.dcm").touch()
 
     def run(self, *arguments: str, packages: str = "") -> Cost:
-        """Run Snakemake with the profile for Slurm, and with more Python packages; raises."""
+        """Run Snakemake with the Slurm profile.
+
+        Args:
+            arguments: Arguments of Snakemake.
+            packages: Folders of more Python packages (``PYTHONPATH``).
+
+        Raises:
+            AssertionError: the command failed.
+        """
         command = [sys.executable, "-m", "snakemake", "--profile", "slurm", *arguments]
         if self.shards:
             sizes = {"preprocess": {"shards": self.shards}, "cohort": {"batches": self.shards}}
             (self.path / "sizes.yaml").write_text(yaml.safe_dump(sizes))
             command += ["--configfile", "sizes.yaml"]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": packages}
-        return measured(command, self.path, environment)
+        return run_and_measure(command, self.path, environment)
 
     def finish(self, *arguments: str) -> list[int]:
-        """Run what is to be run, without computing; the number of jobs in each submission."""
+        """Run all jobs without computing; return the number of jobs in each submission."""
         log = self.path / "submitted.tsv"
         log.unlink(missing_ok=True)
         packages = os.pathsep.join([str(EXECUTOR), str(self.path / "src")])
@@ -108,15 +115,15 @@ class FakeCohort:
         return [int(line.split("\t")[0]) for line in lines]
 
 
-def measured(command: Sequence[str], folder: Path, environment: dict[str, str]) -> Cost:
-    """Run a command and measure its process; raises on failure."""
+def run_and_measure(command: Sequence[str], folder: Path, environment: dict[str, str]) -> Cost:
+    """Run a command and measure the cost of its process; raise ``AssertionError`` if it fails."""
     began = time.monotonic()
     with subprocess.Popen(
         command, cwd=folder, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as child:  # fmt: skip
         output = child.stdout.read()
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # its account can still be read
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # schedstat can still be read
         seconds = time.monotonic() - began
         waited = int(Path(f"/proc/{child.pid}/schedstat").read_text().split()[1]) / 1e9
         _, status, usage = os.wait4(child.pid, 0)
@@ -135,7 +142,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = copy_files(arguments.folder)
     cohort = FakeCohort(folder, arguments.scans, arguments.shards)
-    cohort.lay_down()
+    cohort.create_inputs()
     plan = cohort.run("-n", "-q", "rules")
     report("dry run", plan)
     began = time.monotonic()
@@ -144,8 +151,8 @@ def main() -> None:
     print(f"all made in {time.monotonic() - began:.1f} s")
     report("no-op", cohort.run("-n", "-q", "rules"))
     records = list((folder / ".snakemake/metadata").rglob("*"))
-    made = sum(file.is_file() for file in (folder / "results").rglob("*"))
-    print(f"{len(records)} records of Snakemake, {made} files in results")
+    outputs = sum(file.is_file() for file in (folder / "results").rglob("*"))
+    print(f"{len(records)} records of Snakemake, {outputs} files in results")
 
 
 def report(name: str, cost: Cost) -> None:

@@ -1,4 +1,4 @@
-"""Study tables of a small synthetic download in both forms, for tests to prepare and to spoil."""
+"""Study tables of a small synthetic download in both forms, which tests prepare and edit."""
 
 import pandas as pd
 
@@ -25,11 +25,11 @@ def make_downloads(root):
 
 
 def prepare(folder, out):
-    """Prepared tables, what is said of each, and what was held back (by image)."""
+    """Prepare tables; returns them, the record of each by name, and excluded scans by image."""
     prepare_tables(folder, out / "tables", out / "tables.tsv", out / "held_back.tsv")
-    held = read_table(out / "held_back.tsv", ["image_id", "status", "reason"])
-    told = read_table(out / "tables.tsv").set_index("table")
-    return read_clinica_tables(out / "tables"), told, held.set_index("image_id")
+    excluded = read_table(out / "held_back.tsv", ["image_id", "status", "reason"])
+    records = read_table(out / "tables.tsv").set_index("table")
+    return read_clinica_tables(out / "tables"), records, excluded.set_index("image_id")
 
 
 def edit(folder, stem, change):

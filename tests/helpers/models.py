@@ -1,4 +1,4 @@
-"""Stores, models and embeddings so small that every stage of the evaluation runs in a second."""
+"""Stores, models and embeddings on which every stage of the evaluation runs in a second."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -168,11 +168,11 @@ def make_project(root: Path) -> Path:
         },
     )
     y = rng.normal(size=(len(index), DIM))
-    made_of = {"model": ldae["sha256"], "volumes": data}
-    save_embeddings(root / "untrained.npz", index["scan_id"].tolist(), y, **made_of)
+    provenance = {"model": ldae["sha256"], "volumes": data}
+    save_embeddings(root / "untrained.npz", index["scan_id"].tolist(), y, **provenance)
     y[:, :40] += 3 * (index["diagnosis"] == "AD").to_numpy()[:, None]
     y[:, 40:80] += 0.3 * (index["age"].to_numpy() - 70)[:, None]
-    save_embeddings(root / "ldae.npz", index["scan_id"].tolist(), y, **made_of)
+    save_embeddings(root / "ldae.npz", index["scan_id"].tolist(), y, **provenance)
     measure_volumes(root / "volumes", root / "tissue_volumes.tsv")
     write_table(index[["participant_id", "months", "diagnosis"]], root / "visits.tsv")
     write_table(
@@ -187,7 +187,7 @@ def make_project(root: Path) -> Path:
 
 
 def bundle_settings(root: Path) -> dict:
-    """What the application's bundle is told of a run, with a stand-in of its template."""
+    """Settings of a run that the application's bundle needs, with a fake template."""
     template = {"name": "Small"}
     for key in ("image", "mask"):
         (root / f"template_{key}.nii.gz").write_bytes(key.encode())

@@ -1,4 +1,4 @@
-"""Small networks that the unit tests share: seconds instead of minutes, the same code."""
+"""Small networks for the unit tests: same code as the paper's, seconds instead of minutes."""
 
 from pathlib import Path
 

@@ -73,7 +73,7 @@ class Project:
 
 
 def copy_files(target: Path, root: Path = ROOT) -> Path:
-    """Copy what git tracks (and would track) to ``target``; environments are linked, not copied."""
+    """Copy tracked and unignored files to ``target``; environments are linked, not copied."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=root, text=True, check=True, stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Registered images of a small cohort in two shards, and the volume store of them."""
+"""Registered images of a small cohort in two shards, and their volume store."""
 
 from pathlib import Path
 
@@ -29,12 +29,12 @@ def write_scan(
 
 
 class Cohort:
-    """Two visits of four subjects. The second visit of D failed and has no image; the second visit
-    of C has one that QC refused.
+    """Two visits of four subjects. The second visit of D failed and has no image. That of C has an
+    image that QC rejected.
 
     Attributes:
-        scans, manifest: Tables; change them to change the cohort.
-        arrays: Values of the registered images by scan_id.
+        scans, manifest: Tables that tests may edit.
+        arrays: Voxel values of the registered images, by scan_id.
     """
 
     def __init__(self, root: Path):
@@ -54,7 +54,7 @@ class Cohort:
         self.set_status("sub-C_ses-M012", "qc")
 
     def set_status(self, scan: str, status: str) -> None:
-        """Enter a status into the manifest."""
+        """Change the status of a scan in the manifest."""
         self.manifest.loc[self.manifest["scan_id"] == scan, "status"] = status
 
     def image(self, scan: str) -> Path:
@@ -62,14 +62,14 @@ class Cohort:
         folder = self.root / "preproc" / scan.replace("_", "/") / "anat"
         return folder / f"{scan}_space-{TEMPLATE}_desc-brain_T1w.nii.gz"
 
-    def usable(self) -> pd.DataFrame:
-        """Scans whose status is ok, with their side."""
-        ok = self.manifest.loc[self.manifest["status"] == "ok", "scan_id"]
-        table = self.scans[self.scans["scan_id"].isin(ok)]
+    def included_scans(self) -> pd.DataFrame:
+        """Scans whose status is ok, with their split."""
+        passed = self.manifest.loc[self.manifest["status"] == "ok", "scan_id"]
+        table = self.scans[self.scans["scan_id"].isin(passed)]
         return table.assign(split=table["participant_id"].map(SPLITS))
 
     def pack(self, shard: int, out: str = "volumes", source: str = "", **changes) -> Path:
-        """Pack one shard, as Snakemake would: it deletes the declared output first."""
+        """Pack one shard after deleting its card, as Snakemake deletes the declared output."""
         card = self.root / out / f"shards/shard-{shard}.json"
         card.unlink(missing_ok=True)
         scans = self.scans[self.scans["participant_id"].map(SHARDS) == shard]
@@ -81,5 +81,5 @@ class Cohort:
     def build(self, out: str = "volumes", **changes) -> VolumeStore:
         """Pack all shards and build the store."""
         cards = [self.pack(shard, out, **changes) for shard in (0, 1)]
-        build_volume_store(self.usable(), cards, self.root / out)
+        build_volume_store(self.included_scans(), cards, self.root / out)
         return VolumeStore(self.root / out)

@@ -1,4 +1,4 @@
-"""Tables and arrays of manipulation, counterfactuals and later visits, for figures and report."""
+"""Tables and example arrays of manipulation, counterfactuals and extrapolation."""
 
 from collections.abc import Callable
 from itertools import product
@@ -12,13 +12,18 @@ from ldae.files import write_table
 from ldae.ground_truth import counterfactual_tables
 
 RESAMPLES = 20
-DIRECTIONS = (("AD to CN", -1), ("CN to AD", 1))
-VISITS = {"ldae": 0.94, "ldae_last_noise": 0.93, "last_visit": 0.91, "voxel_linear": 0.9}
-VISITS |= {"latent_linear": 0.92}
+CONTRASTS = (("AD to CN", -1), ("CN to AD", 1))
+EXTRAPOLATION_SSIM = {
+    "ldae": 0.94,
+    "ldae_last_noise": 0.93,
+    "last_visit": 0.91,
+    "voxel_linear": 0.9,
+}
+EXTRAPOLATION_SSIM |= {"latent_linear": 0.92}
 
 
-def make_changes(tables: Path, evaluation: Path, brain: Callable, spacing: float) -> None:
-    """Write them all; ``brain(seed, ventricle)`` gives a volume (X, Y, Z)."""
+def make_change_tables(tables: Path, evaluation: Path, brain: Callable, spacing: float) -> None:
+    """Write all of them; ``brain(seed, ventricle)`` returns a volume (X, Y, Z)."""
     _extrapolation(tables)
     _manipulation(tables)
     _counterfactual(tables)
@@ -39,24 +44,24 @@ def make_changes(tables: Path, evaluation: Path, brain: Callable, spacing: float
 def _extrapolation(tables: Path) -> None:
     draw, rows = np.random.default_rng(2), []
     for method, number, horizon in product(extrapolation.METHODS, range(4), (6, 12, 24)):
-        ssim = VISITS[method] - 0.001 * horizon + draw.normal(0, 0.005)
+        ssim = EXTRAPOLATION_SSIM[method] - 0.001 * horizon + draw.normal(0, 0.005)
         values = dict.fromkeys(interpolation_tables.METRICS, ssim)
         values |= {"mse_to_ae": (1 - ssim) / 10, "mse": (1 - ssim) / 10}
         known = {"participant_id": f"sub-{number}", "start": 0, "end": horizon, "alpha": 2.0}
         known |= {"target": 2 * horizon, "horizon": horizon, "time_gap": horizon}
         rows.append(known | {"method": method} | values)
-    ahead = pd.DataFrame(rows)
-    methods, groups = extrapolation.METHODS, interpolation_tables.extrapolation_groups(ahead)
-    summary = interpolation_tables.summary_table(ahead, groups, methods, RESAMPLES, 0)
+    triplets = pd.DataFrame(rows)
+    methods, groups = extrapolation.METHODS, interpolation_tables.extrapolation_groups(triplets)
+    summary = interpolation_tables.summary_table(triplets, groups, methods, RESAMPLES, 0)
     write_table(summary, tables / "extrapolation.tsv")
-    gaps = interpolation_tables.difference_table(ahead, methods, RESAMPLES, 0)
+    gaps = interpolation_tables.difference_table(triplets, methods, RESAMPLES, 0)
     write_table(gaps, tables / "extrapolation_differences.tsv")
 
 
 def _manipulation(tables: Path) -> None:
     draw, rows = np.random.default_rng(3), []
     strength = {"plain": 1.0, "orthogonal": 0.8, "random": 0.1}
-    for (name, sign), variant, scan in product(DIRECTIONS, strength, range(4)):
+    for (name, sign), variant, scan in product(CONTRASTS, strength, range(4)):
         own = 1 + draw.normal(0, 0.1)
         for alpha in (0.0, 2.0, 5.0):
             move = sign * alpha * strength[variant] * own
@@ -86,16 +91,19 @@ def _counterfactual(tables: Path) -> None:
     methods += [("autoencoder", np.nan, 0.95)]
     for variant, gain in (("plain", 0.9), ("orthogonal", 0.7), ("random", 0.0)):
         methods += [(variant, alpha, gain * alpha / (1 + alpha)) for alpha in (0.5, 2.0, 5.0)]
-    for (name, sign), (method, alpha, gain), scan in product(DIRECTIONS, methods, range(4)):
+    for (name, sign), (method, alpha, gain), scan in product(CONTRASTS, methods, range(4)):
         about = {"scan_id": f"sub-{scan}_ses-M000", "participant_id": f"sub-{scan}"}
         about |= {"direction": name, "method": method, "alpha": alpha}
-        seen = gain + draw.normal(0, 1e-3)
+        recovered = gain + draw.normal(0, 1e-3)
         for region in ("brain", "ventricles", "hippocampus", "elsewhere"):
-            values = {"mse": 0.02 - seen / 60, "mse_to_ae": 0.018 - seen / 60}
-            values |= {"ssim": seen, "ssim_to_ae": seen}
-            values["change_correlation"] = np.nan if method == "none" else seen
+            values = {"mse": 0.02 - recovered / 60, "mse_to_ae": 0.018 - recovered / 60}
+            values |= {"ssim": recovered, "ssim_to_ae": recovered}
+            values["change_correlation"] = np.nan if method == "none" else recovered
             if region == "brain":
-                values |= {"ventricle_change": sign * 20 * seen, "hippocampus_change": -sign * seen}
+                values |= {
+                    "ventricle_change": sign * 20 * recovered,
+                    "hippocampus_change": -sign * recovered,
+                }
             for metric, value in values.items():
                 rows.append(about | {"region": region, "metric": metric, "value": value})
     scans = pd.DataFrame(rows)

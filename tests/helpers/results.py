@@ -1,6 +1,6 @@
-"""A small results folder with the columns and arrays that the stages write, for figures and report.
+"""Small results folder: the tables and arrays that the stages write, for figures and report.
 
-Tables that the library makes without a model are made by it, so that a changed column shows here.
+Tables that need no model are made by the library, so that a changed column shows here.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 from PIL import Image
 
-from helpers.result_tables import make_changes
+from helpers.result_tables import make_change_tables
 from ldae.cohort.flow import flow_table
 from ldae.cohort.table1 import cohort_table
 from ldae.evaluation import interpolation_tables, reconstruction_tables
@@ -28,7 +28,7 @@ RESAMPLES = 20
 
 
 def scans() -> pd.DataFrame:
-    """Three visits of every subject; a third of the subjects are test subjects."""
+    """Three visits of every subject; a third of the subjects are in the test split."""
     rows = []
     for number in range(SUBJECTS):
         participant = f"sub-ADNI{number:03d}S{100 + number:04d}"
@@ -63,17 +63,17 @@ def brain(seed: int, ventricle: float = 0.25) -> np.ndarray:
 
 
 def make_results(folder: Path) -> tuple[dict[str, dict], dict]:
-    """Write the files; return every figure's inputs by name, and the configuration."""
+    """Write the files; returns the inputs of every figure by name, and the configuration."""
     tables, evaluation = folder / "tables", folder / "evaluation"
     index = scans()
     write_table(index, folder / "cache/volumes/index.tsv")
     _cohort(index, tables)
-    manifests = _quality(index, folder)
+    manifests = _qc(index, folder)
     histories = _trainings(folder)
-    _arrays(evaluation)
+    _examples(evaluation)
     _reconstruction(index, tables, evaluation)
-    _others(index, tables, evaluation)
-    make_changes(tables, evaluation, brain, SPACING)
+    _probes_and_visits(index, tables, evaluation)
+    make_change_tables(tables, evaluation, brain, SPACING)
     _benchmarks(folder)
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     config["evaluation"]["truth"] = "truth.tsv"
@@ -129,16 +129,18 @@ def _cohort(index: pd.DataFrame, tables: Path) -> None:
             "lacks": None,
         }
     )
-    lost = used.head(5).assign(status="excluded", stage=["selection"] * 3 + ["qc"] * 2, split=None)
-    lost["reason"] = "QC: dice 0.51 is below min_dice 0.85"
+    excluded = used.head(5).assign(
+        status="excluded", stage=["selection"] * 3 + ["qc"] * 2, split=None
+    )
+    excluded["reason"] = "QC: dice 0.51 is below min_dice 0.85"
     conversion = pd.DataFrame({"cohort": ["ADNI"], "status": ["missing"], "subject_id": ["x"]})
-    ledger = pd.concat([used, lost], ignore_index=True)
+    ledger = pd.concat([used, excluded], ignore_index=True)
     write_table(flow_table(ledger, conversion), tables / "flow.tsv")
     splits = index[["participant_id", "split"]].drop_duplicates()
     write_table(cohort_table(index.drop(columns="split"), splits), tables / "cohort.tsv")
 
 
-def _quality(index: pd.DataFrame, folder: Path) -> list[Path]:
+def _qc(index: pd.DataFrame, folder: Path) -> list[Path]:
     rows, measured = [], []
     picture = Image.new("RGB", (84, 80), (90, 90, 90))
     for number, scan in enumerate(index.itertuples()):
@@ -198,7 +200,7 @@ def _trainings(folder: Path) -> dict[str, Path]:
     return histories
 
 
-def _arrays(evaluation: Path) -> None:
+def _examples(evaluation: Path) -> None:
     evaluation.mkdir(parents=True, exist_ok=True)
     index = scans()
     pair = [index.loc[index["diagnosis"] == name, "scan_id"].iloc[0] for name in ("CN", "AD")]
@@ -280,7 +282,7 @@ def _reconstruction(index: pd.DataFrame, tables: Path, evaluation: Path) -> None
     write_table(controls, tables / "reconstruction_controls.tsv")
 
 
-def _visits(triplets: pd.DataFrame, name: str, groups: Callable, tables: Path) -> None:
+def _interpolation(triplets: pd.DataFrame, name: str, groups: Callable, tables: Path) -> None:
     methods = list(triplets["method"].drop_duplicates())
     summary = interpolation_tables.summary_table(triplets, groups(triplets), methods, RESAMPLES, 0)
     write_table(summary, tables / f"{name}.tsv")
@@ -288,14 +290,14 @@ def _visits(triplets: pd.DataFrame, name: str, groups: Callable, tables: Path) -
     write_table(differences, tables / f"{name}_differences.tsv")
 
 
-def _long(rows: list[dict], name: str, width: float) -> pd.DataFrame:
+def _with_intervals(rows: list[dict], name: str, width: float) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     return table.assign(
         ci_low=table[name] - width, ci_high=table[name] + width, n_scans=12, n_subjects=4
     )
 
 
-def _others(index: pd.DataFrame, tables: Path, evaluation: Path) -> None:
+def _probes_and_visits(index: pd.DataFrame, tables: Path, evaluation: Path) -> None:
     draw = np.random.default_rng(1)
     rows = []
     for start, target, end in combinations((0, 6, 12, 36), 3):
@@ -312,7 +314,7 @@ def _others(index: pd.DataFrame, tables: Path, evaluation: Path) -> None:
                 known |= {"prediction_gap": gap, "time_gap": end - start, "method": method}
                 rows.append(known | values)
     triplets = pd.DataFrame(rows)
-    _visits(triplets, "interpolation", interpolation_tables.interpolation_groups, tables)
+    _interpolation(triplets, "interpolation", interpolation_tables.interpolation_groups, tables)
 
     rows, gaps = [], []
     values = {"ldae": 0.83, "untrained": 0.7, "latents_pca": 0.8, "age_sex": 0.6}
@@ -340,8 +342,8 @@ def _others(index: pd.DataFrame, tables: Path, evaluation: Path) -> None:
                     | {"system": "ldae", "reference": system, "difference": -0.5}
                     | {"p": 0.01, "p_holm": 0.03}
                 )
-    write_table(_long(rows, "value", 0.1), tables / "probes.tsv")
-    write_table(_long(gaps, "difference", 0.3), tables / "probes_differences.tsv")
+    write_table(_with_intervals(rows, "value", 0.1), tables / "probes.tsv")
+    write_table(_with_intervals(gaps, "difference", 0.3), tables / "probes_differences.tsv")
 
     names = ["scan_id", "participant_id", "split", "diagnosis"]
     axis = index["diagnosis"].map({"CN": -1.0, "AD": 1.0, "MCI": 0.0})
@@ -359,7 +361,7 @@ def _others(index: pd.DataFrame, tables: Path, evaluation: Path) -> None:
         for q in ("1", "2", "3", "4", "all")
         for m in ("loss", "weighted_loss")
     ]
-    write_table(_long(rows, "difference", 0.001), tables / "guidance_differences.tsv")
+    write_table(_with_intervals(rows, "difference", 0.001), tables / "guidance_differences.tsv")
 
     test = index[index["split"] == "test"]
     frames, rows = [], []
@@ -376,7 +378,7 @@ def _others(index: pd.DataFrame, tables: Path, evaluation: Path) -> None:
         rows.append({"prediction": probe, "truth": truth, "system": "ldae",
                      "reference": "untrained", "r": 0.05})  # fmt: skip
     write_table(pd.concat(frames), evaluation / "truth_predictions.tsv")
-    write_table(_long(rows, "r", 0.1), tables / "truth.tsv")
+    write_table(_with_intervals(rows, "r", 0.1), tables / "truth.tsv")
 
 
 def _benchmarks(folder: Path) -> None:

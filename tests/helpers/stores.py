@@ -1,4 +1,4 @@
-"""Stores from arrays, for tests that need one but not what makes it."""
+"""Stores written directly from arrays, without the code that builds stores."""
 
 import hashlib
 from pathlib import Path
@@ -14,13 +14,13 @@ from ldae.data.thumbnails import THUMBNAIL, thumbnail
 def write_store(
     folder: Path, index: pd.DataFrame, card: dict[str, Any], **arrays: np.ndarray
 ) -> None:
-    """Write a store.
+    """Write a finished store.
 
     Args:
-        folder: Where.
-        index: Scans in the order of the arrays: scan_id, participant_id, split and what else.
-        card: What store.json says besides shape and dtype.
-        arrays: ``volumes`` (N, 1, X, Y, Z), which go to two shards, or ``mean`` and ``std``
+        folder: The new folder of the store.
+        index: Scans in the order of the arrays: scan_id, participant_id, split and any others.
+        card: Content of store.json besides shape and dtype.
+        arrays: ``volumes`` (N, 1, X, Y, Z), written to two shards, or ``mean`` and ``std``
             (N, C, *S).
     """
     folder.mkdir(parents=True)

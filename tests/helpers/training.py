@@ -86,14 +86,14 @@ DAE = {
     "validate_scans": 2,
 }
 SUPERVISED = PAPER["supervised"] | COMMON | {"encoder": ENCODER, "classes": ["CN", "AD"]}
-# No batch norm, whose batch is the micro-batch, and no dropout, whose draws are.
-PLAIN = {"backbone": "test_convnext", "standardize": False, "attention_dropout": 0.0}
+# Without batch norm and dropout: their statistics and draws depend on the micro-batch.
+STATELESS_ENCODER = {"backbone": "test_convnext", "standardize": False, "attention_dropout": 0.0}
 STATELESS = {
     "ldm": {"dropout": 0.0},
-    "ldae": {"encoder": ENCODER | PLAIN},
-    "dae": {"encoder": ENCODER | PLAIN, "dropout": 0.0},
-    "supervised_diagnosis": {"encoder": ENCODER | PLAIN},
-    "supervised_age": {"encoder": ENCODER | PLAIN},
+    "ldae": {"encoder": ENCODER | STATELESS_ENCODER},
+    "dae": {"encoder": ENCODER | STATELESS_ENCODER, "dropout": 0.0},
+    "supervised_diagnosis": {"encoder": ENCODER | STATELESS_ENCODER},
+    "supervised_age": {"encoder": ENCODER | STATELESS_ENCODER},
 }
 DIFFUSION = PAPER["diffusion"]
 SEED = 5
@@ -121,7 +121,7 @@ def write_squeezenet(path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         squeeze = lpips.LPIPS(net="squeeze", pretrained=False, pnet_rand=True, verbose=False)
-    # heads are shared
+    # cloned, because lpips shares the tensors of its heads
     save_file({key: value.clone() for key, value in squeeze.state_dict().items()}, path)
 
 
@@ -151,7 +151,7 @@ def settings(
 
 
 def make_chain(root: Path) -> tuple[Path, dict[str, dict]]:
-    """The three stages by their entry point, two epochs each; returns folder and all configs."""
+    """Train the three stages for two epochs each; returns the folder and all configs."""
     torch.set_num_threads(1)
     write_volumes(root / "volumes")
     write_squeezenet(root / "squeeze.safetensors")
@@ -219,5 +219,5 @@ def assert_same(one: Mapping, other: Mapping) -> None:
 
 
 def without_timing(history: list[dict]) -> list[dict]:
-    """Rows of a history without what no two runs share."""
+    """Rows of a history without timing, which differs between runs."""
     return [{k: v for k, v in row.items() if k not in TIMING} for row in history]

@@ -1,4 +1,4 @@
-"""ADNI's size with the paper's configuration: what Snakemake itself takes, and how many jobs.
+"""Scale of ADNI with the paper's configuration: Snakemake's own time and memory, and its jobs.
 
 Fake files, real rules, real Snakemake and the profile for Slurm; see helpers/cohorts.py.
 """
@@ -9,14 +9,14 @@ from helpers.cohorts import SCANS, Cost, FakeCohort, copy_files
 
 pytestmark = [pytest.mark.workflow, pytest.mark.scale]
 SECONDS, MEMORY, JOBS = 60, 2e9, 1500
-OF_A_SHARD = ("n4", "brain_extraction", "registration", "volume_shard")
+SHARD_RULES = ("n4", "brain_extraction", "registration", "volume_shard")
 
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory) -> FakeCohort:
-    """A copy of the project with a download of ADNI's size, of which nothing has run."""
+    """A copy of the project with a download of ADNI's size, in which nothing has run."""
     fake = FakeCohort(copy_files(tmp_path_factory.mktemp("scale")))
-    fake.lay_down()
+    fake.create_inputs()
     return fake
 
 
@@ -28,7 +28,7 @@ def plan(cohort) -> Cost:
 
 @pytest.fixture(scope="module")
 def submissions(cohort, plan) -> list[int]:
-    """All jobs run: how many are in each submission."""
+    """Number of jobs in each submission of a full run."""
     return cohort.finish()
 
 
@@ -37,34 +37,34 @@ def within_limits(cost: Cost) -> bool:
     return cost.seconds <= SECONDS and cost.memory <= MEMORY
 
 
-def test_a_dry_run_from_nothing_is_within_limits(cohort, plan):
+def test_dry_run_from_nothing_is_within_limits(cohort, plan):
     assert len(list((cohort.path / "raw/images").glob("*/*/*/I*"))) == SCANS == 10_340
     assert within_limits(plan)
     jobs = plan.jobs()
     assert jobs["n4"] == jobs["registration"] > 1 and jobs["total"] <= JOBS
 
 
-def test_a_whole_run_is_few_submissions(plan, submissions):
-    # A group is one submission; what Snakemake does itself, such as targets, is none.
+def test_groups_reduce_the_submissions_of_a_full_run(plan, submissions):
+    # A group is one submission; jobs that Snakemake runs itself, such as targets, are none.
     assert len(submissions) < sum(submissions) <= plan.jobs()["total"] <= JOBS
-    assert submissions.count(len(OF_A_SHARD)) == plan.jobs()["n4"]
+    assert submissions.count(len(SHARD_RULES)) == plan.jobs()["n4"]
 
 
-def test_a_finished_run_has_nothing_to_do(cohort, submissions):
+def test_dry_run_of_finished_run_plans_nothing(cohort, submissions):
     again = cohort.run("-n", "-q", "rules")
     assert within_limits(again)
     assert "Nothing to be done" in again.output and not again.jobs()
 
 
-def test_a_new_subject_is_its_own_shard_alone(cohort, submissions):
+def test_new_subject_reruns_only_its_shard(cohort, submissions):
     cohort.add_image("941_S_90001", SCANS)
     plan = cohort.run("-n", "-q", "rules")
     assert within_limits(plan) and plan.jobs()["check_download"] == 1
-    # What a job changes is known when it has run: stage by stage only what differs is planned.
+    # Changes are known only after a job has run, so the plan is compared stage by stage.
     cohort.finish("check_download")
     batches = cohort.run("bids", "-n", "-q", "rules").jobs()
     assert batches["clinica_batch"] == 1
     cohort.finish("scans")
     plan = cohort.run("-n", "-q", "rules")
     assert within_limits(plan)
-    assert [plan.jobs()[rule] for rule in OF_A_SHARD] == [1] * len(OF_A_SHARD)
+    assert [plan.jobs()[rule] for rule in SHARD_RULES] == [1] * len(SHARD_RULES)

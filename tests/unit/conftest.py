@@ -1,4 +1,4 @@
-"""What several test files share; made once a process, and read alone."""
+"""Fixtures shared by several test files: built once per process; tests must not modify them."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def chain(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory) -> Path:
-    """Folder with stores, models of random weights, and embeddings of 24 subjects."""
+    """Folder with stores, models of random weights and embeddings of 24 subjects."""
     from helpers.models import make_project
 
     return make_project(tmp_path_factory.mktemp("project"))
@@ -23,7 +23,7 @@ def project(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def system(project):
-    """The project's models as one system."""
+    """LDAE system of the project's models."""
     from helpers.models import CFG, load_ldae
 
     return load_ldae(project, CFG)
@@ -31,7 +31,7 @@ def system(project):
 
 @pytest.fixture(scope="session")
 def probed(project) -> Path:
-    """Folder with the outputs of the project's probes."""
+    """Folder with the outputs of the probes of the project's embeddings."""
     from helpers.models import run_probes
 
     return run_probes(project, project / "probes")

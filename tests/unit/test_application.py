@@ -1,4 +1,4 @@
-"""`python -m ldae` on tiny random models."""
+"""Application: `python -m ldae` on tiny random models."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ from ldae.files import read_json, write_json
 
 @pytest.fixture(scope="module")
 def models(project, probed, tmp_path_factory):
-    """Folder of models with the application beside them, and one preprocessed scan as NIfTI."""
+    """Models folder with the application's bundle, and two preprocessed scans as NIfTI."""
     root = shutil.copytree(project, tmp_path_factory.mktemp("application") / "models")
     write_bundle(
         root / "application",
@@ -49,7 +49,7 @@ def run(models, capsys, command: str, *arguments) -> dict:
     return json.loads(capsys.readouterr().out)
 
 
-def test_encode_gives_the_stored_scans_code(models, capsys, tmp_path):
+def test_encode_writes_one_embedding_a_scan(models, capsys, tmp_path):
     out = tmp_path / "y.npz"
     run(models, capsys, "encode", models / "first.nii.gz", models / "second.nii.gz", "--out", out)
     names, y_sem = load_embeddings(out)
@@ -70,7 +70,7 @@ def test_reconstruct_keeps_grid_and_range(models, capsys, tmp_path):
     assert -1 <= printed["ssim"] <= 1
 
 
-def test_manipulation_by_nothing_is_the_reconstruction(models, capsys, tmp_path):
+def test_manipulate_with_alpha_zero_is_the_reconstruction(models, capsys, tmp_path):
     plain, moved, far = (tmp_path / f"{name}.nii.gz" for name in ("plain", "moved", "far"))
     scan = models / "first.nii.gz"
     run(models, capsys, "reconstruct", scan, "--out", plain)
@@ -82,7 +82,7 @@ def test_manipulation_by_nothing_is_the_reconstruction(models, capsys, tmp_path)
     assert set(printed) == {"written", "logit_before", "logit_after"}
 
 
-def test_interpolation_ends_at_its_ends(models, capsys, tmp_path):
+def test_interpolate_at_either_end_is_the_reconstruction(models, capsys, tmp_path):
     pair = [models / f"{name}.nii.gz" for name in ("first", "second")]
     for scan, position in zip(pair, (0, 1), strict=True):
         end, plain = tmp_path / "end.nii.gz", tmp_path / "plain.nii.gz"
@@ -101,12 +101,12 @@ def test_interpolation_ends_at_its_ends(models, capsys, tmp_path):
         (["apply", __file__, "--out", "folder"], "name it by --brain-weights"),
     ],
 )
-def test_a_missing_file_is_one_sentence(models, capsys, arguments, message):
+def test_application_names_missing_file(models, capsys, arguments, message):
     assert main([*arguments, "--models", str(models)]) == 1
     assert message in capsys.readouterr().err
 
 
-def test_settings_of_other_models_are_refused(models, capsys):
+def test_application_refuses_settings_of_other_models(models, capsys):
     card = models / "application/application.json"
     content = read_json(card)
     write_json(content | {"models": content["models"] | {"ldae": "0" * 64}}, card)
@@ -117,26 +117,26 @@ def test_settings_of_other_models_are_refused(models, capsys):
         write_json(content, card)
 
 
-def test_a_missing_probe_names_its_remedy(tmp_path):
+def test_direction_load_names_remedy_for_missing_classifier(tmp_path):
     with pytest.raises(UserError, match="snakemake evaluate"):
         Direction.load(tmp_path / "classifier.npz")
 
 
-def test_encode_reads_the_encoder_alone(models, capsys, tmp_path):
+def test_encode_needs_only_the_encoder_weights(models, capsys, tmp_path):
     lean = tmp_path / "models"
     shutil.copytree(models, lean, ignore=shutil.ignore_patterns("volumes", "latents"))
     for stage in ("autoencoder", "ldm"):
         (lean / stage / "model.safetensors").unlink()
     scan, out = models / "first.nii.gz", tmp_path / "y.npz"
     run(lean, capsys, "encode", scan, "--out", out)
-    whole = Bundle.load(models, "cpu", 1)
-    y_sem = whole.system.y_sem(read_volume(scan, whole.settings["volumes"])[0])
+    bundle = Bundle.load(models, "cpu", 1)
+    y_sem = bundle.system.y_sem(read_volume(scan, bundle.settings["volumes"])[0])
     np.testing.assert_allclose(load_embeddings(out)[1], y_sem, rtol=1e-4, atol=1e-5)
     assert main(["reconstruct", str(scan), "--models", str(lean), "--out", "r.nii.gz"]) == 1
     assert "lacks model.safetensors" in capsys.readouterr().err
 
 
-def test_y_sem_is_fp32_whatever_the_precision_of_the_rest(models):
+def test_y_sem_is_fp32_at_every_precision(models):
     full, half = (load_ldae(models, {"guidance": "c_t"}, each) for each in ("fp32", "bf16"))
     x = VolumeStore(models / "volumes").volume(0)[None]
     assert torch.equal(full.y_sem(x), half.y_sem(x))
@@ -145,7 +145,7 @@ def test_y_sem_is_fp32_whatever_the_precision_of_the_rest(models):
 
 @pytest.fixture
 def head(models, monkeypatch):
-    """A file to apply the models to, whose preprocessing gives the scan ``first``."""
+    """Replace preprocessing by a copy of the scan ``first``; returns the arguments it was given."""
     given = {}
 
     def preprocess(path, folder, cfg, volumes, despite_qc):
@@ -192,7 +192,7 @@ def test_apply_writes_findings_and_a_counterfactual(models, capsys, tmp_path, he
     assert np.abs(difference).max() > 1e-4
 
 
-def test_a_copied_folder_of_models_brings_its_template(models, tmp_path):
+def test_bundle_in_copied_models_folder_includes_its_template(models, tmp_path):
     copied = tmp_path / "models"
     shutil.copytree(models, copied, ignore=shutil.ignore_patterns("volumes", "latents"))
     bundle = Bundle.load(copied, "cpu", 1)
@@ -205,7 +205,7 @@ def test_a_copied_folder_of_models_brings_its_template(models, tmp_path):
         bundle.preprocessing(tmp_path)
 
 
-def test_the_console_command_is_the_module():
+def test_console_script_is_main_of_the_module():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     module, _, function = project["scripts"]["ldae"].partition(":")
     assert getattr(import_module(module), function) is main

@@ -1,4 +1,4 @@
-"""The compression model and its discriminator; weights that must fit."""
+"""Autoencoder and discriminator: output shapes, pretrained weights."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from ldae.nets.autoencoder import build_autoencoder, build_discriminator
 from ldae.nets.pretrained import load_weights
 
 
-def test_autoencoder_compresses_and_discriminator_judges_patches():
+def test_autoencoder_and_discriminator_output_shapes():
     net = build_autoencoder(SMALL_AE).eval()
     mean, sigma = net.encode(torch.rand(1, 1, 8, 8, 8))
     assert mean.shape == sigma.shape == (1, 3, 4, 4, 4)
@@ -19,7 +19,7 @@ def test_autoencoder_compresses_and_discriminator_judges_patches():
     assert logits.shape[:2] == (1, 1)
 
 
-def test_weights_that_are_missing_or_do_not_fit_raise_with_the_keys(tmp_path):
+def test_autoencoder_refuses_pretrained_weights_and_names_keys(tmp_path):
     path = tmp_path / "ae.safetensors"
     with pytest.raises(UserError, match=r"autoencoder.pretrained.*do not exist.*safetensors"):
         build_autoencoder({**SMALL_AE, "pretrained": str(path)})

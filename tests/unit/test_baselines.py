@@ -1,4 +1,4 @@
-"""The paper's baselines: voxel-space DAE and supervised encoder."""
+"""Baselines of the paper: voxel-space DAE and supervised encoder."""
 
 import numpy as np
 import pandas as pd
@@ -8,9 +8,9 @@ import torch
 from helpers.stores import write_store
 from helpers.training import (
     DAE,
-    PLAIN,
     SEED,
     STATELESS,
+    STATELESS_ENCODER,
     SUPERVISED,
     objective,
     settings,
@@ -58,7 +58,7 @@ def dae(chain, tmp_path_factory):
 
 
 @pytest.mark.parametrize("shape", [[5, 8, 11], [8, 8, 8], [9, 3, 8]])
-def test_a_crop_keeps_voxels_and_comes_back_to_its_place(shape):
+def test_resizer_crop_keeps_voxels_in_position(shape):
     x = torch.rand(2, 1, 8, 8, 8)
     resizer = Resizer((8, 8, 8), shape, "crop")
     there = resizer.there(x)
@@ -71,7 +71,7 @@ def test_a_crop_keeps_voxels_and_comes_back_to_its_place(shape):
     assert not back[~kept].any()
 
 
-def test_resampling_keeps_the_field_of_view():
+def test_resizer_resampling_keeps_field_of_view():
     x = torch.linspace(0, 1, 16).view(1, 1, 16, 1, 1).expand(1, 1, 16, 20, 16)
     resizer = Resizer((16, 20, 16), [8, 10, 8], "resample")
     assert torch.allclose(resizer.there(x)[0, 0, :, 0, 0], x[0, 0, :, 0, 0].view(8, 2).mean(1))
@@ -80,7 +80,7 @@ def test_resampling_keeps_the_field_of_view():
         Resizer((8, 8, 8), [8, 8, 8], "zoom")
 
 
-def test_a_shape_that_cannot_be_halved_is_refused():
+def test_dae_refuses_shape_that_cannot_be_halved():
     check_dae_shape(DAE)
     with pytest.raises(UserError, match=r"the y side of 17 voxels .* use 16 or 18"):
         check_dae_shape(DAE | {"shape": [12, 17, 12]})
@@ -89,7 +89,7 @@ def test_a_shape_that_cannot_be_halved_is_refused():
 # --- voxel-space DAE ----------------------------------------------------------------------------
 
 
-def test_size_of_the_papers_dae():
+def test_dae_parameter_count_of_the_paper():
     """Table 6: 130 M with an encoder of 53.6 M."""
     cfg = DAE | {"base_channels": 64, "channel_mult": [1, 2, 4, 4], "num_res_blocks": 2}
     cfg |= {"attention_factors": [8], "norm_num_groups": 32}
@@ -98,7 +98,7 @@ def test_size_of_the_papers_dae():
     assert sum(weight.numel() for weight in net.parameters()) == 79_316_481
 
 
-def test_the_way_down_takes_y_sem_as_well():
+def test_dae_unet_down_path_depends_on_y_sem():
     torch.manual_seed(0)
     net = ConditionalUNet(unet_shape(DAE | {"dropout": 0.0}, 1), 6).eval()
     x, t, y = torch.randn(1, 1, 8, 8, 8), torch.tensor([3]), torch.randn(2, 1, 6)
@@ -110,7 +110,7 @@ def test_the_way_down_takes_y_sem_as_well():
     assert not torch.allclose(features[0][1], features[1][1])
 
 
-def test_the_loss_falls_on_two_volumes(chain, tmp_path):
+def test_dae_loss_falls_on_two_volumes(chain, tmp_path):
     changes = {"epochs": 25, "validate_every": 25, "batch_size": 2, "learning_rate": 1e-2}
     made, cfg = objective(chain, "dae", **STATELESS["dae"], **changes)
     made.train_rows = made.train_rows[:2]
@@ -122,7 +122,7 @@ def test_the_loss_falls_on_two_volumes(chain, tmp_path):
     assert made.flags(metrics | {"y_spread": 0.0}) != []
 
 
-def test_the_model_is_restored_and_belongs_to_its_store(chain, dae, tmp_path):
+def test_dae_is_restored_and_refuses_leakage_into_test_split(chain, dae, tmp_path):
     folder = dae[1]
     card = load_card(folder)
     assert (card["kind"], card["data"]) == ("dae", VolumeStore(chain[0] / "volumes").content_hash)
@@ -130,9 +130,9 @@ def test_the_model_is_restored_and_belongs_to_its_store(chain, dae, tmp_path):
     encoder, _, _ = load_dae(folder)
     assert card["y_dim"] == encoder.dim
     volumes = np.zeros((2, 1, 16, 16, 16), np.float16)
-    seen = VolumeStore(chain[0] / "volumes").index.loc[lambda index: index["split"] == "train"]
+    trained = VolumeStore(chain[0] / "volumes").index.loc[lambda index: index["split"] == "train"]
     index = pd.DataFrame(
-        {"scan_id": ["a", "b"], "participant_id": [seen["participant_id"].iloc[0], "b"]}
+        {"scan_id": ["a", "b"], "participant_id": [trained["participant_id"].iloc[0], "b"]}
     )
     write_store(tmp_path / "other", index.assign(split="test"), {}, volumes=volumes)
     with pytest.raises(UserError, match="in the test split"):
@@ -141,8 +141,7 @@ def test_the_model_is_restored_and_belongs_to_its_store(chain, dae, tmp_path):
         load_supervised(folder)
 
 
-def test_encoded_noise_leads_back_to_the_volume(chain, dae):
-    """DDIM inversion and decoding undo each other, the better the more steps there are."""
+def test_dae_ddim_round_trip_improves_with_steps(chain, dae):
     system, _ = dae
     x = VolumeStore(chain[0] / "volumes").volumes([8, 9])
     y = system.y_sem(x)
@@ -156,7 +155,7 @@ def test_encoded_noise_leads_back_to_the_volume(chain, dae):
     assert errors[1] < 1e-3
 
 
-def test_reconstruction_table(chain, dae, tmp_path):
+def test_dae_reconstruction_table(chain, dae, tmp_path):
     system, _ = dae
     evaluate_reconstruction(
         system, chain[0] / "volumes", tmp_path / "scans.tsv", EVALUATION, seed=0
@@ -194,13 +193,13 @@ def test_reconstruction_table(chain, dae, tmp_path):
     assert pd.read_csv(tmp_path / "fewer.tsv", sep="\t")["scan_id"].nunique() == 1
 
 
-def test_size_and_seconds(chain, dae, tmp_path):
+def test_dae_cost_tables_of_parameters_and_seconds(chain, dae, tmp_path):
     system, _ = dae
     files = tmp_path / "sizes.tsv", tmp_path / "seconds.tsv"
     measure_cost(system, chain[0] / "volumes", *files, EVALUATION | {"timing_scans": 2})
     sizes, seconds = (pd.read_csv(file, sep="\t").set_index("variant") for file in files)
-    whole = sum(p.numel() for net in (system.encoder, system.unet) for p in net.parameters())
-    assert (sizes["parameters"] == whole).all()
+    parameters = sum(p.numel() for net in (system.encoder, system.unet) for p in net.parameters())
+    assert (sizes["parameters"] == parameters).all()
     voxels = int(np.prod(system.resizer.shape))
     assert sizes["latent_dim"].to_dict() == {
         "y_sem": system.encoder.dim, "encoded": system.encoder.dim + voxels,
@@ -209,11 +208,11 @@ def test_size_and_seconds(chain, dae, tmp_path):
     assert seconds.loc["encoded", "seconds"] > seconds.loc["y_sem", "seconds"] > 0
 
 
-def test_embeddings_are_of_the_resized_volumes(chain, dae, tmp_path):
+def test_dae_embeddings_are_of_resized_volumes(chain, dae, tmp_path):
     folder, store = dae[1], VolumeStore(chain[0] / "volumes")
     embed("dae", folder, chain[0] / "volumes", tmp_path / "dae.npz", "cpu", 1, batch_size=3)
-    made_of = {"model": load_card(folder)["sha256"], "volumes": store.content_hash}
-    scans, codes = load_embeddings(tmp_path / "dae.npz", **made_of)
+    provenance = {"model": load_card(folder)["sha256"], "volumes": store.content_hash}
+    scans, codes = load_embeddings(tmp_path / "dae.npz", **provenance)
     assert scans == store.index["scan_id"].tolist()
     encoder, _, _ = load_dae(folder)
     resizer = Resizer(store.shape, [12, 16, 12], "resample")
@@ -247,19 +246,19 @@ def planted(tmp_path_factory):
 
 def supervised(planted, target, **changes):
     store = VolumeStore(planted)
-    cfg = SUPERVISED | {"encoder": SUPERVISED["encoder"] | PLAIN} | changes
+    cfg = SUPERVISED | {"encoder": SUPERVISED["encoder"] | STATELESS_ENCODER} | changes
     kind = {"diagnosis": DiagnosisObjective, "age": AgeObjective}[target]
     return kind(store, cfg, Compute.prepare("cpu", 1, "fp32"), SEED), cfg
 
 
 @pytest.mark.parametrize("target", ["diagnosis", "age"])
-def test_a_planted_signal_is_learnt_and_test_scans_are_predicted(planted, target, tmp_path):
+def test_supervised_learns_planted_signal_and_predicts_test_scans(planted, target, tmp_path):
     changes = {"epochs": 8 if target == "diagnosis" else 20, "validate_every": 4}
     changes |= {"learning_rate": 1e-2, "micro_batch": 4}
-    cfg = SUPERVISED | {"encoder": SUPERVISED["encoder"] | PLAIN} | changes
+    cfg = SUPERVISED | {"encoder": SUPERVISED["encoder"] | STATELESS_ENCODER} | changes
     stage = f"supervised_{target}"
-    told = settings(stage, cfg, tmp_path, inputs={"volumes": str(planted)})
-    train(told, Processes())
+    given = settings(stage, cfg, tmp_path, inputs={"volumes": str(planted)})
+    train(given, Processes())
     card = load_card(tmp_path / "model")
     history = pd.read_csv(tmp_path / "model/history.tsv", sep="\t", na_values="n/a")
     assert card["metrics"]["val_loss"] == pytest.approx(history["val_loss"].min(), rel=1e-6)
@@ -286,7 +285,7 @@ def test_a_planted_signal_is_learnt_and_test_scans_are_predicted(planted, target
         assert errors.mean() < 0.5 * table["age"].std()
 
 
-def test_only_labelled_training_subjects_are_learnt_from(planted):
+def test_supervised_trains_only_on_labelled_training_subjects(planted):
     index = VolumeStore(planted).index
     test = set(index.loc[index["split"] == "test", "participant_id"])
     for target, diagnoses in (("diagnosis", {"CN", "AD"}), ("age", {"CN", "AD", "MCI"})):
@@ -302,7 +301,7 @@ def test_only_labelled_training_subjects_are_learnt_from(planted):
     assert batch["truth"].item() * made.std + made.mean == pytest.approx(age)
 
 
-def test_classes_count_the_same_unless_told_otherwise(planted):
+def test_supervised_classes_weigh_the_same_unless_balanced(planted):
     plain, _ = supervised(planted, "diagnosis")
     losses, truth = torch.ones(3), torch.tensor([0, 1, 1])
     assert torch.equal(plain.weighted(losses, truth), losses)
@@ -316,10 +315,10 @@ def test_classes_count_the_same_unless_told_otherwise(planted):
     )
 
 
-def test_classes_without_scans(planted, tmp_path):
+def test_supervised_refuses_or_flags_classes_without_scans(planted, tmp_path):
     with pytest.raises(UserError, match="No training scan has the diagnosis SMC"):
         supervised(planted, "diagnosis", classes=["CN", "SMC"])
-    # the validation subjects are CN and AD: with MCI alone beside another nothing is selected
+    # no validation subject is MCI: they are CN and AD, so no epoch is selected
     made, cfg = supervised(planted, "diagnosis", classes=["MCI", "MCI"], epochs=1)
     made.val_rows, made.selects = made.val_rows[:0], None
     trained = fit(made, settings("supervised_diagnosis", cfg, tmp_path))
@@ -327,7 +326,7 @@ def test_classes_without_scans(planted, tmp_path):
     assert trained.epoch == 1
 
 
-def test_a_corrected_label_is_another_training(planted):
+def test_supervised_identity_depends_on_training_labels(planted):
     made, _ = supervised(planted, "age")
     before = made.identity()
     test = made.volumes.index.index[made.volumes.index["split"] == "test"][0]
@@ -337,7 +336,7 @@ def test_a_corrected_label_is_another_training(planted):
     assert made.identity()["labels"] != before["labels"]
 
 
-def test_baselines_have_the_encoder_that_they_are_compared_with():
+def test_training_section_gives_baselines_the_ldae_encoder():
     config = {
         "ldae": {"encoder": {"backbone": "b"}, "epochs": 1},
         "dae": {"epochs": 2},
@@ -347,5 +346,5 @@ def test_baselines_have_the_encoder_that_they_are_compared_with():
     assert training_section(config, "ldae") == config["ldae"]
     assert training_section(config, "dae") == {"epochs": 2, "encoder": {"backbone": "b"}}
     for target in ("diagnosis", "age"):
-        told = training_section(config, f"supervised_{target}")
-        assert told == {"epochs": 3, "encoder": {"backbone": "b"}, "classes": ["CN", "AD"]}
+        section = training_section(config, f"supervised_{target}")
+        assert section == {"epochs": 3, "encoder": {"backbone": "b"}, "classes": ["CN", "AD"]}

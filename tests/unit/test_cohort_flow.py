@@ -1,4 +1,4 @@
-"""The flow chart: nothing overlaps or leaves its box, whatever the counts and reasons."""
+"""Flow chart: no overlap and no text outside its box, for any counts and reasons."""
 
 import pandas as pd
 import pytest
@@ -10,7 +10,7 @@ from ldae.figures import cohort_flow
 from ldae.figures.flow_boxes import items
 from ldae.figures.style import style
 from ldae.files import write_table
-from ldae.report.tables.cohort import flow as printed_flow
+from ldae.report.tables.cohort import flow as report_table
 
 LONG = "Clinica chose no scan for 'ADNI Screening': no examination in ADNIMERGE matches it at all."
 LOST = {
@@ -22,12 +22,12 @@ LOST = {
     "qc": (214, ["QC: dice 0.1 is below min_dice 0.85", "QC: snr 1 is below min_snr 2"]),
     "exclude": (17, ["motion", "metal", "tumour", "wraparound"]),
 }
-SIDES = ["train"] * 18 + ["test"] * 2
+SPLITS = ["train"] * 18 + ["test"] * 2
 
 
 @pytest.fixture(scope="module", params=[1, 4], ids=["one cohort", "four cohorts"])
 def drawing(request, tmp_path_factory):
-    """The chart of tables with counts of five digits."""
+    """Flow chart of tables with counts of five digits."""
     folder = tmp_path_factory.mktemp("tables")
     cohorts = ["ADNI", "AIBL", "NACC", "OASIS3"][: request.param]
     parts = []
@@ -38,7 +38,7 @@ def drawing(request, tmp_path_factory):
         part["reason"] = [reasons[n % len(reasons)] for n in part["number"]]
         parts.append(part.assign(stage=stage, status="excluded", split=None, lacks=None))
     used = parts[-1]
-    used["status"], used["split"] = "used", [SIDES[n % 20] for n in used["number"]]
+    used["status"], used["split"] = "used", [SPLITS[n % 20] for n in used["number"]]
     used.loc[::30, "lacks"] = "diagnosis and age"
     ledger = pd.concat(parts, ignore_index=True)
     missing = ledger[:129].assign(status="missing")
@@ -57,7 +57,7 @@ def overlap(a, b) -> bool:
     return min(a.x1, b.x1) - max(a.x0, b.x0) > 1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 1
 
 
-def test_every_text_is_in_its_box_and_no_two_boxes_overlap(drawing):
+def test_flow_chart_texts_fit_their_boxes_and_boxes_do_not_overlap(drawing):
     (axes,) = drawing.figure.axes
     boxes = [
         patch.get_window_extent() for patch in axes.patches if isinstance(patch, FancyBboxPatch)
@@ -80,15 +80,15 @@ def test_every_text_is_in_its_box_and_no_two_boxes_overlap(drawing):
     assert "of which 345 without diagnosis" in shown and "dice below 0.85 (107)" in shown
 
 
-def test_cohorts_are_named_where_there_are_several(drawing):
+def test_flow_chart_names_cohorts_only_if_there_are_several(drawing):
     several = len(set(drawing.data["cohort"])) > 1
     assert ("OASIS3 2,585" in drawing.body) == several
-    table = printed_flow(drawing.data)
+    table = report_table(drawing.data)
     assert (table.columns[0] == "Cohort") == several
     assert {len(row) for row in table.rows} == {len(table.columns)}
 
 
-def test_lines_break_between_items_before_they_break_within():
+def test_flow_box_lines_break_between_items_before_within_items():
     lines = [line.text for line in items(["a" * 15, "b" * 15, "c " * 60], 60.0)]
     assert lines[0] == f"{'a' * 15} · {'b' * 15}" and lines[1].startswith("c c")
     assert len(lines) >= 3 and all("·" not in line for line in lines[1:])

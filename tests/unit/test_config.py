@@ -1,4 +1,4 @@
-"""The shipped configurations are valid; wrong ones are refused in one clear sentence."""
+"""Configuration: the shipped files are valid; wrong ones are refused in one clear sentence."""
 
 import copy
 from pathlib import Path
@@ -14,12 +14,12 @@ SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 PAPER = yaml.safe_load((ROOT / "config/config.yaml").read_text())
 
 
-def laid_over(base: dict, changes: dict) -> dict:
-    """Lay ``changes`` over ``base`` key by key, as Snakemake does."""
+def merge(base: dict, changes: dict) -> dict:
+    """Merge ``changes`` into ``base`` key by key, as Snakemake does."""
     merged = copy.deepcopy(base)
     for key, value in changes.items():
         nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = laid_over(merged[key], value) if nested else value
+        merged[key] = merge(merged[key], value) if nested else value
     return merged
 
 
@@ -29,7 +29,7 @@ def laid_over(base: dict, changes: dict) -> dict:
 def test_shipped_configurations_are_valid(overlays):
     config = PAPER
     for name in overlays:
-        config = laid_over(config, yaml.safe_load((ROOT / name).read_text()))
+        config = merge(config, yaml.safe_load((ROOT / name).read_text()))
     check_config(config, SCHEMA)
 
 
@@ -59,10 +59,10 @@ def test_demo_states_only_what_differs():
 )
 def test_wrong_configurations_are_refused(changes, message):
     with pytest.raises(UserError, match=message):
-        check_config(laid_over(PAPER, changes), SCHEMA)
+        check_config(merge(PAPER, changes), SCHEMA)
 
 
-def test_missing_key_is_named():
+def test_missing_config_key_is_named():
     config = {key: value for key, value in PAPER.items() if key != "seed"}
     with pytest.raises(UserError, match="seed are missing"):
         check_config(config, SCHEMA)

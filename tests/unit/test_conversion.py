@@ -1,4 +1,4 @@
-"""The conversion in batches: every image accounted for, one bad subject costs one subject."""
+"""Batch conversion with Clinica: conversion table, retries, merging, image checks."""
 
 import gzip
 import shutil
@@ -35,7 +35,7 @@ def image_of(subject, visit):
     return f"I4000{2 * subject + visit}"
 
 
-def put(images, ptid, image, word="10:42, called by Dr Who", axes=0):
+def put_image(images, ptid, image, word="10:42, called by Dr Who", axes=0):
     """A processed image; ``word`` is what the fake Clinica obeys; ``axes`` more, of length 1."""
     folder = images / ptid / "Scaled" / image
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,16 +54,16 @@ class Download:
         self.root, self.images, self.tables = root, root / "images", root / "tables"
         self.tables.mkdir()
         self.bin = install(root / "bin")
-        self.held = root / "held_back.tsv"
-        self.held.write_text(f"image_id\tstatus\treason\n{REJECTED}\trejected_qc\tMayo.\n")
+        self.exclusions = root / "held_back.tsv"
+        self.exclusions.write_text(f"image_id\tstatus\treason\n{REJECTED}\trejected_qc\tMayo.\n")
         scans = []
         for i, ptid in enumerate(PTIDS):
             for j, visit in enumerate(VISITS):
                 scans.append(self.scan(ptid, visit, image_of(i, j)))
                 if image_of(i, j) != LOST:
-                    put(self.images, ptid, image_of(i, j))
+                    put_image(self.images, ptid, image_of(i, j))
         for extra in (UNLISTED, REJECTED):
-            put(self.images, PTIDS[0], extra)
+            put_image(self.images, PTIDS[0], extra)
         exams = {"bl": "2006-01-02", "m06": "2006-07-02"}
         merge = [
             {
@@ -94,7 +94,7 @@ class Download:
         pd.DataFrame(rows).to_csv(self.tables / f"{name}.csv", index=False)
 
     def calls(self):
-        """Subjects of each call of Clinica since the last time, sorted."""
+        """Subjects of each call of Clinica since the last query, sorted."""
         path = self.bin / "calls"
         lines = sorted(path.read_text().splitlines()) if path.exists() else []
         path.unlink(missing_ok=True)
@@ -103,7 +103,7 @@ class Download:
     def convert(self, name, batches=1, jobs=1):
         """Plan, convert and merge into the folder ``name``; returns it and the table by image."""
         out = self.root / name
-        plan = plan_conversion(self.images, self.tables, self.held, batches)
+        plan = plan_conversion(self.images, self.tables, self.exclusions, batches)
         files = {number: out / f"batches/{number}.tsv" for number in range(batches)}
         write_plan(plan, out / "images.tsv", files)
         parts, tables = {}, {}
@@ -130,7 +130,7 @@ def contents(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def test_every_image_has_one_row_and_a_reason(download):
+def test_conversion_table_has_one_row_and_reason_per_image(download):
     out, table = download.convert("out")
     index = read_table(out / "images.tsv")
     assert sorted(table["path"].dropna()) == sorted(index["path"])
@@ -146,7 +146,7 @@ def test_every_image_has_one_row_and_a_reason(download):
     assert download.calls() == [" ".join(PTIDS)]
 
 
-def test_batches_do_not_change_a_byte(download):
+def test_conversion_is_identical_for_any_number_of_batches(download):
     one, table = download.convert("one", batches=1)
     three, again = download.convert("three", batches=3)
     assert len({shard_of(ptid, 3) for ptid in PTIDS}) > 1
@@ -154,7 +154,7 @@ def test_batches_do_not_change_a_byte(download):
     pd.testing.assert_frame_equal(table, again)
 
 
-def test_finished_bids_is_ordered_and_anonymous(download):
+def test_converted_bids_is_ordered_and_anonymous(download):
     bids = download.convert("out")[0] / "bids"
     participants = read_table(bids / "participants.tsv")
     assert list(participants["participant_id"]) == [f"sub-ADNI{p.replace('_', '')}" for p in PTIDS]
@@ -177,10 +177,10 @@ def test_finished_bids_is_ordered_and_anonymous(download):
 
 @pytest.mark.parametrize("word", ["crash", "early"])
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_subject_that_crashes_clinica_costs_itself(download, word, jobs):
+def test_batch_loses_only_the_subject_that_crashes_clinica(download, word, jobs):
     healthy = contents(download.convert("healthy")[0] / "bids")
     download.calls()
-    put(download.images, PTIDS[2], image_of(2, 1), word)
+    put_image(download.images, PTIDS[2], image_of(2, 1), word)
     out, table = download.convert("out", jobs=jobs)
     assert download.calls() == sorted([" ".join(PTIDS), *PTIDS])
     failed = table[table["status"] == "failed"]
@@ -196,9 +196,9 @@ def test_a_subject_that_crashes_clinica_costs_itself(download, word, jobs):
     assert len(same) > 15 and all(left[name] == healthy[name] for name in same)
 
 
-def test_a_scan_that_is_lost_without_a_word_is_tried_alone(download):
-    put(download.images, PTIDS[0], image_of(0, 1), "lost")
-    put(download.images, PTIDS[3], image_of(3, 0), "cut")
+def test_batch_retries_subject_alone_if_clinica_loses_a_scan(download):
+    put_image(download.images, PTIDS[0], image_of(0, 1), "lost")
+    put_image(download.images, PTIDS[3], image_of(3, 0), "cut")
     out, table = download.convert("out")
     assert download.calls() == sorted([" ".join(PTIDS), PTIDS[0], PTIDS[3]])
     assert "no image" in table["reason"][image_of(0, 1)]
@@ -208,8 +208,8 @@ def test_a_scan_that_is_lost_without_a_word_is_tried_alone(download):
     assert not scan_path(out / "bids", scan_of(PTIDS[0], 6)).parents[1].exists()
 
 
-def test_a_corrupt_image_is_hidden_from_clinica(download):
-    path = put(download.images, PTIDS[0], image_of(0, 0), "crash")
+def test_batch_hides_corrupt_image_from_clinica(download):
+    path = put_image(download.images, PTIDS[0], image_of(0, 0), "crash")
     path.write_bytes(path.read_bytes()[:4000])
     _, table = download.convert("out")
     assert download.calls() == [" ".join(PTIDS)]
@@ -218,10 +218,10 @@ def test_a_corrupt_image_is_hidden_from_clinica(download):
     assert (table["status"] == "converted").sum() == 6
 
 
-def test_two_scans_for_one_session(download):
+def test_conversion_table_fails_two_scans_of_one_session(download):
     scans = pd.read_csv(download.tables / "MPRAGEMETA.csv", dtype=str).to_dict("records")
     download.write("MPRAGEMETA", [*scans, download.scan(PTIDS[0], VISITS[0], RIVAL)])
-    put(download.images, PTIDS[0], RIVAL, "lost")
+    put_image(download.images, PTIDS[0], RIVAL, "lost")
     out, table = download.convert("out")
     failed = table[table["status"] == "failed"]
     assert set(failed.index) == {image_of(0, 0), RIVAL}
@@ -229,7 +229,7 @@ def test_two_scans_for_one_session(download):
     assert not scan_path(out / "bids", scan_of(PTIDS[0], 0)).exists()
 
 
-def test_an_unchanged_batch_is_kept_and_a_changed_one_is_not(download):
+def test_batch_is_skipped_if_unchanged(download):
     out, table = download.convert("out", batches=3)
     download.calls()
     part = out / "bids_parts" / f"ADNI-{shard_of(PTIDS[1], 3)}"
@@ -237,10 +237,10 @@ def test_an_unchanged_batch_is_kept_and_a_changed_one_is_not(download):
     pd.testing.assert_frame_equal(download.convert("out", batches=3)[1], table)
     assert download.calls() == [] and (part / "stamp.json").stat().st_mtime_ns == stamp
     mine = [ptid for ptid in PTIDS if shard_of(ptid, 3) == shard_of(PTIDS[1], 3)]
-    put(download.images, PTIDS[1], image_of(1, 0))
+    put_image(download.images, PTIDS[1], image_of(1, 0))
     download.convert("out", batches=3)
     assert download.calls() == [" ".join(mine)]
-    put(download.images, PTIDS[1], "I40950")
+    put_image(download.images, PTIDS[1], "I40950")
     scans = pd.read_csv(download.tables / "MPRAGEMETA.csv", dtype=str)
     scans.loc[scans["ImageUID"] == LOST[1:], "ImageUID"] = "40950"
     scans.to_csv(download.tables / "MPRAGEMETA.csv", index=False)
@@ -252,18 +252,18 @@ def test_an_unchanged_batch_is_kept_and_a_changed_one_is_not(download):
     assert download.calls() == [" ".join(mine)]
 
 
-def test_a_batch_that_fails_whole_is_tried_again(download):
+def test_batch_in_which_every_subject_fails_is_retried(download):
     for i, ptid in enumerate(PTIDS):
-        put(download.images, ptid, image_of(i, 0), "crash")
+        put_image(download.images, ptid, image_of(i, 0), "crash")
     with pytest.raises(UserError, match=r"stopped at each of the batch's 4 subjects, the last"):
         download.convert("out")
     for i, ptid in enumerate(PTIDS):
-        put(download.images, ptid, image_of(i, 0))
+        put_image(download.images, ptid, image_of(i, 0))
     assert (download.convert("out")[1]["status"] == "converted").sum() == 7
 
 
-def test_a_lone_subject_that_crashes_clinica_does_not_stop_the_run(download):
-    put(download.images, PTIDS[0], image_of(0, 1), "crash")
+def test_batch_of_one_crashing_subject_does_not_stop_the_run(download):
+    put_image(download.images, PTIDS[0], image_of(0, 1), "crash")
     numbers = [shard_of(ptid, 9) for ptid in PTIDS]
     assert numbers.count(numbers[0]) == 1
     _, table = download.convert("out", batches=9)
@@ -273,8 +273,8 @@ def test_a_lone_subject_that_crashes_clinica_does_not_stop_the_run(download):
     assert download.calls() == []
 
 
-def test_what_failed_is_converted_again_after_a_retry(download):
-    put(download.images, PTIDS[2], image_of(2, 1), "crash")
+def test_reset_failed_conversions_reruns_only_batches_that_failed(download):
+    put_image(download.images, PTIDS[2], image_of(2, 1), "crash")
     out, _ = download.convert("out", batches=3)
     (out / "cohort").mkdir()
     (out / "parts").rename(out / "cohort" / "parts")
@@ -292,11 +292,11 @@ def test_what_failed_is_converted_again_after_a_retry(download):
     assert reset_failed_conversions(out) == []
 
 
-def test_a_full_disk_is_not_the_subjects_fault(download, monkeypatch):
+def test_batch_stops_on_full_disk(download, monkeypatch):
     full = shutil._ntuple_diskusage(10**9, 10**9 - 5 * 10**6, 5 * 10**6)
     monkeypatch.setattr(batch.shutil, "disk_usage", lambda _: full)
     assert (download.convert("healthy")[1]["status"] == "converted").sum() == 7
-    put(download.images, PTIDS[2], image_of(2, 1), "lost")
+    put_image(download.images, PTIDS[2], image_of(2, 1), "lost")
     with pytest.raises(UserError, match="has 5 MB left"):
         download.convert("out")
     monkeypatch.undo()
@@ -306,10 +306,10 @@ def test_a_full_disk_is_not_the_subjects_fault(download, monkeypatch):
         download.convert("out")
 
 
-def test_the_earlier_part_stays_until_the_new_one_is_there(download):
+def test_batch_that_fails_keeps_the_earlier_part(download):
     out, table = download.convert("out")
     for i, ptid in enumerate(PTIDS):
-        put(download.images, ptid, image_of(i, 0), "crash")
+        put_image(download.images, ptid, image_of(i, 0), "crash")
     with pytest.raises(UserError, match="each of the batch's 4 subjects"):
         download.convert("out")
     part = out / "bids_parts" / "ADNI-0"
@@ -317,9 +317,9 @@ def test_the_earlier_part_stays_until_the_new_one_is_there(download):
     assert len(read_table(part / "conversion.tsv")) == len(table)
 
 
-def test_one_image_under_two_subjects_of_a_batch(download):
+def test_conversion_table_marks_image_of_another_subject_corrupt(download):
     name = image_of(0, 0)
-    put(download.images, PTIDS[1], name)
+    put_image(download.images, PTIDS[1], name)
     out, _ = download.convert("out")
     rows = read_table(out / "parts" / "ADNI-0.tsv")
     rows = rows[rows["image_id"] == name].set_index("subject_id")
@@ -327,9 +327,9 @@ def test_one_image_under_two_subjects_of_a_batch(download):
     assert "another subject" in rows["reason"][PTIDS[1]] and rows["path"].is_unique
 
 
-def test_an_image_that_clinica_did_not_find_has_failed(download):
+def test_conversion_table_fails_image_that_clinica_did_not_find(download):
     study = read_clinica_tables(download.tables)
-    index = plan_conversion(download.images, download.tables, download.held, 1)
+    index = plan_conversion(download.images, download.tables, download.exclusions, 1)
     chosen = {
         "image_id": image_of(0, 0), "scan_id": scan_of(PTIDS[0], 0), "Subject_ID": PTIDS[0],
         "Visit": VISITS[0], "Scan_Date": "2006-01-02", "Field_Strength": "1.5", "Path": "",
@@ -342,7 +342,7 @@ def test_an_image_that_clinica_did_not_find_has_failed(download):
     assert "did not find" in table["reason"][image_of(0, 0)]
 
 
-def test_the_reason_is_that_of_the_examinations_study(download):
+def test_conversion_reason_follows_the_study_of_the_examination(download):
     """Visits named after ADNI3, joined with examinations of ADNI1 and of ADNI3."""
     scans = pd.read_csv(download.tables / "MPRAGEMETA.csv", dtype=str)
     scans.loc[scans["SubjectID"].isin(PTIDS[:2]), "Visit"] = "ADNI3 Initial Visit-Cont Pt"
@@ -353,7 +353,7 @@ def test_the_reason_is_that_of_the_examinations_study(download):
     study = read_clinica_tables(download.tables)
     study |= {"MPRAGEMETA": scans, "ADNIMERGE": merge, "MRIQUALITY": quality}
     study["MAYOADIRL_MRI_IMAGEQC_05_07_15"] = mayo
-    index = plan_conversion(download.images, download.tables, download.held, 1)
+    index = plan_conversion(download.images, download.tables, download.exclusions, 1)
     none = pd.DataFrame(columns=["image_id", "scan_id", "Subject_ID", "Visit"])
     table = make_conversion_table(index, none, study, "ADNI", {}).set_index("image_id")
     assert table["status"][image_of(0, 0)] == "rejected_qc"
@@ -364,7 +364,7 @@ def test_the_reason_is_that_of_the_examinations_study(download):
     assert "No examination" in table["reason"][image_of(0, 0)]
 
 
-def test_a_removed_part_is_named(download):
+def test_merge_parts_names_removed_part(download):
     out, _ = download.convert("out", batches=2)
     tables = {path.stem: path for path in (out / "parts").iterdir()}
     parts = {name: out / "bids_parts" / name for name in sorted(tables)}
@@ -373,7 +373,7 @@ def test_a_removed_part_is_named(download):
         merge_parts(parts, tables, out / "images.tsv", "ADNI", out / "new")
 
 
-def test_parts_of_fewer_batches_are_removed(tmp_path):
+def test_remove_stale_deletes_parts_of_former_batches(tmp_path):
     for name in ("ADNI-0", "ADNI-1", ".work-ADNI-1", "ADNI", "OASIS", "ADNI-old"):
         (tmp_path / name).mkdir()
     assert remove_stale(tmp_path, "ADNI", ["ADNI-0", "OASIS"]) == [".work-ADNI-1", "ADNI-1"]
@@ -382,7 +382,7 @@ def test_parts_of_fewer_batches_are_removed(tmp_path):
     ]  # fmt: skip
 
 
-def test_clinica_must_be_there(download, tmp_path, monkeypatch):
+def test_find_tools_requires_clinica_and_dcm2niix(download, tmp_path, monkeypatch):
     environment = find_tools(str(download.bin))
     assert versions(environment) == {"Clinica": "0.12.0", "dcm2niix": "v1"}
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
@@ -395,7 +395,7 @@ def test_clinica_must_be_there(download, tmp_path, monkeypatch):
 
 
 def part_of(root, name, participants, column):
-    """A part with a sidecar and an image that is a link a participant."""
+    """A part with a sidecar and a linked image per participant."""
     original = root / "originals" / name / "image.nii.gz"
     original.parent.mkdir(parents=True)
     original.touch()
@@ -434,7 +434,7 @@ def test_merge_refuses_a_participant_twice(tmp_path):
     assert not list((tmp_path / "bids").iterdir())
 
 
-def test_copies_where_links_fail(tmp_path, monkeypatch):
+def test_link_tree_copies_where_links_fail(tmp_path, monkeypatch):
     source = part_of(tmp_path, "ADNI", ["sub-a"], "sex")
 
     def refuse(*_arguments, **_options):
@@ -445,7 +445,7 @@ def test_copies_where_links_fail(tmp_path, monkeypatch):
     assert contents(tmp_path / "copy") == contents(source / "sub-a")
 
 
-def test_relative_links_point_to_the_same_file(tmp_path):
+def test_link_tree_keeps_the_target_of_relative_links(tmp_path):
     (tmp_path / "part" / "anat").mkdir(parents=True)
     (tmp_path / "original.nii.gz").write_bytes(b"voxels")
     (tmp_path / "part" / "anat" / "x.nii.gz").symlink_to("../../original.nii.gz")
@@ -457,7 +457,7 @@ def test_relative_links_point_to_the_same_file(tmp_path):
 # --- Images ------------------------------------------------------------------------------------
 
 
-def test_converted_images_are_checked(tmp_path):
+def test_check_scans_finds_faults_of_converted_images(tmp_path):
     voxels = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
     names = [f"sub-{name}_ses-M000" for name in ("good", "cut", "flat", "stray", "none", "two")]
     for name in names:
@@ -477,8 +477,8 @@ def test_converted_images_are_checked(tmp_path):
         assert words in found[name][0] and found[name][1] is None
 
 
-def test_further_axes_of_length_1_are_left_out(download):
-    put(download.images, PTIDS[0], image_of(0, 0), axes=2)
+def test_conversion_drops_trailing_axes_of_length_1(download):
+    put_image(download.images, PTIDS[0], image_of(0, 0), axes=2)
     out, table = download.convert("out")
     image = nib.load(scan_path(out / "bids", scan_of(PTIDS[0], 0)))
     assert image.shape == (22, 22, 22) and table["status"][image_of(0, 0)] == "converted"
@@ -488,7 +488,7 @@ def test_further_axes_of_length_1_are_left_out(download):
     )
 
 
-def test_big_endian_images_are_tidied(tmp_path):
+def test_compress_image_normalises_big_endian_header(tmp_path):
     header = nib.Nifti1Header(endianness=">")
     voxels = np.arange(60, dtype=">i2").reshape(3, 4, 5, 1)
     nib.save(nib.Nifti1Image(voxels, np.eye(4), header), tmp_path / "x.nii.gz")
@@ -504,7 +504,7 @@ def test_image_faults():
     assert image_fault(np.arange(8.0).reshape(2, 2, 2)) is None
 
 
-def test_image_hash_knows_the_voxels_again():
+def test_image_hash_depends_on_voxels_but_not_type_or_axis_order():
     voxels = np.random.default_rng(1).integers(0, 99, (3, 4, 5)).astype(np.int16)
     known = image_hash(voxels, np.eye(4))
     assert image_hash(voxels.astype(np.float64), np.eye(4) * [2, 2, 2, 1]) == known
@@ -515,8 +515,8 @@ def test_image_hash_knows_the_voxels_again():
     assert image_hash(voxels, np.eye(4)) != known
 
 
-def test_compression_is_reproducible_and_empties_the_text(tmp_path):
-    path = put(tmp_path, PTIDS[0], "I1")
+def test_compress_image_is_reproducible_and_empties_header_text(tmp_path):
+    path = put_image(tmp_path, PTIDS[0], "I1")
     compress_image(path, tmp_path / "a.nii.gz")
     compress_image(path, tmp_path / "b.nii.gz")
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()

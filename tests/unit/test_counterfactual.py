@@ -1,4 +1,4 @@
-"""The true counterfactual of synthetic scans, and how near manipulation comes to it."""
+"""True counterfactuals of synthetic scans, and the comparison of manipulated scans with them."""
 
 from pathlib import Path
 
@@ -35,13 +35,13 @@ AFFINE[:3, 3] = -SPACING * (np.array(SHAPE) - 1) / 2
 
 
 @pytest.fixture(scope="module")
-def twin() -> ScanPair:
-    """The first visit of a CN subject, and the same with AD."""
+def pair() -> ScanPair:
+    """The first visit of a CN subject, and the same visit with AD."""
     subject = draw_subject(SEED, 0, 2)
     return make_scan_pair(subject, subject.visits[0], "AD", SEED, EDGE)
 
 
-def test_the_course_of_the_own_stage_is_the_visit_as_it_was_drawn():
+def test_atrophy_course_of_the_own_stage_equals_the_drawn_visit():
     for subject in draw_cohort(10, 3, 1):
         for visit in subject.visits:
             same = subject.course.atrophy(STAGE[subject.group], subject.years(visit))
@@ -52,23 +52,23 @@ def test_the_course_of_the_own_stage_is_the_visit_as_it_was_drawn():
     assert other.hippocampus_ml < healthy.visits[0].atrophy.hippocampus_ml
 
 
-def test_a_scan_is_made_again_as_the_download_made_it(twin, tmp_path):
+def test_scan_pair_reproduces_the_downloaded_scan(pair, tmp_path):
     subject = draw_subject(SEED, 0, 2)
     truth = make_subject(subject, SEED, EDGE, tmp_path)
     image = nib.load(next(tmp_path.rglob("*.nii")))  # ADNI1: the first visit is a processed NIfTI
-    np.testing.assert_array_equal(like_native(twin.factual, image), np.asarray(image.dataobj))
-    assert twin.before.truth()["ventricle_ml"] == pytest.approx(truth[0]["ventricle_ml"])
-    before, after = twin.before.truth(), twin.after.truth()
+    np.testing.assert_array_equal(like_native(pair.factual, image), np.asarray(image.dataobj))
+    assert pair.before.truth()["ventricle_ml"] == pytest.approx(truth[0]["ventricle_ml"])
+    before, after = pair.before.truth(), pair.after.truth()
     assert after["ventricle_ml"] > 1.3 * before["ventricle_ml"]
     assert after["hippocampus_ml"] < before["hippocampus_ml"]
     assert after["intracranial_ml"] == pytest.approx(before["intracranial_ml"], rel=0.03)
     turned = nib.as_closest_canonical(image)
-    np.testing.assert_array_equal(like_native(twin.factual, turned), np.asarray(turned.dataobj))
+    np.testing.assert_array_equal(like_native(pair.factual, turned), np.asarray(turned.dataobj))
     with pytest.raises(UserError, match="not the truth of this cohort"):
-        like_native(twin.factual, image.slicer[1:])
+        like_native(pair.factual, image.slicer[1:])
 
 
-def test_the_correction_is_the_bias_field_also_where_it_is_dark():
+def test_bias_correction_is_recovered_also_at_dark_voxels():
     raw = np.full((6, 6, 6), 100.0, np.float32)
     field = np.broadcast_to(np.linspace(0.8, 1.2, 6, dtype=np.float32), raw.shape)
     raw[2, 2, 2] = 0
@@ -77,30 +77,30 @@ def test_the_correction_is_the_bias_field_also_where_it_is_dark():
     assert found[2, 2, 2] == pytest.approx(field[2, 2, 2], abs=0.09)
 
 
-def test_the_chain_brings_the_scan_where_its_registration_brought_it(twin, tmp_path):
-    image = nib.as_closest_canonical(nib.Nifti1Image(twin.factual.array, twin.factual.affine))
+def test_fixed_preprocessing_reproduces_the_registered_brain(pair, tmp_path):
+    image = nib.as_closest_canonical(nib.Nifti1Image(pair.factual.array, pair.factual.affine))
     native = tmp_path / "native.nii.gz"
     nib.save(image, native)
     files = ScanFiles("sub-1_ses-M000", Path("native.nii.gz"), tmp_path, "T")
-    raw = like_native(twin.factual, image)
+    raw = like_native(pair.factual, image)
     nib.save(nib.Nifti1Image(raw * 0.5, image.affine), files.n4)
     mask = (raw > 100).astype(np.uint8)
     nib.save(nib.Nifti1Image(mask, image.affine), files.mask)
-    near = np.zeros(raw.shape, np.uint8)
-    near[8:-8, 8:-8, 8:-8] = mask[8:-8, 8:-8, 8:-8]
-    nib.save(nib.Nifti1Image(near, image.affine), files.mask)
+    central = np.zeros(raw.shape, np.uint8)
+    central[8:-8, 8:-8, 8:-8] = mask[8:-8, 8:-8, 8:-8]
+    nib.save(nib.Nifti1Image(central, image.affine), files.mask)
     shift = ants.create_ants_transform(transform_type="AffineTransform", dimension=3)
     ants.write_transform(shift, str(files.transform))
-    nib.save(nib.Nifti1Image(raw * 0.5 * near, image.affine), files.registered_brain)
-    chain = FixedPreprocessing(files, native, raw, VOLUMES)
-    moved, grown = chain(raw), chain(like_native(twin.counterfactual, image))
-    assert moved.shape == grown.shape == (1, *VOLUMES["shape"])
-    stored = chain.transform(files.registered_brain)[0]
-    assert (moved / moved.max() - stored).abs().mean() < 0.005
-    assert (grown - moved).abs().max() > 0.05 * moved.max()
+    nib.save(nib.Nifti1Image(raw * 0.5 * central, image.affine), files.registered_brain)
+    preprocessing = FixedPreprocessing(files, native, raw, VOLUMES)
+    factual, atrophied = preprocessing(raw), preprocessing(like_native(pair.counterfactual, image))
+    assert factual.shape == atrophied.shape == (1, *VOLUMES["shape"])
+    stored = preprocessing.transform(files.registered_brain)[0]
+    assert (factual / factual.max() - stored).abs().mean() < 0.005
+    assert (atrophied - factual).abs().max() > 0.05 * factual.max()
 
 
-def test_only_downloads_of_ours_have_a_counterfactual(tmp_path):
+def test_counterfactuals_need_a_synthetic_download(tmp_path):
     with pytest.raises(UserError, match=r"synthetic.json is missing"):
         make_counterfactuals(
             tmp_path / "truth.tsv", "", "", "", "", "", template="T", volumes_cfg=VOLUMES, cfg=CFG
@@ -111,7 +111,7 @@ def case(truth: torch.Tensor, start: torch.Tensor) -> counterfactual.Case:
     return counterfactual.Case(start, truth, start, truth)
 
 
-def test_a_perfect_counterfactual_has_no_error_and_the_opposite_change_is_seen_as_such():
+def test_compare_scores_perfect_unchanged_and_opposite_counterfactuals():
     regions = Regions.on(AFFINE, SHAPE)
     noise = torch.rand(2, 1, *SHAPE, generator=torch.Generator().manual_seed(1))
     start = 0.6 + 0.2 * noise
@@ -123,19 +123,19 @@ def test_a_perfect_counterfactual_has_no_error_and_the_opposite_change_is_seen_a
     np.testing.assert_allclose(perfect["brain", "change_correlation"], 1, atol=1e-6)
     assert perfect["elsewhere", "change_correlation"].isnan().all()  # nothing changes there
     assert (perfect["brain", "ventricle_change"] > 100).all()
-    nothing = counterfactual.compare(start, start, case(truth, start), regions)
-    assert (nothing["ventricles", "mse"] > 0.1).all()
-    assert (nothing["elsewhere", "mse"] == 0).all()
-    assert (nothing["brain", "ventricle_change"] == 0).all()
-    wrong = counterfactual.compare(2 * start - truth, start, case(truth, start), regions)
-    np.testing.assert_allclose(wrong["brain", "change_correlation"], -1, atol=1e-6)
+    unchanged = counterfactual.compare(start, start, case(truth, start), regions)
+    assert (unchanged["ventricles", "mse"] > 0.1).all()
+    assert (unchanged["elsewhere", "mse"] == 0).all()
+    assert (unchanged["brain", "ventricle_change"] == 0).all()
+    opposite = counterfactual.compare(2 * start - truth, start, case(truth, start), regions)
+    np.testing.assert_allclose(opposite["brain", "change_correlation"], -1, atol=1e-6)
 
 
 def test_counterfactual_tables(project, system, probed):
     store, out = VolumeStore(project / "volumes"), project / "counterfactual"
     chosen = chosen_scans(store, CFG)
     assert chosen["target"].tolist() == ["CN", "CN", "AD", "AD"]
-    volumes = store.volumes(chosen.index.to_numpy()).numpy()  # the truth is: nothing changes
+    volumes = store.volumes(chosen.index.to_numpy()).numpy()  # in this truth nothing changes
     np.savez(
         project / "truth.npz",
         volumes=volumes,
@@ -177,7 +177,7 @@ def test_counterfactual_tables(project, system, probed):
         assert file["target"].tolist() == ["CN", "AD"]
 
 
-def test_differences_are_paired_and_signed_towards_the_truth():
+def test_counterfactual_differences_are_paired_and_signed():
     rows = [
         {"scan_id": s, "participant_id": s, "direction": "CN to AD", "method": m, "alpha": a}
         | {"region": "brain", "metric": "mse", "value": v + i / 10}
@@ -185,9 +185,9 @@ def test_differences_are_paired_and_signed_towards_the_truth():
         for m, a, v in (("none", np.nan, 0.5), ("plain", 1.0, 0.4), ("random", 1.0, 0.7))
     ]
     found = counterfactual_tables.differences(pd.DataFrame(rows), 50, 0)
-    wandering = found[found["method"] == "random"].set_index("reference")
-    assert wandering["difference"].to_dict() == {"none": pytest.approx(0.2)}
-    assert (wandering["n_better"] == 0).all()
+    random = found[found["method"] == "random"].set_index("reference")
+    assert random["difference"].to_dict() == {"none": pytest.approx(0.2)}
+    assert (random["n_better"] == 0).all()
     found = found[found["method"] == "plain"].set_index("reference")
     assert found.loc["none", "difference"] == pytest.approx(-0.1)
     assert found.loc["none", "ci_low"] == pytest.approx(-0.1)

@@ -1,4 +1,4 @@
-"""The diffusion maths against closed forms and an exactly known denoiser."""
+"""Diffusion schedule, DDIM and interpolation against closed forms and an exact denoiser."""
 
 import math
 
@@ -39,7 +39,7 @@ def rmse(a: torch.Tensor, b: torch.Tensor) -> float:
     return (a - b).square().mean().sqrt().item()
 
 
-def test_tables_are_float64_and_match_their_definitions(schedule):
+def test_schedule_tables_are_float64_and_match_definitions(schedule):
     sigma = BETAS * (1 - AB_PREV) / (1 - AB)
     snr = AB / (1 - AB)
     expected = {
@@ -56,7 +56,7 @@ def test_tables_are_float64_and_match_their_definitions(schedule):
         np.testing.assert_allclose(table.numpy(), values, rtol=1e-9, atol=1e-15, err_msg=name)
 
 
-def test_known_values_of_the_coefficients(schedule):
+def test_schedule_coefficients_have_known_values(schedule):
     assert schedule.posterior_variance[0] == 0
     assert schedule.guidance[0] == 0
     assert schedule.weights[0].item() == pytest.approx(2.5e-4, rel=0.01)
@@ -67,12 +67,12 @@ def test_known_values_of_the_coefficients(schedule):
     assert ratio[[1, 9, 99]].tolist() == pytest.approx([0.455, 0.853, 0.98], abs=2e-3)
 
 
-def test_gamma_enters_the_weights():
+def test_gamma_changes_schedule_weights():
     assert Schedule(gamma=0.0).weights[0].item() == pytest.approx(1e-4, rel=1e-6)
     assert Schedule(gamma=1.0).weights[0].item() == pytest.approx(1 - 1e-4, rel=1e-6)
 
 
-def test_posterior_is_what_guidance_shifts(schedule):
+def test_guidance_shifts_posterior_mean(schedule):
     """Eq. 8 = Eq. 9: moving the posterior mean by Sigma G is replacing eps by eps - c_t G."""
     t = torch.tensor([3, 250, 999])
     z, eps, g = (noise(seed, 3, 1, 4, 4, 4).double() for seed in range(3))
@@ -107,7 +107,7 @@ def test_q_sample_keeps_unit_variance_and_follows_t_per_sample(schedule):
     assert z_t.std().item() == pytest.approx(1, abs=0.02)
 
 
-def test_coefficients_are_not_rounded_to_bfloat16(schedule):
+def test_schedule_coefficients_are_not_rounded_to_bfloat16(schedule):
     eps = torch.zeros(1, 1, 1, 1, 1, dtype=torch.bfloat16)
     assert schedule.at(schedule.weights, torch.tensor([0]), eps).dtype == torch.float32
 
@@ -129,7 +129,7 @@ def test_ddim_timesteps_of_the_paper(schedule):
 
 
 @pytest.mark.parametrize("variance", [1.0, 0.25, 4.0])
-def test_round_trip_with_the_exact_denoiser(schedule, variance):
+def test_ddim_round_trip_with_exact_denoiser(schedule, variance):
     z_0 = noise(2, *SHAPE) * variance**0.5
     eps = gaussian_eps(schedule, variance)
     z_T = ddim_encode(eps, z_0, schedule, 100)
@@ -139,7 +139,7 @@ def test_round_trip_with_the_exact_denoiser(schedule, variance):
     assert sample.std().item() == pytest.approx(variance**0.5, rel=0.04)
 
 
-def test_each_refinement_sharpens_the_inversion(schedule):
+def test_each_refinement_reduces_ddim_inversion_error(schedule):
     z_0 = noise(2, *SHAPE)
     eps = gaussian_eps(schedule, 1.0)
     errors = [
@@ -153,7 +153,7 @@ def test_each_refinement_sharpens_the_inversion(schedule):
     assert errors[2] < errors[1] / 10
 
 
-def test_network_calls_and_their_steps(schedule):
+def test_ddim_calls_network_once_per_timestep(schedule):
     calls = []
 
     def eps(z: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
@@ -170,13 +170,13 @@ def test_network_calls_and_their_steps(schedule):
     assert calls == list(ddim_timesteps(schedule, 10)[:0:-1])
 
 
-def test_latents_beyond_one_survive_and_clamping_is_an_option(schedule):
+def test_ddim_decode_keeps_latents_beyond_one_unless_clamped(schedule):
     z_0 = torch.full((1, 1, 4, 4, 4), 3.0)
     eps = gaussian_eps(schedule, 1.0)
     z_T = ddim_encode(eps, z_0, schedule, 100, refinements=2)
     assert ddim_decode(eps, z_T, schedule, 100).mean().item() == pytest.approx(3, abs=0.01)
     clamped = ddim_decode(eps, z_T, schedule, 100, clamp=1.0)
-    # The last step adds noise of sqrt(1 - ab_0) = 0.01 to a prediction held at 1.
+    # The last step adds noise of sqrt(1 - ab_0) = 0.01 to a prediction clamped to 1.
     assert clamped.mean().item() == pytest.approx(1, abs=0.05)
 
 
@@ -211,7 +211,7 @@ def test_slerp_keeps_the_norm():
         assert (lerp(a, b, 0.5).norm(dim=1) < 0.9 * a.norm(dim=1)).all()
 
 
-def test_slerp_of_codes_that_coincide_is_finite_and_of_opposite_ones_refused():
+def test_slerp_is_finite_for_equal_codes_and_refuses_opposite_ones():
     a = noise(0, 3, 50)
     b = torch.stack([a[0], a[1] * (1 + 1e-7), torch.zeros(50)])
     mixed = slerp(a, b, 0.5)

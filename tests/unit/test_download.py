@@ -1,4 +1,4 @@
-"""A download: where its images lie, what is wrong with them, and the plan of their conversion."""
+"""ADNI download: image checks, image index, change hash, link tree, plan of the conversion."""
 
 import errno
 import os
@@ -50,7 +50,7 @@ def header(number):
 
 
 def put_series(folder, image="I40000", change=None):
-    """Write a series; ``change`` spoils the header of the slice of a number."""
+    """Write a series; ``change(header, number)`` may damage the header of each slice."""
     folder.mkdir(parents=True)
     for number in range(SLICES):
         data = header(number)
@@ -72,22 +72,22 @@ def put_nifti(path, voxels=None, zooms=(1.0, 1.0, 1.2)):
 # --- One image ---------------------------------------------------------------------------------
 
 
-def one(number, **values):
-    """Change these tags of one slice."""
+def tags(number, **values):
+    """A change for :func:`put_series`: these tags of slice ``number``."""
     return lambda data, at: [setattr(data, k, v) for k, v in values.items() if at == number]
 
 
 DICOM_FAULTS = {
-    "series": (one(5, SeriesInstanceUID="1.2.4"), "2 series are mixed"),
-    "turned": (one(5, ImageOrientationPatient=[1, 0, 0, 0, 1, 0]), "more than one orientation"),
-    "twice": (one(5, ImagePositionPatient=[1.2 * 6, 0, 0]), "there twice"),
-    "gap": (one(23, ImagePositionPatient=[1.2 * 24, 0, 0]), "missing: 24 slices 1.20 mm apart"),
-    "zero spacing": (one(5, PixelSpacing=[0.0, 0.0]), "pixel spacing is absent or zero"),
+    "series": (tags(5, SeriesInstanceUID="1.2.4"), "2 series are mixed"),
+    "turned": (tags(5, ImageOrientationPatient=[1, 0, 0, 0, 1, 0]), "more than one orientation"),
+    "twice": (tags(5, ImagePositionPatient=[1.2 * 6, 0, 0]), "there twice"),
+    "gap": (tags(23, ImagePositionPatient=[1.2 * 24, 0, 0]), "missing: 24 slices 1.20 mm apart"),
+    "zero spacing": (tags(5, PixelSpacing=[0.0, 0.0]), "pixel spacing is absent or zero"),
     "no position": (lambda data, at: data.__delattr__("ImagePositionPatient"), "no position"),
     "coarse": (lambda data, at: setattr(data, "PixelSpacing", [6.5, 6.5]), "6.50 x 6.50 x 1.20 mm"),
-    "person": (one(5, PatientID="123_S_4567"), "PatientID in the header is not that of the subj"),
-    "size": (one(5, Rows=4), "numbers of rows and columns"),
-    "short": (one(5, PixelData=bytes(64)), "1 of 24 files are cut off"),
+    "person": (tags(5, PatientID="123_S_4567"), "PatientID in the header is not that of the subj"),
+    "size": (tags(5, Rows=4), "numbers of rows and columns"),
+    "short": (tags(5, PixelData=bytes(64)), "1 of 24 files are cut off"),
 }
 
 
@@ -99,7 +99,7 @@ def test_dicom_faults(name, tmp_path):
     assert "Doe" not in fault and "123" not in fault
 
 
-def test_dicom_files_that_are_not_there_or_not_whole(tmp_path):
+def test_dicom_faults_of_missing_truncated_or_foreign_files(tmp_path):
     files = put_series(tmp_path / "a")
     assert dicom_fault(files, PTID) is None
     os.truncate(files[3], files[3].stat().st_size - 10)
@@ -118,14 +118,14 @@ def test_nifti_faults(tmp_path):
     path = tmp_path / "x.nii"
     voxels = np.random.default_rng(1).normal(size=(24, 24, 24)).astype(np.float32)
     assert nifti_fault(put_nifti(path, voxels)) is None
-    for spoilt, words in (
+    for damaged, words in (
         (np.where(voxels > 2, np.nan, voxels).astype(np.float32), "not finite"),
         (np.full_like(voxels, 7), "constant"),
         (np.stack([voxels] * 2, axis=-1), "4-D"),
         (voxels[..., None, None] * 0, "constant"),
         (voxels[:, :, :5], "Only 5 slices"),
     ):
-        assert words in nifti_fault(put_nifti(path, spoilt))
+        assert words in nifti_fault(put_nifti(path, damaged))
     assert nifti_fault(put_nifti(path, voxels[..., None])) is None
     assert "too unequal" in nifti_fault(put_nifti(path, voxels, zooms=(1.0, 1.0, 5.5)))
     put_nifti(path, voxels)
@@ -135,7 +135,7 @@ def test_nifti_faults(tmp_path):
     assert "cannot be read" in nifti_fault(path)
 
 
-def test_acquisition_has_units_and_no_person(tmp_path):
+def test_acquisition_has_bids_units_and_no_personal_data(tmp_path):
     found = acquisition(put_series(tmp_path / "a")[0])
     assert found == {
         "Manufacturer": "SIEMENS", "RepetitionTime": 2.3, "EchoTime": 0.00298, "FlipAngle": 9.0,
@@ -147,7 +147,7 @@ def test_acquisition_has_units_and_no_person(tmp_path):
 
 @pytest.fixture
 def images(tmp_path):
-    """Two archives side by side: a series and a processed image of one subject, one of another."""
+    """Two archives: a series and a processed image of one subject, and an image of another."""
     root = tmp_path / "images"
     series = root / "ADNI1" / "ADNI" / PTID / "MP-RAGE" / "2006-01-02_10_00_00.0" / "I40000"
     put_series(series)
@@ -159,7 +159,7 @@ def images(tmp_path):
 LISTED = {"I40000", "I40001", "I40002"}
 
 
-def test_every_image_is_found_where_archives_were_unpacked(images):
+def test_index_finds_images_of_archives_unpacked_side_by_side(images):
     index = index_images(images, LISTED)
     assert list(index["image_id"]) == ["I40000", "I40001", "I40002"]
     assert list(index["subject_id"]) == [PTID, PTID, "011_S_0005"]
@@ -169,7 +169,7 @@ def test_every_image_is_found_where_archives_were_unpacked(images):
     pd.testing.assert_frame_equal(index, index_images(images, LISTED, jobs=2))
 
 
-def test_names_that_are_no_image_and_names_without_identifier(images):
+def test_index_skips_other_files_and_lists_unrecognised_names(images):
     folder = next(images.rglob("I40000"))
     (folder.parent / f"ADNI_{PTID}_MR_S7_I40000.xml").touch()
     (folder / f"._ADNI_{PTID}_S7_I40000.dcm").touch()
@@ -189,7 +189,7 @@ def test_names_that_are_no_image_and_names_without_identifier(images):
     assert (other["status"], other["format"]) == ("corrupt", "other")
 
 
-def test_one_image_in_two_places(images):
+def test_index_accepts_identical_copies_of_an_image_only(images):
     folder = next(images.rglob("I40000"))
     again = images / "ADNI2" / PTID / "MP-RAGE" / "I40000"
     shutil.copytree(folder, again)
@@ -200,7 +200,7 @@ def test_one_image_in_two_places(images):
     assert row["status"] == "corrupt" and "2 times with different content" in row["reason"]
 
 
-def test_paths_that_are_not_text(images):
+def test_index_marks_paths_that_are_not_utf_8_corrupt(images):
     path = next(images.rglob("*I40002.nii.gz"))
     path.rename(os.fsdecode(os.fsencode(path.parent) + b"/caf\xe9_I40002.nii.gz"))
     (path.parent / os.fsdecode(b"caf\xe9.nii")).touch()
@@ -209,14 +209,14 @@ def test_paths_that_are_not_text(images):
     assert "".join(index["path"]).encode() and download_hash(images)
 
 
-def test_file_of_another_subject_in_the_folder(images):
+def test_index_marks_file_of_another_subject_corrupt(images):
     path = next(images.rglob("*I40002.nii.gz"))
     path.rename(path.with_name("ADNI_011_S_0006_MR_I40002.nii.gz"))
     row = index_images(images, LISTED).set_index("image_id").loc["I40002"]
     assert row["status"] == "corrupt" and "another subject" in row["reason"]
 
 
-def test_links_are_followed_and_not_in_circles(images, tmp_path):
+def test_index_follows_links_but_not_in_circles(images, tmp_path):
     (images / "011_S_0005").rename(tmp_path / "elsewhere")
     (images / "011_S_0005").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "MP-RAGE" / "round").symlink_to(tmp_path / "elsewhere")
@@ -224,7 +224,7 @@ def test_links_are_followed_and_not_in_circles(images, tmp_path):
     assert list(find_folders(images).subjects) == [PTID, "011_S_0005"]
 
 
-def test_content_changes_with_a_file(images):
+def test_index_content_changes_with_modification_time_of_a_file(images):
     before = index_images(images, LISTED)["content"]
     path = next(images.rglob("*I40001.nii"))
     os.utime(path, ns=(1, 1))
@@ -232,7 +232,7 @@ def test_content_changes_with_a_file(images):
     assert list(changed) == [False, True, False]
 
 
-def test_listing_changes_with_a_visit_and_nothing_else(images, tmp_path):
+def test_download_hash_changes_with_visit_image_or_subject_folder(images, tmp_path):
     first = download_hash(images)
     assert download_hash(images) == first and download_hash(tmp_path / "none") == "absent"
     visit = next(images.rglob("2006-01-02_10_00_00.0")).with_name("2007-01-02_10_00_00.0")
@@ -244,7 +244,7 @@ def test_listing_changes_with_a_visit_and_nothing_else(images, tmp_path):
     assert len({first, second, third, download_hash(images)}) == 4
 
 
-def test_listing_changes_with_a_slice_and_a_mended_file(images, tmp_path):
+def test_download_hash_changes_with_lost_slice_and_replaced_file(images, tmp_path):
     folder = next(images.rglob("I40000"))
     first = download_hash(images)
     slices = sorted(folder.iterdir())
@@ -264,7 +264,7 @@ def test_listing_changes_with_a_slice_and_a_mended_file(images, tmp_path):
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
-def test_folders_that_cannot_be_opened(images, tables, monkeypatch, code):
+def test_plan_lists_folders_that_cannot_be_opened(images, tables, monkeypatch, code):
     real = os.scandir
 
     def refuse(path):
@@ -284,7 +284,7 @@ def test_folders_that_cannot_be_opened(images, tables, monkeypatch, code):
         find_folders(images)
 
 
-def test_view_is_flat_and_lower_case(images, tmp_path):
+def test_make_link_tree_is_flat_with_lower_case_extensions(images, tmp_path):
     folder = next(images.rglob("I40000"))
     for path in sorted(folder.iterdir()):
         path.rename(path.with_suffix(".DCM"))
@@ -306,7 +306,7 @@ def test_view_is_flat_and_lower_case(images, tmp_path):
 
 @pytest.fixture
 def tables(tmp_path):
-    """What the plan reads of the prepared tables, and nothing held back."""
+    """The prepared tables that the plan reads, and an empty table of exclusions."""
     folder = tmp_path / "tables"
     folder.mkdir()
     subjects = [PTID, PTID, "011_S_0005"]
@@ -317,22 +317,22 @@ def tables(tmp_path):
         folder / "MPRAGEMETA.csv", index=False
     )
     (folder / OTHER_IMAGES).write_text("image_id\tdescription\nI4\tADNI Brain PET: Raw\n")
-    held = tmp_path / "held_back.tsv"
-    held.write_text("image_id\tstatus\treason\n")
-    return folder, held
+    exclusions = tmp_path / "held_back.tsv"
+    exclusions.write_text("image_id\tstatus\treason\n")
+    return folder, exclusions
 
 
 def test_plan_gives_every_image_a_batch_or_a_reason(images, tables, tmp_path):
-    folder, held = tables
+    folder, exclusions = tables
     put_nifti(images / "003_S_4444" / "x_I1.nii")
     put_nifti(images / "003_S_6666" / "x_I2.nii")
     put_nifti(images / "x_I3.nii")
     put_nifti(images / PTID / "x_I4.nii")
     put_nifti(images / "011_S_0005" / "x_I40001.nii")
-    held.write_text(
+    exclusions.write_text(
         "image_id\tstatus\treason\nI2\tunsupported\tIt is of ADNI4.\nI40000\trejected_qc\tMayo.\n"
     )
-    plan = plan_conversion(images, folder, held, 5)
+    plan = plan_conversion(images, folder, exclusions, 5)
     rows = {(row.subject_id, row.image_id): row for row in plan.itertuples()}
     assert rows[PTID, "I40000"].status == "rejected_qc"
     assert rows["011_S_0005", "I40001"].status == "corrupt"
@@ -346,28 +346,28 @@ def test_plan_gives_every_image_a_batch_or_a_reason(images, tables, tmp_path):
     assert rows[PTID, "I4"].status == "not_chosen"
     assert "'ADNI Brain PET: Raw', which is not T1-weighted" in rows[PTID, "I4"].reason
     assert plan.loc[plan["image_id"] == "I3", "status"].item() == "no_metadata"
-    goes = plan["subject_id"].isin([PTID, "011_S_0005"])
-    assert plan["batch"].isna().equals(~goes)
+    in_batch = plan["subject_id"].isin([PTID, "011_S_0005"])
+    assert plan["batch"].isna().equals(~in_batch)
     assert set(plan.loc[plan["subject_id"] == PTID, "batch"]) == {shard_of(PTID, 5)}
     paths = {number: tmp_path / f"batch-{number}.tsv" for number in range(5)}
     write_plan(plan, tmp_path / "images.tsv", paths)
     assert len(read_table(tmp_path / "images.tsv")) == len(plan)
-    assert sum(len(read_table(path)) for path in paths.values()) == goes.sum()
+    assert sum(len(read_table(path)) for path in paths.values()) == in_batch.sum()
 
 
-def test_batches_are_stable():
-    """Frozen: a change of the hash would convert a whole download again."""
+def test_shard_of_is_stable():
+    """Frozen: another hash would convert every download again."""
     assert [shard_of(f"002_S_{number:04d}", 7) for number in range(8)] == [1, 2, 1, 6, 0, 4, 3, 4]
 
 
-def test_downloads_that_cannot_be_meant(images, tables, tmp_path):
-    folder, held = tables
+def test_plan_refuses_wrong_image_folder(images, tables, tmp_path):
+    folder, exclusions = tables
     with pytest.raises(UserError, match=r"/nowhere does not exist"):
-        plan_conversion("/nowhere", folder, held, 2)
+        plan_conversion("/nowhere", folder, exclusions, 2)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty has no image named \.\.\._I<ImageUID>"):
-        plan_conversion(tmp_path / "empty", folder, held, 2)
+        plan_conversion(tmp_path / "empty", folder, exclusions, 2)
     meta = pd.read_csv(folder / "MPRAGEMETA.csv", dtype=str).assign(ImageUID="1")
     meta.to_csv(folder / "MPRAGEMETA.csv", index=False)
     with pytest.raises(UserError, match=r"None of the 3 images .* \(such as I40000\)"):
-        plan_conversion(images, folder, held, 2)
+        plan_conversion(images, folder, exclusions, 2)

@@ -1,4 +1,4 @@
-"""Embeddings come back as they were saved, and name the model and the store they are of."""
+"""Embeddings: exact round trip, and refusal for another model or volume store."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from ldae.data.embeddings import load_embeddings, save_embeddings
 from ldae.errors import UserError
 
 
-def test_embeddings_come_back(tmp_path):
+def test_embeddings_round_trip_and_refuse_missing_or_non_finite(tmp_path):
     codes = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
     save_embeddings(tmp_path / "ldae.npz", ["a", "b", "c"], codes)
     scans, read = load_embeddings(tmp_path / "ldae.npz")

@@ -23,7 +23,7 @@ def normal(package: str) -> str:
 
 
 def pins(name: str) -> dict[str, str]:
-    """Package versions pinned with == in a file of envs/, one a line."""
+    """Package versions pinned with == in a file of envs/, one per line."""
     found = re.findall(rf"^[\s-]*{PIN}$", (ENVS / name).read_text(), re.M)
     return {normal(package): version for package, version in found}
 
@@ -33,7 +33,7 @@ def locked(environment: str) -> dict[str, str]:
 
 
 def torch_of(build: str) -> SpecifierSet:
-    """What torch-BUILD.txt accepts."""
+    """Torch versions that torch-BUILD.txt accepts."""
     (line,) = re.findall(r"^torch(\S+)$", (ENVS / f"torch-{build}.txt").read_text(), re.M)
     return SpecifierSet(line)
 
@@ -45,7 +45,7 @@ def pythons() -> SpecifierSet:
 
 
 @pytest.mark.parametrize("environment", LOCKS)
-def test_conda_installs_what_is_locked(environment):
+def test_conda_installs_the_locked_versions(environment):
     in_conda = pins(f"{environment}.yaml")
     assert len(in_conda) > 20
     added = (ENVS / f"{environment}.post-deploy.sh").read_text()
@@ -55,11 +55,11 @@ def test_conda_installs_what_is_locked(environment):
     assert f"{python}.0" in pythons()
 
 
-def test_clinica_has_its_converter_beside_it():
+def test_clinica_lock_file_includes_dcm2niix():
     assert {"clinica", "dcm2niix"} <= locked("clinica").keys()
 
 
-def test_the_two_builds_of_torch_are_of_one_version_and_exclude_each_other():
+def test_torch_builds_have_one_version_and_exclude_each_other():
     version = pins("torch.txt")["torch"]
     assert pins("ldae.yaml")["torch"] == version
     cpu, plain, cuda = f"{version}+cpu", version, f"{version}+cu130"
@@ -67,7 +67,7 @@ def test_the_two_builds_of_torch_are_of_one_version_and_exclude_each_other():
     assert [each in torch_of("cuda") for each in (cpu, plain, cuda)] == [False, True, True]
 
 
-def test_the_caller_is_a_part_of_the_main_environment():
+def test_caller_packages_are_locked_and_exclude_torch():
     lines = (ENVS / "caller.txt").read_text().splitlines()
     names = {normal(line) for line in lines if not line.startswith("#")}
     assert {"snakemake", "snakemake-executor-plugin-slurm", "jsonschema", "pandas"} <= names
@@ -75,8 +75,8 @@ def test_the_caller_is_a_part_of_the_main_environment():
     assert "torch" not in names
 
 
-# Imports and runs, with nothing but the standard library and the packages of the caller, what the
-# workflow does outside of its jobs: its rule files' imports, and the rule check.
+# With only the standard library and the packages of the caller, runs what the workflow does outside
+# of its jobs: the imports of the rule files, and the rule check.
 OUTSIDE = """
 import sys, re, importlib
 from importlib.metadata import packages_distributions
@@ -108,7 +108,7 @@ print({finding.topic for finding in preflight(run)})
 """
 
 
-def test_the_caller_has_all_that_runs_outside_of_the_jobs(tmp_path):
+def test_caller_packages_suffice_for_code_outside_of_jobs(tmp_path):
     lines = (ENVS / "caller.txt").read_text().splitlines()
     names = " ".join(normal(line) for line in lines if not line.startswith("#"))
     command = [sys.executable, "-c", OUTSIDE, str(ROOT), str(tmp_path), names]
@@ -120,7 +120,7 @@ def test_the_caller_has_all_that_runs_outside_of_the_jobs(tmp_path):
 
 @pytest.fixture
 def make(tmp_path):
-    """Runs make without doing anything; returns what it would do, or says."""
+    """Function that runs make as a dry run and returns the finished process."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     shutil.copytree(ENVS, tmp_path / "envs")
 
@@ -132,14 +132,14 @@ def make(tmp_path):
 
 
 @pytest.mark.parametrize("build", ["", "cpu", "cuda"])
-def test_make_installs_the_locks_and_the_torch_that_was_asked_for(make, build):
-    said = make("env", *([f"TORCH={build}"] if build else [])).stdout
-    installed = re.findall(r"install .*?-r (\S+)", said)
+def test_make_installs_lock_files_and_the_requested_torch_build(make, build):
+    output = make("env", *([f"TORCH={build}"] if build else [])).stdout
+    installed = re.findall(r"install .*?-r (\S+)", output)
     torch = f"envs/torch-{build}.txt" if build else "envs/torch.txt"
     assert installed == [torch, "envs/ldae.lock.txt", "envs/clinica.lock.txt"]
 
 
-def test_make_keeps_the_torch_that_was_asked_for_and_refuses_others(make, tmp_path):
+def test_make_keeps_the_torch_build_and_refuses_unknown_ones(make, tmp_path):
     for name in ("ldae/.done-cuda", "clinica/.done"):
         (tmp_path / ".venv" / name).parent.mkdir(parents=True)
         (tmp_path / ".venv" / name).touch()
@@ -149,7 +149,7 @@ def test_make_keeps_the_torch_that_was_asked_for_and_refuses_others(make, tmp_pa
 
 
 def docker() -> dict[str, object]:
-    """What envs/Dockerfile says, in the words of :func:`apptainer`."""
+    """Settings of envs/Dockerfile, with the keys of :func:`apptainer`."""
     text = (ENVS / "Dockerfile").read_text().replace("\\\n", "")
     copied = [line.split()[1:] for line in re.findall(r"^COPY .*$", text, re.M)]
     return {
@@ -164,7 +164,7 @@ def docker() -> dict[str, object]:
 
 
 def apptainer() -> dict[str, object]:
-    """What envs/ldae.def says: base image, copied files, torch, packages, make, PATH."""
+    """Settings of envs/ldae.def: base image, copied files, torch, packages, make, PATH."""
     text = (ENVS / "ldae.def").read_text()
     _, *parts = re.split(r"^%(\w+)\n", text, flags=re.M)
     sections = dict(zip(parts[::2], parts[1::2], strict=True))
@@ -183,7 +183,7 @@ def apptainer() -> dict[str, object]:
     }
 
 
-def test_both_containers_are_made_by_the_makefile_from_the_lock_files():
+def test_both_containers_are_built_by_the_makefile_from_lock_files():
     one, other = docker(), apptainer()
     texts = [one.pop("text"), other.pop("text")]
     assert one == other
@@ -199,7 +199,7 @@ def test_both_containers_are_made_by_the_makefile_from_the_lock_files():
     assert {f"!{name}" for name in one["copied"]} == {line for line in ignored if line[0] == "!"}
 
 
-def test_containers_find_the_main_environment_first_and_clinica_last():
+def test_container_path_has_main_environment_first_and_clinica_last():
     (path,) = docker()["path"]
     assert path == "/opt/ldae/.venv/ldae/bin:$PATH:/opt/ldae/.venv/clinica/bin"
     made = re.findall(r"-m venv --clear (\S+)", (ROOT / "Makefile").read_text())

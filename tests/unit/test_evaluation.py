@@ -1,4 +1,4 @@
-"""Every stage of the evaluation on tiny random models."""
+"""Evaluation on tiny random models: reconstruction, guidance, ground truth and leakage checks."""
 
 from io import BytesIO
 
@@ -58,12 +58,12 @@ def test_reconstruction_tables(system, project):
     expected = (mine["y_sem"] - mine["wrong_y_sem"]).mean()
     assert gap["difference"] == pytest.approx(expected, rel=1e-2)
     assert gap["n_better"] == (mine["y_sem"] < mine["wrong_y_sem"]).sum()
-    assert (mine["y_sem"] - mine["wrong_y_sem"]).abs().max() > 1e-6  # G answers to y_sem
+    assert (mine["y_sem"] - mine["wrong_y_sem"]).abs().max() > 1e-6  # G depends on y_sem
     before = pd.read_csv(BytesIO(first[0]), sep="\t")
-    np.testing.assert_allclose(before["mse"], scans["mse"], rtol=1e-3)  # whatever the batches
+    np.testing.assert_allclose(before["mse"], scans["mse"], rtol=1e-3)  # at any batch size
 
 
-def test_latents_are_scaled_by_the_card_both_ways(system, project):
+def test_latent_scale_of_the_card_applies_to_encoding_and_decoding(system, project):
     x = system.volume_store(project / "volumes").volumes(np.arange(2))
     raw = system.autoencoder.encode(x)[0]
     torch.testing.assert_close(system.encode_z(x), 2.0 * raw)
@@ -104,19 +104,19 @@ def test_guidance_tables(system, project):
     )
     scans = read_table(out / "scans.tsv")
     assert len(scans) == 4 * 4 * 5
-    parts = scans[scans["quartile"] != "all"].groupby(["scan_id", "system"])["loss"].mean()
-    whole = scans[scans["quartile"] == "all"].set_index(["scan_id", "system"])["loss"]
-    np.testing.assert_allclose(parts, whole.loc[parts.index], rtol=1e-4)
+    quartiles = scans[scans["quartile"] != "all"].groupby(["scan_id", "system"])["loss"].mean()
+    overall = scans[scans["quartile"] == "all"].set_index(["scan_id", "system"])["loss"]
+    np.testing.assert_allclose(quartiles, overall.loc[quartiles.index], rtol=1e-4)
     assert (scans["weighted_loss"] < scans["loss"]).all()  # lambda_t < 1
     gaps = read_table(out / "differences.tsv")
     gap = gaps[
         (gaps["reference"] == "wrong_y_sem") & (gaps["quartile"] == "all")
     ].set_index("metric")  # fmt: skip
-    expected = whole.unstack()["right_y_sem"] - whole.unstack()["wrong_y_sem"]
+    expected = overall.unstack()["right_y_sem"] - overall.unstack()["wrong_y_sem"]
     assert gap.loc["loss", "difference"] == pytest.approx(expected.mean(), abs=3e-6)
 
 
-def test_truth_correlations(project):
+def test_ground_truth_correlations(project):
     out = project / "truth"
     embeddings = {name: project / f"{name}.npz" for name in ("ldae", "untrained")}
     arguments = (embeddings, project / "latents", out / "scans.tsv", out / "table.tsv", CFG, 0)
@@ -135,7 +135,7 @@ def test_truth_correlations(project):
         probes.correlate_with_truth(out / "short.tsv", *arguments)
 
 
-def test_models_that_do_not_belong_together_are_refused(project, tmp_path):
+def test_ldae_system_refuses_models_of_another_autoencoder(project, tmp_path):
     torch.manual_seed(1)
     save_model(
         tmp_path / "autoencoder",
@@ -148,9 +148,9 @@ def test_models_that_do_not_belong_together_are_refused(project, tmp_path):
         LdaeSystem.load(models, CFG, "cpu", 1)
 
 
-def test_a_store_whose_test_subjects_a_model_has_seen_is_refused(system, project, tmp_path):
+def test_ldae_system_refuses_store_with_training_subjects_in_test_split(system, project, tmp_path):
     index = make_index()
-    index.loc[index["participant_id"] == "sub-20", "split"] = "test"  # seen in training
+    index.loc[index["participant_id"] == "sub-20", "split"] = "test"  # was trained on
     card = VolumeStore(project / "volumes").card
     volumes = make_volumes(len(index)).astype(np.float16)
     write_store(tmp_path / "volumes", index, card, volumes=volumes)
@@ -163,7 +163,7 @@ def test_a_store_whose_test_subjects_a_model_has_seen_is_refused(system, project
         system.latent_store(tmp_path / "latents")
 
 
-def test_embeddings_of_another_model_or_of_other_volumes_are_refused(system, project, tmp_path):
+def test_embeddings_of_another_model_or_volume_store_are_refused(system, project, tmp_path):
     scans = make_index()["scan_id"]
     system.volume_store(project / "volumes")
     codes = system.stored_codes(project / "ldae.npz", scans[:2])
@@ -178,7 +178,7 @@ def test_embeddings_of_another_model_or_of_other_volumes_are_refused(system, pro
         load_probe_data(project / "latents", {"ldae": path}, 0)
 
 
-def test_pca_is_fitted_on_training_scans_alone(project):
+def test_latents_pca_is_fitted_without_test_scans(project):
     from ldae.evaluation.probes.features import latents_pca
 
     store = LatentStore(project / "latents")

@@ -1,4 +1,4 @@
-"""Ways of running a network change neither results nor names: recomputed, compiled, in parts."""
+"""Execution of networks: checkpointing, compilation and slice batches do not change results."""
 
 import copy
 
@@ -63,7 +63,7 @@ def result_and_gradients(net: nn.Module, call, args) -> tuple[torch.Tensor, dict
 
 
 def saved_numbers(call, args) -> int:
-    """How many numbers the graph keeps for the backward pass."""
+    """Count of numbers that the graph saves for the backward pass."""
     kept: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -76,11 +76,11 @@ def saved_numbers(call, args) -> int:
 
 
 @NETS
-def test_recomputed_activations_give_equal_gradients_and_keep_less(make):
+def test_activation_checkpointing_keeps_gradients_and_saves_memory(make):
     net, (call, args) = make()
     randomise(net).train()
     out, grads = result_and_gradients(net, call, args)
-    whole = saved_numbers(call, args)
+    full = saved_numbers(call, args)
     apply_execution_options(net, {"checkpointing": True})
     again, recomputed = result_and_gradients(net, call, args)
     assert torch.equal(again, out)
@@ -88,13 +88,13 @@ def test_recomputed_activations_give_equal_gradients_and_keep_less(make):
     assert len(grads) > 0
     for key, value in grads.items():
         torch.testing.assert_close(recomputed[key], value, msg=key)
-    assert saved_numbers(call, args) < 0.25 * whole
+    assert saved_numbers(call, args) < 0.25 * full
     apply_execution_options(net, {})
-    assert saved_numbers(call, args) == whole
+    assert saved_numbers(call, args) == full
 
 
 @pytest.mark.parametrize("make", [shallow_autoencoder, shallow_unet, encoder])
-def test_compiled_networks_keep_results_and_names(make):
+def test_compiled_networks_keep_results_and_parameter_names(make):
     net, (call, args) = make()
     randomise(net).train()
     names = list(net.state_dict())
@@ -110,22 +110,22 @@ def test_compiled_networks_keep_results_and_names(make):
         torch.testing.assert_close(compiled[key], value, msg=key)
 
 
-def test_builders_read_the_keys_and_copies_stay_apart():
+def test_builders_set_checkpointing_and_copies_are_independent():
     net = build_unet({**LDM, "checkpointing": True}, 3)
     assert net.down.checkpointing and net.up.checkpointing
     ae = build_autoencoder({**SMALL_AE, "checkpointing": True})
     assert ae.encoder.checkpointing and ae.decoder.checkpointing
-    twin = copy.deepcopy(ae)
-    apply_execution_options(twin, {})
-    assert ae.encoder.checkpointing and not twin.encoder.checkpointing
+    clone = copy.deepcopy(ae)
+    apply_execution_options(clone, {})
+    assert ae.encoder.checkpointing and not clone.encoder.checkpointing
     with torch.no_grad():
-        twin.encoder.blocks[0].conv.bias += 1
+        clone.encoder.blocks[0].conv.bias += 1
     x = torch.rand(1, 1, 8, 8, 8)
-    assert not torch.equal(twin.encode(x)[0], ae.encode(x)[0])
+    assert not torch.equal(clone.encode(x)[0], ae.encode(x)[0])
 
 
 def test_all_attention_is_fused(monkeypatch):
-    """Every attention goes through torch's kernels that keep no matrix of weights."""
+    """Every attention uses torch's kernels, which store no attention matrix."""
     calls = []
     fused = torch.nn.functional.scaled_dot_product_attention
 
@@ -136,7 +136,7 @@ def test_all_attention_is_fused(monkeypatch):
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
     _, (call, args) = guided()
     call(*args)
-    # Levels of 1 and 2: attention at 2; 1 block down, 2 up; 1 in the middle; up and middle twice.
+    # Levels 1 and 2 with attention at 2: 1 block down, 2 up, 1 in the middle; up and middle twice.
     assert len(calls) == 1 + 2 * (1 + 2)
     calls.clear()
     _, (call, args) = encoder()
@@ -161,20 +161,20 @@ def test_frozen_parts_record_no_graph():
 
 
 @pytest.mark.parametrize("change", [{"slice_batch": 3}, {"slice_batch": 3, "checkpointing": True}])
-def test_slices_in_parts_equal_all_at_once(change):
+def test_slice_batches_equal_all_slices_at_once(change):
     net, (call, args) = encoder()
     state = randomise(net).state_dict()
     out, grads = result_and_gradients(net.eval(), call, args)
-    parts = build_encoder({**SMALL_ENCODER, "slice_batch": change["slice_batch"]})
-    parts.load_state_dict(state)
-    apply_execution_options(parts, change).eval()
+    batched = build_encoder({**SMALL_ENCODER, "slice_batch": change["slice_batch"]})
+    batched.load_state_dict(state)
+    apply_execution_options(batched, change).eval()
     sizes = []
-    parts.backbone.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    again, split = result_and_gradients(parts, parts, args)
+    batched.backbone.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    again, batched_grads = result_and_gradients(batched, batched, args)
     assert set(sizes) == {3, 1}  # 10 slices
     torch.testing.assert_close(again, out)
     for key, value in grads.items():
-        torch.testing.assert_close(split[key], value, msg=key, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(batched_grads[key], value, msg=key, rtol=1e-4, atol=1e-5)
 
 
 def test_empty_slices_are_embedded_once():
@@ -183,28 +183,28 @@ def test_empty_slices_are_embedded_once():
     x[0, ..., [0, 1, 4]] = 0
     x[1, ..., 0] = 0
     out, grads = result_and_gradients(net.eval(), net, [x])
-    lean = build_encoder({**SMALL_ENCODER, "skip_empty_slices": True}).eval()
-    lean.load_state_dict(state)
+    skipping = build_encoder({**SMALL_ENCODER, "skip_empty_slices": True}).eval()
+    skipping.load_state_dict(state)
     sizes = []
-    lean.backbone.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    again, skipped = result_and_gradients(lean, lean, [x])
-    torch.testing.assert_close(lean.embed_slices(x), net.embed_slices(x))
+    skipping.backbone.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    again, skipped = result_and_gradients(skipping, skipping, [x])
+    torch.testing.assert_close(skipping.embed_slices(x), net.embed_slices(x))
     torch.testing.assert_close(again, out)
     for key, value in grads.items():
         torch.testing.assert_close(skipped[key], value, msg=key, rtol=1e-4, atol=1e-5)
-    lean(torch.rand(1, 1, 32, 32, 5))
-    lean(torch.zeros(1, 1, 32, 32, 5))
+    skipping(torch.rand(1, 1, 32, 32, 5))
+    skipping(torch.zeros(1, 1, 32, 32, 5))
     assert sizes == [7, 7, 5, 1]  # 6 of 10 and an empty one; none empty; all empty
 
 
-def test_batch_norms_of_a_part_of_the_slices_are_refused():
+def test_skipping_empty_slices_is_refused_with_batch_normalisation():
     cfg = {**SMALL_ENCODER, "backbone": "resnet10t", "backbone_kwargs": {}}
     assert build_encoder(cfg).dim % 4 == 0
     with pytest.raises(UserError, match="without batch normalisation"):
         build_encoder({**cfg, "skip_empty_slices": True})
 
 
-def test_positions_interleave_sine_and_cosine():
+def test_slice_positions_interleave_sine_and_cosine():
     code = semantic_encoder.slice_positions(4, 6)
     assert code.shape == (4, 6)
     torch.testing.assert_close(code[:, 0], torch.arange(4.0).sin())
@@ -212,7 +212,7 @@ def test_positions_interleave_sine_and_cosine():
     torch.testing.assert_close(code[3, 4], torch.tensor(3 * 10000 ** (-4 / 6)).sin())
 
 
-def test_layer_norm_at_the_output():
+def test_encoder_layer_norm_at_the_output():
     net = build_encoder({**SMALL_ENCODER, "layer_norm": "output"}).eval()
     y = net(torch.rand(2, 1, 32, 32, 5))
     torch.testing.assert_close(y.mean(dim=1), torch.zeros(2), atol=1e-5, rtol=0)
@@ -224,19 +224,19 @@ def test_layer_norm_at_the_output():
 # --- bfloat16 on CPUs ----------------------------------------------------------------------------
 
 
-def test_undefined_gradients_of_autoencoder_and_discriminator_are_refused():
+def test_cpu_bfloat16_refuses_undefined_convolution_gradients():
     """Measured: the weight gradient of such a convolution is not the float32 one."""
     ae = build_autoencoder(SMALL_AE)
     x = torch.rand(1, 1, 4, 8, 8)  # latents two voxels wide along x
-    judge = build_discriminator({"channels": 4, "num_layers": 1})
+    discriminator = build_discriminator({"channels": 4, "num_layers": 1})
     with torch.autocast("cpu", dtype=torch.bfloat16):
         with pytest.raises(UserError, match=r"of the autoencoder .* set autoencoder.precision"):
             ae.encode(x)
         with pytest.raises(UserError, match=r"of the discriminator .*num_layers"):
-            judge(torch.rand(1, 1, 8, 16, 16))
+            discriminator(torch.rand(1, 1, 8, 16, 16))
         with torch.no_grad():
             ae.encode(x)
-        judge(torch.rand(1, 1, 16, 16, 16))[-1].mean().backward()
+        discriminator(torch.rand(1, 1, 16, 16, 16))[-1].mean().backward()
     ae.encode(x)[0].sum().backward()
     ae.requires_grad_(False)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -1,4 +1,4 @@
-"""Figures: drawn from minimal data, identical when redrawn, with captions made of the numbers."""
+"""Figures: drawn from minimal data; same bytes when redrawn; captions with the data's numbers."""
 
 import hashlib
 import re
@@ -26,7 +26,7 @@ def inputs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def figures(inputs, tmp_path_factory):
-    """Every figure drawn once: name to its files."""
+    """Files of every figure by name; each figure is drawn once."""
     folder = tmp_path_factory.mktemp("figures")
     return {name: drawn(name, inputs, folder) for name in FIGURES}
 
@@ -42,7 +42,7 @@ def hashes(outputs: dict[str, Path]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_is_drawn_with_its_data_and_caption(name, figures):
+def test_figure_writes_pdf_png_data_and_caption(name, figures):
     files = figures[name]
     pdf = files["pdf"].read_bytes()
     assert pdf.startswith(b"%PDF")
@@ -60,11 +60,11 @@ def test_every_figure_is_drawn_with_its_data_and_caption(name, figures):
 @pytest.mark.parametrize(
     "name", ["cohort_flow", "cohort_qc", "figure7_manipulation", "figure5_lda", "ddim_steps"]
 )
-def test_a_figure_drawn_again_is_byte_for_byte_the_same(name, inputs, figures, tmp_path):
+def test_figure_redrawn_has_the_same_bytes(name, inputs, figures, tmp_path):
     assert hashes(drawn(name, inputs, tmp_path)) == hashes(figures[name])
 
 
-def test_a_change_of_the_data_changes_picture_and_caption(inputs, figures, tmp_path):
+def test_figure_image_and_caption_change_with_the_data(inputs, figures, tmp_path):
     before = figures["probes"]
     table = pd.read_csv(inputs["probes"]["table"], sep="\t", na_values="n/a")
     table.loc[(table["system"] == "ldae") & (table["metric"] == "auroc"), "value"] = 0.79
@@ -92,14 +92,14 @@ def test_a_change_of_the_data_changes_picture_and_caption(inputs, figures, tmp_p
         ("truth", ("r = 0.77 [0.67, 0.87]",)),
     ],
 )
-def test_captions_hold_the_numbers_of_the_data(name, found, figures):
+def test_figure_caption_states_numbers_of_the_data(name, found, figures):
     caption = figures[name]["caption"].read_text()
     for text in found:
         assert text in caption
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_missing_input_is_a_users_error(name, inputs, tmp_path):
+def test_figure_refuses_missing_input(name, inputs, tmp_path):
     outputs = {key: tmp_path / file for key, file in output_names(name).items()}
     first = required_inputs(name)[0]
     with pytest.raises(UserError, match=first):
@@ -110,14 +110,14 @@ def test_a_missing_input_is_a_users_error(name, inputs, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_unknown_figures_and_inputs_are_named(inputs, tmp_path):
+def test_draw_refuses_unknown_figure_and_input(inputs, tmp_path):
     with pytest.raises(UserError, match="no figure 'figure99'"):
         draw("figure99", {}, {}, SETTINGS)
     with pytest.raises(UserError, match="no input 'wrong'"):
         draw("probes", {**inputs["probes"], "wrong": "x"}, {}, SETTINGS)
 
 
-def test_arrays_of_another_layout_are_refused(inputs, tmp_path):
+def test_figure_refuses_arrays_of_wrong_shape_or_missing_array(inputs, tmp_path):
     path = tmp_path / "arrays.npz"
     np.savez(path, scan_id=["a"], diagnosis=["CN"], original=np.zeros((2, 2, 2)))
     outputs = {key: tmp_path / file for key, file in output_names("figure3_reconstruction").items()}
@@ -128,7 +128,7 @@ def test_arrays_of_another_layout_are_refused(inputs, tmp_path):
         draw("figure3_reconstruction", {"arrays": path}, outputs, SETTINGS)
 
 
-def test_slices_are_radiological():
+def test_brain_slices_are_in_radiological_orientation():
     volume = np.zeros((10, 12, 8), dtype=np.float32)
     volume[2:8, 2:10, 1:7] = 0.5
     window = Window.around(volume, margin=0)
@@ -147,19 +147,19 @@ def test_slices_are_radiological():
     assert window.slice(volume, "axial").shape == window.size("axial")[::-1]
 
 
-def test_the_lowest_correlation_comes_first(inputs):
+def test_cohort_qc_measures_are_sorted_by_ascending_ncc(inputs):
     measures = load_measures(**inputs["cohort_qc"])
     assert measures["ncc"].is_monotonic_increasing
     assert measures.iloc[0]["status"] == "qc"
 
 
-def test_the_epoch_marked_is_the_one_whose_weights_are_kept():
+def test_kept_epoch_is_the_best_for_ldae_and_the_last_for_ldm():
     history = pd.DataFrame({"epoch": [1, 2, 3], "val_ssim": [0.1, 0.9, np.nan]})
     assert kept_epoch("ldae", history) == 2
     assert kept_epoch("ldm", history) == 3
 
 
-def test_numbers_never_round_to_zero():
+def test_number_and_interval_labels_never_round_to_zero():
     assert number(0.0004) == "0.0004"
     assert number(-0.00012) == "−0.00012"
     assert number(0.0) == "0.000"

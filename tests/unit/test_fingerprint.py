@@ -1,4 +1,4 @@
-"""A fingerprint covers the code that a stage runs, and nothing else."""
+"""Fingerprints of source: they cover the code that a stage runs, and nothing else."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from ldae.source_graph import Module, Package
 
 ROOT = Path(__file__).parents[2]
 
-# A package in which `run.train` reaches one helper three imports away, and leaves others alone.
+# A package in which `run.train` reaches a helper three imports away, but not its neighbours.
 SOURCE = {
     "__init__": "",
     "run": '''
@@ -81,7 +81,7 @@ SOURCE = {
 
 
 class Source:
-    """The package on disk, to be edited."""
+    """The package on disk, for tests to edit."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -140,25 +140,25 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("edit", UNCHANGED)
-def test_what_no_result_depends_on_changes_nothing(package, edit):
+def test_fingerprint_ignores_edits_without_effect_on_results(package, edit):
     before = package.fingerprint()
     package.replace(*UNCHANGED[edit])
     assert package.fingerprint() == before
 
 
 @pytest.mark.parametrize("edit", CHANGED)
-def test_what_a_result_depends_on_changes_the_fingerprint(package, edit):
+def test_fingerprint_changes_with_code_that_results_depend_on(package, edit):
     before = package.fingerprint()
     package.replace(*CHANGED[edit])
     assert package.fingerprint() != before
 
 
-def test_a_moved_definition_and_a_renamed_file_change_nothing(package):
+def test_fingerprint_ignores_moved_definitions_and_renamed_files(package):
     before = package.fingerprint()
     package.path("deep.helper").rename(package.path("deep.factors"))
     package.replace("deep.passed_on", "ldae.deep.helper", "ldae.deep.factors")
     assert package.fingerprint() == before
-    # The constant, what changes it, and the function go to the module that passed them on.
+    # The constant, the statement that changes it and the function move to the re-exporting module.
     package.write("deep.passed_on", package.path("deep.factors").read_text())
     assert package.fingerprint() == before
     package.replace("run", "from ldae.middle import Step, rate as speed", "from ldae import middle")
@@ -167,7 +167,7 @@ def test_a_moved_definition_and_a_renamed_file_change_nothing(package):
     assert package.fingerprint() == before
 
 
-def test_a_named_data_file_counts_by_its_content(package):
+def test_fingerprint_includes_the_content_of_named_data_files(package):
     before = package.fingerprint()
     (package.folder / "other.json").write_text("1")
     assert package.fingerprint() == before
@@ -175,20 +175,20 @@ def test_a_named_data_file_counts_by_its_content(package):
     assert package.fingerprint() != before
 
 
-def test_modules_imported_by_a_string_count_whole(package):
+def test_fingerprint_includes_all_of_modules_imported_by_a_string(package):
     before = package.fingerprint("figures.all:draw")
     package.replace("figures.one", "return 1", "return 2")
     assert package.fingerprint("figures.all:draw") != before
 
 
-def test_a_new_definition_changes_what_names_the_whole_module_alone(package):
+def test_new_definition_changes_only_the_fingerprint_of_its_module(package):
     definition, module = package.fingerprint("run:train"), package.fingerprint("run")
     package.write("run", package.path("run").read_text() + "\nNEW = 1\n")
     assert package.fingerprint("run:train") == definition
     assert package.fingerprint("run") != module
 
 
-def test_what_does_not_exist_is_an_error(package):
+def test_fingerprint_of_a_missing_module_or_definition_is_an_error(package):
     with pytest.raises(FileNotFoundError, match="no_such_module"):
         package.fingerprint("no_such_module:train")
     with pytest.raises(LookupError, match="no_such_definition"):
@@ -213,7 +213,7 @@ NETWORKS = set().union(*TRAININGS.values())
 
 
 @pytest.mark.parametrize("stage", TRAININGS)
-def test_a_training_depends_on_no_network_that_it_never_calls(stage):
+def test_training_fingerprint_includes_only_networks_that_it_calls(stage):
     found = closure(f"training.stages:{stage}", "training.loop:fit")
     names = {f"{ref.module}:{ref.name}" for ref in found.definitions}
     assert names & NETWORKS == TRAININGS[stage]
@@ -221,7 +221,7 @@ def test_a_training_depends_on_no_network_that_it_never_calls(stage):
 
 
 def rules() -> list[tuple[str, list[str], str]]:
-    """Scripts of rules with a param ``source``, and the entries that it names."""
+    """Rules with a param ``source``: rule file, entries that the param names, and script."""
     found = []
     for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
         for text in re.split(r"\n\s*rule\b", path.read_text())[1:]:
@@ -232,7 +232,7 @@ def rules() -> list[tuple[str, list[str], str]]:
     return found
 
 
-def test_rules_name_all_that_their_scripts_import():
+def test_rule_sources_cover_all_that_their_scripts_import():
     loaded_by = ["inference.ldae_system:LdaeSystem", "inference.dae_system:DaeSystem"]
     package = Package(fingerprint.PACKAGE)
     found = rules()

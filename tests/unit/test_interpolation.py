@@ -1,4 +1,4 @@
-"""Visits predicted from others: between them and beyond them."""
+"""Interpolation and extrapolation of visits of one subject, and their baselines."""
 
 from pathlib import Path
 
@@ -70,19 +70,19 @@ def test_extrapolation_tables(outputs):
     assert gap["n_better"] == (mse["ldae"] < mse["last_visit"]).sum()
 
 
-def test_each_visit_is_encoded_once_also_of_a_subject_that_is_only_shown(
+def test_interpolation_encodes_each_visit_once_with_an_example_subject(
     system, project, monkeypatch
 ):
-    seen = []
+    batch_sizes = []
     encode = system.encode_zT
 
     def counted(z_0, y, steps):
-        seen.append(len(z_0))
+        batch_sizes.append(len(z_0))
         return encode(z_0, y, steps)
 
     monkeypatch.setattr(system, "encode_zT", counted)
     paths = evaluate(system, project, project / "shown", subject="sub-05")
-    assert sum(seen) == 4 * 3  # three participants evaluated, one more shown
+    assert sum(batch_sizes) == 4 * 3  # three participants evaluated, one more shown
     assert set(read_table(paths["triplets"])["participant_id"]) == {"sub-00", "sub-02", "sub-04"}
     ahead = read_table(paths["extrapolation_triplets"])
     assert set(ahead["participant_id"]) == {"sub-00", "sub-02", "sub-04"}
@@ -90,7 +90,7 @@ def test_each_visit_is_encoded_once_also_of_a_subject_that_is_only_shown(
         assert str(file["participant_id"]) == "sub-05"
 
 
-def test_too_few_visits_are_an_error_with_advice(system, project):
+def test_interpolation_refuses_subjects_with_too_few_visits(system, project):
     few = CFG | {"interpolation": CFG["interpolation"] | {"min_visits": 4}}
     with pytest.raises(UserError, match="min_visits"):
         evaluate(system, project, project / "few", few)
@@ -98,7 +98,7 @@ def test_too_few_visits_are_an_error_with_advice(system, project):
         evaluate(system, project, project / "few", subject="sub-20")
 
 
-def test_voxel_average_and_nearest_visit_are_what_they_say(codes):
+def test_interpolation_baselines_voxel_average_and_nearest_visit(codes):
     chosen = interpolation.triplets(codes.visits["months"].tolist())
     images = dict(interpolation.predictions(codes, chosen))
     mean = (codes.decoded[0] + codes.decoded[2]) / 2
@@ -106,12 +106,12 @@ def test_voxel_average_and_nearest_visit_are_what_they_say(codes):
     assert torch.equal(images["nearest_visit"][0], codes.decoded[0])
 
 
-def test_the_next_visit_comes_after_the_two_before_it():
+def test_next_visits_have_two_predecessors_each():
     assert extrapolation.next_visits([0, 6, 6, 12, 24], 10) == [(10, 11, 13), (11, 13, 14)]
     assert extrapolation.next_visits([0, 6]) == []
 
 
-def test_voxel_extrapolation_of_a_linear_course_is_exact(codes, monkeypatch):
+def test_linear_extrapolation_of_a_linear_course_is_exact(codes, monkeypatch):
     line = torch.stack([0.2 + 0.1 * k * torch.rand(1, *SHAPE) for k in (0, 1)])
     decoded = torch.cat([line, 2 * line[1:] - line[:1]])  # visits at 0, 12, 24 months
     monkeypatch.setattr(codes, "decoded", decoded)
@@ -125,7 +125,7 @@ def test_voxel_extrapolation_of_a_linear_course_is_exact(codes, monkeypatch):
     torch.testing.assert_close(images["latent_linear"], codes.system.image(codes.z_0[2:]))
 
 
-def test_extrapolation_by_one_is_the_last_visit(codes):
+def test_extrapolation_at_alpha_one_is_the_last_visit(codes):
     images = dict(extrapolation.predictions(codes, [0], [1], torch.tensor([1.0])))
     own = codes.system.image(codes.system.decode(codes.z_T[1:2], codes.y[1:2], codes.steps))
     torch.testing.assert_close(images["ldae"], own, atol=1e-4, rtol=1e-3)

@@ -1,4 +1,4 @@
-"""The latent store: scale, what is encoded again, and what is refused."""
+"""Latent store: scale, encoding of new or changed scans only, refusal of mismatched inputs."""
 
 import pickle
 
@@ -36,39 +36,39 @@ def cohort(tmp_path):
 
 
 def train(root, seed=0):
-    """An autoencoder with random weights, said to be trained on the present volumes."""
+    """An autoencoder of random weights, whose card lists the present volumes as training scans."""
     torch.manual_seed(seed)
     model = build_autoencoder(AUTOENCODER)
-    seen = write_training_scans(VolumeStore(root / "volumes"), root / "ae")
-    card = {"kind": "autoencoder", "architecture": AUTOENCODER, **seen}
+    training_scans = write_training_scans(VolumeStore(root / "volumes"), root / "ae")
+    card = {"kind": "autoencoder", "architecture": AUTOENCODER, **training_scans}
     return model.eval(), save_model(root / "ae", model.state_dict(), card)
 
 
 def encode(root, out="latents", source="mean", fingerprint=""):
-    """Encode in one share what is missing, build the latent store and open it."""
+    """Encode what is missing as one shard, build the latent store and open it."""
     folders = [root / name for name in ("volumes", "ae", out)]
     encode_shard(*folders, root / "share.json", (0, 1), "cpu", 1, fingerprint)
     build_latent_store(*folders, {"source": source, "variance": "all"}, fingerprint)
     return LatentStore(root / out)
 
 
-def test_one_process_alone_encodes_a_share(cohort, monkeypatch):
+def test_latent_shard_is_encoded_by_one_process_at_a_time(cohort, monkeypatch):
     train(cohort.root)
-    share, encode_rows = cohort.root / "share.json", latents.encode_rows
+    shard_card, encode_rows = cohort.root / "share.json", latents.encode_rows
 
-    def again(*arguments):
+    def encode_while_locked(*arguments):
         with pytest.raises(UserError, match=r"share\.json is being written by process"):
-            acquire_lock(share.with_name(".share.json.lock"), share.name, patience=0)
+            acquire_lock(shard_card.with_name(".share.json.lock"), shard_card.name, patience=0)
         encode_rows(*arguments)
 
-    monkeypatch.setattr(latents, "encode_rows", again)
+    monkeypatch.setattr(latents, "encode_rows", encode_while_locked)
     encode(cohort.root)
-    assert share.is_file()
+    assert shard_card.is_file()
 
 
 @pytest.fixture
 def encoded(monkeypatch):
-    """Numbers of volumes encoded by each build."""
+    """Number of volumes encoded by each build."""
     counts = []
     load = latents.load_autoencoder
 
@@ -113,14 +113,14 @@ def test_latents_are_scaled_over_the_training_split(cohort):
         LatentStore(store.folder).verify()
 
 
-def test_scale_of_sampled_latents_counts_the_posterior():
+def test_latent_scale_of_source_sample_includes_the_posterior_variance():
     rng = np.random.default_rng(0)
     moments = [rng.normal(1, 2, (50, 3, 4, 4, 4)), np.full((50, 3, 4, 4, 4), 1.5)]
     assert training_std(moments, np.arange(50), "mean") == pytest.approx(2, rel=0.02)
     assert training_std(moments, np.arange(50), "sample") == pytest.approx(2.5, rel=0.02)
 
 
-def test_scale_between_scans_leaves_out_what_they_share():
+def test_latent_scale_between_scans_excludes_the_mean_latent():
     rng = np.random.default_rng(0)
     moments = [rng.normal(1, 2, (50, 3, 4, 4, 4)), np.full((50, 3, 4, 4, 4), 1.5)]
     moments[0] += 10 * rng.normal(size=(3, 4, 4, 4))
@@ -130,9 +130,9 @@ def test_scale_between_scans_leaves_out_what_they_share():
     assert training_std(moments, rows, "sample", "between_scans") == pytest.approx(2.5, rel=0.02)
 
 
-def test_a_killed_run_goes_on_and_gives_the_same_bytes(cohort, encoded, monkeypatch):
+def test_latent_encoding_resumes_after_a_kill_with_the_same_bytes(cohort, encoded, monkeypatch):
     train(cohort.root)
-    encode(cohort.root, "whole")
+    encode(cohort.root, "uninterrupted")
     write, done = np.save, []
 
     def killed(stream, array):
@@ -151,12 +151,12 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(cohort, encoded, monkeypa
         LatentStore(cohort.root / "latents")
     encode(cohort.root)
     assert encoded == [6, 5, 2]  # the fifth was not saved
-    assert arrays(cohort.root / "latents") == arrays(cohort.root / "whole")
+    assert arrays(cohort.root / "latents") == arrays(cohort.root / "uninterrupted")
 
 
-def test_shares_encode_everything_once_and_give_the_same_bytes(cohort, encoded):
+def test_latent_shards_encode_every_volume_once_with_the_same_bytes(cohort, encoded):
     train(cohort.root)
-    encode(cohort.root, "whole")
+    encode(cohort.root, "uninterrupted")
     folders = [cohort.root / name for name in ("volumes", "ae", "latents")]
     for number in (1, 0):
         card = cohort.root / f"latents/shards/shard-{number}.json"
@@ -164,10 +164,10 @@ def test_shares_encode_everything_once_and_give_the_same_bytes(cohort, encoded):
         assert read_json(card) == {"share": number, "of": 2, "volumes": 3}
     build_latent_store(*folders, {"source": "mean", "variance": "all"})
     assert encoded == [6, 3, 3]
-    assert arrays(cohort.root / "latents") == arrays(cohort.root / "whole")
+    assert arrays(cohort.root / "latents") == arrays(cohort.root / "uninterrupted")
 
 
-def test_only_new_scans_and_other_autoencoders_are_encoded(cohort, encoded):
+def test_latent_encoding_repeats_only_for_new_scans_or_autoencoders(cohort, encoded):
     train(cohort.root)
     mean = encode(cohort.root)
     sample = encode(cohort.root, source="sample")
@@ -189,10 +189,10 @@ def test_only_new_scans_and_other_autoencoders_are_encoded(cohort, encoded):
     encode(cohort.root, fingerprint="edited")
     assert encoded == [6, 0, 1, 7, 1, 7, 7]
     assert other.content_hash != more.content_hash
-    assert len(list((more.folder / "rows").iterdir())) == 1  # old rows are gone
+    assert len(list((more.folder / "rows").iterdir())) == 1  # the old rows are deleted
 
 
-def test_latents_of_another_autoencoder_or_store_are_refused(cohort):
+def test_latent_store_of_another_autoencoder_or_volume_store_is_refused(cohort):
     _, card = train(cohort.root)
     encode(cohort.root)
     with pytest.raises(UserError, match="another autoencoder"):
@@ -204,7 +204,7 @@ def test_latents_of_another_autoencoder_or_store_are_refused(cohort):
     assert LatentStore(cohort.root / "latents", scale=2.0).scale == 2.0
 
 
-def test_stage_3_reads_maps_and_no_image(cohort, monkeypatch):
+def test_stage_3_reads_memory_maps_and_no_image(cohort, monkeypatch):
     train(cohort.root)
     latent_store = pickle.loads(pickle.dumps(encode(cohort.root)))  # as a loader process has it
     for path in cohort.root.glob("preproc/**/*.nii.gz"):

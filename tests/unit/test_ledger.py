@@ -1,4 +1,4 @@
-"""The ledger of all images, verdicts, usable scans, the limit on failures, flow and Table 1."""
+"""Ledger of images, rater's decisions, included scans, failure limit, flow table and Table 1."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from ldae.derivatives import STEPS, lost_scans, read_manifests
 from ldae.errors import UserError
 from ldae.files import write_table
 
-SIDES = {"sub-A": "train", "sub-B": "val", "sub-C": "test", "sub-D": "train"}
+SPLITS = {"sub-A": "train", "sub-B": "val", "sub-C": "test", "sub-D": "train"}
 LABELS = [  # participant, months, diagnosis, age, MMSE, sex, e4 alleles, Tesla, cohort
     ("sub-A", 0, "CN", 70.0, 30, "M", 0, 1.5, "ADNI"),
     ("sub-A", 6, "CN", 70.5, 29, "M", 0, 1.5, "ADNI"),
@@ -40,24 +40,28 @@ NOT_CONVERTED = [
     ("I905", "not_chosen", "Clinica preferred I22 for the visit 'ADNI1/GO Month 6'."),
     ("I906", "failed", "Clinica left no image."),
 ]
-FAILED, REFUSED, KEPT, EXCLUDED = (
+FAILED, REJECTED, KEPT, EXCLUDED = (
     "sub-A_ses-M000", "sub-A_ses-M006", "sub-B_ses-M000", "sub-C_ses-M006"
 )  # fmt: skip
 QC = "QC: dice 0.62 is below min_dice 0.85; snr 1.2 is below min_snr 2"
 
 
 @pytest.fixture
-def books(tmp_path):
-    """All that the ledger is made of: eight scans, of which three are lost, and other images."""
+def inputs(tmp_path):
+    """Inputs of the ledger: eight scans, of which three are lost, and other images."""
     names = ["participant_id", "months", "diagnosis", "age", "mmse", "sex", "apoe4"]
     scans = pd.DataFrame(LABELS, columns=[*names, "field_strength", "cohort"])
     scans["session_id"] = [f"ses-M{months:03d}" for months in scans["months"]]
     scans["scan_id"] = scans["participant_id"] + "_" + scans["session_id"]
     scans["cdr_global"], scans["image_hash"] = 0.5, [f"h{n}" for n in range(len(scans))]
     subject, paths = scans["participant_id"].str[-1], [f"{n}/x.dcm" for n in range(len(scans))]
-    made = scans[["cohort", "scan_id"]].assign(subject_id=subject, status="converted", path=paths)
-    made["image_id"], made["reason"] = [f"I{n}" for n in range(len(scans))], "Chosen."
-    copy = made.iloc[[0]].assign(scan_id="sub-A_ses-M036", path="copy/x.dcm", image_id="I800")
+    converted = scans[["cohort", "scan_id"]].assign(
+        subject_id=subject, status="converted", path=paths
+    )
+    converted["image_id"], converted["reason"] = [f"I{n}" for n in range(len(scans))], "Chosen."
+    duplicate = converted.iloc[[0]].assign(
+        scan_id="sub-A_ses-M036", path="copy/x.dcm", image_id="I800"
+    )
     others = pd.DataFrame(NOT_CONVERTED, columns=["image_id", "status", "reason"])
     others = others.assign(cohort="ADNI", subject_id="A", path="other/" + others["image_id"])
     missing = others.iloc[[0]].assign(status="missing", path=None, image_id="I999")
@@ -66,10 +70,10 @@ def books(tmp_path):
         table = scans[["scan_id"]].assign(status="ok", reason="", seconds=1.0)
         table = table.set_index("scan_id", drop=False)
         if step != "n4":
-            ended = ["failed" if step == "brain" else "skipped", "RuntimeError: 7 voxels"]
-            table.loc[FAILED, ["status", "reason"]] = ended
+            outcome = ["failed" if step == "brain" else "skipped", "RuntimeError: 7 voxels"]
+            table.loc[FAILED, ["status", "reason"]] = outcome
         if step == "registration":
-            table.loc[[REFUSED, KEPT], ["status", "reason"]] = ["qc", QC]
+            table.loc[[REJECTED, KEPT], ["status", "reason"]] = ["qc", QC]
         elif step == "pack":
             table.loc[FAILED, ["status", "reason"]] = ["skipped", ""]
         for number, part in enumerate((table[:3], table[3:], table[:0])):
@@ -78,11 +82,11 @@ def books(tmp_path):
     (tmp_path / "exclude.tsv").write_text(
         f"scan_id\tverdict\treason\n{EXCLUDED}\t\tmotion\n{KEPT}\tkeep\tlarge ventricles\n"
     )
-    splits = pd.DataFrame(SIDES.items(), columns=["participant_id", "split"])
+    splits = pd.DataFrame(SPLITS.items(), columns=["participant_id", "split"])
     manifests = read_manifests(shards)
     decisions = read_decisions(tmp_path / "exclude.tsv", set(scans["scan_id"]))
     return {
-        "conversion": pd.concat([made, copy, others, missing], ignore_index=True),
+        "conversion": pd.concat([converted, duplicate, others, missing], ignore_index=True),
         "duplicates": pd.DataFrame(
             [("sub-A_ses-M036", "sub-A_ses-M000", "The same voxels as sub-A_ses-M000.")],
             columns=["scan_id", "duplicate_of", "reason"],
@@ -95,43 +99,43 @@ def books(tmp_path):
     }
 
 
-def used_by(books, **changed):
-    kept = {name: books[name] for name in ("scans", "splits", "manifests", "decisions")}
-    return included_scans(**kept | changed)
+def included(inputs, **changed):
+    selected = {name: inputs[name] for name in ("scans", "splits", "manifests", "decisions")}
+    return included_scans(**selected | changed)
 
 
-# --- Usable scans and verdicts -----------------------------------------------------------------
+# --- Included scans and the rater's decisions --------------------------------------------------
 
 
-def test_usable_are_those_that_passed_and_those_a_person_keeps(books):
-    lost = {FAILED, REFUSED, EXCLUDED}
-    usable = books["volumes"]
-    assert usable["scan_id"].tolist() == sorted(set(books["scans"]["scan_id"]) - lost)
-    assert usable["split"].tolist() == [SIDES[name] for name in usable["participant_id"]]
-    nobody = books["decisions"][:0]
-    assert set(used_by(books, decisions=nobody)["scan_id"]) ^ set(usable["scan_id"]) == {
+def test_included_scans_passed_quality_control_or_the_rater_keeps_them(inputs):
+    lost = {FAILED, REJECTED, EXCLUDED}
+    table = inputs["volumes"]
+    assert table["scan_id"].tolist() == sorted(set(inputs["scans"]["scan_id"]) - lost)
+    assert table["split"].tolist() == [SPLITS[name] for name in table["participant_id"]]
+    no_decisions = inputs["decisions"][:0]
+    assert set(included(inputs, decisions=no_decisions)["scan_id"]) ^ set(table["scan_id"]) == {
         KEPT,
         EXCLUDED,
     }
-    # There is no image of a failed scan: it cannot be kept.
-    wish = pd.DataFrame([(FAILED, "keep", "I want it")], columns=books["decisions"].columns)
-    assert FAILED not in set(used_by(books, decisions=wish)["scan_id"])
+    # A failed scan has no image and cannot be kept.
+    keep_failed = pd.DataFrame([(FAILED, "keep", "I want it")], columns=inputs["decisions"].columns)
+    assert FAILED not in set(included(inputs, decisions=keep_failed)["scan_id"])
 
 
-def test_usable_scans_must_be_known_and_on_one_side(books):
+def test_included_scans_refuse_incomplete_tables_and_leakage(inputs):
     with pytest.raises(UserError, match=r"1 scan\(s\).*sub-D_ses-M000.*preprocess"):
-        manifest = books["manifests"]["registration"]
-        used_by(books, manifests=books["manifests"] | {"registration": manifest[:-1]})
+        manifest = inputs["manifests"]["registration"]
+        included(inputs, manifests=inputs["manifests"] | {"registration": manifest[:-1]})
     with pytest.raises(UserError, match=r"1 scan\(s\).*step pack, such as sub-D_ses-M000"):
-        used_by(books, manifests=books["manifests"] | {"pack": books["manifests"]["pack"][:-1]})
+        included(inputs, manifests=inputs["manifests"] | {"pack": inputs["manifests"]["pack"][:-1]})
     with pytest.raises(UserError, match="in no split, such as sub-D"):
-        used_by(books, splits=books["splits"][:-1])
-    same = books["scans"].assign(image_hash="h")
+        included(inputs, splits=inputs["splits"][:-1])
+    same_image = inputs["scans"].assign(image_hash="h")
     with pytest.raises(UserError, match=r"image\(s\) are in two splits"):
-        used_by(books, scans=same)
-    everything = books["scans"][["scan_id"]].assign(verdict="exclude", reason="no")
+        included(inputs, scans=same_image)
+    all_excluded = inputs["scans"][["scan_id"]].assign(verdict="exclude", reason="no")
     with pytest.raises(UserError, match="None of the 8 scans"):
-        used_by(books, decisions=everything)
+        included(inputs, decisions=all_excluded)
 
 
 @pytest.mark.parametrize(
@@ -143,14 +147,14 @@ def test_usable_scans_must_be_known_and_on_one_side(books):
         ("sub-1_ses-M000\tkeep\tgood\nsub-1_ses-M000\t\tbad\n", "twice"),
     ],
 )
-def test_verdicts_must_be_known_and_reasoned(rows, message, tmp_path):
+def test_decisions_refuse_unknown_scans_duplicates_and_missing_reasons(rows, message, tmp_path):
     path = tmp_path / "exclude.tsv"
     path.write_text(f"scan_id\tverdict\treason\n{rows}")
     with pytest.raises(UserError, match=message):
         read_decisions(path, {"sub-1_ses-M000"})
 
 
-def test_verdicts_without_a_verdict_exclude(tmp_path):
+def test_decisions_without_a_verdict_exclude_the_scan(tmp_path):
     path = tmp_path / "exclude.tsv"
     path.write_text("scan_id\treason\nsub-1_ses-M000\tmotion\n")
     assert read_decisions(path, {"sub-1_ses-M000"}).values.tolist() == [
@@ -160,19 +164,19 @@ def test_verdicts_without_a_verdict_exclude(tmp_path):
     assert read_decisions(Path(__file__).parents[2] / "config/exclude.tsv", set()).empty
 
 
-def test_a_verdict_may_be_of_a_scan_that_was_left_out_before(books, tmp_path):
-    """A duplicate, or a scan whose image is corrupt since: the verdict was right when written."""
-    conversion = books["conversion"]
+def test_decisions_may_name_duplicates_and_unconverted_scans(inputs, tmp_path):
+    """An image may turn out corrupt or a duplicate later: the decision was right when written."""
+    conversion = inputs["conversion"]
     conversion.loc[conversion["status"] == "failed", "scan_id"] = "sub-D_ses-M012"
-    known = known_scans(books["scans"], conversion)
+    known = known_scans(inputs["scans"], conversion)
     path = tmp_path / "exclude.tsv"
     path.write_text(
         f"scan_id\treason\nsub-A_ses-M036\tmotion\nsub-D_ses-M012\tmotion\n{EXCLUDED}\tmotion\n"
     )
     decisions = read_decisions(path, known)
-    assert {KEPT, EXCLUDED}.isdisjoint(used_by(books, decisions=decisions)["scan_id"])
+    assert {KEPT, EXCLUDED}.isdisjoint(included(inputs, decisions=decisions)["scan_id"])
     rows = build_ledger(
-        **books | {"decisions": decisions, "volumes": used_by(books, decisions=decisions)}
+        **inputs | {"decisions": decisions, "volumes": included(inputs, decisions=decisions)}
     ).set_index("scan_id")
     assert rows.loc["sub-A_ses-M036", "stage"] == "duplicate"
     path.write_text("scan_id\treason\nsub-A_ses-M03\tmotion\n")
@@ -180,29 +184,29 @@ def test_a_verdict_may_be_of_a_scan_that_was_left_out_before(books, tmp_path):
         read_decisions(path, known)
 
 
-def test_a_scan_that_cannot_be_packed_is_lost_like_any_other(books):
-    why = {KEPT: "no contrast", EXCLUDED: "cannot be read", "sub-D_ses-M000": "no contrast"}
-    pack = books["manifests"]["pack"].set_index("scan_id", drop=False)
-    for scan, reason in why.items():
+def test_scans_that_fail_packing_are_lost_in_ledger_flow_and_limit(inputs):
+    reasons = {KEPT: "no contrast", EXCLUDED: "cannot be read", "sub-D_ses-M000": "no contrast"}
+    pack = inputs["manifests"]["pack"].set_index("scan_id", drop=False)
+    for scan, reason in reasons.items():
         pack.loc[scan, ["status", "reason"]] = ["failed", reason]
-    manifests = books["manifests"] | {"pack": pack.reset_index(drop=True)}
+    manifests = inputs["manifests"] | {"pack": pack.reset_index(drop=True)}
     lost = lost_scans(manifests).set_index("scan_id")["step"]
-    assert lost.to_dict() == {FAILED: "brain", REFUSED: "qc", **dict.fromkeys(why, "pack")}
-    volumes = used_by(books, manifests=manifests)
-    assert not set(volumes["scan_id"]) & set(why)
-    ledger = build_ledger(**books | {"manifests": manifests, "volumes": volumes})
+    assert lost.to_dict() == {FAILED: "brain", REJECTED: "qc", **dict.fromkeys(reasons, "pack")}
+    volumes = included(inputs, manifests=manifests)
+    assert not set(volumes["scan_id"]) & set(reasons)
+    ledger = build_ledger(**inputs | {"manifests": manifests, "volumes": volumes})
     rows = ledger.set_index("scan_id")
-    for scan, reason in why.items():  # also the one that a person wants to keep: it has no image
+    for scan, reason in reasons.items():  # KEPT too: it has no image
         assert rows.loc[scan, ["stage", "reason"]].tolist() == ["pack", reason]
-    flow = flow_table(ledger, books["conversion"])
+    flow = flow_table(ledger, inputs["conversion"])
     flow = flow[flow["cohort"] == "all"].set_index("stage")
     assert flow.loc["pack", "images"] == 3 and flow.loc["pack", "reasons"].startswith("no contrast")
-    wanted = r"3 of 8 .*\n.*\n.*\n.*sub-D_ses-M000 \(pack\): no contrast"
-    with pytest.raises(UserError, match=wanted):
-        check_failures(manifests, books["decisions"], max_failed_fraction=0.25)
+    message = r"3 of 8 .*\n.*\n.*\n.*sub-D_ses-M000 \(pack\): no contrast"
+    with pytest.raises(UserError, match=message):
+        check_failures(manifests, inputs["decisions"], max_failed_fraction=0.25)
 
 
-def test_manifests_of_another_kind_are_refused(tmp_path):
+def test_manifests_with_unknown_status_or_repeated_scans_are_refused(tmp_path):
     rows = {"scan_id": ["a", "b"], "status": ["ok", "qc"], "reason": "", "seconds": 1}
     write_table(pd.DataFrame(rows), tmp_path / "m.tsv")
     with pytest.raises(UserError, match="n4 has unknown status qc"):
@@ -214,8 +218,8 @@ def test_manifests_of_another_kind_are_refused(tmp_path):
 # --- Ledger ------------------------------------------------------------------------------------
 
 
-def test_ledger_says_of_every_image_where_it_ended(books):
-    ledger = build_ledger(**books)
+def test_ledger_records_stage_and_reason_of_every_image(inputs):
+    ledger = build_ledger(**inputs)
     assert len(ledger) == 16 and ledger["path"].is_unique
     stage = ledger.set_index("image_id")["stage"]
     assert stage[[image for image, *_ in NOT_CONVERTED]].tolist() == [
@@ -224,53 +228,53 @@ def test_ledger_says_of_every_image_where_it_ended(books):
     assert stage["I800"] == "duplicate"
     rows = ledger.set_index("scan_id")
     assert rows.loc[FAILED, "stage"] == "brain" and "7 voxels" in rows.loc[FAILED, "reason"]
-    assert rows.loc[REFUSED, "stage"] == "qc" and rows.loc[REFUSED, "reason"] == QC
+    assert rows.loc[REJECTED, "stage"] == "qc" and rows.loc[REJECTED, "reason"] == QC
     assert rows.loc[EXCLUDED, ["stage", "reason"]].tolist() == ["exclude", "motion"]
     assert rows.loc[KEPT, ["status", "split", "lacks"]].tolist() == ["used", "val", "diagnosis"]
     assert rows.loc["sub-B_ses-M024", "lacks"] == "age"
     assert rows.loc[EXCLUDED, "lacks"] == "diagnosis and age"
     used = ledger["status"] == "used"
-    assert used.sum() == len(books["volumes"]) == 5 and set(ledger["stage"]) <= set(STAGES)
+    assert used.sum() == len(inputs["volumes"]) == 5 and set(ledger["stage"]) <= set(STAGES)
     assert (ledger["split"].notna() == used).all() and (ledger["reason"].notna() == ~used).all()
 
 
-def test_a_person_comes_before_our_quality_control_but_not_before_a_failure(books):
-    also = pd.DataFrame(
-        [(REFUSED, "exclude", "tumour"), (FAILED, "exclude", "tumour")],
-        columns=books["decisions"].columns,
+def test_ledger_prefers_rater_decision_to_qc_but_not_to_a_failure(inputs):
+    exclusions = pd.DataFrame(
+        [(REJECTED, "exclude", "tumour"), (FAILED, "exclude", "tumour")],
+        columns=inputs["decisions"].columns,
     )
-    decisions = pd.concat([books["decisions"], also])
-    rows = build_ledger(**books | {"decisions": decisions}).set_index("scan_id")
-    assert rows.loc[REFUSED, ["stage", "reason"]].tolist() == ["exclude", "tumour"]
+    decisions = pd.concat([inputs["decisions"], exclusions])
+    rows = build_ledger(**inputs | {"decisions": decisions}).set_index("scan_id")
+    assert rows.loc[REJECTED, ["stage", "reason"]].tolist() == ["exclude", "tumour"]
     assert rows.loc[FAILED, "stage"] == "brain"
 
 
-def test_ledger_refuses_what_does_not_add_up(books):
+def test_ledger_refuses_tables_that_contradict_each_other(inputs):
     def changed(**changes):
-        return build_ledger(**books | changes)
+        return build_ledger(**inputs | changes)
 
     with pytest.raises(UserError, match=r"does not add up.*volume store"):
-        changed(volumes=books["volumes"][1:])
+        changed(volumes=inputs["volumes"][1:])
     with pytest.raises(UserError, match=r"does not add up.*volume store"):
-        changed(decisions=books["decisions"][:1])
+        changed(decisions=inputs["decisions"][:1])
     with pytest.raises(UserError, match=r"does not add up.*scan table"):
-        changed(scans=books["scans"][1:])
+        changed(scans=inputs["scans"][1:])
     with pytest.raises(UserError, match=r"converted images.*duplicates"):
-        changed(duplicates=books["duplicates"][:0])
+        changed(duplicates=inputs["duplicates"][:0])
     with pytest.raises(UserError, match=r"converted images.*scan table"):
-        changed(conversion=books["conversion"][1:])
+        changed(conversion=inputs["conversion"][1:])
     with pytest.raises(UserError, match="unknown status lost"):
-        changed(conversion=books["conversion"].replace({"status": {"corrupt": "lost"}}))
+        changed(conversion=inputs["conversion"].replace({"status": {"corrupt": "lost"}}))
     with pytest.raises(UserError, match="other splits"):
-        changed(volumes=books["volumes"].assign(split="train"))
+        changed(volumes=inputs["volumes"].assign(split="train"))
     for step in STEPS:
-        short = books["manifests"] | {step: books["manifests"][step][:-1]}
+        short = inputs["manifests"] | {step: inputs["manifests"][step][:-1]}
         with pytest.raises(UserError, match=f"the step {step}"):
             changed(manifests=short)
 
 
-def test_ledger_has_just_the_images_of_the_download(books):
-    ledger = build_ledger(**books)
+def test_ledger_must_list_exactly_the_images_on_disk(inputs):
+    ledger = build_ledger(**inputs)
     images = ledger.loc[ledger["cohort"] == "ADNI", ["image_id", "path"]]
     check_images(ledger, images, "ADNI")
     with pytest.raises(UserError, match=r"15 images entered, but 14 images on disk.*I0 in 0/x.dcm"):
@@ -282,31 +286,31 @@ def test_ledger_has_just_the_images_of_the_download(books):
     check_images(twice, twice[twice["cohort"] == "ADNI"], "ADNI")
 
 
-# --- The limit on failures ---------------------------------------------------------------------
+# --- Failure limit -----------------------------------------------------------------------------
 
 
-def test_too_many_failures(books):
-    manifests, decisions = books["manifests"], books["decisions"]
+def test_failure_limit_counts_lost_scans_without_a_rater_decision(inputs):
+    manifests, decisions = inputs["manifests"], inputs["decisions"]
     check_failures(manifests, decisions, max_failed_fraction=0.25)
-    wanted = r"2 of 8 scans .*\n.*M000 \(brain\): Runtime.*\n.*M006 \(qc\): QC: dice.*\n.*qc/index"
-    with pytest.raises(UserError, match=wanted):
+    message = r"2 of 8 scans .*\n.*M000 \(brain\): Runtime.*\n.*M006 \(qc\): QC: dice.*\n.*qc/index"
+    with pytest.raises(UserError, match=message):
         check_failures(manifests, decisions, max_failed_fraction=0.2)
-    # A person has looked at the one that is kept; without that verdict it counts.
+    # The rater keeps one of the rejected scans. Without that decision it counts as lost.
     with pytest.raises(UserError, match=r"3 of 8 scans"):
         check_failures(manifests, decisions[:1], max_failed_fraction=0.25)
 
 
-def test_too_many_failed_conversions(books):
-    check_conversion(books["conversion"], max_failed_fraction=0.19)
+def test_failure_limit_counts_failed_and_corrupt_conversions(inputs):
+    check_conversion(inputs["conversion"], max_failed_fraction=0.19)
     with pytest.raises(UserError, match=r"2 of 11 scans failed in the conversion.*\n.*I901"):
-        check_conversion(books["conversion"], max_failed_fraction=0.1)
+        check_conversion(inputs["conversion"], max_failed_fraction=0.1)
 
 
 # --- Flow and Table 1 --------------------------------------------------------------------------
 
 
-def test_flow_adds_up_for_all_and_for_each_cohort(books):
-    flow = flow_table(build_ledger(**books), books["conversion"])
+def test_flow_adds_up_for_all_and_for_each_cohort(inputs):
+    flow = flow_table(build_ledger(**inputs), inputs["conversion"])
     assert flow["cohort"].drop_duplicates().tolist() == ["all", "ADNI", "OASIS"]
     blocks = {name: block.set_index("stage") for name, block in flow.groupby("cohort")}
     for block in blocks.values():
@@ -329,7 +333,7 @@ def test_flow_adds_up_for_all_and_for_each_cohort(books):
     assert pd.isna(reasons["used"])
 
 
-def test_reasons_are_counted_by_kind():
+def test_flow_reasons_are_counted_by_kind():
     reasons = ["a"] * 4 + ["b, in 002_S_0413 at 12.5 mm"] * 2 + ["b, in 003_S_1 at 7 mm"]
     reasons += ["Clinica does not convert subjects of ADNI4.", "e", None]
     assert summarise(pd.Series(reasons)) == (
@@ -338,9 +342,9 @@ def test_reasons_are_counted_by_kind():
     assert summarise(pd.Series([], dtype=object)) is None
 
 
-def test_one_cohort_has_one_block_and_table_1_is_the_papers(books):
-    scans = books["scans"][books["scans"]["cohort"] == "ADNI"]
-    splits = books["splits"][:-1]
+def test_table_1_of_one_cohort_has_one_block_with_the_papers_rows(inputs):
+    scans = inputs["scans"][inputs["scans"]["cohort"] == "ADNI"]
+    splits = inputs["splits"][:-1]
     table = cohort_table(scans, splits).set_index("group")
     assert list(table.columns[:5]) == ["subjects", "samples", "age", "mmse", "cdr"]
     assert list(table.index) == ["CN", "AD", "MCI", "n/a", "all"]
@@ -352,13 +356,13 @@ def test_one_cohort_has_one_block_and_table_1_is_the_papers(books):
     assert table.loc["all", ["field_1_5t", "field_3t"]].tolist() == [2, 4]
     assert table.loc["all", "follow_up"] == 12 and table.loc["MCI", "follow_up"] == 18
     assert table.loc["all", [f"{s}_samples" for s in ("train", "val", "test")]].sum() == 7
-    nobody = cohort_table(scans[scans["diagnosis"] != "AD"], splits).set_index("group")
-    assert nobody.loc["AD", "samples"] == 0 and nobody.loc["AD", "age"] is None
-    assert np.isnan(nobody.loc["AD", "follow_up"])
+    without_ad = cohort_table(scans[scans["diagnosis"] != "AD"], splits).set_index("group")
+    assert without_ad.loc["AD", "samples"] == 0 and without_ad.loc["AD", "age"] is None
+    assert np.isnan(without_ad.loc["AD", "follow_up"])
 
 
-def test_several_cohorts_in_table_1(books):
-    table = cohort_table(books["scans"], books["splits"])
+def test_several_cohorts_in_table_1(inputs):
+    table = cohort_table(inputs["scans"], inputs["splits"])
     assert table.columns[0] == "cohort"
     sums = table[table["group"] == "all"].set_index("cohort")["samples"]
     assert sums.to_dict() == {"ADNI": 7, "OASIS": 1, "all": 8}

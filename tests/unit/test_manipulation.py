@@ -1,4 +1,4 @@
-"""Manipulation judged by numbers: ways to move, regions, trends."""
+"""Manipulation: direction variants, brain regions, measures, and trends over strength."""
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,7 @@ def codes() -> torch.Tensor:
     return torch.randn(3, DIM, generator=torch.Generator().manual_seed(0))
 
 
-def test_moving_by_zero_is_the_identity_and_the_logit_moves_linearly(probed):
+def test_direction_move_is_identity_at_zero_and_linear_in_the_logit(probed):
     direction, y = Direction.load(probed / "classifier.npz"), codes()
     for mode in MODES:
         assert torch.equal(direction.move(y, 0.0, mode), y)
@@ -49,7 +49,7 @@ def test_moving_by_zero_is_the_identity_and_the_logit_moves_linearly(probed):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_ways_are_of_one_length_and_the_orthogonal_one_leaves_the_age_alone(probed, mode):
+def test_direction_variants_have_equal_length_and_orthogonal_keeps_age(probed, mode):
     direction = Direction.load(probed / "classifier.npz")
     age, y = LinearModel.load(probed / "age_regressor.npz"), codes().double()
     variants = direction.variants(age, mode, ["a", "b", "c"], 0)
@@ -70,7 +70,7 @@ def test_ways_are_of_one_length_and_the_orthogonal_one_leaves_the_age_alone(prob
         )
 
 
-def test_regions_lie_where_they_should():
+def test_regions_cover_ventricles_and_hippocampi():
     for spacing in (1.5, 5.0):
         affine = np.diag([spacing, spacing, spacing, 1.0])
         affine[:3, 3] = (-90, -120, -70)
@@ -90,24 +90,24 @@ def test_regions_lie_where_they_should():
         Regions.on(affine, (20, 20, 20))
 
 
-def test_soft_volumes_count_parts_of_voxels():
+def test_soft_volumes_count_partial_voxels():
     regions = Regions.on(AFFINE, SHAPE)
     base = torch.full((1, 1, *SHAPE), 0.8)
     before = soft_volumes(base, base, regions)
     assert before["ventricle_ml"].item() == 0
     ml = (regions.hippocampus.sum() * regions.voxel_ml).item()
     assert before["hippocampus_ml"].item() == pytest.approx(ml)
-    for level, share in ((0.8 * 0.35, 1.0), (0.8 * 0.6, 0.5), (0.8 * 0.85, 0.0)):
+    for level, fraction in ((0.8 * 0.35, 1.0), (0.8 * 0.6, 0.5), (0.8 * 0.85, 0.0)):
         image = base.clone()
         image[..., 7, 7, 8] = level  # 12 mm wide, within the ventricles' box
         grown = soft_volumes(image, base, regions)["ventricle_ml"]
-        assert grown.item() == pytest.approx(share * 12**3 / 1000, abs=1e-4)
+        assert grown.item() == pytest.approx(fraction * 12**3 / 1000, abs=1e-4)
     for level in (0.1, 0.8 * 1.3):  # lost to fluid, or to white matter
         lost = soft_volumes(torch.full_like(base, level), base, regions)["hippocampus_ml"]
         assert lost.item() == pytest.approx(0, abs=1e-4)
 
 
-def test_measure_sees_grown_ventricles_and_that_the_rest_is_the_same_person():
+def test_manipulation_measure_detects_ventricles_and_change_elsewhere():
     regions = Regions.on(AFFINE, SHAPE)
     noise = torch.rand(1, 1, *SHAPE, generator=torch.Generator().manual_seed(1))
     base = 0.7 + 0.2 * noise
@@ -122,7 +122,7 @@ def test_measure_sees_grown_ventricles_and_that_the_rest_is_the_same_person():
 
 def test_manipulation_tables(tables):
     scans, table, found = tables
-    assert len(scans) == 2 * 3 * 2 * 2  # directions, ways, scans, alphas
+    assert len(scans) == 2 * 3 * 2 * 2  # contrasts, variants, scans, alphas
     still = scans[scans["alpha"] == 0]
     np.testing.assert_allclose(still["ssim_to_unmanipulated"], 1, atol=1e-5)
     assert (still["sex_kept"] == 1).all()
@@ -146,7 +146,7 @@ def test_manipulation_tables(tables):
     assert set(found["way"]) == set(VARIANTS)
 
 
-def test_trends_know_the_direction_of_the_disease():
+def test_manipulation_trends_compare_signs_with_the_disease():
     rows = [
         {"scan_id": scan, "participant_id": scan, "direction": direction, "way": "plain"}
         | {"alpha": alpha, "ventricle_ml": 20 + size * alpha, "hippocampus_ml": 7.0}
@@ -166,18 +166,18 @@ def test_trends_know_the_direction_of_the_disease():
         assert mine["logit_decoded", "known_sign"] == 1
 
 
-def test_without_two_sexes_there_is_no_probe_of_sex(system, project, probed, caplog):
+def test_manipulation_probes_omit_sex_if_all_scans_are_of_one_sex(system, project, probed, caplog):
     store = system.volume_store(project / "volumes")
     store.index["sex"] = "M"
     probes = (probed / "classifier.npz", probed / "age_regressor.npz")
-    judges = manipulation.Probes.load(*probes, system, store, project / "ldae.npz", 3, 0)
-    assert judges.sex is None
+    loaded = manipulation.Probes.load(*probes, system, store, project / "ldae.npz", 3, 0)
+    assert loaded.sex is None
     assert "no probe of sex" in caplog.text
     image = store.volumes(np.arange(2))
-    assert manipulation.judge(system, judges, codes()[:2], image, image)["sex_kept"].isnan().all()
+    assert manipulation.judge(system, loaded, codes()[:2], image, image)["sex_kept"].isnan().all()
 
 
-def test_examples_hold_what_the_figures_read(system, project, probed):
+def test_examples_have_the_arrays_that_figures_read(system, project, probed):
     out = project / "examples"
     inputs = (system, project / "volumes", project / "ldae.npz")
     subjects = {"CN": None, "AD": "sub-04"}

@@ -1,4 +1,4 @@
-"""Measures, intervals, scores and the choice of scans."""
+"""Image metrics, bootstrap intervals, classification scores and selection of test scans."""
 
 import numpy as np
 import pandas as pd
@@ -35,9 +35,9 @@ def _volume(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(array).float()[None, None]
 
 
-def test_ssim_equals_skimage_whole_and_in_brain():
+def test_ssim_equals_skimage_in_volume_and_in_brain():
     a, b = _pair((44, 46, 45))
-    whole, local = structural_similarity(
+    overall, local = structural_similarity(
         a, b, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
     )
     assert ssim_window(a.shape) == 11
@@ -46,12 +46,12 @@ def test_ssim_equals_skimage_whole_and_in_brain():
     np.testing.assert_allclose(ours[inner], local[inner], atol=1e-4)
     brain = a > 0.5
     assert not brain[:5].any()  # where borders do not matter
-    whole_, within = ssim(_volume(a), _volume(b), _volume(brain).bool())
-    assert whole_.item() == pytest.approx(whole, abs=1e-4)
+    ours_overall, within = ssim(_volume(a), _volume(b), _volume(brain).bool())
+    assert ours_overall.item() == pytest.approx(overall, abs=1e-4)
     assert within.item() == pytest.approx(local[brain].mean(), abs=1e-4)
 
 
-def test_ssim_equals_the_validation_measure_of_training():
+def test_ssim_equals_mean_ssim_of_the_training_validation():
     a, b = (_volume(x) for x in _pair((32, 40, 32)))
     assert ssim(a, b, a > 0.3)[0].item() == pytest.approx(mean_ssim(b, a), abs=1e-4)
 
@@ -62,10 +62,10 @@ def test_ssim_window_shrinks_for_tiny_volumes():
         ssim_map(torch.zeros(1, 1, 8, 8, 8), torch.zeros(1, 1, 8, 8, 8), 11)
 
 
-def test_a_perfect_reconstruction_has_ssim_one_and_mse_zero():
+def test_ssim_is_one_and_mse_zero_for_equal_volumes():
     a, b = (_volume(x) for x in _pair(SHAPE))
-    whole, within = ssim(a, a, a > 0.3)
-    assert whole.item() == pytest.approx(1, abs=1e-5)
+    overall, within = ssim(a, a, a > 0.3)
+    assert overall.item() == pytest.approx(1, abs=1e-5)
     assert within.item() == pytest.approx(1, abs=1e-5)
     assert mse(a, a).item() == 0
     assert mse(a, b).item() == pytest.approx(((a - b) ** 2).mean().item(), rel=1e-6)
@@ -101,7 +101,7 @@ def test_lpips_is_the_mean_over_its_slices(tmp_path):
 # --- bootstrap and scores ------------------------------------------------------------------------
 
 
-def test_bootstrap_resamples_whole_subjects_and_is_deterministic():
+def test_bootstrap_resamples_subjects_and_is_deterministic():
     clusters = ["a", "a", "b", "c", "c", "c"]
     first, second = ClusterBootstrap(clusters, 200, 1), ClusterBootstrap(clusters, 200, 1)
     assert (first.weights == second.weights).all()
@@ -121,17 +121,17 @@ def test_bootstrap_interval_covers_the_mean_of_clustered_data():
         alone = ClusterBootstrap(np.arange(200), 300, trial).mean(values)
         naive += alone.low <= 0 <= alone.high
     assert 0.88 <= covered / 200 <= 0.99
-    assert naive / 200 < 0.8  # ignoring the clusters would be far too sure
+    assert naive / 200 < 0.8  # ignoring the clusters gives intervals far too narrow
 
 
-def test_one_subject_gives_no_interval():
+def test_bootstrap_of_one_subject_has_no_interval():
     found = ClusterBootstrap(["a", "a"], 100, 0).mean([1.0, 3.0])
     assert found.estimate == 2
     assert np.isnan(found.low)
     assert np.isnan(found.high)
 
 
-def test_paired_difference_is_tighter_than_two_means():
+def test_bootstrap_paired_difference_is_narrower_than_a_mean():
     rng = np.random.default_rng(1)
     a = rng.normal(size=60)
     b = a + 0.1 + 0.01 * rng.normal(size=60)
@@ -141,7 +141,7 @@ def test_paired_difference_is_tighter_than_two_means():
     assert found.high - found.low < 0.02 < bootstrap.mean(a).high - bootstrap.mean(a).low
 
 
-def test_scores_equal_sklearn_also_on_resamples():
+def test_classification_scores_equal_sklearn_on_resamples():
     rng = np.random.default_rng(2)
     truth_, score = rng.random(80) < 0.4, np.round(rng.random(80), 1)  # rounded: with ties
     predicted = score > 0.5
@@ -181,7 +181,7 @@ def test_scores_equal_sklearn_also_on_resamples():
         )
 
 
-def test_scores_are_nan_where_undefined():
+def test_classification_scores_are_nan_where_undefined():
     one_class = np.ones(4, bool)
     weights = np.ones((1, 4))
     assert np.isnan(classification.auroc(one_class, np.arange(4.0))(weights)[0])
@@ -211,7 +211,7 @@ def test_wrong_scans_never_pair_a_subject_with_itself(seed):
         wrong_scans(_scan_table({"a": 3}), 0)
 
 
-def test_a_cap_spreads_scans_over_subjects():
+def test_spread_over_subjects_distributes_the_limit():
     table = _scan_table({"a": 5, "b": 1, "c": 3})
     assert set(spread_over_subjects(table, 3)["participant_id"]) == set("abc")
     assert spread_over_subjects(table, 2)["participant_id"].tolist() == ["a", "b"]
@@ -228,7 +228,7 @@ def test_fixed_noise_depends_on_the_scan_not_on_the_batch():
     assert not torch.equal(both[0], both[1])
 
 
-def test_an_unknown_example_subject_is_a_clear_error():
+def test_example_scans_refuses_unknown_subject_or_diagnosis():
     table = _scan_table({"a": 1}).assign(diagnosis="CN")
     assert example_scans(table, {"CN": None})["participant_id"].tolist() == ["a"]
     with pytest.raises(UserError, match="no CN scan of z"):
@@ -237,7 +237,7 @@ def test_an_unknown_example_subject_is_a_clear_error():
         example_scans(table, {"AD": None})
 
 
-def test_triplets_are_all_and_only_those_in_order_of_time():
+def test_interpolation_triplets_are_every_three_visits_in_order():
     found = interpolation.triplets([0, 6, 6, 24], first=10)
     assert [t.places for t in found] == [(10, 11, 13), (10, 12, 13)]
     assert found[0].alpha == 0.25

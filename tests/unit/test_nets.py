@@ -20,7 +20,7 @@ from ldae.nets.unet import build_unet
 def test_torchvision_repair_lets_other_errors_through(monkeypatch):
     from ldae.nets import _torchvision
 
-    assert _torchvision._repair() is None  # imported by now: nothing left to mend
+    assert _torchvision._repair() is None  # already imported: nothing to repair
 
     def fail(name: str) -> None:
         raise RuntimeError(f"{name} is broken in another way")
@@ -59,7 +59,7 @@ def test_resampling_inner_axes_has_the_same_parameters():
     assert shapes[0] == shapes[1]
 
 
-def test_sizes_of_the_paper_fit_and_others_are_refused_early():
+def test_check_shapes_accepts_paper_sizes_and_refuses_others():
     ae, ldm = PAPER["autoencoder"], PAPER["ldm"]
     check_shapes(PAPER["volumes"]["shape"], ae, ldm)
     assert latent_shape(PAPER["volumes"]["shape"], ae) == (3, 16, 20, 16)

@@ -1,4 +1,4 @@
-"""Tables 5 to 7: the numbers they hold, in three forms; sizes and seconds of the systems."""
+"""Tables 5 to 7 as TSV, Markdown and LaTeX; model size and seconds a scan."""
 
 import csv
 import re
@@ -27,7 +27,7 @@ NAMES = ("table5", "table6", "table7")
 
 @pytest.fixture(scope="module")
 def trained(project, tmp_path_factory):
-    """A copy of the project with histories, and cards that name a machine."""
+    """Copy of the project with histories, and model cards that name a machine."""
     root = shutil.copytree(project, tmp_path_factory.mktemp("tables") / "project")
     for stage, seconds in SECONDS.items():
         history = pd.DataFrame({"epoch": [1, 2, 3], "seconds": [seconds / 3] * 3})
@@ -40,7 +40,7 @@ def trained(project, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tables(trained, system):
-    """Folder with inputs and outputs; a further system's scans are in a file of its own."""
+    """Folder with inputs and outputs; the scans of a second system are in a file of its own."""
     out = trained / "tables"
     measure_cost(system, trained / "volumes", out / "sizes.tsv", out / "seconds.tsv", CFG)
     inputs = (system, trained / "volumes", out / "scans.tsv", CFG, 0, trained / "ldae.npz")
@@ -80,7 +80,7 @@ def _numbers(cells: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_markdown_and_latex_hold_the_numbers_of_the_tsv(tables, name):
+def test_paper_tables_have_the_same_numbers_in_every_format(tables, name):
     wanted = _rows(tables / f"{name}.tsv")
     lines = (tables / f"{name}.md").read_text().splitlines()
     markdown = [line for line in lines if line.startswith("|") and "---" not in line]
@@ -96,7 +96,7 @@ def test_markdown_and_latex_hold_the_numbers_of_the_tsv(tables, name):
     assert rf"\label{{tab:{name}}}" in latex and r"\begin{tabular}" in latex
 
 
-def test_table6_states_the_means_of_all_systems_beside_the_papers(tables):
+def test_table6_has_means_of_all_systems_and_paper_values(tables):
     head, *rows = _rows(tables / "table6.tsv")
     found = {tuple(row[:2] + row[4:5]): dict(zip(head, row, strict=True)) for row in rows}
     scans = read_table(tables / "scans.tsv")
@@ -121,7 +121,7 @@ def test_table6_states_the_means_of_all_systems_beside_the_papers(tables):
     assert not any("another" in key[1] for key in found)  # controls have their own table
 
 
-def test_table5_states_sizes_hours_and_machines(tables, system):
+def test_table5_has_sizes_training_time_and_machines(tables, system):
     head, *rows = _rows(tables / "table5.tsv")
     found = {row[0]: dict(zip(head, row, strict=True)) for row in rows}
     assert found["Training"]["LDAE"] == "3+3 epochs / 2.5 days"
@@ -140,11 +140,11 @@ def test_table5_states_sizes_hours_and_machines(tables, system):
     assert seconds["ldae", "encoded"] > seconds["autoencoder", "reconstruction"]
 
 
-def test_published_weights_have_no_training_time(trained, tables):
+def test_table5_of_published_weights_has_no_training_time(trained, tables):
     path = trained / "autoencoder" / "model.json"
     card, before = read_json(path), (tables / "table5.tsv").read_bytes()
     history = trained / "autoencoder" / "history.tsv"
-    kept = history.read_bytes()
+    history_bytes = history.read_bytes()
     history.unlink()
     try:
         with pytest.raises(UserError, match=re.escape("history.tsv")):
@@ -155,12 +155,12 @@ def test_published_weights_have_no_training_time(trained, tables):
         assert training[1] == "published weights"
     finally:
         write_json(card, path)
-        history.write_bytes(kept)
+        history.write_bytes(history_bytes)
     write_all(trained)
     assert (tables / "table5.tsv").read_bytes() == before
 
 
-def test_table7_has_both_probes_the_papers_values_and_what_is_too_small(tables):
+def test_table7_has_both_probes_paper_values_and_sample_size_notes(tables):
     head, *rows = _rows(tables / "table7.tsv")
     found = {tuple(row[:3]): dict(zip(head, row, strict=True)) for row in rows}
     keys = ["target", "probe", "system", "metric"]
@@ -177,14 +177,14 @@ def test_table7_has_both_probes_the_papers_values_and_what_is_too_small(tables):
     assert mean["LDAE, paper"] == "4.16" and mean["Mean training age"] != "n/a"
 
 
-def test_parameters_that_modules_share_count_once():
+def test_parameters_counts_shared_weights_once():
     one, two = torch.nn.Linear(3, 4), torch.nn.Linear(3, 4)
     two.weight = one.weight
     assert parameters(one) == 16
     assert parameters(one, two) == 20
 
 
-def test_seconds_are_of_every_scan_after_a_warm_up(system, project):
+def test_time_reconstructions_times_every_scan_after_a_warm_up(system, project):
     store, asked = system.volume_store(project / "volumes"), []
 
     class Slow:
@@ -201,7 +201,7 @@ def test_seconds_are_of_every_scan_after_a_warm_up(system, project):
     assert table["n_scans"].tolist() == [2, 2]
 
 
-def test_latex_text_is_escaped():
+def test_escape_of_latex_text():
     text = "y_sem & z_T: 95 % of x_1 − 2 × {a} ~3²"
     assert escape(text) == (
         r"$y_\mathrm{sem}$ \& $z_T$: 95 \% of x\_1 $-$ 2 $\times$ \{a\} $\sim$3$^2$"

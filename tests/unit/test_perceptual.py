@@ -37,7 +37,7 @@ def perceptual(tmp_path_factory) -> Lpips:
     return net
 
 
-def test_lpips_per_image_and_small_ones(perceptual):
+def test_lpips_is_per_image_and_zero_for_equal_images(perceptual):
     a, b = (torch.rand(3, 1, 20, 30, generator=torch.Generator().manual_seed(s)) for s in (0, 1))
     distance = perceptual(a, b)
     assert distance.shape == (3,)
@@ -54,7 +54,7 @@ def test_lpips_is_frozen(perceptual):
     assert not any(module.training for module in perceptual.train().modules())
 
 
-def test_lpips_weights_that_are_missing_or_of_another_net(tmp_path):
+def test_lpips_refuses_missing_or_foreign_weights(tmp_path):
     with pytest.raises(UserError, match=r"LPIPS \(alex\): the weights .* do not exist"):
         Lpips("alex", tmp_path / "alex.safetensors")
     save_file({"net.x": torch.zeros(1)}, tmp_path / "alex.safetensors")
@@ -82,7 +82,7 @@ def test_fake_3d_loss(perceptual):
     untouched = b.grad[0, 0, 0::2, :, 0::2][:, 0::2]
     assert untouched.abs().max() == 0
     assert b.grad[0, 0, 1::2].abs().max() > 0
-    by_hand = sum(
+    expected = sum(
         perceptual(
             *(
                 2 * x.index_select(axis, loss.slices(x.shape[axis])).movedim(axis, 1)[0] - 1
@@ -91,4 +91,4 @@ def test_fake_3d_loss(perceptual):
         ).mean()
         for axis in (2, 3, 4)
     )
-    torch.testing.assert_close(total.detach(), by_hand)
+    torch.testing.assert_close(total.detach(), expected)

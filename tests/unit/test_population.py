@@ -1,4 +1,4 @@
-"""The preprocessed synthetic cohort: its people, its scans, and their counterfactuals."""
+"""Preprocessed synthetic cohort: population, scans and counterfactuals."""
 
 import hashlib
 
@@ -19,7 +19,7 @@ from ldae.preprocess.preprocessed_input import read_brain
 from ldae.synthetic.population import draw_population
 from ldae.synthetic.preprocessed import make_preprocessed
 
-MADE = {"subjects": 2, "visits": 2, "spacing": 6.0, "seed": 37}
+COHORT = {"subjects": 2, "visits": 2, "spacing": 6.0, "seed": 37}
 VOLUMES = {"spacing": 6.0, "shape": [28, 34, 28], "interpolation": "bspline", "antialias": True}
 
 
@@ -48,27 +48,27 @@ def visits(people):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return make_preprocessed(tmp_path_factory.mktemp("cohort") / "made", **MADE, template="T")
+    return make_preprocessed(tmp_path_factory.mktemp("cohort") / "made", **COHORT, template="T")
 
 
 def auroc(visits, columns):
-    """Of AD against CN on every third person, by a logistic regression on the others."""
+    """AUROC of AD against CN on every third person, by logistic regression on the others."""
     known = visits[visits["diagnosis"] != "MCI"]
-    held = (known["person"] % 3 == 0).to_numpy()
+    held_out = (known["person"] % 3 == 0).to_numpy()
     ill = (known["diagnosis"] == "AD").to_numpy()
-    x = StandardScaler().fit(known[columns][~held]).transform(known[columns])
-    model = LogisticRegression().fit(x[~held], ill[~held])
-    return roc_auc_score(ill[held], model.decision_function(x[held]))
+    x = StandardScaler().fit(known[columns][~held_out]).transform(known[columns])
+    model = LogisticRegression().fit(x[~held_out], ill[~held_out])
+    return roc_auc_score(ill[held_out], model.decision_function(x[held_out]))
 
 
-def test_a_smaller_population_is_the_beginning_of_a_larger_one(people):
+def test_smaller_population_is_a_prefix_of_a_larger_one(people):
     assert draw_population(3, 5, 1) == people[:3]
     assert draw_population(3, 5, 2) != people[:3]
     with pytest.raises(UserError, match="between 2 and 5, not 6"):
         draw_population(3, 6, 1)
 
 
-def test_diagnosis_age_and_atrophy_are_related_but_not_the_same(visits):
+def test_diagnosis_is_predicted_well_by_atrophy_and_poorly_by_age(visits):
     both = auroc(visits, ["log_ventricle", "hippocampus"])
     assert 0.85 < both < 0.96
     for one in ("log_ventricle", "hippocampus"):
@@ -97,15 +97,17 @@ def test_disease_progresses_and_nobody_recovers(people):
             assert after.atrophy.hippocampus_ml <= before.atrophy.hippocampus_ml
 
 
-def test_another_diagnosis_of_the_same_person_moves_the_brain_its_way(people):
+def test_counterfactual_diagnosis_shifts_atrophy_of_the_same_person(people):
     for person in people[:50]:
         visit = person.visits[0]
-        assert person.other_atrophy(visit, visit.diagnosis) == visit.atrophy
+        assert person.counterfactual_atrophy(visit, visit.diagnosis) == visit.atrophy
         if visit.diagnosis == "CN":
-            assert person.other_atrophy(visit, "AD").ventricle_ml > visit.atrophy.ventricle_ml
+            assert (
+                person.counterfactual_atrophy(visit, "AD").ventricle_ml > visit.atrophy.ventricle_ml
+            )
 
 
-def test_the_folder_has_what_a_user_would_bring_and_the_truth_beside_it(folder, tmp_path):
+def test_preprocessed_cohort_stores_scans_and_separate_truth(folder, tmp_path):
     truth = read_table(folder / "truth.tsv").set_index(["participant_id", "session_id"])
     scans = sorted((folder / "scans").rglob("*_space-T_desc-brain_T1w.nii.gz"))
     assert len(scans) == len(truth) == 4
@@ -120,7 +122,7 @@ def test_the_folder_has_what_a_user_would_bring_and_the_truth_beside_it(folder, 
         of_scan = truth.loc[tuple(path.name.split("_")[:2])]
         volume = inside.sum() * 6.0**3 / 1000
         assert volume == pytest.approx(of_scan["intracranial_ml"], rel=0.15)
-    again = make_preprocessed(tmp_path / "again", **MADE | {"subjects": 1}, template="T", jobs=2)
+    again = make_preprocessed(tmp_path / "again", **COHORT | {"subjects": 1}, template="T", jobs=2)
     assert len(read_table(again / "truth.tsv")) == 2
     for path in scans[:2]:
         other = again / path.relative_to(folder)
@@ -130,18 +132,18 @@ def test_the_folder_has_what_a_user_would_bring_and_the_truth_beside_it(folder, 
         )
 
 
-def test_a_scan_is_made_again_and_its_counterfactual_differs_by_anatomy_alone(folder, tmp_path):
-    """The second visit as it was made; with the other pathology ventricles and hippocampus move."""
+def test_brain_pair_reproduces_the_scan_and_changes_only_anatomy(folder, tmp_path):
+    """The second visit: with the other pathology, ventricles and hippocampus change."""
     truth = read_table(folder / "truth.tsv")
     row = truth.iloc[-1]
     name = f"{row['participant_id']}_{row['session_id']}"
     stored = next((folder / "scans").rglob(f"{name}_space-T_desc-brain_T1w.nii.gz"))
     brain, _ = read_brain(stored, stored.with_name(stored.name.replace("T1w", "mask")))
     files = ScanFiles(name, stored, tmp_path, "T")
-    write_image(brain, files.registered_brain)  # the target grid is the cohort's own
+    write_image(brain, files.registered_brain)  # already on the target grid
     target = "CN" if row["diagnosis"] != "CN" else "AD"
     row = row.to_dict() | {"target": target}
-    pair = brain_pair(MADE, int(row["subject_index"]), pd.Series(row), files, tmp_path, VOLUMES)
+    pair = brain_pair(COHORT, int(row["subject_index"]), pd.Series(row), files, tmp_path, VOLUMES)
     assert pair.again.shape == pair.other.shape == (1, *VOLUMES["shape"])
     assert float(pair.again.sum()) == pytest.approx(float(brain.sum()), rel=1e-3)
     assert pair.before == pytest.approx([row["ventricle_ml"], row["hippocampus_ml"]], rel=1e-6)
@@ -150,7 +152,7 @@ def test_a_scan_is_made_again_and_its_counterfactual_differs_by_anatomy_alone(fo
     assert sign * (pair.after[1] - pair.before[1]) < 0
     change = (pair.other - pair.again).abs()
     assert 0 < float((change > 5).float().mean()) < 0.2  # of 200: the noise is the same
-    # what else differs between two people is far more than what the disease does to one
-    someone = next(s for s in stored.parents[3].rglob("*_T1w.nii.gz") if name[:11] not in s.name)
-    between = nib.load(someone).get_fdata() - nib.load(stored).get_fdata()
+    # two people differ far more than one person with and without the disease
+    other = next(s for s in stored.parents[3].rglob("*_T1w.nii.gz") if name[:11] not in s.name)
+    between = nib.load(other).get_fdata() - nib.load(stored).get_fdata()
     assert np.square(between).mean() > 8 * float(change.square().mean())

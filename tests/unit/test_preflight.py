@@ -1,4 +1,4 @@
-"""What `snakemake check` looks at, without Snakemake: each fault is found, with its remedy."""
+"""Preflight checks of `snakemake check`, without Snakemake: each fault has its remedy."""
 
 import copy
 import shutil
@@ -27,7 +27,7 @@ SUBJECT = "002_S_0413"
 
 
 def facts(root, config=None, **more):
-    """A run below ``root`` on this machine; ``config`` is laid over the paper's sections."""
+    """A run below ``root`` on this machine; ``config`` is merged into the paper's sections."""
     merged = copy.deepcopy(PAPER)
     for section, values in (config or {}).items():
         merged[section] = merged[section] | values if isinstance(values, dict) else values
@@ -41,10 +41,10 @@ def only(findings, level):
 
 
 def image(folder, subject=SUBJECT, date="2006-05-02_12_31_52.0", number=1):
-    place = folder / subject / "MPRAGE" / date / f"I{number}"
-    place.mkdir(parents=True)
-    (place / f"ADNI_{subject}_MR_MPRAGE_S1_I{number}.dcm").touch()
-    return place
+    target = folder / subject / "MPRAGE" / date / f"I{number}"
+    target.mkdir(parents=True)
+    (target / f"ADNI_{subject}_MR_MPRAGE_S1_I{number}.dcm").touch()
+    return target
 
 
 def sources(root, **config):
@@ -61,12 +61,12 @@ def test_misplaced_images_are_found_and_the_right_path_named(tmp_path):
     inside = deep / SUBJECT / "MPRAGE"
     (fault,) = only(sources(tmp_path, paths={"images": str(inside)}), ERROR)
     assert fault.remedy == f"Set paths.images to {deep}"
-    # As archives are unpacked: ADNI/<subject>.
+    # Unpacked archives: ADNI/<subject>.
     assert not only(sources(tmp_path, paths={"images": str(deep.parent)}), ERROR)
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "remedy"),
     [
         ("sub-01", "cohort.bids_dir"),
         ("part1.zip", "Unpack"),
@@ -74,11 +74,11 @@ def test_misplaced_images_are_found_and_the_right_path_named(tmp_path):
         ("holiday", "Put ADNI's images there"),
     ],
 )
-def test_another_folder_for_the_images_is_recognised(tmp_path, name, said):
+def test_wrong_content_of_the_images_folder_is_recognised(tmp_path, name, remedy):
     (tmp_path / "raw/tables").mkdir(parents=True)
     (tmp_path / "raw/images" / name).mkdir(parents=True)
     (fault,) = only(sources(tmp_path), ERROR)
-    assert said in fault.remedy
+    assert remedy in fault.remedy
 
 
 def test_tables_beside_images_are_refused_before_all_files_are_searched(tmp_path):
@@ -89,10 +89,10 @@ def test_tables_beside_images_are_refused_before_all_files_are_searched(tmp_path
     both = {"images": "adni/images", "tables": "adni"}
     (fault,) = only(sources(tmp_path, paths=both), ERROR)
     assert fault.remedy == f"Set paths.tables to {inner}"
-    assert check_tables(facts(tmp_path, {"paths": both})) == []  # told once, under paths
+    assert check_tables(facts(tmp_path, {"paths": both})) == []  # reported once, under paths
 
 
-def test_a_bids_folder_too_high_or_too_low_is_corrected(tmp_path):
+def test_bids_folder_too_high_or_too_low_is_corrected(tmp_path):
     data = tmp_path / "data/oasis"
     (data / "sub-01/anat").mkdir(parents=True)
     for wrong in (data.parent, data / "sub-01", data / "sub-01/anat", tmp_path):
@@ -100,11 +100,11 @@ def test_a_bids_folder_too_high_or_too_low_is_corrected(tmp_path):
         assert fault.remedy == f"Set cohort.bids_dir to {data}"
 
 
-def test_what_a_rule_makes_is_no_fault(tmp_path):
+def test_missing_folders_that_a_rule_makes_are_no_error(tmp_path):
     demo = {"paths": {"images": "raw/demo/images", "tables": "raw/demo/tables"}}
-    about = {"subjects": 6, "visits": 3, "spacing": 2.0}
+    synthetic = {"subjects": 6, "visits": 3, "spacing": 2.0}
     run = facts(tmp_path, demo)
-    run.config["synthetic"] = about
+    run.config["synthetic"] = synthetic
     found, folders = paths.check_sources(run)
     assert [finding.level for finding in found] == [OK]
     counts, _ = scans.count(run, folders)
@@ -133,7 +133,7 @@ def test_preprocessed_scans_need_no_download_and_no_clinica(tmp_path):
 def test_visits_are_counted_by_the_names_of_folders(tmp_path):
     images = tmp_path / "raw/images"
     image(images, number=1)
-    image(images, number=2)  # same day: one visit
+    image(images, number=2)  # of the same day: one visit
     image(images, date="2007-05-02_09_00_00.0", number=3)
     image(images, subject="003_S_0001", number=4)
     (images / "004_S_0001/MPRAGE").mkdir(parents=True)
@@ -147,7 +147,7 @@ def test_visits_are_counted_by_the_names_of_folders(tmp_path):
     assert any("I4" in finding.what for finding in only(found, WARNING))
 
 
-def test_results_on_a_file_or_two_file_systems(tmp_path):
+def test_results_below_a_file_or_on_two_file_systems(tmp_path):
     (tmp_path / "file").touch()
     found = paths.check_written(facts(tmp_path, {"paths": {"results": "file/results"}}))
     assert [fault.topic for fault in only(found, ERROR)] == ["paths"]
@@ -158,7 +158,7 @@ def test_results_on_a_file_or_two_file_systems(tmp_path):
     assert "stored twice" in warnings[0].what
 
 
-def test_every_fault_of_the_tables_is_told_at_once(tmp_path):
+def test_all_faults_of_the_tables_are_reported_at_once(tmp_path):
     make_downloads(tmp_path)
     run = facts(tmp_path, {"paths": {"tables": "today"}})
     assert not only(check_tables(run), ERROR)
@@ -172,23 +172,23 @@ def test_every_fault_of_the_tables_is_told_at_once(tmp_path):
     assert all("IDA" in fault.what + fault.remedy for fault in faults)
 
 
-WHOLE = Plan(fault="none was made")  # then all that is not there is needed
+NO_PLAN = Plan(fault="none was made")  # without a plan, all missing outputs are needed
 
 
 def test_space_of_the_papers_cohort(tmp_path):
-    found = space.check_space(facts(tmp_path), WHOLE, Counts(2906, 10340))
+    found = space.check_space(facts(tmp_path), NO_PLAN, Counts(2906, 10340))
     volumes = next(f for f in found if f.what.startswith("results/cache/volumes"))
     assert space.size(10340 * 128 * 160 * 128 * 2) == "54.2 GB"
     assert "54.2 GB" in volumes.what
     numbers = space.parameters(PAPER)  # Table 5: 920 M and 130 M
     assert numbers["ldm"] + numbers["ldae"] == pytest.approx(920e6, rel=0.01)
     assert numbers["dae"] == pytest.approx(130e6, rel=0.03)
-    # All checkpoints stay until the run ends, not those of the largest alone.
+    # The checkpoints of all models stay until the run ends, not only those of the largest.
     models = next(f for f in found if f.what.startswith("models"))
     assert space.size(44 * sum(numbers.values())) in models.what
 
 
-def test_what_the_plan_does_not_make_needs_no_space(tmp_path, monkeypatch):
+def test_space_counts_only_outputs_of_planned_jobs(tmp_path, monkeypatch):
     usage = namedtuple("Usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 100e9))
     numbers, run = {"ldm": 500_000_000, "dae": 130_000_000}, facts(tmp_path)
@@ -208,14 +208,14 @@ def test_what_the_plan_does_not_make_needs_no_space(tmp_path, monkeypatch):
     assert needed(dae=1).what != one
 
 
-def test_a_full_disk_is_an_error_and_what_is_there_counts(tmp_path, monkeypatch):
+def test_space_counts_existing_outputs_and_a_full_disk_is_an_error(tmp_path, monkeypatch):
     run = facts(tmp_path, {"cohort": {"bids_dir": "/data"}, "baselines": []})
     monkeypatch.setattr(space, "_models", lambda *_: space.Output("models", (), 0, 0, ""))
     usage = namedtuple("Usage", "total used free")
 
     def level(free):
         monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, free))
-        found = space.check_space(run, WHOLE, Counts(10, 10))
+        found = space.check_space(run, NO_PLAN, Counts(10, 10))
         return next(f.level for f in found if "still needed" in f.what)
 
     need = 10 * (2 * 128 * 160 * 128 + 4 * 3 * 16 * 20 * 16 * 4) + 10 * space.PAGE
@@ -230,7 +230,7 @@ def test_a_full_disk_is_an_error_and_what_is_there_counts(tmp_path, monkeypatch)
     assert level(need - 35_000_000) == WARNING
 
 
-def test_missing_and_wrong_resources(tmp_path):
+def test_missing_and_wrong_resources_are_errors(tmp_path):
     (tmp_path / "config").mkdir()
     shutil.copy(ROOT / "config/resources.tsv", tmp_path / "config")
     table = load_resources(tmp_path / "config/resources.tsv")
@@ -239,13 +239,13 @@ def test_missing_and_wrong_resources(tmp_path):
     wrong.parent.mkdir(parents=True)
     wrong.write_bytes(b"no template")
     faults = only(resources.check_resources(run), ERROR)
-    told = {fault.what.split(":")[0]: fault for fault in faults}
+    by_name = {fault.what.split(":")[0]: fault for fault in faults}
     outside = [n for n in needed(run.config, table) if table.loc[n, "kind"] != "package"]
-    assert set(told) == {*outside, "cohort.exclude"}
-    assert "checksum" in told["mni2009c-mask"].what
-    assert "snakemake" in told["mni2009c-t1w"].remedy
-    assert told["convnext-small"].remedy == table.loc["convnext-small", "note"]
-    # Baselines begin from the encoder's weights beside published models too.
+    assert set(by_name) == {*outside, "cohort.exclude"}
+    assert "checksum" in by_name["mni2009c-mask"].what
+    assert "snakemake" in by_name["mni2009c-t1w"].remedy
+    assert by_name["convnext-small"].remedy == table.loc["convnext-small", "note"]
+    # Baselines start from the pretrained encoder also beside published models.
     published = {"autoencoder": "nowhere.pth"}
     own = {"encoder": PAPER["ldae"]["encoder"] | {"pretrained": "own.pth"}}
     for baselines, named in ((["dae"], True), ([], False)):
@@ -269,7 +269,7 @@ def test_packages_and_programs_are_compared_with_the_locks(tmp_path):
     assert "numpy" in warnings[0].what
     assert "0.9.1 instead of 0.12.0" in warnings[1].what
     assert (len(errors), len(warnings)) == (2, 2)
-    # Of a BIDS data set nothing is converted.
+    # A BIDS data set needs no conversion.
     found = check_environment(facts(tmp_path, {"cohort": {"bids_dir": "/x"}, "device": "cpu"}))
     assert not any("clinica" in finding.what for finding in found)
 
@@ -280,7 +280,7 @@ gpu|12:00:00|64000|8|gpu:2
 """
 
 
-def test_partitions_are_read():
+def test_slurm_partitions_are_read():
     assert slurm.read_nodes(NODES) == [
         slurm.Nodes("cpu", True, 1440, 64000, 16, 0),
         slurm.Nodes("gpu", False, 720, 256000, 32, 4),
@@ -292,7 +292,7 @@ def test_partitions_are_read():
 
 
 @pytest.mark.parametrize(
-    ("about", "said"),
+    ("requests", "message"),
     [
         ({"mem_mb": 64000, "threads": 16, "runtime": 1440}, None),
         ({"gpu": 1}, "no GPUs a node, 1 asked for"),
@@ -312,18 +312,20 @@ def test_partitions_are_read():
         ({"slurm_partition": "cpus"}, "no partition cpus"),
     ],
 )
-def test_a_job_fits_its_partition_or_the_fault_is_named(about, said):
-    (found,) = slurm.compare_with_partitions({"rule": about}, slurm.read_nodes(NODES))
-    assert (found.level == OK) == (said is None)
-    assert said is None or said in found.what
-    assert ("cluster default" in found.what) == (said is None and "slurm_partition" not in about)
+def test_a_job_fits_its_partition_or_the_fault_is_named(requests, message):
+    (found,) = slurm.compare_with_partitions({"rule": requests}, slurm.read_nodes(NODES))
+    assert (found.level == OK) == (message is None)
+    assert message is None or message in found.what
+    assert ("cluster default" in found.what) == (
+        message is None and "slurm_partition" not in requests
+    )
 
 
-def test_all_that_does_not_fit_is_told():
-    about = {"gpu": 1, "runtime": 9999, "mem_mb": 10**6}
-    found = slurm.compare_with_partitions({"rule": about}, slurm.read_nodes(NODES))
+def test_all_requests_that_exceed_a_partition_are_reported():
+    requests = {"gpu": 1, "runtime": 9999, "mem_mb": 10**6}
+    found = slurm.compare_with_partitions({"rule": requests}, slurm.read_nodes(NODES))
     assert [finding.level for finding in found] == [ERROR] * 3
-    # One kind of node has the GPUs, another the memory.
+    # One type of node has the GPUs, another the memory.
     kinds = "p*|infinite|256000|8|(null)\np*|infinite|64000|8|gpu:2\n"
     (found,) = slurm.compare_with_partitions(
         {"rule": {"gpu": 1, "mem_mb": 100000}}, slurm.read_nodes(kinds)
@@ -331,18 +333,16 @@ def test_all_that_does_not_fit_is_told():
     assert "at once" in found.what
 
 
-def test_what_only_a_later_attempt_cannot_have_is_a_warning():
-    about = {"mem_mb": 40000, "runtime": 480, "last_mem_mb": 120000, "last_runtime": 1440}
-    found = slurm.compare_with_partitions({"rule": about}, slurm.read_nodes(NODES))
+def test_request_that_only_a_later_attempt_exceeds_is_a_warning():
+    requests = {"mem_mb": 40000, "runtime": 480, "last_mem_mb": 120000, "last_runtime": 1440}
+    found = slurm.compare_with_partitions({"rule": requests}, slurm.read_nodes(NODES))
     assert [finding.level for finding in found] == [WARNING, OK]
     assert "retried" in found[0].what
     assert "64000 MB of memory a node, 120000 asked for" in found[0].what
 
 
 @pytest.mark.parametrize(("age", "levels"), [("30 sec", [ERROR]), ("300 sec", [])])
-def test_squeue_must_remember_ended_jobs_longer_than_snakemake_waits(
-    age, levels, tmp_path, monkeypatch
-):
+def test_min_job_age_shorter_than_snakemake_waits_is_an_error(age, levels, tmp_path, monkeypatch):
     scontrol = tmp_path / "scontrol"
     scontrol.write_text(f"#!/bin/sh\necho 'MessageTimeout = 10 sec\nMinJobAge   = {age}'\n")
     scontrol.chmod(0o755)
@@ -350,60 +350,60 @@ def test_squeue_must_remember_ended_jobs_longer_than_snakemake_waits(
     assert [finding.level for finding in slurm.check_min_job_age()] == levels
 
 
-def test_a_group_is_one_job():
+def test_group_is_submitted_as_one_job():
     asks = {"n4": {"runtime": 480, "mem_mb": 4000}, "pack": {"runtime": 60, "mem_mb": 6000}}
-    whole = slurm.submitted(asks, {"n4": "scans", "pack": "scans"})
-    assert whole == {"group scans": {"runtime": 540, "mem_mb": 6000}}
+    submitted = slurm.submitted(asks, {"n4": "scans", "pack": "scans"})
+    assert submitted == {"group scans": {"runtime": 540, "mem_mb": 6000}}
 
 
-def said(tmp_path, output, code=0):
-    script = tmp_path / "said.py"
+def parse(tmp_path, output, code=0):
+    script = tmp_path / "dry_run.py"
     script.write_text(f"import sys; print({output!r}); sys.exit({code})")
     return plan.read_plan(plan.start_dry_run((sys.executable, str(script))))
 
 
-def test_the_plan_is_read_and_its_fault_kept(tmp_path):
+def test_plan_is_read_from_the_dry_run_with_its_error(tmp_path):
     table = "job  count\n---  -----\nall   1\nn4   64\nldm   1\ntotal  66\n"
-    read = said(tmp_path, f"Building DAG of jobs...\nJob stats:\n{table}\nReasons:\n  n4 9\n")
+    read = parse(tmp_path, f"Building DAG of jobs...\nJob stats:\n{table}\nReasons:\n  n4 9\n")
     assert read.jobs == {"n4": 64, "ldm": 1}
     assert plan.describe(read)[0].what == "65 jobs of 2 rules: n4 64, one each of ldm"
     error = "WorkflowError in file x, line 2:\npaths.images: no such folder\nTraceback:\n File"
-    (found,) = plan.describe(said(tmp_path, f"Building DAG of jobs...\n{error}", 1))
+    (found,) = plan.describe(parse(tmp_path, f"Building DAG of jobs...\n{error}", 1))
     assert found.level == ERROR
     assert "paths.images: no such folder" in found.what
     assert "Traceback" not in found.what
-    assert "nothing is to be done" in plan.describe(said(tmp_path, "Nothing to be done."))[0].what
+    assert "nothing is to be done" in plan.describe(parse(tmp_path, "Nothing to be done."))[0].what
 
 
-def test_reference_hours_are_the_papers_in_proportion_or_none(tmp_path):
+def test_cost_scales_the_papers_hours_or_gives_no_estimate(tmp_path):
     asks = {name: {"gpu": 1} for name in ("autoencoder", "ldm", "ldae", "dae")}
     asks["supervised_age"] = {"gpu": 1}
     jobs = Plan(dict.fromkeys(asks, 1))
 
-    def told(counts, **config):
+    def sentences(counts, **config):
         return " ".join(f.what for f in estimate(facts(tmp_path, config, asks=asks), jobs, counts))
 
-    whole = told(Counts(2906, 10340))
-    assert "ldm: 36 h, 36 GPU-hours" in whole  # Table 3: 18 hours on two
-    assert "dae: 14 days, 336 GPU-hours" in whole
-    assert "ldm: 36 h" not in told(Counts(2906, 5170))
-    assert "ldm: 18 h, 18 GPU-hours" in told(Counts(2906, 5170))
-    assert "no estimate, nothing was measured at this size: supervised_age" in whole
-    small = told(Counts(2906, 10340), volumes={"shape": [64, 80, 64]})
+    full = sentences(Counts(2906, 10340))
+    assert "ldm: 36 h, 36 GPU-hours" in full  # Table 3: 18 hours on two
+    assert "dae: 14 days, 336 GPU-hours" in full
+    assert "ldm: 36 h" not in sentences(Counts(2906, 5170))
+    assert "ldm: 18 h, 18 GPU-hours" in sentences(Counts(2906, 5170))
+    assert "no estimate, nothing was measured at this size: supervised_age" in full
+    small = sentences(Counts(2906, 10340), volumes={"shape": [64, 80, 64]})
     assert "ldm" in small.partition("no estimate")[2]
 
 
-def test_what_was_measured_here_comes_first(tmp_path):
+def test_cost_prefers_measured_times(tmp_path):
     timing = tmp_path / "results/benchmarks/n4"
     timing.mkdir(parents=True)
     for shard in range(2):
         (timing / f"shard-{shard}.tsv").write_text("s\tcpu_time\tmax_rss\n600\t600\t300\n")
     asks = {"n4": {"threads": 1}}
-    (told, *_) = estimate(facts(tmp_path, asks=asks, slots=4), Plan({"n4": 8}), Counts(9, 9))
-    assert told.what == "n4: 20 min (measured in these results)"  # 8 x 600 s, four at a time
+    (finding, *_) = estimate(facts(tmp_path, asks=asks, slots=4), Plan({"n4": 8}), Counts(9, 9))
+    assert finding.what == "n4: 20 min (measured in these results)"  # 8 x 600 s, four at a time
 
 
-def test_epochs_of_a_model_count_in_proportion_where_all_else_is_the_same(tmp_path):
+def test_cost_scales_measured_epochs_of_the_same_settings(tmp_path):
     folder = tmp_path / "results/models/ldm"
     folder.mkdir(parents=True)
     (folder / "history.tsv").write_text("epoch\tseconds\n1\t7.2\n2\t7.2\n")
@@ -411,18 +411,19 @@ def test_epochs_of_a_model_count_in_proportion_where_all_else_is_the_same(tmp_pa
     card = {"config": PAPER["ldm"] | {"epochs": 2}, "machine": {"device": "cuda"}, "form": form}
     write_json(card | {"scans": {"train": 891}}, folder / "model.json")
 
-    def told(scans, **config):
+    def sentence(scans, **config):
         run = facts(tmp_path, config, asks={"ldm": {"gpu": 1}})
         return estimate(run, Plan({"ldm": 1}), Counts(9, scans))[0].what
 
-    assert told(1000).startswith("ldm: 60 min, 1 GPU-hours (by the epochs")  # 891 of them trained
-    assert told(1780).startswith("ldm: 107 min, 1.78 GPU-hours")
-    assert told(10000).startswith("ldm: 10 h, 10 GPU-hours (by the epochs")
-    assert "the paper's A100 hours" in told(1000, ldm={"batch_size": 9})
-    assert "by the epochs" not in told(1000, volumes={"shape": [64, 80, 64]})
+    # 891 of 1,000 scans are for training.
+    assert sentence(1000).startswith("ldm: 60 min, 1 GPU-hours (by the epochs")
+    assert sentence(1780).startswith("ldm: 107 min, 1.78 GPU-hours")
+    assert sentence(10000).startswith("ldm: 10 h, 10 GPU-hours (by the epochs")
+    assert "the paper's A100 hours" in sentence(1000, ldm={"batch_size": 9})
+    assert "by the epochs" not in sentence(1000, volumes={"shape": [64, 80, 64]})
 
 
-def test_the_report_is_aligned_and_keeps_remedies_whole(tmp_path):
+def test_check_report_is_aligned_and_does_not_wrap_remedies(tmp_path):
     remedy = "python -c 'one long command' " * 10
     found = [Finding(OK, "paths", "fine"), Finding(ERROR, "resources", "word " * 60, remedy)]
     lines = text(found).splitlines()

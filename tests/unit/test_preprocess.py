@@ -1,4 +1,4 @@
-"""Preprocessing: N4, brain extraction, registration, in either order."""
+"""Preprocessing: N4 and brain extraction in either order, registration, resampling."""
 
 import json
 import shutil
@@ -82,14 +82,14 @@ def test_n4_removes_a_known_bias(colin):
         (np.arange(128, dtype=np.float32).reshape(4, 4, 4, 2), "shape"),
     ],
 )
-def test_unusable_images_are_rejected_with_a_reason(tmp_path, values, reason):
+def test_constant_and_4d_images_are_rejected_with_a_reason(tmp_path, values, reason):
     path = save(values, np.eye(4), tmp_path / "x.nii.gz")
     with pytest.raises(ScanRejected, match=reason):
         read_head(path)
 
 
 @pytest.mark.parametrize("codes", ["RAS", "ASL"])
-def test_written_images_keep_place_zero_and_values(tmp_path, codes):
+def test_written_images_keep_affine_background_and_values(tmp_path, codes):
     values = np.random.default_rng(0).gamma(2, 300, (7, 9, 11)).astype(np.float32)
     values[:2] = 0
     tilt = np.array([[1, 0, 0, 4], [0, 1.9, -0.4, 5], [0, 0.5, 1.5, -6], [0, 0, 0, 1]])
@@ -117,7 +117,7 @@ def test_written_images_keep_place_zero_and_values(tmp_path, codes):
 # --- brain masks ----------------------------------------------------------------------------
 
 
-def test_mask_keeps_the_largest_part_and_fills_holes():
+def test_brain_mask_keeps_largest_component_and_fills_holes():
     probability = np.zeros((20, 20, 20), np.float32)
     probability[4:16, 4:16, 4:16] = 0.9
     probability[9:11, 9:11, 9:11] = 0.1  # a hole
@@ -128,7 +128,7 @@ def test_mask_keeps_the_largest_part_and_fills_holes():
     assert not mask[0, 0, 0]
 
 
-def test_implausible_masks_are_rejected():
+def test_implausible_brain_masks_are_rejected():
     with pytest.raises(ScanRejected, match=r"empty \(highest probability 0.3\)"):
         clean_mask(np.full((9, 9, 9), 0.3, np.float32), 0.5)
     with pytest.raises(ScanRejected, match="covers 100% of the image's outer faces"):
@@ -143,7 +143,7 @@ def test_missing_antsxnet_weights_are_named(tmp_path):
         assert part in str(caught.value)
 
 
-def test_unknown_method_is_named():
+def test_unknown_brain_extraction_method_is_named():
     with pytest.raises(UserError, match="'bet'; allowed: antspynet, deepbet"):
         build_extractor({"method": "bet", "weights": "x"})
 
@@ -197,11 +197,11 @@ def test_registration_recovers_a_known_affine(colin, tmp_path):
     assert max(errors) < SPACING
 
 
-def test_a_head_stored_upside_down_is_found_by_another_start(template, tmp_path):
-    """Turned by half about the axis from ear to ear: the centres of mass alone do not tell."""
+def test_registration_recovers_an_upside_down_head_from_second_start(template, tmp_path):
+    """Rotated by 180 degrees about the left-right axis, which centres of mass cannot detect."""
     target = load_template(template, 6.0, 4.0)
-    head, inside, place = base("myconnectome")
-    turned = np.diag([1.0, -1.0, -1.0, 1.0]) @ place
+    head, inside, affine = base("myconnectome")
+    turned = np.diag([1.0, -1.0, -1.0, 1.0]) @ affine
     brain, mask = (
         ants.image_read(str(save(values.astype(np.float32), turned, tmp_path / name)))
         for name, values in (("brain.nii", head * inside), ("mask.nii", inside))
@@ -214,7 +214,7 @@ def test_a_head_stored_upside_down_is_found_by_another_start(template, tmp_path)
     assert found.transforms == [found.affine] == [f"{tmp_path}/20GenericAffine.mat"]
 
 
-def test_no_level_of_the_pyramid_is_too_coarse():
+def test_registration_pyramid_omits_levels_that_are_too_coarse():
     assert pyramid(2.0)["aff_shrink_factors"] == (6, 4, 2, 1)
     assert pyramid(3.0)["aff_shrink_factors"] == (4, 2, 1)
     assert pyramid(20.0)["aff_shrink_factors"] == (1,)
@@ -227,14 +227,14 @@ def test_resampling_has_no_negatives_and_a_clean_background(colin, interpolation
     grid = target_grid(head, 2.0)
     moved = resample(head * mask, grid, [], interpolation, prefilter=False)
     raw = ants.apply_transforms(grid, head * mask, [], interpolator="bSpline").numpy()
-    assert raw.min() < -1  # the problem is there
+    assert raw.min() < -1  # without clipping there are negatives
     assert moved.shape == grid.shape
     assert moved.numpy().min() == 0
     assert (moved.numpy()[:, :, :5] == 0).all()
     assert moved.numpy().max() > 0.9 * (head * mask).numpy().max()
 
 
-def test_antialias_turns_the_native_width_into_the_target_width():
+def test_antialias_widens_native_fwhm_to_target_fwhm():
     impulse = np.zeros((41, 41, 41), np.float32)
     impulse[20, 20, 20] = 1
     blurred = antialias(ants.from_numpy(impulse, spacing=(1.0, 1.0, 6.0)), 5.0).numpy()
@@ -252,7 +252,7 @@ def test_antialias_turns_the_native_width_into_the_target_width():
 
 
 class Pipeline:
-    """The steps with deepbet, on a real head stored oblique and in other axes and a broken file."""
+    """All steps with deepbet, on a real head (oblique, in other axes) and on a broken file."""
 
     def __init__(self, folder: Path, template: dict[str, str]):
         self.folder, self.scans = folder, scan_table("A", "B")
@@ -307,7 +307,7 @@ def pipeline(tmp_path_factory, template):
     return made
 
 
-def test_steps_record_the_good_and_the_broken_scan(pipeline):
+def test_manifests_record_the_good_and_the_broken_scan(pipeline):
     n4, brain, registration = pipeline.tables
     assert list(n4["status"]) == ["ok", "failed"]
     assert n4["reason"][1].count("\n") == 0 and n4["reason"][1]
@@ -315,7 +315,7 @@ def test_steps_record_the_good_and_the_broken_scan(pipeline):
     assert registration["reason"][1].startswith("failed in n4: ")
 
 
-def test_brain_mask_is_right_and_on_the_native_grid(pipeline):
+def test_brain_mask_matches_the_truth_on_the_native_grid(pipeline):
     files = pipeline.files
     mask, head, brain = (nib.load(path) for path in (files.mask, files.n4, files.brain))
     assert mask.get_data_dtype() == np.uint8
@@ -327,7 +327,7 @@ def test_brain_mask_is_right_and_on_the_native_grid(pipeline):
     assert np.abs(difference).max() <= 1.01 * step
 
 
-def test_registered_brain_is_the_native_one_interpolated_once(pipeline, template):
+def test_registered_brain_is_the_native_brain_interpolated_once(pipeline, template):
     files = pipeline.files
     grid = target_grid(ants.image_read(template["image"]), 4.0)
     moved = ants.image_read(str(files.registered_brain))
@@ -346,7 +346,7 @@ def test_registered_brain_is_the_native_one_interpolated_once(pipeline, template
     assert Image.open(files.picture).size == (840, 584)
 
 
-def test_same_scan_same_bytes(pipeline, tmp_path):
+def test_preprocessing_is_reproducible_byte_for_byte(pipeline, tmp_path):
     pipeline.run(tmp_path)
     files = [path for path in sorted(pipeline.files.folder.iterdir()) if path.name[0] != "."]
     assert len(files) == 8
@@ -354,7 +354,7 @@ def test_same_scan_same_bytes(pipeline, tmp_path):
         assert path.read_bytes() == (tmp_path / path.relative_to(pipeline.out)).read_bytes(), path
 
 
-def test_nothing_runs_twice_but_changed_bounds_count(pipeline, monkeypatch):
+def test_changed_qc_bounds_apply_without_running_steps_again(pipeline, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in pipeline.files.folder.iterdir()}
     bounds = {**pipeline.cfg["qc"], "min_dice": 0.999}
     monkeypatch.setitem(pipeline.cfg, "qc", bounds)
@@ -364,7 +364,7 @@ def test_nothing_runs_twice_but_changed_bounds_count(pipeline, monkeypatch):
     assert before == {path: path.stat().st_mtime_ns for path in pipeline.files.folder.iterdir()}
 
 
-def test_bad_settings_are_named(pipeline, monkeypatch, tmp_path):
+def test_invalid_preprocessing_settings_are_named(pipeline, monkeypatch, tmp_path):
     manifest = pipeline.out / "manifests" / "brain" / "shard-0.tsv"
 
     def run(cfg, volumes):
@@ -385,7 +385,7 @@ def test_bad_settings_are_named(pipeline, monkeypatch, tmp_path):
         )
 
 
-def test_the_brain_may_come_before_n4(pipeline, tmp_path):
+def test_brain_extraction_may_precede_n4(pipeline, tmp_path):
     n4, brain, registration = pipeline.run(
         tmp_path, {**pipeline.cfg, "n4": {**N4, "mask": "brain"}}
     )
@@ -399,12 +399,12 @@ def test_the_brain_may_come_before_n4(pipeline, tmp_path):
     assert dice(mask, nib.load(pipeline.files.mask).get_fdata()) > 0.97
     assert np.abs(corrected - head * mask).max() <= 1.01 * head.max() / 32767
     assert np.array_equal(mask > 0, corrected > 0)
-    with_files = {path.name for path in pipeline.files.folder.iterdir()}
-    assert with_files == {path.name for path in files.folder.iterdir()}
+    names = {path.name for path in pipeline.files.folder.iterdir()}
+    assert names == {path.name for path in files.folder.iterdir()}
 
 
 @pytest.mark.slow
-def test_antspynet_runs_its_own_path_from_local_weights(pipeline, tmp_path):
+def test_antspynet_extraction_runs_from_local_weights(pipeline, tmp_path):
     """Random weights of the right architecture: what comes out lies on the native grid."""
     h5py = pytest.importorskip("h5py")
     weights = tmp_path / "antsxnet"

@@ -1,4 +1,4 @@
-"""Linear probes: fits, scores, labels, comparisons, and what they refuse."""
+"""Linear probes: fits, scores, conversion labels, comparisons, and refused inputs."""
 
 import numpy as np
 import pandas as pd
@@ -28,13 +28,13 @@ from ldae.files import read_table, write_table
 SYSTEMS = {"ldae", "untrained", "latents_pca", "volumes"}
 
 
-def _binary(truth, said, probability) -> dict[str, float]:
+def _binary(truth, predicted, probability) -> dict[str, float]:
     return {
-        "accuracy": reference.accuracy_score(truth, said),
-        "balanced_accuracy": reference.balanced_accuracy_score(truth, said),
-        "mcc": reference.matthews_corrcoef(truth, said),
-        "sensitivity": reference.recall_score(truth, said),
-        "specificity": reference.recall_score(~truth, ~said),
+        "accuracy": reference.accuracy_score(truth, predicted),
+        "balanced_accuracy": reference.balanced_accuracy_score(truth, predicted),
+        "mcc": reference.matthews_corrcoef(truth, predicted),
+        "sensitivity": reference.recall_score(truth, predicted),
+        "specificity": reference.recall_score(~truth, ~predicted),
         "auroc": reference.roc_auc_score(truth, probability),
         "average_precision": reference.average_precision_score(truth, probability),
     }
@@ -42,33 +42,33 @@ def _binary(truth, said, probability) -> dict[str, float]:
 
 def _expected(target: str, rows: pd.DataFrame) -> dict[str, float]:
     if target == "diagnosis":
-        ill, said = rows["diagnosis"] == "AD", rows["predicted"] == "AD"
-        more = {"recall_cn": reference.recall_score(~ill, ~said)}
-        return more | _binary(ill, said, rows["probability"])
+        ill, predicted = rows["diagnosis"] == "AD", rows["predicted"] == "AD"
+        more = {"recall_cn": reference.recall_score(~ill, ~predicted)}
+        return more | _binary(ill, predicted, rows["probability"])
     if target == "age":
-        age, said = rows["age"], rows["predicted"]
+        age, predicted = rows["age"], rows["predicted"]
         scores = {
-            "mae": reference.mean_absolute_error(age, said),
-            "rmse": reference.root_mean_squared_error(age, said),
-            "r2": reference.r2_score(age, said),
+            "mae": reference.mean_absolute_error(age, predicted),
+            "rmse": reference.root_mean_squared_error(age, predicted),
+            "r2": reference.r2_score(age, predicted),
         }
         if rows["corrected"].notna().all():
             scores["mae_corrected"] = reference.mean_absolute_error(age, rows["corrected"])
         return scores
     groups = CFG["probes"]["groups"]
-    chances = rows[[f"probability_{one.lower()}" for one in groups]].to_numpy()
-    truth, said = rows["diagnosis"], rows["predicted"]
+    probabilities = rows[[f"probability_{one.lower()}" for one in groups]].to_numpy()
+    truth, predicted = rows["diagnosis"], rows["predicted"]
     one_hot = np.column_stack([truth == one for one in groups])
     return {
-        "accuracy": reference.accuracy_score(truth, said),
-        "balanced_accuracy": reference.balanced_accuracy_score(truth, said),
-        "macro_f1": reference.f1_score(truth, said, average="macro"),
-        "macro_auroc": reference.roc_auc_score(one_hot, chances, average="macro"),
+        "accuracy": reference.accuracy_score(truth, predicted),
+        "balanced_accuracy": reference.balanced_accuracy_score(truth, predicted),
+        "macro_f1": reference.f1_score(truth, predicted, average="macro"),
+        "macro_auroc": reference.roc_auc_score(one_hot, probabilities, average="macro"),
     }
 
 
 @pytest.mark.parametrize("target", ["diagnosis", "age", "groups"])
-def test_scores_equal_sklearn_on_the_stored_predictions(probed, target):
+def test_probe_scores_equal_sklearn_on_stored_predictions(probed, target):
     keys = ["target", "probe", "system", "metric"]
     table = read_table(probed / "probes.tsv").set_index(keys)["value"]
     predictions = read_table(probed / f"predictions_{target}.tsv")
@@ -79,7 +79,7 @@ def test_scores_equal_sklearn_on_the_stored_predictions(probed, target):
             value = np.mean([one[name] for one in seeds if name in one])
             if len(seeds) == sum(name in one for one in seeds):
                 found = table[target, probe, system, name]
-                if not np.isnan(found):  # sklearn says 0 where a score is undefined
+                if not np.isnan(found):  # sklearn returns 0 where a score is undefined
                     assert found == pytest.approx(value, rel=1e-4, abs=1e-5), (probe, system, name)
                     checked += 1
     assert checked > 15
@@ -105,7 +105,7 @@ def test_probes_use_test_subjects_and_all_systems(project, probed):
     assert of["diagnosis"].loc["auroc", "value"] == 1.0  # the planted signal
 
 
-def test_a_target_with_too_few_subjects_has_a_row_that_says_so(project, probed, tmp_path):
+def test_probe_with_too_few_subjects_has_a_row_with_a_note(project, probed, tmp_path):
     table = read_table(probed / "probes.tsv")
     row = table[table["target"] == "conversion"].squeeze()
     assert pd.isna(row["value"]) and "too few subjects: 0 stays MCI in training" in row["note"]
@@ -116,13 +116,13 @@ def test_a_target_with_too_few_subjects_has_a_row_that_says_so(project, probed, 
     assert row["n_subjects"] == 6
 
 
-def test_same_inputs_give_the_same_bytes(project, probed, tmp_path):
+def test_probe_outputs_of_same_inputs_have_the_same_bytes(project, probed, tmp_path):
     again = run_probes(project, tmp_path)
     for path in sorted(probed.iterdir()):
         assert path.read_bytes() == (again / path.name).read_bytes(), path.name
 
 
-def test_saved_direction_gives_the_classifiers_logit(project, probed):
+def test_saved_direction_equals_the_classifier_logit(project, probed):
     direction = Direction.load(probed / "classifier.npz")
     rows = read_table(probed / "predictions_diagnosis.tsv")
     rows = rows[(rows["system"] == "ldae") & (rows["probe"] == "regularised")]
@@ -134,7 +134,7 @@ def test_saved_direction_gives_the_classifiers_logit(project, probed):
     np.testing.assert_allclose(raw, logit, atol=1e-8)
 
 
-def test_saved_age_regressor_gives_the_predicted_ages(project, probed):
+def test_saved_age_regressor_equals_the_predicted_ages(project, probed):
     rows = read_table(probed / "predictions_age.tsv")
     rows = rows[(rows["system"] == "ldae") & (rows["probe"] == "regularised")]
     age = LinearModel.load(probed / "age_regressor.npz")(_codes(project, rows["scan_id"]))
@@ -147,7 +147,7 @@ def _codes(project, scans: pd.Series) -> torch.Tensor:
         return torch.from_numpy(file["y_sem"][[place[name] for name in scans]])
 
 
-def test_lda_projection_separates_what_it_was_fitted_on(probed):
+def test_lda_projection_separates_diagnoses_of_training_scans(probed):
     rows = read_table(probed / "lda_projection.tsv")
     train = rows[rows["split"] == "train"].groupby("diagnosis")["ld1"].mean()
     assert abs(train["AD"] - train["CN"]) > 1
@@ -168,7 +168,7 @@ def _data(n: int, d: int, seed: int, **columns) -> ProbeData:
 
 
 @pytest.mark.parametrize("probe", ["regularised", "paper"])
-def test_shuffled_labels_give_chance(probe):
+def test_diagnosis_probe_of_shuffled_labels_is_at_chance(probe):
     n = 300
     labels = np.random.default_rng(5).permutation(np.repeat(["AD", "CN"], n // 2))
     data = _data(n, 8, 6, diagnosis=labels)
@@ -176,14 +176,14 @@ def test_shuffled_labels_give_chance(probe):
         _, predictions = targets.probe_diagnosis(data, "AD", CFG["probes"], 0)
     else:
         predictions = targets.paper_diagnosis(data, "AD", CFG["probes"])
-        predictions["probe"] = "regularised"  # whose scans a table is counted by
+        predictions["probe"] = "regularised"  # the probe whose scans are counted
     rows, _ = score_table("diagnosis", predictions, ("CN", "AD"), 500, 0)
     auroc = next(row for row in rows if row["metric"] == "auroc")
     assert auroc["ci_low"] < 0.5 < auroc["ci_high"]
     assert 0.05 < auroc["ci_high"] - auroc["ci_low"] < 0.3
 
 
-def test_shuffled_groups_give_a_third():
+def test_groups_probe_of_shuffled_labels_is_at_chance():
     labels = np.random.default_rng(7).permutation(np.repeat(["AD", "CN", "MCI"], 100))
     data = _data(300, 6, 8, diagnosis=labels)
     predictions = targets.probe_groups(data, CFG["probes"], 0)
@@ -193,7 +193,7 @@ def test_shuffled_groups_give_a_third():
     assert found["macro_auroc"]["ci_low"] < 0.5 < found["macro_auroc"]["ci_high"]
 
 
-def test_conversion_is_found_where_it_is_planted():
+def test_conversion_probe_finds_planted_signal():
     converts = np.arange(200) % 4 < 2
     data = _data(200, 5, 9, diagnosis="MCI")
     data.features["ldae"][:, 0] += 4 * converts
@@ -201,8 +201,8 @@ def test_conversion_is_found_where_it_is_planted():
     rows, gaps = score_table("conversion", predictions, ("stays MCI", "converts"), 100, 0)
     found = {row["metric"]: row for row in rows}
     assert found["auroc"]["value"] > 0.97 and found["auroc"]["n_positive"] == 50
-    ill, said = predictions["converts"] == 1, predictions["predicted"] == 1
-    for name, value in _binary(ill, said, predictions["probability"]).items():
+    ill, predicted = predictions["converts"] == 1, predictions["predicted"] == 1
+    for name, value in _binary(ill, predicted, predictions["probability"]).items():
         assert found[name]["value"] == pytest.approx(value), name
     assert gaps == []
 
@@ -245,7 +245,7 @@ def test_conversion_labels_of_hand_made_histories():
 # --- the paper's probes --------------------------------------------------------------------------
 
 
-def test_the_papers_probes_learn_what_is_linear():
+def test_paper_probes_fit_linear_targets():
     draw = np.random.default_rng(1)
     x = draw.normal(3, [1, 5, 200], size=(400, 3))
     age = 70 + 4 * (x[:, 0] - 3) - 0.02 * (x[:, 2] - 3)
@@ -260,7 +260,7 @@ def test_the_papers_probes_learn_what_is_linear():
     assert (logit != paper.train_classifier(x, positive, cfg, 1)(x)).any()
 
 
-def test_the_papers_split_keeps_subjects_whole_and_classes_present():
+def test_paper_probe_split_is_by_subject_with_both_classes():
     groups = [f"p{i // 3}" for i in range(60)]
     labels = np.arange(60) // 3 >= 18  # 2 of 20 subjects
     chosen = paper.subject_split(groups, labels, 0.7, 3)
@@ -270,7 +270,7 @@ def test_the_papers_split_keeps_subjects_whole_and_classes_present():
     assert (paper.subject_split(groups, labels, 0.7, 4) != chosen).any()
 
 
-def test_age_bias_is_inverted_without_the_test_scans_age():
+def test_corrected_age_does_not_use_ages_of_test_scans():
     age = np.linspace(55, 90, 30)
     held_out = 50 + 0.3 * age
     np.testing.assert_allclose(corrected_age(np.array([68.0, 74.0]), age, held_out), [60, 80])
@@ -278,39 +278,41 @@ def test_age_bias_is_inverted_without_the_test_scans_age():
     assert np.isnan(corrected_age(np.array([70.0]), age[:1], held_out[:1])).all()
 
 
-def test_the_papers_derived_scores_follow_from_its_confusion_matrices():
+def test_paper_probe_scores_equal_those_of_its_confusion_matrices():
     probes = paper_tables()["probes"]
     for system, cells in probes["confusion"].items():
         healthy = np.repeat(
             [True, True, False, False], [cells[k] for k in ("tp", "fn", "fp", "tn")]
         )
-        said = np.repeat([True, False, True, False], [cells[k] for k in ("tp", "fn", "fp", "tn")])
+        predicted = np.repeat(
+            [True, False, True, False], [cells[k] for k in ("tp", "fn", "fp", "tn")]
+        )
         row = probes["rows"][system]["diagnosis"]
         expected = {
-            "accuracy": reference.accuracy_score(healthy, said),
-            "precision_cn": reference.precision_score(healthy, said),
-            "recall_cn": reference.recall_score(healthy, said),
-            "f1_cn": reference.f1_score(healthy, said),
-            "mcc": reference.matthews_corrcoef(healthy, said),
+            "accuracy": reference.accuracy_score(healthy, predicted),
+            "precision_cn": reference.precision_score(healthy, predicted),
+            "recall_cn": reference.recall_score(healthy, predicted),
+            "f1_cn": reference.f1_score(healthy, predicted),
+            "mcc": reference.matthews_corrcoef(healthy, predicted),
         }
         for name, value in expected.items():
             assert row[name] == pytest.approx(value, abs=1.5e-4), (system, name)
         derived = probes["derived"][system]["diagnosis"]
-        assert derived["sensitivity"] == round(reference.recall_score(~healthy, ~said), 3)
+        assert derived["sensitivity"] == round(reference.recall_score(~healthy, ~predicted), 3)
         assert derived["specificity"] == round(expected["recall_cn"], 3)
-        balanced = reference.balanced_accuracy_score(healthy, said)
+        balanced = reference.balanced_accuracy_score(healthy, predicted)
         assert derived["balanced_accuracy"] == round(balanced, 3)
 
 
 # --- comparisons ---------------------------------------------------------------------------------
 
 
-def test_holm_by_hand():
+def test_holm_correction_equals_hand_calculation():
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
     np.testing.assert_allclose(holm([0.6, np.nan, 0.5]), [1, np.nan, 1])
 
 
-def test_p_values_reject_what_differs_and_rarely_what_does_not():
+def test_two_sided_p_agrees_with_interval_and_rarely_rejects_null():
     rejected, subject = 0, np.repeat(np.arange(40), 4)
     for trial in range(100):
         draw = np.random.default_rng(trial)
@@ -318,7 +320,7 @@ def test_p_values_reject_what_differs_and_rarely_what_does_not():
         bootstrap = ClusterBootstrap(subject, 200, trial)
         p = two_sided_p(bootstrap, weighted_mean(values))
         found = bootstrap.mean(values)
-        assert p < 0.07 or found.low <= 0 <= found.high  # as the interval says
+        assert p < 0.07 or found.low <= 0 <= found.high  # in agreement with the interval
         rejected += p < 0.05
     assert rejected <= 12  # scans taken as independent would reject in half of the trials
     assert two_sided_p(bootstrap, weighted_mean(values + 5)) == pytest.approx(2 / 201)
@@ -327,7 +329,7 @@ def test_p_values_reject_what_differs_and_rarely_what_does_not():
     assert np.isnan(two_sided_p(ClusterBootstrap(["a", "a"], 10, 0), weighted_mean([1, 2])))
 
 
-def test_differences_hold_p_values_of_every_other_system(probed):
+def test_probe_differences_have_p_values_of_every_other_system(probed):
     table = read_table(probed / "probes_differences.tsv")
     auroc = table[
         (table["target"] == "diagnosis")
@@ -342,10 +344,10 @@ def test_differences_hold_p_values_of_every_other_system(probed):
         assert row["difference"] == pytest.approx(1 - other, abs=1e-5)
 
 
-# --- predictions of others, refusals -------------------------------------------------------------
+# --- external predictions, refused inputs --------------------------------------------------------
 
 
-def test_predictions_made_elsewhere_are_scored_beside(project, tmp_path):
+def test_probes_score_external_predictions(project, tmp_path):
     index = read_table(project / "volumes" / "index.tsv")
     test = index[(index["split"] == "test") & index["diagnosis"].isin(["CN", "AD"])]
     known = test[["scan_id", "participant_id", "diagnosis"]].sample(frac=1, random_state=1)
@@ -366,7 +368,7 @@ def test_predictions_made_elsewhere_are_scored_beside(project, tmp_path):
         run_probes(project, tmp_path / "out", predictions=given)
 
 
-def test_a_leak_or_a_missing_class_is_refused(project, tmp_path):
+def test_probes_refuse_leakage_missing_class_and_missing_scan(project, tmp_path):
     def run(index: pd.DataFrame, name: str) -> None:
         card = LatentStore(project / "latents").card
         noise = np.random.default_rng(6).normal(size=(len(index), 3, 2, 2, 2)).astype(np.float32)
@@ -391,7 +393,7 @@ def test_a_leak_or_a_missing_class_is_refused(project, tmp_path):
         run_probes(project, tmp_path / "out", volumes=tmp_path / "measured.tsv")
 
 
-def test_tissues_of_three_intensities_are_split_as_they_are():
+def test_tissue_volumes_separate_three_intensities():
     draw = np.random.default_rng(0)
     volume = np.zeros((20, 20, 20))
     volume[2:18, 2:18, 2:18] = 0.55

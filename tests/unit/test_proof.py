@@ -1,4 +1,4 @@
-"""The page of the proof: thresholds are judged from the tables, of every seed."""
+"""Proof page: thresholds are evaluated on the tables of every seed."""
 
 import shutil
 
@@ -19,18 +19,18 @@ ALPHA = 2.0
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
-    """A finished run of seed 1, with what the fake results lack of a synthetic cohort's."""
+    """Results of seed 1, with the rows and tables that only a synthetic cohort has."""
     folder = tmp_path_factory.mktemp("runs") / "seed-1"
     make_results(folder)
     tables = folder / "tables"
     probes = read_table(tables / "probes.tsv")
-    oracle = probes[(probes["system"] == "ldae") & (probes["metric"] == "auroc")].assign(
+    ground_truth = probes[(probes["system"] == "ldae") & (probes["metric"] == "auroc")].assign(
         system="oracle", value=0.9
     )
-    write_table(pd.concat([probes, oracle]), tables / "probes.tsv")
-    follows = {"system": "ldae", "variant": "y_sem", "T": 100, "measure": "ventricle_ml"}
-    follows |= {"r": 0.85, "ci_low": 0.7, "ci_high": 0.9}
-    write_table(pd.DataFrame([follows]), tables / "reconstruction_volumes.tsv")
+    write_table(pd.concat([probes, ground_truth]), tables / "probes.tsv")
+    correlation = {"system": "ldae", "variant": "y_sem", "T": 100, "measure": "ventricle_ml"}
+    correlation |= {"r": 0.85, "ci_low": 0.7, "ci_high": 0.9}
+    write_table(pd.DataFrame([correlation]), tables / "reconstruction_volumes.tsv")
     took = pd.DataFrame({"rule": ["ldae"], "seconds": [7200.0], "cpu_hours": [1.5]})
     write_table(took.reindex(columns=COLUMNS), tables / "resources.tsv")
     history = {"epoch": [1, 5, 6, 10], "val_loss": [None, 0.4, None, 0.3]}
@@ -48,12 +48,12 @@ def first(tmp_path_factory):
 
 @pytest.fixture
 def runs(first, tmp_path):
-    """Two seeds that are alike; tests change the second."""
+    """Results of two seeds, equal at first; tests change the second."""
     shutil.copytree(first, tmp_path / "seed-2")
     return {1: first, 2: tmp_path / "seed-2"}
 
 
-def made(runs, folder):
+def proof_page(runs, folder):
     configuration = folder / "proof.yaml"
     configuration.write_text("seed: 1\n")
     page = folder / "docs/proof.md"
@@ -62,69 +62,69 @@ def made(runs, folder):
     return page
 
 
-def line(text, start):
-    """The cells of the table's line that starts so."""
-    (found,) = [one for one in text.splitlines() if one.startswith(f"| {start}")]
+def table_row(text, start):
+    """Cells of the table row that begins with ``start``."""
+    (found,) = [row for row in text.splitlines() if row.startswith(f"| {start}")]
     return [cell.strip() for cell in found.strip("|").split("|")]
 
 
-def test_a_threshold_is_met_where_every_seed_meets_it(runs, tmp_path):
-    follows = read_table(runs[2] / "tables/reconstruction_volumes.tsv").assign(r=0.79)
-    write_table(follows, runs[2] / "tables/reconstruction_volumes.tsv")
+def test_proof_threshold_is_met_only_if_every_seed_meets_it(runs, tmp_path):
+    correlation = read_table(runs[2] / "tables/reconstruction_volumes.tsv").assign(r=0.79)
+    write_table(correlation, runs[2] / "tables/reconstruction_volumes.tsv")
     gaps = read_table(runs[2] / "tables/probes_differences.tsv")
     gaps.loc[gaps["reference"] == "age_sex", "ci_low"] = -0.01
     write_table(gaps, runs[2] / "tables/probes_differences.tsv")
-    text = made(runs, tmp_path).read_text()
-    share = line(text, "AD/CN: AUROC as a share")  # 0.83 of 0.9
-    assert share[1:3] == ["at least 0.9", "0.922"]
-    assert share[-1] == "met"
-    decoded = line(text, "r of the decoded image's ventricle")
+    text = proof_page(runs, tmp_path).read_text()
+    relative = table_row(text, "AD/CN: AUROC as a share")  # 0.83 of 0.9
+    assert relative[1:3] == ["at least 0.9", "0.922"]
+    assert relative[-1] == "met"
+    decoded = table_row(text, "r of the decoded image's ventricle")
     assert decoded[2:] == ["0.850 [0.700, 0.900]", "0.790 [0.700, 0.900]", "1 of 2"]
-    rival = line(text, "AD/CN: AUROC above an untrained")
+    untrained = table_row(text, "AD/CN: AUROC above an untrained")
     before = read_table(runs[1] / "tables/probes_differences.tsv")
-    assert (before["ci_low"].iloc[0] > 0) == (rival[-1] == "met")
-    assert line(text, "AD/CN: AUROC above age and sex")[-1] != "met"
-    nearer = line(text, "CN → AD: nearer to the true counterfactual than no change")
-    assert nearer[1] == "interval below 0"
-    assert nearer[-1] == "met"
+    assert (before["ci_low"].iloc[0] > 0) == (untrained[-1] == "met")
+    assert table_row(text, "AD/CN: AUROC above age and sex")[-1] != "met"
+    counterfactual = table_row(text, "CN → AD: nearer to the true counterfactual than no change")
+    assert counterfactual[1] == "interval below 0"
+    assert counterfactual[-1] == "met"
     met = sum(cells.strip().endswith("| met |") for cells in text.splitlines())
     assert f"**{met} of " in text
 
 
-def test_a_row_that_no_table_has_is_not_met(runs, tmp_path):
+def test_proof_threshold_without_table_row_is_not_met(runs, tmp_path):
     for folder in runs.values():
         assert "latents_pca" not in set(read_table(folder / "tables/truth.tsv")["reference"])
         write_table(
             read_table(folder / "tables/manipulation_trends.tsv").query("direction != 'AD to CN'"),
             folder / "tables/manipulation_trends.tsv",
         )
-    text = made(runs, tmp_path).read_text()
-    assert line(text, "true atrophy: r above PCA")[2:] == ["–", "–", "**not met**"]
-    assert line(text, "AD → CN: ventricle volume monotone")[2:] == ["–", "–", "**not met**"]
+    text = proof_page(runs, tmp_path).read_text()
+    assert table_row(text, "true atrophy: r above PCA")[2:] == ["–", "–", "**not met**"]
+    assert table_row(text, "AD → CN: ventricle volume monotone")[2:] == ["–", "–", "**not met**"]
 
 
-def test_the_page_says_where_another_method_is_better(runs, tmp_path):
-    assert "The LDAE is the best with every seed." in made(runs, tmp_path).read_text()
+def test_proof_page_names_method_that_is_better_than_ldae(runs, tmp_path):
+    assert "The LDAE is the best with every seed." in proof_page(runs, tmp_path).read_text()
     visits = read_table(runs[2] / "tables/interpolation.tsv")
     visits.loc[visits["method"] == "voxel_average", "value"] = 0.999
     write_table(visits, runs[2] / "tables/interpolation.tsv")
-    text = made(runs, tmp_path).read_text()
+    text = proof_page(runs, tmp_path).read_text()
     assert "Another method than the LDAE is the best with seed 2 (Voxel average)." in text
 
 
-def test_the_training_is_seen_from_first_to_last_validation(runs, tmp_path):
+def test_proof_page_shows_training_from_first_to_last_validation(runs, tmp_path):
     history = read_table(runs[2] / "models/ldae/history.tsv").assign(val_loss_frozen=0.45)
     write_table(history, runs[2] / "models/ldae/history.tsv")
-    text = made(runs, tmp_path).read_text()
+    text = proof_page(runs, tmp_path).read_text()
     assert "The LDAE after epoch 5 → 10." in text
-    assert line(text, "weighted loss, guided")[1:] == ["0.400 → 0.300"] * 2
-    assert line(text, "weighted loss, frozen")[1:] == ["0.500 → 0.500", "0.450 → 0.450"]
-    assert line(text, "effective rank of y_sem")[1:] == ["3.0 → 9.2"] * 2
-    assert line(text, "probe: AUROC")[1:] == ["– → –"] * 2  # too few subjects for a probe
+    assert table_row(text, "weighted loss, guided")[1:] == ["0.400 → 0.300"] * 2
+    assert table_row(text, "weighted loss, frozen")[1:] == ["0.500 → 0.500", "0.450 → 0.450"]
+    assert table_row(text, "effective rank of y_sem")[1:] == ["3.0 → 9.2"] * 2
+    assert table_row(text, "probe: AUROC")[1:] == ["– → –"] * 2  # too few subjects for a probe
 
 
-def test_figures_settings_time_and_command_are_on_the_page(runs, tmp_path):
-    page = made(runs, tmp_path)
+def test_proof_page_has_figures_settings_hours_and_command(runs, tmp_path):
+    page = proof_page(runs, tmp_path)
     text = page.read_text()
     for name in SHOWN_FIGURES:
         assert f"(images/proof/{name}.png)" in text
@@ -132,22 +132,22 @@ def test_figures_settings_time_and_command_are_on_the_page(runs, tmp_path):
         assert (page.parent / f"images/proof/{name}.png").read_bytes().endswith(name.encode())
     assert "```yaml\nseed: 1\n```" in text
     assert "`make proof`" in text
-    assert line(text, "1 | cpu")[2:] == ["2.00", "1.50"]
-    assert line(text, "all |")[2:] == ["4.00", "3.00"]
+    assert table_row(text, "1 | cpu")[2:] == ["2.00", "1.50"]
+    assert table_row(text, "all |")[2:] == ["4.00", "3.00"]
 
 
-def test_runs_of_different_scans_or_without_a_figure_are_refused(runs, tmp_path):
+def test_proof_page_refuses_different_scans_and_missing_figures(runs, tmp_path):
     (runs[1] / "figures/probes.png").rename(tmp_path / "away.png")
     with pytest.raises(UserError, match=r"probes\.png or its caption is missing"):
-        made(runs, tmp_path)
+        proof_page(runs, tmp_path)
     (tmp_path / "away.png").rename(runs[1] / "figures/probes.png")
     path = runs[2] / "models/ldae/model.json"
     write_json(read_json(path) | {"data": "other"}, path)
     with pytest.raises(UserError, match="do not have the same scans and splits"):
-        made(runs, tmp_path)
+        proof_page(runs, tmp_path)
 
 
-def test_the_methods_say_that_preprocessing_was_done_elsewhere(tmp_path):
+def test_methods_of_preprocessed_input_name_no_own_preprocessing(tmp_path):
     _, config = make_results(tmp_path)
     index, cards = read_table(tmp_path / "cache/volumes/index.tsv"), read_cards(tmp_path / "models")
     before = dict(methods(config, cards, index, {"torch": "2"}))

@@ -1,4 +1,4 @@
-"""Others' weights in our networks: the same tensors give the same numbers."""
+"""Published weights: converted to these networks, the same tensors give the same outputs."""
 
 import collections
 import json
@@ -71,12 +71,12 @@ def drawn(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def theirs(network: str) -> dict[str, Tensor]:
+def authors_state(network: str) -> dict[str, Tensor]:
     """State dict in the authors' names; each tensor is drawn from its name alone."""
     table = pd.read_csv(NAMES, sep="\t").query("network == @network")
     state = {}
     for name, shape in zip(table["name"], table["shape"], strict=True):
-        size = [int(side) for side in shape.split()]
+        size = [int(n) for n in shape.split()]
         value = 0.2 * drawn(zlib.crc32(name.removeprefix(ORIGINAL).encode()), *size)
         state[name] = value + (1.0 if len(size) == 1 and name.endswith("weight") else 0.0)
     if network == "encoder":
@@ -84,8 +84,8 @@ def theirs(network: str) -> dict[str, Tensor]:
         index, rate = torch.arange(length)[:, None], 10000 ** (-torch.arange(0, dim, 2) / dim)
         state["positional_encoding.pe"][0, :, 0::2] = (index * rate).sin()
         state["positional_encoding.pe"][0, :, 1::2] = (index * rate).cos()
-        twins = {k.replace(ORIGINAL, ALIAS): v for k, v in state.items() if k.startswith(ORIGINAL)}
-        state |= twins
+        copies = {k.replace(ORIGINAL, ALIAS): v for k, v in state.items() if k.startswith(ORIGINAL)}
+        state |= copies
     return state
 
 
@@ -101,16 +101,16 @@ def old_autoencoder() -> tuple[torch.nn.Module, dict[str, Tensor]]:
 def files(tmp_path):
     states = {
         "autoencoder": old_autoencoder()[1],
-        "encoder": theirs("encoder"),
-        "decoder": theirs("decoder"),
+        "encoder": authors_state("encoder"),
+        "decoder": authors_state("decoder"),
     }
     for name, state in states.items():
         torch.save(state, tmp_path / f"{name}.pth")
     return {name: tmp_path / f"{name}.pth" for name in states}
 
 
-def test_converted_networks_give_the_authors_numbers(files, tmp_path):
-    """The numbers were computed by the authors' own modules (with these names and draws)."""
+def test_published_networks_reproduce_authors_outputs(files, tmp_path):
+    """The expected outputs are of the authors' own modules, with these names and draws."""
     convert(**files, out=tmp_path / "models", architecture=SMALL)
     model = load(tmp_path / "models/ldae")
     with torch.no_grad():
@@ -130,30 +130,30 @@ def test_converted_networks_give_the_authors_numbers(files, tmp_path):
 
     net, _ = old_autoencoder()
     x = torch.rand(1, 1, 8, 8, 8)
-    compression = load(tmp_path / "models/autoencoder")
+    autoencoder = load(tmp_path / "models/autoencoder")
     with torch.no_grad():
-        assert torch.equal(compression.net.encode(x)[0], net.encode(x)[0])
+        assert torch.equal(autoencoder.net.encode(x)[0], net.encode(x)[0])
     assert model.card["published"] is True
     assert model.card["latent_scale"] == 0.8730
-    assert model.card["autoencoder_sha256"] == compression.card["sha256"]
+    assert model.card["autoencoder_sha256"] == autoencoder.card["sha256"]
     assert any("test subjects may be among them" in flag for flag in model.card["flags"])
 
 
-def test_a_whole_checkpoint_with_foreign_objects_gives_its_averaged_weights(files, tmp_path):
-    state = {f"ema_encoder.{key}": value for key, value in theirs("encoder").items()}
-    state |= {f"ema_decoder.{key}": value for key, value in theirs("decoder").items()}
-    state |= {f"encoder.{key}": value + 1 for key, value in theirs("encoder").items()}
+def test_convert_takes_ema_weights_of_checkpoint_with_foreign_objects(files, tmp_path):
+    state = {f"ema_encoder.{key}": value for key, value in authors_state("encoder").items()}
+    state |= {f"ema_decoder.{key}": value for key, value in authors_state("decoder").items()}
+    state |= {f"encoder.{key}": value + 1 for key, value in authors_state("encoder").items()}
     state |= {f"vae.{key}": value for key, value in old_autoencoder()[1].items()}
     hyper = {"lr": 2.5e-5, "args": collections.Counter("ab"), "where": Path("x"), "of": json.loads}
     torch.save({"state_dict": state, "hyper_parameters": hyper}, tmp_path / "best.ckpt")
     convert(**files, out=tmp_path / "apart", architecture=SMALL)
     convert(*[tmp_path / "best.ckpt"] * 3, out=tmp_path / "whole", architecture=SMALL)
     for name in ("autoencoder", "ldm", "ldae"):
-        cards = [load(tmp_path / way / name).card for way in ("apart", "whole")]
+        cards = [load(tmp_path / folder / name).card for folder in ("apart", "whole")]
         assert cards[0]["sha256"] == cards[1]["sha256"]
 
 
-def test_the_models_are_evaluated_on_the_store_they_are_tied_to(files, tmp_path):
+def test_published_models_need_volume_store_given_to_convert(files, tmp_path):
     index = pd.DataFrame(
         {
             "scan_id": ["a", "b"],
@@ -175,7 +175,7 @@ def test_the_models_are_evaluated_on_the_store_they_are_tied_to(files, tmp_path)
 
 
 def test_published_models_are_evaluated_with_their_own_latent_scale(files, tmp_path):
-    """Embeddings, and the held-out loss, on stores whose latents have another scale."""
+    """Embeddings and the loss on test scans, from stores whose latents have another scale."""
     subjects = [f"sub-{number}" for number in range(4)]
     index = pd.DataFrame(
         {
@@ -212,7 +212,7 @@ def test_published_models_are_evaluated_with_their_own_latent_scale(files, tmp_p
     assert np.isfinite(table["value"]).all() and table["value"].nunique() == 4
 
 
-def test_files_of_the_published_weights_are_asked_for_as_a_whole():
+def test_published_files_must_all_be_given():
     nothing = dict.fromkeys((*PARTS, "ldae"))
     assert published_files(nothing) == {}
     assert published_files(nothing | {"ldae": "a"}) == dict.fromkeys(PARTS, "a")
@@ -223,7 +223,7 @@ def test_files_of_the_published_weights_are_asked_for_as_a_whole():
 
 
 class Call:
-    """Unpickling this the ordinary way calls a function."""
+    """Object that calls a function when it is unpickled without restrictions."""
 
     def __init__(self, function, *args):
         self.call = (function, args)
@@ -232,7 +232,7 @@ class Call:
         return self.call
 
 
-def test_nothing_in_a_file_is_run(tmp_path):
+def test_read_torch_file_runs_no_code(tmp_path):
     source, path = tmp_path / "source", tmp_path / "a.pth"
     source.write_text("x")
     copied = Call(shutil.copyfile, str(source), str(tmp_path / "trace"))
@@ -259,7 +259,7 @@ def test_nothing_in_a_file_is_run(tmp_path):
         ("decoder", "shift_output_blocks.0.0.emb_z_layers.1.bias"),
     ],
 )
-def test_tensors_missing_and_left_over_are_named(files, tmp_path, network, key, capsys):
+def test_convert_names_missing_and_unexpected_tensors(files, tmp_path, network, key, capsys):
     state = torch.load(files[network])
     state["another.thing"] = state.pop(key)
     torch.save(state, files[network])
@@ -267,8 +267,8 @@ def test_tensors_missing_and_left_over_are_named(files, tmp_path, network, key, 
         convert(**files, out=tmp_path / "models", architecture=SMALL)
 
 
-def test_other_positions_and_unequal_twins_are_refused(files, tmp_path):
-    state = theirs("encoder")
+def test_convert_refuses_other_positions_and_unequal_aliases(files, tmp_path):
+    state = authors_state("encoder")
     state["positional_encoding.pe"] = state["positional_encoding.pe"] + 0.1
     torch.save(state, files["encoder"])
     with pytest.raises(UserError, match="differs from the slice positions"):
@@ -277,7 +277,7 @@ def test_other_positions_and_unequal_twins_are_refused(files, tmp_path):
         without_alias({"a.w": torch.ones(1), "b.w": torch.zeros(1)}, "b.", "a.")
 
 
-def test_command_line_says_what_is_lacking(files, tmp_path, capsys):
+def test_convert_command_line_names_missing_arguments(files, tmp_path, capsys):
     assert main(["--encoder", str(files["encoder"]), "--out", str(tmp_path)]) == 1
     assert "--autoencoder and --decoder must be given" in capsys.readouterr().err
     assert main(["--out", str(tmp_path)]) == 1
@@ -287,7 +287,7 @@ def test_command_line_says_what_is_lacking(files, tmp_path, capsys):
     assert "other shape" in capsys.readouterr().err
 
 
-def test_bundle_names_of_attention_and_of_monai_itself():
+def test_monai_rules_rename_bundle_attention_and_keep_monai_names():
     old = ["encoder.blocks.3.to_q.weight", "decoder.blocks.1.proj_attn.bias"]
     assert [rename(key, MONAI_RULES) for key in old] == [
         "encoder.blocks.3.attn.to_q.weight",
@@ -297,14 +297,14 @@ def test_bundle_names_of_attention_and_of_monai_itself():
     assert monai_autoencoder(state).keys() == state.keys()
 
 
-def test_autoencoder_starts_from_the_file_of_the_bundle(tmp_path):
+def test_autoencoder_loads_pretrained_bundle_file(tmp_path):
     net, old = old_autoencoder()
     torch.save(old, tmp_path / "autoencoder.pt")
     started = build_autoencoder({**SMALL_AE, "pretrained": tmp_path / "autoencoder.pt"})
     assert all(torch.equal(v, net.state_dict()[k]) for k, v in started.state_dict().items())
 
 
-def test_torchvision_names_of_convnext():
+def test_timm_convnext_renames_torchvision_weights():
     """All 344 names and shapes of ConvNeXt-Small, and equal features of a small one."""
     with torch.device("meta"):
         ours = timm.create_model("convnext_small", pretrained=False).state_dict()

@@ -1,4 +1,4 @@
-"""Quality control: measures that see a damage, bounds, the cohort's page, the BIDS data set."""
+"""Quality control: measures, bounds, page of the cohort, pictures, BIDS derivatives."""
 
 import json
 import re
@@ -41,14 +41,14 @@ def brain() -> tuple[np.ndarray, np.ndarray]:
     return np.where(values > 0, values + noise, 0).astype(np.float32), values > 0
 
 
-def test_noise_and_contrast_are_those_of_the_tissues(brain):
+def test_tissue_measures_match_simulated_noise_and_contrast(brain):
     found = tissue_measures(*brain)
     assert found["snr"] == pytest.approx(100 / 4, rel=0.1)
     assert 2.5 < found["cnr"] < (100 - 70) / np.hypot(4, 4) * 1.02
     assert found["residual_bias"] < 0.005
 
 
-def test_each_damage_moves_its_measure(brain):
+def test_tissue_measures_respond_to_noise_contrast_and_bias(brain):
     values, mask = brain
     rng = np.random.default_rng(1)
     noisy = np.where(mask, values + rng.normal(0, 12, values.shape), 0)
@@ -64,7 +64,7 @@ def test_each_damage_moves_its_measure(brain):
 
 
 @pytest.mark.parametrize(
-    ("made", "reason"),
+    ("damage", "reason"),
     [
         (lambda values, mask: 100.0 * mask, "tell three tissues apart"),
         (lambda values, mask: mask * (100 + 1e-7 * values), "tell three tissues apart"),
@@ -73,13 +73,13 @@ def test_each_damage_moves_its_measure(brain):
     ],
     ids=["constant", "nearly constant", "one voxel far above", "two levels"],
 )
-def test_a_brain_without_tissues_is_rejected_with_a_sentence(brain, made, reason):
+def test_tissue_measures_reject_brain_without_tissues_or_noise(brain, damage, reason):
     with pytest.raises(ScanRejected, match=reason) as rejected:
-        tissue_measures(made(*brain).astype(np.float32), brain[1])
-    assert "bins" not in str(rejected.value)  # the library's words
+        tissue_measures(damage(*brain).astype(np.float32), brain[1])
+    assert "bins" not in str(rejected.value)  # no words of the library
 
 
-def test_what_the_field_of_view_misses_is_counted():
+def test_outside_fraction_border_fraction_and_dice():
     image = ants.from_numpy(
         np.zeros((10, 10, 10), np.float32), origin=(5.0, 0, 0), spacing=(2.0, 2.0, 2.0),
         direction=np.diag([-1.0, 1, 1]),
@@ -98,7 +98,7 @@ def test_what_the_field_of_view_misses_is_counted():
 # --- bounds ---------------------------------------------------------------------------------
 
 
-def test_a_verdict_names_measure_value_and_bound():
+def test_judge_names_measure_value_and_bound():
     assert judge(GOOD, {**BOUNDS, "min_dice": 0.95, "max_brain_ml": 1400}) is None
     assert judge({**GOOD, "dice": 0.8}, BOUNDS) is None
     assert (
@@ -111,14 +111,14 @@ def test_a_verdict_names_measure_value_and_bound():
     )
 
 
-def test_outliers_are_found_in_the_direction_that_means_trouble():
+def test_outlyingness_counts_only_the_bad_direction_of_a_measure():
     rng = np.random.default_rng(0)
     table = pd.DataFrame([GOOD] * 40) + rng.normal(0, 1e-3, (40, len(GOOD)))
     table["border"] = 0.0
     table.loc[3, "dice"] -= 0.02
-    table.loc[4, "dice"] += 0.02  # better than the others is no trouble
-    table.loc[5, "brain_ml"] += 0.1  # either side is
-    table.loc[6, "border"] = 0.01  # the only one
+    table.loc[4, "dice"] += 0.02  # better than the others: no outlier
+    table.loc[5, "brain_ml"] += 0.1  # an outlier in both directions
+    table.loc[6, "border"] = 0.01  # 0 in all other scans
     found = outlyingness(table)
     assert found["worst"][3] == "dice" and found["z"][3] > 10
     assert found["z"][4] < 5
@@ -127,7 +127,7 @@ def test_outliers_are_found_in_the_direction_that_means_trouble():
     assert np.isfinite(found["z"]).all()
 
 
-def test_one_scan_has_no_outliers():
+def test_outlyingness_of_one_scan_is_zero():
     assert outlyingness(pd.DataFrame([GOOD]))["z"].tolist() == [0.0]
 
 
@@ -168,7 +168,7 @@ def cohort(tmp_path):
     }
 
 
-def test_page_puts_failures_and_outliers_first(cohort):
+def test_qc_page_puts_failures_and_outliers_first(cohort):
     write_page(**cohort)
     html = cohort["page"].read_text()
     assert re.findall(r"<h2>sub-(\w)_", html) == ["D", "C", "B", "A"]
@@ -185,7 +185,7 @@ def test_page_puts_failures_and_outliers_first(cohort):
     assert np.isnan(table["dice"][0]) and table["worst"][2] == "snr"
 
 
-def test_page_lists_duplicates_and_scans_that_could_not_be_packed(cohort):
+def test_qc_page_lists_duplicates_and_scans_that_failed_packing(cohort):
     pack = cohort["manifests"]["pack"]
     pack.loc[0, ["status", "reason"]] = ["failed", "no contrast"]
     write_page(**cohort)
@@ -198,14 +198,14 @@ def test_page_lists_duplicates_and_scans_that_could_not_be_packed(cohort):
     assert "Duplicates:" not in html and "0 more left out" in html
 
 
-def test_page_is_the_same_for_the_same_scans(cohort):
+def test_qc_page_is_reproducible(cohort):
     write_page(**cohort)
     before = cohort["page"].read_bytes()
     write_page(**cohort)
     assert cohort["page"].read_bytes() == before
 
 
-def test_page_of_a_cohort_in_which_all_failed(cohort):
+def test_qc_page_of_a_cohort_in_which_all_scans_failed(cohort):
     bad = cohort["manifests"]["n4"].assign(status="failed", reason="broken")
     skipped = bad.assign(status="skipped")
     manifests = {"n4": bad, "brain": skipped, "registration": skipped, "pack": skipped}
@@ -213,7 +213,7 @@ def test_page_of_a_cohort_in_which_all_failed(cohort):
     assert cohort["page"].read_text().count("failed in n4: broken") == 4
 
 
-def test_page_names_scans_that_no_manifest_has(cohort):
+def test_qc_page_refuses_scans_without_manifest(cohort):
     with pytest.raises(UserError, match=r"1 scan\(s\) are in no manifest .*sub-E_ses-M000"):
         write_page(**{**cohort, "scans": scan_table("A", "B", "C", "D", "E")})
 
@@ -221,7 +221,7 @@ def test_page_names_scans_that_no_manifest_has(cohort):
 # --- pictures and data set ------------------------------------------------------------------
 
 
-def test_picture_does_not_depend_on_how_the_voxels_are_stored(tmp_path):
+def test_qc_picture_is_independent_of_voxel_order(tmp_path):
     head, mask, _ = base("colin27")
     pictures = []
     for codes in ("RAS", "LPI", "ASL"):
@@ -240,18 +240,18 @@ def test_picture_does_not_depend_on_how_the_voxels_are_stored(tmp_path):
     assert pictures[0] == pictures[1] == pictures[2]
 
 
-def test_dataset_says_what_made_it_and_of_what(tmp_path):
+def test_describe_dataset_names_programs_and_source(tmp_path):
     cfg = {"brain_extraction": {"method": "deepbet"}, "template": {"name": "T"}}
     describe_dataset(tmp_path / "out/preproc", tmp_path / "out/bids", cfg)
-    about = json.loads((tmp_path / "out/preproc/dataset_description.json").read_text())
-    assert about["DatasetType"] == "derivative"
-    assert {"antspyx", "deepbet"} < {tool["Name"] for tool in about["GeneratedBy"]}
-    assert about["SourceDatasets"] == [{"URL": "../bids"}]
+    description = json.loads((tmp_path / "out/preproc/dataset_description.json").read_text())
+    assert description["DatasetType"] == "derivative"
+    assert {"antspyx", "deepbet"} < {tool["Name"] for tool in description["GeneratedBy"]}
+    assert description["SourceDatasets"] == [{"URL": "../bids"}]
     ignored = (tmp_path / "out/preproc/.bidsignore").read_text().splitlines()
     assert "manifests" in ignored and "*_desc-qc.*" in ignored
 
 
-def test_derivatives_of_withdrawn_scans_go_and_nothing_else(tmp_path, caplog):
+def test_remove_withdrawn_deletes_only_withdrawn_scans(tmp_path, caplog):
     folder, elsewhere = tmp_path / "preproc", tmp_path / "elsewhere"
     for path in (
         "sub-A/ses-M000/anat/x.nii.gz", "sub-A/ses-M012/anat/x.nii.gz", "sub-A/notes.txt",

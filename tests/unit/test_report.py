@@ -1,4 +1,4 @@
-"""The report: one file, nothing to load from elsewhere, every figure and verdict in it."""
+"""Report: one self-contained HTML file; job usage, methods, model card, claims and warnings."""
 
 import base64
 import math
@@ -40,7 +40,7 @@ ASKED = {"autoencoder": {"gpu": 2, "threads": 8, "mem_mb": 48000, "runtime": 576
 
 
 class Page(HTMLParser):
-    """Collects what a browser would load or follow, ids, and text."""
+    """Parsed HTML: sources that a browser would load, links, ids and text."""
 
     def __init__(self, html: str):
         super().__init__()
@@ -66,13 +66,13 @@ class Page(HTMLParser):
 
 
 def outputs(folder):
-    """Where a test has the report written."""
+    """Paths of the files that the report is written to."""
     names = {"html": "report.html", "methods": "methods.md", "references": "references.bib"}
     return {key: folder / name for key, name in names.items()} | {"resources": folder / "took.tsv"}
 
 
 def write(folder, config, out, **more):
-    """Build the report as the rule does; returns the page."""
+    """Build the report with the arguments of its rule; returns the page."""
     tables = sorted(path.stem for path in (folder / "tables").glob("*.tsv"))
     figures = list(FIGURES)
     if not config["evaluation"]["truth"]:
@@ -87,7 +87,7 @@ def write(folder, config, out, **more):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A results folder with a picture for every figure, its configuration, and the page."""
+    """Results folder with an image for every figure, its configuration, and the page."""
     folder = tmp_path_factory.mktemp("results")
     _, config = make_results(folder)
     (folder / "figures").mkdir()
@@ -104,22 +104,22 @@ def words(html):
     return " ".join(" ".join(Page(html).text).split())
 
 
-def test_every_figure_has_a_place_of_its_own():
+def test_figure_sections_equal_report_sections():
     assert {figure.section for figure in FIGURES.values()} == {key for key, _, _ in SECTIONS}
 
 
-def test_every_table_and_figure_given_is_shown(run):
+def test_report_shows_every_table_and_figure(run):
     folder, _, html = run
     for name in FIGURES:
         assert f'id="figure-{name}"' in html
     for path in (folder / "tables").glob("*.tsv"):
         assert f"tables/{path.name}" in html, path.name
     text = words(html)
-    assert "Further tables" in text and "new thing" in text  # in no section of its own
+    assert "Further tables" in text and "new thing" in text  # belongs to no section
     assert "Empty" not in text
 
 
-def test_the_papers_tables_are_shown_as_written(run, tmp_path):
+def test_report_shows_paper_table_in_place_of_its_source_table(run, tmp_path):
     folder, config, _ = run
     for path in folder.iterdir():
         if path.name != "tables":
@@ -134,14 +134,14 @@ def test_the_papers_tables_are_shown_as_written(run, tmp_path):
     text = words(write(tmp_path, config, tmp_path / "out"))
     assert "Table 6: reconstruction. Of 12 scans." in text
     assert "LDAE 0.945 [0.940, 0.950] –" in text
-    assert "Reconstruction of test scans (Table 6)" not in text  # would say the same
+    assert "Reconstruction of test scans (Table 6)" not in text  # has the same numbers
     assert "tables/table6.tsv, tables/reconstruction.tsv" in text
     paths["md"].unlink()
     with pytest.raises(UserError, match=r"table6\.md"):
         write(tmp_path, config, tmp_path / "out")
 
 
-def test_the_page_loads_nothing_and_is_well_formed(run):
+def test_report_loads_no_external_file_and_is_well_formed(run):
     page = Page(run[2])
     assert not page.open
     assert page.loads and all(source.startswith("data:image/png;base64,") for source in page.loads)
@@ -149,7 +149,7 @@ def test_the_page_loads_nothing_and_is_well_formed(run):
     assert not re.search(r"url\(|@import|https?:", run[2])
 
 
-def test_nothing_of_the_machine_or_of_patients_leaves(run, tmp_path):
+def test_report_contains_no_full_path_or_patient_identifier(run, tmp_path):
     folder, config, html = run
     assert "secret" not in html and "…/ADNI" in html
     files = outputs(folder / "report")
@@ -171,7 +171,7 @@ def test_nothing_of_the_machine_or_of_patients_leaves(run, tmp_path):
         assert not re.search(r"PatientName|PatientID|BirthDate|OtherPatientIDs", text)
 
 
-def test_every_figure_is_inline_with_its_caption(run):
+def test_report_embeds_every_figure_with_its_caption(run):
     folder, _, html = run
     text = words(html)
     for name in FIGURES:
@@ -181,7 +181,7 @@ def test_every_figure_is_inline_with_its_caption(run):
     assert "& <numbers>" in text
 
 
-def test_tables_methods_and_resources_are_there(run):
+def test_report_contains_tables_methods_and_job_usage(run):
     text = words(run[2])
     for phrase in (
         "The cohort (the paper's Table 1)",
@@ -199,7 +199,7 @@ def test_tables_methods_and_resources_are_there(run):
         assert phrase in text, phrase
 
 
-def test_outliers_of_preprocessing_have_their_numbers(run):
+def test_report_lists_preprocessing_outliers_with_their_measures(run):
     folder, _, html = run
     worst = read_table(folder / "qc/measures.tsv").iloc[0]
     text = words(html)
@@ -208,7 +208,7 @@ def test_outliers_of_preprocessing_have_their_numbers(run):
     assert "QC: ncc 0.2 is below min_ncc 0.35" in text and "at least 0.35" in text
 
 
-def test_what_each_rule_took(run):
+def test_job_usage_table_has_seconds_and_memory_by_rule(run):
     took = read_table(outputs(run[0] / "report")["resources"]).set_index("rule")
     assert list(took.columns) == list(COLUMNS[1:])
     assert took.loc["n4", ["jobs", "seconds", "longest_seconds"]].tolist() == [2, 150, 75]
@@ -219,23 +219,23 @@ def test_what_each_rule_took(run):
     assert "autoencoder: {mem_mb: 2048 * attempt, runtime: 10 * attempt}" in words(run[2])
 
 
-def measured(folder, name, seconds, memory=1024.0):
+def write_benchmark(folder, name, seconds, memory=1024.0):
     path = folder / f"benchmarks/{name}.tsv"
     path.parent.mkdir(parents=True, exist_ok=True)
     row = pd.DataFrame([{"s": seconds, "max_rss": memory, "cpu_time": seconds / 2}])
     row.to_csv(path, sep="\t", index=False)
 
 
-def test_a_continued_training_counts_the_epochs_of_all_attempts(tmp_path):
+def test_job_usage_of_resumed_training_counts_epochs_of_all_attempts(tmp_path):
     for stage, last in (("ldm", 900.0), ("ldae", 3700.0)):
-        measured(tmp_path, stage, last)
+        write_benchmark(tmp_path, stage, last)
         history = pd.DataFrame({"epoch": [1, 2], "seconds": [1800.0, 1800.0]})
         (tmp_path / f"models/{stage}").mkdir(parents=True)
         write_table(history, tmp_path / f"models/{stage}/history.tsv")
     asked = {"ldm": {"gpu": 4, "mem_mb": 1}, "ldae": {"gpu": 1, "mem_mb": 1}}
     table = job_usage_table(tmp_path / "benchmarks", tmp_path / "models", asked)
     took = table.set_index("rule")
-    # Stopped before its last 900 s; the other ran once, of which 100 s were not in epochs.
+    # ldm was stopped before its last 900 s; ldae ran once, with 100 s outside of epochs.
     assert took.loc["ldm", ["seconds", "counted_by", "gpu_hours"]].tolist() == [3600, "history", 4]
     assert took.loc["ldae", ["seconds", "counted_by"]].tolist() == [3700, "benchmark"]
     assert took.loc["ldm", "runtime_min_next"] == 90
@@ -244,9 +244,9 @@ def test_a_continued_training_counts_the_epochs_of_all_attempts(tmp_path):
     assert "stopped and continued *" in printed.note
 
 
-def test_what_to_ask_next_time_follows_from_the_worst_job(tmp_path):
+def test_suggested_resources_follow_the_largest_job_of_a_rule(tmp_path):
     for shard, (seconds, memory) in enumerate([(60, 800), (600, 3000), (90, 900)]):
-        measured(tmp_path, f"n4/shard-{shard}", seconds, memory)
+        write_benchmark(tmp_path, f"n4/shard-{shard}", seconds, memory)
     took = job_usage_table(tmp_path / "benchmarks", tmp_path, {"n4": {"mem_mb": 8000}})
     row = took.iloc[0]
     assert row[["median_seconds", "longest_seconds", "max_rss_mib"]].tolist() == [90, 600, 3000]
@@ -256,33 +256,33 @@ def test_what_to_ask_next_time_follows_from_the_worst_job(tmp_path):
     }
 
 
-def test_a_visit_of_seconds_does_not_hide_what_a_whole_job_took(tmp_path):
+def test_suggested_resources_keep_largest_usage_until_settings_change(tmp_path):
     folder, asked = tmp_path / "benchmarks", {"n4": {"jobs": 2, "gpu": None}}  # None: unset
 
     def advice():
         return set_resources_yaml(job_usage_table(folder, tmp_path, asked)).partition("n4: ")[2]
 
     for shard in range(3):
-        measured(tmp_path, f"n4/shard-{shard}", 3600 * (1 + shard), 3000)
-    whole = advice()
-    assert whole == "{mem_mb: 4096 * attempt, runtime: 180 * attempt}"  # of shards 0 and 1
-    for _ in range(2):  # runs in which every shard is visited
+        write_benchmark(tmp_path, f"n4/shard-{shard}", 3600 * (1 + shard), 3000)
+    full_jobs = advice()
+    assert full_jobs == "{mem_mb: 4096 * attempt, runtime: 180 * attempt}"  # of shards 0 and 1
+    for _ in range(2):  # reruns in which every shard skips its scans
         store_largest_usage(folder, {"n4": "as before"})
         for shard in range(2):
-            measured(tmp_path, f"n4/shard-{shard}", 5, 200)
-        assert advice() == whole
+            write_benchmark(tmp_path, f"n4/shard-{shard}", 5, 200)
+        assert advice() == full_jobs
     old = time.time() - 60
     for path in folder.glob("n4/*"):
         os.utime(path, (old, old))
     store_largest_usage(folder, {"n4": "other settings"})
     assert advice() == ""
-    measured(tmp_path, "n4/shard-0", 600, 200)
+    write_benchmark(tmp_path, "n4/shard-0", 600, 200)
     assert advice() == "{mem_mb: 1024 * attempt, runtime: 15 * attempt}"
 
 
-def test_jobs_too_short_to_be_measured_are_no_zero(tmp_path):
-    measured(tmp_path, "splits", 0.4, "NA")
-    measured(tmp_path, "report", 1.0)  # written after the report
+def test_job_usage_of_unmeasured_jobs_is_missing_not_zero(tmp_path):
+    write_benchmark(tmp_path, "splits", 0.4, "NA")
+    write_benchmark(tmp_path, "report", 1.0)  # written after the report
     file = tmp_path / "benchmarks/splits.tsv"
     file.write_text(file.read_text().replace("0.2", "-"))
     took = job_usage_table(tmp_path / "benchmarks", tmp_path, {"splits": {"mem_mb": 1000}})
@@ -292,7 +292,7 @@ def test_jobs_too_short_to_be_measured_are_no_zero(tmp_path):
     assert resources(job_usage_table(tmp_path / "none", tmp_path, {})) is None
 
 
-def test_timings_are_in_no_other_file(run, tmp_path):
+def test_methods_and_references_do_not_depend_on_timings(run, tmp_path):
     folder, config, _ = run
     first = outputs(folder / "report")
     benchmark = folder / "benchmarks/autoencoder.tsv"
@@ -307,34 +307,34 @@ def test_timings_are_in_no_other_file(run, tmp_path):
     assert outputs(tmp_path)["resources"].read_bytes() != first["resources"].read_bytes()
 
 
-def test_methods_state_learning_rates_that_differ_or_fall():
+def test_methods_state_encoder_learning_rate_and_decay():
     cfg = {"learning_rate": 3e-3, "encoder_learning_rate": 5e-4, "decay": "cosine"}
     assert rates(cfg) == "0.003 and 0.0005 for the encoder, falling by a cosine"
     assert rates(cfg | {"encoder_learning_rate": None, "decay": "none"}) == "0.003"
 
 
-def test_what_a_model_has_learnt_from_is_of_its_card_not_of_today(run):
+def test_methods_count_training_scans_of_the_model_card_not_the_index(run):
     folder, config, _ = run
     cards, index = read_cards(folder / "models"), read_table(folder / "cache/volumes/index.tsv")
     parts = index[index["split"] != "test"]
     now = parts["split"].value_counts().to_dict() | {"subjects": parts["participant_id"].nunique()}
 
-    def said(**scans):
+    def methods_and_warnings(**scans):
         card = cards["ldm"] | {"scans": now | scans}
         text = " ".join(
             text for _, text in methods(config, cards | {"ldm": card}, index, {"a": "1"})
         )
         return text, " ".join(warnings(config, index, cards | {"ldm": card}))
 
-    text, warned = said(train=7)
+    text, warned = methods_and_warnings(train=7)
     assert "Trained on 7 scans (" in text and "not trained again" in text
     assert f"ldm has learnt from 7 scans and {now['val']} for selection" in warned
-    text, warned = said()
+    text, warned = methods_and_warnings()
     assert f"Trained on {now['train']} scans (" in text
     assert "not trained again" not in text + warned
 
 
-def test_methods_cite_what_is_in_the_bibliography(run):
+def test_methods_citations_equal_bibliography_entries(run):
     files = outputs(run[0] / "report")
     text, bib = files["methods"].read_text(), files["references"].read_text()
     keys = set(re.findall(r"@(\w+)[;\]]", text))
@@ -345,11 +345,11 @@ def test_methods_cite_what_is_in_the_bibliography(run):
     html = run[2]
     for key in keys:
         assert f'id="ref-{key}"' in html and f'href="#ref-{key}"' in html
-    for phrase in ("shrink factor 4", "36 scans", "torch 2.0", "Only 4 test subjects"):
-        assert phrase in text or phrase == "36 scans"
+    for phrase in ("shrink factor 4", "torch 2.0", "Only 4 test subjects"):
+        assert phrase in text
 
 
-def test_references_are_whole():
+def test_references_are_unique_and_complete():
     assert len({one.key for one in REFERENCES}) == len(REFERENCES)
     for one in REFERENCES:
         assert one.title in printed(one) and str(one.year) in printed(one)
@@ -357,7 +357,7 @@ def test_references_are_whole():
         assert one.doi == "" or re.fullmatch(r"10\.\d{4,}/\S+", one.doi)
 
 
-def test_published_weights_have_no_training_to_tell_of(run, tmp_path):
+def test_report_of_published_weights_describes_no_training(run, tmp_path):
     folder, config, _ = run
     for path in folder.iterdir():
         if path.name != "models":
@@ -375,7 +375,7 @@ def test_published_weights_have_no_training_to_tell_of(run, tmp_path):
     assert "published by the authors" in (tmp_path / "out/CARD.md").read_text()
 
 
-def test_the_baselines_models_are_told_of_as_well(run, tmp_path):
+def test_report_and_model_card_describe_baseline_models(run, tmp_path):
     folder, config, _ = run
     for path in folder.iterdir():
         if path.name != "models":
@@ -397,7 +397,7 @@ def test_the_baselines_models_are_told_of_as_well(run, tmp_path):
     assert "| dae | dae | `" in text and "**supervised_age**: encoder.plane axial." in text
 
 
-def test_the_model_card_says_how_good_and_for_what_not(run, tmp_path):
+def test_model_card_states_scores_and_intended_use(run, tmp_path):
     folder, config, _ = run
     out = tmp_path / "MODEL_CARD.md"
     write_model_card(folder, config, out)
@@ -421,17 +421,17 @@ def test_the_model_card_says_how_good_and_for_what_not(run, tmp_path):
     assert min(cells) >= 2
 
 
-def test_a_missing_table_or_figure_is_a_users_error(run, tmp_path):
+def test_report_refuses_missing_table_figure_or_model_card(run, tmp_path):
     folder, config, _ = run
     tables = [path.stem for path in (folder / "tables").glob("*.tsv")]
-    for victim in (
+    for name in (
         "tables/probes.tsv",
         "tables/new.tsv",
         "figures/probes.png",
         "models/ldm/model.json",
         "qc/measures.tsv",
     ):
-        path = folder / victim
+        path = folder / name
         content = path.read_bytes()
         path.unlink()
         try:
@@ -442,14 +442,14 @@ def test_a_missing_table_or_figure_is_a_users_error(run, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_without_known_truth_there_is_no_section_of_it(run, tmp_path):
+def test_report_without_ground_truth_has_no_ground_truth_section(run, tmp_path):
     folder, config, _ = run
     config = {**config, "evaluation": {**config["evaluation"], "truth": None}}
     html = write(folder, config, tmp_path)
     assert 'id="figure-truth"' not in html and "synthetic" not in html
 
 
-def test_verdicts():
+def test_claim_verdict_follows_from_interval_and_bound():
     assert verdict(0.6, 0.9, 0.5, above=True) == SHOWN
     assert verdict(0.4, 0.9, 0.5, above=True) == OPEN
     assert verdict(0.1, 0.4, 0.5, above=True) == OPPOSITE
@@ -459,7 +459,7 @@ def test_verdicts():
     assert verdict(math.nan, math.nan, 0, above=True) == OPEN
 
 
-def test_claims_say_what_the_tables_say(run):
+def test_claims_follow_from_the_tables(run):
     tables = {name: read_table(run[0] / f"tables/{name}.tsv") for name in (*NEEDED, "truth")}
     found = {one.text: one for one in claims(tables, 1.5)}
     assert found[OWN].verdict == SHOWN
@@ -480,7 +480,7 @@ def test_claims_say_what_the_tables_say(run):
     assert "for 1 the opposite is seen" in tally(list(changed.values()))
 
 
-def test_claims_about_the_known_truth_and_the_next_visit(run):
+def test_claims_cover_counterfactuals_and_extrapolation(run):
     names = (*NEEDED, "truth", "counterfactual_differences", "extrapolation_differences")
     tables = {name: read_table(run[0] / f"tables/{name}.tsv") for name in names}
     found = {one.text: one for one in claims(tables, 1.5)}
@@ -491,27 +491,27 @@ def test_claims_about_the_known_truth_and_the_next_visit(run):
     assert len(found) - len(claims({name: tables[name] for name in NEEDED}, 1.5)) == 4 + 1 + 2
 
 
-def test_manipulation_is_judged_at_the_strength_stated(run):
+def test_manipulation_claim_uses_the_nearest_strength(run):
     tables = {name: read_table(run[0] / f"tables/{name}.tsv") for name in NEEDED}
     rows = tables["manipulation"]
     text = "Manipulation CN → AD makes the ventricles larger"
 
-    def judged(alpha):
+    def claim_at(alpha):
         return next(one for one in claims(tables, alpha) if one.text == text)
 
-    nearest, exact = judged(1.5), judged(5)
+    nearest, exact = claim_at(1.5), claim_at(5)
     assert nearest.found == "1.00 [0.80, 1.20]" and "α = 2 less α = 0" in nearest.measure
     assert "(at the largest, 5: 2.50 [2.30, 2.70])" in nearest.measure
     assert "is monotone over α = 0 to 5" in nearest.measure
     assert exact.found == "2.50 [2.30, 2.70]" and "largest" not in exact.measure
-    assert "α = 2 less" in judged(0.1).measure  # never α = 0 itself
+    assert "α = 2 less" in claim_at(0.1).measure  # never α = 0 itself
     worst = (rows["direction"] == "CN to AD") & (rows["alpha"] == 5)
     rows.loc[worst, ["value", "ci_low", "ci_high"]] = [-1.0, -2.0, -0.5]
-    assert judged(1.5).verdict == SHOWN and judged(5).verdict == OPPOSITE
-    assert "not monotone over α = 0 to 5: it turns back at α = 2" in judged(1.5).measure
+    assert claim_at(1.5).verdict == SHOWN and claim_at(5).verdict == OPPOSITE
+    assert "not monotone over α = 0 to 5: it turns back at α = 2" in claim_at(1.5).measure
 
 
-def test_warnings_name_what_is_off(run):
+def test_warnings_name_departures_few_subjects_and_lpips_net(run):
     folder, config, _ = run
     index = pd.DataFrame({"participant_id": ["a"], "split": ["test"]})
     card = read_json(folder / "models/autoencoder/model.json")
@@ -530,16 +530,16 @@ def test_warnings_name_what_is_off(run):
     assert "base heads" not in text and "LPIPS" not in text
 
 
-def test_paths_are_shortened_and_nothing_else():
+def test_without_paths_shortens_absolute_paths_only():
     assert without_paths("of /data/a b, '/x/y/z.tsv' and /tmp/q/") == "of …/a b, '…/z.tsv' and …/q"
     for text in ("and/or/nor", "1/2/3", "results/tables/x.tsv", "</td></tr>", "doi:10.1/a/b"):
         assert without_paths(text) == text
 
 
-def test_text_of_tables_is_escaped():
+def test_estimate_escapes_html_and_marks_interval():
     assert "<script>" not in estimate("<script>")
     assert '<span class="ci">[0.1, 0.2]</span>' in estimate("0.15 [0.1, 0.2]")
 
 
-def test_durations():
+def test_duration_in_seconds_minutes_or_hours():
     assert [duration(s) for s in (4.2, 200, 7500)] == ["4 s", "3 min 20 s", "2 h 05 min"]

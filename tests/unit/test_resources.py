@@ -1,4 +1,4 @@
-"""The table of outside files, and staging: downloads that resume, files made from packages."""
+"""External files: their table, downloads that resume, mirrors, and files made from packages."""
 
 import copy
 import gzip
@@ -36,8 +36,8 @@ UNKNOWN = "unknown"
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves DATA. /broken ends every answer half way; /cut: of the first answer alone;
-    /plain knows no ranges and no ETag, /plain-cut breaks as well; /other is another file.
+    """Serves DATA. /broken cuts every answer in half, /cut only the first one; /plain knows no
+    ranges and no ETag, /plain-cut also cuts the first answer; /other serves another file.
     """
 
     requests: list[tuple[str, str | None]]
@@ -46,8 +46,8 @@ class Server(http.server.ThreadingHTTPServer):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        asked, path = self.headers.get("Range"), self.path
-        self.server.requests.append((path, asked))
+        range_header, path = self.headers.get("Range"), self.path
+        self.server.requests.append((path, range_header))
         first = path not in [earlier for earlier, _ in self.server.requests[:-1]]
         if path in ("/empty", "/login"):
             self.send_response(202 if path == "/empty" else 200)
@@ -59,8 +59,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(404)
             return
         same = self.headers.get("If-Range", self.server.etag) == self.server.etag
-        ranged = asked and same and not path.startswith("/plain")
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if ranged else 0
+        ranged = range_header and same and not path.startswith("/plain")
+        start = int(range_header.removeprefix("bytes=").removesuffix("-")) if ranged else 0
         data = DATA[::-1] if path == "/other" else DATA
         self.send_response(206 if ranged else 200)
         self.send_header("Content-Length", str(len(data) - start))
@@ -99,11 +99,11 @@ def table(server, tmp_path):
     return make
 
 
-def inside(folder: Path) -> list[str]:
+def file_names(folder: Path) -> list[str]:
     return sorted(item.name for item in folder.iterdir())
 
 
-def test_a_download_is_checked_and_done_once(server, table, tmp_path):
+def test_download_is_checked_and_not_repeated(server, table, tmp_path):
     resources = table("/file")
     assert check("x", resources, tmp_path) == "missing"
     path = stage("x", resources, tmp_path)
@@ -112,10 +112,10 @@ def test_a_download_is_checked_and_done_once(server, table, tmp_path):
     assert check("x", resources, tmp_path) == "ok"
     stage("x", resources, tmp_path)
     assert len(server.requests) == 1
-    assert inside(path.parent) == ["x.bin"]
+    assert file_names(path.parent) == ["x.bin"]
 
 
-def test_a_broken_download_continues_at_once_and_in_the_next_call(server, table, tmp_path):
+def test_broken_download_resumes_at_once_and_in_the_next_call(server, table, tmp_path):
     assert stage("x", table("/cut"), tmp_path).read_bytes() == DATA
     assert server.requests == [("/cut", None), ("/cut", None), ("/cut", f"bytes={HALF}-")]
     (tmp_path / "sub" / "x.bin").unlink()
@@ -126,24 +126,24 @@ def test_a_broken_download_continues_at_once_and_in_the_next_call(server, table,
     assert server.requests[-1] == ("/file", f"bytes={HALF}-")
 
 
-def test_a_server_without_ranges_sends_the_whole_again(server, table, tmp_path):
+def test_download_restarts_if_the_server_knows_no_ranges(server, table, tmp_path):
     path = stage("x", table("/plain-cut"), tmp_path)
     assert path.read_bytes() == DATA
     assert server.requests[-1] == ("/plain-cut", f"bytes={HALF}-")
 
 
 @pytest.mark.parametrize("checksum", [f"sha256:{SHA256}", UNKNOWN])
-def test_the_part_of_another_file_is_not_continued(server, table, tmp_path, checksum):
+def test_partial_download_of_another_file_is_not_resumed(server, table, tmp_path, checksum):
     other = f"sha256:{hashlib.sha256(DATA[::-1]).hexdigest()}"
     with pytest.raises(UserError):
         stage("x", table("/broken", checksum=other if checksum != UNKNOWN else UNKNOWN), tmp_path)
-    assert len(inside(tmp_path / "sub")) == 1
+    assert len(file_names(tmp_path / "sub")) == 1
     server.requests.clear()
     assert stage("x", table("/file", checksum=checksum), tmp_path).read_bytes() == DATA
     assert server.requests == [("/file", None)]
 
 
-def test_a_file_that_changed_at_its_address_is_not_continued(server, table, tmp_path):
+def test_partial_download_is_not_resumed_if_the_file_has_changed(server, table, tmp_path):
     resources = table("/broken", checksum=UNKNOWN)
     with pytest.raises(UserError):
         stage("x", resources, tmp_path)
@@ -152,20 +152,20 @@ def test_a_file_that_changed_at_its_address_is_not_continued(server, table, tmp_
     with pytest.raises(UserError):
         stage("x", resources, tmp_path)
     assert server.requests[0] == ("/broken", None)
-    assert len(inside(tmp_path / "sub")) == 2  # the part of each version
+    assert len(file_names(tmp_path / "sub")) == 2  # a partial file of each version
 
 
-def test_a_spoilt_part_is_thrown_away(server, table, tmp_path):
+def test_damaged_partial_download_is_discarded(server, table, tmp_path):
     (tmp_path / "sub").mkdir()
     part = download.partial_file(tmp_path / "sub" / "x.bin", f"sha256:{SHA256}")
-    for spoilt in (b"not it", b"x" * len(DATA), b"x" * (len(DATA) + 1)):
-        part.write_bytes(spoilt)
+    for damaged in (b"not it", b"x" * len(DATA), b"x" * (len(DATA) + 1)):
+        part.write_bytes(damaged)
         path = stage("x", table("/file"), tmp_path)
         assert path.read_bytes() == DATA
         path.unlink()
 
 
-def test_the_next_address_is_tried(server, table, tmp_path):
+def test_download_tries_the_next_url(server, table, tmp_path):
     resources = table("/nowhere", "/empty", "/login", "/other", "/file")
     assert stage("x", resources, tmp_path).read_bytes() == DATA
     assert [path for path, _ in server.requests] == resources.loc["x"]["source"].replace(
@@ -173,30 +173,30 @@ def test_the_next_address_is_tried(server, table, tmp_path):
     ).split()
 
 
-def test_a_wrong_checksum_leaves_nothing(server, table, tmp_path):
+def test_download_with_a_wrong_checksum_leaves_no_file(server, table, tmp_path):
     with pytest.raises(UserError, match="expected md5:0000"):
         stage("x", table("/file", checksum="md5:0000"), tmp_path)
-    assert inside(tmp_path / "sub") == []
+    assert file_names(tmp_path / "sub") == []
 
 
-def test_an_unknown_checksum_is_said_to_be_unknown(server, table, tmp_path, caplog):
+def test_download_reports_an_unknown_checksum(server, table, tmp_path, caplog):
     resources = table("/file", checksum=UNKNOWN)
     stage("x", resources, tmp_path)
     assert SHA256 in caplog.text
     assert check("x", resources, tmp_path) == "present, checksum unknown"
 
 
-def test_an_unreachable_host_is_told_with_a_remedy(table, tmp_path):
+def test_download_reports_an_unreachable_host_with_a_remedy(table, tmp_path):
     with pytest.raises(UserError) as error:
         stage("x", table("http://127.0.0.1:9/file"), tmp_path)
-    said = str(error.value)
-    assert f"{tmp_path}/sub/x.bin" in said
-    assert "http://127.0.0.1:9/file: [Errno 111] Connection refused" in said
-    assert "resources_list" in said
-    assert "https_proxy" in said
+    message = str(error.value)
+    assert f"{tmp_path}/sub/x.bin" in message
+    assert "http://127.0.0.1:9/file: [Errno 111] Connection refused" in message
+    assert "resources_list" in message
+    assert "https_proxy" in message
 
 
-def test_a_proxy_is_used(server, table, tmp_path, monkeypatch):
+def test_download_uses_the_proxy(server, table, tmp_path, monkeypatch):
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.delenv("no_proxy", raising=False)
     with pytest.raises(UserError, match="404"):
@@ -204,15 +204,15 @@ def test_a_proxy_is_used(server, table, tmp_path, monkeypatch):
     assert server.requests == [("http://far.invalid/file", None)]
 
 
-def test_a_full_disk_is_told_before_anything_is_fetched(server, table, tmp_path, monkeypatch):
+def test_download_reports_a_full_disk_before_fetching(server, table, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")(10**9, 10**9, 10**6)
     monkeypatch.setattr(download.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(UserError, match=r"sub has 1 MB free, .* needs 50 MB.*paths\.resources"):
         stage("x", table("/file"), tmp_path)
-    assert inside(tmp_path / "sub") == []
+    assert file_names(tmp_path / "sub") == []
 
 
-def test_a_disk_that_fills_is_no_fault_of_the_server(server, table, tmp_path):
+def test_download_reports_a_disk_that_fills_while_writing(server, table, tmp_path):
     (tmp_path / "sub").mkdir()
     part = download.partial_file(tmp_path / "sub" / "x.bin", f"sha256:{SHA256}")
     part.symlink_to("/dev/full")
@@ -221,7 +221,7 @@ def test_a_disk_that_fills_is_no_fault_of_the_server(server, table, tmp_path):
 
 
 @pytest.mark.parametrize("inner", ["sub/x.bin", "x.bin"])
-def test_a_mirror_is_tried_first_and_checked_all_the_same(server, table, tmp_path, inner):
+def test_mirror_is_tried_first_and_its_file_is_checked(server, table, tmp_path, inner):
     mirror = tmp_path / "mirror" / inner
     mirror.parent.mkdir(parents=True)
     mirror.write_bytes(DATA)
@@ -236,7 +236,7 @@ def test_a_mirror_is_tried_first_and_checked_all_the_same(server, table, tmp_pat
         stage("x", table("/file", name="y.bin"), tmp_path, ["/nowhere"])
 
 
-def test_a_mirror_may_be_an_address_and_have_what_has_none(server, table, tmp_path):
+def test_mirror_may_be_a_url_and_serve_manual_resources(server, table, tmp_path):
     resources = table(kind="manual", checksum=UNKNOWN, name="file")
     mirror = f"http://127.0.0.1:{server.server_port}/"
     assert stage("x", resources, tmp_path, [mirror]).read_bytes() == DATA
@@ -257,10 +257,10 @@ def test_a_file_brought_by_hand_is_verified(server, table, tmp_path):
     assert not server.requests
 
 
-def test_what_was_staged_is_recorded(server, table, tmp_path):
+def test_staged_files_are_recorded_with_their_source(server, table, tmp_path):
     resources = table("/file")
     path = stage("x", resources, tmp_path)
-    stage("x", resources, tmp_path)  # does not become "brought by hand"
+    stage("x", resources, tmp_path)  # the source does not become "brought by hand"
     row = staged_table(resources, tmp_path).loc[0]
     assert row["source"] == resources.loc["x"]["source"]
     assert (row["path"], row["sha256"], row["bytes"]) == ("sub/x.bin", SHA256, len(DATA))
@@ -272,7 +272,7 @@ def test_what_was_staged_is_recorded(server, table, tmp_path):
     assert staged_table(resources, tmp_path).loc[0, "source"] == "brought by hand"
 
 
-def test_files_of_unknown_checksum_must_be_whole(tmp_path):
+def test_files_of_unknown_checksum_must_be_complete(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"] = np.zeros(1000)
     save_file({"x": torch.zeros(1000)}, tmp_path / "a.safetensors")
@@ -284,7 +284,7 @@ def test_files_of_unknown_checksum_must_be_whole(tmp_path):
             path.write_bytes(wrong)
             assert "is not a complete ." in find_damage(path, path.name)
     path.write_bytes(b"anything")
-    assert find_damage(path, "weights.pt") is None  # of other kinds nothing is known
+    assert find_damage(path, "weights.pt") is None  # files of other formats are not checked
 
 
 def test_manual_and_unknown_resources_are_explained(table, tmp_path):
@@ -295,7 +295,7 @@ def test_manual_and_unknown_resources_are_explained(table, tmp_path):
         stage("y", resources, tmp_path)
 
 
-def test_what_is_missing_is_listed_for_a_human(tmp_path):
+def test_missing_resources_are_listed_with_url_checksum_and_licence(tmp_path):
     resources = load_resources(TABLE)
     missing = missing_table(resources.index, resources, tmp_path)
     assert "mni2009a-mask" not in set(missing["name"])  # made here, nothing to download
@@ -312,7 +312,7 @@ def test_what_is_missing_is_listed_for_a_human(tmp_path):
     assert missing_text(missing.iloc[:0]) == "Nothing is missing that must be downloaded.\n"
 
 
-def test_the_table_is_well_formed():
+def test_resources_table_is_well_formed():
     resources = load_resources(TABLE)
     assert resources.index.is_unique
     assert resources["path"].is_unique
@@ -326,18 +326,23 @@ def test_the_table_is_well_formed():
             assert all(url.startswith("https://") for url in row["source"].split())
 
 
-def test_configurations_name_what_they_need():
+def test_needed_resources_follow_the_configuration():
     resources = load_resources(TABLE)
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     paper = needed(config, resources)
     assert {"mni2009c-t1w", "mni2009c-mask", "antsxnet-brain-weights", "lpips-squeeze"} < set(paper)
     assert not any(name.startswith("mni2009a") for name in paper)
-    without = copy.deepcopy(config)
-    without["preprocess"]["brain_extraction"]["method"] = "deepbet"
-    without["ldae"]["encoder"]["pretrained"] = None
-    without["autoencoder"]["perceptual"]["net"] = None
-    gone = {"antsxnet-brain-weights", "antsxnet-brain-template", "convnext-small", "lpips-squeeze"}
-    assert set(paper) - set(needed(without, resources)) == gone
+    changed = copy.deepcopy(config)
+    changed["preprocess"]["brain_extraction"]["method"] = "deepbet"
+    changed["ldae"]["encoder"]["pretrained"] = None
+    changed["autoencoder"]["perceptual"]["net"] = None
+    not_needed = {
+        "antsxnet-brain-weights",
+        "antsxnet-brain-template",
+        "convnext-small",
+        "lpips-squeeze",
+    }
+    assert set(paper) - set(needed(changed, resources)) == not_needed
     published = copy.deepcopy(config) | {"published": {"ldae": "theirs.ckpt"}}
     trainings = {"ukb-autoencoderkl", "lpips-squeeze"}
     assert set(paper) - set(needed(published, resources)) == trainings  # baselines need the encoder
@@ -378,7 +383,7 @@ def test_stand_in_template_lies_on_the_2009c_grid(tmp_path):
     assert (inside & inside[::-1]).sum() > 0.99 * inside.sum()
 
 
-def test_command_line(tmp_path, capsys):
+def test_resources_command_line(tmp_path, capsys):
     common = ["--table", str(TABLE), "--resources", str(tmp_path)]
     assert main([*common, "stage", "mni2009a-mask"]) == 0
     assert main([*common, "list"]) == 0
@@ -393,7 +398,7 @@ def test_command_line(tmp_path, capsys):
     assert main([*common, "check"]) == 1
 
 
-def test_command_line_follows_a_configuration(tmp_path, capsys):
+def test_resources_command_line_follows_a_configuration(tmp_path, capsys):
     common = ["--table", str(TABLE), "--resources", str(tmp_path)]
     for name in ("config.yaml", "demo.yaml"):
         common += ["--config", str(ROOT / "config" / name)]

@@ -1,4 +1,4 @@
-"""Stopping anywhere and going on: the same weights bit for bit, and nothing stale continued."""
+"""Resuming a training: same weights bit for bit, and no checkpoint of another training."""
 
 import errno
 import os
@@ -44,8 +44,8 @@ from ldae.training.stages import train
     ],
 )
 def test_resume_equals_uninterrupted_bit_for_bit(chain, stage, workers, tmp_path):
-    whole, cfg = objective(chain, stage)
-    trained = fit(whole, settings(stage, cfg, tmp_path / "whole"))
+    uninterrupted, cfg = objective(chain, stage)
+    trained = fit(uninterrupted, settings(stage, cfg, tmp_path / "whole"))
     assert trained.steps == 3
     stopped, cfg = objective(chain, stage, workers=workers)
     with pytest.raises(Interrupted):
@@ -53,12 +53,12 @@ def test_resume_equals_uninterrupted_bit_for_bit(chain, stage, workers, tmp_path
     assert saved(tmp_path).steps() == [1]
     resumed, cfg = objective(chain, stage, workers=workers)
     again = fit(resumed, settings(stage, cfg, tmp_path))
-    assert_same(weights(whole), weights(resumed))
+    assert_same(weights(uninterrupted), weights(resumed))
     assert_same(trained.state, again.state)
     assert without_timing(trained.history) == without_timing(again.history)
 
 
-def test_a_checkpoint_holds_all_that_a_training_is(chain, tmp_path):
+def test_checkpoint_holds_weights_optimizer_and_identity(chain, tmp_path):
     made, cfg = objective(chain, "ldae", precision="fp16")
     with pytest.raises(Interrupted):
         fit(made, settings("ldae", cfg, tmp_path, fingerprint="abc", stop_after=1))
@@ -91,9 +91,9 @@ class _Signalling(torch.utils.data.Dataset):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
-def test_signal_saves_and_the_same_call_continues(chain, number, tmp_path):
-    whole, cfg = objective(chain, "ldm")
-    trained = fit(whole, settings("ldm", cfg, tmp_path / "whole"))
+def test_signal_saves_checkpoint_and_same_call_resumes(chain, number, tmp_path):
+    uninterrupted, cfg = objective(chain, "ldm")
+    trained = fit(uninterrupted, settings("ldm", cfg, tmp_path / "whole"))
     stopped, cfg = objective(chain, "ldm")
     inner = stopped.dataset()
     stopped.dataset = lambda: _Signalling(inner, number)
@@ -107,7 +107,7 @@ def test_signal_saves_and_the_same_call_continues(chain, number, tmp_path):
     assert_same(trained.state, fit(resumed, settings("ldm", cfg, tmp_path / "run")).state)
 
 
-def test_the_end_of_a_slurm_jobs_time_is_a_signal(chain, tmp_path, monkeypatch):
+def test_end_of_slurm_job_time_interrupts_training(chain, tmp_path, monkeypatch):
     made, cfg = objective(chain, "ldm")
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time())))
     with pytest.raises(Interrupted, match="end of the job's time"):
@@ -118,9 +118,9 @@ def test_the_end_of_a_slurm_jobs_time_is_a_signal(chain, tmp_path, monkeypatch):
     assert fit(resumed, settings("ldm", cfg, tmp_path)).steps == 3
 
 
-def test_signal_during_validation_repeats_the_validation(chain, tmp_path):
-    whole, cfg = objective(chain, "ldae")
-    trained = fit(whole, settings("ldae", cfg, tmp_path / "whole"))
+def test_signal_during_validation_repeats_validation(chain, tmp_path):
+    uninterrupted, cfg = objective(chain, "ldae")
+    trained = fit(uninterrupted, settings("ldae", cfg, tmp_path / "whole"))
     stopped, cfg = objective(chain, "ldae")
     validate = stopped.validate
 
@@ -161,7 +161,7 @@ def best_files(folder) -> list[str]:
     return sorted(path.name for path in folder.glob("best-*.pt"))
 
 
-def test_best_weights_are_kept_as_long_as_a_checkpoint_names_them(tmp_path):
+def test_best_weights_are_kept_while_a_checkpoint_names_them(tmp_path):
     checkpoints, best = Checkpoints(tmp_path), None
     for step in range(1, 7):
         if step in (1, 2, 4):
@@ -173,48 +173,44 @@ def test_best_weights_are_kept_as_long_as_a_checkpoint_names_them(tmp_path):
     assert checkpoints.load_best(best) == {"w": 4}  # resuming from step 6 needs it
 
 
-def test_best_weights_outlive_newer_ones_of_an_attempt_that_was_killed(tmp_path):
+def test_best_weights_survive_newer_ones_of_killed_attempt(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     best = checkpoints.save_best(80, state(80))
     checkpoints.save({"step": 100, "best": best})
     checkpoints.save_best(120, state(120))  # killed before a checkpoint named it
-    again = Checkpoints(tmp_path)
-    again.resume_from(again.latest()["step"])
-    for step in (150, 200, 250):  # where step 120 was not as good this time
-        again.save({"step": step, "best": best})
+    resumed = Checkpoints(tmp_path)
+    resumed.resume_from(resumed.latest()["step"])
+    for step in (150, 200, 250):  # step 120 was not as good this time
+        resumed.save({"step": step, "best": best})
         assert best_files(tmp_path) == ["best-80.pt"]
-    assert again.load_best(best) == {"w": 80}
+    assert resumed.load_best(best) == {"w": 80}
 
 
-def test_any_damage_to_a_checkpoint_is_noticed_and_what_cannot_be_read_is_out_of_the_way(
-    tmp_path, caplog
-):
+def test_damaged_checkpoints_are_detected_and_set_aside(tmp_path, caplog):
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2):
         checkpoints.save({"step": step, "best": None, "w": torch.rand(5000)})
     file = checkpoints.path(2)
-    whole = file.read_bytes()
-    flipped = bytearray(whole)
-    flipped[len(whole) // 2] ^= 0x40  # in the midst of the weights: it would load
-    for content in (flipped, b"", bytes(1000), whole[:-100]):
+    intact = file.read_bytes()
+    flipped = bytearray(intact)
+    flipped[len(intact) // 2] ^= 0x40  # amid the weights: it would load without error
+    for content in (flipped, b"", bytes(1000), intact[:-100]):
         file.write_bytes(content)
         assert checkpoints.latest()["step"] == 1
         assert "checkpoint-2.pt is damaged" in caplog.text
         caplog.clear()
-    file.write_bytes(whole)
+    file.write_bytes(intact)
     assert checkpoints.latest()["step"] == 2
     for step in (1, 2):  # as of a process that was killed while it wrote
         (tmp_path / f"checkpoint-{step}.pt.json").unlink()
     assert checkpoints.latest() is None
     checkpoints.resume_from(-1)
     checkpoints.save({"step": 1, "best": None})
-    assert checkpoints.latest()["step"] == 1  # not one too many beside those with higher steps
-    assert (tmp_path / "damaged-checkpoint-2.pt").read_bytes() == whole
+    assert checkpoints.latest()["step"] == 1  # not deleted as surplus beside those of higher steps
+    assert (tmp_path / "damaged-checkpoint-2.pt").read_bytes() == intact
 
 
-def test_a_training_of_days_does_not_begin_anew_because_the_disk_fails(
-    chain, tmp_path, monkeypatch
-):
+def test_training_does_not_restart_after_disk_error(chain, tmp_path, monkeypatch):
     made, cfg = objective(chain, "ldm", epochs=3)
     run = settings("ldm", cfg, tmp_path, checkpoint_seconds=0)
     fit(made, run)
@@ -247,26 +243,24 @@ def test_a_training_of_days_does_not_begin_anew_because_the_disk_fails(
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_nobody_else_gets_a_trainings_folder_before_its_model_is_written(
-    chain, tmp_path, monkeypatch, keep
-):
-    seen = []
+def test_training_folder_stays_locked_until_model_is_written(chain, tmp_path, monkeypatch, keep):
+    folders = []
 
     def save_trained(settings, trained, *_, **__):
         with pytest.raises(UserError, match="is being written by process"):
             acquire_lock(trained.folder / ".lock", "the folder", patience=0)
-        seen.append(trained.folder)
+        folders.append(trained.folder)
 
     monkeypatch.setattr("ldae.training.stages.save_trained", save_trained)
     train(settings("ldm", LDM, tmp_path, chain[0], keep_checkpoints=keep), Processes())
-    assert [folder.exists() for folder in seen] == [keep]
+    assert [folder.exists() for folder in folders] == [keep]
 
 
-def test_damaged_best_weights_are_replaced_by_older_or_later_ones_with_a_flag(chain, tmp_path):
+def test_damaged_best_weights_are_replaced_and_flagged(chain, tmp_path):
     def attempt(scores, **more):
         made, cfg = objective(chain, "ldae", epochs=4, precision="fp32")  # ends 2, 3, 5, 6
-        told = {"loss": 0.1, "loss_frozen": 0.2}
-        made.validate = lambda check_interrupted: told | {"ssim": scores.pop(0)}
+        losses = {"loss": 0.1, "loss_frozen": 0.2}
+        made.validate = lambda check_interrupted: losses | {"ssim": scores.pop(0)}
         return fit(made, settings("ldae", cfg, tmp_path, **more))
 
     for scores, stop in (([0.1], 2), ([0.1, 0.9], 4)):
@@ -284,12 +278,12 @@ def test_damaged_best_weights_are_replaced_by_older_or_later_ones_with_a_flag(ch
         "for them"
     )
     (folder / "best-5.pt").unlink()
-    last = attempt([])  # nothing left to train: the end must not fail
+    last = attempt([])  # nothing left to train: saving must not fail
     assert last.epoch == 4
     assert len(last.flags) == 2
 
 
-def test_of_damaged_best_weights_the_next_older_are_taken(tmp_path):
+def test_sound_best_falls_back_to_older_weights(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     bests = [checkpoints.save_best(1, state(1))]
     checkpoints.save({"step": 2, "best": bests[0]})
@@ -302,9 +296,9 @@ def test_of_damaged_best_weights_the_next_older_are_taken(tmp_path):
     assert checkpoints.sound_best(bests[1]) is None
 
 
-def test_moments_of_another_memory_layout_are_taken_over_by_position(chain, tmp_path):
-    whole, cfg = objective(chain, "ldm")
-    trained = fit(whole, settings("ldm", cfg, tmp_path / "whole"))
+def test_optimizer_moments_load_across_memory_layouts(chain, tmp_path):
+    uninterrupted, cfg = objective(chain, "ldm")
+    trained = fit(uninterrupted, settings("ldm", cfg, tmp_path / "whole"))
     stopped, cfg = objective(chain, "ldm")
     with pytest.raises(Interrupted):
         fit(stopped, settings("ldm", cfg, tmp_path / "run", stop_after=2))
@@ -320,7 +314,7 @@ def test_moments_of_another_memory_layout_are_taken_over_by_position(chain, tmp_
     assert_same(trained.state, again.state)
 
 
-def test_a_checkpoint_is_made_on_leaving_after_one_high_loss_but_not_after_more(chain, tmp_path):
+def test_save_before_leaving_skips_after_repeated_high_losses(chain, tmp_path):
     made, cfg = objective(chain, "ldm")
     trainer = Trainer(made, settings("ldm", cfg, tmp_path), Processes(), Callback())
     for high, steps in ((2, []), (1, [0])):
@@ -329,7 +323,7 @@ def test_a_checkpoint_is_made_on_leaving_after_one_high_loss_but_not_after_more(
         assert saved(tmp_path).steps() == steps
 
 
-def test_a_training_that_diverged_is_not_tried_again_until_something_changes(chain, tmp_path):
+def test_diverged_training_is_not_retried_until_settings_change(chain, tmp_path):
     changes = {"learning_rate": 1e30, "epochs": 4}
 
     def attempt(fingerprint="", **more):
@@ -341,18 +335,16 @@ def test_a_training_that_diverged_is_not_tried_again_until_something_changes(cha
     with pytest.raises(UserError, match=r"delete .*diverged\.json") as second:
         attempt(workers=1)
     assert str(second.value).startswith(str(first.value))
-    note = saved(tmp_path).folder / "diverged.json"
+    divergence = saved(tmp_path).folder / "diverged.json"
     for change in ({"fingerprint": "mended"}, {"grad_clip": None}, {"precision": "bf16"}):
         with pytest.raises(UserError, match=r"train anew\.$"):
             attempt(**change)
-    note.unlink()
+    divergence.unlink()
     with pytest.raises(UserError, match=r"train anew\.$"):
         attempt()
 
 
-def test_a_finished_training_whose_checkpoints_were_kept_goes_on_with_more_epochs(
-    chain, tmp_path, caplog
-):
+def test_finished_training_with_kept_checkpoints_resumes_for_more_epochs(chain, tmp_path, caplog):
     root, configs = chain
     more = {"keep_checkpoints": True, "out_dir": str(tmp_path / "ldm")}
     with caplog.at_level("INFO"):
@@ -364,13 +356,11 @@ def test_a_finished_training_whose_checkpoints_were_kept_goes_on_with_more_epoch
     assert saved(tmp_path / "run").steps() == [2, 3]
 
 
-def test_another_training_starts_anew_beside_the_stopped_one_and_names_what_differs(
-    chain, tmp_path, caplog
-):
+def test_changed_training_starts_anew_and_logs_differences(chain, tmp_path, caplog):
     made, cfg = objective(chain, "ldm")
     with pytest.raises(Interrupted):
         fit(made, settings("ldm", cfg, tmp_path, stop_after=2))
-    kept = saved(tmp_path)
+    stopped = saved(tmp_path)
 
     def first_step(run, **changes):
         made, cfg = objective(chain, "ldm", **changes)
@@ -378,18 +368,18 @@ def test_another_training_starts_anew_beside_the_stopped_one_and_names_what_diff
         caplog.clear()
         with pytest.raises(Interrupted):
             fit(made, settings("ldm", cfg, tmp_path, stop_after=1, **run))
-        return next(text for text in caplog.messages if str(kept.folder) in text)
+        return next(text for text in caplog.messages if str(stopped.folder) in text)
 
     message = first_step({}, num_res_blocks=2, learning_rate=1e-4)
     assert "ldm.learning_rate (0.001 there, 0.0001 now); ldm.num_res_blocks (1 there" in message
     assert "seed (5 there, 6 now)" in first_step({"seed": 6})
     assert "data (" in first_step({"card": {"dtype": "other"}})
     assert "source ('' there, 'new' now)" in first_step({"fingerprint": "new"})
-    assert kept.steps() == [2]
+    assert stopped.steps() == [2]
     assert len(list(tmp_path.iterdir())) == 5
 
 
-def test_a_checkpoint_moved_into_the_folder_of_another_training_is_refused(chain, tmp_path):
+def test_checkpoint_of_another_training_is_refused(chain, tmp_path):
     for seed in (5, 6):
         made, cfg = objective(chain, "ldm")
         with pytest.raises(Interrupted):
@@ -401,7 +391,7 @@ def test_a_checkpoint_moved_into_the_folder_of_another_training_is_refused(chain
         fit(objective(chain, "ldm")[0], settings("ldm", LDM, tmp_path / "6", seed=6))
 
 
-def test_other_epochs_precision_or_micro_batch_continue(chain, tmp_path):
+def test_training_resumes_with_other_epochs_precision_or_micro_batch(chain, tmp_path):
     made, cfg = objective(chain, "ldm")
     with pytest.raises(Interrupted):
         fit(made, settings("ldm", cfg, tmp_path, stop_after=2))
@@ -414,7 +404,7 @@ def test_other_epochs_precision_or_micro_batch_continue(chain, tmp_path):
         fit(shorter, settings("ldm", cfg, tmp_path))
 
 
-def test_micro_batch_is_part_of_the_training_where_batch_norm_sees_it(chain, tmp_path):
+def test_training_identity_includes_micro_batch_only_with_batch_norm(chain, tmp_path):
     plain = LDAE["encoder"] | {"backbone": "test_convnext", "standardize": False}
     for name, encoder, folders in (
         ("plain", plain, 1),
@@ -428,7 +418,7 @@ def test_micro_batch_is_part_of_the_training_where_batch_norm_sees_it(chain, tmp
         assert len(list((tmp_path / name).iterdir())) == folders
 
 
-def test_bytes_of_a_pretrained_file_and_not_its_path_are_part_of_the_training(chain, tmp_path):
+def test_training_identity_depends_on_pretrained_bytes_not_path(chain, tmp_path):
     def identity(file):
         section = chain[1]["autoencoder"]["perceptual"] | {"weights": str(file)}
         made, cfg = objective(chain, "autoencoder", perceptual=section)
@@ -442,7 +432,7 @@ def test_bytes_of_a_pretrained_file_and_not_its_path_are_part_of_the_training(ch
     assert before != identity(perceptual)
 
 
-def test_a_stage_with_other_sources_ignores_old_checkpoints_and_leaves_none(chain, tmp_path):
+def test_stage_of_changed_source_ignores_old_checkpoints(chain, tmp_path):
     root, configs = chain
     assert not list((root / "runs").glob("*/*"))  # all three stages were successful
     made, cfg = objective(chain, "ldm")

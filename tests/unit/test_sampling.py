@@ -1,4 +1,4 @@
-"""Batches as a pure function of seed and step."""
+"""Sampler: batches as a pure function of seed and step."""
 
 import numpy as np
 import pytest
@@ -12,14 +12,14 @@ def test_sampler_covers_every_scan_once_an_epoch_and_is_deterministic():
     sampler = Sampler("ldm", n=10, batch_size=4, micro_batch=2, seed=3)
     steps = sampler.steps(epochs=6)
     assert steps == 15
-    seen = np.concatenate([sampler.batch(step) for step in range(steps)])
-    epochs = seen.reshape(6, 10)
+    drawn = np.concatenate([sampler.batch(step) for step in range(steps)])
+    epochs = drawn.reshape(6, 10)
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 6
     assert [sampler.epochs_done(step) for step in (0, 2, 3, 5, 15)] == [0, 0, 1, 2, 6]
     again = Sampler("ldm", n=10, batch_size=4, micro_batch=4, seed=3)
-    assert (again.batch(7) == seen[28:32]).all()
-    assert list(sampler.micro_batches(7, 8)) == [seen[28:30].tolist(), seen[30:32].tolist()]
+    assert (again.batch(7) == drawn[28:32]).all()
+    assert list(sampler.micro_batches(7, 8)) == [drawn[28:30].tolist(), drawn[30:32].tolist()]
     other = Sampler("ldm", n=10, batch_size=4, micro_batch=2, seed=4)
     assert not (other.permutation(0) == sampler.permutation(0)).all()
     assert derive_seed(1, 23) != derive_seed(12, 3)

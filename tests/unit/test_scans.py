@@ -1,4 +1,4 @@
-"""The scan table: what is joined to each scan, what is refused, what is left out."""
+"""Scan table: clinical data joined to each scan, duplicates, refused input."""
 
 import hashlib
 from pathlib import Path
@@ -55,7 +55,7 @@ def conversion():
     return table.assign(image_hash=hashes)
 
 
-def test_a_scan_has_what_is_known_of_its_visit(bids, conversion):
+def test_build_scans_joins_clinical_data_of_the_visit(bids, conversion):
     scans, duplicates = build_scans(bids, conversion, 4, SCHEMA)
     assert list(scans) == COLUMNS and duplicates.empty
     assert list(scans["scan_id"]) == sorted([FIRST, LATER, FOREIGN, SECOND])
@@ -74,7 +74,7 @@ def test_a_scan_has_what_is_known_of_its_visit(bids, conversion):
     assert foreign[["diagnosis", "mmse", "sex", "apoe4", "field_strength"]].isna().all()
 
 
-def test_duplicates_are_left_out(bids, conversion):
+def test_build_scans_excludes_duplicates(bids, conversion):
     copy = conversion.set_index("scan_id")
     copy.loc[LATER, "image_hash"] = copy.loc[FIRST, "image_hash"]
     scans, duplicates = build_scans(bids, copy.reset_index(), 4, SCHEMA)
@@ -89,21 +89,21 @@ def test_duplicates_are_left_out(bids, conversion):
         build_scans(bids, copy.reset_index(), 4, SCHEMA)
 
 
-def test_a_results_folder_may_be_a_link(bids, conversion, tmp_path):
+def test_build_scans_accepts_a_linked_results_folder(bids, conversion, tmp_path):
     link = tmp_path / "elsewhere"
     link.symlink_to(bids)
     scans, _ = build_scans(link, conversion, 4, SCHEMA)
     assert (bids / scans["path"][0]).is_file()
 
 
-def test_values_of_no_schema_are_refused(bids, conversion):
+def test_build_scans_refuses_values_outside_the_schema(bids, conversion):
     path = bids / ADNI / f"{ADNI}_sessions.tsv"
     path.write_text(path.read_text().replace("MCI", "Dementia"))
     with pytest.raises(UserError, match=rf"{LATER}: diagnosis: 'Dementia'"):
         build_scans(bids, conversion, 4, SCHEMA)
 
 
-def test_a_scan_without_its_rows_is_refused(bids, conversion):
+def test_build_scans_refuses_scan_without_row_or_image(bids, conversion):
     with pytest.raises(UserError, match=f"no row, or two, for their scan_id .*{LATER}"):
         build_scans(bids, conversion[conversion["scan_id"] != LATER], 4, SCHEMA)
     path = bids / ADNI / f"{ADNI}_sessions.tsv"

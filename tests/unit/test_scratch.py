@@ -1,4 +1,4 @@
-"""Stores copied to a scratch disk: whole copies only, made once, and the same training."""
+"""Scratch copies of stores: complete, made once per node, and without effect on the training."""
 
 import errno
 import fcntl
@@ -38,68 +38,68 @@ def stores(tmp_path):
     write_store(tmp_path / "stores/volumes", index, {}, volumes=volumes)
     write_store(tmp_path / "stores/latents", index, {"autoencoder": "", "scale": 1.0}, **moments)
     (tmp_path / "disk").mkdir()
-    given = {name: str(tmp_path / "stores" / name) for name in KINDS}
-    return given | {"autoencoder": "a/model"}, tmp_path / "disk"
+    inputs = {name: str(tmp_path / "stores" / name) for name in KINDS}
+    return inputs | {"autoencoder": "a/model"}, tmp_path / "disk"
 
 
 def folder(disk):
     return disk / f"ldae-{os.getuid()}"
 
 
-def test_stores_are_copied_whole_and_models_stay(stores, monkeypatch):
-    given, disk = stores
+def test_scratch_copies_complete_stores_and_no_models(stores, monkeypatch):
+    inputs, disk = stores
     monkeypatch.setenv("NODE_DISK", str(disk))
-    found = on_scratch(given, "$NODE_DISK")
-    assert found["autoencoder"] == "a/model"
+    copies = on_scratch(inputs, "$NODE_DISK")
+    assert copies["autoencoder"] == "a/model"
     for name in KINDS:
-        assert found[name].startswith(f"{folder(disk)}/{name}-")
-        copy, original = KINDS[name](found[name]), KINDS[name](given[name])
+        assert copies[name].startswith(f"{folder(disk)}/{name}-")
+        copy, original = KINDS[name](copies[name]), KINDS[name](inputs[name])
         copy.verify()
         assert copy.content_hash == original.content_hash
         assert copy.index.equals(original.index)
     assert stat.S_IMODE(folder(disk).stat().st_mode) == 0o700
     assert not list(disk.rglob("*.part"))
-    assert on_scratch(given, None) == given
+    assert on_scratch(inputs, None) == inputs
 
 
-def test_a_copy_is_used_again_and_a_broken_one_made_anew(stores):
-    given, disk = stores
-    array = Path(on_scratch(given, str(disk))["volumes"]) / "shards/shard-0.npy"
+def test_scratch_copy_is_reused_and_replaced_if_damaged(stores):
+    inputs, disk = stores
+    array = Path(on_scratch(inputs, str(disk))["volumes"]) / "shards/shard-0.npy"
     made = array.stat()
-    left = folder(disk) / "volumes-0.part"
-    left.mkdir()
-    on_scratch(given, str(disk))
+    other_part = folder(disk) / "volumes-0.part"
+    other_part.mkdir()
+    on_scratch(inputs, str(disk))
     assert array.stat().st_ino == made.st_ino
     os.truncate(array, made.st_size - 1)
-    copy = on_scratch(given, str(disk))["volumes"]
+    copy = on_scratch(inputs, str(disk))["volumes"]
     KINDS["volumes"](copy).verify()
-    assert left.exists()  # may be another job's, of another store
+    assert other_part.exists()  # may be of another job that copies another store
 
 
-def test_what_a_killed_job_left_is_not_taken_for_a_copy(stores, monkeypatch):
-    given, disk = stores
+def test_scratch_replaces_the_partial_copy_of_a_killed_job(stores, monkeypatch):
+    inputs, disk = stores
 
     def killed(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(scratch, "verify", killed)
     with pytest.raises(KeyboardInterrupt):
-        on_scratch(given, str(disk))
+        on_scratch(inputs, str(disk))
     monkeypatch.undo()
     (part,) = folder(disk).glob("*.part")
     (part / "index.tsv").write_text("")
-    KINDS["volumes"](on_scratch(given, str(disk))["volumes"]).verify()
+    KINDS["volumes"](on_scratch(inputs, str(disk))["volumes"]).verify()
     assert not part.exists()
 
 
-def test_another_index_is_another_copy(stores):
-    """A corrected diagnosis leaves the store's sum as it is, but trainings read it."""
-    given, disk = stores
-    first = on_scratch(given, str(disk))["volumes"]
-    volumes = KINDS["volumes"](given["volumes"])
+def test_scratch_copy_depends_on_the_store_index(stores):
+    """A corrected diagnosis does not change the content hash of a store, but trainings read it."""
+    inputs, disk = stores
+    first = on_scratch(inputs, str(disk))["volumes"]
+    volumes = KINDS["volumes"](inputs["volumes"])
     array = volumes.volumes(np.arange(6)).numpy().astype(np.float16)
     index = volumes.index.drop(columns=["row", "sha256", "file", "file_row"])
-    other = f"{given['volumes']}2"
+    other = f"{inputs['volumes']}2"
     write_store(
         volumes.folder.with_name("volumes2"), index.assign(diagnosis="AD"), {}, volumes=array
     )
@@ -109,35 +109,35 @@ def test_another_index_is_another_copy(stores):
     assert set(KINDS["volumes"](second).index["diagnosis"]) == {"AD"}
 
 
-def test_a_full_disk_is_said_before_and_while_copying(stores, monkeypatch):
-    given, disk = stores
+def test_scratch_reports_a_full_disk_before_and_while_copying(stores, monkeypatch):
+    inputs, disk = stores
     needed = sum(
-        (KINDS["volumes"](given["volumes"]).folder / file).stat().st_size
-        for file in KINDS["volumes"](given["volumes"]).files()
+        (KINDS["volumes"](inputs["volumes"]).folder / file).stat().st_size
+        for file in KINDS["volumes"](inputs["volumes"]).files()
     )
     with monkeypatch.context() as patched:
         free = SimpleNamespace(free=needed - 1)
         patched.setattr(scratch.shutil, "disk_usage", lambda path: free)
         with pytest.raises(UserError, match=f"needs {needed} bytes .* has {needed - 1} free"):
-            on_scratch(given, str(disk))
+            on_scratch(inputs, str(disk))
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(scratch.os, "fsync", full)
     with pytest.raises(UserError, match=r"paths\.scratch: null"):
-        on_scratch(given, str(disk))
+        on_scratch(inputs, str(disk))
     assert not [path for path in folder(disk).iterdir() if path.is_dir()]
 
 
-def test_a_damaged_store_is_not_copied(stores):
-    given, disk = stores
-    damaged = KINDS["volumes"](given["volumes"]).folder / "shards/shard-1.npy"
+def test_scratch_refuses_a_damaged_store(stores):
+    inputs, disk = stores
+    damaged = KINDS["volumes"](inputs["volumes"]).folder / "shards/shard-1.npy"
     content = bytearray(damaged.read_bytes())
     content[-1] ^= 1
     damaged.write_bytes(content)
     with pytest.raises(UserError, match="differs from the store's checksums"):
-        on_scratch(given, str(disk))
+        on_scratch(inputs, str(disk))
     assert not [path for path in folder(disk).iterdir() if path.is_dir()]
 
 
@@ -145,20 +145,20 @@ def test_a_damaged_store_is_not_copied(stores):
     ("wanted", "message"),
     [("$NO_SUCH_DISK/x", "not all of its variables"), ("/no/such/disk", "no such folder")],
 )
-def test_a_disk_that_is_not_there_is_named(wanted, message):
+def test_scratch_names_a_missing_disk_or_unset_variable(wanted, message):
     with pytest.raises(UserError, match=message):
         on_scratch({}, wanted)
 
 
-def test_a_folder_that_another_has_put_there_is_refused(stores, tmp_path):
-    given, disk = stores
+def test_scratch_refuses_a_symlink_in_place_of_its_folder(stores, tmp_path):
+    inputs, disk = stores
     folder(disk).symlink_to(tmp_path)
     with pytest.raises(UserError, match="not a folder of yours"):
-        on_scratch(given, str(disk))
+        on_scratch(inputs, str(disk))
 
 
-def test_jobs_on_one_node_share_a_copy(stores, monkeypatch):
-    given, disk = stores
+def test_scratch_copy_is_made_once_for_all_jobs_of_a_node(stores, monkeypatch):
+    inputs, disk = stores
     copy_files, made = scratch.copy_files, disk / "made"
 
     def slowly(*arguments):
@@ -169,7 +169,7 @@ def test_jobs_on_one_node_share_a_copy(stores, monkeypatch):
 
     monkeypatch.setattr(scratch, "copy_files", slowly)
     forked = multiprocessing.get_context("fork")
-    jobs = [forked.Process(target=on_scratch, args=(given, str(disk))) for _ in range(2)]
+    jobs = [forked.Process(target=on_scratch, args=(inputs, str(disk))) for _ in range(2)]
     for job in jobs:
         job.start()
     for job in jobs:
@@ -178,9 +178,9 @@ def test_jobs_on_one_node_share_a_copy(stores, monkeypatch):
     assert made.read_text() == "xx"  # one of each store
 
 
-def test_a_job_that_waits_for_a_copy_says_for_whom_and_not_for_ever(stores, monkeypatch):
-    given, disk = stores
-    lock = Path(on_scratch(given, str(disk))["volumes"]).with_suffix(".lock")
+def test_scratch_wait_for_a_locked_copy_ends_and_names_its_owner(stores, monkeypatch):
+    inputs, disk = stores
+    lock = Path(on_scratch(inputs, str(disk))["volumes"]).with_suffix(".lock")
     monkeypatch.setattr(scratch, "PATIENCE", 0.0)
     with (
         acquire_lock(lock, "it"),
@@ -188,20 +188,20 @@ def test_a_job_that_waits_for_a_copy_says_for_whom_and_not_for_ever(stores, monk
             UserError, match=rf"volumes-\w+ is being written by process {os.getpid()} on"
         ),
     ):
-        on_scratch(given, str(disk))
+        on_scratch(inputs, str(disk))
 
 
-def test_a_scratch_disk_without_locks_does(stores, monkeypatch, caplog):
-    def none(*_):
+def test_scratch_works_on_a_disk_without_file_locks(stores, monkeypatch, caplog):
+    def no_locks(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    given, disk = stores
-    monkeypatch.setattr(fcntl, "flock", none)
-    KINDS["volumes"](on_scratch(given, str(disk))["volumes"]).verify()
+    inputs, disk = stores
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    KINDS["volumes"](on_scratch(inputs, str(disk))["volumes"]).verify()
     assert "has no locks" in caplog.text
 
 
-def test_a_training_goes_on_from_a_copy_as_it_does_in_place(chain, tmp_path, monkeypatch):
+def test_training_resumes_from_scratch_copies_with_the_same_result(chain, tmp_path, monkeypatch):
     root, _ = chain
     (tmp_path / "disk").mkdir()
     opened = []

@@ -1,4 +1,4 @@
-"""What a training knows of its Slurm job, and how one process keeps others away."""
+"""Slurm allocation and deadline of a training, locks, deletion of finished checkpoints."""
 
 import multiprocessing
 import os
@@ -20,7 +20,7 @@ from ldae.training.settings import FINISHED
 
 @pytest.fixture
 def squeue(tmp_path, monkeypatch):
-    """Make a squeue that answers so to job 7; without an answer, it knows no such job."""
+    """Put a squeue on the PATH that prints an answer for job 7 and fails for every other job."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
     def make(answer: str = "") -> None:
@@ -33,7 +33,7 @@ def squeue(tmp_path, monkeypatch):
     return make
 
 
-def test_slurm_says_how_many_nodes_and_how_much_time_a_job_has(squeue, monkeypatch, caplog):
+def test_slurm_allocation_reads_nodes_and_time_from_squeue(squeue, monkeypatch, caplog):
     assert allocation({}) is None
     assert allocation({"SLURM_JOB_ID": "7"}) is None  # a container without Slurm's commands
     assert "no squeue" in caplog.text
@@ -44,7 +44,7 @@ def test_slurm_says_how_many_nodes_and_how_much_time_a_job_has(squeue, monkeypat
     assert "squeue says" in caplog.text
 
 
-def test_slurms_times_in_seconds():
+def test_slurm_times_in_seconds():
     assert [seconds(text) for text in ("0:09", "4:59", "1:00:00", "2-03:00:05")] == [
         9,
         299,
@@ -54,7 +54,7 @@ def test_slurms_times_in_seconds():
     assert seconds("UNLIMITED") == float("inf")
 
 
-def test_a_training_leaves_before_its_time_ends_and_uses_most_of_a_short_one(squeue):
+def test_deadline_is_before_end_of_slurm_job_and_near_it_if_short(squeue):
     now = time.time()
     assert deadline({}) == float("inf")
     squeue("1 1:00:00\n")
@@ -67,37 +67,37 @@ def test_a_training_leaves_before_its_time_ends_and_uses_most_of_a_short_one(squ
     assert deadline(end) == pytest.approx(now + 3600 - 180, abs=5)
 
 
-def test_a_step_does_not_inherit_the_options_of_the_step_around_it():
-    around = {"SLURM_JOB_ID": "7", "SLURM_CONF": "x", "SLURM_NTASKS": "1", "SRUN_CPUS": "2"}
+def test_srun_step_does_not_inherit_options_of_outer_step():
+    outer = {"SLURM_JOB_ID": "7", "SLURM_CONF": "x", "SLURM_NTASKS": "1", "SRUN_CPUS": "2"}
     kept = {"SLURM_JOB_ID": "7", "SLURM_CONF": "x", "SLURM_TMPDIR": "/tmp/7", "HOME": "/"}
-    assert for_srun(around | kept) == kept
+    assert for_srun(outer | kept) == kept
 
 
-def keep(path: Path, held, done) -> None:
+def hold_lock(path: Path, held, done) -> None:
     with locked(path, "it"):
         held.set()
         done.wait(60)
 
 
-def test_a_second_writer_waits_and_is_then_told_who_writes(tmp_path):
+def test_lock_names_its_holder_to_second_writer(tmp_path):
     context = multiprocessing.get_context("fork")
     held, done = context.Event(), context.Event()
-    other = context.Process(target=keep, args=(tmp_path / ".lock", held, done))
+    other = context.Process(target=hold_lock, args=(tmp_path / ".lock", held, done))
     other.start()
     assert held.wait(60)
     with pytest.raises(UserError, match=rf"is being written by process {other.pid} on "):
         acquire_lock(tmp_path / ".lock", "it", patience=0.1)
-    os.kill(other.pid, 9)  # a lock ends with its holder, however that ends
+    os.kill(other.pid, 9)  # the lock ends with its holder, even a killed one
     other.join()
     with locked(tmp_path / ".lock", "it", patience=0.1):
         assert f"process {os.getpid()} " in (tmp_path / ".lock").read_text()
 
 
-def test_a_lock_that_its_holder_deletes_with_the_folder_is_made_anew(tmp_path):
+def test_lock_deleted_by_its_holder_is_recreated(tmp_path):
     path = tmp_path / "run/.lock"
     context = multiprocessing.get_context("fork")
     held, done = context.Event(), context.Event()
-    other = context.Process(target=keep, args=(path, held, done))
+    other = context.Process(target=hold_lock, args=(path, held, done))
     other.start()
     assert held.wait(60)
     timer = threading.Timer(0.2, lambda: (shutil.rmtree(path.parent), done.set()))
@@ -107,16 +107,16 @@ def test_a_lock_that_its_holder_deletes_with_the_folder_is_made_anew(tmp_path):
     other.join()
 
 
-def test_a_lock_of_somebody_else_is_explained(tmp_path, monkeypatch):
+def test_lock_without_write_permission_is_explained(tmp_path, monkeypatch):
     def refused(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refused)  # root may write whatever there is
+    monkeypatch.setattr(Path, "open", refused)  # root may write any file
     with pytest.raises(UserError, match=r"may not write .*\.lock.*somebody else"):
         acquire_lock(tmp_path / ".lock", "it")
 
 
-def test_checkpoints_go_when_snakemake_knows_that_their_training_is_finished(tmp_path):
+def test_delete_finished_checkpoints_waits_for_incomplete_markers(tmp_path):
     runs, markers = tmp_path / "runs", tmp_path / "incomplete"
     for name in ("ldm/done", "ldae/going"):
         (runs / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Splits: stratified, frozen, and refused when a subject or an image is on two sides."""
+"""Splits: stratified, frozen, and refused if a subject or an image is in two of them."""
 
 import math
 
@@ -10,12 +10,14 @@ from ldae.cohort.splits import assert_disjoint, make_splits, strata
 from ldae.errors import UserError
 from ldae.files import read_table
 
-SHARES = {"ADNI/CN": 0.5, "ADNI/MCI": 0.3, "ADNI/AD": 0.15, "ADNI/unknown": 0.05}
+PROPORTIONS = {"ADNI/CN": 0.5, "ADNI/MCI": 0.3, "ADNI/AD": 0.15, "ADNI/unknown": 0.05}
 
 
 def people(first, last):
-    """Subjects by number; who is in which stratum depends on the number alone."""
-    draw = np.random.default_rng(5).choice(list(SHARES), size=2000, p=list(SHARES.values()))
+    """Subjects by number; the stratum of a subject depends on its number alone."""
+    draw = np.random.default_rng(5).choice(
+        list(PROPORTIONS), size=2000, p=list(PROPORTIONS.values())
+    )
     return pd.DataFrame(
         {
             "participant_id": [f"sub-{number:04d}" for number in range(first, last)],
@@ -33,17 +35,17 @@ def split(tmp_path):
     return make
 
 
-def test_every_stratum_has_its_share(split):
+def test_splits_fill_the_quotas_of_every_stratum(split):
     subjects = people(0, 1500)
-    sides = split(subjects)
+    splits = split(subjects)
     for _, group in subjects.groupby("stratum"):
-        got = sides[group["participant_id"]].value_counts()
-        assert abs(got["test"] - 0.1 * len(group)) < 1
-        assert abs(got.get("val", 0) - 0.05 * (len(group) - got["test"])) < 1
-    assert list(sides.index) == sorted(subjects["participant_id"])
+        counts = splits[group["participant_id"]].value_counts()
+        assert abs(counts["test"] - 0.1 * len(group)) < 1
+        assert abs(counts.get("val", 0) - 0.05 * (len(group) - counts["test"])) < 1
+    assert list(splits.index) == sorted(subjects["participant_id"])
 
 
-def test_nobody_changes_side_when_others_come_or_go(split, tmp_path):
+def test_splits_stay_when_subjects_come_or_go_or_change_diagnosis(split, tmp_path):
     first = split(people(0, 300))
     split(people(100, 200))
     grown = split(people(50, 900))
@@ -51,13 +53,13 @@ def test_nobody_changes_side_when_others_come_or_go(split, tmp_path):
     back = split(people(0, 300))
     assert back.equals(first)
     subjects = people(0, 900)
-    assert abs((split(subjects) == "test").mean() - 0.1) < 4 / 900  # still within one a stratum
-    moved = subjects.assign(stratum="ADNI/AD")  # diagnoses change, sides do not
+    assert abs((split(subjects) == "test").mean() - 0.1) < 4 / 900  # one subject per stratum
+    moved = subjects.assign(stratum="ADNI/AD")  # diagnoses change, splits do not
     assert split(moved).equals(split(subjects))
     assert len(list((tmp_path / "frozen").iterdir())) == 1
 
 
-def test_another_setting_is_another_file_and_the_old_one_is_found_again(split, tmp_path):
+def test_splits_are_frozen_in_one_file_per_setting(split, tmp_path):
     subjects = people(0, 200)
     first = split(people(0, 40))
     both = split(subjects)
@@ -66,19 +68,19 @@ def test_another_setting_is_another_file_and_the_old_one_is_found_again(split, t
     assert (split(subjects, test=0.3) == "test").mean() > 0.25
     assert len(list((tmp_path / "frozen").iterdir())) == 3
     assert split(subjects).equals(both) and (both[first.index] == first).all()
-    # Drawn at once they would have other sides: the file, not the seed, keeps them.
+    # Drawn at once they would have other splits: the file fixes them, not the seed.
     fresh = make_splits(subjects, 0.1, 0.05, 42, tmp_path / "elsewhere")
     assert not fresh.set_index("participant_id")["split"].equals(both)
 
 
-def test_sides_by_known_values(split):
+def test_splits_by_known_values(split):
     """Frozen: a change of the hash would silently move subjects of a published split."""
-    sides = split(people(0, 20), test=0.3, val=0.3)
+    splits = split(people(0, 20), test=0.3, val=0.3)
     # Second letters: tRain, vAl, tEst.
-    assert "".join(side[1] for side in sides) == "reeearerrererararrra"
+    assert "".join(name[1] for name in splits) == "reeearerrererararrra"
 
 
-def test_nothing_is_frozen_before_the_split_can_be_used(split, tmp_path):
+def test_splits_are_not_frozen_if_a_split_is_empty(split, tmp_path):
     with pytest.raises(UserError, match="val_fraction"):
         split(people(0, 50), val=0.0)
     assert not (tmp_path / "frozen").exists()
@@ -93,19 +95,19 @@ def test_empty_split_names_the_key(fractions, key, split):
         split(people(0, 50), *fractions)
 
 
-def test_given_sides_are_kept_and_the_rest_makes_up_for_them(split, tmp_path):
+def test_given_splits_are_kept_and_other_subjects_restore_the_quotas(split, tmp_path):
     subjects, given = people(0, 400), tmp_path / "given.tsv"
-    theirs = subjects.iloc[::4]  # a quarter, all of them tested: more than the share
-    theirs.assign(split="test")[["participant_id", "split"]].to_csv(given, sep="\t", index=False)
-    sides = split(subjects, given=given)
-    assert (sides[theirs["participant_id"]] == "test").all()
-    assert (sides == "test").sum() == 100 and (sides == "val").any()
-    # One of theirs who comes later takes that side as well.
+    listed = subjects.iloc[::4]  # a quarter, all of them test subjects: more than the quota
+    listed.assign(split="test")[["participant_id", "split"]].to_csv(given, sep="\t", index=False)
+    splits = split(subjects, given=given)
+    assert (splits[listed["participant_id"]] == "test").all()
+    assert (splits == "test").sum() == 100 and (splits == "val").any()
+    # A listed subject that comes later takes the given split as well.
     early = split(subjects[1:], given=given, seed=1)
     assert "sub-0000" not in early and split(subjects, given=given, seed=1)["sub-0000"] == "test"
 
 
-def test_a_given_table_that_grows_moves_nobody(split, tmp_path):
+def test_given_splits_may_grow_but_not_contradict_the_frozen_file(split, tmp_path):
     subjects, given = people(0, 300), tmp_path / "given.tsv"
     before = split(subjects)
     name = before.index[7]
@@ -116,16 +118,16 @@ def test_a_given_table_that_grows_moves_nobody(split, tmp_path):
     after = split(people(0, 302), given=given)
     assert after[before.index].equals(before)
     assert after[["sub-0300", "sub-0301"]].tolist() == ["test", "val"]
-    assert split(people(0, 302)).equals(after)  # without the table as well
+    assert split(people(0, 302)).equals(after)  # also without the given table
     (frozen,) = (tmp_path / "frozen").iterdir()
 
     other = {"train": "test", "val": "train", "test": "train"}[before[name]]
     given.write_text(f"participant_id\tsplit\n{name}\t{other}\nsub-0301\tval\n")
     kept = frozen.read_bytes()
-    wanted = rf"given\.tsv .* 1 subject.*{frozen.name}.*{name} is {before[name]} there, {other}"
-    with pytest.raises(UserError, match=wanted):
+    message = rf"given\.tsv .* 1 subject.*{frozen.name}.*{name} is {before[name]} there, {other}"
+    with pytest.raises(UserError, match=message):
         split(people(0, 302), given=given)
-    with pytest.raises(UserError, match=wanted):  # also of a subject who is away
+    with pytest.raises(UserError, match=message):  # also if the subject is absent now
         split(people(8, 400), given=given)
     assert frozen.read_bytes() == kept
     assert split(people(0, 302), given=given, seed=43)[name] == other
@@ -139,13 +141,13 @@ def test_a_given_table_that_grows_moves_nobody(split, tmp_path):
         ("002_S_0413\ttest\n", "None of the 1 subjects .* called like sub-0000"),
     ],
 )
-def test_a_given_table_that_cannot_be_used(content, message, split, tmp_path):
+def test_given_splits_refuse_duplicates_and_unknown_names(content, message, split, tmp_path):
     (tmp_path / "given.tsv").write_text(f"participant_id\tsplit\n{content}")
     with pytest.raises(UserError, match=message):
         split(people(0, 50), given=tmp_path / "given.tsv")
 
 
-def test_a_damaged_frozen_file_is_refused(split, tmp_path):
+def test_damaged_file_of_frozen_splits_is_refused(split, tmp_path):
     split(people(0, 50))
     (path,) = (tmp_path / "frozen").iterdir()
     assert list(read_table(path)) == ["participant_id", "stratum", "split"]
@@ -171,7 +173,7 @@ def test_the_stratum_is_the_first_known_diagnosis_in_the_cohort():
     assert table["stratum"].tolist() == ["ADNI/unknown", "ADNI/MCI", "OASIS/CN"]
 
 
-def test_a_subject_on_two_sides_is_refused():
+def test_subject_in_two_splits_is_refused():
     table = pd.DataFrame({"participant_id": ["a", "a", "b"], "split": ["train", "train", "test"]})
     assert_disjoint(table)
     table.loc[1, "split"] = "test"
@@ -182,7 +184,7 @@ def test_a_subject_on_two_sides_is_refused():
         assert_disjoint(table)
 
 
-def test_an_image_on_two_sides_is_refused():
+def test_image_in_two_splits_is_refused():
     table = pd.DataFrame({"participant_id": ["a", "b", "c"], "split": ["train", "test", "test"]})
     assert_disjoint(table.assign(image_hash=[math.nan, math.nan, "x"]))  # n/a is no image
     assert_disjoint(table.assign(image_hash=["y", "x", "x"]))

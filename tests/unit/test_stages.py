@@ -1,4 +1,4 @@
-"""What the three stages leave behind, and what they refuse to begin with."""
+"""Training stages: the cards they write, their embeddings, the inputs they refuse."""
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from ldae.training.stages import train
 from ldae.training.state import TIMING
 
 
-def test_stages_leave_models_that_name_their_inputs(chain, tmp_path):
+def test_model_cards_of_stages_name_their_inputs(chain, tmp_path):
     root, configs = chain
     volumes, latents = VolumeStore(root / "volumes"), LatentStore(root / "latents")
     cards = {name: load_card(root / name) for name in ("autoencoder", "ldm", "ldae")}
@@ -43,7 +43,7 @@ def test_stages_leave_models_that_name_their_inputs(chain, tmp_path):
     assert_same({k.removeprefix("unet."): v for k, v in last.items()}, load_state(root / "ldm"))
 
 
-def test_embeddings_of_the_trained_and_of_the_untrained_encoder(chain, tmp_path):
+def test_embeddings_of_trained_and_untrained_encoder(chain, tmp_path):
     root, _ = chain
     codes = {}
     for system in ("ldae", "untrained"):
@@ -56,7 +56,7 @@ def test_embeddings_of_the_trained_and_of_the_untrained_encoder(chain, tmp_path)
         expected = encoder(VolumeStore(root / "volumes").volumes(np.arange(10)))
     assert np.allclose(codes["ldae"], expected, atol=1e-4)
     assert codes["ldae"].shape == codes["untrained"].shape
-    # standardized by statistics of the very weights that were kept, over the training split
+    # standardized by statistics of the saved weights, over the training split
     assert np.abs(codes["ldae"][:6].mean(0)).max() < 1e-3
     variance = encoder.standardize.running_var.numpy()
     expected = (variance / (variance + encoder.standardize.eps)) ** 0.5
@@ -64,7 +64,7 @@ def test_embeddings_of_the_trained_and_of_the_untrained_encoder(chain, tmp_path)
     assert np.abs(codes["untrained"][:6].mean(0)).max() > 1e-2
 
 
-def test_stage_three_refuses_inputs_that_do_not_belong_together(chain, tmp_path):
+def test_ldae_training_refuses_mismatched_inputs(chain, tmp_path):
     root, configs = chain
     card = load_card(root / "ldm")
     save_model(tmp_path / "ldm", load_state(root / "ldm"), card | {"latents_source": "mean"})

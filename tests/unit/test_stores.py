@@ -1,4 +1,4 @@
-"""The volume store as its readers see it: values, order, and what is refused."""
+"""Volume store: values, order, content hash, and refusal of inconsistent files."""
 
 import json
 import pickle
@@ -31,18 +31,18 @@ def files(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-def test_the_store_holds_usable_scans_in_order_and_range(cohort):
+def test_volume_store_holds_included_scans_sorted_and_scaled(cohort):
     store = cohort.build()
-    usable = sorted(set(cohort.arrays) - {"sub-C_ses-M012"})  # QC refused that one
-    assert store.index["scan_id"].tolist() == usable
+    included = sorted(set(cohort.arrays) - {"sub-C_ses-M012"})  # rejected by QC
+    assert store.index["scan_id"].tolist() == included
     assert store.index["split"].tolist() == [SPLITS[p] for p in store.index["participant_id"]]
     assert store.index["age"].tolist() == [70.5, 70.5, 71.5, 71.5, 72.5, 73.5]
     assert store.rows("train").tolist() == [0, 1, 2, 3]
     assert (store.spacing, store.shape) == (4.0, (8, 8, 8))
     assert np.allclose(store.affine[:3, 3], -14)
-    for row, scan in enumerate(usable):
+    for row, scan in enumerate(included):
         volume, array = store.volume(row), cohort.arrays[scan]
-        expected = (array - array.min()) / np.ptp(array)  # on the grid already: not interpolated
+        expected = (array - array.min()) / np.ptp(array)  # already on the grid: not interpolated
         assert volume.dtype == torch.float32
         assert volume.shape == (1, 8, 8, 8)
         assert np.abs(volume[0].numpy() - expected).max() < 1e-3  # float16
@@ -51,7 +51,7 @@ def test_the_store_holds_usable_scans_in_order_and_range(cohort):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "uint8"])
-def test_values_are_those_of_the_transform_bit_for_bit(cohort, dtype):
+def test_volume_store_values_equal_the_transform_bit_for_bit(cohort, dtype):
     store = cohort.build(dtype=dtype)
     transform = StoreTransform(CFG["spacing"], CFG["shape"], CFG["interpolation"])
     for row, scan in enumerate(store.index["scan_id"]):
@@ -62,7 +62,7 @@ def test_values_are_those_of_the_transform_bit_for_bit(cohort, dtype):
     assert torch.equal(store.volumes(np.array([2, 0]))[1], store.volume(0))
 
 
-def test_orientation_spacing_and_padding(cohort):
+def test_volume_store_reorients_pads_and_crops(cohort):
     path = cohort.image("sub-A_ses-M000")
     array = write_scan(path, shape=(6, 10, 8), orientation=(-1, 1, 1), seed=1)
     volume = cohort.build().volume(0)[0].numpy()
@@ -71,7 +71,7 @@ def test_orientation_spacing_and_padding(cohort):
     assert np.abs(volume[1:-1] - (expected - expected.min()) / np.ptp(expected)).max() < 0.02
 
 
-def test_images_on_another_spacing_are_resampled(cohort):
+def test_volume_store_resamples_images_of_another_spacing(cohort):
     for scan in cohort.arrays:
         write_scan(cohort.image(scan), shape=(17, 17, 17), spacing=2.0)
     store = cohort.build()
@@ -79,13 +79,13 @@ def test_images_on_another_spacing_are_resampled(cohort):
     assert np.allclose(np.diag(store.affine)[:3], 4.0)
 
 
-def test_same_input_gives_the_same_bytes(cohort):
+def test_volume_store_is_reproducible_byte_for_byte(cohort):
     cohort.build()
     cohort.build("again")
     assert files(cohort.root / "volumes") == files(cohort.root / "again")
 
 
-def test_the_store_can_be_copied_and_sent_to_a_loader_process(cohort):
+def test_volume_store_can_be_copied_and_sent_to_a_loader_process(cohort):
     store = cohort.build()
     shutil.copytree(cohort.root / "volumes", cohort.root / "scratch/copy")
     shutil.rmtree(cohort.root / "volumes")
@@ -97,23 +97,23 @@ def test_the_store_can_be_copied_and_sent_to_a_loader_process(cohort):
     assert copy.content_hash == store.content_hash
 
 
-def test_a_verdict_or_other_splits_move_no_volume(cohort):
+def test_decisions_and_splits_change_content_hash_but_rewrite_no_shard(cohort):
     before = cohort.build()
     stamps = {path: path.stat().st_mtime_ns for path in (before.folder / "shards").glob("*.npy")}
-    cohort.set_status("sub-C_ses-M012", "ok")  # a person keeps it
+    cohort.set_status("sub-C_ses-M012", "ok")  # the rater keeps it
     after = cohort.build()
     assert after.index["scan_id"].tolist() == sorted(cohort.arrays)
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     assert after.content_hash != before.content_hash
 
-    usable = cohort.usable().assign(split="test")
+    included = cohort.included_scans().assign(split="test")
     cards = sorted((after.folder / "shards").glob("shard-*.json"))
-    build_volume_store(usable, cards, after.folder)
+    build_volume_store(included, cards, after.folder)
     assert VolumeStore(after.folder).content_hash != after.content_hash
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 
 
-def test_a_corrected_age_leaves_the_card_as_it_is(cohort):
+def test_corrected_age_changes_store_index_but_not_store_card(cohort):
     before = cohort.build()
     card, index = ((before.folder / name).read_bytes() for name in ("store.json", "index.tsv"))
     cohort.scans["age"] += 1
@@ -123,11 +123,11 @@ def test_a_corrected_age_leaves_the_card_as_it_is(cohort):
     assert after.index["age"][0] == 71.5
 
 
-def test_another_number_of_shards_is_the_same_store(cohort, monkeypatch):
+def test_content_hash_does_not_depend_on_the_number_of_shards(cohort, monkeypatch):
     before = cohort.build()
     monkeypatch.setattr("helpers.registered_scans.SHARDS", dict.fromkeys(SPLITS, 0))
     card = cohort.pack(0)
-    build_volume_store(cohort.usable(), [card], before.folder)
+    build_volume_store(cohort.included_scans(), [card], before.folder)
     after = VolumeStore(before.folder)
     assert after.content_hash == before.content_hash
     assert torch.equal(after.volumes(np.arange(6)), before.volumes(np.arange(6)))
@@ -139,60 +139,60 @@ def test_another_number_of_shards_is_the_same_store(cohort, monkeypatch):
     ]
 
 
-def test_shards_that_do_not_fit_the_cohort_are_refused(cohort):
+def test_volume_store_refuses_shards_that_do_not_fit_the_cohort(cohort):
     folder = cohort.root / "volumes"
     cards = [cohort.pack(0), cohort.pack(1)]
     with pytest.raises(UserError, match=r"3 included scans are in no shard.*another cohort"):
-        build_volume_store(cohort.usable(), cards[:1], folder)
+        build_volume_store(cohort.included_scans(), cards[:1], folder)
     copy = cards[0].with_name("shard-2.json")
     shutil.copy(cards[0], copy)
     with pytest.raises(UserError, match="in two shards"):
-        build_volume_store(cohort.usable(), [*cards, copy], folder)
-    torn = cohort.usable()
-    torn.loc[torn["scan_id"] == "sub-A_ses-M012", "split"] = "test"
+        build_volume_store(cohort.included_scans(), [*cards, copy], folder)
+    leaking = cohort.included_scans()
+    leaking.loc[leaking["scan_id"] == "sub-A_ses-M012", "split"] = "test"
     with pytest.raises(UserError, match=r"two splits.*sub-A"):
-        build_volume_store(torn, cards, folder)
+        build_volume_store(leaking, cards, folder)
     cohort.pack(1, spacing=5.0)
     with pytest.raises(UserError, match="different settings"):
-        build_volume_store(cohort.usable(), cards, folder)
+        build_volume_store(cohort.included_scans(), cards, folder)
     cohort.pack(1)
     np.save(folder / "shards/shard-1.npy", np.zeros((1, 1, 8, 8, 8), np.float16))
     with pytest.raises(UserError, match=r"shard-1\.npy holds"):
-        build_volume_store(cohort.usable(), cards, folder)
+        build_volume_store(cohort.included_scans(), cards, folder)
     with pytest.raises(UserError, match="no finished store"):
         VolumeStore(folder)
 
 
-def test_a_store_whose_files_disagree_is_refused(cohort):
+def test_volume_store_refuses_files_that_disagree(cohort):
     folder = cohort.build().folder
-    whole = files(folder)
+    intact = files(folder)
 
     def restore():
-        for name, content in whole.items():
+        for name, content in intact.items():
             (folder / name).write_bytes(content)
 
-    def sign():
+    def update_checksum():
         (folder / "index.sha256").write_text(f"{sha256(folder / 'index.tsv')}  index.tsv\n")
 
-    (folder / "index.tsv").write_bytes(whole["index.tsv"].replace(b"70.5", b"71"))
+    (folder / "index.tsv").write_bytes(intact["index.tsv"].replace(b"70.5", b"71"))
     with pytest.raises(UserError, match="not the index"):
         VolumeStore(folder)
 
-    # Someone moves a scan to the test side and mends the checksum: the leak is still seen.
-    (folder / "index.tsv").write_bytes(whole["index.tsv"].replace(b"train", b"test", 1))
-    sign()
+    # A scan moved to the test split, with an updated checksum: the leakage is still detected.
+    (folder / "index.tsv").write_bytes(intact["index.tsv"].replace(b"train", b"test", 1))
+    update_checksum()
     with pytest.raises(UserError, match="two splits"):
         VolumeStore(folder)
 
-    # Someone leaves a scan out: the card is that of another cohort.
+    # A scan removed from the index: the card is of another cohort.
     restore()
     table = read_table(folder / "index.tsv")
     write_table(table.iloc[:-1], folder / "index.tsv")
-    sign()
+    update_checksum()
     with pytest.raises(UserError, match="not of one store"):
         VolumeStore(folder)
     restore()
-    card = json.loads(whole["store.json"]) | {"spacing": 2.0}
+    card = json.loads(intact["store.json"]) | {"spacing": 2.0}
     (folder / "store.json").write_text(json.dumps(card))
     with pytest.raises(UserError, match="not of one store"):
         VolumeStore(folder)
@@ -203,18 +203,18 @@ def test_a_store_whose_files_disagree_is_refused(cohort):
     VolumeStore(folder)
 
 
-def test_a_damaged_array_is_refused(cohort):
+def test_volume_store_refuses_a_damaged_array(cohort):
     store = cohort.build()
     path = store.folder / "shards/shard-1.npy"
-    whole = path.read_bytes()
-    for content in (whole[:-1], b"nonsense", b""):
+    intact = path.read_bytes()
+    for content in (intact[:-1], b"nonsense", b""):
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"shard-1\.npy cannot be read or is cut short"):
             VolumeStore(store.folder)
     np.save(path, np.zeros((3, 1, 8, 8, 8), np.float32))
     with pytest.raises(UserError, match="holds float32"):
         VolumeStore(store.folder)
-    path.write_bytes(whole[:-7] + b"x" + whole[-6:])  # an edit that only a full check can see
+    path.write_bytes(intact[:-7] + b"x" + intact[-6:])  # only a full check detects this edit
     with pytest.raises(UserError, match=r"1 of 6 arrays .*sub-D_ses-M000.*Remake"):
         VolumeStore(store.folder).verify()
 
@@ -224,7 +224,7 @@ def test_stores_can_be_checked_from_the_command_line(cohort, capsys):
     assert main([str(folder)]) == 0
     assert "6 volumes are whole" in capsys.readouterr().out
     path = folder / "shards/shard-0.npy"
-    path.write_bytes(path.read_bytes()[:-2] + b"xx")  # of the scan that is not used
+    path.write_bytes(path.read_bytes()[:-2] + b"xx")  # of the scan that is not included
     assert main([str(folder)]) == 0
     path.write_bytes(path.read_bytes()[:500] + b"xx" + path.read_bytes()[502:])
     assert main([str(folder), "nowhere"]) == 1
@@ -233,7 +233,7 @@ def test_stores_can_be_checked_from_the_command_line(cohort, capsys):
     assert "no finished store" in capsys.readouterr().err
 
 
-def test_edits_elsewhere_repack_and_retrain_nothing():
+def test_packing_and_training_fingerprints_exclude_each_others_code():
     def modules(*entries):
         return {ref.module for ref in closure(*entries).definitions}
 

@@ -1,4 +1,4 @@
-"""The synthetic download: determinism, geometry, known truth, and what Clinica needs."""
+"""Synthetic download: determinism, geometry, known truth, and the tables that Clinica reads."""
 
 import hashlib
 from datetime import datetime
@@ -77,7 +77,7 @@ def test_bases_are_small_and_complete():
         load_base("nobody")
 
 
-def test_volumes_are_as_asked_for_and_the_map_is_invertible(heads):
+def test_head_volumes_match_the_request_and_deformation_is_invertible(heads):
     for head in heads:
         wanted = [head.atrophy.ventricle_ml, head.atrophy.hippocampus_ml]
         np.testing.assert_allclose(volumes_of_labels(head), wanted, rtol=0.02)
@@ -85,7 +85,7 @@ def test_volumes_are_as_asked_for_and_the_map_is_invertible(heads):
         assert jacobian(head.anatomy.shape, head.anatomy.shape_grid).min() > 0
 
 
-def test_amplitudes_act_monotonically():
+def test_deformation_amplitudes_act_monotonically():
     anatomy = synthetic_anatomy(BASE, seed=6)
     opened = [anatomy.small_volumes(anatomy.deform(np.array([a, 0.5]), 0.5))[0] for a in (0, 2, 4)]
     shrunk = [anatomy.small_volumes(anatomy.deform(np.array([1, a]), 0.5))[1] for a in (0, 1, 2)]
@@ -110,8 +110,8 @@ def test_unreachable_volume_is_refused():
         apply_atrophy(synthetic_anatomy(BASE, seed=5), Atrophy(900.0, 6.0, 1.0))
 
 
-def test_counterfactual_changes_the_brain_alone(heads):
-    """The same head at more atrophy: darker ventricles, the same skull and neck."""
+def test_counterfactual_atrophy_changes_only_the_brain(heads):
+    """The same head with more atrophy has darker ventricles, but the same skull and neck."""
     shape, affine = sagittal_grid(PROTOCOLS["ADNI3"], 3.0)
     mild, severe = (intensities(head, affine, shape, np.eye(4)) for head in heads)
     centre = np.round(np.linalg.inv(affine) @ [0, 0, 0, 1]).astype(int)[:3]
@@ -120,7 +120,7 @@ def test_counterfactual_changes_the_brain_alone(heads):
     np.testing.assert_allclose(severe[:, -12:], mild[:, -12:], atol=1e-3)  # last rows: the neck
 
 
-def test_flow_is_invertible():
+def test_exponentiated_velocity_is_invertible():
     grid = Grid((0.0, 0.0, 0.0), 4.0, (16, 16, 16))
     velocity = random_velocity(grid, np.random.default_rng(1), 24.0, 2.0)
     forward, back = exponentiate(velocity, grid), exponentiate(-velocity, grid)
@@ -158,8 +158,8 @@ def test_dicom_geometry_and_names(tmp_path, heads):
     assert first.MagneticFieldStrength == 1.5
 
 
-def test_image_is_upright(heads):
-    """Nose in front, neck below: guards the axes' signs, which headers alone do not."""
+def test_synthetic_image_is_upright(heads):
+    """Nose in front, neck below: guards the signs of the axes, which headers alone do not."""
     shape, affine = sagittal_grid(PROTOCOLS["ADNI3"], 4.0)
     signal = nib.as_closest_canonical(
         nib.Nifti1Image(intensities(heads[0], affine, shape, np.eye(4)), affine)
@@ -170,7 +170,7 @@ def test_image_is_upright(heads):
     assert np.argmax(face[::-1]) < np.argmax(face)
 
 
-def test_cohort_is_plausible_and_balanced():
+def test_synthetic_cohort_is_plausible_and_balanced():
     cohort = draw_cohort(120, 3, seed=1)
     atrophy = {group: [] for group in ("CN", "MCI", "AD")}
     ages = {group: [] for group in atrophy}
@@ -193,7 +193,7 @@ def test_cohort_is_plausible_and_balanced():
         draw_cohort(5, 9, seed=1)
 
 
-def test_same_bytes_whatever_the_jobs_and_the_number_of_subjects(download, tmp_path):
+def test_download_bytes_do_not_depend_on_jobs_or_number_of_subjects(download, tmp_path):
     other = make_download(tmp_path / "raw", 3, 2, spacing=4.0, seed=3, jobs=2)
     mine, longer = contents(download / "images"), contents(other / "images")
     assert len(mine) > 50
@@ -237,7 +237,7 @@ def test_tables_join_with_images_and_truth(download):
     assert (growth["last"] > growth["first"]).all()
 
 
-def test_faults_are_where_the_tables_say():
+def test_download_contains_the_planned_faults():
     cohort = draw_cohort(10, 3, seed=1)
     plans = {subject.index: plan_images(subject) for subject in cohort}
     assert [image.kind for image in plans[2] if image.visit.number == 0] == [0, REPEATED]
@@ -256,14 +256,14 @@ def test_faults_are_where_the_tables_say():
     assert (cdr(cohort).groupby("RID").VISCODE2.first() == "bl").all()
 
 
-def test_visit_names_are_clinicas():
+def test_visit_names_match_clinica():
     assert visit_name("ADNI1", 0) == visit_name("ADNI3", 0) == "ADNI Screening"
     assert visit_name("ADNI1", 6) == "ADNI1/GO Month 6"
     assert visit_name("ADNI2", 0) == "ADNI2 Screening MRI-New Pt"
     assert visit_name("ADNI2", 12) == "ADNI2 Year 1 Visit"
 
 
-def test_command_replaces_its_own_folder_alone(download, tmp_path, capsys):
+def test_synthetic_command_replaces_only_its_own_folder(download, tmp_path, capsys):
     kept = tmp_path / "notes.txt"
     kept.write_text("mine")
     assert main(["--out", str(tmp_path), "--subjects", "1"]) == 1

@@ -1,4 +1,4 @@
-"""The training loop and the three objectives, on networks of a few thousand weights."""
+"""Training loop and the three objectives, on networks of a few thousand weights."""
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ from ldae.training.validation import interleave_subjects, quartile_draws
 
 
 @pytest.mark.parametrize("stage", ["ldm", "ldae"])
-def test_accumulation_equals_one_large_batch(chain, stage, tmp_path):
+def test_gradient_accumulation_equals_one_large_batch(chain, stage, tmp_path):
     changes = STATELESS[stage]
     gradients = []
     for micro in (2, 4):
@@ -39,7 +39,7 @@ def test_accumulation_equals_one_large_batch(chain, stage, tmp_path):
         torch.manual_seed(0)
         for module in made.modules().values():
             for dropout in filter(lambda m: isinstance(m, torch.nn.Dropout), module.modules()):
-                dropout.p = 0.0  # its draws are a micro-batch's
+                dropout.p = 0.0  # its draws depend on the micro-batch
             for weight in module.parameters():  # layers that start at zero stop the gradient
                 weight.data += 0.05 * torch.randn_like(weight)
         with pytest.raises(Interrupted):
@@ -56,7 +56,7 @@ def test_accumulation_equals_one_large_batch(chain, stage, tmp_path):
     assert all(gradient.abs().max() > 0 for gradient in gradients[0].values())
 
 
-def test_recomputed_activations_learn_the_same(chain, tmp_path):
+def test_activation_checkpointing_does_not_change_training(chain, tmp_path):
     trained = []
     for checkpointing in (False, True):
         made, cfg = objective(chain, "ldae", **STATELESS["ldae"], checkpointing=checkpointing)
@@ -67,7 +67,7 @@ def test_recomputed_activations_learn_the_same(chain, tmp_path):
         assert torch.allclose(value, trained[1][key], atol=1e-6), key
 
 
-def test_ema_follows_its_formula_once_a_step_and_leaves_frozen_weights_alone():
+def test_ema_follows_its_formula_and_skips_frozen_weights():
     module = torch.nn.Linear(2, 1)
     module.bias.requires_grad_(False)
     ema = Ema({"net": module}, decay=0.9)
@@ -100,8 +100,8 @@ def test_frozen_denoiser_is_unchanged_while_guidance_learns(chain, tmp_path):
     assert not any("unet" in key for key in after)
 
 
-def overfitted(chain, stage, run_dir, **changes):
-    """History of a training on two scans, validated on the same two at its end; and the scans."""
+def overfit(chain, stage, run_dir, **changes):
+    """Train on two scans, validate on the same two at the end; returns history and objective."""
     changes = {"batch_size": 2, "learning_rate": 1e-2, "validate_every": 1000} | changes
     made, cfg = objective(chain, stage, **changes)
     made.train_rows = made.val_rows = made.train_rows[:2]
@@ -109,42 +109,42 @@ def overfitted(chain, stage, run_dir, **changes):
     return fit(made, settings(stage, cfg, run_dir)).history, made
 
 
-def test_the_autoencoder_overfits(chain, tmp_path):
-    alone = {
+def test_autoencoder_overfits_two_scans(chain, tmp_path):
+    reconstruction_only = {
         "perceptual": AUTOENCODER["perceptual"] | {"net": None},
         "adversarial": AUTOENCODER["adversarial"] | {"weight": 0.0},
         "grad_clip": None,
     }
-    history, made = overfitted(chain, "autoencoder", tmp_path, epochs=100, **alone)
+    history, made = overfit(chain, "autoencoder", tmp_path, epochs=100, **reconstruction_only)
     x = made.volumes.volumes(made.train_rows)
-    flat = (x - x.mean()).abs().mean().item()  # what the best volume of one grey leaves
+    flat = (x - x.mean()).abs().mean().item()  # error of the best constant volume
     assert history[-1]["val_l1"] < 0.35 * flat
     assert history[-1]["val_l1"] < 0.15 * history[0]["train_l1"]
 
 
-def test_the_adversary_joins_when_it_is_due(chain):
+def test_adversarial_loss_starts_at_start_epoch(chain):
     history = read_table(chain[0] / "autoencoder/history.tsv")
     for name in ("train_adversarial", "train_discriminator"):
         assert history[name].notna().tolist() == [False, True]  # start_epoch 1
 
 
-def test_the_diffusion_model_overfits(chain, tmp_path):
-    history, made = overfitted(chain, "ldm", tmp_path, epochs=80, **STATELESS["ldm"])
+def test_ldm_overfits_two_scans(chain, tmp_path):
+    history, made = overfit(chain, "ldm", tmp_path, epochs=80, **STATELESS["ldm"])
     assert history[-1]["val_loss"] < 0.25 * history[0]["train_loss"]
-    # With z_0 unknown but white, sqrt(1 - ab) z_t is the best guess of eps, and leaves ab.
+    # With z_0 unknown but white, sqrt(1 - ab) z_t is the best guess of eps; its error is ab.
     assert history[-1]["val_loss"] < made.schedule.alphas_cumprod.mean().item()
 
 
-def test_velocity_is_predicted_about_the_mean_training_latent(chain):
+def test_ldm_velocity_is_predicted_about_mean_training_latent(chain):
     made, _ = objective(chain, "ldm", prediction="velocity")
-    known, z_0 = made.model.preconditioning, made.latents.latents(made.train_rows)
-    torch.testing.assert_close(known.mean, z_0.mean(0))
-    torch.testing.assert_close(known.signal, made.schedule.alphas_cumprod.sqrt().float())
+    preconditioning, z_0 = made.model.preconditioning, made.latents.latents(made.train_rows)
+    torch.testing.assert_close(preconditioning.mean, z_0.mean(0))
+    torch.testing.assert_close(preconditioning.signal, made.schedule.alphas_cumprod.sqrt().float())
     with pytest.raises(UserError, match=r"ldm\.prediction is 'x'"):
         objective(chain, "ldm", prediction="x")
 
 
-def test_the_learning_rate_rises_and_falls_where_it_decays(chain, tmp_path):
+def test_lr_schedule_warms_up_and_decays_by_cosine(chain, tmp_path):
     rate = lr_schedule("cosine", 1000, "ldae")
     assert [rate(9), rate(500)] == pytest.approx([0.5, 0.5], abs=0.01)
     assert rate(20) > 0.99
@@ -159,8 +159,8 @@ def test_the_learning_rate_rises_and_falls_where_it_decays(chain, tmp_path):
     assert made.groups["encoder"].learning_rate == 1e-4
 
 
-def test_the_guidance_overfits(chain, tmp_path):
-    history, made = overfitted(chain, "ldae", tmp_path, epochs=80, **STATELESS["ldae"])
+def test_ldae_guidance_overfits_two_scans(chain, tmp_path):
+    history, made = overfit(chain, "ldae", tmp_path, epochs=80, **STATELESS["ldae"])
     last = history[-1]
     assert last["val_loss"] < 0.25 * last["val_loss_frozen"]
     assert last["val_loss_frozen"] == pytest.approx(history[0]["train_loss"], rel=0.5)
@@ -168,76 +168,75 @@ def test_the_guidance_overfits(chain, tmp_path):
     assert not any("idle" in flag for flag in flags)
 
 
-def test_balanced_steps_average_to_the_loss_of_uniform_ones(chain):
-    """Chance times factor is 1 / T at every t, and steps are drawn by their chances."""
+def test_balanced_timesteps_keep_expected_loss_of_uniform_ones(chain):
+    """Probability times loss weight is 1 / T at every t, and t is drawn by these probabilities."""
     made, _ = objective(chain, "ldae", steps="balanced")
     steps = made.schedule.timesteps
-    chances = made.chances / made.chances.sum()
+    probabilities = made.chances / made.chances.sum()
     t = torch.arange(steps)
-    factors = made.evenly(t, torch.zeros(steps, dtype=torch.float64))
-    assert torch.allclose(chances * factors, torch.full_like(chances, 1 / steps))
+    loss_weights = made.evenly(t, torch.zeros(steps, dtype=torch.float64))
+    assert torch.allclose(probabilities * loss_weights, torch.full_like(probabilities, 1 / steps))
     drawn = made.draw(torch.Generator().manual_seed(0), 3000)["t"]
     counts = drawn.flatten().bincount(minlength=steps)
-    halves = [part.sum().item() for part in chances.split(steps // 2)]
+    halves = [part.sum().item() for part in probabilities.split(steps // 2)]
     assert abs(halves[0] - 0.5) > 0.1
     assert counts[: steps // 2].sum().item() / drawn.numel() == pytest.approx(halves[0], abs=0.03)
 
 
-def test_codes_reach_the_estimator_in_float32_also_under_autocast(chain, tmp_path):
+def test_estimator_receives_float32_codes_under_autocast(chain, tmp_path):
     made, cfg = objective(chain, "ldae", precision="bf16")
-    seen = set()
+    dtypes = set()
     made.guided.estimator.semantic.register_forward_hook(
-        lambda module, inputs, output: seen.add((inputs[0].dtype, output.dtype))
+        lambda module, inputs, output: dtypes.add((inputs[0].dtype, output.dtype))
     )
     with pytest.raises(Interrupted):
         fit(made, settings("ldae", cfg, tmp_path, stop_after=1))
-    assert seen == {(torch.float32, torch.float32)}
+    assert dtypes == {(torch.float32, torch.float32)}
 
 
-def test_statistics_for_the_averaged_weights_are_gathered_once_a_validation(
-    chain, tmp_path, monkeypatch
-):
+def test_ema_recalibrates_batch_norm_once_per_validation(chain, tmp_path, monkeypatch):
     made, cfg = objective(chain, "ldae", sample_every=1)
-    gathered = []
+    calls = []
 
-    def counted(*args):
-        gathered.append(args)
+    def count_call(*args):
+        calls.append(args)
         recalibrate(*args)
 
-    monkeypatch.setattr("ldae.training.ema.recalibrate", counted)
-    fit(made, settings("ldae", cfg, tmp_path))  # 2 epochs: metrics, pictures, the best weights
-    assert len(gathered) == 2
+    monkeypatch.setattr("ldae.training.ema.recalibrate", count_call)
+    # 2 epochs; each has one validation for metrics, pictures and the best weights.
+    fit(made, settings("ldae", cfg, tmp_path))
+    assert len(calls) == 2
 
 
-def test_statistics_are_those_of_evaluation_also_when_examined_while_training(chain):
+def test_ema_recalibrates_batch_norm_also_in_training_mode(chain):
     encoder = objective(chain, "ldae")[1]["encoder"] | {"standardize": True}
     made, _ = objective(chain, "ldae", encoder=encoder)
-    found = []
+    variances = []
     for training in (False, True):
         made.encoder.train(training)
         with made.as_judged():
-            found.append(made.encoder.standardize.running_var.clone())
+            variances.append(made.encoder.standardize.running_var.clone())
             assert not made.encoder.training
         assert made.encoder.training is training
-    torch.testing.assert_close(found[0], found[1])
-    assert found[0].max() < 0.5  # of raw codes; those standardised already have 1
+    torch.testing.assert_close(variances[0], variances[1])
+    assert variances[0].max() < 0.5  # of raw codes; that of standardised ones is 1
 
 
-def test_the_first_scans_of_a_split_are_of_as_many_subjects_as_can_be():
+def test_interleave_subjects_puts_one_scan_of_each_first():
     subjects = pd.Series(["x", "a", "a", "a", "b", "c", "b"])
     rows = np.arange(1, 7)
     assert interleave_subjects(rows, subjects).tolist() == [1, 4, 5, 2, 6, 3]
     assert interleave_subjects(rows[:0], subjects).tolist() == []
 
 
-def test_kl_is_the_one_of_torch():
+def test_kl_divergence_matches_torch():
     mean, std = torch.randn(3, 2, 4, 4, 4), torch.rand(3, 2, 4, 4, 4) + 0.1
     normal = torch.distributions.Normal
     expected = torch.distributions.kl_divergence(normal(mean, std), normal(0.0, 1.0))
     assert torch.allclose(kl_divergence(mean, std), expected.sum() / 3, rtol=1e-4)
 
 
-def test_validation_draws_cover_the_quartiles_and_are_fixed():
+def test_quartile_draws_cover_quartiles_and_are_fixed_per_scan():
     steps, noise = quartile_draws(["a", "b"], (2, 4, 4, 4), 1000, seed=1)
     assert (steps // 250).tolist() == [[0, 1, 2, 3]] * 2
     assert noise.shape == (2, 4, 2, 4, 4, 4)
@@ -247,34 +246,34 @@ def test_validation_draws_cover_the_quartiles_and_are_fixed():
 
 
 @pytest.mark.parametrize("stage", ["ldm", "ldae", "dae"])
-def test_a_new_test_subject_changes_no_validation(chain, stage, tmp_path):
-    """Wherever it stands in the store: an interrupted training is to go on as it began."""
+def test_validation_ignores_added_test_subject(chain, stage, tmp_path):
+    """Its position in the store must not matter, so that an interrupted training resumes."""
     root, configs = chain
     for kind, names in ((VolumeStore, ["volumes"]), (LatentStore, ["mean", "std"])):
         store = kind(root / kind.made_by)
         first = store.index.iloc[[0]].assign(scan_id="new", participant_id="new", split="test")
         index = pd.concat([first, store.index], ignore_index=True)
         files = sorted(path for path in store.folder.rglob("*.npy") if "rows" not in path.parts)
-        held = [np.load(path) for path in files]
-        arrays = [np.concatenate(held)] if kind is VolumeStore else held
+        loaded = [np.load(path) for path in files]
+        arrays = [np.concatenate(loaded)] if kind is VolumeStore else loaded
         more = {name: np.concatenate([a[:1], a]) for name, a in zip(names, arrays, strict=True)}
         write_store(tmp_path / kind.made_by, index, store.card, **more)
     for name in ("autoencoder", "ldm"):
         (tmp_path / name).symlink_to(root / name)
-    made = [objective((at, configs), stage, **STATELESS[stage])[0] for at in (root, tmp_path)]
+    made = [objective((top, configs), stage, **STATELESS[stage])[0] for top in (root, tmp_path)]
     one, other = (each.validate(lambda: None) for each in made)
     assert one == other
 
 
-def test_a_loss_that_is_not_finite_stops_with_advice_and_keeps_the_checkpoint(chain, tmp_path):
+def test_non_finite_loss_stops_training_and_keeps_checkpoint(chain, tmp_path):
     made, cfg = objective(chain, "ldm", learning_rate=1e30, epochs=4)
     with pytest.raises(UserError, match=r"checkpoint-\d+\.pt .* ldm\.precision: fp32"):
         fit(made, settings("ldm", cfg, tmp_path, checkpoint_seconds=0))
-    kept = saved(tmp_path).latest()
-    assert all(torch.isfinite(value).all() for value in kept["modules"]["unet"].values())
+    checkpoint = saved(tmp_path).latest()
+    assert all(torch.isfinite(value).all() for value in checkpoint["modules"]["unet"].values())
 
 
-def test_channels_last_reaches_convolutions_of_either_kind_and_changes_no_result(chain):
+def test_channels_last_covers_2d_and_3d_convolutions_and_keeps_results(chain):
     made, _ = objective(chain, "ldae")
     x = VolumeStore(chain[0] / "volumes").volumes(np.arange(2))
     made.encoder.eval()
@@ -294,7 +293,7 @@ def test_channels_last_reaches_convolutions_of_either_kind_and_changes_no_result
         assert torch.allclose(made.encoder(x), before, atol=1e-5)
 
 
-def test_settings_that_cannot_work_are_refused_before_any_work(chain, tmp_path):
+def test_training_refuses_invalid_batch_processes_and_device(chain, tmp_path):
     for changes, message in (
         ({"micro_batch": 3}, r"ldm\.batch_size is 4.* 3 x 1 = 3; use 3 or 6"),
         ({"processes": 3}, r"ldm\.processes = 2 x 3 = 6; use 6"),
@@ -312,20 +311,20 @@ def test_settings_that_cannot_work_are_refused_before_any_work(chain, tmp_path):
         Compute.prepare("cpu", 1, "fp8")
 
 
-def test_every_process_has_a_gpu_of_its_own_and_one_that_has_the_precision():
+def test_gpu_number_is_one_per_process_and_gpu_must_support_bf16():
     assert [gpu_number(rank, 4, slurm_task=False) for rank in range(4)] == [0, 1, 2, 3]
-    assert gpu_number(3, 1, slurm_task=True) == 0  # Slurm shows each task one alone
+    assert gpu_number(3, 1, slurm_task=True) == 0  # Slurm shows each task only its own GPU
     assert gpu_number(3, 4, slurm_task=True) == 3
-    for slurm_task, seen in ((False, 1), (True, 2)):
-        with pytest.raises(UserError, match=f"sees {seen} GPU"):
-            gpu_number(3, seen, slurm_task)
+    for slurm_task, visible in ((False, 1), (True, 2)):
+        with pytest.raises(UserError, match=f"sees {visible} GPU"):
+            gpu_number(3, visible, slurm_task)
     require_bf16("bf16", True, "new")
     require_bf16("fp16", False, "old")
     with pytest.raises(UserError, match=r"\(old\).*precision: fp16, or fp32"):
         require_bf16("bf16", False, "old")
 
 
-def test_fp16_leaves_out_a_step_that_overflows_and_learns_in_the_others(chain, tmp_path):
+def test_fp16_skips_overflowing_step_and_learns_in_others(chain, tmp_path):
     changes = {"precision": "fp16", "epochs": 3, "validate_every": 3, "batch_size": 2}
     made, cfg = objective(chain, "ldm", **changes)
     scaler, before = made.compute.scaler, weights(made)
@@ -335,7 +334,7 @@ def test_fp16_leaves_out_a_step_that_overflows_and_learns_in_the_others(chain, t
     assert_same(before, weights(made))
     again, cfg = objective(chain, "ldm", **changes)
     trained = fit(again, settings("ldm", cfg, tmp_path))
-    assert again.compute.scaler.get_scale() < 2.0**21  # continued from the checkpoint's, halved
+    assert again.compute.scaler.get_scale() < 2.0**21  # halved, and restored from the checkpoint
     norms = [row["grad_norm"] for row in trained.history if np.isfinite(row["grad_norm"])]
     assert norms
     assert max(norms) < 100  # of unscaled gradients
@@ -343,22 +342,22 @@ def test_fp16_leaves_out_a_step_that_overflows_and_learns_in_the_others(chain, t
     assert any(not torch.equal(before[key], after[key]) for key in before)
 
 
-def test_a_diverging_loss_stops_and_a_single_peak_does_not():
-    def kept() -> str:
+def test_divergence_detector_stops_diverging_loss_but_not_single_peak():
+    def last_good() -> str:
         return "kept"
 
     detector = DivergenceDetector("ldm", "fp32")
     for step in range(100):
-        detector.check(step, {"loss": 1.0 + step % 3}, {"main": 1.0}, kept)
+        detector.check(step, {"loss": 1.0 + step % 3}, {"main": 1.0}, last_good)
     for step in (100, 102):
-        detector.check(step, {"loss": 1000.0}, {"main": 1.0}, kept)
+        detector.check(step, {"loss": 1000.0}, {"main": 1.0}, last_good)
         assert detector.suspicious
-        detector.check(step + 1, {"loss": 1.0}, {"main": 1.0}, kept)
+        detector.check(step + 1, {"loss": 1.0}, {"main": 1.0}, last_good)
         assert not detector.suspicious
     state = detector.state_dict()
     resumed = DivergenceDetector("ldm", "fp32")
     resumed.load_state_dict(state)
     for step in range(PATIENCE - 1):
-        resumed.check(step, {"loss": 50.0}, {"main": 1.0}, kept)
+        resumed.check(step, {"loss": 50.0}, {"main": 1.0}, last_good)
     with pytest.raises(UserError, match=r"diverges.*kept\. .*ldm\.learning_rate"):
-        resumed.check(200, {"loss": 50.0}, {"main": 1.0}, kept)
+        resumed.check(200, {"loss": 50.0}, {"main": 1.0}, last_good)

@@ -1,4 +1,4 @@
-"""A lost note of what a training was told costs no training, and hides no other settings."""
+"""Training record: restored from the model card if lost, unless settings have changed."""
 
 import os
 
@@ -8,44 +8,44 @@ from ldae.errors import UserError
 from ldae.files import read_json, write_json
 from ldae.orchestration.training_record import restore_training_record
 
-TOLD = {"settings": {"epochs": 3, "channels": (1, 2)}, "data": {"volumes": {"spacing": 2.0}}}
+RECORD = {"settings": {"epochs": 3, "channels": (1, 2)}, "data": {"volumes": {"spacing": 2.0}}}
 
 
 @pytest.fixture
 def model(tmp_path):
-    """A model's folder, its card written after its weights."""
+    """A model's folder; its card is newer than its history."""
     folder = tmp_path / "models/ldm"
     for name, seconds in (("history.tsv", 100), ("model.json", 200)):
-        write_json({"told": TOLD}, folder / name)
+        write_json({"told": RECORD}, folder / name)
         os.utime(folder / name, (seconds, seconds))
     return folder
 
 
-def test_a_lost_note_is_written_again_and_is_older_than_the_model(model, tmp_path):
-    note = tmp_path / "models/training/ldm.json"
-    restore_training_record(TOLD, note, model, ["volumes"])
-    assert note.with_name("volumes.ready").stat().st_mtime == 100
-    assert read_json(note) == {**TOLD, "settings": {"epochs": 3, "channels": [1, 2]}}
-    assert note.stat().st_mtime == 100
+def test_lost_training_record_is_restored_older_than_model(model, tmp_path):
+    record = tmp_path / "models/training/ldm.json"
+    restore_training_record(RECORD, record, model, ["volumes"])
+    assert record.with_name("volumes.ready").stat().st_mtime == 100
+    assert read_json(record) == {**RECORD, "settings": {"epochs": 3, "channels": [1, 2]}}
+    assert record.stat().st_mtime == 100
 
 
-def test_a_model_that_was_told_otherwise_is_not_taken_for_this_one(model, tmp_path):
-    note = tmp_path / "models/training/ldm.json"
-    other = TOLD | {"data": {"volumes": {"spacing": 1.0}}, "seed": 1}
+def test_training_record_is_not_restored_from_model_of_other_settings(model, tmp_path):
+    record = tmp_path / "models/training/ldm.json"
+    other = RECORD | {"data": {"volumes": {"spacing": 1.0}}, "seed": 1}
     with pytest.raises(
         UserError, match=r"other settings .*: data\.volumes\.spacing, seed\. Restore.* delete"
     ):
-        restore_training_record(other, note, model)
+        restore_training_record(other, record, model)
     write_json({}, model / "model.json")
     with pytest.raises(UserError, match="data, settings"):
-        restore_training_record(TOLD, note, model)
-    assert not note.exists()
+        restore_training_record(RECORD, record, model)
+    assert not record.exists()
 
 
-def test_a_note_that_is_there_stays_and_without_a_model_there_is_none(model, tmp_path):
-    note = tmp_path / "models/training/ldm.json"
-    write_json({"older": 1}, note)
-    restore_training_record(TOLD, note, model)
-    assert read_json(note) == {"older": 1}
-    restore_training_record(TOLD, tmp_path / "other.json", tmp_path / "models/dae")
+def test_existing_training_record_is_kept_and_none_written_without_model(model, tmp_path):
+    record = tmp_path / "models/training/ldm.json"
+    write_json({"older": 1}, record)
+    restore_training_record(RECORD, record, model)
+    assert read_json(record) == {"older": 1}
+    restore_training_record(RECORD, tmp_path / "other.json", tmp_path / "models/dae")
     assert not (tmp_path / "other.json").exists()

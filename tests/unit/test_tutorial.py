@@ -1,4 +1,7 @@
-"""The tutorial notebook as a file, and on random models; the workflow's tests run it for real."""
+"""Tutorial notebook: its file, and its cells on random models.
+
+The workflow tests run it on the results of a finished run.
+"""
 
 import re
 import sys
@@ -27,27 +30,27 @@ def probe(path: Path, **more) -> Path:
 @pytest.fixture(scope="module")
 def finished(project, tmp_path_factory) -> Path:
     """A folder laid out like a finished run, of tiny random models."""
-    made = project
+    models = project
     root = tmp_path_factory.mktemp("finished")
     (root / "Snakefile").touch()
     (root / "results/models").mkdir(parents=True)
     (root / "results/cache").mkdir()
     (root / "results/tables").mkdir()
     (root / "results/tables/probes.tsv").write_text("target\tsystem\nage\tldae\n")
-    (root / "results/cache/volumes").symlink_to(made / "volumes")
+    (root / "results/cache/volumes").symlink_to(models / "volumes")
     for stage in LdaeSystem.stages:
-        (root / "results/models" / stage).symlink_to(made / stage)
+        (root / "results/models" / stage).symlink_to(models / stage)
     write_bundle(
         root / "results/models/application",
-        {stage: made / stage for stage in LdaeSystem.stages},
-        probe(made / "classifier.npz", classes=np.array(["CN", "AD"])),
-        probe(made / "age.npz"),
-        bundle_settings(made),
+        {stage: models / stage for stage in LdaeSystem.stages},
+        probe(models / "classifier.npz", classes=np.array(["CN", "AD"])),
+        probe(models / "age.npz"),
+        bundle_settings(models),
     )
     return root
 
 
-def test_the_notebook_is_stripped_and_names_no_machine():
+def test_notebook_has_no_outputs_and_no_machine_paths():
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert len(code) >= 8
@@ -58,7 +61,7 @@ def test_the_notebook_is_stripped_and_names_no_machine():
     assert [f"## {name}" for name in steps] == headings[:7]
 
 
-def test_every_cell_runs_and_writes_nothing(finished, capsys):
+def test_notebook_cells_run_and_write_no_file(finished, capsys):
     def state():
         return {path: sha256(path) for path in sorted(finished.rglob("*")) if path.is_file()}
 
@@ -66,14 +69,14 @@ def test_every_cell_runs_and_writes_nothing(finished, capsys):
     names = execute(finished)
     assert state() == before
     assert names["months"] == [0, 12, 24]
-    asked = names["asked"].tolist()
-    assert asked == sorted(asked) and asked[0] < asked[-1]
+    logits = names["asked"].tolist()
+    assert logits == sorted(logits) and logits[0] < logits[-1]
     assert names["truth"].shape == names["between"].shape == (1, 1, *SHAPE)
     printed = capsys.readouterr().out
     assert "AD with probability" in printed and "of the way; SSIM" in printed
 
 
-def test_an_error_in_a_cell_is_not_swallowed(finished, tmp_path):
+def test_notebook_error_in_a_cell_is_raised(finished, tmp_path):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     notebook.cells.insert(2, nbformat.v4.new_code_cell("results / missing"))
     nbformat.write(notebook, tmp_path / "broken.ipynb")

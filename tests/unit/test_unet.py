@@ -1,4 +1,4 @@
-"""The denoiser and the gradient estimator: what each must and must not do."""
+"""Denoiser and gradient estimator: formulas, gradients, autocast, velocity prediction."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def test_unet_shape_and_halved_axes(resample):
     assert features[-1].shape[2:] == coarsest
 
 
-def test_unet_starts_at_zero_and_depends_on_everything_once_trained():
+def test_unet_starts_at_zero_and_depends_on_timestep_once_trained():
     net = build_unet(SMALL_LDM, 3).eval()
     z, t = latents(), torch.tensor([10, 10])
     assert net(z, t).abs().max() == 0
@@ -66,7 +66,7 @@ def test_attention_equals_its_formula():
 @pytest.mark.parametrize(
     "change", [{"norm_num_groups": 5}, {"num_heads": 3}, {"attention_factors": [8]}]
 )
-def test_unet_refuses_numbers_that_do_not_fit(change):
+def test_unet_refuses_invalid_architecture(change):
     with pytest.raises(ValueError, match=r"norm_num_groups|attention_factors"):
         build_unet({**SMALL_LDM, **change}, 3)
 
@@ -74,7 +74,7 @@ def test_unet_refuses_numbers_that_do_not_fit(change):
 # --- gradient estimator --------------------------------------------------------------------------
 
 
-def test_guidance_is_zero_at_the_start():
+def test_estimator_output_is_zero_at_start():
     unet = randomise(build_unet(SMALL_LDM, 3))
     net = build_guided_unet(unet, SMALL_LDM, Y_DIM).eval()
     z, t, y = latents(), torch.tensor([5, 700]), torch.randn(2, Y_DIM)
@@ -84,7 +84,7 @@ def test_guidance_is_zero_at_the_start():
     assert torch.equal(Schedule().guided_eps(eps, g, t), eps)
 
 
-def test_eps_is_the_unet_bit_for_bit_also_while_training(guided):
+def test_guided_eps_equals_unet_bit_for_bit_also_in_training(guided):
     z, t, y = latents(), torch.tensor([5, 700]), torch.randn(2, Y_DIM)
     reference = guided.unet.eval()(z, t)
     for mode in (True, False):
@@ -94,7 +94,7 @@ def test_eps_is_the_unet_bit_for_bit_also_while_training(guided):
         assert guided.estimator.training is mode
 
 
-def test_sharing_the_down_path_equals_running_it_twice(guided):
+def test_sharing_unet_down_path_equals_running_it_twice(guided):
     guided.eval()
     z, t, y = latents(), torch.tensor([5, 700]), torch.randn(2, Y_DIM)
     _, g = guided(z, t, y)
@@ -145,12 +145,12 @@ def test_training_under_bfloat16_autocast(guided):
         assert all(p.grad is not None and p.grad.isfinite().all() for p in part.parameters())
 
 
-def test_undefined_gradients_of_cpus_are_refused(guided):
+def test_unet_refuses_undefined_bfloat16_gradients_on_cpu(guided):
     z, t, y = latents(size=(4, 6, 4)), torch.tensor([5, 700]), torch.randn(2, Y_DIM)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         with pytest.raises(UserError, match="two voxels wide along x"):
             guided(z, t, y)
-        with torch.no_grad():  # inference is right
+        with torch.no_grad():  # inference is correct
             eps, _ = guided(z, t, y)
     torch.testing.assert_close(eps, guided.unet(z, t), rtol=0.1, atol=0.05)
 
@@ -159,12 +159,12 @@ def test_undefined_gradients_of_cpus_are_refused(guided):
 
 
 def velocity_unet(mean):
-    known = Preconditioning(mean.shape, 1000)
-    known.set(mean, Schedule().alphas_cumprod)
-    return build_unet(SMALL_LDM, 3, known).eval()
+    preconditioning = Preconditioning(mean.shape, 1000)
+    preconditioning.set(mean, Schedule().alphas_cumprod)
+    return build_unet(SMALL_LDM, 3, preconditioning).eval()
 
 
-def test_velocity_prediction_of_nothing_is_exact_for_white_latents_about_their_mean():
+def test_untrained_velocity_unet_is_exact_for_white_latents():
     """Of z_0 ~ N(mean, 1): E[eps | z_t] = sqrt(1 - ab_t) (z_t - sqrt(ab_t) mean)."""
     mean, z_t, t = 3 * latents(1)[0], latents(), torch.tensor([3, 900])
     ab = Schedule().alphas_cumprod[t].float().reshape(-1, 1, 1, 1, 1)
@@ -172,7 +172,7 @@ def test_velocity_prediction_of_nothing_is_exact_for_white_latents_about_their_m
     torch.testing.assert_close(velocity_unet(mean)(z_t, t), expected)
 
 
-def test_velocity_unet_sees_latents_about_their_mean_and_scales_g_by_the_signal():
+def test_velocity_unet_centres_latents_and_scales_g_by_signal():
     mean, t, y = 3 * latents(1)[0], torch.tensor([3, 900]), torch.randn(2, Y_DIM)
     signal = Schedule().alphas_cumprod[t].sqrt().float().reshape(-1, 1, 1, 1, 1)
     nets = [

@@ -1,4 +1,4 @@
-"""A clean copy of the project, and one small run of everything in it, shared by the tests here."""
+"""Fixtures: a fresh copy of the project, and one finished small run shared by these tests."""
 
 import re
 from pathlib import Path
@@ -9,8 +9,8 @@ from xdist.scheduler import LoadScopeScheduling
 from helpers.project import ROOT, Project, copy_project
 
 
-class OneFinishedRun(LoadScopeScheduling):
-    """Each file of tests goes to one worker, and all that use the finished run to the same."""
+class FinishedRunScheduling(LoadScopeScheduling):
+    """One worker for each test file; all files that use the finished run share one worker."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::")[0]
@@ -18,9 +18,9 @@ class OneFinishedRun(LoadScopeScheduling):
         return "finished" if uses else file
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log) -> OneFinishedRun:
-    """Of ``--numprocesses``."""
-    return OneFinishedRun(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log) -> FinishedRunScheduling:
+    """Schedule the workers of ``--numprocesses``."""
+    return FinishedRunScheduling(config, log)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Ways in which real downloads are damaged, each done to one image of a synthetic download."""
+"""Faults of real downloads, each applied to one image of a synthetic download."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from pydicom.uid import generate_uid
 
 @dataclass(frozen=True)
 class Image:
-    """One image on disk: the folder of a DICOM series, or a NIfTI file, and the tables' folder."""
+    """One image on disk: a DICOM series' folder or a NIfTI file; the folder of study tables."""
 
     subject: str
     image_id: str
@@ -29,7 +29,7 @@ class Image:
         return sorted(self.path.glob("*.dcm"), key=number)
 
     def edit_headers(self, change: Callable[[pydicom.Dataset, int], None]) -> None:
-        """Rewrite every slice with ``change(header, its number)``."""
+        """Rewrite every slice after ``change(header, slice index)``."""
         for index, path in enumerate(self.slices):
             header = pydicom.dcmread(path)
             change(header, index)
@@ -49,21 +49,21 @@ class Image:
 
 @dataclass(frozen=True)
 class Fault:
-    """Damage to one image and what the ledger must say of it.
+    """Damage to one image and its expected row of the ledger.
 
     Attributes:
         kind: What the image must be: ``dicom``, ``3t`` (DICOM of 3 tesla), ``3t later`` (of a
             visit after baseline, which is matched by its date) or ``nifti``.
-        stage: Where the ledger says it ends; None: it is used all the same.
+        stage: Stage that excludes the image; None: the image is used.
         words: Part of the reason.
-        whole: The damage is to all of the subject, who has no other fault.
+        all_images: The damage affects all images of the subject, who has no other fault.
     """
 
     kind: str
     damage: Callable[[Image], None]
     stage: str | None
     words: str = ""
-    whole: bool = False
+    all_images: bool = False
 
 
 def truncate(path: Path) -> None:
@@ -284,6 +284,6 @@ FAULTS = {
     "unsupported study": Fault("dicom", _adni4, "metadata", "ADNI4", True),
     "upper-case extension": Fault("dicom", _upper_case, None),
     "metadata beside the image": Fault("dicom", _metadata_beside, None),
-    "subject in a folder below": Fault("dicom", _one_level_deeper, None, whole=True),
-    "no diagnosis": Fault("dicom", _no_diagnosis, None, whole=True),
+    "subject in a folder below": Fault("dicom", _one_level_deeper, None, all_images=True),
+    "no diagnosis": Fault("dicom", _no_diagnosis, None, all_images=True),
 }

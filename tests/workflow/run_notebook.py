@@ -1,4 +1,4 @@
-"""Runs the tutorial notebook without Jupyter: its code cells, in order, in one namespace."""
+"""Tutorial notebook without Jupyter: its code cells run in order in one namespace."""
 
 import os
 from contextlib import chdir
@@ -18,7 +18,7 @@ def code_cells(path: Path = NOTEBOOK) -> list[str]:
 
 
 def execute(folder: Path, path: Path = NOTEBOOK) -> dict[str, Any]:
-    """Run the notebook as if opened in ``folder``; returns the names that it has defined."""
+    """Run the notebook as if opened in ``folder``; returns its namespace."""
     os.environ["MPLBACKEND"] = "agg"  # before matplotlib is imported: pictures go nowhere
     namespace: dict[str, Any] = {"__name__": "__main__"}
     with chdir(folder):

@@ -1,4 +1,4 @@
-"""`python -m ldae apply` on a raw head of the small run, with its own models."""
+"""Application: `python -m ldae apply` on a raw head of the small run, with its own models."""
 
 import json
 import os
@@ -17,8 +17,8 @@ from ldae.files import read_json
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 
-def test_a_raw_head_is_told_what_the_workflow_told_it(finished, tmp_path):
-    """From another folder, with a copy of the models: nothing of the project's own is needed."""
+def test_apply_to_raw_head_equals_the_workflow_predictions(finished, tmp_path):
+    """Runs in another folder with a copy of the models: apply needs nothing else of the project."""
     results = finished.path / "results"
     models = tmp_path / "models"
     shutil.copytree(results / "models", models)
@@ -44,15 +44,15 @@ def test_a_raw_head_is_told_what_the_workflow_told_it(finished, tmp_path):
     stored = y_sem[names.index(scan)][None].astype(np.float64)
     direction = Direction.load(folder / "classifier.npz", "cpu")
     age = LinearModel.load(folder / "age_regressor.npz", "cpu")
-    expected = 1 / (1 + np.exp(-direct(direction, stored)))
+    expected = 1 / (1 + np.exp(-output_of(direction, stored)))
     assert found[f"probability_{direction.classes[1]}"] == pytest.approx(expected, abs=0.002)
-    assert found["predicted_age"] == pytest.approx(direct(age, stored), abs=0.1)
+    assert found["predicted_age"] == pytest.approx(output_of(age, stored), abs=0.1)
     for name in ("reconstruction", "counterfactual", "difference"):
         assert (tmp_path / f"out/{name}.nii.gz").is_file()
 
 
-def direct(model, codes: np.ndarray) -> float:
-    """What a linear model says of one code."""
+def output_of(model, codes: np.ndarray) -> float:
+    """Output of a linear model for one embedding."""
     import torch
 
     return float(model(torch.from_numpy(codes).float()))

@@ -1,11 +1,14 @@
-"""`snakemake check`: all that would fail is told at once, and nothing is done."""
+"""`snakemake check`: lists every fault of a configuration at once and runs nothing."""
 
 import os
 import subprocess
 import sys
 
 import pandas as pd
+import pytest
 import yaml
+
+pytestmark = pytest.mark.workflow
 
 BROKEN = {
     "paths": {"images": "adni", "tables": "tables"},
@@ -20,7 +23,7 @@ echo 'gpu|12:00:00|64000|16|gpu:a100:2'
 
 
 def check(project, *arguments, path=None):
-    """Run `snakemake check`; the finished process and what it has found."""
+    """Run `snakemake check`; returns the finished process and the table of findings."""
     command = [sys.executable, "-m", "snakemake", "check", *arguments]
     environment = os.environ | {"PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
     environment |= {"PATH": path} if path else {}
@@ -33,7 +36,7 @@ def check(project, *arguments, path=None):
     return done, pd.read_csv(table, sep="\t", keep_default_na=False)
 
 
-def test_the_demo_is_ready_before_anything_has_run(project):
+def test_check_finds_no_error_in_demo_before_any_run(project):
     done, found = check(project, "--profile", "demo")
     assert done.returncode == 0, done.stdout
     assert set(found["level"]) <= {"OK", "WARNING"}
@@ -47,7 +50,7 @@ def test_the_demo_is_ready_before_anything_has_run(project):
     assert done.stdout.count("0 errors") == 1
 
 
-def test_every_fault_is_named_at_once_with_its_remedy(project):
+def test_check_lists_every_fault_with_its_remedy(project):
     image = project.path / "adni/unpacked/by/me/today/002_S_0413"
     image.mkdir(parents=True)
     (project.path / "tables").mkdir()
@@ -69,14 +72,14 @@ def test_every_fault_is_named_at_once_with_its_remedy(project):
         assert len(rows) == 1, f"{what}: {done.stdout}"
         assert remedy in rows["remedy"].item()
     assert all(faults["remedy"].str.len() + faults["what"].str.contains("in the IDA"))
-    # Told once, with the number of errors as the job's error.
+    # Printed once; the job's error is the number of errors.
     assert f"check: {len(faults)} errors" in done.stdout
     assert done.stdout.count("ukb-autoencoderkl:") == 1
     text = (project.path / "results/check/check.txt").read_text()
     assert text in done.stdout
 
 
-def test_slurms_partitions_are_compared_with_the_profile(project, tmp_path_factory):
+def test_check_compares_slurm_partitions_with_the_profile(project, tmp_path_factory):
     commands = tmp_path_factory.mktemp("commands")
     for name, script in {"sinfo": SINFO, "squeue": NOTHING, "sbatch": NOTHING}.items():
         (commands / name).write_text(script)
@@ -88,11 +91,11 @@ def test_slurms_partitions_are_compared_with_the_profile(project, tmp_path_facto
         "ldm:runtime=600", path=path,
     )  # fmt: skip
     assert done.returncode == 1
-    told = found[found["topic"] == "slurm"]
-    faults = told[told["level"] == "ERROR"]
+    findings = found[found["topic"] == "slurm"]
+    faults = findings[findings["level"] == "ERROR"]
     assert faults["what"].str.contains("no partition cpus: ").any()
     # All other rules that ask for a GPU would be sent to the default partition.
     (gpus,) = faults.loc[faults["what"].str.contains("no GPUs a node"), "what"]
     assert "autoencoder" in gpus
     assert "ldm" not in gpus
-    assert told["what"].str.contains("cluster default").any()
+    assert findings["what"].str.contains("cluster default").any()

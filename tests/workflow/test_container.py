@@ -1,4 +1,4 @@
-"""Jobs in a container, with a stand-in for Apptainer that notes what it is told and does it."""
+"""Container: jobs run in a stand-in for Apptainer that records and executes its commands."""
 
 import os
 import stat
@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+pytestmark = pytest.mark.workflow
 
 APPTAINER = f"""#!{sys.executable}
 import os, pathlib, sys
@@ -25,7 +27,7 @@ software: {container: resources/ldae.sif, clinica_bin: null}
 
 @pytest.fixture
 def apptainer(tmp_path_factory, monkeypatch):
-    """The stand-in on PATH, before a Python as an image's PATH would have it."""
+    """Put the stand-in on PATH, before a Python as in an image's PATH."""
     folder = tmp_path_factory.mktemp("bin")
     program = folder / "apptainer"
     program.write_text(APPTAINER)
@@ -34,7 +36,7 @@ def apptainer(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("PATH", os.pathsep.join(path))
 
 
-def test_jobs_run_in_the_image(project, apptainer):
+def test_container_runs_jobs_in_the_image(project, apptainer):
     (project.path / "mine.yaml").write_text(MINE)
     call = ["synthetic", "--sdm", "apptainer", "--apptainer-args=--nv"]
     refused = project.snakemake(*call, config="mine.yaml", check=False)
@@ -42,13 +44,13 @@ def test_jobs_run_in_the_image(project, apptainer):
     assert "software.container is resources/ldae.sif, which does not exist" in refused.stdout
     (project.path / "resources/ldae.sif").touch()
     project.snakemake(*call, config="mine.yaml")
-    (told,) = (project.path / "told").read_text().splitlines()
-    assert told.startswith(f"exec --home {project.path} --nv ")
-    assert told.split()[-1].endswith("synthetic.py")
+    (executed,) = (project.path / "told").read_text().splitlines()
+    assert executed.startswith(f"exec --home {project.path} --nv ")
+    assert executed.split()[-1].endswith("synthetic.py")
     assert (project.path / "raw/demo/truth.tsv").is_file()
 
 
-def test_a_container_that_is_not_named_is_not_left_out_silently(project, apptainer):
+def test_container_option_without_configured_image_is_refused(project, apptainer):
     refused = project.snakemake("-n", "--sdm", "apptainer", check=False)
     assert refused.returncode
     assert "With --sdm apptainer set software.container" in refused.stdout

@@ -1,4 +1,4 @@
-"""The conversion by the real Clinica: batches change no byte, a bad subject costs one subject."""
+"""Conversion by Clinica: independent of batches; resumes after a kill; isolates a bad subject."""
 
 import os
 import signal
@@ -26,7 +26,10 @@ UNEVEN = "I9000300"  # the only image of a subject
 
 
 def displace_a_slice(images: Path, image: str) -> None:
-    """Too little for a missing slice, enough for dcm2niix to write a second image: a crash."""
+    """Displace a slice so that dcm2niix writes a second image, on which Clinica crashes.
+
+    The displacement is too small for the check of missing slices.
+    """
     slices = sorted(images.rglob(f"*_{image}.dcm"))
     one, other = (pydicom.dcmread(path) for path in slices[10:12])
     steps = np.subtract(other.ImagePositionPatient, one.ImagePositionPatient)
@@ -54,8 +57,8 @@ def convert(raw: Path, checked: Path, out: Path, batches: int) -> pd.DataFrame:
     return table.set_index("image_id")
 
 
-def killed(raw: Path, checked: Path, out: Path) -> None:
-    """Start a conversion and kill it and all its children when it has written a first image."""
+def kill_conversion(raw: Path, checked: Path, out: Path) -> None:
+    """Start a conversion; kill it and its children when a first image is written."""
     child = get_context("fork").Process(target=_convert_alone, args=(raw, checked, out))
     child.start()
     deadline = time.monotonic() + 120
@@ -77,7 +80,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def test_a_kill_costs_nothing_and_a_crash_one_subject(tmp_path, capsys):
+def test_conversion_resumes_after_kill_and_a_crash_loses_one_subject(tmp_path, capsys):
     raw, checked = tmp_path / "raw", tmp_path / "checked"
     make_download(raw, 4, 2, 5.0, seed=1)
     options = ["check", "--images", str(raw / "images"), "--tables", str(raw / "tables")]
@@ -86,25 +89,25 @@ def test_a_kill_costs_nothing_and_a_crash_one_subject(tmp_path, capsys):
     healthy = convert(raw, checked, tmp_path / "healthy", 2)
     assert (healthy["status"] == "converted").sum() == 7
     before = contents(tmp_path / "healthy" / "bids")
-    odd = [name for name in before if not BIDSValidator().is_bids(f"/{name}")]
-    assert odd == [".bidsignore"]
+    invalid = [name for name in before if not BIDSValidator().is_bids(f"/{name}")]
+    assert invalid == [".bidsignore"]
 
-    killed(raw, checked, tmp_path / "killed")
+    kill_conversion(raw, checked, tmp_path / "killed")
     assert not (tmp_path / "killed" / "bids").exists()
     convert(raw, checked, tmp_path / "killed", 1)
     assert contents(tmp_path / "killed" / "bids") == before
 
     displace_a_slice(raw / "images", UNEVEN)
-    hurt = convert(raw, checked, tmp_path / "hurt", 1)
-    assert hurt["status"][UNEVEN] == "failed" and "_Eq" in hurt["reason"][UNEVEN]
-    assert (hurt["status"] == "converted").sum() == 6
+    crashed = convert(raw, checked, tmp_path / "hurt", 1)
+    assert crashed["status"][UNEVEN] == "failed" and "_Eq" in crashed["reason"][UNEVEN]
+    assert (crashed["status"] == "converted").sum() == 6
     after = contents(tmp_path / "hurt" / "bids")
-    gone = f"sub-ADNI{hurt['subject_id'][UNEVEN].replace('_', '')}/"
-    assert set(before) - set(after) == {name for name in before if name.startswith(gone)}
+    lost = f"sub-ADNI{crashed['subject_id'][UNEVEN].replace('_', '')}/"
+    assert set(before) - set(after) == {name for name in before if name.startswith(lost)}
     assert [name for name in after if after[name] != before[name]] == ["participants.tsv"]
 
 
-def test_missing_tables_are_told_before_anything_is_read(tmp_path, capsys):
+def test_conversion_check_refuses_missing_tables(tmp_path, capsys):
     (tmp_path / "tables").mkdir()
     options = ["check", "--images", str(tmp_path), "--tables", str(tmp_path / "tables")]
     assert main([*options, "--out", str(tmp_path / "out")]) == 1

@@ -1,4 +1,4 @@
-"""Bad input: one clear sentence, an exit code, and nothing half-written."""
+"""Invalid input: one clear message, an exit code, and no partial output."""
 
 import os
 from pathlib import Path
@@ -12,30 +12,30 @@ from ldae.locks import acquire_lock
 pytestmark = pytest.mark.workflow
 
 
-def written(project, content: dict) -> str:
+def write_config(project, content: dict) -> str:
     """Write an overriding configuration and return its path."""
     (project.path / "mine.yaml").write_text(yaml.safe_dump(content))
     return "mine.yaml"
 
 
 def real_download(project, **paths) -> str:
-    """A configuration for a download that is not made by the workflow."""
+    """Turn the demo into the configuration of a download that the workflow does not make."""
     base = yaml.safe_load((project.path / "config/demo.yaml").read_text())
     del base["synthetic"]
     base["paths"] |= paths
     (project.path / "config/demo.yaml").write_text(yaml.safe_dump(base))
-    return written(project, {})
+    return write_config(project, {})
 
 
-def test_misspelt_key_is_refused_with_the_key_meant(project):
-    config = written(project, {"ldm": {"lerning_rate": 1}})
+def test_configuration_with_misspelt_key_is_refused_with_a_suggestion(project):
+    config = write_config(project, {"ldm": {"lerning_rate": 1}})
     done = project.snakemake("-n", config=config, check=False)
     assert done.returncode != 0
     assert "unknown key ldm.lerning_rate (did you mean learning_rate?)" in done.stdout
 
 
-def test_wrong_value_is_refused_with_what_is_allowed(project):
-    config = written(project, {"device": "gpu"})
+def test_configuration_with_wrong_value_is_refused_with_allowed_ones(project):
+    config = write_config(project, {"device": "gpu"})
     done = project.snakemake("-n", config=config, check=False)
     assert done.returncode != 0
     assert "device is 'gpu', allowed: cuda, cpu" in done.stdout
@@ -75,15 +75,15 @@ def test_every_missing_table_and_column_is_listed_at_once(project):
     assert not Path(project.path / "results/bids").exists()
 
 
-def test_a_missing_data_set_beside_is_named(project):
-    config = written(project, {"cohort": {"beside": {"OASIS3": {"bids_dir": "/nowhere"}}}})
+def test_missing_folder_of_an_additional_data_set_is_named(project):
+    config = write_config(project, {"cohort": {"beside": {"OASIS3": {"bids_dir": "/nowhere"}}}})
     done = project.snakemake("-n", config=config, check=False)
     assert done.returncode != 0
     assert "cohort.beside.OASIS3.bids_dir: the folder '/nowhere' does not exist" in done.stdout
 
 
-def test_a_second_snakemake_of_the_same_results_is_refused_and_a_retry_beside_it_is_not(project):
-    """Whatever became of Snakemake's own lock, which each one removes when it ends."""
+def test_results_lock_refuses_a_second_snakemake_but_allows_retry(project):
+    """Snakemake's own lock does not suffice: each Snakemake removes it when it ends."""
     lock = project.path / ".snakemake/ldae" / f"{digest(str(project.path / 'results'))}.lock"
     with acquire_lock(lock, "results"):
         second = project.snakemake("synthetic", check=False)

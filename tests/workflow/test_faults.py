@@ -1,4 +1,4 @@
-"""A download damaged in many ways: the right reason for each image, and everything else used."""
+"""Damaged download: the ledger names each fault, and every other image is used."""
 
 import shutil
 from pathlib import Path
@@ -14,13 +14,13 @@ from ldae.synthetic.download import make_download
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
-BUILT_IN = (1, 2, 3, 6, 8)  # subjects (index modulo 10) whom the synthetic download damages itself
+BUILT_IN = (1, 2, 3, 6, 8)  # subjects (index modulo 10) that make_download damages
 SUBJECTS = 60
-ASTRAY = "folder of another subject"
+MISFILED = "folder of another subject"
 
 
 def healthy_images(out: Path) -> pd.DataFrame:
-    """The chosen image of every visit of the subjects whom the synthetic download leaves alone."""
+    """The chosen image of every visit of the subjects without built-in damage."""
     truth = pd.read_csv(out / "truth.tsv", sep="\t", dtype={"image_id": str})
     truth = truth[~(truth["subject_index"] % 10).isin(BUILT_IN)]
     rows = []
@@ -35,20 +35,23 @@ def healthy_images(out: Path) -> pd.DataFrame:
 
 
 def damaged_download(out: Path) -> dict[str, Image]:
-    """Make a download and damage one image by each fault; by fault: its image."""
+    """Make a download and damage one image by each fault; returns the image by fault."""
     make_download(out, SUBJECTS, 2, 3.0, seed=5, jobs=2)
     images = healthy_images(out)
     damaged = {}
     order = sorted(
-        FAULTS, key=lambda name: (not FAULTS[name].whole, not FAULTS[name].kind.startswith("3t"))
+        FAULTS,
+        key=lambda name: (not FAULTS[name].all_images, not FAULTS[name].kind.startswith("3t")),
     )
     for name in order:
         fault = FAULTS[name]
         kinds = {"dicom": ("dicom", "3t", "3t later"), "3t": ("3t", "3t later")}
         kinds = kinds.get(fault.kind, (fault.kind,))
         row = images[images["kind"].isin(kinds)].iloc[0]
-        spent = images["subject"] == row.subject if fault.whole else images["path"] == row.path
-        images = images[~spent]
+        chosen = (
+            images["subject"] == row.subject if fault.all_images else images["path"] == row.path
+        )
+        images = images[~chosen]
         damaged[name] = Image(row.subject, row.image_id, row.path, out / "tables")
     one, other = (
         Image(row.subject, row.image_id, row.path, out / "tables")
@@ -58,12 +61,12 @@ def damaged_download(out: Path) -> dict[str, Image]:
     damaged |= {"same image, one subject": one, "same image, other subject": other}
     for name, fault in FAULTS.items():
         fault.damage(damaged[name])
-    damaged[ASTRAY] = copy_to_another_subject(images[images["kind"] != "nifti"], out)
+    damaged[MISFILED] = copy_to_another_subject(images[images["kind"] != "nifti"], out)
     return damaged
 
 
 def copy_to_another_subject(images: pd.DataFrame, out: Path) -> Image:
-    """Copy the first of these images into the folder of another subject of the same batch."""
+    """Copy the first image into the folder of another subject of the same batch."""
     first = images.iloc[0]
     others = images.loc[images["subject"] != first["subject"], "subject"]
     same = [name for name in others if shard_of(name, 2) == shard_of(first["subject"], 2)]
@@ -74,8 +77,8 @@ def copy_to_another_subject(images: pd.DataFrame, out: Path) -> Image:
 
 
 @pytest.fixture(scope="module")
-def books(tmp_path_factory):
-    """The ledger of a damaged download by image, the damaged images, and the project."""
+def damaged_run(tmp_path_factory):
+    """Ledger of a damaged download, the damaged images by fault, and the project."""
     from helpers.project import copy_project
 
     project = copy_project(tmp_path_factory.mktemp("faults"))
@@ -85,7 +88,7 @@ def books(tmp_path_factory):
     base["paths"] |= {"images": "raw/faults/images", "tables": "raw/faults/tables"}
     base["cohort"] |= {"max_failed_fraction": 0.5, "exclude": None}
     (project.path / "config/demo.yaml").write_text(yaml.safe_dump(base))
-    # The demo's bounds are for heads of 2 mm; blurred to 3 mm they seem less evenly lit.
+    # The demo's bounds are for heads of 2 mm; blurring to 3 mm raises the residual bias.
     settings = {"preprocess": {"qc": {"max_residual_bias": 0.1}}}
     (project.path / "faults.yaml").write_text(yaml.safe_dump(settings))
     project.snakemake("cohort", config="faults.yaml")
@@ -94,8 +97,8 @@ def books(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_fault_is_named_in_the_ledger(books, name):
-    ledger, damaged, _ = books
+def test_ledger_names_fault(damaged_run, name):
+    ledger, damaged, _ = damaged_run
     fault, image = FAULTS[name], damaged[name]
     rows = ledger[ledger["image_id"] == image.image_id]
     if name == "no identifier in the name":
@@ -109,17 +112,17 @@ def test_fault_is_named_in_the_ledger(books, name):
         assert fault.words.lower() in row["reason"].lower(), row["reason"]
 
 
-def test_one_image_under_two_subjects_is_used_for_neither(books):
-    ledger, damaged, _ = books
+def test_ledger_excludes_image_of_two_subjects_for_both(damaged_run):
+    ledger, damaged, _ = damaged_run
     pair = [damaged[f"same image, {whose} subject"].image_id for whose in ("one", "other")]
     rows = ledger[ledger["image_id"].isin(pair)]
     assert list(rows["status"]) == ["excluded"] * 2
     assert set(rows["stage"]) == {"duplicate"}
 
 
-def test_an_image_in_the_folder_of_another_subject_too(books):
-    ledger, damaged, _ = books
-    image = damaged[ASTRAY]
+def test_ledger_excludes_image_in_folder_of_another_subject(damaged_run):
+    ledger, damaged, _ = damaged_run
+    image = damaged[MISFILED]
     rows = ledger[ledger["image_id"] == image.image_id].set_index("subject_id")
     own, other = rows.loc[image.subject], rows.drop(image.subject).iloc[0]
     assert len(rows) == 2 and own["status"] == "used"
@@ -127,19 +130,19 @@ def test_an_image_in_the_folder_of_another_subject_too(books):
     assert "another subject" in other["reason"]
 
 
-def test_everything_else_is_used(books):
-    ledger, damaged, project = books
-    whole = {damaged[name].subject for name, fault in FAULTS.items() if fault.whole}
-    touched = {image.image_id for image in damaged.values()}
+def test_ledger_uses_all_undamaged_images(damaged_run):
+    ledger, damaged, project = damaged_run
+    subjects = {damaged[name].subject for name, fault in FAULTS.items() if fault.all_images}
+    damaged_images = {image.image_id for image in damaged.values()}
     truth = pd.read_csv(project.path / "raw/faults/truth.tsv", sep="\t", dtype={"image_id": str})
-    main = set("I" + truth["image_id"]) - touched
-    rest = ledger[ledger["image_id"].isin(main) & ~ledger["subject_id"].isin(whole)]
+    main = set("I" + truth["image_id"]) - damaged_images
+    rest = ledger[ledger["image_id"].isin(main) & ~ledger["subject_id"].isin(subjects)]
     assert len(rest) >= 50
     assert set(rest["status"]) == {"used"}, rest[rest["status"] != "used"].to_dict("records")
 
 
-def test_counts_add_up_to_the_images_on_disk(books):
-    ledger, _damaged, project = books
+def test_flow_counts_equal_images_on_disk(damaged_run):
+    ledger, _damaged, project = damaged_run
     flow = pd.read_csv(project.path / "results/tables/flow.tsv", sep="\t").set_index("stage")
     folders = (project.path / "raw/faults/images").glob("**/I9*")
     on_disk = {
@@ -151,8 +154,8 @@ def test_counts_add_up_to_the_images_on_disk(books):
     assert used == flow.loc["used", "images"]
 
 
-def test_a_missing_scan_is_named_without_a_row_in_the_ledger(books):
-    _, _, project = books
+def test_flow_counts_missing_scans_of_the_conversion_table(damaged_run):
+    _, _, project = damaged_run
     conversion = pd.read_csv(project.path / "results/cohort/conversion.tsv", sep="\t", dtype=str)
     flow = pd.read_csv(project.path / "results/tables/flow.tsv", sep="\t").set_index("stage")
     assert flow.loc["missing", "images"] == (conversion["status"] == "missing").sum()

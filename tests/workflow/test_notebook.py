@@ -1,4 +1,4 @@
-"""The tutorial notebook on a finished run: every cell works, and shows what its text says."""
+"""Tutorial notebook on a finished run: every cell runs, with the results that its text states."""
 
 import time
 
@@ -10,23 +10,23 @@ pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def tutorial(finished):
-    """What the notebook has computed, and in how many seconds."""
+    """The notebook's namespace, and its seconds."""
     start = time.monotonic()
     names = execute(finished.path / "docs")
     return names | {"seconds": time.monotonic() - start}
 
 
-def test_it_is_quick(tutorial):
+def test_notebook_takes_less_than_a_minute(tutorial):
     assert tutorial["seconds"] < 60
 
 
-def test_its_subject_is_a_test_subject_with_visits(tutorial):
+def test_notebook_subject_is_of_the_test_split_with_visits(tutorial):
     index = tutorial["store"].index
     assert set(index.loc[index["participant_id"] == tutorial["subject"], "split"]) == {"test"}
     assert len(tutorial["months"]) >= 2 and tutorial["months"] == sorted(tutorial["months"])
 
 
-def test_compression_compresses_and_inversion_returns(tutorial):
+def test_notebook_latents_are_smaller_and_ddim_inversion_returns(tutorial):
     assert tutorial["x"].numel() / tutorial["z"].numel() > 4
     likeness = tutorial["likeness"]
     assert likeness(tutorial["x"], tutorial["compressed"]) > 0.1
@@ -34,15 +34,15 @@ def test_compression_compresses_and_inversion_returns(tutorial):
     assert kept > likeness(tutorial["compressed"], tutorial["variations"][:1])
 
 
-def test_variations_differ_from_each_other(tutorial):
+def test_notebook_variations_differ(tutorial):
     assert tutorial["variations"].std(0).mean() > 1e-4
 
 
-def test_manipulation_moves_the_logit_as_asked(tutorial):
+def test_notebook_manipulation_moves_the_logit(tutorial):
     asked = tutorial["asked"].tolist()
     assert asked == sorted(asked) and asked[0] < asked[-1]
     assert tutorial["reach"] > 0
 
 
-def test_nothing_is_written(finished, tutorial):
+def test_notebook_changes_no_result(finished, tutorial):
     assert "Nothing to be done" in finished.snakemake().stdout

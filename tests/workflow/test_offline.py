@@ -1,4 +1,4 @@
-"""Compute nodes have no internet: every stage works without, and none tries to reach it."""
+"""Offline compute nodes: every stage runs without internet access and attempts none."""
 
 import os
 import shutil
@@ -13,11 +13,11 @@ import pytest
 from helpers.project import Project
 
 HERE = Path(__file__).parent / "offline"
-# A network namespace of its own, in which nothing but loopback is up; needs no rights but the
-# kernel's leave for user namespaces.
-ALONE = ("unshare", "-rn", sys.executable, str(HERE / "alone.py"))
+# Runs a command in a network namespace with loopback alone. It needs no root, but a kernel that
+# permits user namespaces.
+OFFLINE = ("unshare", "-rn", sys.executable, str(HERE / "alone.py"))
 NO_NAMESPACE = subprocess.run(
-    [*ALONE, "true"] if shutil.which("unshare") else ["false"], capture_output=True, check=False
+    [*OFFLINE, "true"] if shutil.which("unshare") else ["false"], capture_output=True, check=False
 ).returncode
 
 pytestmark = [
@@ -31,15 +31,15 @@ pytestmark = [
 
 @dataclass
 class Node:
-    """A copy of a finished run on a machine without internet that writes down who asks for it."""
+    """Copy of a finished run on a machine without internet, with a log of network attempts."""
 
     project: Project
     log: Path
 
     def snakemake(self, *arguments: str, **options):
-        """As Project.snakemake; every Python below it reports what it tries to reach."""
+        """As Project.snakemake; every Python process below it logs its network attempts."""
         return self.project.snakemake(
-            *arguments, within=ALONE, NETWORK_ATTEMPTS=str(self.log), PYTHONPATH=str(HERE),
+            *arguments, within=OFFLINE, NETWORK_ATTEMPTS=str(self.log), PYTHONPATH=str(HERE),
             **options,
         )  # fmt: skip
 
@@ -54,8 +54,8 @@ def node(finished, tmp_path_factory) -> Node:
     return Node(Project(folder / "project"), folder / "attempts.txt")
 
 
-def test_an_attempt_would_be_seen(node, tmp_path):
-    """The alarm rings, loopback is up and nothing else can be reached."""
+def test_network_attempts_are_logged(node, tmp_path):
+    """Control of the tests below: loopback works, nothing else can be reached."""
     program = """
 import socket, urllib.request
 with socket.create_server(("127.0.0.1", 0)) as server:
@@ -69,7 +69,7 @@ for address in ("http://198.51.100.1/", "http://files.invalid/"):
     log = tmp_path / "attempts.txt"
     environment = os.environ | {"NETWORK_ATTEMPTS": str(log), "PYTHONPATH": str(HERE)}
     done = subprocess.run(
-        [*ALONE, sys.executable, "-c", program],
+        [*OFFLINE, sys.executable, "-c", program],
         env=environment, text=True, check=True, stdout=subprocess.PIPE,
     )  # fmt: skip
     assert done.stdout.count("urlopen error") == 2
@@ -78,8 +78,8 @@ for address in ("http://198.51.100.1/", "http://files.invalid/"):
     assert {host for _, host in rows} == {"198.51.100.1", "files.invalid"}
 
 
-# One job at least of each library that could reach out: Clinica (nipype, pydra), pybids; ANTs,
-# deepbet; MONAI, timm, LPIPS; nilearn, matplotlib, the report.
+# At least one job of each library that could access the internet: Clinica (nipype, pydra), pybids;
+# ANTs, deepbet; MONAI, timm, LPIPS; nilearn, matplotlib, the report.
 STAGES = {
     "conversion": ("cohort/parts/ADNI-0.tsv", "cohort/scans.tsv"),
     "preprocessing": tuple(
@@ -92,11 +92,11 @@ STAGES = {
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_neither_needs_nor_asks_for_the_internet(node, stage):
-    if stage == "conversion":  # else the batch is kept as it is
+def test_stage_runs_without_internet_access(node, stage):
+    if stage == "conversion":  # otherwise the batch is skipped
         shutil.rmtree(node.project.path / "results/bids_parts/ADNI-0")
-    if stage == "preprocessing":  # else every scan is skipped
-        forget_a_scan(node.project.path / "results")
+    if stage == "preprocessing":  # otherwise every scan is skipped
+        delete_derivatives(node.project.path / "results")
     targets = [f"results/{name}" for name in STAGES[stage]]
     before = {name: (node.project.path / name).stat().st_mtime_ns for name in targets}
     node.snakemake("-f", *targets)
@@ -104,16 +104,16 @@ def test_a_stage_neither_needs_nor_asks_for_the_internet(node, stage):
     assert node.attempts() == ""
 
 
-def forget_a_scan(results: Path) -> None:
-    """Delete what preprocessing made of the first good scan of shard 0."""
+def delete_derivatives(results: Path) -> None:
+    """Delete the derivatives of the first good scan of shard 0."""
     done = pd.read_csv(results / "preproc/manifests/registration/shard-0.tsv", sep="\t")
     scan = done.loc[done["status"] == "ok", "scan_id"].iloc[0]
     subject, session = scan.split("_")[:2]
     shutil.rmtree(results / "preproc" / subject / session)
 
 
-def test_only_staging_asks_for_the_internet(project, tmp_path_factory):
-    """And says which files are missing, where they go and what to do."""
+def test_only_the_resources_rule_accesses_the_internet(project, tmp_path_factory):
+    """It also names missing files, their paths and the remedy."""
     node = Node(project, tmp_path_factory.mktemp("staging") / "attempts.txt")
     done = node.snakemake("resources", "--keep-going", config="config/config.yaml", check=False)
     assert done.returncode
@@ -123,8 +123,8 @@ def test_only_staging_asks_for_the_internet(project, tmp_path_factory):
         "convnext-small is not at resources/timm/convnext_small.safetensors",
     ):
         assert part in done.stdout
-    asked = [line.split("\t") for line in node.attempts().splitlines()]
-    assert {program.rsplit(".", 2)[-2] for *_, program in asked} == {"stage_resources"}
+    attempts = [line.split("\t") for line in node.attempts().splitlines()]
+    assert {program.rsplit(".", 2)[-2] for *_, program in attempts} == {"stage_resources"}
     node.log.unlink()
     listed = node.snakemake("resources_list", config="config/config.yaml").stdout
     assert "mni2009c-t1w" in listed

@@ -1,7 +1,7 @@
-"""What runs when something has changed: Snakemake's plan against the table of docs/partial-runs.md.
+"""Partial runs: Snakemake's plan after each change equals the table of docs/partial-runs.md.
 
 The plans are of a hollow project: the real rules and their metadata, outputs without content. One
-run for real, of new subjects, is on a copy of the finished one.
+real run, with new subjects, uses a copy of the finished run.
 """
 
 import os
@@ -24,7 +24,7 @@ PAGE = "docs/partial-runs.md"
 STAGES = ("autoencoder", "ldm", "ldae", "dae", "supervised")
 Jobs = dict[str, int]
 
-# In place of every script: what Snakemake looks at, and what the rules themselves read.
+# Replaces every script: makes the outputs, with content only where rules read it.
 HOLLOW = """
 import json
 from pathlib import Path
@@ -43,8 +43,8 @@ for path in map(Path, snakemake.output):
     elif path.parent.name == "training" and path.suffix == ".json":
         path.write_text(json.dumps(snakemake.params.record))
     elif path.name == "model.json":
-        told = json.loads(Path(snakemake.input.settings).read_text())
-        path.write_text(json.dumps({"told": told}))
+        record = json.loads(Path(snakemake.input.settings).read_text())
+        path.write_text(json.dumps({"told": record}))
     else:
         path.write_text(snakemake.rule)
 """
@@ -52,7 +52,7 @@ for path in map(Path, snakemake.output):
 
 @pytest.fixture(scope="module")
 def hollow(tmp_path_factory) -> Project:
-    """A project in which everything has run, by scripts that do nothing."""
+    """A project in which everything has run, by scripts that compute nothing."""
     project = copy_project(tmp_path_factory.mktemp("hollow") / "project")
     for script in (project.path / "workflow/scripts").glob("[!_]*.py"):
         script.write_text(HOLLOW)
@@ -61,7 +61,7 @@ def hollow(tmp_path_factory) -> Project:
 
 
 def rows(title: str) -> dict[str, list[str]]:
-    """Rows of the page's table whose first column has this title, by that column without marks."""
+    """Rows of the page's table with this first column title, by first cell without marks."""
     lines = (ROOT / PAGE).read_text().splitlines()
     start = next(n for n, line in enumerate(lines) if line.startswith(f"| {title} |"))
     found = {}
@@ -74,7 +74,7 @@ def rows(title: str) -> dict[str, list[str]]:
 
 
 def rules(text: str) -> dict[str, int | None]:
-    """Rules named in a cell, groups resolved, and the number of jobs where it is given."""
+    """Rules named in a cell, groups resolved, with the number of jobs where it is given."""
     groups, found = rows("group"), {}
     for group, rule, number in re.findall(r"\*([^*]+)\*|`(\w+)`(?: ×(\d+))?", text):
         if group:
@@ -85,7 +85,7 @@ def rules(text: str) -> dict[str, int | None]:
 
 
 def plan(*arguments: str, **changes) -> Callable[[Project], Jobs]:
-    """The plan with other keys in the configuration."""
+    """Plan with these changes of the configuration."""
 
     def planned(project: Project) -> Jobs:
         name = "-".join(["changed", *arguments, *changes]).replace("/", "") + ".yaml"
@@ -94,7 +94,7 @@ def plan(*arguments: str, **changes) -> Callable[[Project], Jobs]:
     return planned
 
 
-# Those that change nothing in the project's folder: their plans are made side by side.
+# Situations that change no file: their plans are made in parallel.
 SITUATIONS = {
     "nothing": plan(),
     "one stage, forced": plan("--forcerun", "ldm", "--until", "ldm"),
@@ -127,16 +127,16 @@ SITUATIONS = {
 
 @pytest.fixture(scope="module")
 def plans(hollow) -> dict[str, Jobs]:
-    """The plan of each situation; of everything where the situation is called ``all``."""
+    """Plan of each situation; ``all`` is the plan of everything."""
     asked = SITUATIONS | {"all": plan("--forceall")}
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(asked, pool.map(lambda made: made(hollow), asked.values()), strict=True))
 
 
-# --- those that change the project's folder, and put it back --------------------------------------
+# --- changes of files, undone afterwards ----------------------------------------------------------
 
 
-def again(*scans: str) -> Callable[[Project], Jobs]:
+def reset(*scans: str) -> Callable[[Project], Jobs]:
     def planned(project: Project) -> Jobs:
         preproc, kept = project.path / "results/preproc", project.path / "kept"
         shutil.copytree(preproc, kept)
@@ -150,7 +150,7 @@ def again(*scans: str) -> Callable[[Project], Jobs]:
     return planned
 
 
-def one_scan_again_in_two_runs(project: Project) -> Jobs:
+def one_scan_reset_in_two_runs(project: Project) -> Jobs:
     reset_scans(project.path / "results", ["sub-A_ses-M000"])
     project.snakemake("preprocess", "--quiet", "all")
     return project.jobs()
@@ -178,7 +178,7 @@ def edited(module: str, function: str, edit="@staticmethod") -> Callable[[Projec
     return planned
 
 
-def touched(project: Project) -> Jobs:
+def touched_files(project: Project) -> Jobs:
     for folder in ("src", "workflow", "config"):
         for path in (project.path / folder).rglob("*.*"):
             os.utime(path)
@@ -218,27 +218,27 @@ def deleted_cache(project: Project) -> Jobs:
     return jobs
 
 
-def deleted_notes(**changes) -> Callable[[Project], Jobs]:
-    """What trainings were told is gone; in the table's row and then with a change beside."""
+def deleted_training_records(**changes) -> Callable[[Project], Jobs]:
+    """Training records are deleted, with or without a change of the configuration."""
 
     def planned(project: Project) -> Jobs:
-        notes, kept = project.path / "results/models/training", project.path / "kept"
-        notes.rename(kept)
+        records, kept = project.path / "results/models/training", project.path / "kept"
+        records.rename(kept)
         jobs = plan(**changes)(project)
-        shutil.rmtree(notes, ignore_errors=True)
-        kept.rename(notes)
+        shutil.rmtree(records, ignore_errors=True)
+        kept.rename(records)
         return jobs
 
     return planned
 
 
 CHANGES = {
-    "one scan again": again("sub-A_ses-M000"),
-    "two scans again, of one shard, then of two": again(
+    "one scan again": reset("sub-A_ses-M000"),
+    "two scans again, of one shard, then of two": reset(
         "sub-A_ses-M000", "sub-B_ses-M000", "sub-B_ses-M001"
     ),
-    "results/models/training deleted": deleted_notes(),
-    "results/models/training deleted, and scans excluded": deleted_notes(
+    "results/models/training deleted": deleted_training_records(),
+    "results/models/training deleted, and scans excluded": deleted_training_records(
         cohort={"exclude": "config/exclude.tsv"}
     ),
     "a corrected study table": a_corrected_study_table,
@@ -256,49 +256,49 @@ CHANGES = {
     "a fresh clone, results/, resources/ copied into it with their times": fresh_clone,
     "results/cache deleted": deleted_cache,
     # These leave newer times behind, which only the metadata explains.
-    "files touched": touched,
-    "one scan again, in two runs": one_scan_again_in_two_runs,
+    "files touched": touched_files,
+    "one scan again, in two runs": one_scan_reset_in_two_runs,
 }
 
 
-def agree(jobs: Jobs, cell: str, full: Jobs) -> None:
-    """The plan has the rules of a table's cell, and as many jobs of each."""
+def assert_plan(jobs: Jobs, cell: str, full: Jobs) -> None:
+    """The plan has the rules of a table's cell, with their numbers of jobs."""
     expected = rules(cell)
     assert (cell.startswith("nothing")) == (not expected)
-    # The hollow download is made by a rule, where a real one changes by itself.
+    # A rule makes the hollow download; a real one is changed by the user.
     jobs = {rule: number for rule, number in jobs.items() if rule != "synthetic"}
     assert set(jobs) == set(expected)
     assert jobs == {rule: full[rule] if n is None else n for rule, n in expected.items()}
 
 
-def test_the_table_is_whole():
+def test_partial_runs_table_lists_every_tested_situation():
     assert set(rows("situation")) == set(SITUATIONS) | set(CHANGES)
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
-def test_what_runs(plans, situation):
-    agree(plans[situation], rows("situation")[situation][1], plans["all"])
+def test_plan_equals_partial_runs_table(plans, situation):
+    assert_plan(plans[situation], rows("situation")[situation][1], plans["all"])
 
 
 @pytest.mark.parametrize("situation", CHANGES)
-def test_what_runs_when_files_have_changed(hollow, plans, situation):
-    agree(CHANGES[situation](hollow), rows("situation")[situation][1], plans["all"])
+def test_plan_after_file_changes_equals_partial_runs_table(hollow, plans, situation):
+    assert_plan(CHANGES[situation](hollow), rows("situation")[situation][1], plans["all"])
     assert hollow.jobs() == {}
 
 
-def test_a_lost_note_of_other_settings_is_refused(hollow):
-    notes, kept = hollow.path / "results/models/training", hollow.path / "kept"
+def test_lost_training_record_of_other_settings_is_refused(hollow):
+    records, kept = hollow.path / "results/models/training", hollow.path / "kept"
     config = hollow.overlay("other.yaml", {"dae": {"learning_rate": 0.1}})
-    notes.rename(kept)
+    records.rename(kept)
     refused = hollow.snakemake("-n", config=config, check=False)
-    shutil.rmtree(notes, ignore_errors=True)
-    kept.rename(notes)
+    shutil.rmtree(records, ignore_errors=True)
+    kept.rename(records)
     assert refused.returncode
     assert "other settings or source than those of now: settings.learning_rate." in refused.stdout
 
 
-def test_published_models_follow_the_form_of_the_volumes_and_no_scans(hollow):
-    """Converted anew, or asked for, they are as one rule; new subjects leave them as they are."""
+def test_published_models_depend_on_volume_settings_not_on_scans(hollow):
+    """The three models are converted by one rule, which new subjects do not run."""
     files = {part: f"{part}.pth" for part in ("autoencoder", "encoder", "decoder")}
     for name in files.values():
         (hollow.path / name).touch()
@@ -321,8 +321,8 @@ def test_published_models_follow_the_form_of_the_volumes_and_no_scans(hollow):
     assert {"volumes", "training_settings", "published"} <= set(jobs["form"])
 
 
-def test_a_store_that_is_missing_for_a_while_trains_nothing(hollow):
-    """As after a failure of the job that makes it: Snakemake deletes its outputs first."""
+def test_missing_volume_store_plans_no_training(hollow):
+    """Snakemake deletes outputs first, so a failed job leaves no store."""
     store = hollow.path / "results/cache/volumes/store.json"
     kept = store.read_bytes()
     store.unlink()
@@ -331,7 +331,7 @@ def test_a_store_that_is_missing_for_a_while_trains_nothing(hollow):
     assert "volumes" in jobs and not set(jobs) & set(rules("*trainings*"))
 
 
-# --- for real -------------------------------------------------------------------------------------
+# --- a real run -----------------------------------------------------------------------------------
 
 
 def state(folder: Path) -> dict[str, tuple[str, int]]:
@@ -343,7 +343,7 @@ def state(folder: Path) -> dict[str, tuple[str, int]]:
     }
 
 
-def test_new_subjects_are_used_by_the_models_there_are(finished, tmp_path):
+def test_new_subjects_are_embedded_by_existing_models(finished, tmp_path):
     project = Project(tmp_path / "project")
     shutil.copytree(finished.path, project.path, symlinks=True)
     results = project.path / "results"

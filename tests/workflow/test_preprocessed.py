@@ -1,4 +1,4 @@
-"""Scans that came preprocessed go to the volume store without conversion, N4 or registration."""
+"""Preprocessed input: reaches the volume store without conversion, N4 or registration."""
 
 import pytest
 import yaml
@@ -14,7 +14,7 @@ SMALL = {
     "evaluation": {"bootstrap": 20},
     "cohort": {"splits": {"test_fraction": 0.3, "val_fraction": 0.3}},
 }
-ELSEWHERE = {
+SKIPPED_RULES = {
     "study_tables",
     "check_download",
     "clinica_batch",
@@ -24,12 +24,12 @@ ELSEWHERE = {
 }
 
 
-def test_a_preprocessed_cohort_reaches_the_store_and_the_ledger(project):
+def test_preprocessed_input_reaches_volume_store_and_ledger(project):
     configuration = yaml.safe_load((project.path / "config/proof.yaml").read_text())
     for section, values in SMALL.items():
         configuration[section] |= values
     (project.path / "mine.yaml").write_text(yaml.safe_dump(configuration))
-    whole = project.planned(config="mine.yaml")
+    planned_rules = project.planned(config="mine.yaml")
     assert {
         "synthetic",
         "import_bids",
@@ -37,8 +37,8 @@ def test_a_preprocessed_cohort_reaches_the_store_and_the_ledger(project):
         "volume_shard",
         "ldae",
         "report",
-    } <= whole
-    assert not ELSEWHERE & whole
+    } <= planned_rules
+    assert not SKIPPED_RULES & planned_rules
 
     results = project.path / configuration["paths"]["results"]
     project.snakemake("preprocess", "cohort", config="mine.yaml")

@@ -1,4 +1,4 @@
-"""The authors' published weights in place of the trainings, as Snakemake plans it."""
+"""Published weights: Snakemake plans them in place of the trainings."""
 
 import pytest
 import yaml
@@ -9,13 +9,13 @@ SHAPE = {"volumes": {"shape": [32, 32, 32]}}  # their networks halve five times
 
 
 def plan(project, **published) -> set[str]:
-    """Rules of a run with these files."""
+    """Rules of a run with these files of published weights."""
     config = SHAPE | {"published": published}
     (project.path / "published.yaml").write_text(yaml.safe_dump(config))
     return project.planned(config="published.yaml")
 
 
-def test_published_weights_replace_the_trainings_and_nothing_else(project):
+def test_published_weights_replace_only_the_trainings(project):
     trained = plan(project)
     assert TRAININGS | {"figure_training_curves"} <= trained
     for name in ("autoencoder.pth", "encoder.pth", "decoder.pth"):
@@ -26,7 +26,7 @@ def test_published_weights_replace_the_trainings_and_nothing_else(project):
     assert trained - published == TRAININGS | {"figure_training_curves"}
 
 
-def test_a_file_that_is_missing_or_not_given_is_named(project):
+def test_published_weights_with_missing_file_or_setting_are_refused(project):
     config = project.path / "published.yaml"
     config.write_text(yaml.safe_dump(SHAPE | {"published": {"ldae": "best.ckpt"}}))
     failed = project.snakemake("-n", config="published.yaml", check=False)

@@ -1,4 +1,4 @@
-"""Accuracy of the preprocessing against known truth: affines of a 1 mm head, ventricle volumes."""
+"""Registration accuracy against ground truth: affines of a 1 mm head, ventricle volumes."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def as_image(values: np.ndarray, affine: np.ndarray, path: Path) -> ants.ANTsIma
 
 
 def random_affine(rng: np.random.Generator, centre: np.ndarray) -> ants.ANTsTransform:
-    """A pose, size and shear as subjects have them in a scanner."""
+    """An affine with a subject's usual range of pose, size and shear."""
     turn = Rotation.from_euler("xyz", rng.normal(0, 8, 3), degrees=True).as_matrix()
     stretch = np.diag(np.exp(rng.normal(0, 0.06, 3)))
     stretch[np.triu_indices(3, 1)] = rng.normal(0, 0.03, 3)
@@ -47,7 +47,7 @@ def random_affine(rng: np.random.Generator, centre: np.ndarray) -> ants.ANTsTran
     )
 
 
-def test_random_affines_of_a_head_are_recovered(tmp_path):
+def test_registration_recovers_random_affines_of_a_head(tmp_path):
     """20 affines of a noisy, shaded 1 mm head: the mean error over its brain is below 1 mm."""
     arrays, affine = stored("myconnectome")
     brain = as_image(arrays["head"] * (arrays["brain"] > 127.0), affine, tmp_path / "brain.nii")
@@ -99,7 +99,7 @@ def prepare(
     return moved, float(np.linalg.det(affine_matrix(found.affine)[:3, :3]))
 
 
-def test_ventricle_volumes_survive_the_preprocessing(tmp_path):
+def test_preprocessing_preserves_ventricle_volumes(tmp_path):
     """Synthetic heads of 2 mm: volume on the template's grid times the determinant, r >= 0.95."""
     arrays, affine = stored("colin27")
     files = {"image": tmp_path / "head.nii", "mask": tmp_path / "mask.nii"}

@@ -1,4 +1,4 @@
-"""One small run of everything, and what a second one does."""
+"""Full run: results of one small run, and what a second run repeats."""
 
 import hashlib
 import json
@@ -16,13 +16,13 @@ from helpers.models import load_ldae
 from ldae.evaluation.metrics.image import brain_mask, ssim
 
 ROOT = Path(__file__).parents[2]
-# They hold seconds, which no two runs share.
+# These tables contain seconds, which differ between runs.
 TIMED = ("inference.tsv", "inference_dae.tsv", "table5.tsv", "resources.tsv")
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 
-def test_every_image_of_the_download_is_accounted_for(finished):
+def test_ledger_lists_every_image_of_the_download(finished):
     images = finished.path / "raw/demo/images"
     on_disk = {folder.name for folder in images.glob("*/*/*/I*")}
     ledger = pd.read_csv(finished.path / "results/cohort/ledger.tsv", sep="\t", dtype=str)
@@ -32,7 +32,7 @@ def test_every_image_of_the_download_is_accounted_for(finished):
 
 
 @pytest.mark.parametrize("folder", ["bids", "preproc"])
-def test_the_bids_validator_finds_no_error(finished, folder, tmp_path):
+def test_bids_validator_finds_no_error(finished, folder, tmp_path):
     validator = Path(sys.executable).with_name("bids-validator-deno")
     done = subprocess.run(
         [validator, "--json", finished.path / "results" / folder],
@@ -42,24 +42,25 @@ def test_the_bids_validator_finds_no_error(finished, folder, tmp_path):
     found = [issue for issue in report["issues"]["issues"] if issue["severity"] == "error"]
     assert found == []
     subjects = list((finished.path / "results" / folder).glob("sub-*"))
-    assert len(report["summary"]["subjects"]) == len(subjects) > 0  # it has looked
+    assert len(report["summary"]["subjects"]) == len(subjects) > 0  # it has read them
 
 
-def test_no_subject_is_on_both_sides(finished):
+def test_splits_share_no_subject(finished):
     index = pd.read_csv(finished.path / "results/cache/volumes/index.tsv", sep="\t")
     assert (index.groupby("participant_id")["split"].nunique() == 1).all()
     assert set(index["split"]) == {"train", "val", "test"}
 
 
-def test_a_second_run_does_nothing(finished):
+def test_second_run_does_nothing(finished):
     assert "Nothing to be done" in finished.snakemake().stdout
 
 
 @pytest.mark.parametrize("profile", ["demo", "slurm"])
-def test_a_big_table_that_comes_out_the_same_reruns_nothing(profile, tmp_path):
-    """By the profile's limit for checksums: Snakemake's own, 1 MB, is below a real cohort's tables.
+def test_large_unchanged_table_reruns_nothing(profile, tmp_path):
+    """The profile raises Snakemake's size limit of checksums.
 
-    The executor of a cluster is not for here; only its other settings are.
+    The default, 1 MB, is below the tables of a real cohort. Only this setting of the profile is
+    used, because its executor needs a cluster.
     """
     settings = yaml.safe_load((ROOT / "profiles" / profile / "config.yaml").read_text())
     limit = settings["max-checksum-file-size"]
@@ -87,7 +88,7 @@ def test_a_big_table_that_comes_out_the_same_reruns_nothing(profile, tmp_path):
     assert "Nothing to be done" not in snakemake("-n")
 
 
-def test_a_deleted_figure_alone_is_redrawn_byte_for_byte(finished):
+def test_deleted_figure_is_redrawn_with_the_same_bytes(finished):
     figure = finished.path / "results/figures/figure5_lda.pdf"
     before = hashlib.sha256(figure.read_bytes()).hexdigest()
     figure.unlink()
@@ -97,7 +98,7 @@ def test_a_deleted_figure_alone_is_redrawn_byte_for_byte(finished):
     assert hashlib.sha256(figure.read_bytes()).hexdigest() == before
 
 
-def test_baselines_that_are_left_out_are_not_made(finished):
+def test_baselines_not_configured_are_not_planned(finished):
     text = (finished.path / "config/golden.yaml").read_text()
     (finished.path / "none.yaml").write_text(f"{text}\nbaselines: []\n")
     with_all = finished.planned("--forceall")
@@ -127,7 +128,7 @@ def test_changing_ddim_steps_reruns_evaluation_only(finished):
     }
 
 
-def test_an_edit_reruns_its_stage_and_a_comment_nothing(finished):
+def test_code_edit_reruns_its_stage_and_a_comment_nothing(finished):
     module = finished.path / "src/ldae/evaluation/probes/evaluate.py"
     original = module.read_text()
     module.write_text(original + "\n# edited\n")
@@ -144,7 +145,7 @@ def test_an_edit_reruns_its_stage_and_a_comment_nothing(finished):
     assert finished.planned() == set()
 
 
-def test_a_second_run_from_the_conversion_on_gives_identical_tables(finished):
+def test_rerun_after_the_conversion_gives_identical_tables(finished):
     tables = sorted((finished.path / "results/tables").glob("*.tsv"))
     tables = [table for table in tables if table.name not in TIMED]
     before = {table.name: table.read_bytes() for table in tables}
@@ -155,7 +156,7 @@ def test_a_second_run_from_the_conversion_on_gives_identical_tables(finished):
     assert {table.name: table.read_bytes() for table in tables} == before
 
 
-def test_encoded_z_t_gives_back_the_autoencoders_image(finished):
+def test_encoded_z_t_decodes_to_the_autoencoder_image(finished):
     system = load_ldae(finished.path / "results/models", {"guidance": "c_t"})
     store = system.volume_store(finished.path / "results/cache/volumes")
     x = store.volumes(store.rows("test")[:2])

@@ -1,4 +1,4 @@
-"""Trainings of one and two processes, killed and continued: bit for bit the same."""
+"""Trainings in one and two processes: killed and resumed, with bit-identical weights."""
 
 import json
 import multiprocessing
@@ -59,7 +59,7 @@ def start(root, stage, changes, run_dir, size, stop_after=None):
 
 
 def trained(root, stage, changes, run_dir, size) -> list[dict]:
-    """Train to the end: what each process has left."""
+    """Train to the end; returns the result of each process."""
     started = start(root, stage, changes, run_dir, size)
     for process in started:
         process.join(timeout=120)
@@ -68,7 +68,7 @@ def trained(root, stage, changes, run_dir, size) -> list[dict]:
 
 
 def await_step(run_dir: Path, step: int) -> None:
-    """Wait for the checkpoint of a step or of a later one."""
+    """Wait for the checkpoint of this step or of a later one."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         steps = [int(p.stem.split("-")[1]) for p in run_dir.glob("*/checkpoint-*.pt")]
@@ -80,28 +80,28 @@ def await_step(run_dir: Path, step: int) -> None:
 
 @pytest.mark.parametrize("size", [1, 2])
 @pytest.mark.parametrize("stage", STAGES)
-def test_killed_and_continued_equals_uninterrupted_bit_for_bit(root, stage, size, tmp_path):
-    whole = trained(root, stage, LONG, tmp_path / "whole", size)
+def test_training_killed_and_resumed_equals_uninterrupted(root, stage, size, tmp_path):
+    uninterrupted = trained(root, stage, LONG, tmp_path / "whole", size)
     run_dir = tmp_path / "killed"
     killed = start(root, stage, LONG | {"workers": 2}, run_dir, size)
     await_step(run_dir, 2)
     for process in killed:
         process.kill()
     while any(Path(f"/proc/{process.pid}").exists() for process in killed):
-        time.sleep(0.01)  # join would wait for their loaders to notice as well
+        time.sleep(0.01)  # join would also wait for their loaders
     assert not list(run_dir.glob("result-*"))
     again = trained(root, stage, LONG, run_dir, size)
-    assert again[0]["history"] == whole[0]["history"]
-    assert_same(again[0]["state"], whole[0]["state"])
-    for result in (*again, *whole):  # also: all replicas are equal
-        assert_same(result["weights"], whole[0]["weights"])
+    assert again[0]["history"] == uninterrupted[0]["history"]
+    assert_same(again[0]["state"], uninterrupted[0]["state"])
+    for result in (*again, *uninterrupted):  # all replicas are equal as well
+        assert_same(result["weights"], uninterrupted[0]["weights"])
 
 
 @pytest.mark.parametrize("stage", [*STAGES, "batch_norm"])
-def test_two_processes_learn_what_one_does(root, stage, tmp_path):
-    """4 micro-batches in one process or 2 in each of two; batch norms need 2 scans in each."""
+def test_training_in_two_processes_equals_one_process(root, stage, tmp_path):
+    """Four micro-batches in one process or two in each of two; batch norms need 2 scans in each."""
     name, micro = ("ldae", 2) if stage == "batch_norm" else (stage, 1)
-    # Without batch norms, which "batch_norm" is for; dropout is drawn alike.
+    # Only the case "batch_norm" has batch norms. Dropout is drawn alike.
     changes = {} if stage in ("autoencoder", "ldm", "batch_norm") else STATELESS[stage]
     changes = changes | {"micro_batch": micro, "validate_scans": 2}
     one, _two = trained(root, name, changes, tmp_path / "2", 2)
@@ -112,7 +112,7 @@ def test_two_processes_learn_what_one_does(root, stage, tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-def test_nobody_leaves_before_the_checkpoint_is_on_the_disk(root, tmp_path):
+def test_processes_exit_after_the_checkpoint_is_saved(root, tmp_path):
     started = start(root, "ldae", {"processes": 2}, tmp_path, 2, stop_after=1)
     for process in started:
         process.join(timeout=120)
@@ -122,25 +122,27 @@ def test_nobody_leaves_before_the_checkpoint_is_on_the_disk(root, tmp_path):
         assert card.stat().st_mtime_ns <= (tmp_path / f"left-{rank}").stat().st_mtime_ns
 
 
-def test_an_error_in_one_process_ends_all_and_is_logged_at_once(root, tmp_path):
+def test_error_in_one_process_ends_all_and_is_logged(root, tmp_path):
     (tmp_path / "file").touch()
-    told = settings("ldm", LDM | {"processes": 2}, tmp_path, root, out_dir=str(tmp_path / "file/x"))
-    told.write(tmp_path / "settings.json")
+    job_settings = settings(
+        "ldm", LDM | {"processes": 2}, tmp_path, root, out_dir=str(tmp_path / "file/x")
+    )
+    job_settings.write(tmp_path / "settings.json")
     command = [sys.executable, "-m", "ldae.training", str(tmp_path / "settings.json")]
     done = subprocess.run(
         [*command, "--log", str(tmp_path / "log")], check=False, timeout=120, capture_output=True
     )
     assert done.returncode == 1
-    assert "Not a directory" in (tmp_path / "log").read_text()  # the first alone makes pictures
+    assert "Not a directory" in (tmp_path / "log").read_text()  # in the first process
     assert "one of its 2 processes failed" in done.stderr.decode()
 
 
-def test_the_launcher_passes_signals_on_and_answers_for_its_processes(root, tmp_path):
+def test_launcher_forwards_signals_and_returns_exit_status(root, tmp_path):
     cfg = LDM | {"epochs": 20, "processes": 2}
-    told = settings(
+    job_settings = settings(
         "ldm", cfg, tmp_path / "run", root, out_dir=str(tmp_path / "ldm"), checkpoint_seconds=0
     )
-    told.write(tmp_path / "settings.json")
+    job_settings.write(tmp_path / "settings.json")
     command = [sys.executable, "-m", "ldae.training", str(tmp_path / "settings.json")]
     command += ["--log", str(tmp_path / "log")]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -159,6 +161,6 @@ def test_the_launcher_passes_signals_on_and_answers_for_its_processes(root, tmp_
     assert "continues from step" in (tmp_path / "log").read_text()
     card = load_card(tmp_path / "ldm")
     assert (card["steps"], card["machine"]["processes"]) == (30, 2)
-    whole = trained(root, "ldm", {"epochs": 20}, tmp_path / "whole", 2)
-    assert_same(load_state(tmp_path / "ldm"), whole[0]["state"])
+    uninterrupted = trained(root, "ldm", {"epochs": 20}, tmp_path / "whole", 2)
+    assert_same(load_state(tmp_path / "ldm"), uninterrupted[0]["state"])
     assert not list((tmp_path / "run").glob("*/checkpoint-*"))

@@ -1,4 +1,4 @@
-"""One process of a training in tests: forked from a server that has imported everything once."""
+"""Training process of tests, forked from a server that has imported everything once."""
 
 import multiprocessing
 import os
@@ -19,7 +19,7 @@ from ldae.training.loop import fit
 
 
 def make(root: Path) -> None:
-    """The stores and models that the trainings need."""
+    """Make the stores and models that the trainings need."""
     torch.save(make_chain(root), root / "chain.pt")
 
 
@@ -33,9 +33,10 @@ def train(
     port: int,
     stop_after: int | None = None,
 ) -> None:
-    """Train and leave weights, averages and history in ``<run_dir>/result-<rank>.pt``.
+    """Train and write weights, averages and history to ``<run_dir>/result-<rank>.pt``.
 
-    ``<run_dir>/left-<rank>`` is made when the process is done with the training, come what may.
+    ``<run_dir>/left-<rank>`` is made when the process has finished the training, with or without an
+    error.
     """
     torch.set_num_threads(1)
     multiprocessing.set_start_method("fork", force=True)  # of loaders, as outside tests
@@ -43,10 +44,10 @@ def train(
     chain = torch.load(root / "chain.pt", weights_only=False)
     made, cfg = objective(chain, stage, **changes | {"processes": size})
     processes = Processes(rank, size, rank)
-    told = settings(stage, cfg, run_dir, checkpoint_seconds=0, stop_after=stop_after)
+    job_settings = settings(stage, cfg, run_dir, checkpoint_seconds=0, stop_after=stop_after)
     try:
         with process_group(processes, "cpu", size):
-            trained = fit(made, told, processes)
+            trained = fit(made, job_settings, processes)
     finally:
         (run_dir / f"left-{rank}").touch()
     result: dict[str, Any] = {"weights": weights(made)}

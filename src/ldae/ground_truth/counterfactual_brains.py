@@ -66,7 +66,7 @@ def brain_pair(
         volumes_cfg["spacing"], list(volumes_cfg["shape"]), volumes_cfg["interpolation"]
     )
     images, volumes = [], []
-    for atrophy in (visit.atrophy, person.other_atrophy(visit, row.target)):
+    for atrophy in (visit.atrophy, person.counterfactual_atrophy(visit, row.target)):
         values, mask, head = make_scan(person, visit, brain, atrophy, made["seed"], made["spacing"])
         moved, _ = on_target_grid(
             *_as_read(values, mask, made["spacing"]),

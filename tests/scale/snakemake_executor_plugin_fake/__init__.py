@@ -1,9 +1,9 @@
-"""An executor that computes nothing: a job is done when its declared outputs lie there.
+"""Fake executor: computes nothing; a job is done when its declared outputs exist.
 
-Everything else is real: Snakemake, its scheduler, groups, metadata and profiles. What an output
-holds follows from what the job read, so that a change goes through the workflow as a real one
-would: tables of subjects hold the subjects of their share, any other file a hash of its inputs.
-Each submission is one line of ``submitted.tsv`` in the working directory: jobs of a group together.
+Everything else is real: Snakemake, its scheduler, groups, metadata and profiles. The content of an
+output depends on the inputs of its job, so that a change propagates as in a real run: tables of
+subjects hold the subjects of their shard, any other file a hash of its inputs. Each submission is
+one line of ``submitted.tsv`` in the working directory: jobs of a group together.
 """
 
 import hashlib
@@ -69,7 +69,7 @@ def make_outputs(job) -> None:
             write_table(known[path], path)
         else:
             file.write_text(f"{path} {text}\n")
-    if job.rule.name == "bids":  # what sources.smk compares with the configuration
+    if job.rule.name == "bids":  # read by workflow/rules/data_sources.smk
         Path(job.output.download).write_text(json.dumps(job.params.sources))
     if job.benchmark:
         Path(job.benchmark).parent.mkdir(parents=True, exist_ok=True)
@@ -82,15 +82,15 @@ def directories(job) -> set[str]:
 
 
 def contents(job) -> str:
-    """A hash of all files that a job reads; of folders, the names only."""
+    """Hash of all input files; of folders, the names only."""
     total = hashlib.sha256()
     for path in sorted(map(Path, map(str, job.input))):
         total.update(str(path).encode() if path.is_dir() else path.read_bytes())
     return total.hexdigest()
 
 
-def planned(job) -> dict[str, pd.DataFrame]:
-    """Tables of check_download: all images, and each batch's."""
+def download_tables(job) -> dict[str, pd.DataFrame]:
+    """Tables of check_download: all images, and those of each batch."""
     rows = [
         (f"I{hashlib.sha256(str(path).encode()).hexdigest()[:8]}", subject, str(path), None, "-")
         for subject, folders in find_folders(job.input.images).subjects.items()
@@ -99,19 +99,19 @@ def planned(job) -> dict[str, pd.DataFrame]:
     ]
     columns = ["image_id", "subject_id", "path", "status", "content"]
     images = pd.DataFrame(rows, columns=columns)
-    return {str(job.output.images): images} | shares(images, job.output.batches)
+    return {str(job.output.images): images} | shard_tables(images, job.output.batches)
 
 
-def indexed(job) -> dict[str, pd.DataFrame]:
-    """Tables of scans: all scans, and each shard's."""
+def scan_tables(job) -> dict[str, pd.DataFrame]:
+    """Tables of scans: all scans, and those of each shard."""
     images = read_table(Path(job.output.scans).with_name("images.tsv"))
-    return {str(job.output.scans): images} | shares(images, job.output.shards)
+    return {str(job.output.scans): images} | shard_tables(images, job.output.shards)
 
 
-def shares(images: pd.DataFrame, paths: list[str]) -> dict[str, pd.DataFrame]:
-    """The rows of each share of subjects, by path."""
-    share = [shard_of(subject, len(paths)) for subject in images["subject_id"]]
-    return {str(path): images[[one == k for one in share]] for k, path in enumerate(paths)}
+def shard_tables(images: pd.DataFrame, paths: list[str]) -> dict[str, pd.DataFrame]:
+    """Rows of each shard of subjects, by path."""
+    shards = [shard_of(subject, len(paths)) for subject in images["subject_id"]]
+    return {str(path): images[[one == k for one in shards]] for k, path in enumerate(paths)}
 
 
-KNOWN = {"check_download": planned, "scans": indexed}
+KNOWN = {"check_download": download_tables, "scans": scan_tables}

@@ -1,6 +1,6 @@
-"""Python imports this at its start: every attempt to reach another machine is written down.
+"""Audit hook, imported by Python at its start: logs every attempt to reach another machine.
 
-The file $NETWORK_ATTEMPTS gets a line for each: the program, the event, the address. Sockets of
+The file $NETWORK_ATTEMPTS gets a line for each: event, address and program. Sockets of
 this machine (loopback, files) do not count.
 """
 
@@ -12,7 +12,7 @@ EVENTS = {"socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.getho
 
 
 def _host(event: str, arguments: tuple) -> str | None:
-    """The other machine's name or address; None: this machine."""
+    """Name or address of the other machine; None for this machine."""
     address = arguments[1] if event in {"socket.connect", "socket.sendto"} else arguments[0]
     host = address[0] if isinstance(address, tuple) else address
     host = host.decode() if isinstance(host, bytes) else host
@@ -20,11 +20,11 @@ def _host(event: str, arguments: tuple) -> str | None:
     return None if local or host.startswith(("127.", "/", "\0")) else host
 
 
-def _write_down(event: str, arguments: tuple) -> None:
+def _log_attempt(event: str, arguments: tuple) -> None:
     if event in EVENTS and (host := _host(event, arguments)):
         program = " ".join(" ".join(sys.orig_argv).split())[-300:]
         with Path(os.environ["NETWORK_ATTEMPTS"]).open("a") as stream:
             stream.write(f"{event}\t{host}\t{program}\n")
 
 
-sys.addaudithook(_write_down)
+sys.addaudithook(_log_attempt)

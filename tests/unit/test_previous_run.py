@@ -1,4 +1,4 @@
-"""One Snakemake at a time, and the Slurm jobs of one that was killed."""
+"""Previous run: refusal of a second Snakemake, cancelling of the Slurm jobs of a killed one."""
 
 import os
 
@@ -18,7 +18,7 @@ done < %s
 
 
 class Slurm:
-    """Commands that answer from a file of jobs: name, number, user's number, user."""
+    """Fake Slurm commands that answer from a file of jobs: name, number, user's number, user."""
 
     def __init__(self, folder):
         self.folder, self.file = folder, folder / "jobs"
@@ -40,7 +40,7 @@ class Slurm:
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    """A Slurm with a job each of two runs, of which the first was of these results."""
+    """A Slurm with one job of each of two runs; only the first run was of these results."""
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     slurm = Slurm(tmp_path / "bin")
@@ -49,9 +49,7 @@ def slurm(tmp_path, monkeypatch):
     return slurm
 
 
-def test_a_second_snakemake_is_refused_and_cancels_nothing_of_the_first(
-    slurm, tmp_path, monkeypatch
-):
+def test_second_snakemake_is_refused_and_cancels_no_jobs(slurm, tmp_path, monkeypatch):
     monkeypatch.setattr(previous_run, "ENDING", 0.0)
     with (
         acquire_lock(next((tmp_path / "notes").glob("*.lock")), "the first"),
@@ -61,7 +59,7 @@ def test_a_second_snakemake_is_refused_and_cancels_nothing_of_the_first(
     assert slurm.cancelled == []
 
 
-def test_only_jobs_of_dead_runs_of_these_results_are_cancelled(slurm, tmp_path):
+def test_previous_run_cancels_only_jobs_of_the_same_results(slurm, tmp_path):
     notes = tmp_path / "notes"
     end_previous_run("other", notes, "ldae_c").close()
     assert slurm.cancelled == []
@@ -72,7 +70,7 @@ def test_only_jobs_of_dead_runs_of_these_results_are_cancelled(slurm, tmp_path):
     assert slurm.cancelled == ["7", "9"]
 
 
-def test_jobs_of_somebody_else_are_left_to_them(slurm, tmp_path):
+def test_previous_run_does_not_cancel_jobs_of_another_user(slurm, tmp_path):
     slurm.queue(("ldae_a", 7, os.getuid() + 1, "anna"))
     with pytest.raises(UserError, match="jobs of an earlier run here are anna's: 7"):
         end_previous_run("results", tmp_path / "notes", "ldae_c")
@@ -80,9 +78,7 @@ def test_jobs_of_somebody_else_are_left_to_them(slurm, tmp_path):
 
 
 @pytest.mark.parametrize("fault", ["echo no controller >&2; exit 1", "exec sleep 60"])
-def test_a_slurm_that_does_not_answer_stops_its_runs_and_no_other(
-    slurm, tmp_path, monkeypatch, fault
-):
+def test_silent_slurm_stops_slurm_runs_but_not_local_runs(slurm, tmp_path, monkeypatch, fault):
     monkeypatch.setattr(previous_run, "ANSWER", 0.3)
     slurm.command("squeue", f"#!/bin/sh\n{fault}\n")
     with pytest.raises(UserError, match=r"squeue says ('no controller'|nothing for)"):

@@ -1,4 +1,4 @@
-"""Study tables: today's downloads in Clinica's form, files and their names, prepared tables."""
+"""Study tables: conversion of today's downloads to Clinica's form, file names, prepared tables."""
 
 import shutil
 
@@ -26,17 +26,17 @@ def downloads(tmp_path_factory):
 
 @pytest.fixture
 def today(downloads, tmp_path):
-    """A copy of today's form that a test may spoil."""
+    """A copy of today's form that a test may edit."""
     return shutil.copytree(downloads / "today", tmp_path / "today")
 
 
 # --- Today's form ------------------------------------------------------------------------------
 
 
-def test_today_gives_the_same_scans(downloads, tmp_path):
-    old, told_old, _ = prepare(downloads / "clinica", tmp_path / "old")
-    new, told_new, held = prepare(downloads / "today", tmp_path / "new")
-    assert held.empty and set(old) == set(new) >= set(REQUIRED)
+def test_prepare_tables_gives_same_scans_from_both_forms(downloads, tmp_path):
+    old, records_old, _ = prepare(downloads / "clinica", tmp_path / "old")
+    new, records_new, excluded = prepare(downloads / "today", tmp_path / "new")
+    assert excluded.empty and set(old) == set(new) >= set(REQUIRED)
     same = [column for column in old["MPRAGEMETA"] if column != "Visit"]
     pd.testing.assert_frame_equal(old["MPRAGEMETA"][same], new["MPRAGEMETA"][same])
     for name in ("ADNIMERGE", "APOERES", MAYO):
@@ -46,15 +46,17 @@ def test_today_gives_the_same_scans(downloads, tmp_path):
         "MRIQUALITY": ["LONIUID", "PASS"],
     }.items():
         pd.testing.assert_frame_equal(old[name][columns], new[name][columns])
-    assert set(told_old["form"]) == {"clinica"} and pd.isna(told_old.loc["MRIQUALITY", "repairs"])
-    assert told_new.loc["MPRAGEMETA", "form"] == "today"
-    files = told_new.loc["MPRAGEMETA", "file"]
+    assert set(records_old["form"]) == {"clinica"} and pd.isna(
+        records_old.loc["MRIQUALITY", "repairs"]
+    )
+    assert records_new.loc["MPRAGEMETA", "form"] == "today"
+    files = records_new.loc["MPRAGEMETA", "file"]
     assert all(part in files for part in ("All_Images_20Nov2026", "MRIQC_", "Manifest_"))
-    assert told_new.loc["DXSUM_PDXCONV", "file"] == "DXSUM_20Nov2026.csv"
-    assert told_new.loc["MPRAGEMETA", "rows"] == len(new["MPRAGEMETA"])
+    assert records_new.loc["DXSUM_PDXCONV", "file"] == "DXSUM_20Nov2026.csv"
+    assert records_new.loc["MPRAGEMETA", "rows"] == len(new["MPRAGEMETA"])
 
 
-def test_every_scan_is_joined_with_the_same_examination_in_both_forms(downloads, tmp_path):
+def test_join_visits_gives_same_examinations_in_both_forms(downloads, tmp_path):
     joined = []
     for form in synthetic.FORMS:
         tables, _, _ = prepare(downloads / form, tmp_path / form)
@@ -90,11 +92,11 @@ def test_every_scan_is_joined_with_the_same_examination_in_both_forms(downloads,
         ("ADNI3", "m18", "ADNI3 Year 1.5 Visit"),
     ],
 )
-def test_visit_names_are_those_that_clinica_looks_for(study, code, name):
+def test_visit_name_is_the_one_that_clinica_expects(study, code, name):
     assert visit_name(study, code) == name
 
 
-def test_unknown_and_double_visit_codes(today, tmp_path):
+def test_prepare_tables_accepts_unknown_and_double_visit_codes(today, tmp_path):
     def change(table):
         own = table[table["subject_id"] == ADNI1]
         table.loc[own.index[-1], "VISCODE2"] = "init"
@@ -102,22 +104,22 @@ def test_unknown_and_double_visit_codes(today, tmp_path):
 
     edit(today, "All_Images", change)
     edit(today, "Manifest", lambda t: pd.concat([t, t.iloc[[0]].assign(image_id="5")]))
-    tables, told, _ = prepare(today, tmp_path)
+    tables, records, _ = prepare(today, tmp_path)
     scans = tables["MPRAGEMETA"].set_index("ImageUID")
-    # Clinica leaves this visit out; the screening scan is taken
+    # Clinica skips this visit and takes the screening scan
     assert scans.loc["5", "Visit"] == "ADNI Baseline"
-    assert "1 scan of baseline visits" in told.loc["MPRAGEMETA", "repairs"]
+    assert "1 scan of baseline visits" in records.loc["MPRAGEMETA", "repairs"]
     assert set(scans["Visit"][scans["SubjectID"] == ADNI1]) >= {"ADNI Screening"}
     edit(today, "All_Images", put(lambda t: t["image_id"] == "9000010", "VISCODE2", "v06"))
     scans = prepare(today, tmp_path)[0]["MPRAGEMETA"].set_index("ImageUID")
     assert scans.loc["9000010", "Visit"] == "v06 2006-11-24"  # its own visit, joined by date
 
 
-def test_series_and_strength_must_come_from_somewhere(today, tmp_path):
+def test_prepare_tables_requires_series_numbers_and_field_strengths(today, tmp_path):
     (manifest,) = find_files(today, "Manifest")
     manifest.unlink()
-    told = prepare(today, tmp_path)[1].loc["MPRAGEMETA"]
-    assert "No table gives the series number of 2 scans" in told["repairs"]  # the processed ones
+    record = prepare(today, tmp_path)[1].loc["MPRAGEMETA"]
+    assert "No table gives the series number of 2 scans" in record["repairs"]  # the processed ones
     (mriqc,) = find_files(today, "MRIQC")
     mriqc.unlink()
     with pytest.raises(UserError) as caught:
@@ -129,7 +131,7 @@ def test_series_and_strength_must_come_from_somewhere(today, tmp_path):
 # --- Files -------------------------------------------------------------------------------------
 
 
-def test_all_faults_in_one_message_before_anything_is_written(today, tmp_path):
+def test_prepare_tables_lists_all_faults_before_writing(today, tmp_path):
     for stem in ("MRIPROT", "MRIQC", "APOERES", MAYO):
         (path,) = find_files(today, stem)
         path.unlink()
@@ -151,14 +153,14 @@ def test_all_faults_in_one_message_before_anything_is_written(today, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_copies_and_spellings_of_names(today, tmp_path):
+def test_prepare_tables_ignores_identical_copies_and_other_files(today, tmp_path):
     (path,) = find_files(today, "DXSUM")
     shutil.copy(path, today / "DXSUM_20Nov2026 (1).csv")
     (today / "RMT_APOERES_20Nov2026.csv").write_text("ADNIOnlineID,GENOTYPE\n1,3/3\n")
     (today / "._CDR.csv").write_text("")
-    told = prepare(today, tmp_path)[1]
-    assert "Identical copies were ignored" in told.loc["DXSUM_PDXCONV", "repairs"]
-    assert told.loc["APOERES", "file"] == "APOERES_20Nov2026.csv"
+    records = prepare(today, tmp_path)[1]
+    assert "Identical copies were ignored" in records.loc["DXSUM_PDXCONV", "repairs"]
+    assert records.loc["APOERES", "file"] == "APOERES_20Nov2026.csv"
 
 
 @pytest.mark.parametrize(
@@ -171,7 +173,7 @@ def test_copies_and_spellings_of_names(today, tmp_path):
         "x/y_All_Images_1Jan2026 (2).CSV",
     ],
 )
-def test_names_that_are_recognised(tmp_path, name):
+def test_find_files_recognises_prefixed_and_dated_names(tmp_path, name):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.touch()
@@ -179,13 +181,13 @@ def test_names_that_are_recognised(tmp_path, name):
     assert find_files(tmp_path, "All_Images") == [path]
 
 
-def test_old_and_new_list_of_images_are_not_mixed(downloads, today, tmp_path):
+def test_prepare_tables_refuses_old_beside_new_image_list(downloads, today, tmp_path):
     shutil.copy(downloads / "clinica" / "MPRAGEMETA.csv", today)
     with pytest.raises(UserError, match=r"MPRAGEMETA.*2 times: MPRAGEMETA.csv, All_Subjects_All"):
         prepare(today, tmp_path)
 
 
-def test_latin_1_is_read_and_told(today, tmp_path):
+def test_prepare_tables_reads_and_records_latin_1(today, tmp_path):
     edit(today, "DXSUM", lambda table: table.assign(note="x"))
     (path,) = find_files(today, "DXSUM")
     path.write_bytes(path.read_bytes().replace(b",x\n", b",\xe9\n"))
@@ -213,7 +215,7 @@ def test_restrict_keeps_what_clinica_needs(downloads, tmp_path):
     assert restrict(tables, ["000_S_0000"])["DXSUM_PDXCONV"].empty
 
 
-def test_same_input_same_bytes_and_no_leftovers(downloads, tmp_path):
+def test_prepare_tables_output_is_reproducible_on_rerun(downloads, tmp_path):
     for out in ("a", "b", "a"):
         prepare(downloads / "today", tmp_path / out)
     files = [sorted(p for p in (tmp_path / o).rglob("*") if p.is_file()) for o in "ab"]
@@ -221,7 +223,7 @@ def test_same_input_same_bytes_and_no_leftovers(downloads, tmp_path):
     assert all(a.read_bytes() == b.read_bytes() for a, b in zip(*files, strict=True))
 
 
-def test_listing_changes_with_a_table_edited_in_place(today):
+def test_tables_hash_changes_with_a_table_edited_in_place(today):
     before = tables_hash(today)
     assert tables_hash(today) == before != tables_hash(today / "absent") == "absent"
     (path,) = find_files(today, "CDR")
@@ -230,7 +232,7 @@ def test_listing_changes_with_a_table_edited_in_place(today):
     assert tables_hash(today) != before
 
 
-def test_supported_subjects(downloads, tmp_path):
+def test_supported_subjects_are_those_in_adnimerge(downloads, tmp_path):
     tables, _, _ = prepare(downloads / "today", tmp_path)
     assert supported_subjects([ADNI1, "000_S_0000", ADNI2], tables) == [ADNI1, ADNI2]
     with pytest.raises(UserError, match="None of the 1 subjects"):

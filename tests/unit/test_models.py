@@ -1,4 +1,4 @@
-"""Models written and restored: bit for bit, or not at all."""
+"""Model files: saved and restored bit for bit, or refused."""
 
 import json
 
@@ -17,9 +17,9 @@ from ldae.nets.preconditioning import Preconditioning
 from ldae.nets.semantic_encoder import build_encoder
 from ldae.nets.unet import build_unet
 
-# Files of pretrained parts are needed when a training starts, not when its model is restored.
-GONE = {"pretrained": "gone/after/training.safetensors"}
-AE, LDM, ENCODER = SMALL_AE | GONE, SMALL_LDM, SMALL_ENCODER | GONE | {"standardize": True}
+# Files of pretrained parts are needed to start a training, not to restore its model.
+ABSENT = {"pretrained": "gone/after/training.safetensors"}
+AE, LDM, ENCODER = SMALL_AE | ABSENT, SMALL_LDM, SMALL_ENCODER | ABSENT | {"standardize": True}
 
 
 def filled(net):
@@ -38,7 +38,7 @@ def same(net, state) -> bool:
 
 @pytest.fixture
 def folders(tmp_path):
-    """An ldm and an ldae trained on it."""
+    """Saved ldm, and an ldae whose card names it: (folder, unet, encoder, guided)."""
     unet = filled(build_unet(LDM, 3))
     ldm_card = save_model(
         tmp_path / "ldm",
@@ -70,11 +70,11 @@ def test_autoencoder_round_trip(tmp_path):
 
 
 def test_velocity_prediction_round_trip(tmp_path):
-    known = Preconditioning((3, 4, 4, 4), 1000)
-    known.set(torch.randn(3, 4, 4, 4), torch.linspace(0.99, 0.01, 1000))
-    unet = filled(build_unet(LDM, 3, known)).eval()
+    preconditioning = Preconditioning((3, 4, 4, 4), 1000)
+    preconditioning.set(torch.randn(3, 4, 4, 4), torch.linspace(0.99, 0.01, 1000))
+    unet = filled(build_unet(LDM, 3, preconditioning)).eval()
     card = {"kind": "ldm", "architecture": LDM, "latent_channels": 3}
-    save_model(tmp_path, unet.state_dict(), card | {"preconditioning": known.card()})
+    save_model(tmp_path, unet.state_dict(), card | {"preconditioning": preconditioning.card()})
     loaded, _ = load_ldm(tmp_path)
     z, t = torch.randn(2, 3, 4, 4, 4), torch.tensor([1, 500])
     assert torch.equal(loaded(z, t), unet(z, t))
@@ -89,7 +89,7 @@ def test_ldm_and_ldae_round_trip(folders):
     assert same(encoder_2, encoder.state_dict())
     assert same(guided_2, guided.state_dict())
     x, z, t = torch.rand(2, 1, 32, 32, 4), torch.randn(2, 3, 4, 4, 4), torch.tensor([1, 500])
-    # Frozen as the restored ones: torch's attention rounds otherwise with trainable weights.
+    # Frozen like the restored ones: torch's attention rounds differently if trainable.
     encoder.requires_grad_(False)
     with torch.no_grad():
         y = encoder.eval()(x)
@@ -113,7 +113,7 @@ def test_ldae_on_another_ldm_is_refused(folders):
         load_ldae(root / "ldae", root / "ldm")
 
 
-def test_damaged_missing_and_mixed_up_models(folders):
+def test_loading_refuses_damaged_missing_or_other_kind_of_model(folders):
     root, unet, *_ = folders
     with pytest.raises(UserError, match="of kind ldm, but autoencoder is needed"):
         load_autoencoder(root / "ldm")
@@ -134,7 +134,7 @@ def test_damaged_missing_and_mixed_up_models(folders):
         load_state(root / "ldae")
 
 
-def test_card_must_state_what_restoring_needs(tmp_path):
+def test_save_model_refuses_card_without_required_keys(tmp_path):
     with pytest.raises(ValueError, match="kind"):
         save_model(tmp_path, {}, {"architecture": {}})
     with pytest.raises(ValueError, match="lacks latent_channels"):
@@ -142,7 +142,7 @@ def test_card_must_state_what_restoring_needs(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failed_write_leaves_the_old_model(tmp_path):
+def test_failed_save_keeps_previous_model(tmp_path):
     card = {"kind": "ldm", "architecture": LDM, "latent_channels": 3}
     save_model(tmp_path, {"a": torch.ones(2)}, card)
     before = json.loads((tmp_path / CARD).read_text())
@@ -153,20 +153,20 @@ def test_a_failed_write_leaves_the_old_model(tmp_path):
     assert torch.equal(load_state(tmp_path)["a"], torch.ones(2))
 
 
-def test_one_function_restores_every_kind(folders):
+def test_load_restores_every_kind(folders):
     root, unet, encoder, guided = folders
     net = filled(build_autoencoder({**AE, "pretrained": None}))
     settings = {**AE, "checkpointing": True, "compile": True}
     save_model(root / "ae", net.state_dict(), {"kind": "autoencoder", "architecture": settings})
-    compression = load(root / "ae")
-    assert compression.kind == "autoencoder"
-    assert same(compression.net, net.state_dict())
-    assert not compression.net.encoder.checkpointing  # of training alone
+    autoencoder = load(root / "ae")
+    assert autoencoder.kind == "autoencoder"
+    assert same(autoencoder.net, net.state_dict())
+    assert not autoencoder.net.encoder.checkpointing  # a setting of training only
     assert same(load(root / "ldm").net, unet.state_dict())
-    whole = load(root / "ldae")  # finds the ldm beside it
-    assert same(whole.encoder, encoder.state_dict())
-    assert same(whole.net, guided.state_dict())
-    assert whole.card["sha256"] == load_card(root / "ldae")["sha256"]
+    system = load(root / "ldae")  # finds the ldm beside it
+    assert same(system.encoder, encoder.state_dict())
+    assert same(system.net, guided.state_dict())
+    assert system.card["sha256"] == load_card(root / "ldae")["sha256"]
     (root / "ldm").rename(root / "elsewhere")
     assert same(load(root / "ldae", root / "elsewhere").net, guided.state_dict())
     with pytest.raises(UserError, match=r"no trained model in .*ldm"):
@@ -177,7 +177,7 @@ def test_one_function_restores_every_kind(folders):
         load(root / "ae")
 
 
-def test_card_states_code_departures_and_citation(tmp_path):
+def test_card_states_versions_departures_and_citation(tmp_path):
     cfg = {**AE, "pretrained": None, "perceptual": {"net": "alex"}}
     card = {
         "kind": "autoencoder",
@@ -198,11 +198,11 @@ def test_card_states_code_departures_and_citation(tmp_path):
     ]
     assert "Medical Image Analysis" in written["citation"]
     assert [written[key] for key in ("data", "split", "metrics")] == ["d", "s", {"ssim": 0.9}]
-    # Written anew from a card that was read: nothing is said twice.
+    # Saving a card that was read adds nothing a second time.
     assert save_model(tmp_path, {"a": torch.ones(1)}, written) == written
 
 
-def test_the_papers_settings_are_no_departure():
+def test_departures_list_only_deviations_from_paper():
     for kind, cfg in (
         ("autoencoder", PAPER["autoencoder"]),
         ("ldm", PAPER["ldm"]),
@@ -213,7 +213,7 @@ def test_the_papers_settings_are_no_departure():
     assert departures({"kind": "ldae", "architecture": {}, "diffusion": diffusion}) == []
     other = {"kind": "ldae", "architecture": {}, "diffusion": diffusion | {"gamma": -1}}
     assert departures(other) == ["loss weighted with gamma -1, not 0.1"]
-    known = {"preconditioning": {"timesteps": 1000}, "latents_variance": "between_scans"}
-    assert len(departures({"kind": "ldm", "architecture": {}} | known)) == 2
+    velocity = {"preconditioning": {"timesteps": 1000}, "latents_variance": "between_scans"}
+    assert len(departures({"kind": "ldm", "architecture": {}} | velocity)) == 2
     cfg = PAPER["ldae"]["encoder"] | {"backbone": "convnext_atto", "pretrained": None}
     assert len(departures({"kind": "ldae", "architecture": cfg})) == 2

@@ -1,4 +1,4 @@
-"""Packing a shard: only what has changed is packed anew, and the result never depends on that."""
+"""Volume packing: only changed scans of a shard are packed again; the bytes do not depend on it."""
 
 import errno
 
@@ -24,7 +24,7 @@ def cohort(tmp_path):
 
 @pytest.fixture
 def transformed(monkeypatch):
-    """Names of the scans that were packed anew, in order."""
+    """Scans that were packed, not copied from the earlier array, in order."""
     names = []
 
     class Counting(StoreTransform):
@@ -40,7 +40,7 @@ def content(card):
     return card.read_bytes(), card.with_suffix(".npy").read_bytes()
 
 
-def test_an_unchanged_shard_is_not_packed_again(cohort, transformed):
+def test_packing_skips_unchanged_shard(cohort, transformed):
     card = cohort.pack(0)
     assert transformed == [f"sub-{s}_ses-M{m}" for s in "AC" for m in ("000", "012")]
     before, stamp = content(card), card.with_suffix(".npy").stat()
@@ -51,22 +51,22 @@ def test_an_unchanged_shard_is_not_packed_again(cohort, transformed):
     assert card.with_suffix(".npy").stat().st_ino == stamp.st_ino  # nor written again
 
 
-def test_only_what_changed_is_packed_and_the_bytes_are_those_of_a_new_store(cohort, transformed):
+def test_packing_of_changed_scans_gives_bytes_of_a_new_store(cohort, transformed):
     cohort.pack(0)
     write_scan(cohort.image("sub-C_ses-M000"), seed=99)  # changed
-    cohort.set_status("sub-A_ses-M000", "failed")  # gone: rows move up
+    cohort.set_status("sub-A_ses-M000", "failed")  # removed: rows move up
     transformed.clear()
     changed = cohort.pack(0)
     assert transformed == ["sub-C_ses-M000"]
     assert content(changed) == content(cohort.pack(0, out="new"))
-    cohort.set_status("sub-A_ses-M000", "ok")  # come
+    cohort.set_status("sub-A_ses-M000", "ok")  # added
     transformed.clear()
     assert content(cohort.pack(0)) == content(cohort.pack(0, out="other"))
     assert transformed[:1] == ["sub-A_ses-M000"]
     assert len(transformed) == 1 + 4
 
 
-def test_other_settings_or_other_code_pack_everything(cohort, transformed):
+def test_packing_repeats_all_scans_after_change_of_settings_or_code(cohort, transformed):
     cohort.pack(0)
     transformed.clear()
     cohort.pack(0, dtype="uint8")
@@ -75,12 +75,12 @@ def test_other_settings_or_other_code_pack_everything(cohort, transformed):
 
 
 @pytest.mark.parametrize("damage", ["byte", "short", "nonsense", "stamp", "empty stamp", "gone"])
-def test_damage_is_packed_again(cohort, transformed, damage):
+def test_packing_repairs_damaged_array_or_stamp(cohort, transformed, damage):
     card = cohort.pack(0)
     array, before = card.with_suffix(".npy"), content(card)
-    whole = array.read_bytes()
+    intact = array.read_bytes()
     if damage == "byte":
-        array.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+        array.write_bytes(intact[:-9] + bytes([intact[-9] ^ 1]) + intact[-8:])
     elif damage == "stamp":
         card.with_name(".shard-0.json").unlink()
     elif damage == "empty stamp":
@@ -88,27 +88,27 @@ def test_damage_is_packed_again(cohort, transformed, damage):
     elif damage == "gone":
         array.unlink()
     else:
-        array.write_bytes(whole[:-1] if damage == "short" else b"nonsense")
+        array.write_bytes(intact[:-1] if damage == "short" else b"nonsense")
     transformed.clear()
     assert content(cohort.pack(0)) == before
     assert len(transformed) == (1 if damage == "byte" else 4)
 
 
-def test_one_process_alone_packs_a_shard(cohort, monkeypatch):
-    packs = volume_packing._pack
+def test_packing_locks_the_shard(cohort, monkeypatch):
+    pack = volume_packing._pack
 
-    def again(*arguments):
+    def pack_and_try_lock(*arguments):
         with pytest.raises(UserError, match=r"shard-0\.json is being written by process"):
             acquire_lock(
                 cohort.root / "volumes/shards/.shard-0.json.lock", "shard-0.json", patience=0
             )
-        return packs(*arguments)
+        return pack(*arguments)
 
-    monkeypatch.setattr(volume_packing, "_pack", again)
+    monkeypatch.setattr(volume_packing, "_pack", pack_and_try_lock)
     assert len(read_json(cohort.pack(0))["scans"]) == 4
 
 
-def test_a_shard_without_scans_is_empty(cohort):
+def test_packing_of_shard_without_scans_is_empty(cohort):
     cohort.manifest["status"] = "failed"
     for _ in range(2):
         assert read_json(cohort.pack(0))["scans"] == []
@@ -116,10 +116,10 @@ def test_a_shard_without_scans_is_empty(cohort):
         write_manifest(scans, read_json(cohort.pack(0)), cohort.root / "m.tsv")
         assert read_manifest(cohort.root / "m.tsv")["status"].tolist() == ["skipped"] * len(scans)
     with pytest.raises(UserError, match="No scan is left"):
-        build_volume_store(cohort.usable(), [cohort.pack(0)], cohort.root / "volumes")
+        build_volume_store(cohort.included_scans(), [cohort.pack(0)], cohort.root / "volumes")
 
 
-def test_an_empty_shard_beside_a_full_one_is_no_matter(cohort):
+def test_volume_store_accepts_an_empty_shard(cohort):
     cohort.manifest.loc[cohort.manifest["scan_id"].str.contains("sub-A|sub-C"), "status"] = "failed"
     assert cohort.build().index["scan_id"].tolist() == [
         "sub-B_ses-M000",
@@ -128,7 +128,7 @@ def test_an_empty_shard_beside_a_full_one_is_no_matter(cohort):
     ]
 
 
-def test_an_image_of_no_use_is_left_out_with_a_reason(cohort, transformed):
+def test_packing_fails_invalid_image_with_reason_and_retries_it(cohort, transformed):
     flat, cut = cohort.image("sub-C_ses-M012"), cohort.image("sub-A_ses-M000")
     nib.save(nib.Nifti1Image(np.full((8, 8, 8), 3.0), nib.load(flat).affine), flat)
     cut.write_bytes(cut.read_bytes()[:300])
@@ -143,14 +143,14 @@ def test_an_image_of_no_use_is_left_out_with_a_reason(cohort, transformed):
     assert "no contrast" in table["reason"][3] and table["reason"][2] == ""
     transformed.clear()
     cohort.pack(0)
-    assert transformed == ["sub-A_ses-M000", "sub-C_ses-M012"]  # tried again, and no other
+    assert transformed == ["sub-A_ses-M000", "sub-C_ses-M012"]  # only these are tried again
     with pytest.raises(UserError, match=r"1 included scans could not be packed.*sub-A_ses-M000"):
         cohort.build()
     cohort.set_status("sub-A_ses-M000", "failed")
     assert cohort.build().index["scan_id"].tolist()[:2] == ["sub-B_ses-M000", "sub-B_ses-M012"]
 
 
-def test_a_full_disk_is_an_error_and_leaves_what_was_there(cohort, monkeypatch):
+def test_packing_on_full_disk_fails_and_keeps_earlier_array(cohort, monkeypatch):
     card = cohort.pack(0)
     array, before = card.with_suffix(".npy"), content(card)
     assert array.stat().st_blocks * 512 >= array.stat().st_size
@@ -167,7 +167,7 @@ def test_a_full_disk_is_an_error_and_leaves_what_was_there(cohort, monkeypatch):
 
 
 @pytest.mark.parametrize("code", store.UNSUPPORTED)
-def test_a_file_system_that_reserves_no_space_will_do(cohort, monkeypatch, code):
+def test_packing_works_where_file_system_cannot_reserve_space(cohort, monkeypatch, code):
     def refuse(stream, start, size):
         raise OSError(code, "no")
 
@@ -175,7 +175,7 @@ def test_a_file_system_that_reserves_no_space_will_do(cohort, monkeypatch, code)
     assert len(read_json(cohort.pack(0))["scans"]) == 4
 
 
-def test_the_space_of_an_array_is_reserved_before_it_is_filled(tmp_path):
+def test_create_array_reserves_disk_space_before_filling(tmp_path):
     made = store.create_array(tmp_path / "a.npy", "float32", [64, 64, 64])
     state = (tmp_path / "a.npy").stat()
     assert state.st_size > made.nbytes and state.st_blocks * 512 >= state.st_size
@@ -184,7 +184,7 @@ def test_the_space_of_an_array_is_reserved_before_it_is_filled(tmp_path):
     assert np.load(tmp_path / "a.npy")[:2, 0, 0].tolist() == [1, 0]
 
 
-def test_scans_on_another_grid_are_refused(cohort):
+def test_packing_refuses_scans_on_different_grids(cohort):
     cohort.pack(0)
     path = cohort.image("sub-C_ses-M000")
     image = nib.load(path)
@@ -199,7 +199,7 @@ def test_scans_on_another_grid_are_refused(cohort):
         cohort.build()
 
 
-def test_a_scan_without_status_or_image_is_refused(cohort):
+def test_packing_refuses_scan_without_status_or_image(cohort):
     cohort.image("sub-A_ses-M012").unlink()
     with pytest.raises(UserError, match=r"1 registered images are missing.*sub-A_ses-M012"):
         cohort.pack(0)

@@ -1,4 +1,4 @@
-"""Foreign BIDS data sets: what is taken of them, how their tables are read, what is refused."""
+"""Import of external BIDS data sets: images, column mapping, refused input, duplicates."""
 
 import gzip
 import json
@@ -41,7 +41,7 @@ def put_image(root, path, data, comment=""):
 
 
 def put_table(path, text):
-    """A TSV of lines whose fields are separated by bars."""
+    """Write a TSV from text whose fields are separated by bars."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = ["\t".join(part.strip() for part in line.split("|")) for line in text.split("\n")]
     path.write_text("\n".join(lines) + "\n")
@@ -53,7 +53,7 @@ def anat(subject, session, rest="T1w.nii.gz"):
 
 @pytest.fixture
 def oasis(tmp_path):
-    """Sessions in days, several runs, one table of sessions; one image is 4-D, one cut off."""
+    """Sessions in days, several runs, one table of sessions; one image is 4-D, one truncated."""
     root = tmp_path / "OASIS3"
     put_image(root, anat("OAS30001", "d0129", "run-01_T1w.nii.gz"), voxels(1))
     put_image(root, anat("OAS30001", "d0129", "run-02_T1w.nii.gz"), voxels(2))
@@ -81,7 +81,7 @@ def oasis(tmp_path):
 
 @pytest.fixture
 def aibl(tmp_path):
-    """Clinica's form: a table of sessions a subject, columns that are ours already."""
+    """Clinica's form: one table of sessions per subject; columns have our names already."""
     root = tmp_path / "AIBL"
     for subject, seed in (("AIBL1", 11), ("AIBL2", 1)):  # AIBL2's is OAS30001's at d0129
         put_image(root, anat(subject, "M000"), voxels(seed))
@@ -89,12 +89,12 @@ def aibl(tmp_path):
             root / f"sub-{subject}/sub-{subject}_sessions.tsv",
             "session_id | age | diagnosis | MMSE | cdr_global\nses-M000 | 72.5 | MCI | 27 | 0.5",
         )
-    put_image(root, anat("AIBL1", "M018"), voxels(11))  # once more the same image
+    put_image(root, anat("AIBL1", "M018"), voxels(11))  # the same image again
     put_table(root / "participants.tsv", "participant_id | sex | apoe4\nsub-AIBL1 | M | 2")
     return root
 
 
-def take(root, columns=None, values=None, name="OASIS3", **options):
+def run_import(root, columns=None, values=None, name="OASIS3", **options):
     part = root.parent / "parts" / name
     table = import_bids(
         root, name, columns or {}, values or {}, part, root.parent / f"{name}.tsv", **options
@@ -106,9 +106,9 @@ def contents(root):
     return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_every_image_is_accounted_for_and_none_is_touched(oasis):
+def test_import_lists_every_image_and_changes_none(oasis):
     before = contents(oasis)
-    table, part = take(oasis, OASIS_COLUMNS, OASIS_VALUES, jobs=2)
+    table, part = run_import(oasis, OASIS_COLUMNS, OASIS_VALUES, jobs=2)
     assert contents(oasis) == before
     assert list(table) == COLUMNS and set(table["cohort"]) == {"OASIS3"}
     rows = table.set_index("path")
@@ -130,8 +130,8 @@ def test_every_image_is_accounted_for_and_none_is_touched(oasis):
         pd.testing.assert_frame_equal(read_table(copy), table, check_dtype=False)
 
 
-def test_images_are_links_under_our_names(oasis):
-    _, part = take(oasis, OASIS_COLUMNS, OASIS_VALUES)
+def test_import_links_images_and_rewrites_uncompressed_ones(oasis):
+    _, part = run_import(oasis, OASIS_COLUMNS, OASIS_VALUES)
     images = sorted(path for path in (part / "bids").rglob("*.nii*"))
     assert [str(path.relative_to(part / "bids")) for path in images] == [
         anat("OAS30001", "d0129"), anat("OAS30001", "d0757"),
@@ -145,8 +145,8 @@ def test_images_are_links_under_our_names(oasis):
     assert sidecar["MagneticFieldStrength"] == 3 and "PatientName" not in sidecar
 
 
-def test_tables_are_ours_after_the_mapping(oasis):
-    _, part = take(oasis, OASIS_COLUMNS, OASIS_VALUES)
+def test_import_maps_columns_and_values(oasis):
+    _, part = run_import(oasis, OASIS_COLUMNS, OASIS_VALUES)
     participants = read_table(part / "bids/participants.tsv")
     assert participants.to_dict("list")["participant_id"] == ["sub-OAS30001"]
     assert participants["sex"].item() == "F" and participants["apoe4"].isna().all()
@@ -158,8 +158,8 @@ def test_tables_are_ours_after_the_mapping(oasis):
     assert list(sessions["cdr_global"]) == [0, 1]
 
 
-def test_our_own_names_need_no_mapping(aibl):
-    table, part = take(aibl, name="AIBL")
+def test_import_needs_no_mapping_for_our_column_names(aibl):
+    table, part = run_import(aibl, name="AIBL")
     assert (table["status"] == "converted").all()
     first = read_table(part / "bids/sub-AIBL1/sub-AIBL1_sessions.tsv").set_index("session_id")
     assert first["months"].to_dict() == {"ses-M000": 0, "ses-M018": 18}
@@ -170,46 +170,46 @@ def test_our_own_names_need_no_mapping(aibl):
     assert participants.loc["sub-AIBL2"].isna().all()
 
 
-def test_repeated_import_replaces_the_part_byte_for_byte(aibl):
-    _, part = take(aibl, name="AIBL")
+def test_repeated_import_replaces_part_byte_for_byte(aibl):
+    _, part = run_import(aibl, name="AIBL")
     before = contents(part)
     (part / "bids" / "left.txt").touch()
-    take(aibl, name="AIBL")
+    run_import(aibl, name="AIBL")
     assert contents(part) == before
     (part / "conversion.tsv").unlink()
     with pytest.raises(UserError, match="in the way"):
-        take(aibl, name="AIBL")
+        run_import(aibl, name="AIBL")
 
 
-def test_listing_changes_with_images_and_tables(aibl):
-    seen = [bids_hash(aibl)]
+def test_bids_hash_changes_with_images_and_tables(aibl):
+    hashes = [bids_hash(aibl)]
     (aibl / "sub-AIBL1/ses-M000/func").mkdir()
-    assert bids_hash(aibl) == seen[0]
+    assert bids_hash(aibl) == hashes[0]
     put_image(aibl, anat("AIBL1", "M036"), voxels(12))
-    seen.append(bids_hash(aibl))
+    hashes.append(bids_hash(aibl))
     for table in (aibl / "participants.tsv", aibl / "sub-AIBL1/sub-AIBL1_sessions.tsv"):
         table.write_text(table.read_text() + "\n")
-        seen.append(bids_hash(aibl))
+        hashes.append(bids_hash(aibl))
     (aibl / anat("AIBL1", "M036")).unlink()
-    seen.append(bids_hash(aibl))
-    assert len(set(seen)) == 5
+    hashes.append(bids_hash(aibl))
+    assert len(set(hashes)) == 5
     assert bids_hash(aibl / "nothing") == "absent"
 
 
-def test_data_set_without_sessions_and_with_a_prefix(tmp_path):
+def test_import_of_data_set_without_sessions_and_with_prefix(tmp_path):
     root = tmp_path / "flat"
     put_image(root, "sub-01/anat/sub-01_T1w.nii.gz", voxels(1))
-    table, part = take(root, name="Flat", prefix="Flat")
+    table, part = run_import(root, name="Flat", prefix="Flat")
     assert table["scan_id"].tolist() == ["sub-Flat01_ses-M000"]
     assert table["subject_id"].tolist() == ["01"]
     sessions = read_table(part / "bids/sub-Flat01/sub-Flat01_sessions.tsv")
     assert sessions["months"].tolist() == [0] and sessions["diagnosis"].isna().all()
 
 
-def test_unmapped_values_are_listed_once_each(oasis):
+def test_import_lists_each_unmapped_value_once(oasis):
     values = {"sex": {"1": "male"}}
     with pytest.raises(UserError) as caught:
-        take(oasis, OASIS_COLUMNS, values, section="cohort.beside.OASIS3")
+        run_import(oasis, OASIS_COLUMNS, values, section="cohort.beside.OASIS3")
     message = str(caught.value)
     assert (
         "diagnosis: 'AD Dementia', 'Cognitively normal', 'uncertain'; allowed: CN, MCI, AD; "
@@ -229,69 +229,69 @@ def test_unmapped_values_are_listed_once_each(oasis):
         ({"months": "AgeatEntry"}, "must be in the table of sessions"),
     ],
 )
-def test_a_column_that_is_not_there_is_refused(oasis, columns, sentence):
+def test_import_refuses_absent_or_unsuitable_columns(oasis, columns, sentence):
     with pytest.raises(UserError, match=sentence):
-        take(oasis, columns, OASIS_VALUES)
+        run_import(oasis, columns, OASIS_VALUES)
 
 
-def test_an_age_of_unknown_meaning_is_refused(aibl):
+def test_import_refuses_age_in_participants_table_unless_mapped(aibl):
     table = "participant_id | age\nsub-AIBL1 | 70"
     put_table(aibl / "participants.tsv", table)
     for path in aibl.glob("sub-*/*_sessions.tsv"):
         path.unlink()
     with pytest.raises(UserError, match=r"set cohort\.columns\.age_baseline: age"):
-        take(aibl, name="AIBL")
-    _, part = take(aibl, {"age_baseline": "age"}, name="AIBL")
+        run_import(aibl, name="AIBL")
+    _, part = run_import(aibl, {"age_baseline": "age"}, name="AIBL")
     sessions = read_table(part / "bids/sub-AIBL1/sub-AIBL1_sessions.tsv")
     assert sessions["age"].tolist() == [70, 71.5]
 
 
-def test_months_come_from_a_column_or_the_label(tmp_path):
+def test_import_reads_months_from_column_or_session_label(tmp_path):
     assert [months_of_label(label) for label in ("M012", "m06", "d0365", "bl")] == [12, 6, 12, 0]
     assert [months_of_label(label) for label in ("01", "baseline2", "M", "v03")] == [None] * 4
     root = tmp_path / "visits"
     for session in ("1", "2"):
         put_image(root, anat("A", session), voxels(int(session)))
     with pytest.raises(UserError, match=r"ses-1, ses-2 .*cohort\.columns\.months"):
-        take(root)
+        run_import(root)
     put_table(root / "sessions.tsv", "participant_id|session_id|visit\nA|1|6\nsub-A|ses-2|6.2")
-    table, part = take(root, {"months": "visit"})
+    table, part = run_import(root, {"months": "visit"})
     assert read_table(part / "bids/sub-A/sub-A_sessions.tsv")["months"].tolist() == [6, 6]
     assert table["scan_id"].is_unique
 
 
-def test_tables_that_do_not_fit_are_refused(aibl):
+def test_import_refuses_participants_table_that_does_not_match(aibl):
     put_table(aibl / "participants.tsv", "participant_id | sex\nsub-AIBL1 | M\nAIBL1 | F")
     with pytest.raises(UserError, match="1 subject twice, such as AIBL1"):
-        take(aibl)
+        run_import(aibl)
     put_table(aibl / "participants.tsv", "participant_id | sex\nsub-0001 | M")
     with pytest.raises(UserError, match="no row for any scan's subject, such as AIBL1"):
-        take(aibl)
+        run_import(aibl)
     put_table(aibl / "participants.tsv", "subject | sex\nsub-0001 | M")
     with pytest.raises(UserError, match=r"lacks the column.*participant_id"):
-        take(aibl)
+        run_import(aibl)
     (aibl / "participants.tsv").write_bytes("participant_id\nMénage\n".encode("latin-1"))
     with pytest.raises(UserError, match="UTF-8"):
-        take(aibl)
+        run_import(aibl)
 
 
-def test_no_image_and_no_good_image(tmp_path):
+def test_import_refuses_folder_without_valid_images(tmp_path):
     with pytest.raises(UserError, match=r"cohort\.bids_dir: the folder .* does not exist"):
-        take(tmp_path / "absent")
+        run_import(tmp_path / "absent")
     root = tmp_path / "data"
     (root / "BIDS").mkdir(parents=True)
     with pytest.raises(UserError, match=r"found: BIDS\. Set it to the folder"):
-        take(root)
+        run_import(root)
     image = root / anat("A", "M000")
     image.parent.mkdir(parents=True)
     image.symlink_to(".git/annex/objects/not-here.nii.gz")
     with pytest.raises(UserError, match="link to nothing"):
-        take(root)
+        run_import(root)
     assert not list((tmp_path / "parts").iterdir())
 
 
-def test_images_of_another_kind_fail_alone(tmp_path):
-    """What nibabel reads, but the preprocessing cannot use, does not stop the import."""
+def test_import_fails_only_images_of_unsupported_kinds(tmp_path):
+    """nibabel reads these images, but the preprocessing cannot use them."""
     root = tmp_path / "odd"
     put_image(root, anat("A", "M000"), voxels(1))
     colours = np.zeros((8, 8, 8), [("R", "u1"), ("G", "u1"), ("B", "u1")])
@@ -303,14 +303,14 @@ def test_images_of_another_kind_fail_alone(tmp_path):
     flat.header.set_sform([[1e9, 1e9, 0, 0], [0, 1e-9, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], code=1)
     nib.save(flat, root / anat("C", "M000"))
     (root / anat("A", "M000", "T1w.json")).write_text("{no JSON")
-    table, _ = take(root)
+    table, _ = run_import(root)
     assert table["status"].tolist() == ["converted", "failed", "failed", "failed"]
     for reason, words in zip(table["reason"][1:], ("colours", "same", "NIfTI-1"), strict=True):
         assert words in reason
 
 
-def test_duplicates_within_a_subject_and_across_cohorts(oasis, aibl):
-    tables = [take(oasis, OASIS_COLUMNS, OASIS_VALUES)[0], take(aibl, name="AIBL")[0]]
+def test_find_duplicates_within_a_subject_and_across_cohorts(oasis, aibl):
+    tables = [run_import(oasis, OASIS_COLUMNS, OASIS_VALUES)[0], run_import(aibl, name="AIBL")[0]]
     scans = pd.concat(tables).query("status == 'converted'")
     scans["participant_id"] = scans["scan_id"].str.split("_").str[0]
     scans["months"] = [months_of_label(scan.split("_ses-")[1]) for scan in scans["scan_id"]]
@@ -326,14 +326,14 @@ def test_duplicates_within_a_subject_and_across_cohorts(oasis, aibl):
     assert none.empty and list(none) == ["scan_id", "duplicate_of", "reason"]
 
 
-def test_a_rare_value_that_cannot_be_is_unknown(tmp_path, caplog):
+def test_import_sets_rare_implausible_values_to_missing(tmp_path, caplog):
     root = tmp_path / "odd"
     for number in range(3):
         put_image(root, anat(f"0{number}", "M000"), voxels(number))
     lines = "participant_id | age_baseline | sex\n01 | 7.4 | M\n00 | 70 | F\n02 | 71 | F"
     put_table(root / "participants.tsv", lines)
     columns = {"age_baseline": "age_baseline"}
-    _, part = take(root, columns, name="Odd")
+    _, part = run_import(root, columns, name="Odd")
     ages = [
         read_table(path)["age"].item() for path in sorted(part.glob("bids/sub-*/*_sessions.tsv"))
     ]
@@ -341,13 +341,13 @@ def test_a_rare_value_that_cannot_be_is_unknown(tmp_path, caplog):
     assert "age_baseline: 7.4 of 1 scan(s) is taken as unknown" in caplog.text
     put_table(root / "participants.tsv", lines.replace("70", "840").replace("71", "852"))
     with pytest.raises(UserError, match=r"'7\.4', '840', '852'; allowed: numbers"):
-        take(root, columns, name="Odd")
+        run_import(root, columns, name="Odd")
 
 
-def test_further_axes_of_length_1_are_left_out(tmp_path):
+def test_import_drops_trailing_axes_of_length_1(tmp_path):
     root = tmp_path / "four"
     original = put_image(root, anat("01", "M000"), voxels(1)[..., None])
-    _, part = take(root, name="Four")
+    _, part = run_import(root, name="Four")
     made = part / "bids" / anat("01", "M000")
     assert not made.is_symlink() and nib.load(original).ndim == 4
     assert np.array_equal(np.asanyarray(nib.load(made).dataobj), voxels(1))

@@ -1,4 +1,4 @@
-"""The semantic encoder: slices, attention over them, pretrained backbones."""
+"""Semantic encoder: slices, attention over them, pretrained backbones."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from ldae.nets.semantic_encoder import build_encoder
 
 
 @pytest.mark.parametrize("plane, axis", [("sagittal", 2), ("coronal", 3), ("axial", 4)])
-def test_slices_run_along_the_plane(plane, axis):
+def test_encoder_embeds_slices_of_plane(plane, axis):
     net = build_encoder({**SMALL_ENCODER, "plane": plane}).eval()
     x = torch.rand(2, 1, 32, 40, 36, generator=torch.Generator().manual_seed(0))
     embeddings = net.embed_slices(x)
@@ -22,13 +22,13 @@ def test_slices_run_along_the_plane(plane, axis):
     assert differs.nonzero().tolist() == [[1, 7]]
 
 
-def test_encoder_of_slices_smaller_than_its_stride():
+def test_encoder_accepts_slices_smaller_than_stride():
     net = build_encoder(SMALL_ENCODER).eval()
     assert net.stride == 32
     assert net(torch.rand(1, 1, 12, 16, 5)).shape == (1, net.dim)
 
 
-def test_order_of_slices_counts_only_with_positions():
+def test_encoder_depends_on_slice_order_only_with_positions():
     x = torch.rand(1, 1, 32, 32, 6, generator=torch.Generator().manual_seed(0))
     for position in ("none", "sinusoidal"):
         net = randomise(build_encoder({**SMALL_ENCODER, "position": position})).eval()
@@ -36,7 +36,7 @@ def test_order_of_slices_counts_only_with_positions():
         assert same == (position == "none")
 
 
-def test_attention_of_the_text_alone():
+def test_encoder_attention_matches_paper_formula():
     """Section 3.4 written out: softmax pooling gives the query, keys = values = E."""
     net = randomise(build_encoder({**SMALL_ENCODER, "projections": False, "num_heads": 1})).eval()
     x = torch.rand(2, 1, 32, 32, 6)
@@ -53,7 +53,7 @@ def test_attention_of_the_text_alone():
     torch.testing.assert_close(net(x), y.squeeze(1))
 
 
-def test_standardised_codes():
+def test_encoder_standardizes_codes():
     net = randomise(build_encoder({**SMALL_ENCODER, "standardize": True})).train()
     y = net(torch.rand(8, 1, 32, 32, 4))
     torch.testing.assert_close(y.mean(dim=0), torch.zeros(net.dim), atol=1e-4, rtol=0)
@@ -86,13 +86,13 @@ def test_pretrained_backbone_sums_its_first_filters_over_rgb(tmp_path):
         ({"position": "learned"}, "position is none or sinusoidal"),
     ],
 )
-def test_encoder_options_that_cannot_be(change, message):
+def test_encoder_refuses_invalid_options(change, message):
     with pytest.raises(UserError, match=message):
         build_encoder({**SMALL_ENCODER, **change})
 
 
-def test_code_keeps_small_differences_under_autocast():
-    """y_sem is rounded no coarser than float32, however large what all scans share is."""
+def test_encoder_codes_keep_float32_precision_under_autocast():
+    """Rounding to bfloat16 would lose differences between scans beside a large common part."""
     net = randomise(build_encoder(SMALL_ENCODER)).eval()
     with torch.no_grad():
         net.cross_attention.out_proj.bias += 100

@@ -1,4 +1,4 @@
-"""How a shard skips, survives and resumes, and how quarantined scans are let out again."""
+"""Shard runner: skipping, failure, resuming; reset of failed and of named scans."""
 
 import errno
 import logging
@@ -21,7 +21,7 @@ from ldae.preprocess.shard_runner import ScanRejected, Step, run_step
 
 
 class Copier:
-    """A step that copies its input and keeps count; what the input says decides how it fails."""
+    """A step that copies its input and counts runs; the text of the input decides how it fails."""
 
     def __init__(self, folder: Path, names=("A", "B", "C")):
         self.folder, self.runs = folder, []
@@ -47,7 +47,7 @@ class Copier:
             raise OSError(errno.ENOSPC, "disk full")
         files.n4.write_text(text)
 
-    def __call__(self, fingerprint="1", verdict=lambda files: None, earlier=None):
+    def __call__(self, fingerprint="1", judge=lambda files: None, earlier=None):
         self.runs = []
         step = Step(
             "n4",
@@ -55,14 +55,14 @@ class Copier:
             lambda files: [self.source(files)],
             lambda files: [files.n4],
             self.run,
-            verdict,
+            judge,
         )
         run_step(step, self.files, self.manifest, earlier)
         table = read_manifest(self.manifest)
         return list(table["status"]), list(table["reason"])
 
 
-def test_only_what_changed_runs_again(tmp_path):
+def test_shard_runner_reruns_only_changed_scans(tmp_path):
     copier = Copier(tmp_path)
     assert copier() == (["ok"] * 3, [""] * 3)
     assert copier.runs == ["A", "B", "C"]
@@ -89,14 +89,14 @@ def test_only_what_changed_runs_again(tmp_path):
     ("text", "reason"),
     [("defect", "ValueError: first line second line"), ("reject", "not a head")],
 )
-def test_a_failing_scan_fails_alone_and_stays_in_quarantine(tmp_path, text, reason, caplog):
+def test_shard_runner_fails_scan_alone_and_does_not_retry_it(tmp_path, text, reason, caplog):
     copier = Copier(tmp_path)
     copier()
     copier.source(copier.files[1]).write_text(text)
     with caplog.at_level(logging.WARNING):
         assert copier() == (["ok", "failed", "ok"], ["", reason, ""])
     assert ("Traceback" in caplog.text) == (text == "defect")
-    assert not copier.files[1].n4.exists()  # nothing stale of the earlier run is left
+    assert not copier.files[1].n4.exists()  # no stale output of the earlier run remains
     assert copier() == (["ok", "failed", "ok"], ["", reason, ""])
     assert copier.runs == []
     copier(fingerprint="2")
@@ -106,18 +106,19 @@ def test_a_failing_scan_fails_alone_and_stays_in_quarantine(tmp_path, text, reas
     assert copier.runs == ["B"]
 
 
-@pytest.mark.parametrize("left", ["output", "stamp"])
-def test_what_a_nodes_crash_left_empty_is_done_again(tmp_path, left):
+@pytest.mark.parametrize("emptied", ["output", "stamp"])
+def test_shard_runner_reruns_scan_with_empty_output_or_stamp(tmp_path, emptied):
+    """A crash of the node can leave an output or a stamp empty."""
     copier = Copier(tmp_path)
     copier()
     files = copier.files[1]
-    (files.n4 if left == "output" else files.stamp("n4")).write_text("")
+    (files.n4 if emptied == "output" else files.stamp("n4")).write_text("")
     assert copier()[0] == ["ok"] * 3
     assert copier.runs == ["B"]
     assert files.n4.read_text() == "B"
 
 
-def test_outputs_are_on_the_disk_before_their_stamp_says_so(tmp_path, monkeypatch):
+def test_shard_runner_flushes_outputs_before_writing_stamp(tmp_path, monkeypatch):
     copier = Copier(tmp_path)
     flushed = []
 
@@ -129,7 +130,7 @@ def test_outputs_are_on_the_disk_before_their_stamp_says_so(tmp_path, monkeypatc
     assert flushed[0] == (copier.files[0].n4, False)
 
 
-def test_a_scan_at_which_the_process_dies_does_not_stop_the_study(tmp_path, monkeypatch):
+def test_shard_runner_fails_scan_after_three_process_deaths(tmp_path, monkeypatch):
     copier = Copier(tmp_path)
     copier.source(copier.files[1]).write_text("deadly")
 
@@ -151,7 +152,7 @@ def test_a_scan_at_which_the_process_dies_does_not_stop_the_study(tmp_path, monk
     assert not list(tmp_path.rglob("*.begun"))
 
 
-def test_a_retry_tries_the_failed_scans_and_no_other(tmp_path):
+def test_retry_reruns_only_failed_scans(tmp_path):
     copier = Copier(tmp_path / "preproc")
     copier.source(copier.files[0]).write_text("defect")
     copier.source(copier.files[2]).write_text("reject")
@@ -174,7 +175,7 @@ def test_a_retry_tries_the_failed_scans_and_no_other(tmp_path):
     assert copier.runs == ["A", "C"]
 
 
-def test_one_scan_is_preprocessed_again_whatever_became_of_it(tmp_path):
+def test_reset_scans_reruns_only_named_scans(tmp_path):
     copier = Copier(tmp_path / "preproc")
     copier()
     write_table(scan_table("A", "B", "C"), tmp_path / "cohort/shards/shard-0.tsv")
@@ -193,18 +194,18 @@ def test_one_scan_is_preprocessed_again_whatever_became_of_it(tmp_path):
     assert copier.runs == ["A", "C"]
 
 
-def test_a_retry_of_what_has_not_failed_is_refused(tmp_path, capsys):
+def test_retry_refuses_scans_that_have_not_failed(tmp_path, capsys):
     copier = Copier(tmp_path / "preproc")
     with pytest.raises(UserError, match="no manifests"):
         reset_failed_scans(tmp_path / "preproc")
-    copier(verdict=lambda files: "too small" if "sub-B" in files.scan_id else None)
+    copier(judge=lambda files: "too small" if "sub-B" in files.scan_id else None)
     assert reset_failed_scans(tmp_path / "preproc") == []
     assert copier.manifest.exists()
     assert main(["retry", "--results", str(tmp_path), "--scan", "sub-B_ses-M000"]) == 1
     assert "sub-B_ses-M000: not among the failed scans" in capsys.readouterr().err
 
 
-def test_a_missing_input_fails_its_scan_alone(tmp_path):
+def test_shard_runner_missing_input_fails_only_its_scan(tmp_path):
     copier = Copier(tmp_path)
     copier.source(copier.files[2]).unlink()
     status, reason = copier()
@@ -216,7 +217,7 @@ def test_a_missing_input_fails_its_scan_alone(tmp_path):
     assert copier()[0] == ["ok"] * 3
 
 
-def test_a_full_disk_stops_the_shard(tmp_path):
+def test_shard_runner_stops_on_full_disk(tmp_path):
     copier = Copier(tmp_path)
     copier.source(copier.files[1]).write_text("full")
     with pytest.raises(OSError, match="disk full"):
@@ -225,8 +226,8 @@ def test_a_full_disk_stops_the_shard(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["output", "temporary"])
-def test_a_full_disk_that_a_library_hides_stops_the_shard(tmp_path, monkeypatch, place):
-    """ANTs' writers raise a RuntimeError: it must not put the scan into quarantine."""
+def test_shard_runner_stops_on_full_disk_hidden_by_library(tmp_path, monkeypatch, place):
+    """ANTs' writers raise a RuntimeError; it must not count as a failure of the scan."""
     copier = Copier(tmp_path)
     copier.source(copier.files[1]).write_text("defect")
     here = copier.files[1].folder if place == "output" else Path(tempfile.gettempdir())
@@ -244,7 +245,7 @@ def test_a_full_disk_that_a_library_hides_stops_the_shard(tmp_path, monkeypatch,
     assert copier()[0] == ["ok", "failed", "ok"]
 
 
-def test_a_retry_registers_an_image_again_that_could_not_be_packed(tmp_path):
+def test_retry_reruns_registration_of_scan_that_failed_packing(tmp_path):
     stamps = []
     for files in scan_files(scan_table("A", "B"), tmp_path, "T"):
         stamps.append(files.stamp("registration"))
@@ -260,7 +261,7 @@ def test_a_retry_registers_an_image_again_that_could_not_be_packed(tmp_path):
     assert not list(tmp_path.glob("manifests/*/*"))
 
 
-def test_an_earlier_failure_is_carried_not_retried(tmp_path):
+def test_shard_runner_skips_scans_that_failed_an_earlier_step(tmp_path):
     copier = Copier(tmp_path)
     earlier = tmp_path / "bids" / "shard-0.tsv"
     earlier.parent.mkdir()
@@ -279,10 +280,10 @@ def test_an_earlier_failure_is_carried_not_retried(tmp_path):
         copier(earlier=earlier)
 
 
-def test_a_verdict_needs_no_new_run(tmp_path):
+def test_shard_runner_judges_quality_without_rerunning_scans(tmp_path):
     copier = Copier(tmp_path)
     copier()
-    status, reason = copier(verdict=lambda files: "too small" if "sub-B" in files.scan_id else None)
+    status, reason = copier(judge=lambda files: "too small" if "sub-B" in files.scan_id else None)
     assert copier.runs == []
     assert status == ["ok", "qc", "ok"]
     assert reason[1] == "too small"

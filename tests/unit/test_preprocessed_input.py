@@ -1,4 +1,4 @@
-"""Scans that came preprocessed: what is taken of a folder, what is refused, where they end."""
+"""Preprocessed input: import of brains in template space, checks, the target grid."""
 
 import nibabel as nib
 import numpy as np
@@ -41,12 +41,12 @@ def brain(shape, affine, seed=0):
     return (ndi.gaussian_filter(values, 0.7) + noise).clip(1) * inside, inside
 
 
-def put(path, array, affine):
+def save_image(path, array, affine):
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(array.astype(np.float32), affine), path)
 
 
-class Folder:
+class PreprocessedCohort:
     """A preprocessed cohort; ``add`` names scans as subject and session."""
 
     def __init__(self, root):
@@ -54,8 +54,8 @@ class Folder:
         self.rows = []
         template = {name: root / f"{name}.nii.gz" for name in ("image", "mask")}
         array, inside = brain(*grid(2.0), seed=99)
-        put(template["image"], array, grid(2.0)[1])
-        put(template["mask"], inside, grid(2.0)[1])
+        save_image(template["image"], array, grid(2.0)[1])
+        save_image(template["mask"], inside, grid(2.0)[1])
         self.cfg = {
             "template": {"name": SPACE} | {key: str(path) for key, path in template.items()},
             "qc": BOUNDS | {"min_dice": 0.8},
@@ -66,22 +66,22 @@ class Folder:
         name = f"sub-{subject}_ses-{session}_space-{space}_desc-brain_{suffix}.nii.gz"
         return self.root / f"sub-{subject}/ses-{session}/anat" / name
 
-    def add(self, subject, session, array, affine, mask=None, **about):
-        put(self.path(subject, session), array, affine)
+    def add(self, subject, session, array, affine, mask=None, **columns):
+        save_image(self.path(subject, session), array, affine)
         if mask is not None:
-            put(self.path(subject, session, "mask"), mask, affine)
+            save_image(self.path(subject, session, "mask"), mask, affine)
         row = {"participant_id": f"sub-{subject}", "session_id": f"ses-{session}"}
-        self.rows.append(row | {"age": 70, "diagnosis": "CN", "sex": "F"} | about)
+        self.rows.append(row | {"age": 70, "diagnosis": "CN", "sex": "F"} | columns)
 
-    def take(self, **settings):
-        """Import and place; returns conversion table and manifest by scan."""
+    def run(self, **settings):
+        """Import the scans and run the step; returns conversion table and manifest by scan."""
         pd.DataFrame(self.rows).to_csv(self.root / "sessions.tsv", sep="\t", index=False)
         settings = {"columns": {}, "values": {}, "space": SPACE} | settings
         conversion = import_bids(
             self.root, "MINE", **settings, part_dir=self.out / "part",
             conversion=self.out / "conversion.tsv",
         )  # fmt: skip
-        good = conversion.loc[conversion["status"] == "converted", "scan_id"]
+        converted = conversion.loc[conversion["status"] == "converted", "scan_id"]
         bids = self.out / "part/bids"
         self.scans = pd.DataFrame(
             {
@@ -90,7 +90,7 @@ class Folder:
                 "session_id": scan.split("_")[1],
                 "path": f"{scan.replace('_', '/')}/anat/{scan}_T1w.nii.gz",
             }
-            for scan in good
+            for scan in converted
         )
         manifest = self.out / "preproc/manifests/registration/shard-0.tsv"
         run_preprocessed_input(self.scans, bids, self.out / "preproc", manifest, self.cfg, VOLUMES)
@@ -104,23 +104,23 @@ class Folder:
 
 
 @pytest.fixture
-def folder(tmp_path):
-    return Folder(tmp_path)
+def cohort(tmp_path):
+    return PreprocessedCohort(tmp_path)
 
 
-def test_a_scan_on_any_grid_comes_to_the_same_place_on_the_target_grid(folder):
-    """Finer, coarser or with turned axes: brain and mask end on the template's grid, alike."""
-    for name, made in (
+def test_preprocessed_scans_on_any_grid_are_put_on_target_grid(cohort):
+    """The grids are finer, coarser, or have reversed axes; the brains must agree afterwards."""
+    for name, own_grid in (
         ("A", grid(2.0)), ("B", grid(2.0, turn=(-1, 1, -1))), ("C", grid(4.0, edge=136.0)),
     ):  # fmt: skip
-        array, _ = brain(*made, seed=1)
-        folder.add(name, "M000", array, made[1])
-    _, manifest = folder.take()
+        array, _ = brain(*own_grid, seed=1)
+        cohort.add(name, "M000", array, own_grid[1])
+    _, manifest = cohort.run()
     assert (manifest["status"] == "ok").all()
     volume = brain(*grid(2.0))[1].sum() * 2.0**3 / 1000
     images = {}
     for scan in manifest.index:
-        files = folder.files(scan)
+        files = cohort.files(scan)
         images[scan] = nib.load(files.registered_brain)
         measures = read_json(files.measures)
         assert measures["dice"] > 0.93
@@ -137,31 +137,31 @@ def test_a_scan_on_any_grid_comes_to_the_same_place_on_the_target_grid(folder):
     assert np.corrcoef(a.ravel(), c.ravel())[0, 1] > 0.95
 
 
-def test_a_scan_on_the_target_grid_keeps_its_values(folder):
+def test_preprocessed_scan_on_target_grid_keeps_its_values(cohort):
     shape, affine = grid(4.0)
     array, _ = brain(shape, affine)
-    folder.add("A", "M000", array, affine)
-    folder.take()
-    stored = nib.load(folder.files("sub-A_ses-M000").registered_brain).get_fdata()
+    cohort.add("A", "M000", array, affine)
+    cohort.run()
+    stored = nib.load(cohort.files("sub-A_ses-M000").registered_brain).get_fdata()
     assert np.allclose(np.sort(stored.ravel()), np.sort(array.ravel()), atol=1e-3)
 
 
-def test_each_unusable_scan_fails_alone_with_its_reason(folder):
+def test_preprocessed_input_fails_each_bad_scan_alone_with_reason(cohort):
     shape, affine = grid(4.0)
     array, inside = brain(shape, affine)
     scores = np.where(inside, (array - 70) / 20, 0)
     far = grid(4.0, shift=(0, 60, 0))[1]
-    folder.add("good", "M000", array, affine)
-    folder.add("far", "M000", array, far)
-    folder.add("empty", "M000", array * ~inside + ~inside * np.arange(30), affine, mask=inside)
-    folder.add("nomask", "M000", array, affine, mask=0 * inside)
-    folder.add("head", "M000", array + 1, affine)
-    folder.add("scores", "M000", scores, affine)
-    folder.add("small", "M000", array * (np.indices(shape).sum(0) < 45), affine)
-    folder.add("nan", "M000", np.where(inside, array, np.nan), affine)
-    put(folder.path("other", "M000", "mask"), inside[1:], affine)
-    folder.add("other", "M000", array, affine)
-    conversion, manifest = folder.take()
+    cohort.add("good", "M000", array, affine)
+    cohort.add("far", "M000", array, far)
+    cohort.add("empty", "M000", array * ~inside + ~inside * np.arange(30), affine, mask=inside)
+    cohort.add("nomask", "M000", array, affine, mask=0 * inside)
+    cohort.add("head", "M000", array + 1, affine)
+    cohort.add("scores", "M000", scores, affine)
+    cohort.add("small", "M000", array * (np.indices(shape).sum(0) < 45), affine)
+    cohort.add("nan", "M000", np.where(inside, array, np.nan), affine)
+    save_image(cohort.path("other", "M000", "mask"), inside[1:], affine)
+    cohort.add("other", "M000", array, affine)
+    conversion, manifest = cohort.run()
     reasons = {scan.split("_")[0][4:]: reason for scan, reason in manifest["reason"].items()}
     assert not reasons["good"]
     assert "60 mm from the template's" in reasons["far"]
@@ -172,37 +172,37 @@ def test_each_unusable_scan_fails_alone_with_its_reason(folder):
     assert reasons["small"].startswith("QC: dice")
     assert "on another grid" in reasons["other"]
     assert manifest.loc["sub-small_ses-M000", "status"] == "qc"
-    nan = conversion.loc[str(folder.path("nan", "M000").relative_to(folder.root))]
+    nan = conversion.loc[str(cohort.path("nan", "M000").relative_to(cohort.root))]
     assert nan["status"] == "failed"
     assert "not finite" in nan["reason"]
 
 
-def test_a_mask_of_its_own_strips_the_head(folder):
+def test_preprocessed_input_strips_head_by_its_own_mask(cohort):
     shape, affine = grid(4.0)
     array, inside = brain(shape, affine)
-    folder.add("A", "M000", array + 30, affine, mask=inside)
-    _, manifest = folder.take()
+    cohort.add("A", "M000", array + 30, affine, mask=inside)
+    _, manifest = cohort.run()
     assert manifest["status"].tolist() == ["ok"]
-    stored = nib.load(folder.files("sub-A_ses-M000").registered_brain).get_fdata()
+    stored = nib.load(cohort.files("sub-A_ses-M000").registered_brain).get_fdata()
     assert (stored > 0).sum() == inside.sum()
 
 
-def test_tables_are_mapped_as_those_of_a_raw_data_set(folder):
+def test_preprocessed_input_maps_columns_and_values(cohort):
     shape, affine = grid(4.0)
     array, _ = brain(shape, affine)
-    folder.add("A", "M012", array, affine, diagnosis="NC", sex="2")
-    folder.take(values={"diagnosis": {"NC": "CN"}, "sex": {2: "F"}})
-    sessions = read_table(folder.out / "part/bids/sub-A/sub-A_sessions.tsv")
+    cohort.add("A", "M012", array, affine, diagnosis="NC", sex="2")
+    cohort.run(values={"diagnosis": {"NC": "CN"}, "sex": {2: "F"}})
+    sessions = read_table(cohort.out / "part/bids/sub-A/sub-A_sessions.tsv")
     assert sessions.loc[0, ["months", "diagnosis", "age"]].tolist() == [12, "CN", 70]
     with pytest.raises(UserError, match=r"diagnosis: 'NC'.*set cohort\.values\.diagnosis"):
-        folder.take(values={"sex": {2: "F"}})
+        cohort.run(values={"sex": {2: "F"}})
     with pytest.raises(UserError, match=r"cohort\.columns\.age: the data set .* no column 'years'"):
-        folder.take(columns={"age": "years"}, values={"diagnosis": {"NC": "CN"}, "sex": {2: "F"}})
+        cohort.run(columns={"age": "years"}, values={"diagnosis": {"NC": "CN"}, "sex": {2: "F"}})
 
 
-def test_another_space_is_named_with_the_remedy(folder):
+def test_preprocessed_input_in_another_space_is_refused_with_remedy(cohort):
     shape, affine = grid(4.0)
-    put(folder.path("A", "M000", space="Other"), brain(shape, affine)[0], affine)
+    save_image(cohort.path("A", "M000", space="Other"), brain(shape, affine)[0], affine)
     message = r"cohort\.preprocessed_dir: .*space-Test_desc-brain.*space\(s\) Other\..*template"
     with pytest.raises(UserError, match=message):
-        folder.take()
+        cohort.run()

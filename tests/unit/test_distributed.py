@@ -1,4 +1,4 @@
-"""Who a process is among its like, and how processes are started and answered for."""
+"""Distributed training: rank, rendezvous, launch and exit code of its processes."""
 
 import signal
 import socket
@@ -23,7 +23,7 @@ TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
 SLURM = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1"}
 
 
-def test_place_is_read_from_the_launcher_or_from_srun_when_told_so():
+def test_processes_from_environment_of_torchrun_and_srun():
     assert processes_from_environment(TORCHRUN, slurm_task=False) == Processes(3, 8, 1)
     assert processes_from_environment(SLURM, slurm_task=True, launcher=7) == Processes(
         5, 8, 1, 7, True
@@ -36,7 +36,7 @@ def test_place_is_read_from_the_launcher_or_from_srun_when_told_so():
         processes_from_environment({}, slurm_task=True)
 
 
-def test_another_number_of_processes_than_the_settings_say_is_refused():
+def test_process_group_refuses_size_other_than_settings():
     with (
         pytest.raises(UserError, match=r"in 4 process\(es\).*2 were started"),
         process_group(Processes(0, 2), "cpu", 4),
@@ -44,7 +44,7 @@ def test_another_number_of_processes_than_the_settings_say_is_refused():
         pass
 
 
-def test_tasks_of_srun_meet_at_their_steps_first_node_and_own_port():
+def test_rendezvous_address_is_first_node_and_own_port_of_slurm_step():
     step = {"SLURM_JOB_ID": "123456", "SLURM_STEP_ID": "2", "SLURM_NODELIST": "other"}
     for nodes, host in (
         ("gpu7", "gpu7"),
@@ -61,7 +61,7 @@ def test_tasks_of_srun_meet_at_their_steps_first_node_and_own_port():
     assert all(20000 <= port < 32000 for port in ports)
 
 
-def test_a_process_whose_like_never_come_says_so(monkeypatch):
+def test_process_group_times_out_without_other_processes(monkeypatch):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -74,22 +74,22 @@ def test_a_process_whose_like_never_come_says_so(monkeypatch):
         pass
 
 
-def test_a_launch_on_too_few_gpus_is_refused(tmp_path):
-    told = settings("ldm", LDM | {"processes": 4, "micro_batch": 1}, tmp_path)
-    require_gpus(told, 4)
+def test_launch_refuses_too_few_gpus(tmp_path):
+    given = settings("ldm", LDM | {"processes": 4, "micro_batch": 1}, tmp_path)
+    require_gpus(given, 4)
     with pytest.raises(UserError, match=r"ldm\.processes is 4.* sees 1 GPU"):
-        require_gpus(told, 1)
+        require_gpus(given, 1)
 
 
-def test_a_lost_launcher_is_noticed():
+def test_process_is_orphaned_when_launcher_is_gone():
     assert not Processes().orphaned
     assert Processes(launcher=1 << 22).orphaned
 
 
-def test_settings_come_back_from_their_file(tmp_path):
-    told = settings("ldm", LDM, tmp_path, fingerprint="abc", threads=4)
-    told.write(tmp_path / "settings.json")
-    assert Settings.read(tmp_path / "settings.json") == told
+def test_settings_round_trip_through_file(tmp_path):
+    given = settings("ldm", LDM, tmp_path, fingerprint="abc", threads=4)
+    given.write(tmp_path / "settings.json")
+    assert Settings.read(tmp_path / "settings.json") == given
     with pytest.raises(UserError, match="no training settings"):
         Settings.read(tmp_path / "none.json")
     (tmp_path / "settings.json").write_text('{"stage": "ldm"}')
@@ -97,7 +97,7 @@ def test_settings_come_back_from_their_file(tmp_path):
         Settings.read(tmp_path / "settings.json")
 
 
-def test_how_a_training_runs_is_no_part_of_what_it_learns():
+def test_model_settings_ignore_processes_workers_and_sampling():
     other = LDM | {"processes": 8, "workers": 3, "sample_every": 7, "sample_steps": 9}
     assert model_settings(LDM) == model_settings(other)
     assert model_settings(LDM) != model_settings(LDM | {"learning_rate": 1.0})
@@ -111,20 +111,20 @@ def start(*codes: str) -> list[subprocess.Popen]:
     return [subprocess.Popen([sys.executable, "-S", "-c", code]) for code in codes]
 
 
-def test_the_exit_code_of_all_is_that_of_the_worst_and_a_failure_ends_the_others():
+def test_wait_returns_worst_exit_code_and_ends_others_on_failure():
     sleep = "import time; time.sleep(60)"
     assert wait(start("", ""), set()) == 0
     assert wait(start("", "import sys; sys.exit(75)"), set()) == 75
     assert wait(start("1 / 0", sleep), set()) == 1
     killed = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
     assert wait(start(killed, sleep), set()) == 1
-    assert wait(start(killed, sleep), {signal.SIGTERM}) == 75  # before it could heed it
+    assert wait(start(killed, sleep), {signal.SIGTERM}) == 75  # before it could handle the signal
 
 
-def test_nodes_share_the_processes_equally_or_are_refused(tmp_path):
-    told = settings("ldm", LDM | {"processes": 4, "micro_batch": 1}, tmp_path, threads=16)
-    srun = over_nodes(told, ["python"], 2)
+def test_launch_over_nodes_divides_processes_equally_or_refuses(tmp_path):
+    given = settings("ldm", LDM | {"processes": 4, "micro_batch": 1}, tmp_path, threads=16)
+    srun = over_nodes(given, ["python"], 2)
     assert {"--ntasks=4", "--nodes=2", "--ntasks-per-node=2", "--cpus-per-task=4"} <= set(srun)
     assert srun[-2:] == ["python", "--slurm-task"]
     with pytest.raises(UserError, match="3 nodes cannot share equally"):
-        over_nodes(told, [], 3)
+        over_nodes(given, [], 3)
