@@ -30,7 +30,7 @@ def system(project):
 
 
 @pytest.fixture(scope="session")
-def probed(project) -> Path:
+def probe_outputs(project) -> Path:
     """Folder with the outputs of the probes of the project's embeddings."""
     from helpers.models import run_probes
 

@@ -26,14 +26,14 @@ from ldae.files import read_json, write_json
 
 
 @pytest.fixture(scope="module")
-def models(project, probed, tmp_path_factory):
+def models(project, probe_outputs, tmp_path_factory):
     """Models folder with the application's bundle, and two preprocessed scans as NIfTI."""
     root = shutil.copytree(project, tmp_path_factory.mktemp("application") / "models")
     write_bundle(
         root / "application",
         {stage: root / stage for stage in ("autoencoder", "ldm", "ldae")},
-        probed / "classifier.npz",
-        probed / "age_regressor.npz",
+        probe_outputs / "classifier.npz",
+        probe_outputs / "age_regressor.npz",
         bundle_settings(root),
     )
     store = VolumeStore(root / "volumes")

@@ -131,7 +131,7 @@ def test_compare_scores_perfect_unchanged_and_opposite_counterfactuals():
     np.testing.assert_allclose(opposite["brain", "change_correlation"], -1, atol=1e-6)
 
 
-def test_counterfactual_tables(project, system, probed):
+def test_counterfactual_tables(project, system, probe_outputs):
     store, out = VolumeStore(project / "volumes"), project / "counterfactual"
     chosen = chosen_scans(store, CFG)
     assert chosen["target"].tolist() == ["CN", "CN", "AD", "AD"]
@@ -146,8 +146,8 @@ def test_counterfactual_tables(project, system, probed):
         system,
         project / "volumes",
         project / "ldae.npz",
-        probed / "classifier.npz",
-        probed / "age_regressor.npz",
+        probe_outputs / "classifier.npz",
+        probe_outputs / "age_regressor.npz",
         project / "truth.npz",
         *paths,
         CFG,

@@ -18,11 +18,11 @@ AFFINE[:3, 3] = -SPACING * (np.array(SHAPE) - 1) / 2
 
 
 @pytest.fixture(scope="module")
-def tables(system, project, probed) -> list[pd.DataFrame]:
+def tables(system, project, probe_outputs) -> list[pd.DataFrame]:
     """Scans, table and trends of the manipulation."""
     out = project / "manipulation"
     paths = [out / name for name in ("scans.tsv", "table.tsv", "trends.tsv")]
-    probes = (probed / "classifier.npz", probed / "age_regressor.npz")
+    probes = (probe_outputs / "classifier.npz", probe_outputs / "age_regressor.npz")
     inputs = (system, project / "volumes", project / "ldae.npz", *probes)
     manipulation.evaluate_manipulation(*inputs, *paths, CFG, 0)
     return [read_table(path) for path in paths]
@@ -32,8 +32,8 @@ def codes() -> torch.Tensor:
     return torch.randn(3, DIM, generator=torch.Generator().manual_seed(0))
 
 
-def test_direction_move_is_identity_at_zero_and_linear_in_the_logit(probed):
-    direction, y = Direction.load(probed / "classifier.npz"), codes()
+def test_direction_move_is_identity_at_zero_and_linear_in_the_logit(probe_outputs):
+    direction, y = Direction.load(probe_outputs / "classifier.npz"), codes()
     for mode in MODES:
         assert torch.equal(direction.move(y, 0.0, mode), y)
     one, two = (direction(direction.move(y, a, "normalised")) - direction(y) for a in (1, 2))
@@ -41,7 +41,7 @@ def test_direction_move_is_identity_at_zero_and_linear_in_the_logit(probed):
     np.testing.assert_allclose(one, direction.w.norm().item() * DIM**0.5, rtol=1e-3)
     step = ((direction.move(y, 1.0, "normalised") - y) / direction.std).norm(dim=1)
     np.testing.assert_allclose(step, DIM**0.5, rtol=1e-4)
-    with np.load(probed / "classifier.npz") as file:
+    with np.load(probe_outputs / "classifier.npz") as file:
         raw = direction.move(y, -1.0, "raw") - y
         np.testing.assert_allclose(raw, -np.tile(file["w_raw"], (3, 1)), atol=1e-6)
     with pytest.raises(UserError, match="mode"):
@@ -49,9 +49,9 @@ def test_direction_move_is_identity_at_zero_and_linear_in_the_logit(probed):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_direction_variants_have_equal_length_and_orthogonal_keeps_age(probed, mode):
-    direction = Direction.load(probed / "classifier.npz")
-    age, y = LinearModel.load(probed / "age_regressor.npz"), codes().double()
+def test_direction_variants_have_equal_length_and_orthogonal_keeps_age(probe_outputs, mode):
+    direction = Direction.load(probe_outputs / "classifier.npz")
+    age, y = LinearModel.load(probe_outputs / "age_regressor.npz"), codes().double()
     variants = direction.variants(age, mode, ["a", "b", "c"], 0)
     assert tuple(variants) == VARIANTS
     scale = direction.std if mode == "normalised" else 1.0
@@ -166,10 +166,12 @@ def test_manipulation_trends_compare_signs_with_the_disease():
         assert mine["logit_decoded", "known_sign"] == 1
 
 
-def test_manipulation_probes_omit_sex_if_all_scans_are_of_one_sex(system, project, probed, caplog):
+def test_manipulation_probes_omit_sex_if_all_scans_are_of_one_sex(
+    system, project, probe_outputs, caplog
+):
     store = system.volume_store(project / "volumes")
     store.index["sex"] = "M"
-    probes = (probed / "classifier.npz", probed / "age_regressor.npz")
+    probes = (probe_outputs / "classifier.npz", probe_outputs / "age_regressor.npz")
     loaded = manipulation.Probes.load(*probes, system, store, project / "ldae.npz", 3, 0)
     assert loaded.sex is None
     assert "no probe of sex" in caplog.text
@@ -177,7 +179,7 @@ def test_manipulation_probes_omit_sex_if_all_scans_are_of_one_sex(system, projec
     assert manipulation.judge(system, loaded, codes()[:2], image, image)["sex_kept"].isnan().all()
 
 
-def test_examples_have_the_arrays_that_figures_read(system, project, probed):
+def test_examples_have_the_arrays_that_figures_read(system, project, probe_outputs):
     out = project / "examples"
     inputs = (system, project / "volumes", project / "ldae.npz")
     subjects = {"CN": None, "AD": "sub-04"}
@@ -187,7 +189,7 @@ def test_examples_have_the_arrays_that_figures_read(system, project, probed):
         assert file["participant_id"].tolist() == ["sub-00", "sub-04"]
         assert (file["samples"][0, 0] != file["samples"][0, 1]).any()
     files = [out / name for name in ("examples.npz", "to_cn.npz", "to_ad.npz")]
-    classifier = probed / "classifier.npz"
+    classifier = probe_outputs / "classifier.npz"
     manipulation.manipulation_examples(*inputs, classifier, *files, CFG, subjects)
     with np.load(files[0]) as file:
         assert file["source"].tolist() == ["AD", "CN"]

@@ -68,10 +68,10 @@ def _expected(target: str, rows: pd.DataFrame) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("target", ["diagnosis", "age", "groups"])
-def test_probe_scores_equal_sklearn_on_stored_predictions(probed, target):
+def test_probe_scores_equal_sklearn_on_stored_predictions(probe_outputs, target):
     keys = ["target", "probe", "system", "metric"]
-    table = read_table(probed / "probes.tsv").set_index(keys)["value"]
-    predictions = read_table(probed / f"predictions_{target}.tsv")
+    table = read_table(probe_outputs / "probes.tsv").set_index(keys)["value"]
+    predictions = read_table(probe_outputs / f"predictions_{target}.tsv")
     checked = 0
     for (probe, system), rows in predictions.groupby(["probe", "system"]):
         seeds = [_expected(target, one) for _, one in rows.groupby("seed", dropna=False)]
@@ -85,15 +85,15 @@ def test_probe_scores_equal_sklearn_on_stored_predictions(probed, target):
     assert checked > 15
 
 
-def test_probes_use_test_subjects_and_all_systems(project, probed):
-    rows = read_table(probed / "predictions_diagnosis.tsv")
+def test_probes_use_test_subjects_and_all_systems(project, probe_outputs):
+    rows = read_table(probe_outputs / "predictions_diagnosis.tsv")
     assert set(rows["system"]) == SYSTEMS | {"age_sex"}
     assert set(rows["probe"]) == {"regularised", "paper"}
     assert set(rows.loc[rows["probe"] == "paper", "seed"]) == {1, 2}
     index = read_table(project / "volumes" / "index.tsv")
     test = index[(index["split"] == "test") & (index["diagnosis"] != "MCI")]
     assert set(rows["scan_id"]) == set(test["scan_id"])
-    table = read_table(probed / "probes.tsv")
+    table = read_table(probe_outputs / "probes.tsv")
     assert set(table.loc[table["target"] == "age", "system"]) == SYSTEMS | {"sex", "mean_age"}
     ours = table[(table["system"] == "ldae") & (table["probe"] == "regularised")]
     of = {target: part.set_index("metric") for target, part in ours.groupby("target")}
@@ -105,8 +105,8 @@ def test_probes_use_test_subjects_and_all_systems(project, probed):
     assert of["diagnosis"].loc["auroc", "value"] == 1.0  # the planted signal
 
 
-def test_probe_with_too_few_subjects_has_a_row_with_a_note(project, probed, tmp_path):
-    table = read_table(probed / "probes.tsv")
+def test_probe_with_too_few_subjects_has_a_row_with_a_note(project, probe_outputs, tmp_path):
+    table = read_table(probe_outputs / "probes.tsv")
     row = table[table["target"] == "conversion"].squeeze()
     assert pd.isna(row["value"]) and "too few subjects: 0 stays MCI in training" in row["note"]
     cfg = CFG | {"probes": CFG["probes"] | {"min_subjects": 3}}
@@ -116,28 +116,28 @@ def test_probe_with_too_few_subjects_has_a_row_with_a_note(project, probed, tmp_
     assert row["n_subjects"] == 6
 
 
-def test_probe_outputs_of_same_inputs_have_the_same_bytes(project, probed, tmp_path):
+def test_probe_outputs_of_same_inputs_have_the_same_bytes(project, probe_outputs, tmp_path):
     again = run_probes(project, tmp_path)
-    for path in sorted(probed.iterdir()):
+    for path in sorted(probe_outputs.iterdir()):
         assert path.read_bytes() == (again / path.name).read_bytes(), path.name
 
 
-def test_saved_direction_equals_the_classifier_logit(project, probed):
-    direction = Direction.load(probed / "classifier.npz")
-    rows = read_table(probed / "predictions_diagnosis.tsv")
+def test_saved_direction_equals_the_classifier_logit(project, probe_outputs):
+    direction = Direction.load(probe_outputs / "classifier.npz")
+    rows = read_table(probe_outputs / "predictions_diagnosis.tsv")
     rows = rows[(rows["system"] == "ldae") & (rows["probe"] == "regularised")]
     y = _codes(project, rows["scan_id"])
-    with np.load(probed / "classifier.npz") as file:
+    with np.load(probe_outputs / "classifier.npz") as file:
         raw = y.double() @ torch.from_numpy(file["w_raw"]) + float(file["b_raw"])
     logit = direction(y)
     np.testing.assert_allclose(torch.sigmoid(logit), rows["probability"], atol=1e-5)
     np.testing.assert_allclose(raw, logit, atol=1e-8)
 
 
-def test_saved_age_regressor_equals_the_predicted_ages(project, probed):
-    rows = read_table(probed / "predictions_age.tsv")
+def test_saved_age_regressor_equals_the_predicted_ages(project, probe_outputs):
+    rows = read_table(probe_outputs / "predictions_age.tsv")
     rows = rows[(rows["system"] == "ldae") & (rows["probe"] == "regularised")]
-    age = LinearModel.load(probed / "age_regressor.npz")(_codes(project, rows["scan_id"]))
+    age = LinearModel.load(probe_outputs / "age_regressor.npz")(_codes(project, rows["scan_id"]))
     np.testing.assert_allclose(age, rows["predicted"], rtol=1e-4)
 
 
@@ -147,8 +147,8 @@ def _codes(project, scans: pd.Series) -> torch.Tensor:
         return torch.from_numpy(file["y_sem"][[place[name] for name in scans]])
 
 
-def test_lda_projection_separates_diagnoses_of_training_scans(probed):
-    rows = read_table(probed / "lda_projection.tsv")
+def test_lda_projection_separates_diagnoses_of_training_scans(probe_outputs):
+    rows = read_table(probe_outputs / "lda_projection.tsv")
     train = rows[rows["split"] == "train"].groupby("diagnosis")["ld1"].mean()
     assert abs(train["AD"] - train["CN"]) > 1
     assert abs(rows["ld1"].corr(rows["ld2"])) < 0.9
@@ -329,8 +329,8 @@ def test_two_sided_p_agrees_with_interval_and_rarely_rejects_null():
     assert np.isnan(two_sided_p(ClusterBootstrap(["a", "a"], 10, 0), weighted_mean([1, 2])))
 
 
-def test_probe_differences_have_p_values_of_every_other_system(probed):
-    table = read_table(probed / "probes_differences.tsv")
+def test_probe_differences_have_p_values_of_every_other_system(probe_outputs):
+    table = read_table(probe_outputs / "probes_differences.tsv")
     auroc = table[
         (table["target"] == "diagnosis")
         & (table["probe"] == "regularised")
@@ -338,7 +338,9 @@ def test_probe_differences_have_p_values_of_every_other_system(probed):
     ]
     assert set(auroc["reference"]) == (SYSTEMS - {"ldae"}) | {"age_sex"}
     np.testing.assert_allclose(auroc["p_holm"], holm(auroc["p"]))
-    scores = read_table(probed / "probes.tsv").set_index(["target", "probe", "system", "metric"])
+    scores = read_table(probe_outputs / "probes.tsv").set_index(
+        ["target", "probe", "system", "metric"]
+    )
     for row in auroc.to_dict("records"):
         other = scores.loc[("diagnosis", "regularised", row["reference"], "auroc"), "value"]
         assert row["difference"] == pytest.approx(1 - other, abs=1e-5)

@@ -91,7 +91,7 @@ def run_preprocessed_input(
             files.measures,
         ],
         run=run,
-        verdict=lambda files: judge(read_json(files.measures), cfg["qc"]),
+        qc_reason=lambda files: judge(read_json(files.measures), cfg["qc"]),
     )
     return run_step(step, scan_files(scans, preproc_dir, cfg["template"]["name"]), manifest)
 

@@ -92,7 +92,7 @@ def run_registration(
             files.measures,
         ],
         run=run,
-        verdict=lambda files: judge(read_json(files.measures), cfg["qc"]),
+        qc_reason=lambda files: judge(read_json(files.measures), cfg["qc"]),
     )
     files = scan_files(scans, preproc_dir, cfg["template"]["name"])
     return run_step(step, files, manifest, earlier)

@@ -43,7 +43,7 @@ class Step:
         fingerprint: Hash of the step's parameters, source and other files it depends on.
         inputs, outputs: Files of a scan that the step reads and writes.
         run: Processes a scan; may raise :class:`ScanRejected`.
-        verdict: Checks the quality of the outputs, also of scans done earlier. It returns the
+        qc_reason: Checks the quality of the outputs, also of scans done earlier. It returns the
             reason to exclude the scan, or None.
     """
 
@@ -52,7 +52,7 @@ class Step:
     inputs: Callable[[ScanFiles], Sequence[Path]]
     outputs: Callable[[ScanFiles], Sequence[Path]]
     run: Callable[[ScanFiles], None]
-    verdict: Callable[[ScanFiles], str | None] = lambda files: None
+    qc_reason: Callable[[ScanFiles], str | None] = lambda files: None
 
 
 def run_step(
@@ -74,7 +74,7 @@ def run_step(
         step: The step.
         scans: Scans of the shard.
         manifest: Table to write: scan_id, status, reason, seconds. Status: ok; failed; qc (done,
-            but excluded by ``step.verdict``); skipped (not ok in an earlier step, whose reason is
+            but excluded by ``step.qc_reason``); skipped (not ok in an earlier step, whose reason is
             copied).
         earlier: Manifest of the step before; None for the first.
 
@@ -135,7 +135,7 @@ def _run_scan(step: Step, files: ScanFiles) -> tuple[str, str, float]:
         stamp = _work(step, files, inputs)
     if stamp["failed"]:
         return FAILED, stamp["failed"], stamp["seconds"]
-    against = step.verdict(files)
+    against = step.qc_reason(files)
     return (QC if against else OK), against or "", stamp["seconds"]
 
 
@@ -193,8 +193,8 @@ def _work(step: Step, files: ScanFiles, inputs: list[dict[str, Any]]) -> dict[st
     try:
         with _begun(mark, step.fingerprint, inputs):
             step.run(files)
-    except ScanRejected as verdict:
-        failed = str(verdict)
+    except ScanRejected as rejection:
+        failed = str(rejection)
         log.warning("%s: %s", files.scan_id, failed)
     except Exception as error:
         if isinstance(error, MemoryError) or getattr(error, "errno", None) in FULL:
