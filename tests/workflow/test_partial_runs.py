@@ -1,7 +1,6 @@
 """Partial runs: Snakemake's plan after each change equals the table of docs/partial-runs.md.
 
-The plans are of a hollow project: the real rules and their metadata, outputs without content. One
-real run, with new subjects, uses a copy of the finished run.
+The plans are of a hollow project: the real rules and their metadata, outputs without content.
 """
 
 import os
@@ -9,13 +8,10 @@ import re
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from helpers.project import ROOT, Project, copy_project
-from ldae.files import sha256
 from ldae.orchestration.rerun import reset_scans
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
@@ -329,46 +325,3 @@ def test_missing_volume_store_plans_no_training(hollow):
     jobs = hollow.jobs("--forcerun", "tissue_volumes")
     store.write_bytes(kept)
     assert "volumes" in jobs and not set(jobs) & set(rules("*trainings*"))
-
-
-# --- a real run -----------------------------------------------------------------------------------
-
-
-def state(folder: Path) -> dict[str, tuple[str, int]]:
-    """Content and time of every file."""
-    return {
-        str(path.relative_to(folder)): (sha256(path), path.stat().st_mtime_ns)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.is_symlink()
-    }
-
-
-def test_new_subjects_are_embedded_by_existing_models(finished, tmp_path):
-    project = Project(tmp_path / "project")
-    shutil.copytree(finished.path, project.path, symlinks=True)
-    results = project.path / "results"
-    stages = ("autoencoder", "ldm", "ldae")
-    models = {stage: state(results / "models" / stage) for stage in stages}
-    derivatives = state(results / "preproc")
-    tables = [results / "cohort/splits.tsv", results / "cohort/scans.tsv"]
-    splits, scans = (pd.read_csv(path, sep="\t") for path in tables)
-
-    config = project.overlay("more.yaml", {"synthetic": {"subjects": 14}})
-    project.snakemake("cohort", "embeddings", config=config)
-
-    assert {stage: state(results / "models" / stage) for stage in stages} == models
-    now = state(results / "preproc")
-    old = [name for name in derivatives if "/anat/" in name and name.endswith(".nii.gz")]
-    assert old and {name: now[name] for name in old} == {name: derivatives[name] for name in old}
-    more_splits, more_scans = (pd.read_csv(path, sep="\t") for path in tables)
-    new = set(more_splits["participant_id"]) - set(splits["participant_id"])
-    assert new and len(more_scans) > len(scans)
-    kept = more_splits[~more_splits["participant_id"].isin(new)].reset_index(drop=True)
-    pd.testing.assert_frame_equal(kept, splits)
-    added = {name.split("/")[0] for name in set(now) - set(derivatives) if name.startswith("sub-")}
-    assert added == new
-    index = pd.read_csv(results / "cache/volumes/index.tsv", sep="\t")
-    assert new & set(index["participant_id"])
-    ledger = pd.read_csv(results / "cohort/ledger.tsv", sep="\t", dtype=str)
-    assert new <= set(ledger["scan_id"].dropna().str.split("_").str[0])
-    assert project.jobs("cohort", "embeddings", config=config) == {}
