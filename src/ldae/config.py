@@ -33,7 +33,7 @@ def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
         faults = "; ".join(_sentence(error) for error in errors)
         raise UserError(
             f"The configuration (config/config.yaml and the files given on top of it) is wrong: "
-            f"{faults}. All keys are explained in config/README.md."
+            f"{faults}. config/config.yaml explains each key."
         )
 
 

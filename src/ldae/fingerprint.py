@@ -20,8 +20,8 @@ def source_fingerprint(*entries: str) -> str:
     """Hash the definitions that ``entries`` name and all definitions that they depend on.
 
     Args:
-        entries: ``"diffusion.ddim:encode"`` is one definition, ``"diffusion.ddim"`` a whole module,
-            ``"figures"`` all modules and data files of a folder.
+        entries: ``"diffusion.ddim:ddim_encode"`` is one definition, ``"diffusion.ddim"`` a whole
+            module, ``"figures"`` all modules and data files of a folder.
 
     Returns:
         16 hexadecimal characters, the same under all versions of Python.

@@ -38,9 +38,3 @@ def listing(words: list[str]) -> str:
 def subject(scan_id: str) -> str:
     """The participant of a scan: ``sub-ADNI002S0413`` of ``sub-ADNI002S0413_ses-M000``."""
     return re.split(r"_ses-", str(scan_id))[0]
-
-
-def visit(scan_id: str) -> str:
-    """``month 6`` of ``..._ses-M006``; empty where the id has no session."""
-    found = re.search(r"_ses-M(\d+)", str(scan_id))
-    return f"month {int(found[1])}" if found else ""

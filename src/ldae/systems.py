@@ -110,6 +110,28 @@ METRICS = {
 CLASS_METRICS = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
 
 
+@dataclass(frozen=True)
+class Target:
+    """A target of the linear probes.
+
+    Attributes:
+        label: Name in tables.
+        headline: Key of the metric that stands for it where there is room for one.
+    """
+
+    label: str
+    headline: str
+
+
+# In the order of tables.
+TARGETS = {
+    "diagnosis": Target("AD against CN", "auroc"),
+    "age": Target("Age", "mae"),
+    "groups": Target("CN, MCI, AD", "balanced_accuracy"),
+    "conversion": Target("MCI to AD", "auroc"),
+}
+
+
 def system(name: str) -> System:
     """A system by its key; the label of an unknown one is its key without underscores."""
     return SYSTEMS.get(name) or System(name.replace("_", " "))

@@ -1,1 +1,1 @@
-"""What tests share: small stores, models, results, cohorts, and copies of the project."""
+"""Helpers of the tests: small stores, models, results, cohorts, and copies of the project."""

@@ -54,15 +54,20 @@ def test_page_shows_the_rooms_as_they_are():
     assert page(LIBRARY, text) == text, "Run: python tests/architecture.py"
 
 
-def test_files_named_by_the_page_exist():
-    """Paths in backticks with a known ending, relative to the project, the library or its room."""
-    named = re.findall(r"`([\w./-]+\.(?:py|smk|yaml|json|md))`", PAGE.read_text())
-    assert len(named) > 20
-    missing = {
+def test_files_and_modules_named_by_the_page_exist():
+    """Names in backticks: paths below the project or the library, modules without suffix."""
+    rooms_of_library = {name for layer in LAYERS[1:] for name in layer}
+    named = [name for name in re.findall(r"`([\w./-]+)`", PAGE.read_text()) if "NAME" not in name]
+    files = [name for name in named if re.search(r"\.(py|smk|yaml|json|md|j2)$", name)]
+    modules = [name for name in named if name.split("/")[0] in rooms_of_library and "." not in name]
+    assert len(files) > 40 and len(modules) > 25
+    bases = (REPO, LIBRARY)
+    missing = [name for name in files if not any((base / name).is_file() for base in bases)]
+    missing += [
         name
-        for name in named
-        if "NAME" not in name and not any((base / name).is_file() for base in (REPO, LIBRARY))
-    }
+        for name in modules
+        if not (LIBRARY / f"{name}.py").is_file() and not (LIBRARY / name).is_dir()
+    ]
     assert not missing
 
 

@@ -23,7 +23,7 @@ from ldae.errors import UserError
 from ldae.evaluation.cost import measure_cost
 from ldae.evaluation.metrics.image import ImageMetrics
 from ldae.evaluation.reconstruction import evaluate_reconstruction
-from ldae.inference.dae_system import DaeSystem
+from ldae.inference.dae_system import DaeSystem, dae_encoder
 from ldae.inference.embeddings import embed
 from ldae.inference.supervised import predict_supervised
 from ldae.models.loading import load_dae, load_supervised
@@ -210,7 +210,16 @@ def test_dae_cost_tables_of_parameters_and_seconds(chain, dae, tmp_path):
 
 def test_dae_embeddings_are_of_resized_volumes(chain, dae, tmp_path):
     folder, store = dae[1], VolumeStore(chain[0] / "volumes")
-    embed("dae", folder, chain[0] / "volumes", tmp_path / "dae.npz", "cpu", 1, batch_size=3)
+    embed(
+        "dae",
+        dae_encoder,
+        folder,
+        chain[0] / "volumes",
+        tmp_path / "dae.npz",
+        "cpu",
+        1,
+        batch_size=3,
+    )
     provenance = {"model": load_card(folder)["sha256"], "volumes": store.content_hash}
     scans, codes = load_embeddings(tmp_path / "dae.npz", **provenance)
     assert scans == store.index["scan_id"].tolist()

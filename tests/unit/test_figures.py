@@ -2,7 +2,9 @@
 
 import hashlib
 import re
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,7 @@ from helpers.results import SPACING, make_results
 from ldae.errors import UserError
 from ldae.figures.brain_slices import Window
 from ldae.figures.cohort_qc import load_measures
-from ldae.figures.registry import FIGURES, draw, output_names, required_inputs
+from ldae.figures.registry import FIGURES, draw
 from ldae.figures.training_curves import kept_epoch
 from ldae.labels import interval, number
 
@@ -31,8 +33,18 @@ def figures(inputs, tmp_path_factory):
     return {name: drawn(name, inputs, folder) for name in FIGURES}
 
 
+def module_of(name: str) -> ModuleType:
+    return import_module(f"ldae.figures.{FIGURES[name].module or name}")
+
+
+def output_paths(name: str, folder: Path) -> dict[str, Path]:
+    """Files of a figure, named as the rules name them."""
+    suffixes = {"data": module_of(name).DATA, "caption": "caption.txt"}
+    return {key: folder / f"{name}.{suffixes.get(key, key)}" for key in ("pdf", "png", *suffixes)}
+
+
 def drawn(name: str, inputs: dict, folder: Path) -> dict[str, Path]:
-    outputs = {key: folder / file for key, file in output_names(name).items()}
+    outputs = output_paths(name, folder)
     draw(name, inputs[name], outputs, SETTINGS)
     return outputs
 
@@ -100,8 +112,8 @@ def test_figure_caption_states_numbers_of_the_data(name, found, figures):
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_figure_refuses_missing_input(name, inputs, tmp_path):
-    outputs = {key: tmp_path / file for key, file in output_names(name).items()}
-    first = required_inputs(name)[0]
+    outputs = output_paths(name, tmp_path)
+    first = next(iter(module_of(name).INPUTS))
     with pytest.raises(UserError, match=first):
         draw(name, {**inputs[name], first: None}, outputs, SETTINGS)
     gone = {key: tmp_path / "gone" for key in inputs[name]}
@@ -120,7 +132,7 @@ def test_draw_refuses_unknown_figure_and_input(inputs, tmp_path):
 def test_figure_refuses_arrays_of_wrong_shape_or_missing_array(inputs, tmp_path):
     path = tmp_path / "arrays.npz"
     np.savez(path, scan_id=["a"], diagnosis=["CN"], original=np.zeros((2, 2, 2)))
-    outputs = {key: tmp_path / file for key, file in output_names("figure3_reconstruction").items()}
+    outputs = output_paths("figure3_reconstruction", tmp_path)
     with pytest.raises(UserError, match=r"has 3 axes where 4"):
         draw("figure3_reconstruction", {"arrays": path}, outputs, SETTINGS)
     np.savez(path, scan_id=["a"], diagnosis=["CN"])

@@ -220,6 +220,14 @@ def test_training_fingerprint_includes_only_networks_that_it_calls(stage):
     assert not any(name.startswith(("figures.", "report.", "preprocess.")) for name in names)
 
 
+def test_embeddings_of_a_system_do_not_depend_on_networks_of_another():
+    embed = "inference.embeddings:embed"
+    ldae = closure(embed, "inference.embeddings:ldae_encoder").definitions
+    dae = closure(embed, "inference.dae_system:dae_encoder").definitions
+    names = [{f"{ref.module}:{ref.name}" for ref in found} & NETWORKS for found in (ldae, dae)]
+    assert names == [{"nets.semantic_encoder:SemanticEncoder"}, TRAININGS["dae"]]
+
+
 def rules() -> list[tuple[str, list[str], str]]:
     """Rules with a param ``source``: rule file, entries that the param names, and script."""
     found = []

@@ -31,8 +31,8 @@ def facts(root, config=None, **more):
     merged = copy.deepcopy(PAPER)
     for section, values in (config or {}).items():
         merged[section] = merged[section] | values if isinstance(values, dict) else values
-    given = dict(slurm=False, slots=2, conda=False, container=None, asks={}, groups={})
-    given |= dict(local=frozenset(), watched_by=None, command=())
+    given = dict(slurm=False, slots=2, conda=False, container=None, requests={}, groups={})
+    given |= dict(local=frozenset(), status_command=None, command=())
     return Facts(config=merged, root=root, **(given | more))
 
 
@@ -351,8 +351,8 @@ def test_min_job_age_shorter_than_snakemake_waits_is_an_error(age, levels, tmp_p
 
 
 def test_group_is_submitted_as_one_job():
-    asks = {"n4": {"runtime": 480, "mem_mb": 4000}, "pack": {"runtime": 60, "mem_mb": 6000}}
-    submitted = slurm.submitted(asks, {"n4": "scans", "pack": "scans"})
+    requests = {"n4": {"runtime": 480, "mem_mb": 4000}, "pack": {"runtime": 60, "mem_mb": 6000}}
+    submitted = slurm.submitted(requests, {"n4": "scans", "pack": "scans"})
     assert submitted == {"group scans": {"runtime": 540, "mem_mb": 6000}}
 
 
@@ -376,12 +376,14 @@ def test_plan_is_read_from_the_dry_run_with_its_error(tmp_path):
 
 
 def test_cost_scales_the_papers_hours_or_gives_no_estimate(tmp_path):
-    asks = {name: {"gpu": 1} for name in ("autoencoder", "ldm", "ldae", "dae")}
-    asks["supervised_age"] = {"gpu": 1}
-    jobs = Plan(dict.fromkeys(asks, 1))
+    requests = {name: {"gpu": 1} for name in ("autoencoder", "ldm", "ldae", "dae")}
+    requests["supervised_age"] = {"gpu": 1}
+    jobs = Plan(dict.fromkeys(requests, 1))
 
     def sentences(counts, **config):
-        return " ".join(f.what for f in estimate(facts(tmp_path, config, asks=asks), jobs, counts))
+        return " ".join(
+            f.what for f in estimate(facts(tmp_path, config, requests=requests), jobs, counts)
+        )
 
     full = sentences(Counts(2906, 10340))
     assert "ldm: 36 h, 36 GPU-hours" in full  # Table 3: 18 hours on two
@@ -398,8 +400,10 @@ def test_cost_prefers_measured_times(tmp_path):
     timing.mkdir(parents=True)
     for shard in range(2):
         (timing / f"shard-{shard}.tsv").write_text("s\tcpu_time\tmax_rss\n600\t600\t300\n")
-    asks = {"n4": {"threads": 1}}
-    (finding, *_) = estimate(facts(tmp_path, asks=asks, slots=4), Plan({"n4": 8}), Counts(9, 9))
+    requests = {"n4": {"threads": 1}}
+    (finding, *_) = estimate(
+        facts(tmp_path, requests=requests, slots=4), Plan({"n4": 8}), Counts(9, 9)
+    )
     assert finding.what == "n4: 20 min (measured in these results)"  # 8 x 600 s, four at a time
 
 
@@ -412,7 +416,7 @@ def test_cost_scales_measured_epochs_of_the_same_settings(tmp_path):
     write_json(card | {"scans": {"train": 891}}, folder / "model.json")
 
     def sentence(scans, **config):
-        run = facts(tmp_path, config, asks={"ldm": {"gpu": 1}})
+        run = facts(tmp_path, config, requests={"ldm": {"gpu": 1}})
         return estimate(run, Plan({"ldm": 1}), Counts(9, scans))[0].what
 
     # 891 of 1,000 scans are for training.

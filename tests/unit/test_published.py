@@ -25,7 +25,7 @@ from helpers.stores import write_store
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
 from ldae.evaluation.guidance import evaluate_guidance
-from ldae.inference.embeddings import embed
+from ldae.inference.embeddings import embed, ldae_encoder, untrained_encoder
 from ldae.models.loading import load
 from ldae.models.published.authors_model import ARCHITECTURE, PARTS, published_files
 from ldae.models.published.convert import convert, main, read_part
@@ -197,9 +197,9 @@ def test_published_models_are_evaluated_with_their_own_latent_scale(files, tmp_p
     z_0 = system.latents(system.latent_store(tmp_path / "latents"), np.arange(4))
     torch.testing.assert_close(z_0, 0.8730 * torch.from_numpy(means))
 
-    for name in ("ldae", "untrained"):
+    for name, encoder in (("ldae", ldae_encoder), ("untrained", untrained_encoder)):
         out = tmp_path / f"{name}.npz"
-        embed(name, tmp_path / "ldae", tmp_path / "volumes", out, "cpu", 1)
+        embed(name, encoder, tmp_path / "ldae", tmp_path / "volumes", out, "cpu", 1)
     stored = system.stored_codes(tmp_path / "ldae.npz", index["scan_id"])
     codes = system.y_sem(torch.from_numpy(volumes))
     np.testing.assert_allclose(stored, codes, rtol=1e-4, atol=1e-5)

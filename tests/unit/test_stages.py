@@ -6,17 +6,18 @@ import pytest
 import torch
 
 from helpers.training import DIFFUSION, assert_same, inputs, objective, settings
+from ldae.config import section_name
 from ldae.data.embeddings import load_embeddings
 from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
-from ldae.inference.embeddings import embed
+from ldae.inference.embeddings import embed, ldae_encoder, untrained_encoder
 from ldae.models.loading import load_ldae
-from ldae.models.storage import load_card, load_state, save_model
+from ldae.models.storage import REQUIRED, load_card, load_state, save_model
 from ldae.models.training_scans import write_training_scans
 from ldae.training.distributed.processes import Processes
 from ldae.training.loop import fit
-from ldae.training.stages import train
+from ldae.training.stages import STAGES, train
 from ldae.training.state import TIMING
 
 
@@ -43,12 +44,17 @@ def test_model_cards_of_stages_name_their_inputs(chain, tmp_path):
     assert_same({k.removeprefix("unet."): v for k, v in last.items()}, load_state(root / "ldm"))
 
 
+def test_every_training_has_a_kind_of_model_card():
+    """Else a training would fail when its model is saved, after the last epoch."""
+    assert {section_name(stage) for stage in STAGES} == set(REQUIRED)
+
+
 def test_embeddings_of_trained_and_untrained_encoder(chain, tmp_path):
     root, _ = chain
     codes = {}
-    for system in ("ldae", "untrained"):
+    for system, encoder in (("ldae", ldae_encoder), ("untrained", untrained_encoder)):
         out = tmp_path / f"{system}.npz"
-        embed(system, root / "ldae", root / "volumes", out, "cpu", 1, batch_size=3)
+        embed(system, encoder, root / "ldae", root / "volumes", out, "cpu", 1, batch_size=3)
         scans, codes[system] = load_embeddings(out)
         assert scans == VolumeStore(root / "volumes").index["scan_id"].tolist()
     encoder, _, _ = load_ldae(root / "ldae", root / "ldm")

@@ -24,7 +24,7 @@ from ldae.synthetic import (
 from ldae.synthetic.__main__ import main
 from ldae.synthetic.bases import FOLDER, base_names, load_base
 from ldae.synthetic.download import PROCESSED, REPEATED, plan_images
-from ldae.synthetic.fields import Grid, exponentiate, jacobian, random_velocity, sample
+from ldae.synthetic.fields import Grid, exponentiate, random_velocity, sample
 from ldae.synthetic.heads import intensities
 from ldae.synthetic.scanner import sagittal_grid
 from ldae.synthetic.series import Series, write_dicom
@@ -33,6 +33,12 @@ from ldae.synthetic.tables import adnimerge, cdr, dxsum, visit_name
 
 BASE = "myconnectome"
 MILD, SEVERE = Atrophy(25.0, 7.0, 0.8), Atrophy(50.0, 5.0, 2.0)
+
+
+def jacobian(displacement: torch.Tensor, grid: Grid) -> np.ndarray:
+    """Determinant of the Jacobian of ``x + displacement(x)`` at the nodes, (X, Y, Z)."""
+    gradient = np.stack([np.stack(np.gradient(u, grid.step), -1) for u in displacement.numpy()], -2)
+    return np.linalg.det(gradient + np.eye(3))
 
 
 @pytest.fixture(scope="module")

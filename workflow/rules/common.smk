@@ -110,19 +110,27 @@ MODELS = dict(
     ldae=results("models/ldae/model.json"),
     embeddings=results("embeddings/ldae.npz"),
 )
-# Trained system -> the class that loads it, files that reconstruct by it, the systems whose
-# embeddings its model gives, and the largest number of test scans to reconstruct. Tables 5 to 7,
-# the probes and the ground truth follow from this table.
+# Trained system -> the class that loads it, the files that it is loaded from, the one of them with
+# the semantic encoder, what loads that encoder for each of its embeddings, and the largest number
+# of test scans to reconstruct. Tables 5 to 7, the probes and the ground truth follow from this.
 TRAINED_SYSTEMS = {
     "ldae": dict(
-        loaded_by=LDAE, models=MODELS, embeddings=["ldae", "untrained"], max_scans=None
+        loaded_by=LDAE,
+        models=MODELS,
+        encoder="ldae",
+        embeddings={
+            "ldae": "inference.embeddings:ldae_encoder",
+            "untrained": "inference.embeddings:untrained_encoder",
+        },
+        max_scans=None,
     )
 }
 if "dae" in config["baselines"]:
     TRAINED_SYSTEMS["dae"] = dict(
         loaded_by="inference.dae_system:DaeSystem",
         models=dict(dae=results("models/dae/model.json")),
-        embeddings=["dae"],
+        encoder="dae",
+        embeddings={"dae": "inference.dae_system:dae_encoder"},
         max_scans=config["dae"]["test_scans"],
     )
 

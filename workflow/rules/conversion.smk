@@ -18,7 +18,7 @@ rule study_tables:
         mem_mb=growing(8000),
         runtime=growing(30),
     params:
-        listing=table_files,
+        change_hash=tables_change_hash,
         source=source("conversion.prepare_tables:prepare_tables"),
     message:
         "Preparing the study tables for Clinica"
@@ -46,7 +46,7 @@ rule import_bids:
         runtime=growing(240),
     params:
         part=results("bids_parts/{cohort}"),
-        listing=dataset_listing,
+        change_hash=dataset_change_hash,
         settings=dataset_settings("columns", "values", "prefix", "section", "space"),
         source=source("conversion.import_bids:import_bids"),
     message:
@@ -75,7 +75,7 @@ rule check_download:
         mem_mb=growing(2000, a_thread=500),
         runtime=growing(240),
     params:
-        listing=images_listing,
+        change_hash=images_change_hash,
         source=source("conversion.plan:plan_conversion", "conversion.plan:write_plan"),
     message:
         "Checking every image of the download"

@@ -53,7 +53,7 @@ def download(kind):
     return check
 
 
-def table_files(wildcards):
+def tables_change_hash(wildcards):
     """A param that changes when a table is edited in place (the folder's time does not).
 
     The synthetic download is made by a rule, on which the tables then depend.
@@ -63,7 +63,7 @@ def table_files(wildcards):
     return tables_hash(config["paths"]["tables"])
 
 
-def images_listing(wildcards):
+def images_change_hash(wildcards):
     """A param that changes with the download's files (the folder's time does not)."""
     if "synthetic" in config:
         return "made by the rule synthetic"
@@ -128,7 +128,7 @@ def dataset_folder(wildcards):
     return folder
 
 
-def dataset_listing(wildcards):
+def dataset_change_hash(wildcards):
     """A param that changes when images are added or removed, or a table is edited."""
     if PREPROCESSED and "synthetic" in config:
         return "made by the rule synthetic"

@@ -1,13 +1,15 @@
 """Embeddings: y_sem of every scan, and the test predictions of the supervised baselines."""
 
 for system, about in TRAINED_SYSTEMS.items():
+    if not about["embeddings"]:
+        continue
 
     rule:
         name:
             with_system("embeddings", system, "")
         input:
             volumes=results("cache/volumes/store.json"),
-            model=results(f"models/{system}/model.json"),
+            model=about["models"][about["encoder"]],
         output:
             **{name: results(f"embeddings/{name}.npz") for name in about["embeddings"]},
         log:
@@ -24,7 +26,8 @@ for system, about in TRAINED_SYSTEMS.items():
         params:
             seed=config["seed"],
             batch_size=config["evaluation"]["batch_size"],
-            source=source("inference.embeddings:embed"),
+            encoders=about["embeddings"],
+            source=source("inference.embeddings:embed", *about["embeddings"].values()),
         message:
             f"Embedding every scan (y_sem): {', '.join(about['embeddings'])}"
         script:

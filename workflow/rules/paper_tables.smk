@@ -1,6 +1,12 @@
 """Tables 5, 6 and 7 of the paper: each number with its interval and the paper's value."""
 
-STAGES_OF_TABLE5 = ["autoencoder", "ldm", *TRAINED_SYSTEMS]
+# Model cards by name, each once.
+CARDS = {
+    stage: path
+    for about in TRAINED_SYSTEMS.values()
+    for stage, path in about["models"].items()
+    if stage != "embeddings"
+}
 
 
 rule tables_paper:
@@ -17,7 +23,7 @@ rule tables_paper:
             results(with_system("tables/inference", system, ".tsv"))
             for system in TRAINED_SYSTEMS
         ],
-        models=[results(f"models/{stage}/model.json") for stage in STAGES_OF_TABLE5],
+        models=list(CARDS.values()),
         probes=rules.probes.output.table,
     output:
         **{

@@ -35,10 +35,15 @@ def folder(files) -> Path:
     return Path(files if isinstance(files, str) else files[0]).parent
 
 
+def definition(entry):
+    """The definition that a param names as `module:name`."""
+    module, _, name = entry.partition(":")
+    return getattr(import_module(f"ldae.{module}"), name)
+
+
 def load_system(snakemake):
     """The trained system of an evaluation rule, from the models among its inputs."""
-    module, _, name = snakemake.params.system.partition(":")
-    system = getattr(import_module(f"ldae.{module}"), name)
+    system = definition(snakemake.params.system)
     models = {stage: folder(snakemake.input[stage]) for stage in system.stages}
     device, threads = snakemake.config["device"], snakemake.threads
     return system.load(models, snakemake.params.settings, device, threads)

@@ -1,6 +1,6 @@
 """Embeddings: y_sem of every scan, by each system that the rule has an output for."""
 
-from _adapter import folder, job
+from _adapter import definition, folder, job
 
 with job(snakemake):
     from ldae.inference.embeddings import embed
@@ -8,6 +8,7 @@ with job(snakemake):
     for system, out in snakemake.output.items():
         embed(
             system,
+            definition(snakemake.params.encoders[system]),
             folder(snakemake.input.model),
             folder(snakemake.input.volumes),
             out,

@@ -35,7 +35,6 @@ _IGNORED = [
     re.compile(r"^/(?!sub-|$)"),
     re.compile(r"/(func|dwi|fmap|perf|pet|swi|eeg|ieeg|meg|micr|motion|mrs|nirs|beh)(/|$)"),
 ]
-_NO_SESSION = "M000"
 
 
 def list_brains(root: Path, space: str, key: str) -> pd.DataFrame:
@@ -188,7 +187,7 @@ def _index(root: Path, key: str) -> pd.DataFrame:
     for file in layout.get(suffix="T1w", extension=[".nii.gz", ".nii"]):
         path = Path(file.path).relative_to(root).as_posix()
         about = file.entities
-        session, run = about.get("session", _NO_SESSION), int(about.get("run", 0))
+        session, run = about.get("session", NO_SESSION), int(about.get("run", 0))
         rows.append((about["subject"], session, run, path))
     if not rows:
         there = ", ".join(sorted(file.name for file in root.iterdir())[:5]) or "nothing"

@@ -28,7 +28,9 @@ def _verify(folders: Sequence[Path]) -> None:
         require((folder / CARD).is_file(), f"There is no finished store in {folder}.")
         store = KINDS[read_json(folder / CARD)["kind"]](folder)
         store.verify()
-        print(f"{folder}: {len(store)} {store.made_by} are whole, sum {store.content_hash}")
+        print(
+            f"{folder}: {len(store)} {store.made_by} are intact, content hash {store.content_hash}"
+        )
 
 
 if __name__ == "__main__":

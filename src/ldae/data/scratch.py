@@ -2,9 +2,9 @@
 
 On the scratch disk, readable by its owner alone::
 
-    ldae-{uid}/{kind}-{sum}/       a complete copy of a store; its sum is of arrays and index
-    ldae-{uid}/{kind}-{sum}.part   a copy being made, or left by a job that was killed
-    ldae-{uid}/{kind}-{sum}.lock   held by the process that makes the copy; others wait for it
+    ldae-{uid}/{kind}-{hash}/       a complete copy of a store; hash: its content hash
+    ldae-{uid}/{kind}-{hash}.part   a copy being made, or left by a job that was killed
+    ldae-{uid}/{kind}-{hash}.lock   held by the process that makes the copy; others wait for it
 
 A copy has the bytes of the original, so a training does not depend on where its data are read.
 The copy is compared with the store's checksums when it is made. Other processes of the training and

@@ -57,7 +57,8 @@ def extrapolate(codes: VisitCodes, batch_size: int) -> pd.DataFrame:
     Returns:
         One row per triplet and method: participant_id, start, end (months of the two known visits),
         target (months), alpha (> 1), horizon (months from the last known visit to the target),
-        time_gap (months between the known ones), method and the metrics of :meth:`Codes.compare`.
+        time_gap (months between the known ones), method and the metrics of
+        :meth:`VisitCodes.compare`.
     """
     triples: list[tuple[int, int, int]] = []
     for _, rows in codes.visits.groupby("participant_id", sort=False):

@@ -76,7 +76,8 @@ def triplets(months: Sequence[int], first: int = 0) -> list[Triplet]:
 def predictions(codes: VisitCodes, chosen: list[Triplet]) -> Iterator[tuple[str, Tensor]]:
     """Predict the target volumes (B, 1, X, Y, Z) by every method of :data:`METHODS`.
 
-    ``ldae`` is :meth:`Codes.between`. Three baselines stay within the autoencoder's output space:
+    ``ldae`` is :meth:`VisitCodes.between`. Three baselines stay within the autoencoder's output
+    space:
     ``nearest_visit``, ``voxel_average`` (weights 1 - alpha, alpha), and ``latent_lerp`` (of z_0).
     """
     start, end = [t.places[0] for t in chosen], [t.places[2] for t in chosen]
@@ -108,7 +109,7 @@ def evaluate_interpolation(
         outputs: Paths to write, by name.
             ``triplets``, per-triplet table: participant_id, start, target, end (months), alpha,
             prediction_gap (months to the nearer end), time_gap (months between the ends), method,
-            the metrics of :meth:`Codes.compare` and ssim_window.
+            the metrics of :meth:`VisitCodes.compare` and ssim_window.
             ``table``: grouping (overall, prediction_gap, time_gap, relative_position), group,
             method, metric, value, ci_low, ci_high, n_triplets, n_subjects.
             ``differences``: paired differences of the LDAE with every baseline, overall.

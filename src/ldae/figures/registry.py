@@ -123,29 +123,6 @@ FIGURES = {
 DEFAULTS = {"dpi": 200}
 
 
-def required_inputs(name: str) -> tuple[str, ...]:
-    """Names of the inputs that ``draw(name, ...)`` requires.
-
-    Raises:
-        UserError: unknown name.
-    """
-    return tuple(_figure(name).INPUTS)
-
-
-def output_names(name: str) -> dict[str, str]:
-    """File names of a figure's outputs: pdf, png, data (tsv or npz) and caption.
-
-    Raises:
-        UserError: unknown name.
-    """
-    return {
-        "pdf": f"{name}.pdf",
-        "png": f"{name}.png",
-        "data": f"{name}.{_figure(name).DATA}",
-        "caption": f"{name}.caption.txt",
-    }
-
-
 def draw(
     name: str,
     inputs: dict[str, Any],

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from ldae.compute import Compute
-from ldae.data.resize import Resizer
+from ldae.data.resize import ResizedVolumes, Resizer
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.ddim import ddim_decode, ddim_encode
 from ldae.diffusion.schedule import Schedule, to_image, to_signal
+from ldae.inference.embeddings import Source
 from ldae.inference.trained_system import (
     PRECISION,
     Reconstruction,
@@ -171,3 +172,10 @@ class DaeSystem(TrainedSystem):
     def resolution(self, shape: Sequence[int]) -> Sequence[int]:
         """See :meth:`TrainedSystem.resolution`."""
         return self.resizer.shape
+
+
+def dae_encoder(model: str | Path, store: VolumeStore) -> Source:
+    """The trained encoder of a DAE; it reads the volumes on the DAE's own grid."""
+    encoder, _, card = load_dae(model)
+    cfg = card["architecture"]
+    return Source(encoder, ResizedVolumes(store, cfg["shape"], cfg["resize"]), card)

@@ -1,5 +1,6 @@
 """Embeddings: y_sem of every scan of a store, by a trained or an untrained encoder, in fp32."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,9 +9,8 @@ import torch
 
 from ldae.compute import Compute
 from ldae.data.embeddings import save_embeddings
-from ldae.data.resize import ResizedVolumes
 from ldae.data.volume_store import ByRow, VolumeStore
-from ldae.models.loading import load_dae, load_encoder
+from ldae.models.loading import load_encoder
 from ldae.models.storage import load_card
 from ldae.models.training_scans import require_fit
 from ldae.nets.semantic_encoder import SemanticEncoder, initial_encoder
@@ -25,12 +25,14 @@ class Source(NamedTuple):
     card: dict[str, Any]
 
 
-def _of_ldae(model: str | Path, store: VolumeStore) -> Source:
+def ldae_encoder(model: str | Path, store: VolumeStore) -> Source:
+    """The trained encoder of an LDAE."""
     encoder, card = load_encoder(model)
     return Source(encoder, store, card)
 
 
-def _untrained(model: str | Path, store: VolumeStore) -> Source:
+def untrained_encoder(model: str | Path, store: VolumeStore) -> Source:
+    """The encoder of an LDAE with random weights, as a control."""
     card = load_card(model)
     # Random also where stage 3 starts from ImageNet weights: with them it would be no untrained
     # control.
@@ -38,17 +40,9 @@ def _untrained(model: str | Path, store: VolumeStore) -> Source:
     return Source(encoder, store, card)
 
 
-def _of_dae(model: str | Path, store: VolumeStore) -> Source:
-    encoder, _, card = load_dae(model)
-    cfg = card["architecture"]
-    return Source(encoder, ResizedVolumes(store, cfg["shape"], cfg["resize"]), card)
-
-
-ENCODERS = {"ldae": _of_ldae, "untrained": _untrained, "dae": _of_dae}
-
-
 def embed(
     system: str,
+    load_encoder_of: Callable[[str | Path, VolumeStore], Source],
     model: str | Path,
     volumes: str | Path,
     out: str | Path,
@@ -59,9 +53,9 @@ def embed(
     """Write y_sem (N, d) of every scan of the store.
 
     Args:
-        system: ``ldae`` or ``dae``, or as a control ``untrained``: the LDAE's architecture with
-            random weights.
-        model: Folder of the LDAE, or of the DAE.
+        system: Name of the system in the log.
+        load_encoder_of: Loads the encoder from the model's folder, as :func:`ldae_encoder` does.
+        model: Folder of the model.
         volumes: The volume store.
         out: The npz to write (:func:`ldae.data.embeddings.save_embeddings`).
         device: ``cuda`` or ``cpu``.
@@ -72,7 +66,7 @@ def embed(
         UserError: a model is missing or does not fit the store (:mod:`ldae.models.training_scans`).
     """
     compute, store = Compute.prepare(device, threads, "fp32"), VolumeStore(volumes)
-    source = ENCODERS[system](model, store)
+    source = load_encoder_of(model, store)
     require_fit(store, source.card, model)
     encoder = compute.place(source.encoder).eval()
     progress = Progress(f"embeddings of {system}", len(store))

@@ -117,9 +117,9 @@ def run_facts(workflow: Any, config: Mapping[str, Any]) -> dict[str, Any]:
         "slots": settings.nodes if slurm else settings.cores,
         "conda": "conda" in deployment,
         "container": config["software"]["container"] if "apptainer" in deployment else None,
-        "asks": all_attempts(workflow, config),
+        "requests": all_attempts(workflow, config),
         "local": frozenset(rule.name for rule in workflow.rules if workflow.is_local(rule)),
         "groups": dict(groups),
-        "watched_by": workflow.executor_settings.status_command if slurm else None,
+        "status_command": workflow.executor_settings.status_command if slurm else None,
         "command": command,
     }

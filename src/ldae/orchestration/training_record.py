@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ldae.config import section_name
 from ldae.dependencies import PREPROCESS_KEYS
 from ldae.errors import require
 from ldae.files import read_json, write_json
@@ -57,9 +58,8 @@ def trainings(config: Mapping[str, Any], published: bool) -> list[str]:
         published: Whether the authors' weights replace the three stages.
     """
     stages = () if published else STAGES
-    baselines = tuple(config["baselines"])
     others = [name for name in TRAININGS if name not in STAGES]
-    return [*stages, *(name for name in others if name.startswith(baselines))]
+    return [*stages, *(name for name in others if section_name(name) in config["baselines"])]
 
 
 def training_inputs(name: str, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def estimate(facts: Facts, plan: Plan, counts: Counts | None) -> list[Finding]:
 def _measured(facts: Facts) -> pd.DataFrame:
     """Job usage in these results, indexed by rule; no row for a rule that has not run."""
     return job_usage_table(
-        facts.results / "benchmarks", facts.results / "models", facts.asks
+        facts.results / "benchmarks", facts.results / "models", facts.requests
     ).set_index("rule")
 
 
@@ -116,7 +116,7 @@ def _stage(
     facts: Facts, rule: str, jobs: int, counts: Counts | None, measured: pd.DataFrame
 ) -> Stage:
     """Cost of ``jobs`` jobs of a rule, by the first source in the module's list that applies."""
-    about = facts.asks.get(rule, {})
+    about = facts.requests.get(rule, {})
     gpus = about.get("gpu") or 0
     parallel = facts.slots
     if not facts.slurm:

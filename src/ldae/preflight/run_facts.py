@@ -17,14 +17,14 @@ class Facts:
         slots: CPU cores of this machine to use, or jobs to submit at a time.
         conda: Each rule's environment is made by conda when it first runs.
         container: The image that jobs run in; None: they run in the environment of the caller.
-        asks: By rule, the requests of its jobs. At the first attempt: threads, mem_mb, runtime
+        requests: By rule, the requests of its jobs. At the first attempt: threads, mem_mb, runtime
             (minutes), gpu, gres, cpus_per_task, nodes, slurm_partition, slurm_account; None:
             unset. At the last attempt: last_mem_mb, last_runtime. And jobs, their number, for
             rules that have one job a shard or batch.
         local: Rules whose jobs run on the machine of the workflow, with Slurm too.
         groups: Rule -> its group; the jobs of a group are submitted as one.
-        watched_by: Command that shows the workflow the end of Slurm jobs, squeue or sacct; None:
-            without Slurm.
+        status_command: Command that tells the end of Slurm jobs, squeue or sacct; None: without
+            Slurm.
         command: Dry run with the arguments of the run; prints the number of jobs of each rule.
     """
 
@@ -34,10 +34,10 @@ class Facts:
     slots: int
     conda: bool
     container: str | None
-    asks: Mapping[str, Mapping[str, Any]]
+    requests: Mapping[str, Mapping[str, Any]]
     local: frozenset[str]
     groups: Mapping[str, str]
-    watched_by: str | None
+    status_command: str | None
     command: tuple[str, ...]
 
     @property

@@ -38,20 +38,20 @@ def check_slurm(facts: Facts) -> list[Finding]:
     if shutil.which("sbatch") is None or shutil.which("sinfo") is None:
         text = "sbatch and sinfo are not on PATH: no job can be submitted from here"
         return [Finding(ERROR, TOPIC, text, "Run on a login node, or `module load slurm`.")]
-    remote = {name: about for name, about in facts.asks.items() if name not in facts.local}
-    asks = submitted(remote, facts.groups)
-    found = [_account(asks)]
+    remote = {name: about for name, about in facts.requests.items() if name not in facts.local}
+    requests = submitted(remote, facts.groups)
+    found = [_account(requests)]
     code, said = _ask("sinfo", "-h", "-o", "%P|%l|%m|%c|%G")
     if code:
         text = f"sinfo does not answer: {said}"
         return [*found, Finding(ERROR, TOPIC, text, "Ask your administrators; is slurmctld up?")]
-    if facts.watched_by == "squeue":
+    if facts.status_command == "squeue":
         found += check_min_job_age()
-    return [*found, *compare_with_partitions(asks, read_nodes(said))]
+    return [*found, *compare_with_partitions(requests, read_nodes(said))]
 
 
 def submitted(
-    asks: Mapping[str, Mapping[str, Any]], groups: Mapping[str, str]
+    requests: Mapping[str, Mapping[str, Any]], groups: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
     """Requests of what is submitted: single rules, and groups of rules.
 
@@ -59,7 +59,7 @@ def submitted(
     of every other number counts.
     """
     found: dict[str, dict[str, Any]] = {}
-    for rule, about in asks.items():
+    for rule, about in requests.items():
         if rule not in groups:
             found[rule] = dict(about)
             continue
@@ -130,7 +130,7 @@ def _gpus(gres: str) -> int:
 
 
 def compare_with_partitions(
-    asks: Mapping[str, Mapping[str, Any]], nodes: list[Nodes]
+    requests: Mapping[str, Mapping[str, Any]], nodes: list[Nodes]
 ) -> list[Finding]:
     """Compare the requests of each rule with the nodes of its partition; one finding a fault.
 
@@ -138,14 +138,14 @@ def compare_with_partitions(
     warning.
 
     Args:
-        asks: Requests by rule or group, of :func:`submitted`.
+        requests: Requests by rule or group, of :func:`submitted`.
         nodes: All nodes of the cluster.
     """
     names = sorted({node.partition for node in nodes})
     default = next((node.partition for node in nodes if node.default), None)
     found, faults, fine = [], {}, {}
     later: dict[tuple[str, str], list[str]] = {}
-    for rule, about in asks.items():
+    for rule, about in requests.items():
         asked = about.get("slurm_partition")
         partition = asked or default
         if partition is None:
@@ -214,9 +214,9 @@ def _unfit(about: Mapping[str, Any], nodes: list[Nodes]) -> list[tuple[str, str]
     return found
 
 
-def _account(asks: Mapping[str, Mapping[str, Any]]) -> Finding:
+def _account(requests: Mapping[str, Mapping[str, Any]]) -> Finding:
     """Compare the requested accounts with those that the user has."""
-    asked = {about.get("slurm_account") for about in asks.values()}
+    asked = {about.get("slurm_account") for about in requests.values()}
     named = sorted(str(name) for name in asked if name)
     if not named:
         return Finding(OK, TOPIC, "account: cluster default (null in the profile)")

@@ -113,7 +113,7 @@ def fetch(source: str, path: Path, identity: str | None) -> tuple[Path, bool]:
         The complete partial file, not yet checked, and whether an earlier attempt began it.
 
     Raises:
-        Broken: the connection ended early; a further call may continue.
+        ConnectionBroken: the connection ended early; a further call may continue.
         Unavailable: the source does not answer, or does not send this file.
         UserError: the partial file cannot be written: no space, no permission.
     """
@@ -207,7 +207,7 @@ def _save(source: _Readable, part: Path, have: int, total: int | None) -> None:
         total: Size of the complete file, bytes; None: unknown.
 
     Raises:
-        Broken: the connection ended early.
+        ConnectionBroken: the connection ended early.
         Unavailable: the source is empty.
         UserError: the disk is full, or the file cannot be written.
     """

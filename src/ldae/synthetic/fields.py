@@ -69,9 +69,3 @@ def random_velocity(
     where = np.stack(np.meshgrid(*axes, indexing="ij"))
     field = np.stack([ndi.map_coordinates(c, where, order=3, mode="nearest") for c in control])
     return torch.from_numpy(field.astype(np.float32))
-
-
-def jacobian(displacement: torch.Tensor, grid: Grid) -> np.ndarray:
-    """Determinant of the Jacobian of ``x + displacement(x)`` at the nodes, (X, Y, Z)."""
-    gradient = np.stack([np.stack(np.gradient(u, grid.step), -1) for u in displacement.numpy()], -2)
-    return np.linalg.det(gradient + np.eye(3))

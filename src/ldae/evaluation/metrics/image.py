@@ -149,7 +149,7 @@ class SliceLpips:
 
 
 class ImageMetrics:
-    """SSIM, MSE and LPIPS of a comparison, computed the same way in every stage.
+    """SSIM, MSE and LPIPS of reconstructions.
 
     Args:
         lpips: ``{"net", "weights"}`` of the config, or None for no LPIPS column.

@@ -36,7 +36,6 @@ from ldae.files import atomic, read_table, write_table
 
 OUTCOMES = ("stays MCI", "converts")
 DIGITS = 12  # of stored predictions; with fewer, scores of weak probes would tie
-TARGETS = ("diagnosis", "age", "groups", "conversion")
 
 
 def evaluate_probes(
@@ -65,9 +64,9 @@ def evaluate_probes(
     Args:
         embeddings: System to its embeddings file: ``{"ldae": path, "untrained": path, ...}``.
         latents: Folder of the latent store: scans, splits, and the baseline ``latents_pca``.
-        out_dir: Receives ``predictions_<target>.tsv`` for every target of :data:`TARGETS`,
-            ``classifier.npz`` (direction of the manipulation), ``age_regressor.npz`` and
-            ``lda_projection.tsv``.
+        out_dir: Receives ``predictions_<target>.tsv`` for every target of
+            :data:`ldae.systems.TARGETS`, ``classifier.npz`` (direction of the manipulation),
+            ``age_regressor.npz`` and ``lda_projection.tsv``.
         table: TSV of scores to write: target, probe, system, metric, value, ci_low, ci_high,
             n_scans, n_subjects, n_positive, penalty, n_seeds, seed_sd, paper, paper_source, note. A
             target with too few subjects has one row without a value, and its note gives the reason.

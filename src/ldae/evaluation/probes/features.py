@@ -16,7 +16,17 @@ from ldae.errors import UserError, require
 from ldae.files import read_table
 
 FROM, TO = "MCI", "AD"
-COLUMNS = ("row", "scan_id", "participant_id", "session_id", "months", "diagnosis", "age", "sex")
+COLUMNS = (
+    "row",
+    "scan_id",
+    "participant_id",
+    "session_id",
+    "months",
+    "diagnosis",
+    "age",
+    "sex",
+    "split",
+)
 TRAINING = ("train", "val")
 TEST = "test"
 PCA_COMPONENTS = 64
@@ -55,9 +65,6 @@ def conversion_labels(scans: pd.DataFrame, visits: pd.DataFrame, months: float) 
         elif own["months"].max() >= month + months:
             labels[position] = 0
     return labels
-
-
-COLUMNS += ("split",)
 
 
 @dataclass(frozen=True)

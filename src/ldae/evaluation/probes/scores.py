@@ -21,15 +21,10 @@ from ldae.evaluation.metrics.classification import (
     macro,
 )
 from ldae.evaluation.published_values import probe_value
+from ldae.systems import TARGETS
 
 COMPARED = "ldae"
 REGULARISED, PAPER, NONE = "regularised", "paper", "none"
-HEADLINE = {
-    "diagnosis": "auroc",
-    "age": "mae",
-    "groups": "balanced_accuracy",
-    "conversion": "auroc",
-}
 FAMILY = ["target", "probe", "metric"]  # p values are corrected for the number of systems within it
 
 
@@ -188,7 +183,7 @@ def absent_row(target: str, test: pd.DataFrame, note: str) -> dict:
         "target": target,
         "probe": REGULARISED,
         "system": COMPARED,
-        "metric": HEADLINE[target],
+        "metric": TARGETS[target].headline,
         "value": np.nan,
         "ci_low": np.nan,
         "ci_high": np.nan,

@@ -15,9 +15,9 @@ from ldae.evaluation.reconstruction_tables import summary_table
 from ldae.files import read_table
 from ldae.labels import ABSENT, listing, number
 from ldae.models.storage import load_card
-from ldae.report.tables.results import TARGETS, VARIANTS
+from ldae.report.tables.results import VARIANTS
 from ldae.report.tables.table import Table, cell, write
-from ldae.systems import SYSTEMS, is_lpips, metric, system, table_position
+from ldae.systems import SYSTEMS, TARGETS, is_lpips, metric, system, table_position
 
 CONTROLS = ("wrong_y_sem", "mean_y_sem")
 PROBES = {"regularised": "Regularised", "paper": "Section 4.2"}
@@ -224,7 +224,8 @@ def table7(probes: pd.DataFrame) -> Table:
             *([_paper(system(name).label)] if name in published else []),
         ]
     rows, notes = [], []
-    for target, words in TARGETS.items():
+    for target in TARGETS:
+        words = TARGETS[target].label
         of_target = probes[probes["target"] == target]
         if of_target.empty:
             continue

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ldae.labels import ABSENT, interval, number
 from ldae.report.tables.table import Table, cell
-from ldae.systems import metric, system
+from ldae.systems import TARGETS, metric, system
 
 VARIANTS = {
     "reconstruction": "",
@@ -16,12 +16,6 @@ VARIANTS = {
     "wrong_y_sem": "another subject's y_sem and noise",
     "mean_y_sem": "mean y_sem and noise",
     "resized": "resized and back, no model",
-}
-TARGETS = {
-    "diagnosis": "AD against CN",
-    "age": "Age",
-    "groups": "CN, MCI, AD",
-    "conversion": "MCI to AD",
 }
 
 
@@ -147,7 +141,7 @@ def probe_differences(table: pd.DataFrame) -> Table:
     """Paired differences of the LDAE with the other systems, in the main metrics."""
     rows = [
         [
-            TARGETS[one["target"]],
+            TARGETS[one["target"]].label,
             metric(one["metric"]).label,
             system(one["reference"]).label,
             cell(one, "difference", one["metric"]),
