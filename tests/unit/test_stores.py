@@ -222,7 +222,7 @@ def test_volume_store_refuses_a_damaged_array(cohort):
 def test_stores_can_be_checked_from_the_command_line(cohort, capsys):
     folder = cohort.build().folder
     assert main([str(folder)]) == 0
-    assert "6 volumes are whole" in capsys.readouterr().out
+    assert "6 volumes are intact" in capsys.readouterr().out
     path = folder / "shards/shard-0.npy"
     path.write_bytes(path.read_bytes()[:-2] + b"xx")  # of the scan that is not included
     assert main([str(folder)]) == 0
