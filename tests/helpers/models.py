@@ -64,7 +64,7 @@ CFG = PAPER["evaluation"] | {
     },
     "manipulation": PAPER["evaluation"]["manipulation"]
     | {"alphas": [0, 1], "ddim_steps": 3, "max_scans": 2},
-    "interpolation": {"subjects": 3, "min_visits": 3, "ddim_steps": 3},
+    "interpolation": PAPER["evaluation"]["interpolation"] | {"subjects": 3, "ddim_steps": 3},
 }
 
 
@@ -198,5 +198,6 @@ def bundle_settings(root: Path) -> dict:
         "volumes": {"spacing": SPACING, "shape": list(SHAPE), "interpolation": "linear"},
         "guidance": "c_t",
         "ddim_steps": 2,
+        "solver": "ddim",
         "mode": "normalised",
     }

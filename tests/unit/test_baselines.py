@@ -39,6 +39,7 @@ from ldae.training.stages import train
 
 EVALUATION = {
     "ddim_steps": [2, 5],
+    "solver": "ddim",
     "batch_size": 2,
     "noise_seed": 7,
     "max_scans": None,

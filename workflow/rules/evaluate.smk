@@ -27,6 +27,7 @@ rule examples:
         system=LDAE,
         settings=evaluation(
             "ddim_steps",
+            "solver",
             "guidance",
             "batch_size",
             "noise_seed",

@@ -36,6 +36,7 @@ for system, about in TRAINED_SYSTEMS.items():
             seed=config["seed"],
             settings=evaluation(
                 "ddim_steps",
+                "solver",
                 "guidance",
                 "batch_size",
                 "noise_seed",
@@ -78,7 +79,9 @@ for system, about in TRAINED_SYSTEMS.items():
         params:
             device=config["device"],
             system=about["loaded_by"],
-            settings=evaluation("ddim_steps", "guidance", "noise_seed", "timing_scans"),
+            settings=evaluation(
+                "ddim_steps", "solver", "guidance", "noise_seed", "timing_scans"
+            ),
             source=source("evaluation.cost:measure_cost", about["loaded_by"]),
         message:
             f"Timing reconstructions of single scans with {system} (Table 5)"

@@ -35,6 +35,7 @@ rule application:
             volumes=config["volumes"],
             guidance=config["evaluation"]["guidance"],
             ddim_steps=config["evaluation"]["manipulation"]["ddim_steps"],
+            solver=config["evaluation"]["manipulation"]["solver"],
             mode=config["evaluation"]["manipulation"]["mode"],
         ),
         source=source("application.bundle:write_bundle"),

@@ -41,7 +41,7 @@ def write_bundle(
         models: Model folder of each of the LDAE's stages.
         classifier, age_regressor: Files (npz) of the probes.
         settings: ``preprocess``, ``volumes`` (config sections), ``guidance``, ``ddim_steps``,
-            ``mode``. The template that ``preprocess`` names is copied.
+            ``solver``, ``mode``. The template that ``preprocess`` names is copied.
     """
     folder = Path(folder)
     template = settings["preprocess"]["template"]
@@ -108,7 +108,8 @@ class Bundle:
         """The LDAE with all its networks: autoencoder, denoiser, encoder, gradient estimator."""
         models = {stage: self.models / stage for stage in LdaeSystem.stages}
         where = self.compute
-        return LdaeSystem.load(models, self.settings, where.device.type, where.threads)
+        system = LdaeSystem.load(models, self.settings, where.device.type, where.threads)
+        return system.with_solver(self.settings["solver"])
 
     def direction(self) -> Direction:
         """The diagnosis classifier of y_sem."""

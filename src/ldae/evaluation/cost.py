@@ -40,6 +40,7 @@ def measure_cost(
         timings: TSV to write, see :func:`time_reconstructions`.
         cfg: Section ``evaluation`` (``ddim_steps``, ``noise_seed``, ``timing_scans``).
     """
+    system = system.with_solver(cfg["solver"])
     store = system.volume_store(volumes)
     write_table(time_reconstructions(system, store, cfg), timings)
     resolution = " × ".join(map(str, system.resolution(store.shape)))

@@ -71,6 +71,7 @@ def reconstruction_examples(
     Raises:
         UserError: the test split has no scan of a class or of a named participant.
     """
+    system = system.with_solver(cfg["solver"])
     store, steps = system.volume_store(volumes), max(cfg["ddim_steps"])
     chosen = example_scans(store.index.loc[store.rows("test")], subjects)
     codes = torch.from_numpy(system.stored_codes(embeddings, chosen["scan_id"])).float()

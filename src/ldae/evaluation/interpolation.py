@@ -127,7 +127,9 @@ def evaluate_interpolation(
     Raises:
         UserError: no test participant has enough visits, or ``subject`` has fewer than three.
     """
-    store, settings = system.volume_store(volumes), cfg["interpolation"]
+    settings = cfg["interpolation"]
+    system = system.with_solver(settings["solver"])
+    store = system.volume_store(volumes)
     test = store.index.loc[store.rows("test")]
     series = longitudinal_series(test, settings["min_visits"], settings["subjects"])
     shown = _shown(test, series, subject)

@@ -163,7 +163,9 @@ def evaluate_manipulation(
         cfg: Section ``evaluation`` (``manipulation``, ``probes``, ``batch_size``, ``bootstrap``).
         seed: Seed of the random directions, the folds and the resamples.
     """
-    store, settings = system.volume_store(volumes), cfg["manipulation"]
+    settings = cfg["manipulation"]
+    system = system.with_solver(settings["solver"])
+    store = system.volume_store(volumes)
     folds = cfg["probes"]["cv_folds"]
     judges = Probes.load(classifier, age_regressor, system, store, embeddings, folds, seed)
     regions = Regions.on(store.affine, store.shape, system.compute.device)
@@ -246,7 +248,9 @@ def manipulation_examples(
     Raises:
         UserError: the test split has no scan of a class or of a named participant.
     """
-    store, settings = system.volume_store(volumes), cfg["manipulation"]
+    settings = cfg["manipulation"]
+    system = system.with_solver(settings["solver"])
+    store = system.volume_store(volumes)
     direction, steps = Direction.load(classifier, system.compute.device), settings["ddim_steps"]
     negative, positive = direction.classes
     test = store.index.loc[store.rows("test")]

@@ -54,6 +54,7 @@ def evaluate_reconstruction(
     Returns:
         The table, unrounded.
     """
+    system = system.with_solver(cfg["solver"])
     store = system.volume_store(volumes)
     caps = [cap for cap in (max_scans, cfg["max_scans"]) if cap is not None]
     test = spread_over_subjects(store.index.loc[store.rows("test")], min(caps, default=None))

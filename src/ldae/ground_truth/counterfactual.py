@@ -140,7 +140,9 @@ def evaluate_counterfactual(
     Raises:
         UserError: the store lacks the scan of a counterfactual.
     """
-    store, settings = system.volume_store(volumes), cfg["manipulation"]
+    settings = cfg["manipulation"]
+    system = system.with_solver(settings["solver"])
+    store = system.volume_store(volumes)
     device = system.compute.device
     direction, age = Direction.load(classifier, device), LinearModel.load(age_regressor, device)
     regions = Regions.on(store.affine, store.shape, device)

@@ -15,7 +15,7 @@ from torch import Tensor
 from ldae.compute import Compute
 from ldae.data.resize import ResizedVolumes, Resizer
 from ldae.data.volume_store import VolumeStore
-from ldae.diffusion.ddim import ddim_decode, ddim_encode
+from ldae.diffusion.ddim import ddim_decode
 from ldae.diffusion.schedule import Schedule, to_image, to_signal
 from ldae.inference.embeddings import Source
 from ldae.inference.trained_system import (
@@ -97,22 +97,22 @@ class DaeSystem(TrainedSystem):
 
     @torch.inference_mode()
     def encode_xT(self, x: Tensor, y: Tensor, steps: int) -> Tensor:
-        """DDIM inversion of volumes of the store to x_T, in ``steps`` calls, without any clamp."""
+        """Inversion of volumes of the store to x_T, in ``steps`` calls, without any clamp."""
         signal = to_signal(self.resizer.there(self.compute.move(x)))
-        return ddim_encode(self._eps_fn(y), signal, self.schedule, steps)
+        return self.solver.encode(self._eps_fn(y), signal, self.schedule, steps)
 
     @torch.inference_mode()
     def decode(self, x_T: Tensor, y: Tensor, steps: int) -> Tensor:
-        """Deterministic DDIM of an encoded x_T to volumes (B, 1, *S) in [0, 1], on the DAE's grid.
+        """From an encoded x_T to volumes (B, 1, *S) in [0, 1], on the DAE's grid.
 
         Without any clamp, as it was encoded: with one, decoding does not invert encoding (on the
         demo, T = 20: a mean squared error of 0.004 without and 0.022 with a clamp).
         """
-        return to_image(ddim_decode(self._eps_fn(y), x_T, self.schedule, steps))
+        return to_image(self.solver.decode(self._eps_fn(y), x_T, self.schedule, steps))
 
     @torch.inference_mode()
     def generate(self, noise: Tensor, y: Tensor, steps: int) -> Tensor:
-        """As :meth:`decode`, from noise, with ``dae.clamp`` on the predicted x_0."""
+        """DDIM from noise, with ``dae.clamp`` on the predicted x_0, whatever the solver."""
         return to_image(ddim_decode(self._eps_fn(y), noise, self.schedule, steps, self.clamp))
 
     def noise(self, scan_ids: Sequence[str], seed: int) -> Tensor:

@@ -19,7 +19,6 @@ from ldae.compute import Compute
 from ldae.data.embeddings import aligned_embeddings
 from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore
-from ldae.diffusion.ddim import ddim_decode, ddim_encode
 from ldae.diffusion.schedule import Guidance, Schedule
 from ldae.errors import require
 from ldae.inference.trained_system import (
@@ -197,13 +196,21 @@ class LdaeSystem(TrainedSystem):
 
     @torch.inference_mode()
     def encode_zT(self, z_0: Tensor, y: Tensor | None, steps: int) -> Tensor:
-        """DDIM inversion (Eq. 11) in ``steps`` calls; ``y=None`` is the unconditional LDM."""
-        return ddim_encode(self._eps_fn(y), z_0, self.schedule, steps)
+        """Invert z_0 in ``steps`` calls (DDIM: Eq. 11); ``y=None`` is the unconditional LDM.
+
+        The code has ``solver.states`` times the channels of z_0.
+        """
+        return self.solver.encode(self._eps_fn(y), z_0, self.schedule, steps)
 
     @torch.inference_mode()
     def decode(self, z_T: Tensor, y: Tensor | None, steps: int) -> Tensor:
-        """Deterministic DDIM from z_T to z_0 in ``steps`` calls; ``y`` as in :meth:`encode_zT`."""
-        return ddim_decode(self._eps_fn(y), z_T, self.schedule, steps)
+        """From z_T to z_0 in ``steps`` calls, deterministically; ``y`` as in :meth:`encode_zT`.
+
+        z_T is a code, or noise shaped like z_0.
+        """
+        is_noise = z_T.shape[1] == self.autoencoder_card["architecture"]["latent_channels"]
+        solve = self.solver.sample if is_noise else self.solver.decode
+        return solve(self._eps_fn(y), z_T, self.schedule, steps)
 
     def images(self, z_T: Tensor, y: Tensor, steps: int, batch_size: int) -> Tensor:
         """Decode many codes to volumes, ``batch_size`` at a time; the result is on the CPU."""

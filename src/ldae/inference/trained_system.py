@@ -2,13 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from torch import Tensor, nn
 
 from ldae.compute import Compute
 from ldae.data.volume_store import VolumeStore
+from ldae.diffusion.solvers import Solver, find_solver
 
 # Precision of autoencoders and denoisers. Codes, metrics and sampling stay fp32. So does the
 # semantic encoder of the LDAE: the probes are fitted on embeddings that were made in fp32.
@@ -51,12 +53,15 @@ class TrainedSystem(ABC):
         name: Name of the system in tables.
         compute: Device and precision.
         has_autoencoder: Whether reconstructions are compared with an autoencoder's as well.
+        solver: Solver of both directions of the diffusion; the paper's unless
+            :meth:`with_solver` sets another.
     """
 
     stages: tuple[str, ...]
     name: str
     compute: Compute
     has_autoencoder: bool = False
+    solver: Solver = find_solver("ddim")
 
     @classmethod
     @abstractmethod
@@ -82,6 +87,12 @@ class TrainedSystem(ABC):
             UserError: a model is missing, damaged or of another kind, or the models do not belong
                 together.
         """
+
+    def with_solver(self, name: str) -> Self:
+        """The same system, and the same networks, with a solver of :data:`SOLVERS` by name."""
+        other = copy(self)
+        other.solver = find_solver(name)
+        return other
 
     @abstractmethod
     def volume_store(self, folder: str | Path) -> VolumeStore:
