@@ -71,10 +71,11 @@ def train(settings: Settings, processes: "Processes") -> None:
     from ldae.training.callbacks import TensorBoard
     from ldae.training.distributed.processes import process_group
     from ldae.training.loop import fit
+    from ldae.training.precision import training_precision
 
     require(settings.stage in STAGES, f"There is no training {settings.stage!r}.")
     threads = max(1, settings.threads // processes.size)
-    precision = settings.cfg["precision"]
+    precision = training_precision(settings, processes.first)
     compute = Compute.prepare(
         settings.device, threads, precision, processes.local_rank, processes.slurm_task
     )

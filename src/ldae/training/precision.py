@@ -1,0 +1,69 @@
+"""Precision of a training: ``auto`` becomes bf16 or fp32, by the device, once for a training.
+
+The choice is kept beside the checkpoints. A training that continues on another machine keeps its
+precision, whatever that machine would choose.
+"""
+
+import logging
+from pathlib import Path
+
+import torch
+
+from ldae.files import read_json, write_json
+from ldae.training.run_identity import IDENTITY
+from ldae.training.settings import Settings
+
+AUTO = "auto"
+CHOICE = "precision.json"  # in the stage's folder of checkpoints
+log = logging.getLogger(__name__)
+
+
+def training_precision(settings: Settings, first: bool = True) -> str:
+    """Precision of a training: bf16, fp32 or fp16.
+
+    Logs which was chosen and why, or a warning if bf16 was asked for on a CPU that is slower in it.
+
+    Args:
+        settings: Settings of the training.
+        first: Whether this process is the one that writes.
+    """
+    asked = settings.cfg["precision"]
+    if asked != AUTO:
+        if asked == "bf16" and settings.device == "cpu" and not has_bf16_units():
+            log.warning(
+                "%s.precision is bf16, and this CPU has no matrix units for it (AMX): a step takes "
+                "about 1.4 times as long as in fp32. Set it to auto or fp32.",
+                settings.stage,
+            )
+        return asked
+    run_dir = Path(settings.run_dir)
+    if any(run_dir.glob(f"*/{IDENTITY}")) and (run_dir / CHOICE).is_file():
+        chosen = read_json(run_dir / CHOICE)
+        log.info("precision %s, as the checkpoints in %s", chosen["precision"], run_dir)
+        return chosen["precision"]
+    precision, reason = choose_precision(settings.device)
+    log.info("precision %s: %s", precision, reason)
+    if first:
+        write_json({"precision": precision, "reason": reason}, run_dir / CHOICE)
+    return precision
+
+
+def choose_precision(device: str) -> tuple[str, str]:
+    """The faster precision of a device among bf16 and fp32, and the reason.
+
+    In bf16 a step of the trainings costs 1.3 to 1.5 times the processor time of fp32 on CPUs
+    without matrix units for it, also on those that have AVX512-BF16, and less on those with AMX
+    (docs/training.md).
+    """
+    if device == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16", "the GPU supports it"
+        return "fp32", "the GPU does not support bf16"
+    if has_bf16_units():
+        return "bf16", "the CPU has matrix units for it (AMX)"
+    return "fp32", "the CPU has no matrix units for bf16 (AMX), and is slower in it"
+
+
+def has_bf16_units() -> bool:
+    """Whether the CPU has matrix units for bf16."""
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
