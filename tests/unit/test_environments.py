@@ -123,10 +123,15 @@ def make(tmp_path):
     """Function that runs make as a dry run and returns the finished process."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     shutil.copytree(ENVS, tmp_path / "envs")
+    # Without what a make that runs the tests hands down, as `make test TORCH=cpu` its variable.
+    inherited = {"MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL", "TORCH"}
+    environment = {key: value for key, value in os.environ.items() if key not in inherited}
 
     def dry(*arguments):
         command = ["make", "--dry-run", "--no-print-directory", *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
 
     return dry
 
