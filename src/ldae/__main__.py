@@ -25,7 +25,9 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     common.add_argument("--threads", type=int, default=1, help="CPU threads")
     decoding = argparse.ArgumentParser(add_help=False)
-    decoding.add_argument("--steps", type=int, help="DDIM steps (default: the evaluation's)")
+    decoding.add_argument(
+        "--steps", type=int, help="steps of the solver (default: the evaluation's)"
+    )
     top = argparse.ArgumentParser(
         prog="ldae",
         description=__doc__,

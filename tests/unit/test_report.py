@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 
 from helpers.results import make_results
+from ldae.diffusion.solvers import SOLVERS as SOLVERS_BY_NAME
 from ldae.errors import UserError
 from ldae.figures.registry import FIGURES
 from ldae.files import read_json, read_table, write_json, write_table
@@ -26,7 +27,7 @@ from ldae.orchestration.job_usage import (
 from ldae.report.build import NEEDED, SECTIONS, build, read_cards
 from ldae.report.citations import printed
 from ldae.report.claims import OPEN, OPPOSITE, SHOWN, claims, tally, verdict
-from ldae.report.methods import methods, rates
+from ldae.report.methods import SOLVERS, methods, rates
 from ldae.report.model_card import write_model_card
 from ldae.report.page import estimate, without_paths
 from ldae.report.references import REFERENCES
@@ -332,6 +333,26 @@ def test_methods_count_training_scans_of_the_model_card_not_the_index(run):
     text, warned = methods_and_warnings()
     assert f"Trained on {now['train']} scans (" in text
     assert "not trained again" not in text + warned
+
+
+def test_methods_name_the_solver_of_each_experiment(run):
+    folder, config, _ = run
+    cards, index = read_cards(folder / "models"), read_table(folder / "cache/volumes/index.tsv")
+
+    def evaluation(**solvers):
+        cfg = config["evaluation"] | {"solver": solvers.pop("solver", "ddim")}
+        cfg |= {name: cfg[name] | {"solver": solver} for name, solver in solvers.items()}
+        return dict(methods(config | {"evaluation": cfg}, cards, index, {"a": "1"}))["Evaluation"]
+
+    assert "no stage saw. DDIM [@song2021] with " in evaluation()
+    assert evaluation().count("DDIM steps)") == 2
+    text = evaluation(solver="multistep", manipulation="midpoint")
+    assert "no stage saw. A second-order multistep solver for noise predictions [@lu2022]" in text
+    assert "steps of an exactly invertible midpoint rule [@wang2024belm]) is judged" in text
+    assert text.count("DDIM steps)") == 1
+    keys = {reference.key for reference in REFERENCES}
+    assert set(re.findall(r"@(\w+)", " ".join(SOLVERS.values()))) <= keys
+    assert set(SOLVERS) == set(SOLVERS_BY_NAME)
 
 
 def test_methods_citations_equal_bibliography_entries(run):

@@ -8,8 +8,8 @@ from z_0 to z_T or downwards, and differ in how they use the network's noise est
 - ``ddim_refined``: DDIM whose inversion is corrected by one fixed-point iteration a step, for one
   more call a step upwards.
 - ``multistep``: second order, an exponential integrator in lambda = log(alpha / sigma) that takes
-  eps as linear in lambda over each step (Zhang and Chen 2023; Lu et al. 2022, of noise
-  prediction), steps even in lambda.
+  eps as linear in lambda over each step (Lu et al. 2022, for noise prediction), steps even in
+  lambda.
 - ``midpoint``: second order on even steps and exactly invertible. Each step reads the last two
   states (Wang et al. 2024), so that decoding retraces encoding up to rounding, whatever the number
   of steps. Its code holds two states.

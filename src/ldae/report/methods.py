@@ -17,6 +17,13 @@ from ldae.report.warnings import trained_on_other_scans
 
 Cards = dict[str, dict[str, Any]]
 EXTRACTION = {"antspynet": "ANTsPyNet [@tustison2021]", "deepbet": "deepbet [@fisch2024]"}
+# Solvers of config["evaluation"], within a sentence.
+SOLVERS = {
+    "ddim": "DDIM [@song2021]",
+    "ddim_refined": "DDIM [@song2021] whose inversion is corrected once a step",
+    "multistep": "a second-order multistep solver for noise predictions [@lu2022]",
+    "midpoint": "an exactly invertible midpoint rule [@wang2024belm]",
+}
 
 
 def methods(
@@ -135,24 +142,31 @@ def _others(config: dict[str, Any], cards: Cards) -> list[tuple[str, str]]:
 def _evaluation(config: dict[str, Any]) -> str:
     cfg = config["evaluation"]
     moves, visits = cfg["manipulation"], cfg["interpolation"]
+    solver = SOLVERS[cfg["solver"]]
     return " ".join(
         [
-            "All numbers are of test subjects that no stage saw. DDIM [@song2021] with "
-            f"{listing(cfg['ddim_steps'])} steps, guidance coefficient {cfg['guidance']}, latents "
-            "not clamped. SSIM [@wang2004] with a Gaussian window over the whole volume and within "
-            f"the brain, MSE, LPIPS [@zhang2018] ({cfg['lpips']['net']}) over fixed axial slices.",
+            f"All numbers are of test subjects that no stage saw. {solver[0].upper()}{solver[1:]} "
+            f"with {listing(cfg['ddim_steps'])} steps, guidance coefficient {cfg['guidance']}, "
+            "latents not clamped. SSIM [@wang2004] with a Gaussian window over the whole volume "
+            f"and within the brain, MSE, LPIPS [@zhang2018] ({cfg['lpips']['net']}) over fixed axial slices.",
             _probing(cfg["probes"]),
             f"Manipulation ({moves['mode']} y_sem, α = "
-            f"{listing([f'{a:g}' for a in moves['alphas']])}, {moves['ddim_steps']} DDIM steps) is "
+            f"{listing([f'{a:g}' for a in moves['alphas']])}, {_steps(moves)}) is "
             "judged by fluid and grey matter in the template's regions, by the probes of the "
             "decoded image and by SSIM elsewhere; controls are a direction that keeps the age "
             "probe's output and random directions of the same length. Visits between two known "
             f"ones are interpolated, and those after two extrapolated, for {visits['subjects']} "
             f"test subjects at most with {visits['min_visits']} visits or more "
-            f"({visits['ddim_steps']} DDIM steps). Intervals: central 95 % of "
+            f"({_steps(visits)}). Intervals: central 95 % of "
             f"{cfg['bootstrap']:,} resamples of whole subjects.",
         ]
     )
+
+
+def _steps(cfg: dict[str, Any]) -> str:
+    """Number of steps of an experiment, with its solver if that is not DDIM."""
+    solver, steps = cfg["solver"], cfg["ddim_steps"]
+    return f"{steps} DDIM steps" if solver == "ddim" else f"{steps} steps of {SOLVERS[solver]}"
 
 
 def _probing(cfg: dict[str, Any]) -> str:

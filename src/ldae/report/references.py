@@ -88,6 +88,26 @@ REFERENCES = (
         checked="title, authors, year and eprint, in several bibliographies",
     ),
     Reference(
+        "lu2022",
+        "inproceedings",
+        ("Lu, Cheng", "Zhou, Yuhao", "Bao, Fan", "Chen, Jianfei", "Li, Chongxuan", "Zhu, Jun"),
+        "DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in Around 10 "
+        "Steps",
+        "Advances in Neural Information Processing Systems", 2022, eprint="2206.00927",
+        checked="title, authors, year and eprint, on a page of the preprint and in a bibliography",
+    ),
+    Reference(
+        "wang2024belm",
+        "inproceedings",
+        ("Wang, Fangyikang", "Yin, Hubery", "Dong, Yuejiang", "Zhu, Huminhao", "Zhang, Chao",
+         "Zhao, Hanbin", "Qian, Hui", "Li, Chen"),
+        "BELM: Bidirectional Explicit Linear Multi-step Sampler for Exact Inversion in Diffusion "
+        "Models",
+        "Advances in Neural Information Processing Systems", 2024, eprint="2410.07273",
+        checked="title, authors, year, proceedings and eprint, on the preprint's page and in the "
+        "authors' repository",
+    ),
+    Reference(
         "liu2022",
         "inproceedings",
         ("Liu, Zhuang", "Mao, Hanzi", "Wu, Chao-Yuan", "Feichtenhofer, Christoph",
