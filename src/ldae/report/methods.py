@@ -148,7 +148,8 @@ def _evaluation(config: dict[str, Any]) -> str:
             f"All numbers are of test subjects that no stage saw. {solver[0].upper()}{solver[1:]} "
             f"with {listing(cfg['ddim_steps'])} steps, guidance coefficient {cfg['guidance']}, "
             "latents not clamped. SSIM [@wang2004] with a Gaussian window over the whole volume "
-            f"and within the brain, MSE, LPIPS [@zhang2018] ({cfg['lpips']['net']}) over fixed axial slices.",
+            f"and within the brain, MSE, LPIPS [@zhang2018] ({cfg['lpips']['net']}) over fixed "
+            "axial slices.",
             _probing(cfg["probes"]),
             f"Manipulation ({moves['mode']} y_sem, α = "
             f"{listing([f'{a:g}' for a in moves['alphas']])}, {_steps(moves)}) is "
