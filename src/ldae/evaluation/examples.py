@@ -82,9 +82,8 @@ def reconstruction_examples(
     for number in range(samples):
         noise = fixed_noise(chosen["scan_id"], z_0.shape[1:], cfg["noise_seed"], number)
         starts.append(system.compute.move(noise))
-    many = y.repeat(len(starts), 1)  # scans vary fastest, then starts
-    decoded = as_arrays(system.images(torch.cat(starts), many, steps, cfg["batch_size"]))
-    decoded = decoded.reshape(len(starts), len(chosen), *store.shape)
+    images = [system.images(z_T, y, steps, cfg["batch_size"]) for z_T in starts]
+    decoded = as_arrays(torch.cat(images)).reshape(len(starts), len(chosen), *store.shape)
     save_arrays(
         arrays,
         scan_id=chosen["scan_id"],

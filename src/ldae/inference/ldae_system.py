@@ -280,10 +280,11 @@ class LdaeSystem(TrainedSystem):
     def sizes(self, shape: Sequence[int]) -> dict[Variant, Size]:
         """See :meth:`TrainedSystem.sizes`."""
         latent, code = prod(self.latent_shape(shape)), int(self.encoder.dim)
+        noise = latent * self.solver.states
         guided = parameters(self.guided, self.encoder)
         return {
             ("autoencoder", "reconstruction"): Size(parameters(self.autoencoder), latent),
-            ("lddim", "encoded"): Size(parameters(self.guided.unet), latent),
+            ("lddim", "encoded"): Size(parameters(self.guided.unet), noise),
             (self.name, "y_sem"): Size(guided, code),
-            (self.name, "encoded"): Size(guided, code + latent),
+            (self.name, "encoded"): Size(guided, code + noise),
         }
