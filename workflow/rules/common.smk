@@ -16,8 +16,7 @@ os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(LIBRARY), inherit
 # Compute nodes have no internet: no library may look there for newer versions or weights.
 os.environ.update(NO_ET="1", NIPYPE_NO_ET="1", HF_HUB_OFFLINE="1")
 
-from ldae.config import check_config
-from ldae.config import check_container
+from ldae.config import check_config, check_container
 from ldae.data.sampling import check_batch
 from ldae.errors import UserError
 from ldae.files import sha256
@@ -26,16 +25,11 @@ from ldae.orchestration.previous_run import delete_finished_checkpoints
 from ldae.orchestration.previous_run import end_previous_run
 from ldae.orchestration.training_record import ENCODING
 from ldae.orchestration.training_record import PUBLISHED as PUBLISHED_MODEL
-from ldae.orchestration.training_record import STAGES
-from ldae.orchestration.training_record import TRAININGS
-from ldae.orchestration.training_record import is_forced
-from ldae.orchestration.training_record import restore_training_records
-from ldae.orchestration.training_record import training_inputs
-from ldae.orchestration.training_record import trainings
-from ldae.models.published.authors_model import ARCHITECTURE
-from ldae.models.published.authors_model import published_files
-from ldae.nets.shapes import check_dae_shape
-from ldae.nets.shapes import check_shapes
+from ldae.orchestration.training_record import STAGES, TRAININGS
+from ldae.orchestration.training_record import is_forced, restore_training_records
+from ldae.orchestration.training_record import training_inputs, trainings
+from ldae.models.published.authors_model import ARCHITECTURE, published_files
+from ldae.nets.shapes import check_dae_shape, check_shapes
 from ldae.training.settings import training_section
 
 try:
@@ -50,7 +44,7 @@ try:
     )
     if "dae" in config["baselines"]:
         check_dae_shape(config["dae"])
-    for stage in ("autoencoder", "ldm", "ldae", *config["baselines"]):
+    for stage in (*STAGES, *config["baselines"]):
         sizes = [
             config[stage][key] for key in ("batch_size", "micro_batch", "processes")
         ]
@@ -67,8 +61,6 @@ RESULTS = config["paths"]["results"]
 RESOURCES = config["paths"]["resources"]
 SHARDS = range(config["preprocess"]["shards"])
 GPUS = 1 if config["device"] == "cuda" else 0
-
-
 RUN_LOCK = []  # holds the lock's file open until this process ends
 
 
