@@ -44,8 +44,9 @@ $(SEEDS): proof-%:
 # Two files of tests at a time, each in one process, so that what a file shares is made once.
 SIDE_BY_SIDE := --numprocesses 2
 
+# Those on a finished run take longest; in the order of names they begin first.
 test: lint test-unit
-	pytest tests/workflow $(SIDE_BY_SIDE)
+	pytest tests/workflow $(SIDE_BY_SIDE) --no-loadscope-reorder
 
 test-unit: env
 	pytest tests/unit $(SIDE_BY_SIDE) --dist loadfile
