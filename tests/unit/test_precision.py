@@ -1,11 +1,12 @@
 """Precision of a training: automatic choice, kept while there are checkpoints."""
 
 import logging
+import shutil
 
 import pytest
 import torch
 
-from ldae.training.precision import choose_precision, training_precision
+from ldae.training.precision import choose_precision, delete_choice, training_precision
 from ldae.training.settings import Settings
 
 
@@ -44,6 +45,17 @@ def test_resumed_training_keeps_its_precision_on_another_cpu(tmp_path, cpu):
     cpu(True)
     assert training_precision(settings(tmp_path, "auto")) == "fp32"
     assert training_precision(settings(tmp_path, "bf16")) == "bf16"
+
+
+def test_choice_is_deleted_with_the_last_checkpoints(tmp_path, cpu):
+    cpu(False)
+    training_precision(settings(tmp_path, "auto"))
+    checkpoint(tmp_path)
+    delete_choice(tmp_path / "runs")
+    assert (tmp_path / "runs/precision.json").is_file()
+    shutil.rmtree(tmp_path / "runs/0123")
+    delete_choice(tmp_path / "runs")
+    assert not list((tmp_path / "runs").iterdir())
 
 
 def test_auto_is_chosen_anew_without_checkpoints(tmp_path, cpu):

@@ -37,7 +37,7 @@ def training_precision(settings: Settings, first: bool = True) -> str:
             )
         return asked
     run_dir = Path(settings.run_dir)
-    if any(run_dir.glob(f"*/{IDENTITY}")) and (run_dir / CHOICE).is_file():
+    if _has_checkpoints(run_dir) and (run_dir / CHOICE).is_file():
         chosen = read_json(run_dir / CHOICE)
         log.info("precision %s, as the checkpoints in %s", chosen["precision"], run_dir)
         return chosen["precision"]
@@ -46,6 +46,16 @@ def training_precision(settings: Settings, first: bool = True) -> str:
     if first:
         write_json({"precision": precision, "reason": reason}, run_dir / CHOICE)
     return precision
+
+
+def delete_choice(run_dir: str | Path) -> None:
+    """Delete the choice, unless a training that has begun needs it to continue."""
+    if not _has_checkpoints(Path(run_dir)):
+        (Path(run_dir) / CHOICE).unlink(missing_ok=True)
+
+
+def _has_checkpoints(run_dir: Path) -> bool:
+    return any(run_dir.glob(f"*/{IDENTITY}"))
 
 
 def choose_precision(device: str) -> tuple[str, str]:

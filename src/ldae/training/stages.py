@@ -71,7 +71,7 @@ def train(settings: Settings, processes: "Processes") -> None:
     from ldae.training.callbacks import TensorBoard
     from ldae.training.distributed.processes import process_group
     from ldae.training.loop import fit
-    from ldae.training.precision import training_precision
+    from ldae.training.precision import delete_choice, training_precision
 
     require(settings.stage in STAGES, f"There is no training {settings.stage!r}.")
     threads = max(1, settings.threads // processes.size)
@@ -90,6 +90,7 @@ def train(settings: Settings, processes: "Processes") -> None:
                 (trained.folder / FINISHED).touch()
             else:
                 shutil.rmtree(trained.folder)
+                delete_choice(settings.run_dir)
 
         fit(objective, settings, processes, callback, keep)
 
