@@ -1,13 +1,12 @@
 """Precision of a training: automatic choice, kept while there are checkpoints."""
 
 import logging
-import shutil
 
 import pytest
 import torch
 
-from ldae.training.precision import choose_precision, delete_choice, training_precision
-from ldae.training.settings import Settings
+from ldae.training.precision import choose_precision, training_precision
+from ldae.training.settings import Settings, delete_checkpoints
 
 
 @pytest.fixture
@@ -51,10 +50,10 @@ def test_choice_is_deleted_with_the_last_checkpoints(tmp_path, cpu):
     cpu(False)
     training_precision(settings(tmp_path, "auto"))
     checkpoint(tmp_path)
-    delete_choice(tmp_path / "runs")
+    (tmp_path / "runs/4567").mkdir()
+    delete_checkpoints(tmp_path / "runs/0123")
     assert (tmp_path / "runs/precision.json").is_file()
-    shutil.rmtree(tmp_path / "runs/0123")
-    delete_choice(tmp_path / "runs")
+    delete_checkpoints(tmp_path / "runs/4567")
     assert not list((tmp_path / "runs").iterdir())
 
 

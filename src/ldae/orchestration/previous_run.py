@@ -8,7 +8,6 @@ model as incomplete.
 
 import logging
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from typing import IO, NamedTuple
 from ldae.errors import require
 from ldae.files import atomic, digest
 from ldae.locks import acquire_lock
-from ldae.training.settings import FINISHED
+from ldae.training.settings import FINISHED, delete_checkpoints
 
 PATIENCE = 180.0  # seconds; Slurm kills a job that does not end within KillWait, 30 s by default
 ENDING = 5.0  # seconds that a Snakemake may take to exit after its last message
@@ -129,4 +128,4 @@ def delete_finished_checkpoints(runs: str | Path, markers: str | Path) -> None:
     if any(path.is_file() for path in Path(markers).rglob("*")):
         return
     for mark in sorted(Path(runs).glob(f"*/*/{FINISHED}")):
-        shutil.rmtree(mark.parent)
+        delete_checkpoints(mark.parent)

@@ -11,10 +11,9 @@ import torch
 
 from ldae.files import read_json, write_json
 from ldae.training.run_identity import IDENTITY
-from ldae.training.settings import Settings
+from ldae.training.settings import PRECISION, Settings
 
 AUTO = "auto"
-CHOICE = "precision.json"  # in the stage's folder of checkpoints
 log = logging.getLogger(__name__)
 
 
@@ -37,25 +36,16 @@ def training_precision(settings: Settings, first: bool = True) -> str:
             )
         return asked
     run_dir = Path(settings.run_dir)
-    if _has_checkpoints(run_dir) and (run_dir / CHOICE).is_file():
-        chosen = read_json(run_dir / CHOICE)
+    choice = run_dir / PRECISION
+    if any(run_dir.glob(f"*/{IDENTITY}")) and choice.is_file():
+        chosen = read_json(choice)
         log.info("precision %s, as the checkpoints in %s", chosen["precision"], run_dir)
         return chosen["precision"]
     precision, reason = choose_precision(settings.device)
     log.info("precision %s: %s", precision, reason)
     if first:
-        write_json({"precision": precision, "reason": reason}, run_dir / CHOICE)
+        write_json({"precision": precision, "reason": reason}, choice)
     return precision
-
-
-def delete_choice(run_dir: str | Path) -> None:
-    """Delete the choice, unless a training that has begun needs it to continue."""
-    if not _has_checkpoints(Path(run_dir)):
-        (Path(run_dir) / CHOICE).unlink(missing_ok=True)
-
-
-def _has_checkpoints(run_dir: Path) -> bool:
-    return any(run_dir.glob(f"*/{IDENTITY}"))
 
 
 def choose_precision(device: str) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """Settings of one training, in one object for rules, command lines and tests."""
 
 import dataclasses
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from ldae.files import read_json, write_json
 
 SAME_ENCODER = ("dae", "supervised")  # sections whose encoder is that of section ldae
 FINISHED = "finished"  # empty file in a checkpoint folder: the model of the training is written
+PRECISION = "precision.json"  # in the stage's folder of checkpoints: the precision that auto chose
 
 
 def training_section(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
@@ -103,6 +105,13 @@ class Settings:
             return cls(**read_json(path))
         except (TypeError, ValueError, KeyError) as error:
             raise UserError(f"{path} holds no training settings: {error}.") from error
+
+
+def delete_checkpoints(folder: Path) -> None:
+    """Delete the checkpoints of a training; with the stage's last ones also :data:`PRECISION`."""
+    shutil.rmtree(folder)
+    if not any(path.is_dir() for path in folder.parent.iterdir()):
+        (folder.parent / PRECISION).unlink(missing_ok=True)
 
 
 def model_settings(cfg: dict[str, Any]) -> dict[str, Any]:

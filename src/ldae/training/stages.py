@@ -6,7 +6,6 @@ and scans.tsv to ``out_dir``, then deletes the checkpoints unless ``keep_checkpo
 """
 
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from ldae.models.storage import save_model
 from ldae.models.training_scans import write_training_scans
 from ldae.training.distributed.launch import launch
 from ldae.training.distributed.slurm import allocation
-from ldae.training.settings import FINISHED, Settings
+from ldae.training.settings import FINISHED, Settings, delete_checkpoints
 from ldae.training.state import Trained, write_history
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def train(settings: Settings, processes: "Processes") -> None:
     from ldae.training.callbacks import TensorBoard
     from ldae.training.distributed.processes import process_group
     from ldae.training.loop import fit
-    from ldae.training.precision import delete_choice, training_precision
+    from ldae.training.precision import training_precision
 
     require(settings.stage in STAGES, f"There is no training {settings.stage!r}.")
     threads = max(1, settings.threads // processes.size)
@@ -89,8 +88,7 @@ def train(settings: Settings, processes: "Processes") -> None:
             if settings.keep_checkpoints:
                 (trained.folder / FINISHED).touch()
             else:
-                shutil.rmtree(trained.folder)
-                delete_choice(settings.run_dir)
+                delete_checkpoints(trained.folder)
 
         fit(objective, settings, processes, callback, keep)
 
