@@ -55,17 +55,10 @@ class Compute:
             UserError: an unknown device or precision, cuda without a GPU or with a torch for CPUs,
                 or bf16 on a GPU that does not support it.
         """
-        require(device in ("cuda", "cpu"), f"device is {device!r}; allowed are cuda, cpu.")
+        require_device(device)
         require(
             precision in PRECISIONS,
             f"precision is {precision!r}; allowed are {', '.join(PRECISIONS)}.",
-        )
-        if device == "cuda":
-            require_gpu_build()
-        require(
-            device == "cpu" or torch.cuda.is_available(),
-            "config says device: cuda, but this process sees no GPU. Ask the scheduler for one "
-            "(in a container: --nv), or set device: cpu.",
         )
         torch.set_num_threads(threads)
         where = torch.device(device)
@@ -154,6 +147,18 @@ def gpu_number(local_rank: int, visible: int, slurm_task: bool) -> int:
         "GPU(s). Ask the scheduler for one GPU a process, or lower the stage's key processes.",
     )
     return local_rank
+
+
+def require_device(device: str) -> None:
+    """Raise :class:`UserError` for an unknown device, or cuda where this process has no GPU."""
+    require(device in ("cuda", "cpu"), f"device is {device!r}; allowed are cuda, cpu.")
+    if device == "cuda":
+        require_gpu_build()
+    require(
+        device == "cpu" or torch.cuda.is_available(),
+        "config says device: cuda, but this process sees no GPU. Ask the scheduler for one "
+        "(in a container: --nv), or set device: cpu.",
+    )
 
 
 def require_gpu_build() -> None:

@@ -1,10 +1,12 @@
 """Precision of a training: automatic choice, kept while there are checkpoints."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
 
+from ldae.errors import UserError
 from ldae.training.precision import choose_precision, training_precision
 from ldae.training.settings import Settings, delete_checkpoints
 
@@ -83,3 +85,11 @@ def test_bf16_on_a_cpu_without_matrix_units_is_warned_of(tmp_path, cpu, caplog):
 def test_auto_on_cuda_is_bf16_if_supported(monkeypatch, supported, precision):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supported)
     assert choose_precision("cuda")[0] == precision
+
+
+def test_auto_refuses_cuda_without_a_gpu_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    on_cuda = replace(settings(tmp_path, "auto"), device="cuda")
+    with pytest.raises(UserError, match="config says device: cuda"):
+        training_precision(on_cuda)
+    assert not (tmp_path / "runs").exists()

@@ -15,7 +15,7 @@ from ldae.orchestration.previous_run import delete_finished_checkpoints
 from ldae.training.distributed.launch import for_srun
 from ldae.training.distributed.signals import deadline
 from ldae.training.distributed.slurm import Allocation, allocation, seconds
-from ldae.training.settings import FINISHED, PRECISION
+from ldae.training.settings import FINISHED, PRECISION_CHOICE
 
 
 @pytest.fixture
@@ -121,11 +121,11 @@ def test_delete_finished_checkpoints_waits_for_incomplete_markers(tmp_path):
     for name in ("ldm/done", "ldae/going"):
         (runs / name).mkdir(parents=True)
     (runs / "ldm/done" / FINISHED).touch()
-    (runs / "ldm" / PRECISION).touch()
+    (runs / "ldm" / PRECISION_CHOICE).touch()
     markers.mkdir()
     (markers / "b3V0").touch()
     delete_finished_checkpoints(runs, markers)
     assert (runs / "ldm/done").is_dir()
     (markers / "b3V0").unlink()
     delete_finished_checkpoints(runs, markers)
-    assert [path.name for path in runs.glob("*/*")] == ["going"]  # PRECISION is gone as well
+    assert [path.name for path in runs.glob("*/*")] == ["going"]  # PRECISION_CHOICE is gone as well

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 
+from ldae.compute import require_device
 from ldae.files import read_json, write_json
 from ldae.training.run_identity import IDENTITY
-from ldae.training.settings import PRECISION, Settings
+from ldae.training.settings import PRECISION_CHOICE, Settings
 
 AUTO = "auto"
 log = logging.getLogger(__name__)
@@ -25,7 +26,11 @@ def training_precision(settings: Settings, first: bool = True) -> str:
     Args:
         settings: Settings of the training.
         first: Whether this process is the one that writes.
+
+    Raises:
+        UserError: the device is unknown, or cuda where this process has no GPU.
     """
+    require_device(settings.device)
     asked = settings.cfg["precision"]
     if asked != AUTO:
         if asked == "bf16" and settings.device == "cpu" and not has_bf16_units():
@@ -36,7 +41,7 @@ def training_precision(settings: Settings, first: bool = True) -> str:
             )
         return asked
     run_dir = Path(settings.run_dir)
-    choice = run_dir / PRECISION
+    choice = run_dir / PRECISION_CHOICE
     if any(run_dir.glob(f"*/{IDENTITY}")) and choice.is_file():
         chosen = read_json(choice)
         log.info("precision %s, as the checkpoints in %s", chosen["precision"], run_dir)

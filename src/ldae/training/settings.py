@@ -15,7 +15,8 @@ from ldae.files import read_json, write_json
 
 SAME_ENCODER = ("dae", "supervised")  # sections whose encoder is that of section ldae
 FINISHED = "finished"  # empty file in a checkpoint folder: the model of the training is written
-PRECISION = "precision.json"  # in the stage's folder of checkpoints: the precision that auto chose
+# In the stage's folder of checkpoints: the precision that auto chose.
+PRECISION_CHOICE = "precision.json"
 
 
 def training_section(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
@@ -108,10 +109,10 @@ class Settings:
 
 
 def delete_checkpoints(folder: Path) -> None:
-    """Delete the checkpoints of a training; with the stage's last ones also :data:`PRECISION`."""
+    """Delete a training's checkpoints; with the stage's last ones also :data:`PRECISION_CHOICE`."""
     shutil.rmtree(folder)
     if not any(path.is_dir() for path in folder.parent.iterdir()):
-        (folder.parent / PRECISION).unlink(missing_ok=True)
+        (folder.parent / PRECISION_CHOICE).unlink(missing_ok=True)
 
 
 def model_settings(cfg: dict[str, Any]) -> dict[str, Any]:
