@@ -1,5 +1,6 @@
 """Fixtures shared by several test files: built once per process; tests must not modify them."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,17 @@ def probe_outputs(project) -> Path:
     from helpers.models import run_probes
 
     return run_probes(project, project / "probes")
+
+
+@pytest.fixture(scope="session")
+def downloads(tmp_path_factory) -> Path:
+    """Study tables of one cohort in both forms, in folders ``today`` and ``clinica``."""
+    from helpers.downloads import make_downloads
+
+    return make_downloads(tmp_path_factory.mktemp("downloads"))
+
+
+@pytest.fixture
+def today(downloads, tmp_path) -> Path:
+    """A copy of today's form that a test may edit."""
+    return shutil.copytree(downloads / "today", tmp_path / "today")

@@ -5,7 +5,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from helpers.downloads import ADNI1, ADNI2, ADNI3, MAYO, edit, make_downloads, prepare, put
+from helpers.downloads import ADNI1, ADNI2, ADNI3, MAYO, edit, prepare, put
 from ldae.conversion.change_hashes import tables_hash
 from ldae.conversion.clinica_tables import (
     read_clinica_tables,
@@ -17,18 +17,6 @@ from ldae.conversion.study_tables import REQUIRED, find_files
 from ldae.conversion.visit_codes import Exam, join_visits, visit_name
 from ldae.errors import UserError
 from ldae.synthetic import tables as synthetic
-
-
-@pytest.fixture(scope="module")
-def downloads(tmp_path_factory):
-    return make_downloads(tmp_path_factory.mktemp("downloads"))
-
-
-@pytest.fixture
-def today(downloads, tmp_path):
-    """A copy of today's form that a test may edit."""
-    return shutil.copytree(downloads / "today", tmp_path / "today")
-
 
 # --- Today's form ------------------------------------------------------------------------------
 

@@ -1,28 +1,15 @@
 """Table repairs of values that Clinica cannot read, and exclusion of scans on which it fails."""
 
 import logging
-import shutil
 
 import pandas as pd
 import pytest
 
-from helpers.downloads import ADNI1, ADNI3, MAYO, PEOPLE, edit, make_downloads, prepare, put
+from helpers.downloads import ADNI1, ADNI3, MAYO, PEOPLE, edit, prepare, put
 from ldae.conversion import clinica_exclusions
 from ldae.conversion.clinica_tables import read_other_images, restrict
 from ldae.conversion.study_tables import find_files
 from ldae.conversion.table_repairs import iso_dates
-
-
-@pytest.fixture(scope="module")
-def downloads(tmp_path_factory):
-    return make_downloads(tmp_path_factory.mktemp("downloads"))
-
-
-@pytest.fixture
-def today(downloads, tmp_path):
-    """A copy of today's form that a test may edit."""
-    return shutil.copytree(downloads / "today", tmp_path / "today")
-
 
 # --- Repairs -----------------------------------------------------------------------------------
 

@@ -13,6 +13,15 @@ from ldae.errors import UserError, require
 
 # Axes in front of a volume (X, Y, Z), in [0, 1]: N scans, N and K stochastic samples, A strengths,
 # or V visits.
+MANIPULATION = {
+    "scan_id": 1,
+    "source": 1,
+    "target": 1,
+    "alpha": 0,
+    "original": 4,
+    "reconstruction": 4,
+    "manipulated": 4,
+}
 LAYOUTS: dict[str, dict[str, int]] = {
     "reconstruction": {"scan_id": 1, "diagnosis": 1, "original": 4, "reconstruction": 4},
     "variation": {"scan_id": 1, "diagnosis": 1, "original": 4, "encoded": 4, "samples": 5},
@@ -24,25 +33,8 @@ LAYOUTS: dict[str, dict[str, int]] = {
         "alphas": 1,
         "volumes": 4,
     },
-    "manipulation": {
-        "scan_id": 1,
-        "source": 1,
-        "target": 1,
-        "alpha": 0,
-        "original": 4,
-        "reconstruction": 4,
-        "manipulated": 4,
-    },
-    "counterfactual": {
-        "scan_id": 1,
-        "source": 1,
-        "target": 1,
-        "alpha": 0,
-        "original": 4,
-        "reconstruction": 4,
-        "manipulated": 4,
-        "counterfactual": 4,
-    },
+    "manipulation": MANIPULATION,
+    "counterfactual": MANIPULATION | {"counterfactual": 4},
     "interpolation": {
         "participant_id": 0,
         "months": 1,
