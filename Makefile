@@ -27,7 +27,7 @@ demo: env
 # again to go on. What the seeds share is made before them, the cohort by two processes.
 # On a GPU: make proof DEVICE=cuda
 DEVICE ?= cpu
-PROOF := snakemake --profile demo --configfile config/demo.yaml config/proof.yaml --config device=$(DEVICE)
+PROOF := snakemake --profile demo --configfile config/proof.yaml --config device=$(DEVICE)
 SEEDS := proof-1 proof-2 proof-3
 .PHONY: $(SEEDS)
 

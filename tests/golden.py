@@ -37,10 +37,10 @@ GOLDEN = ROOT / "config/golden.yaml"
 # the same format), and those that write no result: check, retry, redo, resources_list.
 RUNS: dict[str, dict[str, Any]] = {
     # From a synthetic ADNI download to the report.
-    "adni": {"files": ["config/demo.yaml", GOLDEN], "changes": {}, "targets": []},
+    "adni": {"files": [GOLDEN], "changes": {}, "targets": []},
     # A BIDS data set in place of a download: the one that the first run has made.
     "bids": {
-        "files": ["config/demo.yaml", GOLDEN],
+        "files": [GOLDEN],
         "changes": {
             "paths": {"results": "results/golden/bids"},
             "cohort": {"name": "SITE", "bids_dir": "results/bids"},
@@ -49,7 +49,7 @@ RUNS: dict[str, dict[str, Any]] = {
     },
     # Preprocessed input, the options of the proof, and its page.
     "proof": {
-        "files": ["config/demo.yaml", "config/proof.yaml"],
+        "files": ["config/proof.yaml"],
         "changes": {
             "paths": {"results": "results/golden/proof-1"},
             "synthetic": {"subjects": 24, "visits": 3, "spacing": 4.0},

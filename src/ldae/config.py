@@ -80,3 +80,12 @@ def _unknown(path: str, name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
     return f"unknown key {path} ({hint})"
+
+
+def folder_key(dataset: Mapping[str, Any]) -> str:
+    """Key of a BIDS data set's folder: of raw heads, or of scans that came preprocessed.
+
+    Args:
+        dataset: config["cohort"], or one of config["cohort"]["beside"].
+    """
+    return "bids_dir" if dataset.get("preprocessed_dir") is None else "preprocessed_dir"

@@ -5,19 +5,20 @@ module imports no step, so a reader of the files does not depend on the source o
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from ldae.config import folder_key
 from ldae.errors import require
 from ldae.files import read_table
 
 SCAN_COLUMNS = ("scan_id", "participant_id", "session_id", "path")
 STEPS = ("n4", "brain", "registration", "pack")
-# Steps of preprocessed input: put on the grid, packed.
-PREPROCESSED_STEPS = ("registration", "pack")
+RAW_STEPS = ("n4", "brain")  # which scans that came preprocessed do not pass
 MANIFEST_COLUMNS = ("scan_id", "status", "reason", "seconds")
 OK, FAILED, SKIPPED, QC = "ok", "failed", "skipped", "qc"
 REGISTERED = (OK, QC)  # statuses of the registration for which there is an image
@@ -116,8 +117,8 @@ def read_manifests(shards: Mapping[str, Iterable[str | Path]]) -> dict[str, pd.D
     """Read the manifests of all steps.
 
     Args:
-        shards: By step (``STEPS``): the manifests of its shards, at least one. Steps that
-            preprocessed input does not need may be absent; other keys are ignored.
+        shards: By step (``STEPS``): the manifests of its shards. Without raw heads there are none
+            of ``RAW_STEPS``; other keys are ignored.
 
     Returns:
         By step: columns scan_id, status, reason ("" if there is none). Status is ok, failed,
@@ -125,10 +126,13 @@ def read_manifests(shards: Mapping[str, Iterable[str | Path]]) -> dict[str, pd.D
         outside the bounds of ``preprocess.qc``).
 
     Raises:
-        UserError: a manifest does not exist, a scan is in two, or a status is unknown.
+        UserError: a manifest does not exist, a step has none, a scan is in two, or a status is
+            unknown.
     """
     manifests = {}
     for step in (step for step in STEPS if step in shards):
+        if step in RAW_STEPS and not shards[step]:
+            continue
         tables = [read_manifest(path) for path in shards[step]]
         require(bool(tables), f"No manifest of {step} was given. Run the target `preprocess`.")
         table = pd.concat([part for part in tables if len(part)] or tables[:1], ignore_index=True)
@@ -161,6 +165,26 @@ def lost_scans(manifests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     parts.append(refused[refused["status"] == QC].assign(step="qc"))
     lost = pd.concat(parts, ignore_index=True).drop_duplicates("scan_id")
     return lost.sort_values("scan_id")[["scan_id", "step", "reason"]].reset_index(drop=True)
+
+
+class Shards(NamedTuple):
+    """Numbers of the shards of subjects, by what their scans need.
+
+    Attributes:
+        raw: Of raw heads, which pass every step.
+        preprocessed: Of scans that came preprocessed, which are only put on the grid and packed.
+    """
+
+    raw: Sequence[int]
+    preprocessed: Sequence[int]
+
+    @classmethod
+    def of(cls, cohort: Mapping[str, Any], shards: int) -> "Shards":
+        """Those of config["cohort"], ``shards`` of each kind that the cohorts have."""
+        beside = cohort["beside"].values()
+        given = [folder_key(about) == "preprocessed_dir" for about in (cohort, *beside)]
+        raw = list(range(0 if all(given) else shards))
+        return cls(raw, [len(raw) + number for number in range(shards if any(given) else 0)])
 
 
 def shard_of(subject: str, shards: int) -> int:

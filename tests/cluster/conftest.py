@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.project import Project, copy_project
+from helpers.project import GOLDEN, Project, copy_project
 
 HERE = Path(__file__).parent
 NO_SLURM = 77  # exit code of one_node_slurm.sh if Slurm is not available
@@ -23,7 +23,7 @@ class SlurmProject(Project):
 
     def command(self, *arguments: str) -> list[str]:
         """Snakemake's command line, with the project's own profile."""
-        configs = ("--configfile", "config/demo.yaml", self.config)
+        configs = ("--configfile", *dict.fromkeys((GOLDEN, self.config)))
         profile = ("--profile", "slurm", *QUICK)
         return [sys.executable, "-m", "snakemake", *arguments, *profile, *configs]
 

@@ -23,9 +23,7 @@ def merge(base: dict, changes: dict) -> dict:
     return merged
 
 
-@pytest.mark.parametrize(
-    "overlays", [[], ["config/demo.yaml"], ["config/demo.yaml", "config/proof.yaml"]]
-)
+@pytest.mark.parametrize("overlays", [[], ["config/demo.yaml"], ["config/proof.yaml"]])
 def test_shipped_configurations_are_valid(overlays):
     config = PAPER
     for name in overlays:

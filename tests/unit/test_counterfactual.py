@@ -103,7 +103,7 @@ def test_fixed_preprocessing_reproduces_the_registered_brain(pair, tmp_path):
 def test_counterfactuals_need_a_synthetic_download(tmp_path):
     with pytest.raises(UserError, match=r"synthetic.json is missing"):
         make_counterfactuals(
-            tmp_path / "truth.tsv", "", "", "", "", "", template="T", volumes_cfg=VOLUMES, cfg=CFG
+            [tmp_path / "truth.tsv"], "", "", "", "", "", template="T", volumes_cfg=VOLUMES, cfg=CFG
         )
 
 

@@ -150,7 +150,7 @@ def test_ground_truth_correlations(project):
     out = project / "truth"
     embeddings = {name: project / f"{name}.npz" for name in ("ldae", "untrained")}
     arguments = (embeddings, project / "latents", out / "scans.tsv", out / "table.tsv", CFG, 0)
-    probes.correlate_with_truth(project / "truth.tsv", *arguments)
+    probes.correlate_with_truth([project / "truth.tsv"], *arguments)
     table = read_table(out / "table.tsv")
     rows = table[table["reference"].isna() & (table["prediction"] == "atrophy_probe")]
     r = rows[rows["truth"] == "atrophy"].set_index("system")["r"]
@@ -162,7 +162,7 @@ def test_ground_truth_correlations(project):
     short = read_table(project / "truth.tsv").iloc[1:]
     write_table(short, out / "short.tsv")
     with pytest.raises(UserError, match="lacks 1 scan"):
-        probes.correlate_with_truth(out / "short.tsv", *arguments)
+        probes.correlate_with_truth([out / "short.tsv"], *arguments)
 
 
 def test_ldae_system_refuses_models_of_another_autoencoder(project, tmp_path):

@@ -159,3 +159,8 @@ def test_methods_of_preprocessed_input_name_no_own_preprocessing(tmp_path):
     assert "1.5 mm with 128 × 160 × 128 voxels." in after["Preprocessing"]
     assert "MINE, which came preprocessed" in after["Data"]
     assert "Clinica" not in after["Data"]
+    config["cohort"] |= {"preprocessed_dir": None, "beside": {"SYN": {"preprocessed_dir": "x"}}}
+    mixed = dict(methods(config, cards, index, {"torch": "2"}))
+    assert "N4 bias correction" in mixed["Preprocessing"]
+    assert "The scans of SYN came preprocessed" in mixed["Preprocessing"]
+    assert "SYN, which came preprocessed." in mixed["Data"]

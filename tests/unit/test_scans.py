@@ -8,9 +8,10 @@ import pytest
 
 from ldae.cohort.scans import COLUMNS, build_scans
 from ldae.conversion.bids import scan_path
-from ldae.derivatives import shard_of
+from ldae.derivatives import Shards, shard_of
 from ldae.errors import UserError
 
+SHARDS = Shards([0, 1, 2, 3], [])
 SCHEMA = Path(__file__).parents[2] / "workflow/schemas/scans.schema.yaml"
 ADNI, OASIS = "sub-ADNI002S0413", "sub-OAS30001"
 FIRST, LATER = f"{ADNI}_ses-M000", f"{ADNI}_ses-M006"
@@ -55,8 +56,32 @@ def conversion():
     return table.assign(image_hash=hashes)
 
 
+def test_subjects_that_came_preprocessed_go_to_shards_of_their_own(bids, conversion):
+    scans, _ = build_scans(bids, conversion, Shards([0, 1], [2, 3]), ["OASIS3"], SCHEMA)
+    shards = scans.set_index("scan_id")["shard"]
+    assert set(shards[[FIRST, LATER]]) <= {0, 1}
+    assert set(shards[[FOREIGN, SECOND]]) <= {2, 3}
+
+
+@pytest.mark.parametrize(
+    ("main", "beside", "raw", "preprocessed"),
+    [
+        ({}, {}, [0, 1], []),
+        ({"preprocessed_dir": "a"}, {}, [], [0, 1]),
+        ({}, {"B": {"preprocessed_dir": "b"}}, [0, 1], [2, 3]),
+        ({"preprocessed_dir": "a"}, {"B": {"bids_dir": "b"}}, [0, 1], [2, 3]),
+        ({"preprocessed_dir": "a"}, {"B": {"preprocessed_dir": "b"}}, [], [0, 1]),
+    ],
+)
+def test_shards_of_raw_heads_come_before_those_of_preprocessed_scans(
+    main, beside, raw, preprocessed
+):
+    cohort = {"preprocessed_dir": None, "beside": beside} | main
+    assert Shards.of(cohort, 2) == (raw, preprocessed)
+
+
 def test_build_scans_joins_clinical_data_of_the_visit(bids, conversion):
-    scans, duplicates = build_scans(bids, conversion, 4, SCHEMA)
+    scans, duplicates = build_scans(bids, conversion, SHARDS, [], SCHEMA)
     assert list(scans) == COLUMNS and duplicates.empty
     assert list(scans["scan_id"]) == sorted([FIRST, LATER, FOREIGN, SECOND])
     scans = scans.set_index("scan_id")
@@ -77,22 +102,22 @@ def test_build_scans_joins_clinical_data_of_the_visit(bids, conversion):
 def test_build_scans_excludes_duplicates(bids, conversion):
     copy = conversion.set_index("scan_id")
     copy.loc[LATER, "image_hash"] = copy.loc[FIRST, "image_hash"]
-    scans, duplicates = build_scans(bids, copy.reset_index(), 4, SCHEMA)
+    scans, duplicates = build_scans(bids, copy.reset_index(), SHARDS, [], SCHEMA)
     assert list(scans["scan_id"]) == [FIRST, FOREIGN, SECOND]
     assert duplicates[["scan_id", "duplicate_of"]].values.tolist() == [[LATER, FIRST]]
     copy.loc[FOREIGN, "image_hash"] = copy.loc[FIRST, "image_hash"]
-    scans, duplicates = build_scans(bids, copy.reset_index(), 4, SCHEMA)
+    scans, duplicates = build_scans(bids, copy.reset_index(), SHARDS, [], SCHEMA)
     assert list(scans["scan_id"]) == [SECOND]
     assert list(duplicates["scan_id"]) == [FIRST, LATER, FOREIGN]
     copy.loc[SECOND, "image_hash"] = copy.loc[FIRST, "image_hash"]
     with pytest.raises(UserError, match="Every scan"):
-        build_scans(bids, copy.reset_index(), 4, SCHEMA)
+        build_scans(bids, copy.reset_index(), SHARDS, [], SCHEMA)
 
 
 def test_build_scans_accepts_a_linked_results_folder(bids, conversion, tmp_path):
     link = tmp_path / "elsewhere"
     link.symlink_to(bids)
-    scans, _ = build_scans(link, conversion, 4, SCHEMA)
+    scans, _ = build_scans(link, conversion, SHARDS, [], SCHEMA)
     assert (bids / scans["path"][0]).is_file()
 
 
@@ -100,18 +125,18 @@ def test_build_scans_refuses_values_outside_the_schema(bids, conversion):
     path = bids / ADNI / f"{ADNI}_sessions.tsv"
     path.write_text(path.read_text().replace("MCI", "Dementia"))
     with pytest.raises(UserError, match=rf"{LATER}: diagnosis: 'Dementia'"):
-        build_scans(bids, conversion, 4, SCHEMA)
+        build_scans(bids, conversion, SHARDS, [], SCHEMA)
 
 
 def test_build_scans_refuses_scan_without_row_or_image(bids, conversion):
     with pytest.raises(UserError, match=f"no row, or two, for their scan_id .*{LATER}"):
-        build_scans(bids, conversion[conversion["scan_id"] != LATER], 4, SCHEMA)
+        build_scans(bids, conversion[conversion["scan_id"] != LATER], SHARDS, [], SCHEMA)
     path = bids / ADNI / f"{ADNI}_sessions.tsv"
     text = path.read_text().splitlines(keepends=True)
     path.write_text("".join(line for line in text if "ses-M006" not in line))
     with pytest.raises(UserError, match=f"no row, or two, for their participant_id.*{LATER}"):
-        build_scans(bids, conversion, 4, SCHEMA)
+        build_scans(bids, conversion, SHARDS, [], SCHEMA)
     for path in bids.rglob("*_T1w.nii.gz"):
         path.unlink()
     with pytest.raises(UserError, match="no T1-weighted image"):
-        build_scans(bids, conversion, 4, SCHEMA)
+        build_scans(bids, conversion, SHARDS, [], SCHEMA)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from helpers.project import GOLDEN
 from ldae.files import digest
 from ldae.locks import acquire_lock
 
@@ -19,11 +20,11 @@ def write_config(project, content: dict) -> str:
 
 
 def real_download(project, **paths) -> str:
-    """Turn the demo into the configuration of a download that the workflow does not make."""
-    base = yaml.safe_load((project.path / "config/demo.yaml").read_text())
+    """Turn the small run into the configuration of a download that the workflow does not make."""
+    base = yaml.safe_load((project.path / GOLDEN).read_text())
     del base["synthetic"]
     base["paths"] |= paths
-    (project.path / "config/demo.yaml").write_text(yaml.safe_dump(base))
+    (project.path / GOLDEN).write_text(yaml.safe_dump(base))
     return write_config(project, {})
 
 

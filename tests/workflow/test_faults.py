@@ -8,6 +8,7 @@ import pytest
 import yaml
 from faults import FAULTS, Image
 
+from helpers.project import GOLDEN
 from ldae.conversion.download import PTID
 from ldae.derivatives import shard_of
 from ldae.synthetic.download import make_download
@@ -83,12 +84,12 @@ def damaged_run(tmp_path_factory):
 
     project = copy_project(tmp_path_factory.mktemp("faults"))
     damaged = damaged_download(project.path / "raw/faults")
-    base = yaml.safe_load((project.path / "config/demo.yaml").read_text())
+    base = yaml.safe_load((project.path / GOLDEN).read_text())
     del base["synthetic"]
     base["paths"] |= {"images": "raw/faults/images", "tables": "raw/faults/tables"}
     base["cohort"] |= {"max_failed_fraction": 0.5, "exclude": None}
-    (project.path / "config/demo.yaml").write_text(yaml.safe_dump(base))
-    # The demo's bounds are for heads of 2 mm; blurring to 3 mm raises the residual bias.
+    (project.path / GOLDEN).write_text(yaml.safe_dump(base))
+    # The bounds are for heads of 2 mm; blurring to 3 mm raises the residual bias.
     settings = {"preprocess": {"qc": {"max_residual_bias": 0.1}}}
     (project.path / "faults.yaml").write_text(yaml.safe_dump(settings))
     project.snakemake("cohort", config="faults.yaml")

@@ -1,16 +1,15 @@
 """Cohort: table of scans, split of subjects, ledger and flow of all images, Table 1."""
 
-from ldae.derivatives import PREPROCESSED_STEPS
+from ldae.derivatives import RAW_STEPS
 from ldae.derivatives import STEPS
 
-# Manifests by preprocessing step: the status of each scan, of one shard and of all shards. Scans
-# that came preprocessed pass two steps only.
+# Manifests by preprocessing step: the status of each scan, of one shard and of all its shards.
 MANIFEST = {
     step: results("preproc/manifests/%s/shard-{shard}.tsv" % step) for step in STEPS
 }
 MANIFESTS = {
-    step: expand(MANIFEST[step], shard=SHARDS)
-    for step in (PREPROCESSED_STEPS if PREPROCESSED else STEPS)
+    step: expand(MANIFEST[step], shard=RAW_SHARDS if step in RAW_STEPS else SHARDS)
+    for step in STEPS
 }
 
 
@@ -36,6 +35,8 @@ rule scans:
         runtime=growing(120),
     params:
         columns=content_hash("workflow/schemas/scans.schema.yaml"),
+        shards=dict(raw=RAW_SHARDS, preprocessed=PREPROCESSED_SHARDS),
+        preprocessed=[name for name, about in DATASETS.items() if "space" in about],
         source=source("cohort.scans:build_scans"),
     message:
         "Indexing the BIDS data set with pybids"

@@ -18,6 +18,7 @@ os.environ.update(NO_ET="1", NIPYPE_NO_ET="1", HF_HUB_OFFLINE="1")
 
 from ldae.config import check_config, check_container
 from ldae.data.sampling import check_batch
+from ldae.derivatives import Shards
 from ldae.errors import UserError
 from ldae.files import sha256
 from ldae.fingerprint import source_fingerprint
@@ -59,7 +60,14 @@ container: config["software"]["container"]
 
 RESULTS = config["paths"]["results"]
 RESOURCES = config["paths"]["resources"]
-SHARDS = range(config["preprocess"]["shards"])
+TRUTHS = config["evaluation"]["truth"] or []  # truth.tsv of each synthetic cohort
+if isinstance(TRUTHS, str):
+    TRUTHS = [TRUTHS]
+# Numbers of the shards of raw heads, of scans that came preprocessed, and of both.
+RAW_SHARDS, PREPROCESSED_SHARDS = Shards.of(
+    config["cohort"], config["preprocess"]["shards"]
+)
+SHARDS = [*RAW_SHARDS, *PREPROCESSED_SHARDS]
 GPUS = 1 if config["device"] == "cuda" else 0
 RUN_LOCK = []  # holds the lock's file open until this process ends
 
@@ -87,6 +95,11 @@ def remove_finished_checkpoints():
     """Delete the checkpoints of finished trainings, unless the configuration keeps them."""
     if not config["keep_checkpoints"]:
         delete_finished_checkpoints(results("runs"), ".snakemake/incomplete")
+
+
+def one_of(numbers):
+    """A constraint of a wildcard: one of these numbers; without any, no value at all."""
+    return "|".join(map(str, numbers)) or "(?!)"
 
 
 def results(path):

@@ -1,5 +1,6 @@
 """Data sources: ADNI's download or a BIDS data set, and further data sets beside it."""
 
+from ldae.config import folder_key
 from ldae.conversion.change_hashes import bids_hash
 from ldae.conversion.change_hashes import download_hash
 from ldae.conversion.change_hashes import tables_hash
@@ -9,7 +10,8 @@ COHORT = config["cohort"]
 MAIN_COHORT = COHORT["name"]
 PREPROCESSED = COHORT["preprocessed_dir"] is not None
 FROM_DOWNLOAD = COHORT["bids_dir"] is None and not PREPROCESSED
-FOLDER_KEY = "preprocessed_dir" if PREPROCESSED else "bids_dir"
+
+FOLDER_KEY = folder_key(COHORT)
 
 
 def sources():
@@ -17,7 +19,9 @@ def sources():
     of = {kind: config["paths"][kind] for kind in ("images", "tables")}
     if not FROM_DOWNLOAD:
         of = {FOLDER_KEY: COHORT[FOLDER_KEY]}
-    beside = {name: about["bids_dir"] for name, about in COHORT["beside"].items()}
+    beside = {
+        name: about[folder_key(about)] for name, about in COHORT["beside"].items()
+    }
     return of | ({"beside": beside} if beside else {})
 
 
@@ -80,17 +84,17 @@ if MAIN_COHORT in DATASETS:
         f"cohort.beside: {MAIN_COHORT} is already the name of the main cohort (cohort.name). Give "
         "one of them another name."
     )
-if PREPROCESSED and (COHORT["beside"] or COHORT["bids_dir"]):
-    other = "beside" if COHORT["beside"] else "bids_dir"
-    raise WorkflowError(
-        f"cohort.preprocessed_dir: preprocessed scans cannot be combined with other scans, but "
-        f"cohort.{other} is set. Put all preprocessed scans in one folder, or set only one of the two."
-    )
 if not FROM_DOWNLOAD:
-    DATASETS[MAIN_COHORT] = {key: COHORT[key] for key in ("columns", "values")}
-    DATASETS[MAIN_COHORT] |= {"bids_dir": COHORT[FOLDER_KEY], "section": "cohort"}
-if PREPROCESSED:
-    DATASETS[MAIN_COHORT]["space"] = config["preprocess"]["template"]["name"]
+    keys = ("columns", "values", "bids_dir", "preprocessed_dir")
+    DATASETS[MAIN_COHORT] = {key: COHORT[key] for key in keys} | {"section": "cohort"}
+for about in DATASETS.values():
+    if None not in (about.get("bids_dir"), about.get("preprocessed_dir")):
+        raise WorkflowError(
+            f"{about['section']}: bids_dir and preprocessed_dir are both set. Set the one that "
+            "holds the scans, and name another data set below cohort.beside."
+        )
+    if folder_key(about) == "preprocessed_dir":
+        about["space"] = config["preprocess"]["template"]["name"]
 
 BATCHES = range(COHORT["batches"])
 # Parts of the BIDS data set: NAME-NUMBER is a batch of the download, NAME an imported data set.
@@ -114,22 +118,31 @@ def dataset_settings(*keys):
     }
 
 
+def is_synthetic(cohort):
+    """Whether a rule makes this data set (rules/synthetic.smk)."""
+    if "synthetic" not in config:
+        return False
+    if cohort == MAIN_COHORT:
+        return PREPROCESSED
+    return cohort in config["synthetic"]["beside"]
+
+
 def dataset_folder(wildcards):
     """The folder of a data set; an error says what to do if it is absent."""
     about = DATASETS[wildcards.cohort]
-    folder, part = about["bids_dir"], results(f"cohort/parts/{wildcards.cohort}.tsv")
-    key = FOLDER_KEY if wildcards.cohort == MAIN_COHORT else "bids_dir"
-    generated = PREPROCESSED and "synthetic" in config
-    if not (generated or Path(folder).is_dir() or Path(part).is_file()):
+    key, part = folder_key(about), results(f"cohort/parts/{wildcards.cohort}.tsv")
+    made = is_synthetic(wildcards.cohort)
+    if not (made or Path(about[key]).is_dir() or Path(part).is_file()):
         raise WorkflowError(
-            f"{about['section']}.{key}: the folder '{folder}' does not exist. Set it to the "
+            f"{about['section']}.{key}: the folder '{about[key]}' does not exist. Set it to the "
             "folder of the BIDS data set (docs/cohorts.md)."
         )
-    return folder
+    return about[key]
 
 
 def dataset_change_hash(wildcards):
     """A param that changes when images are added or removed, or a table is edited."""
-    if PREPROCESSED and "synthetic" in config:
+    if is_synthetic(wildcards.cohort):
         return "made by the rule synthetic"
-    return bids_hash(DATASETS[wildcards.cohort]["bids_dir"])
+    about = DATASETS[wildcards.cohort]
+    return bids_hash(about[folder_key(about)])

@@ -61,5 +61,5 @@ rule evaluate:
         rules.manipulation.output,
         rules.interpolation.output,
         rules.examples.output,
-        rules.truth.output if config["evaluation"]["truth"] else [],
-        rules.counterfactual.output if config["evaluation"]["truth"] else [],
+        rules.truth.output if TRUTHS else [],
+        rules.counterfactual.output if TRUTHS else [],

@@ -55,7 +55,7 @@ FIGURE_INPUTS = {
 }
 if PUBLISHED:
     del FIGURE_INPUTS["training_curves"]  # nothing was trained
-if config["evaluation"]["truth"]:
+if TRUTHS:
     FIGURE_INPUTS["truth"] = (
         dict(
             table=rules.truth.output.table, predictions=rules.truth.output.predictions

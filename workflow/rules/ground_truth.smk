@@ -1,10 +1,10 @@
 """Ground truth of synthetic cohorts: probes and manipulated scans compared with it."""
 
-if config["evaluation"]["truth"]:
+if TRUTHS:
 
     rule true_volumes:
         input:
-            truth=config["evaluation"]["truth"],
+            truth=TRUTHS,
             index=results("cache/volumes/index.tsv"),
         output:
             ORACLE["oracle"],
@@ -28,7 +28,7 @@ if config["evaluation"]["truth"]:
         input:
             **EMBEDDINGS,
             latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
-            truth=config["evaluation"]["truth"],
+            truth=TRUTHS,
         output:
             table=results("tables/truth.tsv"),
             predictions=results("evaluation/truth_predictions.tsv"),
@@ -53,7 +53,7 @@ if config["evaluation"]["truth"]:
 
     rule counterfactual_volumes:
         input:
-            truth=config["evaluation"]["truth"],
+            truth=TRUTHS,
             scans=rules.scans.output.scans,
             volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
             registration=MANIFESTS["registration"],

@@ -14,6 +14,8 @@ rule n4:
         logfile("n4/shard-{shard}.log"),
     benchmark:
         timing("n4/shard-{shard}.tsv")
+    wildcard_constraints:
+        shard=one_of(RAW_SHARDS),
     conda:
         "../../envs/ldae.yaml"
     resources:
@@ -41,6 +43,8 @@ rule brain_extraction:
         logfile("brain_extraction/shard-{shard}.log"),
     benchmark:
         timing("brain_extraction/shard-{shard}.tsv")
+    wildcard_constraints:
+        shard=one_of(RAW_SHARDS),
     conda:
         "../../envs/ldae.yaml"
     resources:
@@ -68,6 +72,8 @@ rule registration:
         logfile("registration/shard-{shard}.log"),
     benchmark:
         timing("registration/shard-{shard}.tsv")
+    wildcard_constraints:
+        shard=one_of(RAW_SHARDS),
     conda:
         "../../envs/ldae.yaml"
     resources:
@@ -84,37 +90,35 @@ rule registration:
         "../scripts/registration.py"
 
 
-if PREPROCESSED:
-
-    # Both write the manifest of the registration, so that the rules after it are the same.
-    ruleorder: preprocessed_input > registration
-
-    rule preprocessed_input:
-        input:
-            scans=results("cohort/shards/shard-{shard}.tsv"),
-            bids=ancient(rules.bids.output.bids),
-            template=config["preprocess"]["template"]["image"],
-            mask=config["preprocess"]["template"]["mask"],
-        output:
-            manifest=MANIFEST["registration"],
-        log:
-            logfile("preprocessed_input/shard-{shard}.log"),
-        benchmark:
-            timing("preprocessed_input/shard-{shard}.tsv")
-        conda:
-            "../../envs/ldae.yaml"
-        resources:
-            mem_mb=growing(4000),
-            runtime=240,
-        params:
-            preproc=lambda wildcards, output: parent_folder(output.manifest, 3),
-            settings=step_settings("qc"),
-            volumes=config["volumes"],
-            source=source("preprocess.preprocessed_input:run_preprocessed_input"),
-        message:
-            "Checking preprocessed scans and resampling them to the grid, shard {wildcards.shard}"
-        script:
-            "../scripts/preprocessed_input.py"
+# It writes the manifest of a registration, so that the rules after it are the same.
+rule preprocessed_input:
+    input:
+        scans=results("cohort/shards/shard-{shard}.tsv"),
+        bids=ancient(rules.bids.output.bids),
+        template=config["preprocess"]["template"]["image"],
+        mask=config["preprocess"]["template"]["mask"],
+    output:
+        manifest=MANIFEST["registration"],
+    log:
+        logfile("preprocessed_input/shard-{shard}.log"),
+    benchmark:
+        timing("preprocessed_input/shard-{shard}.tsv")
+    wildcard_constraints:
+        shard=one_of(PREPROCESSED_SHARDS),
+    conda:
+        "../../envs/ldae.yaml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=240,
+    params:
+        preproc=lambda wildcards, output: parent_folder(output.manifest, 3),
+        settings=step_settings("qc"),
+        volumes=config["volumes"],
+        source=source("preprocess.preprocessed_input:run_preprocessed_input"),
+    message:
+        "Checking preprocessed scans and resampling them to the grid, shard {wildcards.shard}"
+    script:
+        "../scripts/preprocessed_input.py"
 
 
 rule qc:
@@ -143,7 +147,7 @@ rule qc:
         exclude=config["cohort"]["exclude"],
         decisions=content_hash(config["cohort"]["exclude"]),
         settings=step_settings("brain_extraction", "qc"),
-        elsewhere=PREPROCESSED,
+        raw=bool(RAW_SHARDS),
         source=source(
             "preprocess.qc_page:write_page",
             "preprocess.bids_derivatives:describe_dataset",

@@ -14,7 +14,7 @@ for target in SUPERVISED_TARGETS:
 
 # The true volumes of a synthetic cohort: an upper bound for every model of its scans.
 ORACLE = {}
-if config["evaluation"]["truth"]:
+if TRUTHS:
     ORACLE["oracle"] = results("evaluation/true_volumes.tsv")
 
 

@@ -1,4 +1,12 @@
-"""Synthetic cohort with known truth, if the configuration has a section `synthetic`."""
+"""Synthetic cohorts with known truth, if the configuration has a section `synthetic`."""
+
+
+def preprocessed_settings(settings):
+    """Arguments of a synthetic cohort that comes preprocessed."""
+    keys = ("subjects", "visits", "spacing", "seed", "variation")
+    template = config["preprocess"]["template"]["name"]
+    return {key: settings[key] for key in keys} | {"template": template}
+
 
 if "synthetic" in config:
 
@@ -24,14 +32,13 @@ if "synthetic" in config:
             mem_mb=growing(8000),
             runtime=growing(60),
         params:
-            settings={
-                key: config["synthetic"][key]
-                for key in ("subjects", "visits", "spacing", "seed")
-            }
-            | (
-                {"template": config["preprocess"]["template"]["name"]}
+            settings=(
+                preprocessed_settings(config["synthetic"])
                 if PREPROCESSED
-                else {"tables": config["synthetic"]["tables"]}
+                else {
+                    key: config["synthetic"][key]
+                    for key in ("subjects", "visits", "spacing", "seed", "tables")
+                }
             ),
             preprocessed=PREPROCESSED,
             out=lambda wildcards, output: parent_folder(output.truth, 1),
@@ -40,3 +47,32 @@ if "synthetic" in config:
             "Making a synthetic cohort of {params.settings[subjects]} subjects"
         script:
             "../scripts/synthetic.py"
+
+    # Data sets beside the main cohort that come preprocessed.
+    for name, settings in config["synthetic"]["beside"].items():
+
+        rule:
+            name:
+                f"synthetic_{name}"
+            output:
+                scans=directory(COHORT["beside"][name]["preprocessed_dir"]),
+                truth=f"{parent_folder(COHORT['beside'][name]['preprocessed_dir'], 1)}/truth.tsv",
+            log:
+                logfile(f"synthetic_{name}.log"),
+            benchmark:
+                timing(f"synthetic_{name}.tsv")
+            conda:
+                "../../envs/ldae.yaml"
+            threads: config["threads"]
+            resources:
+                mem_mb=growing(8000),
+                runtime=growing(60),
+            params:
+                settings=preprocessed_settings(settings),
+                preprocessed=True,
+                out=lambda wildcards, output: parent_folder(output.truth, 1),
+                source=source("synthetic:make_preprocessed"),
+            message:
+                "Making a synthetic preprocessed cohort of {params.settings[subjects]} subjects"
+            script:
+                "../scripts/synthetic.py"

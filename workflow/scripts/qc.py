@@ -17,7 +17,7 @@ with job(snakemake):
     scans = read_table(source.scans)
     known = known_scans(scans, read_table(source.conversion, ["scan_id"]))
     remove_withdrawn(folder, {name for table in manifests.values() for name in table["scan_id"]})
-    describe_dataset(folder, snakemake.params.bids, cfg, snakemake.params.elsewhere)
+    describe_dataset(folder, snakemake.params.bids, cfg, snakemake.params.raw)
     write_table(lost_scans(manifests), snakemake.output.quarantine)
     write_page(
         scans,

@@ -4,12 +4,17 @@ from _adapter import job
 
 with job(snakemake):
     from ldae.cohort.scans import build_scans
+    from ldae.derivatives import Shards
     from ldae.files import read_table, write_table
 
     shards = snakemake.output.shards
     conversion = read_table(snakemake.input.conversion)
     scans, duplicates = build_scans(
-        snakemake.input.bids, conversion, len(shards), snakemake.input.schema
+        snakemake.input.bids,
+        conversion,
+        Shards(**snakemake.params.shards),
+        snakemake.params.preprocessed,
+        snakemake.input.schema,
     )
     write_table(duplicates, snakemake.output.duplicates)
     for shard, path in enumerate(shards):

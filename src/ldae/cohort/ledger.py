@@ -7,7 +7,7 @@ import pandas as pd
 
 from ldae.cohort.inclusion import EXCLUDE
 from ldae.cohort.splits import assert_disjoint
-from ldae.derivatives import OK, STEPS, lost_scans
+from ldae.derivatives import OK, RAW_STEPS, STEPS, lost_scans
 from ldae.errors import UserError, require
 
 COLUMNS = [
@@ -153,8 +153,10 @@ def _check_inputs(
         moved.empty, "The volume store was made with other splits. Run the target `preprocess`."
     )
     for step in (step for step in manifests if step != "registration"):  # its QC may be overruled
-        passed = manifests[step].loc[manifests[step]["status"] == OK, "scan_id"]
-        not_passed = sorted(set(volumes["scan_id"]) - set(passed))
+        table = manifests[step]
+        due = set(table["scan_id"]) if step in RAW_STEPS else set(volumes["scan_id"])
+        passed = set(table.loc[table["status"] == OK, "scan_id"])
+        not_passed = sorted((due & set(volumes["scan_id"])) - passed)
         require(
             not not_passed,
             f"The ledger does not add up: {len(not_passed)} used scan(s), such as "

@@ -3,6 +3,7 @@
 Scans with the same voxels are one image that was delivered twice; such duplicates are left out.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 
 import jsonschema
@@ -10,7 +11,7 @@ import pandas as pd
 import yaml
 
 from bids import BIDSLayout, BIDSLayoutIndexer
-from ldae.derivatives import shard_of
+from ldae.derivatives import Shards, shard_of
 from ldae.errors import UserError, require
 from ldae.files import read_table
 
@@ -58,7 +59,11 @@ def find_duplicates(scans: pd.DataFrame) -> pd.DataFrame:
 
 
 def build_scans(
-    bids: str | Path, conversion: pd.DataFrame, shards: int, schema: str | Path
+    bids: str | Path,
+    conversion: pd.DataFrame,
+    shards: Shards,
+    preprocessed: Collection[str],
+    schema: str | Path,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Index a BIDS folder with PyBIDS and join the rows of its tables to each scan.
 
@@ -69,7 +74,8 @@ def build_scans(
         bids: BIDS folder of all cohorts.
         conversion: The conversion table: columns scan_id, status, cohort, image_id,
             field_strength, image_hash.
-        shards: Number of shards over which subjects are spread by hash.
+        shards: Shards over which subjects are spread by hash.
+        preprocessed: Cohorts whose scans came preprocessed; their subjects go to other shards.
         schema: JSON schema (YAML) of one row.
 
     Returns:
@@ -91,7 +97,15 @@ def build_scans(
     # Clinica gives the months only in the session's label.
     label = scans["session_id"].str.extract(r"^ses-M(\d+)$", expand=False)
     scans["months"] = [int(value) for value in scans["months"].fillna(label)]
-    scans["shard"] = [shard_of(name, shards) for name in scans["participant_id"]]
+    ready = scans["cohort"].isin(list(preprocessed))
+    scans["shard"] = [
+        numbers[shard_of(name, len(numbers))]
+        for name, numbers in zip(
+            scans["participant_id"],
+            (shards.preprocessed if given else shards.raw for given in ready),
+            strict=True,
+        )
+    ]
     scans = scans[COLUMNS].sort_values("scan_id").reset_index(drop=True)
     validate_scans(scans, schema)
     duplicates = find_duplicates(scans)

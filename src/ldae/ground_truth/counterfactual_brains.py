@@ -49,7 +49,7 @@ def brain_pair(
     """Make a preprocessed scan again, and once more with the pathology of another diagnosis.
 
     Args:
-        made: Arguments of the cohort: seed, visits, spacing.
+        made: Arguments of the cohort: seed, visits, spacing, variation.
         index: Index of the person in the population.
         row: session_id and target, the diagnosis of the counterfactual.
         files: The real scan's derivatives; the registered brain gives the target grid.
@@ -59,15 +59,18 @@ def brain_pair(
     """
     person = draw_person(made["seed"], index, made["visits"])
     visit = next(v for v in person.visits if v.session_id == row.session_id)
-    brain = draw_brain(person, made["seed"])
-    pose = draw_pose(person, visit, made["seed"])
+    variation = made["variation"]
+    brain = draw_brain(person, made["seed"], variation)
+    pose = draw_pose(person, visit, made["seed"], variation)
     grid = ants.image_read(str(files.registered_brain))
     transform = StoreTransform(
         volumes_cfg["spacing"], list(volumes_cfg["shape"]), volumes_cfg["interpolation"]
     )
     images, volumes = [], []
     for atrophy in (visit.atrophy, person.counterfactual_atrophy(visit, row.target)):
-        values, mask, head = make_scan(person, visit, brain, atrophy, made["seed"], made["spacing"])
+        values, mask, head = make_scan(
+            person, visit, brain, atrophy, made["seed"], made["spacing"], variation
+        )
         moved, _ = on_target_grid(
             *_as_read(values, mask, made["spacing"]),
             grid,

@@ -11,6 +11,7 @@ This module makes the pairs of raw downloads; :mod:`ldae.ground_truth.counterfac
 those of preprocessed cohorts. Only for cohorts of ``ldae.synthetic`` (config ``evaluation.truth``).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from ldae.errors import UserError, require
 from ldae.evaluation.test_scans import spread_over_subjects
 from ldae.files import read_json, read_table, save_arrays
 from ldae.ground_truth.counterfactual_brains import StoredPair, brain_pair, in_store
+from ldae.ground_truth.truth import join_truth
 from ldae.preprocess._ants import ants
 from ldae.preprocess.resampling import MARGIN, crop_around, resample
 from ldae.progress import Progress
@@ -40,7 +42,6 @@ from ldae.synthetic.preprocessed import KIND as PREPROCESSED
 from ldae.synthetic.scanner import PROTOCOLS, Scan, acquire
 from ldae.synthetic.subjects import MARK, STAGE, Subject, Visit, draw_subject, subject_generator
 
-TRUTH = ("participant_id", "session_id", "seed", "subject_index")
 MAX_DIFFERENCE = (
     0.02  # largest mean difference (range 0 to 1) of a scan made again from the stored one
 )
@@ -194,7 +195,7 @@ def download_pair(
 
 
 def make_counterfactuals(
-    truth: str | Path,
+    truth: Sequence[str | Path],
     scans: str | Path,
     volumes: str | Path,
     bids_dir: str | Path,
@@ -207,7 +208,7 @@ def make_counterfactuals(
     """Write the counterfactuals of the test scans that the manipulation moves.
 
     Args:
-        truth: truth.tsv of the cohort, with ``synthetic.json`` beside it.
+        truth: truth.tsv of each cohort, with its ``synthetic.json`` beside it.
         scans: scans.tsv, for the paths of the converted images.
         volumes: Folder of the volume store.
         bids_dir, preproc_dir: Folders of the converted and of the preprocessed scans.
@@ -219,35 +220,33 @@ def make_counterfactuals(
         cfg: Section ``evaluation`` (``manipulation``, ``probes``).
 
     Raises:
-        UserError: the cohort is not synthetic, or the truth is not that of this cohort.
+        UserError: a cohort is not synthetic, or the truth is not that of these cohorts.
     """
-    mark = Path(truth).with_name(MARK)
-    require(
-        mark.is_file(),
-        f"{mark} is missing: true counterfactuals exist only for cohorts of ldae.synthetic. Set "
-        "evaluation.truth to the truth.tsv in the folder of such a cohort.",
-    )
-    made = read_json(mark)
+    made = {str(path): _made(Path(path)) for path in truth}
     store = VolumeStore(volumes)
-    known = read_table(truth, TRUTH).set_index(["participant_id", "session_id"])
     derivatives = {f.scan_id: f for f in scan_files(read_table(scans), preproc_dir, template)}
-    make_pair = {DOWNLOAD: download_pair, PREPROCESSED: brain_pair}[made["kind"]]
+    make_pair = {DOWNLOAD: download_pair, PREPROCESSED: brain_pair}
     chosen = chosen_scans(store, cfg)
+    known = join_truth(chosen, truth, ["subject_index"])
     found: dict[str, list] = {key: [] for key in ("volumes", "before", "after")}
     progress = Progress("counterfactual heads", len(chosen))
-    for done, row in enumerate(chosen.itertuples(), start=1):
-        visit_key = (row.participant_id, row.session_id)
-        require(visit_key in known.index, f"The truth {truth} lacks the scan {row.scan_id}.")
-        index = int(known.at[visit_key, "subject_index"])
-        files = derivatives[row.scan_id]
-        scan_pair = make_pair(made["arguments"], index, row, files, Path(bids_dir), volumes_cfg)
+    for done, (at, row) in enumerate(zip(chosen.index, known.itertuples(), strict=True), start=1):
+        about = made[row.truth]
+        scan_pair = make_pair[about["kind"]](
+            about["arguments"],
+            int(row.subject_index),
+            row,
+            derivatives[row.scan_id],
+            Path(bids_dir),
+            volumes_cfg,
+        )
         scale = scan_pair.again.max()
-        difference = float((scan_pair.again / scale - store.volume(row.Index)).abs().mean())
+        difference = float((scan_pair.again / scale - store.volume(at)).abs().mean())
         if difference > MAX_DIFFERENCE:
             raise UserError(
                 f"The scan {row.scan_id} made again from the truth differs from the stored one by "
-                f"{difference:.3f} of the range on average: {truth} is not the truth of "
-                "this cohort."
+                f"{difference:.3f} of the range on average: {row.truth} is not the truth of "
+                "its cohort."
             )
         found["volumes"].append((scan_pair.other / scale).clamp(0, 1).numpy().astype(np.float32))
         found["before"].append(scan_pair.before)
@@ -260,6 +259,17 @@ def make_counterfactuals(
         target=chosen["target"],
         **{key: np.stack(values) for key, values in found.items()},
     )
+
+
+def _made(truth: Path) -> dict[str, Any]:
+    """Kind and arguments of the synthetic cohort whose truth.tsv this is."""
+    mark = truth.with_name(MARK)
+    require(
+        mark.is_file(),
+        f"{mark} is missing: true counterfactuals exist only for cohorts of ldae.synthetic. Set "
+        "evaluation.truth to the truth.tsv in the folder of such a cohort.",
+    )
+    return read_json(mark)
 
 
 def chosen_scans(store: VolumeStore, cfg: dict[str, Any]) -> pd.DataFrame:

@@ -4,21 +4,21 @@ They show how much of the true atrophy and volumes the embeddings encode. Only f
 truth is known (config ``evaluation.truth``).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ldae.errors import UserError
 from ldae.evaluation.metrics.bootstrap import ClusterBootstrap, difference_of
 from ldae.evaluation.metrics.classification import pearson
 from ldae.evaluation.probes.features import TEST, TRAINING, ProbeData, load_probe_data
 from ldae.evaluation.probes.linear import fit_classifier, fit_regressor
-from ldae.files import read_table, write_table
+from ldae.files import write_table
+from ldae.ground_truth.truth import join_truth
 
-COLUMNS = ("participant_id", "session_id", "age", "diagnosis", "atrophy", "ventricle_ml")
-COLUMNS += ("hippocampus_ml",)
+KNOWN = ("atrophy", "ventricle_ml", "hippocampus_ml")  # of the truth of a visit
 # Columns of the truth that the output of each probe is correlated with.
 TARGETS = {
     "age_probe": ("age",),
@@ -28,7 +28,7 @@ TARGETS = {
 
 
 def correlate_with_truth(
-    truth: str | Path,
+    truth: Sequence[str | Path],
     embeddings: dict[str, str | Path],
     latents: str | Path,
     predictions: str | Path,
@@ -43,10 +43,10 @@ def correlate_with_truth(
     training subjects. The system ``age_sex`` has no age probe: its features contain the age.
 
     Args:
-        truth: truth.tsv with :data:`COLUMNS`, one row per scan.
+        truth: truth.tsv of each cohort, one row per visit.
         embeddings, latents: As in :func:`ldae.evaluation.probes.evaluate.evaluate_probes`.
         predictions: Per-scan TSV to write: prediction (the probe), system, scan_id,
-            participant_id, age, the truth columns, output (of the probe).
+            participant_id, age, :data:`KNOWN` (volumes in template scale), output (of the probe).
         table: TSV to write: prediction, truth, system, reference, r, ci_low, ci_high, n_scans,
             n_subjects. Rows with a reference are differences of r between ``ldae`` and that system.
         cfg: Section ``evaluation`` (``probes``, ``bootstrap``).
@@ -56,23 +56,12 @@ def correlate_with_truth(
         UserError: the truth lacks a scan, or has two rows for a visit.
     """
     data = load_probe_data(latents, embeddings, seed)
-    known = read_table(truth, COLUMNS)[list(COLUMNS)].drop(columns="diagnosis")
-    if known.duplicated(["participant_id", "session_id"]).any():
-        raise UserError(f"The truth {truth} has more than one row for a visit; keep one.")
-    merged = data.table.drop(columns="age").merge(
-        known, on=["participant_id", "session_id"], how="left", validate="many_to_one"
-    )
-    lacking = merged.loc[merged["atrophy"].isna(), "scan_id"].tolist()
-    if lacking:
-        raise UserError(
-            f"The truth {truth} lacks {len(lacking)} scan(s), the first is {lacking[0]}; set "
-            "evaluation.truth to the truth of this cohort."
-        )
+    merged = join_truth(data.table.drop(columns="age"), truth, ["age", "atrophy"])
     outputs = _outputs(data, merged["atrophy"].to_numpy(), cfg["probes"], seed)
     test = merged[merged["split"] == TEST].reset_index(drop=True)
     frames = []
     for (prediction, system), values in outputs.items():
-        kept = test[["scan_id", "participant_id", "age", *COLUMNS[4:]]]
+        kept = test[["scan_id", "participant_id", "age", *KNOWN]]
         kept = kept.assign(output=values)
         kept.insert(0, "system", system)
         kept.insert(0, "prediction", prediction)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ldae.derivatives import Shards
 from ldae.files import digest
 
 LAST_ATTEMPT = 99  # beyond every limit on growth
@@ -81,8 +82,13 @@ def requests_of(rule: Any, keys: Iterable[str], workflow: Any, attempt: int = 1)
 
 def _jobs(rule: Any, config: Mapping[str, Any]) -> dict[str, int]:
     """The number of a rule's jobs, if it has one a shard or batch; else an empty dict."""
-    section = "latents" if rule.name == "latent_shard" else "preprocess"
-    jobs = {"shard": config[section]["shards"], "batch": config["cohort"]["batches"]}
+    raw, preprocessed = map(len, Shards.of(config["cohort"], config["preprocess"]["shards"]))
+    shards = {
+        "latent_shard": config["latents"]["shards"],
+        "preprocessed_input": preprocessed,
+        "volume_shard": raw + preprocessed,
+    }
+    jobs = {"shard": shards.get(rule.name, raw), "batch": config["cohort"]["batches"]}
     return next(({"jobs": jobs[name]} for name in jobs if name in rule.wildcard_names), {})
 
 

@@ -7,6 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from ldae.config import folder_key
 from ldae.conversion.download import DEPTH, PTID, DownloadFolders, find_folders
 from ldae.conversion.study_tables import AUXILIARY, OPTIONAL, REQUIRED, read_download
 from ldae.errors import UserError
@@ -73,7 +74,11 @@ def check_sources(facts: Facts) -> tuple[list[Finding], DownloadFolders | None]:
         text = f"{place} will be made (rule synthetic)"
         found += [Finding(OK, TOPIC, text)] if facts.to_make else _bids(key, place)
     for name, about in facts.config["cohort"]["beside"].items():
-        found += _bids(f"cohort.beside.{name}.bids_dir", Path(about["bids_dir"]))
+        key = folder_key(about)
+        if name in facts.synthetic_beside and not Path(about[key]).is_dir():
+            found.append(Finding(OK, TOPIC, f"{about[key]} will be made (rule synthetic_{name})"))
+        else:
+            found += _bids(f"cohort.beside.{name}.{key}", Path(about[key]))
     return found, folders
 
 

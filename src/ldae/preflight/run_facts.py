@@ -60,8 +60,13 @@ class Facts:
 
     @property
     def preprocessed(self) -> bool:
-        """Whether the scans come skull-stripped and in the template's space."""
+        """Whether the scans of the main cohort come skull-stripped and in the template's space."""
         return bool(self.config["cohort"]["preprocessed_dir"])
+
+    @property
+    def synthetic_beside(self) -> Mapping[str, Mapping[str, Any]]:
+        """Settings of the synthetic data sets beside the main cohort, by name."""
+        return self.config["synthetic"]["beside"] if self.synthetic else {}
 
     @property
     def synthetic(self) -> bool:

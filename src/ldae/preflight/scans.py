@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ldae.config import folder_key
 from ldae.conversion.download import DownloadFolders, is_folder, read_name
 from ldae.files import read_table
 from ldae.preflight.report import ERROR, OK, WARNING, Finding, some
@@ -52,7 +53,14 @@ def count(facts: Facts, folders: DownloadFolders | None) -> tuple[Counts | None,
         total = Counts(about["subjects"], about["subjects"] * about["visits"])
         text = f"{total.subjects:,} synthetic subjects, at most {total.scans:,} scans, to be made"
         found.append(Finding(OK, TOPIC, text))
-    places = {name: about["bids_dir"] for name, about in facts.config["cohort"]["beside"].items()}
+    beside = facts.config["cohort"]["beside"]
+    places = {name: about[folder_key(about)] for name, about in beside.items()}
+    for name, about in facts.synthetic_beside.items():
+        if not Path(places[name]).is_dir():
+            subjects, most = about["subjects"], about["subjects"] * about["visits"]
+            total = Counts(total.subjects + subjects, total.scans + most)
+            text = f"{name}: {subjects:,} synthetic subjects, at most {most:,} scans, to be made"
+            found.append(Finding(OK, TOPIC, text))
     if facts.dataset is not None:
         places[facts.config["cohort"]["name"]] = facts.dataset[1]
     for name, place in places.items():

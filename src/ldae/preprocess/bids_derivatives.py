@@ -33,7 +33,7 @@ PACKAGES = {"antspynet": ("antspyx", "antspynet"), "deepbet": ("antspyx", "deepb
 
 
 def describe_dataset(
-    preproc_dir: str | Path, bids_dir: str | Path, cfg: Mapping[str, Any], elsewhere: bool = False
+    preproc_dir: str | Path, bids_dir: str | Path, cfg: Mapping[str, Any], raw: bool = True
 ) -> None:
     """Write dataset_description.json, README, .bidsignore and the sidecars common to all images.
 
@@ -41,11 +41,11 @@ def describe_dataset(
         preproc_dir: Folder of the derivatives.
         bids_dir: The raw data set they were made from.
         cfg: config["preprocess"].
-        elsewhere: Whether the scans were preprocessed elsewhere, so N4 and brain extraction of this
-            workflow were not applied.
+        raw: Whether there are raw heads; all other scans were preprocessed elsewhere, so N4 and
+            brain extraction of this workflow were not applied to them.
     """
     folder = Path(preproc_dir)
-    packages = ("antspyx",) if elsewhere else PACKAGES[cfg["brain_extraction"]["method"]]
+    packages = PACKAGES[cfg["brain_extraction"]["method"]] if raw else ("antspyx",)
     write_json(
         {
             "Name": "T1-weighted brains on the template's grid",
@@ -62,13 +62,13 @@ def describe_dataset(
     )
     # By the inheritance principle of BIDS these hold for all images with these entities.
     for name, content in {
-        **({} if elsewhere else {"desc-n4_T1w": {"SkullStripped": False}}),
+        **({"desc-n4_T1w": {"SkullStripped": False}} if raw else {}),
         "desc-brain_T1w": {"SkullStripped": True},
         "desc-brain_mask": {"Type": "Brain"},
     }.items():
         write_json(content, folder / f"{name}.json")
     ignored = "".join(f"{pattern}\n" for pattern in NO_BIDS_NAME)
-    readme = README_PREPROCESSED if elsewhere else README
+    readme = README if raw else README_PREPROCESSED
     for name, text in {"README": readme, ".bidsignore": ignored}.items():
         with atomic(folder / name) as temporary:
             temporary.write_text(text)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from ldae.config import folder_key
 from ldae.labels import count, listing, number
 from ldae.report.page import without_paths
 from ldae.report.references import ADNI
@@ -259,21 +260,37 @@ def _sources(config: dict[str, Any]) -> str:
             f"The scans are those of {what}, converted to BIDS [@gorgolewski2016] with Clinica "
             "[@routier2021]."
         )
-    if not cohort["beside"]:
-        return main
-    return f"{main} Beside it: the BIDS data set(s) {listing(sorted(cohort['beside']))}."
+    ready = _preprocessed_elsewhere(cohort)
+    beside = [
+        name + (", which came preprocessed" if name in ready else "")
+        for name in sorted(cohort["beside"])
+    ]
+    return f"{main} Beside it: the BIDS data set(s) {listing(beside)}." if beside else main
+
+
+def _preprocessed_elsewhere(cohort: dict[str, Any]) -> list[str]:
+    """Names of the data sets that came preprocessed."""
+    datasets = {cohort["name"]: cohort, **cohort["beside"]}
+    return [name for name, about in datasets.items() if folder_key(about) == "preprocessed_dir"]
 
 
 def preprocessing(config: dict[str, Any]) -> str:
     """The paragraph on preprocessing."""
     cfg, volumes = config["preprocess"], config["volumes"]
-    if config["cohort"]["preprocessed_dir"]:
+    elsewhere = _preprocessed_elsewhere(config["cohort"])
+    if len(elsewhere) > len(config["cohort"]["beside"]):
         return (
             "Bias correction, brain extraction and registration were done elsewhere, before this "
             "workflow. Each scan was checked to be a brain in the space of "
             f"{cfg['template']['name']} [@fonov2009; @fonov2011] and brought {_grid(volumes)} "
             f"{_quality(cfg['qc'])} Intensities were scaled to 0 to 1 per scan."
         )
+    given = (
+        f" The scans of {listing(sorted(elsewhere))} came preprocessed; they were checked to be "
+        "brains in that space and brought onto the grid."
+        if elsewhere
+        else ""
+    )
     n4 = cfg["n4"]
     extraction = cfg["brain_extraction"]
     threshold = extraction["threshold"]
@@ -285,7 +302,7 @@ def preprocessing(config: dict[str, Any]) -> str:
         f"{EXTRACTION.get(extraction['method'], extraction['method'])}, its probability {mask}, "
         f"and {cfg['registration']['type'].lower()} registration to {cfg['template']['name']} "
         f"[@fonov2009; @fonov2011] with ANTs [@tustison2021], estimated at "
-        f"{cfg['registration']['estimate_spacing']:g} mm and applied once {_grid(volumes)} "
+        f"{cfg['registration']['estimate_spacing']:g} mm and applied once {_grid(volumes)}{given} "
         f"{_quality(cfg['qc'])} Intensities were scaled to 0 to 1 per scan."
     )
 

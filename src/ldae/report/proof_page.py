@@ -264,6 +264,6 @@ def _run(
         f"## How it was run\n\n{markdown_table(heads, rows)}\n\n{listed}. "
         "The jobs of the seeds ran side by side; making the cohort counts for the seed whose run "
         f"made it. `{command}` makes all of it again; an interrupted run goes on where it was. On "
-        "top of `config/demo.yaml`:\n\n"
+        "top of `config/config.yaml`:\n\n"
         f"```yaml\n{configuration.read_text().rstrip()}\n```"
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ldae.derivatives import Shards
 from ldae.files import read_table
 
 COLUMNS = ("name", "path", "kind", "source", "checksum", "bytes", "licence", "used_by", "note")
@@ -44,7 +45,7 @@ def in_use(config: Mapping[str, Any]) -> dict[str, Any]:
 
     These are:
 
-    - the weights of the brain extraction, if its method is not antspynet or the scans come
+    - the weights of the brain extraction, if its method is not antspynet or all scans come
       preprocessed;
     - the weights of the perceptual loss, if it is off;
     - all files of the sections ``autoencoder`` and ``ldae``, if published models replace their
@@ -52,7 +53,7 @@ def in_use(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     sections = copy.deepcopy(dict(config))
     extraction = sections["preprocess"]["brain_extraction"]
-    if extraction["method"] != "antspynet" or sections["cohort"]["preprocessed_dir"]:
+    if extraction["method"] != "antspynet" or not Shards.of(sections["cohort"], 1).raw:
         extraction["weights"] = None
     if sections["autoencoder"]["perceptual"]["net"] is None:
         sections["autoencoder"]["perceptual"]["weights"] = None

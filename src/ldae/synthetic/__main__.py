@@ -37,13 +37,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--template", default="MNI152NLin2009cSym", help="space in file names of preprocessed scans"
     )
+    parser.add_argument(
+        "--variation", type=float, default=1.0, help="preprocessed: of shape, pose and contrast"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="parallel processes")
     given = vars(parser.parse_args(arguments))
-    make, other = {
-        DOWNLOAD: (make_download, "template"),
-        PREPROCESSED: (make_preprocessed, "tables"),
+    make, others = {
+        DOWNLOAD: (make_download, ("template", "variation")),
+        PREPROCESSED: (make_preprocessed, ("tables",)),
     }[given.pop("kind")]
-    del given[other]
+    for other in others:
+        del given[other]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     return exit_status(lambda: make(**given))
 

@@ -45,33 +45,46 @@ class Style:
     strip_error: float
 
 
-def draw_style(seed: int, site: int, machine: int) -> Style:
-    """The style of a site's machine 0 or 1, drawn from these numbers alone."""
+def draw_style(seed: int, site: int, machine: int, variation: float = 1.0) -> Style:
+    """The style of a site's machine 0 or 1, drawn from these numbers alone.
+
+    ``variation`` scales the differences between machines, and the field that the bias correction
+    and the error that the brain extraction leave.
+    """
     rng = np.random.default_rng([seed, SITE_STREAM, site, machine])
+
+    def uniform(low: float, high: float) -> float:
+        margin = (1 - variation) * (high - low) / 2
+        return float(rng.uniform(low + margin, high - margin))
+
     strong = bool((site + machine) % 2)
     return Style(
         field_strength=3.0 if strong else 1.5,
-        csf=float(rng.uniform(0.16, 0.42)),
-        grey=float(rng.uniform(0.58, 0.80)),
-        gamma=float(np.exp(rng.normal(0, 0.10))),
-        bias=float(rng.uniform(0.02, 0.07) * (1.5 if strong else 1.0)),
-        noise=float(rng.uniform(0.01, 0.03) * (0.8 if strong else 1.5)),
-        blur=float(rng.uniform(0.3, 1.8)),
-        strip=float(rng.uniform(-1.5, 1.5)),
-        strip_error=float(rng.uniform(0.5, 1.2)),
+        csf=uniform(0.16, 0.42),
+        grey=uniform(0.58, 0.80),
+        gamma=float(np.exp(rng.normal(0, 0.10 * variation))),
+        bias=variation * uniform(0.02, 0.07) * (1.5 if strong else 1.0),
+        noise=uniform(0.01, 0.03) * (0.8 if strong else 1.5),
+        blur=uniform(0.3, 1.8),
+        strip=uniform(-1.5, 1.5),
+        strip_error=variation * uniform(0.5, 1.2),
     )
 
 
-def vary_style(style: Style, rng: np.random.Generator) -> Style:
-    """A machine's style with the random deviations of one scan."""
+def vary_style(style: Style, rng: np.random.Generator, variation: float = 1.0) -> Style:
+    """A machine's style with the random deviations of one scan, scaled by ``variation``."""
+
+    def factor(sd: float) -> float:
+        return float(np.exp(rng.normal(0, sd * variation)))
+
     return replace(
         style,
-        csf=style.csf * float(np.exp(rng.normal(0, 0.06))),
-        grey=style.grey * float(np.exp(rng.normal(0, 0.015))),
-        gamma=style.gamma * float(np.exp(rng.normal(0, 0.03))),
-        noise=style.noise * float(np.exp(rng.normal(0, 0.15))),
-        blur=style.blur * float(np.exp(rng.normal(0, 0.1))),
-        strip=style.strip + float(rng.normal(0, 0.4)),
+        csf=style.csf * factor(0.06),
+        grey=style.grey * factor(0.015),
+        gamma=style.gamma * factor(0.03),
+        noise=style.noise * factor(0.15),
+        blur=style.blur * factor(0.1),
+        strip=style.strip + float(rng.normal(0, 0.4 * variation)),
     )
 
 

@@ -66,34 +66,40 @@ def residual(rng: np.random.Generator, degrees: float, size: float, shear: float
     return tilt @ np.diag(np.exp(rng.normal(0, size, 3))) @ skew
 
 
-def draw_brain(person: Person, seed: int) -> Brain:
-    """The brain of a person of the population ``seed``."""
+def draw_brain(person: Person, seed: int, variation: float = 1.0) -> Brain:
+    """The brain of a person of the population ``seed``; ``variation`` scales shape and size."""
     rng = subject_generator(seed, person.index, 1)
     base = load_base(person.base)
     extent = (np.array(base.grid.shape) - 1) * base.grid.step
     nodes = tuple(int(n) for n in np.ceil(extent / SHAPE_STEP) + 1)
     grid = Grid(base.grid.origin, SHAPE_STEP, nodes)
-    velocity = sum(random_velocity(grid, rng, wave, sd) for wave, sd in SHAPE)
+    velocity = sum(random_velocity(grid, rng, wave, sd * variation) for wave, sd in SHAPE)
     displacement = exponentiate(velocity, grid, squarings=5)
-    linear = base.scale_to_mni ** (1 / 3) * residual(rng, *OF_PERSON[:3])
-    texture = random_velocity(grid, rng, *TEXTURE)[:1]
+    spread = [sd * variation for sd in OF_PERSON[:3]]
+    linear = base.scale_to_mni ** (1 / 3) * residual(rng, *spread)
+    texture = random_velocity(grid, rng, TEXTURE[0], TEXTURE[1] * variation)[:1]
     brain = Brain(Anatomy(base, linear, displacement, grid), person.flipped, texture, grid)
     # every later calibration starts from this result, so none depends on the order of the visits
     apply_to_anatomy(brain.anatomy, person.visits[0].atrophy, TOLERANCE)
     return brain
 
 
-def draw_pose(person: Person, visit: PersonVisit, seed: int) -> np.ndarray:
-    """(4, 4) motion from the head (origin at the brain's centre) to template space, mm."""
+def draw_pose(person: Person, visit: PersonVisit, seed: int, variation: float = 1.0) -> np.ndarray:
+    """(4, 4) motion from the head (origin at the brain's centre) to template space, mm.
+
+    ``variation`` scales the deviations of the person and of the scan.
+    """
     pose = np.eye(4)
     of_person, of_scan = (
         subject_generator(seed, person.index, 2),
         subject_generator(seed, person.index, 3, visit.number),
     )
-    pose[:3, :3] = residual(of_scan, *OF_SCAN[:3])
-    pose[:3, 3] = (
-        TEMPLATE_CENTRE + of_person.normal(0, OF_PERSON[3], 3) + of_scan.normal(0, OF_SCAN[3], 3)
-    )
+    pose[:3, :3] = residual(of_scan, *(sd * variation for sd in OF_SCAN[:3]))
+    of_both = [
+        rng.normal(0, sd * variation, 3)
+        for rng, sd in ((of_person, OF_PERSON[3]), (of_scan, OF_SCAN[3]))
+    ]
+    pose[:3, 3] = TEMPLATE_CENTRE + of_both[0] + of_both[1]
     return pose
 
 

@@ -17,6 +17,9 @@ from ldae.synthetic.fields import Grid, exponentiate, random_velocity, sample
 SHAPE_STEP = 9.0  # mm; lattice of the subject's random shape
 TOLERANCE = 0.003  # relative; of the calibrated volumes
 MAX_ITERATIONS = 20
+LARGEST_STEP = 2.5  # of an amplitude
+JACOBIAN_INVERSE = (4.5, -4.7)  # typical, of amplitudes by the logarithms of the volumes
+SQUARINGS = 4  # of the flow of atrophy; within 0.1 mm of the exact flow of the largest atrophy
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,28 @@ class Atrophy:
     cortical_mm: float
 
 
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Where the search for amplitudes begins: what an earlier search of the same subject found.
+
+    Attributes:
+        amplitudes: (2,) of the base's velocities ``outward`` and ``inward``.
+        log_volumes: (2,) logarithms of the ventricles' and the hippocampi's ml that these
+            amplitudes gave.
+        inverse: (2, 2) inverse of the Jacobian of the logarithms by the amplitudes, estimated.
+    """
+
+    amplitudes: np.ndarray
+    log_volumes: np.ndarray
+    inverse: np.ndarray
+
+
+def undeformed(base: Base) -> Calibration:
+    """Calibration of a base without atrophy, where a subject's first search begins."""
+    volumes = np.log([base.volumes["ventricles"], base.volumes["hippocampus"]])
+    return Calibration(np.zeros(2), volumes, np.diag(JACOBIAN_INVERSE))
+
+
 @dataclass(eq=False)
 class Anatomy:
     """A subject: a base, a head size and a smooth random shape, the same at every visit.
@@ -41,16 +66,17 @@ class Anatomy:
     Attributes:
         linear: (3, 3) matrix from base to subject (mm).
         shape: (3, x, y, z) displacement on ``shape_grid``, mm, pull-back.
-        start: (2,) amplitudes of the last calibration, from which the next one starts.
+        start: The last calibration, from which the next one goes on.
     """
 
     base: Base
     linear: np.ndarray
     shape: torch.Tensor
     shape_grid: Grid
-    start: np.ndarray = field(default_factory=lambda: np.array([1.0, 0.5]))
+    start: Calibration = field(init=False)
 
     def __post_init__(self) -> None:
+        self.start = undeformed(self.base)
         points = self.base.label_grid.points()
         self._near = self.into_base(points[self.base.near.view(-1)])
         self._whole = self.into_base(self.base.lattice.points())
@@ -88,7 +114,7 @@ class Anatomy:
             + float(amplitudes[1]) * base.inward
             + cortical_mm * base.cortex
         )
-        return exponentiate(-velocity, base.lattice)
+        return exponentiate(-velocity, base.lattice, SQUARINGS)
 
     def _sums(self, displacement, points, step: float, labels: slice) -> np.ndarray:
         """Volumes (ml) of some of ``LABELS``, summed over ``points``, one every ``step`` mm."""
@@ -138,7 +164,7 @@ class Head:
 def apply_atrophy(anatomy: Anatomy, atrophy: Atrophy, tolerance: float = TOLERANCE) -> Head:
     """Deform a subject until its ventricles and hippocampi have the volumes asked for.
 
-    Broyden's method on the logarithms of the two volumes, from the subject's last amplitudes;
+    Broyden's method on the logarithms of the two volumes, from the subject's last calibration;
     stops at ``tolerance``.
 
     Raises:
@@ -146,23 +172,24 @@ def apply_atrophy(anatomy: Anatomy, atrophy: Atrophy, tolerance: float = TOLERAN
     """
     factor = anatomy.base.reference_scale**3
     wanted = np.log([atrophy.ventricle_ml / factor, atrophy.hippocampus_ml / factor])
-    amplitudes = anatomy.start.copy()
-    inverse = np.diag([4.0, -6.0])
-    step, previous = None, None
+    start = anatomy.start
+    amplitudes, inverse = start.amplitudes, start.inverse
+    miss, step = start.log_volumes - wanted, np.zeros(2)
+    if np.abs(miss).max() >= tolerance:
+        step = _step(inverse, miss)
     for _ in range(MAX_ITERATIONS):
+        amplitudes = amplitudes + step
         displacement = anatomy.deform(amplitudes, atrophy.cortical_mm)
         small = anatomy.small_volumes(displacement)
-        miss = np.log(small) - wanted
+        previous, miss = miss, np.log(small) - wanted
+        if step.any():
+            inverse = _broyden(inverse, step, miss - previous)
         if np.abs(miss).max() < tolerance:
-            anatomy.start = amplitudes
+            anatomy.start = Calibration(amplitudes, np.log(small), inverse)
             volumes = [*small.tolist(), *anatomy.large_volumes(displacement).tolist()]
             named = dict(zip(LABELS, volumes, strict=True))
             return Head(anatomy, atrophy, displacement, amplitudes, named)
-        if step is not None:
-            back = inverse @ (miss - previous)
-            inverse = inverse + np.outer(step - back, step @ inverse) / (step @ back)
-        step = np.clip(-inverse @ miss, -2.5, 2.5)
-        amplitudes, previous = amplitudes + step, miss
+        step = _step(inverse, miss)
     raise UserError(
         f"The base head '{anatomy.base.name}' cannot be deformed to ventricles of "
         f"{atrophy.ventricle_ml:.1f} ml and hippocampi of {atrophy.hippocampus_ml:.2f} ml; "
@@ -170,6 +197,17 @@ def apply_atrophy(anatomy: Anatomy, atrophy: Atrophy, tolerance: float = TOLERAN
         f"{anatomy.base.volumes['ventricles'] * factor:.1f} and "
         f"{anatomy.base.volumes['hippocampus'] * factor:.2f} ml."
     )
+
+
+def _step(inverse: np.ndarray, miss: np.ndarray) -> np.ndarray:
+    """Newton's step of the amplitudes, at most ``LARGEST_STEP`` each."""
+    return np.clip(-inverse @ miss, -LARGEST_STEP, LARGEST_STEP)
+
+
+def _broyden(inverse: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """Broyden's update of an inverse Jacobian by a step and the change that it made."""
+    back = inverse @ change
+    return inverse + np.outer(step - back, step @ inverse) / (step @ back)
 
 
 def base_points(

@@ -43,6 +43,7 @@ def make_scan(
     atrophy: Atrophy,
     seed: int,
     spacing: float,
+    variation: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray, Head]:
     """Scan a person's brain at a visit with an atrophy, the visit's own or a counterfactual one.
 
@@ -52,19 +53,23 @@ def make_scan(
     """
     head = apply_atrophy(brain, atrophy)
     rng = subject_generator(seed, person.index, 4, visit.number)
-    style = vary_style(draw_style(seed, *visit.scanner), rng)
-    pose = draw_pose(person, visit, seed)
+    style = vary_style(draw_style(seed, *visit.scanner, variation), rng, variation)
+    pose = draw_pose(person, visit, seed, variation)
     signal, mask = render_scan(brain, head, pose, style, template_grid(spacing), rng)
     return np.round(signal * WHITE).astype(np.uint16), mask.astype(np.uint8), head
 
 
-def make_person(person: Person, seed: int, spacing: float, template: str, out: Path) -> list[dict]:
+def make_person(
+    person: Person, seed: int, spacing: float, template: str, variation: float, out: Path
+) -> list[dict]:
     """Write a person's scans below ``out``; returns one row of ``truth.tsv`` for each visit."""
-    brain = draw_brain(person, seed)
+    brain = draw_brain(person, seed, variation)
     affine = template_grid(spacing)[1]
     rows = []
     for visit in person.visits:
-        values, mask, head = make_scan(person, visit, brain, visit.atrophy, seed, spacing)
+        values, mask, head = make_scan(
+            person, visit, brain, visit.atrophy, seed, spacing, variation
+        )
         folder = out / person.participant_id / visit.session_id / "anat"
         folder.mkdir(parents=True)
         stem = f"{person.participant_id}_{visit.session_id}_space-{template}_desc-brain"
@@ -85,7 +90,7 @@ def make_person(person: Person, seed: int, spacing: float, template: str, out: P
                 "diagnosis": visit.diagnosis,
                 "atrophy": standardised_atrophy(reached),
                 "pathology": visit.pathology,
-                **visible_volumes(head, draw_pose(person, visit, seed)),
+                **visible_volumes(head, draw_pose(person, visit, seed, variation)),
                 "cortical_mm": visit.atrophy.cortical_mm,
                 "base": person.base + ("-flipped" if person.flipped else ""),
                 "site": person.site,
@@ -99,10 +104,16 @@ def make_person(person: Person, seed: int, spacing: float, template: str, out: P
 
 
 def _make_people(
-    people: list[Person], seed: int, spacing: float, template: str, out: Path, jobs: int
+    people: list[Person],
+    seed: int,
+    spacing: float,
+    template: str,
+    variation: float,
+    out: Path,
+    jobs: int,
 ) -> Iterator[list[dict]]:
     """Rows of :func:`make_person` for every person, in the order in which they are done."""
-    rest = (seed, spacing, template, out)
+    rest = (seed, spacing, template, variation, out)
     if jobs == 1:
         yield from (make_person(person, *rest) for person in people)
         return
@@ -153,6 +164,7 @@ def make_preprocessed(
     spacing: float,
     seed: int,
     template: str,
+    variation: float = 1.0,
     jobs: int = 1,
 ) -> Path:
     """Make a synthetic preprocessed cohort; returns ``out``.
@@ -167,11 +179,14 @@ def make_preprocessed(
         visits: Largest number of visits of a subject, 2 to 5.
         spacing: Voxel edge, mm, isotropic.
         template: Name of the template's space in file names.
+        variation: Factor of all differences between scans that are not age or disease: shape, size,
+            pose, contrast, coil field, brain mask. 1: larger than those that preprocessing leaves.
         jobs: Number of parallel processes.
 
     Raises:
         UserError: a number is out of range, or ``out`` holds something else.
     """
+    require(0 <= variation <= 1, f"The variation must be between 0 and 1, not {variation}.")
     require(0.5 <= spacing <= 6, f"The spacing must be between 0.5 and 6 mm, not {spacing}.")
     require(jobs >= 1, f"The number of jobs must be at least 1, not {jobs}.")
     people = draw_population(subjects, visits, seed)
@@ -181,13 +196,14 @@ def make_preprocessed(
         "spacing": spacing,
         "seed": seed,
         "template": template,
+        "variation": variation,
     }
     with atomic_folder(Path(out).absolute(), MARK) as work:
         scans = work / "scans"
         scans.mkdir()
         progress = Progress("synthetic people", len(people), interval=5)
         truth = []
-        runs = _make_people(people, seed, spacing, template, scans, jobs)
+        runs = _make_people(people, seed, spacing, template, variation, scans, jobs)
         for done, rows in enumerate(runs, start=1):
             truth += rows
             progress.step(done)
