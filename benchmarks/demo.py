@@ -172,6 +172,7 @@ class Checkout:
         self.name = f"{commit} ({sha[:8]})"
         self.no_amx = no_amx
         self.environment = os.environ | (ONEDNN_LIMIT if no_amx else {})
+        self.environment.pop("PYTHONPATH", None)  # would hide the clone's own source
         self.command = ["make", "demo"]
         if environments:
             (folder / ".venv").symlink_to(environments.resolve())
