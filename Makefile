@@ -1,9 +1,10 @@
 # Two commands: `make demo` runs the whole workflow on a synthetic ADNI download,
 # `make test` runs all tests. Both set up the environments first, once, below .venv/.
+# `make` alone prints the lines that begin with #: here.
 PYTHON ?= python3
 ENV    := .venv/ldae
-# `make env TORCH=cpu` or TORCH=cuda: that build of torch and no other; it stays until the other is
-# asked for. Without it: the build that pip prefers here (docs/install.md).
+# The build of torch that is installed, or asked for, and no other. Where nothing is installed and
+# nothing asked for, envs/choose_torch.py chooses (docs/install.md).
 TORCH  ?= $(patsubst $(ENV)/.done-%,%,$(wildcard $(ENV)/.done-*))
 BUILD  := $(TORCH:%=-%)
 $(if $(filter-out cpu cuda,$(TORCH)),$(error TORCH is cpu or cuda, not $(TORCH)))
@@ -14,8 +15,30 @@ export PATH := $(BIN):$(PATH)
 
 NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 
-.PHONY: demo proof test test-unit test-cluster lint format env caller clean-env
-.DEFAULT_GOAL := demo
+.PHONY: help demo proof test test-unit test-cluster lint format env caller clean-env
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^#: \{0,1\}//p' Makefile
+
+#: make TARGET [VARIABLE=VALUE ...]     (what needs the environments makes them first)
+#:
+#: demo          the whole workflow on a synthetic ADNI download; 30 minutes on two cores
+#: test          style, unit tests, and those that run parts of the workflow
+#: env           the environments below .venv/, once; 2-3 minutes
+#:
+#: proof         the demo's question in earnest, on three seeds: docs/proof.md; hours
+#: test-unit     unit tests alone; minutes
+#: test-cluster  tests on a one-node Slurm, installed here (root, Debian) if there is none
+#: lint          style of Python and rules
+#: format        put right what can be of it
+#: caller        Snakemake alone, for jobs in a container or in conda environments
+#: clean-env     delete .venv/
+#:
+#: PYTHON=python3.11       Python that makes the environments, 3.11 or newer (python3)
+#: TORCH=cpu|cuda          build of torch (the installed one; at first cuda if a GPU is seen, else cpu)
+#: DEVICE=cpu|cuda         where the proof is trained (cpu)
+#: WHICH="-m 'not slow'"   options of pytest for test-cluster (none)
 
 env: $(ENV)/.done$(BUILD) .venv/clinica/.done
 
@@ -67,14 +90,16 @@ format: env
 	ruff format .
 	snakefmt Snakefile workflow
 
+# The stamp is .done-cpu or .done-cuda, by the build that is installed; this keeps the choice.
+REQUIRED = $(or $(TORCH:%=envs/torch-%.txt),$$($(BIN)/python envs/choose_torch.py))
+
 $(ENV)/.done$(BUILD): envs/torch$(BUILD).txt envs/ldae.lock.txt
 	$(PYTHON) -c $(NEW_ENOUGH)
 	$(PYTHON) -m venv --clear $(ENV)
-	$(BIN)/python -m pip install -q -r envs/torch$(BUILD).txt -c envs/ldae.lock.txt
+	$(BIN)/python -m pip install -q -c envs/ldae.lock.txt -r $(REQUIRED)
 	$(BIN)/python -m pip install -q --no-deps -r envs/ldae.lock.txt
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
-	$(BIN)/python envs/check_torch.py $(TORCH)
-	touch $@
+	$(BIN)/python envs/check_torch.py $(TORCH) --stamp $(ENV)/.done
 
 .venv/clinica/.done: envs/clinica.lock.txt
 	$(PYTHON) -m venv --clear .venv/clinica

@@ -9,7 +9,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[2]
@@ -32,10 +34,16 @@ def locked(environment: str) -> dict[str, str]:
     return {name: version for lock in LOCKS[environment] for name, version in pins(lock).items()}
 
 
-def torch_of(build: str) -> SpecifierSet:
-    """Torch versions that torch-BUILD.txt accepts."""
-    (line,) = re.findall(r"^torch(\S+)$", (ENVS / f"torch-{build}.txt").read_text(), re.M)
-    return SpecifierSet(line)
+def torch_of(build: str, system: str = "linux") -> SpecifierSet:
+    """Torch versions that torch-BUILD.txt accepts on a system, one of ``sys.platform``."""
+    lines = re.findall(r"^torch.*$", (ENVS / f"torch-{build}.txt").read_text(), re.M)
+    there = [
+        one.specifier
+        for one in map(Requirement, lines)
+        if one.marker is None or one.marker.evaluate({"sys_platform": system})
+    ]
+    assert len(there) == 1
+    return there[0]
 
 
 def pythons() -> SpecifierSet:
@@ -65,6 +73,7 @@ def test_torch_builds_have_one_version_and_exclude_each_other():
     cpu, plain, cuda = f"{version}+cpu", version, f"{version}+cu130"
     assert [each in torch_of("cpu") for each in (cpu, plain, cuda)] == [True, False, False]
     assert [each in torch_of("cuda") for each in (cpu, plain, cuda)] == [False, True, True]
+    assert plain in torch_of("cpu", "darwin")  # has one build, without a label
 
 
 def test_caller_packages_are_locked_and_exclude_torch():
@@ -139,9 +148,13 @@ def make(tmp_path):
 @pytest.mark.parametrize("build", ["", "cpu", "cuda"])
 def test_make_installs_lock_files_and_the_requested_torch_build(make, build):
     output = make("env", *([f"TORCH={build}"] if build else [])).stdout
-    installed = re.findall(r"install .*?-r (\S+)", output)
-    torch = f"envs/torch-{build}.txt" if build else "envs/torch.txt"
-    assert installed == [torch, "envs/ldae.lock.txt", "envs/clinica.lock.txt"]
+    requested, *locks = re.findall(r"install .*?-r (.+)", output)
+    if build:
+        assert requested == f"envs/torch-{build}.txt"
+    else:
+        assert re.fullmatch(r"\$\(\S+/\.venv/ldae/bin/python envs/choose_torch\.py\)", requested)
+    assert locks == ["envs/ldae.lock.txt", "envs/clinica.lock.txt"]
+    assert re.search(rf"check_torch\.py {build} --stamp \.venv/ldae/\.done$", output, re.M)
 
 
 def test_make_keeps_the_torch_build_and_refuses_unknown_ones(make, tmp_path):
@@ -151,6 +164,34 @@ def test_make_keeps_the_torch_build_and_refuses_unknown_ones(make, tmp_path):
     assert "install" not in make("env").stdout
     assert "envs/torch-cpu.txt" in make("env", "TORCH=cpu").stdout
     assert "TORCH is cpu or cuda, not rocm" in make("env", "TORCH=rocm").stderr
+    (tmp_path / "envs/ldae.lock.txt").touch()
+    assert "-r envs/torch-cuda.txt" in make("env").stdout  # made anew, with the same build
+
+
+def test_stamp_has_the_name_of_the_build_that_is_installed(tmp_path):
+    build, other = ("cuda", "cpu") if torch.version.cuda else ("cpu", "cuda")
+    command = [sys.executable, str(ENVS / "check_torch.py"), "--stamp", str(tmp_path / ".done")]
+    refused = subprocess.run([*command, other], stderr=subprocess.PIPE, text=True, check=False)
+    assert refused.returncode
+    assert f"TORCH={other}, but pip" in refused.stderr
+    assert not list(tmp_path.iterdir())
+    subprocess.run(command, check=True)
+    assert [stamp.name for stamp in tmp_path.iterdir()] == [f".done-{build}"]
+
+
+def test_make_help_lists_every_target_and_variable_and_is_the_default():
+    def printed(*arguments):
+        return subprocess.run(
+            ["make", "--no-print-directory", *arguments],
+            cwd=ROOT, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+
+    makefile = (ROOT / "Makefile").read_text()
+    (targets,) = re.findall(r"^\.PHONY: (help .*)$", makefile, re.M)
+    assert printed() == printed("help")
+    assert set(re.findall(r"^([a-z-]+)  ", printed(), re.M)) == set(targets.split()) - {"help"}
+    variables = set(re.findall(r"^([A-Z]+) +\?=", makefile, re.M)) | {"WHICH"}
+    assert set(re.findall(r"^([A-Z]+)=", printed(), re.M)) == variables
 
 
 def docker() -> dict[str, object]:
