@@ -19,6 +19,7 @@ from ldae.orchestration.run_display import RunDisplay
 from ldae.orchestration.run_progress import Job
 from ldae.orchestration.terminal import Terminal
 
+OF_JOB = "RuleException"  # what Snakemake raises where a job's command fails
 CANCELLED = "Terminating processes on user request"
 NOTHING = "Nothing to be done"
 
@@ -82,8 +83,10 @@ class LogHandler(LogHandlerBase):
             display.finish(record.job_id)
         elif event == LogEvent.JOB_ERROR:
             display.fail(record.jobid, record.rule_name, record.log, record.rule_msg or "")
+        elif event == LogEvent.ERROR and record.exception == "KeyboardInterrupt":
+            display.stop()
         elif event == LogEvent.ERROR:
-            display.report_error(record.getMessage())
+            display.report_error(record.getMessage(), record.exception == OF_JOB)
         elif record.getMessage().startswith(CANCELLED):
             display.stop()
         elif record.getMessage().startswith(NOTHING):

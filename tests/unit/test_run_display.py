@@ -60,7 +60,7 @@ rule qc:
 
 @pytest.fixture(scope="module")
 def rules():
-    """Rules of the demo and of a run that imports and publishes, by name."""
+    """Rules of the demo, by name."""
     return {rule.name: rule for rule in load_workflow("config/demo.yaml").rules}
 
 
@@ -247,7 +247,7 @@ def test_logger_shows_failures_and_goes_on(tmp_path):
     assert shown[begun + 1] == "no volumes in results/cache: run it first"
     assert shown[begun + 2] == f"Its log: {tmp_path / 'logs/ldm.log'}"
     assert any("Quality control and ledger" in line for line in shown)
-    assert shown[-2].startswith("Failed after") and "2 of 4 jobs are done" in shown[-2]
+    assert shown[-2].startswith("Failed after") and "2 of 4 jobs done" in shown[-2]
     assert shown[-1].startswith("Mend it, then run the same command again")
     log = next(line for line in shown if line.startswith("Snakemake's log: ")).split(": ")[1]
     logged = Path(log).read_text()
@@ -302,3 +302,34 @@ def test_recorded_times_are_a_jobs_mean_seconds(tmp_path):
     (tmp_path / "bad.tsv").write_text("rule\tseconds\nldm\t1\n")
     with pytest.raises(UserError, match="needs the columns"):
         read_times(tmp_path / "bad.tsv")
+
+
+def test_display_keeps_errors_of_jobs_and_of_the_run_apart(tmp_path, capfd):
+    """A job without its output is an error of the run; another that fails is a job's."""
+    display = RunDisplay(None, Terminal())
+    display.plan({"n4": 1, "qc": 1})
+    display.start(1, job("n4"), None)
+    display.start(2, job("qc"), None)
+    display.report_error("MissingOutputException: n4.tsv", of_job=False)
+    display.report_error("Command returned non-zero exit status 137.", of_job=True)
+    display.fail(2, "qc", [str(tmp_path / "qc.log")])
+    display.report_error("WorkflowError:\nAt least one job did not complete successfully.", False)
+    display.close()
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[3] == "MissingOutputException: n4.tsv"
+    assert lines[4].endswith("FAILED: rule qc") and "exit status 137" in lines[5]
+    assert lines[7].startswith("Failed after") and "rule qc. 0 of 2 jobs done" in lines[7]
+    assert len(lines) == 9
+
+
+def test_display_tells_of_another_attempt(capfd):
+    display = RunDisplay(None, Terminal())
+    display.plan({"n4": 1})
+    display.start(1, job("n4"), None)
+    display.fail(1, "n4", [], "the node is gone")
+    display.start(1, job("n4"), None)
+    display.finish(1)
+    display.close()
+    text = capfd.readouterr().err
+    assert "the node is gone" in text and "rule n4 is tried again." in text
+    assert "All done in" in text and "Mend it" not in text

@@ -32,20 +32,19 @@ class RunDisplay:
     def __init__(self, table: str | Path | None, terminal: Terminal):
         self.terminal = terminal
         self.progress = RunProgress(Times(recorded=read_times(table) if table else {}))
-        self.log: str | None = None
         self._lock = threading.RLock()
         self._over = threading.Event()
         self._shown: set[str] = set()  # titles of the stages that have begun
         self._ended: set[str] = set()
         self._failed: dict[int, str] = {}  # job -> its description
-        self._said: list[str] = []  # errors that Snakemake reports, until a job accounts for them
+        self._said: list[str] = []  # of jobs that failed, until it is told which
+        self._other_errors = False  # whether there were errors of no job
         self.planned = self._stopped = False
         if terminal.live:
             threading.Thread(target=self._redraw, daemon=True).start()
 
     def begin(self, log: str | None) -> None:
         """Snakemake has begun; ``log``: its log file, None if it writes none."""
-        self.log = log
         if log:
             self.terminal.divert(log)
             self._write(f"Snakemake's log: {log}")
@@ -107,11 +106,14 @@ class RunDisplay:
             for path in logs:
                 self._write(f"    Its log: {Path(path).resolve()}")
 
-    def report_error(self, text: str) -> None:
-        """Snakemake reports an error: of a job that is told of next, or of the run."""
+    def report_error(self, text: str, of_job: bool) -> None:
+        """Snakemake reports an error, of a job that is told of next (``fail``) or of the run."""
         with self._lock:
-            if NOT_DONE not in text:
+            if of_job:
                 self._said.append(text)
+            elif NOT_DONE not in text:
+                self._other_errors = True
+                self._write(text)
 
     def stop(self) -> None:
         """The user ends the run."""
@@ -137,14 +139,15 @@ class RunDisplay:
     def _last_words(self) -> list[str]:
         progress = self.progress
         spent = _clock(progress.clock() - progress.began)
-        done = f"{progress.done} of {_count(progress.jobs, 'job')} are done"
+        done = f"{progress.done} of {progress.jobs} jobs done"
+        if self._stopped and not self.planned:
+            return ["Stopped before any job began."]
         if self._stopped:
-            return [f"Stopped after {spent}: {done}, and stay so. To go on, {AGAIN}"]
-        if self._failed or self._said:
-            lines = [] if self._failed else self._said
+            return [f"Stopped after {spent}: {done}; these stay so. To go on, {AGAIN}"]
+        if self._failed or self._other_errors or self._said:
             names = f": {'; '.join(self._failed.values())}" if self._failed else ""
             how = f"after {spent}{names}. {done}." if self.planned else "before any job began."
-            return [*lines, f"Failed {how}", f"Mend it, then {AGAIN}"]
+            return [*self._said, f"Failed {how}", f"Mend it, then {AGAIN}"]
         if not self.planned:
             return []
         for stage in progress.stages.values():  # jobs that turned out to be unnecessary
@@ -155,7 +158,9 @@ class RunDisplay:
     def _end(self, stage: Stage) -> None:
         self._ended.add(stage.title)
         spent = _clock(stage.seconds(self.progress.clock()))
-        left = "" if self._failed else self._left()
+        stages = self.progress.stages.values()
+        last = all(one.finished for one in stages if one.title)
+        left = "" if last or self._failed else self._left()
         self._write(f"{_now()}  {stage.title:<{WIDTH}}{spent:>7}  {left}".rstrip())
 
     def _left(self) -> str:
@@ -175,7 +180,7 @@ class RunDisplay:
             if stage.running and stage.title:
                 jobs = f" ({stage.done + stage.running}/{stage.jobs})" if stage.jobs > 1 else ""
                 parts.append(f"{stage.title}{jobs} {_clock(stage.seconds(now))}")
-        left = progress.left()
+        left = None if self._failed else progress.left()
         known = f"{_until(left)} " if left is not None else ""
         return f"{_now()}  {', '.join(parts) or '...'}.  {known}[{progress.done}/{progress.jobs}]"
 
