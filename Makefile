@@ -42,8 +42,12 @@ help:
 
 env: $(ENV)/.done$(BUILD) .venv/clinica/.done
 
+# What runs, how long it took, when all will be done; `make demo V=1`: all that Snakemake logs.
+SHOWN := $(if $(V),,--logger stages --logger-stages-times profiles/demo/times.tsv)
+
 demo: env
-	snakemake --profile demo
+	snakemake --profile demo $(SHOWN)
+	@echo; cat results/report/summary.md
 	@echo "Done. Open $(abspath results/report/report.html) in a browser."
 
 # Three seeds on one cohort, side by side, then the page docs/proof.md. What is done is kept: run it

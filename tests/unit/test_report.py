@@ -26,7 +26,7 @@ from ldae.orchestration.job_usage import (
 )
 from ldae.report.build import NEEDED, SECTIONS, build, read_cards
 from ldae.report.citations import printed
-from ldae.report.claims import OPEN, OPPOSITE, SHOWN, claims, tally, verdict
+from ldae.report.claims import OPEN, OPPOSITE, SHOWN, claims, sentences, tally, verdict
 from ldae.report.methods import SOLVERS, methods, rates
 from ldae.report.model_card import write_model_card
 from ldae.report.page import estimate, without_paths
@@ -68,7 +68,8 @@ class Page(HTMLParser):
 
 def outputs(folder):
     """Paths of the files that the report is written to."""
-    names = {"html": "report.html", "methods": "methods.md", "references": "references.bib"}
+    names = {"html": "report.html", "summary": "summary.md", "methods": "methods.md"}
+    names["references"] = "references.bib"
     return {key: folder / name for key, name in names.items()} | {"resources": folder / "took.tsv"}
 
 
@@ -510,6 +511,28 @@ def test_claims_cover_counterfactuals_and_extrapolation(run):
     assert found[nearer].found.startswith("−0.0100 [")
     assert found["The next visit is predicted better than by the last one"].verdict == SHOWN
     assert len(found) - len(claims({name: tables[name] for name in NEEDED}, 1.5)) == 4 + 1 + 2
+
+
+def test_summary_says_each_claim_with_its_verdict(run):
+    tables = {name: read_table(run[0] / f"tables/{name}.tsv") for name in NEEDED}
+    table = tables["probes"]
+    mine = (table["target"] == "diagnosis") & (table["metric"] == "auroc")
+    auroc = mine & (table["system"] == "ldae") & (table["probe"] != "paper")
+
+    def sentence(low, high):
+        table.loc[auroc, ["ci_low", "ci_high"]] = low, high
+        lines = sentences(claims(tables, 1.5))
+        assert len(lines) == 6 and lines[-1] == tally(claims(tables, 1.5))
+        return next(line for line in lines if "AD from CN" in line)
+
+    control = table[mine & (table["system"] == "untrained") & (table["probe"] != "paper")]
+    beside = f"an untrained encoder {control['value'].iloc[0]:.3f}"
+    shown = sentence(0.73, 0.93)
+    assert shown.startswith("y_sem tells AD from CN, linearly: AUROC 0.830 [0.730, 0.930], ")
+    assert beside in shown and "subjects)." in shown and "asked for" not in shown
+    assert sentence(0.4, 0.93).startswith("Not shown at this size that y_sem tells AD from CN")
+    refuted = sentence(0.3, 0.4)
+    assert refuted.startswith("It is not so here that y_sem") and "asked for: > 0.50" in refuted
 
 
 def test_manipulation_claim_uses_the_nearest_strength(run):

@@ -82,6 +82,7 @@ rule report:
         rules.qc.output.measures,
     output:
         html=results("report/report.html"),
+        summary=results("report/summary.md"),
         methods=results("report/methods.md"),
         references=results("report/references.bib"),
         resources=results("tables/resources.tsv"),

@@ -1,1 +1,1 @@
-"""Orchestration: job resources and usage, reruns, previous runs, training records."""
+"""Orchestration: job resources and usage, display of a run, reruns, training records."""

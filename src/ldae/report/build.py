@@ -1,6 +1,7 @@
 """Builder of the report: one HTML file that says what a run did and what it found.
 
-The methods text, its references and the table of job usage are written beside it.
+A summary in plain sentences, the methods text, its references and the table of job usage are
+written beside it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from ldae.files import atomic, read_json, read_table, write_table
 from ldae.labels import count
 from ldae.orchestration.job_usage import job_usage_table, set_resources_yaml
 from ldae.report.citations import bibtex, cited, printed
-from ldae.report.claims import claims, tally
+from ldae.report.claims import claims, sentences, tally
 from ldae.report.methods import markdown, methods
 from ldae.report.page import Section, picture, plain, render
 from ldae.report.references import ADNI
@@ -81,7 +82,7 @@ def build(
     figures: Sequence[str],
     asked: Mapping[str, Mapping[str, int]],
 ) -> None:
-    """Write the report, its methods text with references, and the usage of each rule's jobs.
+    """Write the report, its summary, methods text with references, and the usage of rules' jobs.
 
     The report shows the tables, figures, captions, model cards, histories and benchmarks below
     ``results``. It computes only the verdicts on the claims. Of single scans it shows the outliers
@@ -92,8 +93,8 @@ def build(
             models/*/{model.json,history.tsv,scans.tsv}, cache/volumes/index.tsv,
             qc/measures.tsv, benchmarks/**/*.tsv.
         config: The whole, merged configuration of the run.
-        outputs: Where to write ``html``, ``methods`` (Markdown), ``references`` (BibTeX) and
-            ``resources`` (TSV).
+        outputs: Where to write ``html``, ``summary`` and ``methods`` (Markdown), ``references``
+            (BibTeX) and ``resources`` (TSV).
         tables, figures: Names of all tables and figures that the run made. Those that no section
             names come last.
         asked: By rule, the resources that its jobs request (see
@@ -147,6 +148,7 @@ def build(
     for key, text in (
         ("methods", markdown(paragraphs, notes)),
         ("references", bibtex(references)),
+        ("summary", "".join(f"- {sentence}\n" for sentence in sentences(found))),
         ("html", page),
     ):
         with atomic(outputs[key]) as path:

@@ -49,6 +49,8 @@ class Claim:
         criterion: When the claim counts as shown.
         verdict: ``shown``, ``not shown at this size`` or ``the opposite is seen``.
         size: Numbers of scans or triplets, and of subjects.
+        brief: Estimate and interval in few words, of the claims that make up the summary in plain
+            sentences; else empty.
     """
 
     text: str
@@ -58,6 +60,7 @@ class Claim:
     criterion: str
     verdict: str
     size: str
+    brief: str = ""
 
 
 def verdict(low: float, high: float, bound: float, above: bool) -> str:
@@ -85,6 +88,7 @@ def claim_of(
     column: str = "difference",
     digits: int = 3,
     paper: float = math.nan,
+    brief: str = "",
 ) -> list[Claim]:
     """The claim that a row of a table decides, as a list of one; empty without a row.
 
@@ -96,6 +100,8 @@ def claim_of(
         column: Of the estimate.
         digits: Decimals.
         paper: The paper's value; nan: none.
+        brief: Few words with ``{found}`` in place of estimate and interval, if the claim belongs to
+            the summary in plain sentences.
     """
     if row is None:
         return []
@@ -106,15 +112,17 @@ def claim_of(
         for name in ("n_scans", "n_triplets", "n_subjects")
         if name in row.index and pd.notna(row[name])
     )
+    found = interval(float(row[column]), low, high, digits)
     return [
         Claim(
             text,
             measure,
-            interval(float(row[column]), low, high, digits),
+            found,
             number(paper),
             f"{'>' if above else '<'} {limit}",
             verdict(low, high, bound, above),
             size,
+            brief.format(found=found),
         )
     ]
 
@@ -153,6 +161,23 @@ def tally(found: list[Claim]) -> str:
     return f"{listing(parts)}."
 
 
+def sentences(found: list[Claim]) -> list[str]:
+    """The claims of the summary in plain sentences, each with its verdict, and then the tally."""
+    lines = []
+    for claim in found:
+        if not claim.brief:
+            continue
+        that = claim.text[0].lower() + claim.text[1:]
+        says = {
+            SHOWN: claim.text,
+            OPEN: f"Not shown at this size that {that}",
+            OPPOSITE: f"It is not so here that {that}",
+        }[claim.verdict]
+        asked = f", asked for: {claim.criterion}" if claim.verdict == OPPOSITE else ""
+        lines.append(f"{says}: {claim.brief}{asked} ({claim.size}).")
+    return [*lines, tally(found)]
+
+
 def _reconstruction(table: pd.DataFrame, controls: pd.DataFrame) -> list[Claim]:
     steps = int(table["T"].max())
     autoencoder = row_of(table, system="autoencoder", metric="ssim")
@@ -171,6 +196,7 @@ def _reconstruction(table: pd.DataFrame, controls: pd.DataFrame) -> list[Claim]:
             True,
             "value",
             paper=paper,
+            brief="SSIM {found}",
         )
         + claim_of(
             "Inverting and decoding by DDIM loses next to nothing",
@@ -186,6 +212,7 @@ def _reconstruction(table: pd.DataFrame, controls: pd.DataFrame) -> list[Claim]:
             row_of(gap, comparison="y_sem - wrong_y_sem"),
             0,
             True,
+            brief="difference of SSIM {found}",
         )
         + claim_of(
             "y_sem gives a better image than an average code",
@@ -229,8 +256,17 @@ def _probes(table: pd.DataFrame, differences: pd.DataFrame) -> list[Claim]:
     table, differences = (one[one["probe"] != "paper"] for one in (table, differences))
     auroc = row_of(table, target="diagnosis", system="ldae", metric="auroc")
     paper = float(auroc["paper"]) if auroc is not None else math.nan
+    control = row_of(table, target="diagnosis", system="untrained", metric="auroc")
+    beside = f", {phrase('untrained')} {number(control['value'])}" if control is not None else ""
     found = claim_of(
-        "y_sem tells AD from CN, linearly", "AUROC", auroc, 0.5, True, "value", paper=paper
+        "y_sem tells AD from CN, linearly",
+        "AUROC",
+        auroc,
+        0.5,
+        True,
+        "value",
+        paper=paper,
+        brief=f"AUROC {{found}}{beside}",
     )
     for target, name, above, words in (
         ("diagnosis", "auroc", True, "diagnosis"),
@@ -275,6 +311,7 @@ def _interpolation(table: pd.DataFrame) -> list[Claim]:
             pd.Series(row),
             0,
             True,
+            brief="difference of SSIM {found}" if row["reference"] == "voxel_average" else "",
         )
     return found
 
@@ -344,7 +381,8 @@ def manipulation_claims(table: pd.DataFrame, wanted: float) -> list[Claim]:
                 measure += f" (at the largest, {last:g}: {ends})"
             measure += f". {monotonicity_sentence(mine)}" if len(mine) else ""
             row = row_of(mine, alpha=alpha)
-            found += claim_of(text, measure, row, 0, towards == (sign > 0), "value", 2)
+            brief = "by {found} ml" if (towards, name) == (True, "change_ventricle_ml") else ""
+            found += claim_of(text, measure, row, 0, towards == (sign > 0), "value", 2, brief=brief)
     return found
 
 
