@@ -14,7 +14,7 @@ export PATH := $(BIN):$(PATH)
 
 NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 
-.PHONY: demo proof test test-unit test-cluster lint format env caller clean-env
+.PHONY: demo proof sample test test-unit test-cluster lint format env caller clean-env
 .DEFAULT_GOAL := demo
 
 env: $(ENV)/.done$(BUILD) .venv/clinica/.done
@@ -40,6 +40,10 @@ proof: env
 
 $(SEEDS): proof-%:
 	$(PROOF) seed=$* paths="{results: results/proof/seed-$*}" --cores 1
+
+# The sample in the package: trained on the demo's cohort, with networks small enough to be shipped.
+sample: env
+	snakemake --profile demo --configfile config/demo.yaml config/sample.yaml -- sample
 
 # Two files of tests at a time, each in one process, so that what a file shares is made once.
 SIDE_BY_SIDE := --numprocesses 2
