@@ -18,7 +18,7 @@ from ldae.application.raw_head import apply, preprocess
 from ldae.application.sample import CARD, HEAD_NAME, PAGE, VISITS
 from ldae.compute import versions
 from ldae.errors import require
-from ldae.files import atomic_folder, read_json, sha256, write_json, write_table
+from ldae.files import atomic_folder, sha256, write_json, write_table
 from ldae.inference.ldae_system import LdaeSystem
 from ldae.models.storage import load_card, load_state, save_model
 from ldae.preprocess._ants import ants
@@ -82,9 +82,9 @@ def write_sample(
             "commit": _commit(),
             "versions": versions(),
             "subject": dict(settings),
-            "truth": visits.iloc[0].drop("file").to_dict(),
+            "truth": visits[0],
             "findings": {key: value for key, value in findings.items() if key != "notice"},
-            "change_by_rounding": _change(bundle, packed, work / visits["file"][0]),
+            "change_by_rounding": _change(bundle, packed, work / visits[0]["file"]),
             "configuration": dict(configuration),
         }
         names = sorted(path.relative_to(work) for path in work.rglob("*") if path.is_file())
@@ -187,8 +187,12 @@ def _in_8_bits(values: np.ndarray, percentile: float) -> np.ndarray:
     return np.clip(np.round(values * factor), 0, 255).astype(np.uint8)
 
 
-def _write_visits(bundle: Bundle, settings: Mapping[str, Any], work: Path) -> pd.DataFrame:
-    """Scan the subject at each visit; write the first head, the preprocessed visits, the table."""
+def _write_visits(bundle: Bundle, settings: Mapping[str, Any], work: Path) -> list[dict[str, Any]]:
+    """Scan the subject at each visit; write the first head and the preprocessed visits.
+
+    Returns:
+        The rows of ``visits.tsv``, which is written too.
+    """
     seed, index = settings["seed"], settings["subject"]
     subject = draw_subject(seed, index, VISIT_COUNT)
     anatomy = Anatomy.draw(load_base(subject.base), subject_generator(seed, index, 2))
@@ -212,13 +216,11 @@ def _write_visits(bundle: Bundle, settings: Mapping[str, Any], work: Path) -> pd
                 "age": visit.age,
                 "diagnosis": visit.diagnosis,
                 **{key: round(value, 2) for key, value in head.truth().items()},
-                "measured_brain_ml": read_json(files.measures)["brain_ml"],
             }
         )
     shutil.rmtree(work / "preproc")
-    visits = pd.DataFrame(rows)
-    write_table(visits, work / VISITS)
-    return visits
+    write_table(pd.DataFrame(rows), work / VISITS)
+    return rows
 
 
 def _change(bundle: Bundle, packed: Bundle, scan: Path) -> dict[str, float]:
