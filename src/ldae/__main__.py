@@ -74,12 +74,7 @@ def parser() -> argparse.ArgumentParser:
     )
     interpolate.add_argument("--out", type=Path, required=True, help=NIFTI)
     raw = command("apply", "age, diagnosis and counterfactual of a raw head", decoding)
-    raw.add_argument(
-        "head",
-        type=Path,
-        nargs="?",
-        help="raw T1-weighted NIfTI; --sample has one",
-    )
+    raw.add_argument("head", type=Path, nargs="?", help="raw T1-weighted NIfTI; --sample has one")
     raw.add_argument(
         "--alpha", type=float, help="strength of the counterfactual (default: the evaluation's)"
     )

@@ -101,7 +101,7 @@ class Bundle:
 
     @property
     def notice(self) -> str:
-        """What every output says: no medical finding; nor of a model that has seen a patient."""
+        """Warning in every output; of models of synthetic brains, that they saw no patient."""
         return f"{NOTICE} {SYNTHETIC}" if self.settings["synthetic"] else NOTICE
 
     @property
