@@ -48,8 +48,10 @@ rule application:
 
 
 if "sample" in config:
-    # As in the card: what makes the sample in this checkout.
-    CONFIGURATIONS = [str(path) for path in workflow.config_settings.configfiles]
+    CONFIGURATIONS = [
+        os.path.relpath(path, workflow.basedir)
+        for path in workflow.config_settings.configfiles
+    ]
 
     rule sample:
         input:
