@@ -67,7 +67,7 @@ if "sample" in config:
             mem_mb=growing(4000),
             runtime=growing(20),
         params:
-            models=results("models"),
+            models=lambda wildcards, input: parent_folder(input[0], 2),
             settings={
                 key: config["sample"][key] for key in ("seed", "subject", "spacing")
             },
