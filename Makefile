@@ -15,7 +15,7 @@ export PATH := $(BIN):$(PATH)
 
 NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 
-.PHONY: help demo proof test test-unit test-cluster lint format env caller clean-env
+.PHONY: help demo proof sample test test-unit test-cluster lint format env caller clean-env
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +28,7 @@ help:
 #: env           the environments below .venv/, once; 2-3 minutes
 #:
 #: proof         the demo's question in earnest, on three seeds: docs/proof.md; hours
+#: sample        the models and the head of `ldae apply --sample`, from the demo's run
 #: test-unit     unit tests alone; minutes
 #: test-cluster  tests on a one-node Slurm, installed here (root, Debian) if there is none
 #: lint          style of Python and rules
@@ -38,6 +39,7 @@ help:
 #: PYTHON=python3.11       Python that makes the environments, 3.11 or newer (python3)
 #: TORCH=cpu|cuda          build of torch (the installed one; at first cuda if a GPU is seen, else cpu)
 #: DEVICE=cpu|cuda         where the proof is trained (cpu)
+#: V=1                     make demo: Snakemake's own log instead of a line a stage
 #: WHICH="-m 'not slow'"   options of pytest for test-cluster (none)
 
 env: $(ENV)/.done$(BUILD) .venv/clinica/.done
@@ -67,6 +69,10 @@ proof: env
 
 $(SEEDS): proof-%:
 	$(PROOF) seed=$* paths="{results: results/proof/seed-$*}" --cores 1
+
+# The sample in the package: trained on the demo's cohort, with networks small enough to be shipped.
+sample: env
+	snakemake --profile demo --configfile config/demo.yaml config/sample.yaml -- sample
 
 # Two files of tests at a time, each in one process, so that what a file shares is made once.
 SIDE_BY_SIDE := --numprocesses 2

@@ -2,7 +2,7 @@
 
 encode, reconstruct, manipulate and interpolate take scans that are preprocessed already (brain
 extracted, in the template's space, such as results/preproc/**/*_desc-brain_T1w.nii.gz); apply takes
-a raw head.
+a raw head. `ldae apply --sample` needs neither scan nor models: both are in the package, synthetic.
 """
 
 import argparse
@@ -10,8 +10,12 @@ import json
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ldae.errors import exit_status
+from ldae.errors import exit_status, require
+
+if TYPE_CHECKING:
+    from ldae.application.bundle import Bundle
 
 NIFTI = "written: NIfTI (.nii.gz)"
 
@@ -19,8 +23,14 @@ NIFTI = "written: NIfTI (.nii.gz)"
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
+    models = common.add_mutually_exclusive_group()
+    models.add_argument(
         "--models", type=Path, default=Path("results/models"), help="folder of the trained models"
+    )
+    models.add_argument(
+        "--sample",
+        action="store_true",
+        help="the models in the package, trained on synthetic brains: they have seen no patient",
     )
     common.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     common.add_argument("--threads", type=int, default=1, help="CPU threads")
@@ -64,42 +74,62 @@ def parser() -> argparse.ArgumentParser:
     )
     interpolate.add_argument("--out", type=Path, required=True, help=NIFTI)
     raw = command("apply", "age, diagnosis and counterfactual of a raw head", decoding)
-    raw.add_argument("head", type=Path, help="raw T1-weighted NIfTI")
-    raw.add_argument("--alpha", type=float, default=1.5, help="strength of the counterfactual")
+    raw.add_argument("head", type=Path, nargs="?", help="raw T1-weighted NIfTI; --sample has one")
+    raw.add_argument(
+        "--alpha", type=float, help="strength of the counterfactual (default: the evaluation's)"
+    )
     raw.add_argument("--despite-qc", action="store_true", help="continue if the scan fails the QC")
     raw.add_argument(
         "--brain-weights",
         type=Path,
         help="folder of the brain extraction's weights (default: the folder that the run used)",
     )
-    raw.add_argument("--out", type=Path, required=True, help="folder to write")
+    raw.add_argument("--out", type=Path, default=Path("findings"), help="folder to write")
     return top
 
 
 def run(given: argparse.Namespace) -> dict:
-    """Run one command; returns what to print."""
-    from ldae.application import commands
-    from ldae.application.bundle import Bundle
+    """Run one command; returns what to print.
 
-    bundle = Bundle.load(given.models, given.device, given.threads)
+    Raises:
+        UserError: a file is missing or does not fit; see the functions of ``application/``.
+    """
+    from ldae.application.bundle import Bundle
+    from ldae.application.sample import MODELS
+
+    models = MODELS if given.sample else given.models
+    bundle = Bundle.load(models, given.device, given.threads)
+    return {"notice": bundle.notice, **_results(bundle, given), "written": str(given.out)}
+
+
+def _results(bundle: "Bundle", given: argparse.Namespace) -> dict:
+    """Write the files of one command; returns its numbers."""
+    from ldae.application import commands
+
     steps = getattr(given, "steps", None) or bundle.settings["ddim_steps"]
     if given.command == "encode":
         y_sem = commands.encode(bundle, given.scans, given.out)
-        return {"written": str(given.out), "scans": len(y_sem), "dimensions": y_sem.shape[1]}
+        return {"scans": len(y_sem), "dimensions": y_sem.shape[1]}
     if given.command == "reconstruct":
         score = commands.reconstruct(bundle, given.scan, given.out, steps)
-        return {"written": str(given.out), "ssim": round(score, 4)}
+        return {"ssim": round(score, 4)}
     if given.command == "manipulate":
         before, after = commands.manipulate(bundle, given.scan, given.alpha, given.out, steps)
-        return {"written": str(given.out), "logit_before": before, "logit_after": after}
+        return {"logit_before": before, "logit_after": after}
     if given.command == "interpolate":
         scans = given.first, given.second
         commands.interpolate(bundle, *scans, given.position, given.out, steps)
-        return {"written": str(given.out)}
+        return {}
     from ldae.application.raw_head import apply
+    from ldae.application.sample import HEAD
 
+    require(
+        given.head is not None or given.sample,
+        "Which head? Name a raw T1-weighted NIfTI, or try `ldae apply --sample`.",
+    )
+    alpha = bundle.settings["alpha"] if given.alpha is None else given.alpha
     quality, weights = given.despite_qc, given.brain_weights
-    return apply(bundle, given.head, given.out, given.alpha, steps, quality, weights)
+    return apply(bundle, given.head or HEAD, given.out, alpha, steps, quality, weights)
 
 
 def main(arguments: list[str] | None = None) -> int:

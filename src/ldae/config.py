@@ -37,6 +37,26 @@ def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
         )
 
 
+def only_synthetic_brains(config: Mapping[str, Any]) -> bool:
+    """Whether all brains that the models are trained on are made by the rules of ``synthetic``.
+
+    Not if another data set stands beside the cohort, if the autoencoder starts from pretrained weights,
+    or if the models are the published ones. ImageNet has no brains.
+    """
+    if "synthetic" not in config:
+        return False
+    cohort, made = config["cohort"], Path(config["synthetic"]["out"])
+    sources = [config["paths"]["images"]]
+    if cohort["preprocessed_dir"] is not None or cohort["bids_dir"] is not None:
+        sources = [path for path in (cohort["preprocessed_dir"], cohort["bids_dir"]) if path]
+    return (
+        all(Path(path).is_relative_to(made) for path in sources)
+        and set(cohort["beside"]) <= set(config["synthetic"]["beside"])
+        and config["autoencoder"]["pretrained"] is None
+        and not any(config["published"].values())
+    )
+
+
 def check_container(image: str | None, asked: bool) -> None:
     """Check that a container image is set if jobs shall run in one.
 

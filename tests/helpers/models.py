@@ -200,4 +200,6 @@ def bundle_settings(root: Path) -> dict:
         "ddim_steps": 2,
         "solver": "ddim",
         "mode": "normalised",
+        "alpha": 1.5,
+        "synthetic": False,
     }

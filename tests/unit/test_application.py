@@ -15,7 +15,7 @@ import torch
 from helpers.models import SHAPE, bundle_settings, load_ldae
 from ldae.__main__ import main
 from ldae.application import raw_head
-from ldae.application.bundle import Bundle, write_bundle
+from ldae.application.bundle import NOTICE, SYNTHETIC, Bundle, write_bundle
 from ldae.application.commands import read_volume
 from ldae.data.embeddings import load_embeddings
 from ldae.data.volume_store import VolumeStore
@@ -79,7 +79,7 @@ def test_manipulate_with_alpha_zero_is_the_reconstruction(models, capsys, tmp_pa
     voxels = [nib.load(path).get_fdata() for path in (plain, moved, far)]
     np.testing.assert_allclose(voxels[0], voxels[1], atol=1e-5)
     assert np.abs(voxels[2] - voxels[0]).max() > 1e-4
-    assert set(printed) == {"written", "logit_before", "logit_after"}
+    assert set(printed) == {"notice", "written", "logit_before", "logit_after"}
 
 
 def test_interpolate_at_either_end_is_the_reconstruction(models, capsys, tmp_path):
@@ -99,6 +99,7 @@ def test_interpolate_at_either_end_is_the_reconstruction(models, capsys, tmp_pat
         (["encode", "/nowhere/scan.nii.gz", "--out", "y.npz"], "does not exist"),
         (["apply", "/nowhere/head.nii.gz", "--out", "folder"], "does not exist"),
         (["apply", __file__, "--out", "folder"], "name it by --brain-weights"),
+        (["apply"], "try `ldae apply --sample`"),
     ],
 )
 def test_application_names_missing_file(models, capsys, arguments, message):
@@ -143,6 +144,21 @@ def test_y_sem_is_fp32_at_every_precision(models):
     assert not torch.equal(full.encode_z(x), half.encode_z(x))
 
 
+def test_outputs_of_models_of_synthetic_brains_say_so(models, capsys, tmp_path):
+    synthetic = shutil.copytree(models, tmp_path / "models")
+    card = synthetic / "application/application.json"
+    write_json(read_json(card) | {"synthetic": True}, card)
+    for folder, seen in ((models, False), (synthetic, True)):
+        codes, image = tmp_path / "y.npz", tmp_path / "image.nii.gz"
+        printed = run(folder, capsys, "encode", models / "first.nii.gz", "--out", codes)
+        run(folder, capsys, "reconstruct", models / "first.nii.gz", "--out", image)
+        with np.load(codes) as content:
+            assert str(content["notice"]) == printed["notice"]
+        assert printed["notice"].endswith(SYNTHETIC) == seen
+        header = bytes(nib.load(image).header["descrip"].item()).decode()
+        assert header.endswith("no patient seen") == seen
+
+
 @pytest.fixture
 def head(models, monkeypatch):
     """Replace preprocessing by a copy of the scan ``first``; returns the arguments it was given."""
@@ -165,7 +181,8 @@ def test_apply_writes_findings_and_a_counterfactual(models, capsys, tmp_path, he
     out = tmp_path / "findings"
     weights = ["--brain-weights", tmp_path]
     printed = run(models, capsys, "apply", __file__, "--alpha", 2, "--out", out, *weights)
-    assert printed == read_json(out / "findings.json")
+    assert printed == {**read_json(out / "findings.json"), "written": str(out)}
+    assert printed["notice"] == NOTICE
     assert head["despite_qc"] is False
     assert head["cfg"]["brain_extraction"]["weights"] == str(tmp_path)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ldae.config import check_config
+from ldae.config import check_config, only_synthetic_brains
 from ldae.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -23,12 +23,37 @@ def merge(base: dict, changes: dict) -> dict:
     return merged
 
 
-@pytest.mark.parametrize("overlays", [[], ["config/demo.yaml"], ["config/proof.yaml"]])
-def test_shipped_configurations_are_valid(overlays):
+def shipped(*overlays: str) -> dict:
+    """The default configuration with files of ``config/`` on top."""
     config = PAPER
     for name in overlays:
-        config = merge(config, yaml.safe_load((ROOT / name).read_text()))
-    check_config(config, SCHEMA)
+        config = merge(config, yaml.safe_load((ROOT / "config" / name).read_text()))
+    return config
+
+
+@pytest.mark.parametrize(
+    "overlays",
+    [[], ["demo.yaml"], ["proof.yaml"], ["demo.yaml", "sample.yaml"]],
+)
+def test_shipped_configurations_are_valid(overlays):
+    check_config(shipped(*overlays), SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("overlays", "changes", "synthetic"),
+    [
+        ([], {}, False),
+        (["demo.yaml"], {}, True),
+        (["proof.yaml"], {}, True),
+        (["demo.yaml"], {"paths": {"images": "raw/adni/images"}}, False),
+        (["demo.yaml"], {"cohort": {"bids_dir": "raw/site"}}, False),
+        (["demo.yaml"], {"cohort": {"beside": {"SITE": {"bids_dir": "raw/site"}}}}, False),
+        (["demo.yaml"], {"autoencoder": {"pretrained": "resources/ukb.safetensors"}}, False),
+        (["demo.yaml"], {"published": {"ldae": "resources/published/ldae.ckpt"}}, False),
+    ],
+)
+def test_only_synthetic_brains_unless_others_are_among_the_sources(overlays, changes, synthetic):
+    assert only_synthetic_brains(merge(shipped(*overlays), changes)) == synthetic
 
 
 def test_demo_states_only_what_differs():

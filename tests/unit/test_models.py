@@ -56,6 +56,16 @@ def folders(tmp_path):
     return tmp_path, unet, encoder, guided
 
 
+def test_tensors_stored_in_half_precision_are_restored_in_float32(tmp_path):
+    state = filled(build_autoencoder({**AE, "pretrained": None})).state_dict()
+    half = {key: tensor.half() for key, tensor in state.items()}
+    save_model(tmp_path, half, {"kind": "autoencoder", "architecture": AE})
+    restored = load_autoencoder(tmp_path)[0].state_dict()
+    assert {tensor.dtype for tensor in restored.values()} == {torch.float32}
+    for key, tensor in restored.items():
+        torch.testing.assert_close(tensor, state[key], rtol=5e-4, atol=0)
+
+
 def test_autoencoder_round_trip(tmp_path):
     net = filled(build_autoencoder({**AE, "pretrained": None}))
     save_model(tmp_path, net.state_dict(), {"kind": "autoencoder", "architecture": AE, "ssim": 0.9})

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ldae.application.bundle import SYNTHETIC
 from ldae.data.embeddings import load_embeddings
 from ldae.evaluation.probes.direction import Direction, LinearModel
 from ldae.files import read_json
@@ -38,7 +39,9 @@ def test_apply_to_raw_head_equals_the_workflow_predictions(finished, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = read_json(tmp_path / "out/findings.json")
-    assert found == json.loads(done.stdout[done.stdout.index("{") :])
+    assert SYNTHETIC in found["notice"]
+    printed = json.loads(done.stdout[done.stdout.index("{") :])
+    assert printed == {**found, "written": str(tmp_path / "out")}
 
     folder = models / "application"
     stored = y_sem[names.index(scan)][None].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Report, model card, application bundle for the command line, and the page of the proof."""
+"""Report, model card, application bundle, sample of the package, and the page of the proof."""
 
 
 rule application:
@@ -37,12 +37,47 @@ rule application:
             ddim_steps=config["evaluation"]["manipulation"]["ddim_steps"],
             solver=config["evaluation"]["manipulation"]["solver"],
             mode=config["evaluation"]["manipulation"]["mode"],
+            alpha=config["evaluation"]["manipulation"]["alpha"],
+            synthetic=only_synthetic_brains(config),
         ),
         source=source("application.bundle:write_bundle"),
     message:
         "Bundling probes, template and settings for the command line"
     script:
         "../scripts/application.py"
+
+
+if "sample" in config:
+    CONFIGURATIONS = [
+        os.path.relpath(path, workflow.basedir)
+        for path in workflow.config_settings.configfiles
+    ]
+
+    rule sample:
+        input:
+            [results(f"models/{stage}/model.json") for stage in STAGES],
+            rules.application.output,
+        output:
+            directory(config["sample"]["out"]),
+        log:
+            logfile("sample.log"),
+        conda:
+            "../../envs/ldae.yaml"
+        resources:
+            mem_mb=growing(4000),
+            runtime=growing(20),
+        params:
+            models=lambda wildcards, input: parent_folder(input[0], 2),
+            settings={
+                key: config["sample"][key] for key in ("seed", "subject", "spacing")
+            },
+            configuration=config,
+            command=f"snakemake --profile demo --configfile {' '.join(CONFIGURATIONS)} -- sample",
+            source=source("application.sample_packing:write_sample"),
+        message:
+            "Packing the sample of the package"
+        script:
+            "../scripts/sample.py"
 
 
 rule model_card:

@@ -22,6 +22,11 @@ from ldae.models.loading import load_encoder
 from ldae.models.storage import load_card
 from ldae.nets.semantic_encoder import SemanticEncoder
 
+NOTICE = "A research model's output, not a medical finding."
+SYNTHETIC = (
+    "The models have seen no patient: they were trained on synthetic brains alone. Their numbers "
+    "say nothing about a person."
+)
 CARD = "application.json"
 CLASSIFIER, AGE = "classifier.npz", "age_regressor.npz"
 TEMPLATE = {"image": "template.nii.gz", "mask": "template_mask.nii.gz"}
@@ -41,7 +46,8 @@ def write_bundle(
         models: Model folder of each of the LDAE's stages.
         classifier, age_regressor: Files (npz) of the probes.
         settings: ``preprocess``, ``volumes`` (config sections), ``guidance``, ``ddim_steps``,
-            ``solver``, ``mode``. The template that ``preprocess`` names is copied.
+            ``solver``, ``mode``, ``alpha`` and ``synthetic``: whether all scans that the models
+            were trained on are synthetic. The template that ``preprocess`` names is copied.
     """
     folder = Path(folder)
     template = settings["preprocess"]["template"]
@@ -92,6 +98,11 @@ class Bundle:
                 "`snakemake application`.",
             )
         return cls(models, settings, Compute.prepare(device, threads, "fp32"))
+
+    @property
+    def notice(self) -> str:
+        """Warning in every output; of models of synthetic brains, that they saw no patient."""
+        return f"{NOTICE} {SYNTHETIC}" if self.settings["synthetic"] else NOTICE
 
     @property
     def folder(self) -> Path:

@@ -13,13 +13,15 @@ import numpy as np
 import torch
 
 from ldae.application.bundle import Bundle
-from ldae.data.embeddings import save_embeddings
 from ldae.data.volume_transform import StoreTransform
 from ldae.diffusion.interpolation import lerp, slerp
 from ldae.errors import require
 from ldae.evaluation.metrics.image import brain_mask, ssim
-from ldae.files import atomic
+from ldae.files import atomic, save_arrays
 from ldae.inference.ldae_system import semantic_codes
+
+OF_LDAE = "LDAE, a research model's output"  # NIfTI's field holds 79 characters
+OF_SYNTHETIC = f"{OF_LDAE}; trained on synthetic brains, no patient seen"
 
 
 def read_volume(path: str | Path, volumes: Mapping[str, Any]) -> tuple[torch.Tensor, np.ndarray]:
@@ -40,10 +42,13 @@ def read_volume(path: str | Path, volumes: Mapping[str, Any]) -> tuple[torch.Ten
     return volume[None], affine
 
 
-def write_volume(volume: torch.Tensor, affine: np.ndarray, path: str | Path) -> None:
-    """Write (X, Y, Z) float32 as NIfTI in mm, RAS."""
+def write_volume(
+    volume: torch.Tensor, affine: np.ndarray, path: str | Path, bundle: Bundle
+) -> None:
+    """Write (X, Y, Z) float32 as NIfTI in mm, RAS; its header says what the models have seen."""
     image = nib.Nifti1Image(volume.cpu().numpy().astype(np.float32), affine)
     image.header.set_xyzt_units("mm")
+    image.header["descrip"] = OF_SYNTHETIC if bundle.settings["synthetic"] else OF_LDAE
     with atomic(path) as temporary:
         nib.save(image, temporary)
 
@@ -53,11 +58,15 @@ def _read(bundle: Bundle, scan: str | Path) -> tuple[torch.Tensor, np.ndarray]:
 
 
 def encode(bundle: Bundle, scans: Sequence[Path], out: Path) -> np.ndarray:
-    """Write y_sem of each scan to an npz (``scan_id``: file names; ``y_sem`` (N, d)); return it."""
+    """Write y_sem of each scan to an npz; return it.
+
+    Its arrays: ``scan_id`` (N,), the names of the files; ``y_sem`` (N, d); ``notice``.
+    """
     volumes = (_read(bundle, scan)[0] for scan in scans)
     codes = [semantic_codes(bundle.encoder, x, bundle.compute) for x in volumes]
     y_sem = torch.cat(codes).cpu().numpy()
-    save_embeddings(out, [scan.name.split(".")[0] for scan in scans], y_sem)
+    names = [scan.name.split(".")[0] for scan in scans]
+    save_arrays(out, scan_id=names, y_sem=y_sem, notice=bundle.notice)
     return y_sem
 
 
@@ -67,7 +76,7 @@ def reconstruct(bundle: Bundle, scan: Path, out: Path, steps: int) -> float:
     x, affine = _read(bundle, scan)
     y = system.y_sem(x)
     decoded = system.image(system.decode(system.encode_zT(system.encode_z(x), y, steps), y, steps))
-    write_volume(decoded[0, 0], affine, out)
+    write_volume(decoded[0, 0], affine, out, bundle)
     x = x.to(decoded.device)
     return float(ssim(x, decoded, brain_mask(x))[0])
 
@@ -84,7 +93,7 @@ def manipulate(bundle: Bundle, scan: Path, alpha: float, out: Path, steps: int) 
     z_T = system.encode_zT(system.encode_z(x), y, steps)
     moved = direction.move(y, alpha, bundle.settings["mode"])
     image = system.image(system.decode(z_T, moved, steps))
-    write_volume(image[0, 0], affine, out)
+    write_volume(image[0, 0], affine, out, bundle)
     return [float(direction(code)) for code in (y, system.y_sem(image))]
 
 
@@ -106,4 +115,4 @@ def interpolate(
     y = system.y_sem(x)
     z_T = system.encode_zT(system.encode_z(x), y, steps)
     y_t, z_t = lerp(y[:1], y[1:], position), slerp(z_T[:1], z_T[1:], position)
-    write_volume(system.image(system.decode(z_t, y_t, steps))[0, 0], affine, out)
+    write_volume(system.image(system.decode(z_t, y_t, steps))[0, 0], affine, out, bundle)

@@ -17,8 +17,6 @@ from ldae.preprocess.brain_extraction import run_brain_extraction
 from ldae.preprocess.n4 import run_n4
 from ldae.preprocess.registration import run_registration
 
-NOTICE = "A research model's output, not a medical finding."
-
 
 def run_all(
     scans: pd.DataFrame,
@@ -116,9 +114,9 @@ def apply(
         brain_weights: See :meth:`ldae.application.bundle.Bundle.preprocessing`.
 
     Returns:
-        The content of ``findings.json``: classes, probability of the positive class, predicted
-        class, age (years), QC measures, SHA-256 of the models; of the counterfactual the logit
-        asked for and the logit measured.
+        The content of ``findings.json``: notice (:attr:`Bundle.notice`), classes, probability of
+        the positive class, predicted class, age (years), QC measures, SHA-256 of the models; of the
+        counterfactual the logit asked for and the logit measured.
 
     Raises:
         UserError: the head, the template or the weights are missing, a step of the preprocessing
@@ -141,9 +139,9 @@ def apply(
         (pair[1, 0], "counterfactual"),
         (pair[1, 0] - pair[0, 0], "difference"),
     ):
-        write_volume(volume, affine, out / f"{name}.nii.gz")
+        write_volume(volume, affine, out / f"{name}.nii.gz", bundle)
     findings = {
-        "notice": NOTICE,
+        "notice": bundle.notice,
         "classes": list(direction.classes),
         f"probability_{direction.classes[1]}": round(float(torch.sigmoid(logit)), 4),
         "predicted": direction.classes[positive],

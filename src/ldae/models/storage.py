@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -92,6 +93,8 @@ def load_card(folder: str | Path) -> dict[str, Any]:
 def load_state(folder: str | Path, prefix: str = "") -> dict[str, Tensor]:
     """Read a model's tensors whose keys begin with ``prefix``; checked against its card.
 
+    Tensors stored in half precision, to take less space, are returned in float32.
+
     Raises:
         UserError: the card or the file is missing, or the file's SHA-256 is not the card's.
     """
@@ -104,7 +107,8 @@ def load_state(folder: str | Path, prefix: str = "") -> dict[str, Tensor]:
     )
     with safe_open(path, framework="pt") as tensors:
         keys = tensors.keys()
-        return {key: tensors.get_tensor(key) for key in keys if key.startswith(prefix)}
+        state = {key: tensors.get_tensor(key) for key in keys if key.startswith(prefix)}
+    return {key: t.float() if t.dtype == torch.float16 else t for key, t in state.items()}
 
 
 def load_card_of_kind(folder: str | Path, kind: str) -> dict[str, Any]:
