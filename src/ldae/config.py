@@ -40,8 +40,8 @@ def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
 def only_synthetic_brains(config: Mapping[str, Any]) -> bool:
     """Whether all brains that the models are trained on are made by the rules of ``synthetic``.
 
-    Not if another data set stands beside the cohort, if the autoencoder starts from pretrained weights,
-    or if the models are the published ones. ImageNet has no brains.
+    Not if another data set stands beside the cohort, if the autoencoder starts from pretrained
+    weights, or if the models are the published ones. ImageNet has no brains.
     """
     if "synthetic" not in config:
         return False

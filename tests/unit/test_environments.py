@@ -190,7 +190,7 @@ def test_make_help_lists_every_target_and_variable_and_is_the_default():
     (targets,) = re.findall(r"^\.PHONY: (help .*)$", makefile, re.M)
     assert printed() == printed("help")
     assert set(re.findall(r"^([a-z-]+)  ", printed(), re.M)) == set(targets.split()) - {"help"}
-    variables = set(re.findall(r"^([A-Z]+) +\?=", makefile, re.M)) | {"WHICH"}
+    variables = set(re.findall(r"^([A-Z]+) +\?=", makefile, re.M)) | {"WHICH", "V"}
     assert set(re.findall(r"^([A-Z]+)=", printed(), re.M)) == variables
 
 
