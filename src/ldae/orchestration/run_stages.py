@@ -6,7 +6,7 @@ from collections.abc import Iterable
 # Title, and the rules of the stage as a regular expression, in the order of the run. Without a
 # title: targets, and records of no second each; they are counted, but not shown.
 STAGES: tuple[tuple[str, str], ...] = (
-    ("Synthetic ADNI download", "synthetic"),
+    ("Synthetic ADNI download", r"synthetic(_\w+)?"),
     ("Weights and templates", "resources?|resources_list"),
     (
         "DICOM to BIDS",
