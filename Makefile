@@ -61,7 +61,7 @@ SEEDS := proof-1 proof-2 proof-3
 .PHONY: $(SEEDS)
 
 proof: env
-	$(PROOF) threads=2 -- synthetic
+	$(PROOF) -- synthetic
 	$(PROOF) -- preprocess resources
 	$(MAKE) --jobs 3 $(SEEDS)
 	$(PROOF) -- proof

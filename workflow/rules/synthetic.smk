@@ -27,7 +27,7 @@ if "synthetic" in config:
             timing("synthetic.tsv")
         conda:
             "../../envs/ldae.yaml"
-        threads: config["threads"]
+        threads: 2  # processes; a machine with fewer cores takes fewer
         resources:
             mem_mb=growing(8000),
             runtime=growing(60),
@@ -63,7 +63,7 @@ if "synthetic" in config:
                 timing(f"synthetic_{name}.tsv")
             conda:
                 "../../envs/ldae.yaml"
-            threads: config["threads"]
+            threads: 2  # processes; a machine with fewer cores takes fewer
             resources:
                 mem_mb=growing(8000),
                 runtime=growing(60),

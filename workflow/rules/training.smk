@@ -1,11 +1,12 @@
 """Trainings: the three stages and the baselines; or the authors' published weights."""
 
 # Training -> its inputs besides the record (stores, models, pretrained files), MiB to add to 16,000
-# a process, and minutes.
+# a process, and minutes. The three stages wait for each other, so they begin before the baselines.
 TRAINING_RULES = {
     "autoencoder": dict(
         stores=["volumes"],
         weights=autoencoder_weights,
+        priority=1,
         mem_mb=16000,
         runtime=5760,
         message="Stage 1: training the autoencoder (Table 2)",
@@ -13,6 +14,7 @@ TRAINING_RULES = {
     "ldm": dict(
         stores=["latents"],
         models=["autoencoder"],
+        priority=1,
         mem_mb=16000,
         runtime=2880,
         message="Stage 2: pretraining the latent diffusion model (Table 3)",
@@ -21,6 +23,7 @@ TRAINING_RULES = {
         stores=["volumes", "latents"],
         models=["autoencoder", "ldm"],
         weights=encoder_weights,
+        priority=1,
         mem_mb=32000,
         runtime=5760,
         message="Stage 3: training the semantic encoder and the gradient estimator (Table 4)",
@@ -71,6 +74,7 @@ for training in trainings(config, published=bool(PUBLISHED)):
             logfile(f"{training}.log"),
         benchmark:
             timing(f"{training}.tsv")
+        priority: about.get("priority", 0)
         conda:
             "../../envs/ldae.yaml"
         # config["threads"] is for one process; train.py divides the sum among the processes.
