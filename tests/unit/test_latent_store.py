@@ -15,6 +15,7 @@ from ldae.files import read_json
 from ldae.inference import latents
 from ldae.inference.latents import build_latent_store, encode_shard, training_std
 from ldae.locks import acquire_lock
+from ldae.models import loading
 from ldae.models.storage import save_model
 from ldae.models.training_scans import write_training_scans
 from ldae.nets.autoencoder import build_autoencoder
@@ -70,7 +71,7 @@ def test_latent_shard_is_encoded_by_one_process_at_a_time(cohort, monkeypatch):
 def encoded(monkeypatch):
     """Number of volumes encoded by each build."""
     counts = []
-    load = latents.load_autoencoder
+    load = loading.load_autoencoder
 
     def counting(folder):
         model, card = load(folder)
@@ -84,7 +85,7 @@ def encoded(monkeypatch):
         model.encode = count
         return model, card
 
-    monkeypatch.setattr(latents, "load_autoencoder", counting)
+    monkeypatch.setattr(loading, "load_autoencoder", counting)
     return counts
 
 

@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -56,6 +57,7 @@ def test_volume_store_values_equal_the_transform_bit_for_bit(cohort, dtype):
     transform = StoreTransform(CFG["spacing"], CFG["shape"], CFG["interpolation"])
     for row, scan in enumerate(store.index["scan_id"]):
         exact, affine = transform(cohort.image(scan))
+        exact = torch.from_numpy(exact)
         kept = (exact * 255).round() / 255 if dtype == "uint8" else exact.to(getattr(torch, dtype))
         assert torch.equal(store.volume(row), kept.float())
         assert np.allclose(affine, store.affine)
@@ -69,6 +71,31 @@ def test_volume_store_reorients_pads_and_crops(cohort):
     assert (volume[0] == 0).all()  # padded by one voxel on either side of x
     expected = array[::-1, 1:-1] / array[:, 1:-1].max()  # LAS -> RAS, y cropped
     assert np.abs(volume[1:-1] - (expected - expected.min()) / np.ptp(expected)).max() < 0.02
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 8), (5, 11, 8), (12, 7, 9)])
+def test_image_on_the_grid_is_cropped_and_padded_with_the_bits_of_monai(tmp_path, shape):
+    from monai import transforms
+
+    path = tmp_path / "scan.nii.gz"
+    array = write_scan(path, shape) - 250
+    array[array < -100] = -0.0  # a masked brain has zeros of both signs
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(array, image.affine), path)
+    expected = transforms.Compose(
+        [
+            transforms.LoadImage(reader="NibabelReader", image_only=True),
+            transforms.EnsureChannelFirst(),
+            transforms.Orientation(axcodes="RAS", labels=None),
+            transforms.Spacing(pixdim=(CFG["spacing"],) * 3, mode=3, padding_mode="constant"),
+            transforms.ResizeWithPadOrCrop(spatial_size=CFG["shape"], mode="constant"),
+        ]
+    )(str(path))
+    scaled = transforms.ScaleIntensity(0.0, 1.0)(expected.as_tensor().float().clamp_min(0))
+    volume, affine = StoreTransform(CFG["spacing"], CFG["shape"], CFG["interpolation"])(path)
+    assert volume.tobytes() == scaled.numpy().tobytes()
+    assert volume.flags.c_contiguous
+    assert np.array_equal(affine, expected.affine)
 
 
 def test_volume_store_resamples_images_of_another_spacing(cohort):

@@ -4,11 +4,11 @@ from _adapter import folder, job
 
 with job(snakemake):
     from ldae.application.bundle import write_bundle
-    from ldae.inference.ldae_system import LdaeSystem
+    from ldae.orchestration.training_record import STAGES
 
     write_bundle(
         folder(snakemake.output.card),
-        {stage: folder(snakemake.input[stage]) for stage in LdaeSystem.stages},
+        {stage: folder(snakemake.input[stage]) for stage in STAGES},
         snakemake.input.classifier,
         snakemake.input.age_regressor,
         snakemake.params.settings,

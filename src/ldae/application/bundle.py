@@ -4,6 +4,9 @@ Layout of ``results/models/application``: ``application.json`` (settings, and th
 models they belong to and of the template's files), ``classifier.npz`` and ``age_regressor.npz``
 (linear probes of y_sem), ``template.nii.gz`` and ``template_mask.nii.gz``. The folder of models may
 be copied anywhere. It does not hold the weights of the brain extraction.
+
+Networks and probes are imported where they are loaded: to write a bundle takes no torch, and a
+command imports only what it uses.
 """
 
 import shutil
@@ -11,16 +14,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ldae.compute import Compute
 from ldae.errors import require
-from ldae.evaluation.probes.direction import Direction, LinearModel
 from ldae.files import atomic, read_json, sha256, write_json
-from ldae.inference.ldae_system import LdaeSystem
-from ldae.models.loading import load_encoder
 from ldae.models.storage import load_card
-from ldae.nets.semantic_encoder import SemanticEncoder
+from ldae.orchestration.training_record import STAGES
+
+if TYPE_CHECKING:
+    from ldae.compute import Compute
+    from ldae.evaluation.probes.direction import Direction, LinearModel
+    from ldae.inference.ldae_system import LdaeSystem
+    from ldae.nets.semantic_encoder import SemanticEncoder
 
 NOTICE = "A research model's output, not a medical finding."
 SYNTHETIC = (
@@ -55,7 +60,7 @@ def write_bundle(
     for name, source in {CLASSIFIER: classifier, AGE: age_regressor, **copied}.items():
         with atomic(folder / name) as temporary:
             shutil.copyfile(source, temporary)
-    hashes = {stage: load_card(models[stage])["sha256"] for stage in LdaeSystem.stages}
+    hashes = {stage: load_card(models[stage])["sha256"] for stage in STAGES}
     content = {**settings, "preprocess": {**settings["preprocess"]}}
     content["preprocess"]["template"] = {**TEMPLATE, "name": template["name"]}
     files = {name: sha256(folder / name) for name in copied}
@@ -74,7 +79,7 @@ class Bundle:
 
     models: Path
     settings: dict[str, Any]
-    compute: Compute
+    compute: "Compute"
 
     @classmethod
     def load(cls, models: str | Path, device: str, threads: int) -> "Bundle":
@@ -97,6 +102,8 @@ class Bundle:
                 f"The {stage} in {models} was trained anew since {card.parent} was written. Run "
                 "`snakemake application`.",
             )
+        from ldae.compute import Compute
+
         return cls(models, settings, Compute.prepare(device, threads, "fp32"))
 
     @property
@@ -110,24 +117,32 @@ class Bundle:
         return self.models / "application"
 
     @cached_property
-    def encoder(self) -> SemanticEncoder:
+    def encoder(self) -> "SemanticEncoder":
         """The semantic encoder alone."""
+        from ldae.models.loading import load_encoder
+
         return self.compute.place(load_encoder(self.models / "ldae")[0])
 
     @cached_property
-    def system(self) -> LdaeSystem:
+    def system(self) -> "LdaeSystem":
         """The LDAE with all its networks: autoencoder, denoiser, encoder, gradient estimator."""
+        from ldae.inference.ldae_system import LdaeSystem
+
         models = {stage: self.models / stage for stage in LdaeSystem.stages}
         where = self.compute
         system = LdaeSystem.load(models, self.settings, where.device.type, where.threads)
         return system.with_solver(self.settings["solver"])
 
-    def direction(self) -> Direction:
+    def direction(self) -> "Direction":
         """The diagnosis classifier of y_sem."""
+        from ldae.evaluation.probes.direction import Direction
+
         return Direction.load(self.folder / CLASSIFIER, self.compute.device)
 
-    def age(self) -> LinearModel:
+    def age(self) -> "LinearModel":
         """The age regressor of y_sem (years)."""
+        from ldae.evaluation.probes.direction import LinearModel
+
         return LinearModel.load(self.folder / AGE, self.compute.device)
 
     def preprocessing(self, weights: str | Path | None = None) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def read_volume(path: str | Path, volumes: Mapping[str, Any]) -> tuple[torch.Ten
         volumes["spacing"], [int(n) for n in volumes["shape"]], volumes["interpolation"]
     )
     volume, affine = transform(Path(path))
-    return volume[None], affine
+    return torch.from_numpy(volume)[None], affine
 
 
 def write_volume(

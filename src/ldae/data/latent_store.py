@@ -9,14 +9,16 @@ Layout of a store, besides the tables (:mod:`ldae.data.store`): ``mean.npy`` and
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from ldae.data.store import Store, open_array
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
+
+if TYPE_CHECKING:
+    import torch
 
 MOMENTS = ("mean", "std")
 
@@ -94,16 +96,22 @@ class LatentStore(Store):
         """Variance that the scale sets to 1: of ``all`` numbers, or ``between_scans``."""
         return self.card.get("variance", "all")  # absent in older stores
 
-    def latent(self, row: int) -> torch.Tensor:
+    def latent(self, row: int) -> "torch.Tensor":
         """Scaled posterior mean (C, *S), float32."""
+        import torch  # not above: a store is described and joined without it
+
         return self.scale * torch.from_numpy(self._mean[row].copy())
 
-    def std(self, row: int) -> torch.Tensor:
+    def std(self, row: int) -> "torch.Tensor":
         """Scaled posterior standard deviation (C, *S), float32."""
+        import torch
+
         return self.scale * torch.from_numpy(self._std[row].copy())
 
-    def latents(self, rows: np.ndarray) -> torch.Tensor:
+    def latents(self, rows: np.ndarray) -> "torch.Tensor":
         """Scaled posterior means (B, C, *S), float32."""
+        import torch
+
         return torch.stack([self.latent(int(row)) for row in rows])
 
     def arrays(self) -> list[str]:

@@ -14,7 +14,7 @@ import base64
 import numpy as np
 import pandas as pd
 
-from ldae.data.volume_transform import from_stored
+from ldae.data.volume_transform import stored_intensities
 
 THUMBNAIL = "look"  # column of a store's index
 BLOCKS = 4  # along each axis
@@ -28,7 +28,7 @@ def thumbnail(array: np.ndarray) -> str:
     Args:
         array: A volume (1, X, Y, Z) as it is stored.
     """
-    means = from_stored(array)[0].double().numpy()
+    means = stored_intensities(array)[0].astype(np.float64)
     for axis, size in enumerate(means.shape):
         starts = np.arange(BLOCKS) * size // BLOCKS
         sizes = np.maximum(np.diff(np.append(starts, size)), 1)

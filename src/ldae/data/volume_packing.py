@@ -218,7 +218,7 @@ def _rows(
         transform = transform or StoreTransform(key["spacing"], key["shape"], key["interpolation"])
         try:
             volume, affine = transform(scan.registered_brain)
-            array, reason = to_stored(volume.numpy(), key["dtype"]), ""
+            array, reason = to_stored(volume, key["dtype"]), ""
         except UserError as error:
             array, affine, reason = np.zeros((1, *key["shape"]), key["dtype"]), None, str(error)
             log.warning("%s: %s", scan.scan_id, reason)

@@ -12,14 +12,16 @@ columns ``file`` and ``file_row`` of index.tsv give the place of a used scan's a
 
 import hashlib
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 
 from ldae.data.store import Store, open_array
 from ldae.data.thumbnails import THUMBNAIL
 from ldae.data.volume_transform import from_stored
+
+if TYPE_CHECKING:
+    import torch
 
 
 class VolumeStore(Store):
@@ -68,12 +70,14 @@ class VolumeStore(Store):
         """Voxel to RAS mm, (4, 4)."""
         return np.asarray(self.card["affine"])
 
-    def volume(self, row: int) -> torch.Tensor:
+    def volume(self, row: int) -> "torch.Tensor":
         """One volume (1, X, Y, Z), float32 in [0, 1]."""
         return from_stored(self._array(row))
 
-    def volumes(self, rows: np.ndarray) -> torch.Tensor:
+    def volumes(self, rows: np.ndarray) -> "torch.Tensor":
         """Volumes (B, 1, X, Y, Z), float32 in [0, 1]."""
+        import torch  # not above: the tables of a store are read without it
+
         return torch.stack([self.volume(int(row)) for row in rows])
 
     def arrays(self) -> list[str]:
@@ -88,5 +92,5 @@ class VolumeStore(Store):
 class ByRow(Protocol):
     """Source of volumes by row: a store, or a store resized to another grid."""
 
-    def volumes(self, rows: np.ndarray) -> torch.Tensor:
+    def volumes(self, rows: np.ndarray) -> "torch.Tensor":
         """Volumes (B, 1, X, Y, Z), float32 in [0, 1]."""

@@ -1,12 +1,23 @@
-"""Volume transform: a registered image on the store's grid, in [0, 1], in its number format."""
+"""Volume transform: a registered image on the store's grid, in [0, 1], in its number format.
+
+torch, MONAI and nibabel are imported where they are used: packing registered scans needs neither
+torch nor MONAI, whose import takes longer than packing a scan, and tables of a store need none.
+"""
 
 import zlib
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from ldae.errors import UserError, require
+
+if TYPE_CHECKING:
+    import torch
+    from monai.transforms import Compose, LoadImage
+    from nibabel import Nifti1Image
 
 STEPS = {"uint8": 255}  # stored value of an intensity of 1, in formats where it is not 1
 SPLINE = {"bspline": 3, "linear": "bilinear"}  # MONAI: an integer is a spline order
@@ -18,22 +29,31 @@ def to_stored(volume: np.ndarray, dtype: str) -> np.ndarray:
     return (volume if steps is None else np.rint(volume * steps)).astype(dtype)
 
 
-def from_stored(array: np.ndarray) -> torch.Tensor:
+def from_stored(array: np.ndarray) -> "torch.Tensor":
     """A stored volume as a new float32 tensor in [0, 1]."""
+    import torch
+
     # torch widens float16 four times as fast as numpy does.
     volume = torch.from_numpy(np.array(array)).float()
     steps = STEPS.get(str(array.dtype))
     return volume if steps is None else volume.div_(steps)
 
 
+def stored_intensities(array: np.ndarray) -> np.ndarray:
+    """The same numbers as :func:`from_stored`, as an array."""
+    volume = np.array(array, np.float32)
+    steps = STEPS.get(str(array.dtype))
+    return volume if steps is None else volume / np.float32(steps)
+
+
 class StoreTransform:
     """Load an image and bring it to the store's grid and range.
 
     One pass of the paper's inference-time normalisation (section 4.1): RAS orientation, voxel
-    spacing, centred crop or pad to the target shape, min-max to [0, 1]. ``Spacing`` does not
-    resample an image that is on the grid already, as registration writes it. So each image is
-    interpolated only once. The volume is clamped at zero before min-max, because the undershoot of
-    a cubic spline would lift the background.
+    spacing, centred crop or pad to the target shape, min-max to [0, 1]. An image that has this
+    orientation and spacing already, as registration writes it, is only cropped and padded. Any
+    other is interpolated, once, by MONAI. The volume is clamped at zero before min-max, because the
+    undershoot of a cubic spline would lift the background.
 
     Args:
         spacing: Voxel size of the store, mm.
@@ -44,45 +64,77 @@ class StoreTransform:
         UserError: ``interpolation`` is unknown.
     """
 
-    def __init__(self, spacing: float, shape: list[int], interpolation: str):
-        from monai.transforms import (
-            Compose,
-            EnsureChannelFirst,
-            LoadImage,
-            Orientation,
-            ResizeWithPadOrCrop,
-            Spacing,
-        )
-
+    def __init__(self, spacing: float, shape: Sequence[int], interpolation: str):
         require(
             interpolation in SPLINE,
             f"volumes.interpolation is {interpolation!r}; allowed are {', '.join(SPLINE)}.",
         )
-        self.load = LoadImage(reader="NibabelReader", image_only=True)
-        self.compose = Compose(
-            [
-                EnsureChannelFirst(),
-                Orientation(axcodes="RAS", labels=None),
-                Spacing(pixdim=(spacing,) * 3, mode=SPLINE[interpolation], padding_mode="constant"),
-                ResizeWithPadOrCrop(spatial_size=shape, mode="constant"),
-            ]
-        )
+        self.spacing, self.shape, self.interpolation = spacing, shape, interpolation
 
-    def __call__(self, path: Path) -> tuple[torch.Tensor, np.ndarray]:
+    def __call__(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
         """Return the volume (1, X, Y, Z) float32 in [0, 1] and its affine (4, 4).
 
         Raises:
             UserError: the file is damaged, or the image has no contrast or values that are not
                 finite.
         """
-        from monai.transforms import ScaleIntensity
+        values, affine = self.on_grid(path)
+        if not np.isfinite(values).all() or values.max() <= max(0.0, values.min()):
+            raise UserError(f"{path} has no contrast or holds values that are not finite")
+        values = np.where(values > 0, values, np.float32(0))  # also -0 becomes 0
+        low, high = values.min(), values.max()
+        return (values - low) / (high - low), affine
+
+    def on_grid(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        """Return the image (1, X, Y, Z) float32 on the grid, in its own range, and its affine.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        import nibabel as nib
+        from nibabel.filebasedimages import ImageFileError
 
         try:
-            image = self.load(str(path))
-        except (OSError, EOFError, RuntimeError, zlib.error) as error:
+            image = nib.load(path)
+            if self._has_spacing(image):
+                values = np.asarray(image.dataobj).astype(np.float32)
+                return self._crop_or_pad(values[None], image.affine)
+            load, resample = self._monai
+            loaded = load(str(path))
+        except (OSError, EOFError, RuntimeError, zlib.error, ImageFileError) as error:
             raise UserError(f"{path} cannot be read as an image") from error
-        image = self.compose(image)
-        values = image.as_tensor().float()
-        if not torch.isfinite(values).all() or values.max() <= max(0.0, float(values.min())):
-            raise UserError(f"{path} has no contrast or holds values that are not finite")
-        return ScaleIntensity(minv=0.0, maxv=1.0)(values.clamp_min(0)), np.asarray(image.affine)
+        resampled = resample(loaded)
+        return self._crop_or_pad(resampled.numpy(), np.asarray(resampled.affine))
+
+    def _has_spacing(self, image: "Nifti1Image") -> bool:
+        """Whether a 3-D image has RAS orientation and the store's spacing already."""
+        axes = np.diag([self.spacing] * 3)
+        return (
+            image.ndim == 3
+            and np.allclose(image.affine[:3, :3], axes)
+            and np.allclose(image.header.get_zooms(), self.spacing)
+        )
+
+    @cached_property
+    def _monai(self) -> "tuple[LoadImage, Compose]":
+        """MONAI's loader, and its change of orientation and spacing to those of the store."""
+        from monai.transforms import Compose, EnsureChannelFirst, LoadImage, Orientation, Spacing
+
+        mode = SPLINE[self.interpolation]
+        resample = [
+            EnsureChannelFirst(),
+            Orientation(axcodes="RAS", labels=None),
+            Spacing(pixdim=(self.spacing,) * 3, mode=mode, padding_mode="constant"),
+        ]
+        return LoadImage(reader="NibabelReader", image_only=True), Compose(resample)
+
+    def _crop_or_pad(self, values: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Crop and pad (C, X, Y, Z) about the centre, with zeros; and the affine of the result."""
+        sizes = list(zip(values.shape[1:], self.shape, strict=True))
+        starts = [max(size // 2 - wanted // 2, 0) for size, wanted in sizes]
+        lacking = [max(wanted - size, 0) for size, wanted in sizes]
+        cut = (slice(start, start + n) for start, n in zip(starts, self.shape, strict=True))
+        padding = [(0, 0), *((n // 2, n - n // 2) for n in lacking)]
+        shift = np.eye(4)
+        shift[:3, 3] = [start - n // 2 for start, n in zip(starts, lacking, strict=True)]
+        return np.ascontiguousarray(np.pad(values[:, *cut], padding)), affine @ shift

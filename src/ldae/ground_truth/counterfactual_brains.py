@@ -98,4 +98,4 @@ def in_store(image: ants.ANTsImage, transform: StoreTransform) -> torch.Tensor:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "moved.nii.gz"
         ants.image_write(image, str(path))
-        return transform.compose(transform.load(str(path))).as_tensor().clamp_min(0)
+        return torch.from_numpy(transform.on_grid(path)[0]).clamp_min(0)

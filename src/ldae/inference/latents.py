@@ -1,7 +1,7 @@
 """Builder of the latent store: every volume encoded once by the trained autoencoder.
 
 Shards of the volumes are encoded by separate jobs (:func:`encode_shard`). Joining the rows
-(:func:`build_latent_store`) needs neither the autoencoder nor a GPU.
+(:func:`build_latent_store`) needs neither the autoencoder nor a GPU, and imports no torch.
 
 Encoded volumes are cached below ``rows/`` in the store: a folder for each autoencoder (and encoding
 code), and in it a file for each volume. A file is named by the checksum of its volume, is written
@@ -13,22 +13,24 @@ import logging
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from ldae.compute import Compute
 from ldae.data.latent_store import moments_hash
 from ldae.data.store import CARD, create_array, finish_store
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
 from ldae.files import atomic, digest, write_json
 from ldae.locks import locked
-from ldae.models.loading import load_autoencoder
 from ldae.models.storage import load_card
 from ldae.models.training_scans import require_fit
 from ldae.progress import Progress
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ldae.compute import Compute
 
 log = logging.getLogger(__name__)
 SOURCES = ("mean", "sample")
@@ -38,10 +40,10 @@ ROWS = "rows"
 
 def encode_rows(
     volumes: VolumeStore,
-    model: torch.nn.Module,
+    model: "nn.Module",
     rows: Iterable[int],
     rows_dir: Path,
-    compute: Compute,
+    compute: "Compute",
 ) -> None:
     """Write posterior mean and std, (2, C, *S) float32, of the rows that have no file yet.
 
@@ -58,6 +60,8 @@ def encode_rows(
     Raises:
         UserError: the autoencoder gives values that are not finite.
     """
+    import torch
+
     wanted = [row for row in rows if load_row(row_file(rows_dir, volumes, row)) is None]
     log.info("%d volumes to encode of %d", len(wanted), len(volumes))
     rows_dir.mkdir(parents=True, exist_ok=True)
@@ -125,6 +129,9 @@ def encode_shard(
         UserError: the autoencoder does not fit the volume store
             (:mod:`ldae.models.training_scans`).
     """
+    from ldae.compute import Compute
+    from ldae.models.loading import load_autoencoder
+
     number, shards = shard
     card = Path(card)
     compute = Compute.prepare(device, threads, "fp32")

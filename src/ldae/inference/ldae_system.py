@@ -7,12 +7,11 @@ to unit variance; semantic codes y_sem (B, d). All are float32 on the compute de
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from monai.networks.nets import AutoencoderKL
 from torch import Tensor
 
 from ldae.compute import Compute
@@ -37,6 +36,9 @@ from ldae.nets.semantic_encoder import SemanticEncoder
 from ldae.nets.shapes import latent_shape
 from ldae.seeds import fixed_noise
 
+if TYPE_CHECKING:
+    from monai.networks.nets import AutoencoderKL
+
 
 @torch.inference_mode()
 def semantic_codes(encoder: SemanticEncoder, x: Tensor, compute: Compute) -> Tensor:
@@ -59,7 +61,7 @@ class LdaeSystem(TrainedSystem):
 
     def __init__(
         self,
-        autoencoder: AutoencoderKL,
+        autoencoder: "AutoencoderKL",
         encoder: SemanticEncoder,
         guided: GuidedUNet,
         card: dict[str, Any],

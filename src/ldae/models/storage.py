@@ -20,16 +20,16 @@ the code, departures from the paper and flags are added (:mod:`ldae.models.card`
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
 
 from ldae.errors import require
 from ldae.files import atomic, read_json, sha256, write_json
 from ldae.models.card import complete_card
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 TENSORS, CARD = "model.safetensors", "model.json"
 REQUIRED = {
@@ -45,7 +45,7 @@ UNET = "unet."
 
 def save_model(
     folder: str | Path,
-    state_dict: Mapping[str, Tensor],
+    state_dict: "Mapping[str, Tensor]",
     card: Mapping[str, Any],
     flags: Iterable[str] = (),
 ) -> dict[str, Any]:
@@ -64,6 +64,8 @@ def save_model(
     Raises:
         ValueError: the card lacks a key, or its kind is unknown.
     """
+    from safetensors.torch import save_file  # imports torch; cards are read without it
+
     folder = Path(folder)
     kind = card.get("kind")
     if kind not in REQUIRED:
@@ -90,7 +92,7 @@ def load_card(folder: str | Path) -> dict[str, Any]:
     return read_json(path)
 
 
-def load_state(folder: str | Path, prefix: str = "") -> dict[str, Tensor]:
+def load_state(folder: str | Path, prefix: str = "") -> "dict[str, Tensor]":
     """Read a model's tensors whose keys begin with ``prefix``; checked against its card.
 
     Tensors stored in half precision, to take less space, are returned in float32.
@@ -98,6 +100,8 @@ def load_state(folder: str | Path, prefix: str = "") -> dict[str, Tensor]:
     Raises:
         UserError: the card or the file is missing, or the file's SHA-256 is not the card's.
     """
+    import torch
+
     card, path = load_card(folder), Path(folder) / TENSORS
     require(path.is_file(), f"The model {folder} lacks {TENSORS}. Copy it there or train again.")
     require(
@@ -125,7 +129,7 @@ def load_card_of_kind(folder: str | Path, kind: str) -> dict[str, Any]:
     return card
 
 
-def load_parts(folder: str | Path, *prefixes: str) -> dict[str, Tensor]:
+def load_parts(folder: str | Path, *prefixes: str) -> "dict[str, Tensor]":
     """Read a model's tensors, all of whose keys must begin with one of ``prefixes``.
 
     Raises:
@@ -137,16 +141,16 @@ def load_parts(folder: str | Path, *prefixes: str) -> dict[str, Tensor]:
     return state
 
 
-def ldae_state(encoder: nn.Module, estimator: nn.Module) -> dict[str, Tensor]:
+def ldae_state(encoder: "nn.Module", estimator: "nn.Module") -> "dict[str, Tensor]":
     """Join the two trained parts of stage 3 into one state dict, keys prefixed."""
     return prefixed(encoder, ENCODER) | prefixed(estimator, ESTIMATOR)
 
 
-def prefixed(net: nn.Module, prefix: str) -> dict[str, Tensor]:
+def prefixed(net: "nn.Module", prefix: str) -> "dict[str, Tensor]":
     """State dict of a network with ``prefix`` before every key."""
     return {prefix + key: value for key, value in net.state_dict().items()}
 
 
-def dae_state(encoder: nn.Module, unet: nn.Module) -> dict[str, Tensor]:
+def dae_state(encoder: "nn.Module", unet: "nn.Module") -> "dict[str, Tensor]":
     """Join the two parts of the voxel-space DAE into one state dict, keys prefixed."""
     return prefixed(encoder, ENCODER) | prefixed(unet, UNET)

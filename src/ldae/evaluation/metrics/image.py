@@ -12,8 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ldae.nets.perceptual import Lpips
-
 WINDOW = 11  # voxels; sigma 1.5: skimage's and MONAI's standard Gaussian window
 SIGMA_PER_VOXEL = 1.5 / 11
 K1, K2 = 0.01, 0.03
@@ -128,6 +126,8 @@ class SliceLpips:
     """
 
     def __init__(self, net: str, weights: str | Path, device: torch.device | str = "cpu"):
+        from ldae.nets.perceptual import Lpips  # torchvision, which no other metric needs
+
         self.column = f"lpips_{net}"
         self.net = Lpips(net, weights).to(device).eval()
 

@@ -7,14 +7,17 @@ age regressor, or random.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from sklearn.pipeline import Pipeline
 from torch import Tensor
 
 from ldae.errors import UserError, require
 from ldae.seeds import generator
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 MODES = ("normalised", "raw")
 VARIANTS = ("plain", "orthogonal", "random")
@@ -51,7 +54,7 @@ class LinearModel:
             return cls(*tensors, float(file["b"]), *cls._more(file))
 
     @classmethod
-    def of(cls, model: Pipeline, device: torch.device | str = "cpu") -> "LinearModel":
+    def of(cls, model: "Pipeline", device: torch.device | str = "cpu") -> "LinearModel":
         """Convert a fitted pipeline of a scaler and one linear model with one output."""
         scaler, linear = model[0], model[-1]
         arrays = (scaler.mean_, scaler.scale_, np.ravel(linear.coef_))
