@@ -37,7 +37,7 @@ rule scans:
         columns=content_hash("workflow/schemas/scans.schema.yaml"),
         shards=dict(raw=RAW_SHARDS, preprocessed=PREPROCESSED_SHARDS),
         preprocessed=[name for name, about in DATASETS.items() if "space" in about],
-        source=source("cohort.scans:build_scans"),
+        source=source("cohort.scans:build_scans", "derivatives:Shards"),
     message:
         "Indexing the BIDS data set with pybids"
     script:
