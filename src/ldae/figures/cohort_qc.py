@@ -126,6 +126,7 @@ def load_measures(manifests: str | list[str], preproc: str | Path) -> pd.DataFra
 
 
 def _histogram(ax: Axes, table: pd.DataFrame, key: str, bounds: list[float]) -> None:
+    table = table[table[key].notna()]  # scans that came preprocessed have no affine
     values = table[key].to_numpy(dtype=float)
     bins = np.histogram_bin_edges(values, bins=min(30, max(8, int(len(values) ** 0.5) + 4)))
     ok = (table["status"] == "ok").to_numpy()
