@@ -1,4 +1,7 @@
-"""Preprocessed input: reaches the volume store without conversion, N4 or registration."""
+"""Preprocessed input: reaches the volume store without conversion, N4 or registration.
+
+As the main cohort, and beside raw heads that pass every step.
+"""
 
 import pytest
 import yaml
@@ -55,3 +58,39 @@ def test_preprocessed_input_reaches_volume_store_and_ledger(project):
     assert volume.shape == (1, 32, 40, 32)
     assert 0.1 < float((volume > 0.05).float().mean()) < 0.5
     assert (results / "qc/index.html").read_text().count("_desc-qc.png") >= len(truth)
+
+
+def test_raw_heads_and_preprocessed_scans_are_one_cohort(project):
+    beside = {"subjects": 6, "visits": 2, "spacing": 5.0, "seed": 3, "variation": 0.5}
+    config = project.overlay(
+        "mixed.yaml",
+        {
+            "synthetic": {"subjects": 4, "visits": 1, "beside": {"SYN": beside}},
+            "cohort": {"beside": {"SYN": {"preprocessed_dir": "raw/brains/scans"}}},
+            "evaluation": {"truth": ["raw/demo/truth.tsv", "raw/brains/truth.tsv"]},
+            "figures": {"dpi": 60},
+        },
+    )
+    results = project.path / "results"
+    targets = ("preprocess", "cohort", "results/figures/cohort_qc.png")
+    project.snakemake(*targets, "results/evaluation/true_volumes.tsv", config=config)
+    scans = read_table(results / "cohort/scans.tsv")
+    assert dict(scans.groupby("cohort")["shard"].agg(lambda shard: shard.max() < 2)) == {
+        "ADNI": True,
+        "SYN": False,
+    }
+    ledger = read_table(results / "cohort/ledger.tsv")
+    used = ledger[ledger["status"] == "used"]
+    assert set(used["cohort"]) == {"ADNI", "SYN"}
+    store = VolumeStore(results / "cache/volumes")
+    assert set(store.index["scan_id"]) == set(used["scan_id"])
+    truth = read_table(project.path / "raw/brains/truth.tsv").set_index("participant_id")
+    oracle = read_table(results / "evaluation/true_volumes.tsv").set_index("scan_id")
+    heads = read_table(project.path / "raw/demo/truth.tsv").iloc[0]
+    scan = f"{heads['participant_id']}_{heads['session_id']}"
+    assert oracle.loc[scan, "hippocampus_ml"] == pytest.approx(heads["hippocampus_template_ml"])
+    assert set(truth.index) <= set(store.index["participant_id"])
+    n4 = read_table(results / "preproc/manifests/n4/shard-0.tsv")
+    assert not n4["scan_id"].str.contains("SYN").any()
+    page = (results / "qc/index.html").read_text()
+    assert page.count("_desc-qc.png") >= len(scans)
