@@ -128,6 +128,7 @@ def build(
     references = cited(text for _, text in paragraphs)
     took = job_usage_table(results / "benchmarks", results / "models", asked)
     found = claims(contents, float(config["evaluation"]["manipulation"]["alpha"]))
+    summary = sentences(found)
     page = render(
         references,
         printed={reference.key: printed(reference) for reference in references},
@@ -135,6 +136,7 @@ def build(
         lead=_lead(config, index, cards),
         warnings=notes,
         claims=found,
+        summary=summary,
         tally=tally(found),
         sections=_sections(results / "figures", figures, forms, extra_tables),
         methods=paragraphs,
@@ -148,7 +150,7 @@ def build(
     for key, text in (
         ("methods", markdown(paragraphs, notes)),
         ("references", bibtex(references)),
-        ("summary", "".join(f"- {sentence}\n" for sentence in sentences(found))),
+        ("summary", "".join(f"- {sentence}\n" for sentence in summary)),
         ("html", page),
     ):
         with atomic(outputs[key]) as path:
