@@ -70,7 +70,7 @@ proof: env
 $(SEEDS): proof-%:
 	$(PROOF) seed=$* paths="{results: results/proof/seed-$*}" --cores 1
 
-# The sample in the package: trained on the demo's cohort, with networks small enough to be shipped.
+# The sample in the package: the models of the demo's run, which fit into 5 MB.
 sample: env
 	snakemake --profile demo --configfile config/demo.yaml config/sample.yaml -- sample
 

@@ -98,7 +98,7 @@ def write_sample(
         require(
             size <= MAX_BYTES,
             f"The sample takes {size / 1e6:.2f} MB, at most {MAX_BYTES / 1e6:g} are allowed: train "
-            "a narrower denoiser (ldm.base_channels in config/sample.yaml).",
+            "a narrower denoiser (ldm.base_channels).",
         )
     return card
 
