@@ -35,17 +35,17 @@ def test_auto_is_bf16_on_cpus_with_matrix_units_else_fp32(tmp_path, cpu, caplog)
     caplog.set_level(logging.INFO)
     for present, precision in ((True, "bf16"), (False, "fp32")):
         cpu(present)
-        assert training_precision(settings(tmp_path, "auto")) == precision
+        assert training_precision(settings(tmp_path, "auto")).name == precision
     assert "precision fp32: the CPU has no matrix units for bf16 (AMX)" in caplog.text
 
 
 def test_resumed_training_keeps_its_precision_on_another_cpu(tmp_path, cpu):
     cpu(False)
-    assert training_precision(settings(tmp_path, "auto")) == "fp32"
+    assert training_precision(settings(tmp_path, "auto")).name == "fp32"
     checkpoint(tmp_path)
     cpu(True)
-    assert training_precision(settings(tmp_path, "auto")) == "fp32"
-    assert training_precision(settings(tmp_path, "bf16")) == "bf16"
+    assert training_precision(settings(tmp_path, "auto")).name == "fp32"
+    assert training_precision(settings(tmp_path, "bf16")).name == "bf16"
 
 
 def test_choice_is_deleted_with_the_last_checkpoints(tmp_path, cpu):
@@ -63,12 +63,12 @@ def test_auto_is_chosen_anew_without_checkpoints(tmp_path, cpu):
     cpu(False)
     training_precision(settings(tmp_path, "auto"))
     cpu(True)
-    assert training_precision(settings(tmp_path, "auto")) == "bf16"
+    assert training_precision(settings(tmp_path, "auto")).name == "bf16"
 
 
 def test_only_the_first_process_writes_the_choice(tmp_path, cpu):
     cpu(False)
-    assert training_precision(settings(tmp_path, "auto"), first=False) == "fp32"
+    assert training_precision(settings(tmp_path, "auto"), first=False).name == "fp32"
     assert not (tmp_path / "runs").exists()
 
 
@@ -77,7 +77,7 @@ def test_bf16_on_a_cpu_without_matrix_units_is_warned_of(tmp_path, cpu, caplog):
     training_precision(settings(tmp_path, "bf16"))
     assert not caplog.records
     cpu(False)
-    assert training_precision(settings(tmp_path, "bf16")) == "bf16"
+    assert training_precision(settings(tmp_path, "bf16")).name == "bf16"
     assert "about 1.4 times as long as in fp32" in caplog.text
 
 

@@ -150,6 +150,8 @@ def _training(cards: dict[str, dict[str, Any]]) -> str:
         scores = ", ".join(
             f"{key} {number(float(value))}" for key, value in (card.get("metrics") or {}).items()
         )
+        why = machine.get("precision_reason")
+        precision = f"{machine.get('precision', ABSENT)}{f' ({why})' if why else ''}"
         rate, size = settings.get("learning_rate"), settings.get("batch_size")
         rows.append(
             [
@@ -158,7 +160,7 @@ def _training(cards: dict[str, dict[str, Any]]) -> str:
                 card.get("steps", ABSENT),
                 ABSENT if rate is None else f"{rate:g} / {size}",
                 card.get("seed", ABSENT),
-                f"{machine.get('device_name', ABSENT)}, {machine.get('precision', ABSENT)}",
+                f"{machine.get('device_name', ABSENT)}, {precision}",
                 scores or ABSENT,
             ]
         )

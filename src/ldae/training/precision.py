@@ -6,6 +6,7 @@ precision, whatever that machine would choose.
 
 import logging
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -18,8 +19,15 @@ AUTO = "auto"
 log = logging.getLogger(__name__)
 
 
-def training_precision(settings: Settings, first: bool = True) -> str:
-    """Precision of a training: bf16, fp32 or fp16.
+class Precision(NamedTuple):
+    """Precision of a training, bf16, fp32 or fp16, and why it is this one."""
+
+    name: str
+    reason: str
+
+
+def training_precision(settings: Settings, first: bool = True) -> Precision:
+    """Precision of a training, as the configuration asks or as the device is faster.
 
     Logs which was chosen and why, or a warning if bf16 was asked for on a CPU that is slower in it.
 
@@ -39,21 +47,21 @@ def training_precision(settings: Settings, first: bool = True) -> str:
                 "about 1.4 times as long as in fp32. Set it to auto or fp32.",
                 settings.stage,
             )
-        return asked
+        return Precision(asked, "the configuration asks for it")
     run_dir = Path(settings.run_dir)
     choice = run_dir / PRECISION_CHOICE
     if any(run_dir.glob(f"*/{IDENTITY}")) and choice.is_file():
-        chosen = read_json(choice)
-        log.info("precision %s, as the checkpoints in %s", chosen["precision"], run_dir)
-        return chosen["precision"]
-    precision, reason = choose_precision(settings.device)
-    log.info("precision %s: %s", precision, reason)
+        kept = Precision(**read_json(choice))
+        log.info("precision %s, as the checkpoints in %s: %s", kept.name, run_dir, kept.reason)
+        return kept
+    chosen = choose_precision(settings.device)
+    log.info("precision %s: %s", *chosen)
     if first:
-        write_json({"precision": precision, "reason": reason}, choice)
-    return precision
+        write_json(chosen._asdict(), choice)
+    return chosen
 
 
-def choose_precision(device: str) -> tuple[str, str]:
+def choose_precision(device: str) -> Precision:
     """The faster precision of a device among bf16 and fp32, and the reason.
 
     In bf16 a step of the trainings costs 1.3 to 1.5 times the processor time of fp32 on CPUs
@@ -62,11 +70,11 @@ def choose_precision(device: str) -> tuple[str, str]:
     """
     if device == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
-            return "bf16", "the GPU supports it"
-        return "fp32", "the GPU does not support bf16"
+            return Precision("bf16", "the GPU supports it")
+        return Precision("fp32", "the GPU does not support bf16")
     if has_bf16_units():
-        return "bf16", "the CPU has matrix units for it (AMX)"
-    return "fp32", "the CPU has no matrix units for bf16 (AMX), and is slower in it"
+        return Precision("bf16", "the CPU has matrix units for it (AMX)")
+    return Precision("fp32", "the CPU has no matrix units for bf16 (AMX), and is slower in it")
 
 
 def has_bf16_units() -> bool:

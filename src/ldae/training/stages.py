@@ -76,7 +76,7 @@ def train(settings: Settings, processes: "Processes") -> None:
     threads = max(1, settings.threads // processes.size)
     precision = training_precision(settings, processes.first)
     compute = Compute.prepare(
-        settings.device, threads, precision, processes.local_rank, processes.slurm_task
+        settings.device, threads, precision.name, processes.local_rank, processes.slurm_task
     )
     with process_group(processes, settings.device, settings.processes):
         here = replace(settings, inputs=on_scratch(settings.inputs, settings.scratch))
@@ -84,7 +84,8 @@ def train(settings: Settings, processes: "Processes") -> None:
         callback = TensorBoard(settings.out_dir, settings.stage) if processes.first else None
 
         def keep(trained: Trained) -> None:
-            save_trained(settings, trained, compute, store, **card)
+            machine = compute.describe() | {"precision_reason": precision.reason}
+            save_trained(settings, trained, machine, store, **card)
             if settings.keep_checkpoints:
                 (trained.folder / FINISHED).touch()
             else:
@@ -226,14 +227,14 @@ STAGES: dict[str, Callable[[Settings, Compute], Stage]] = {
 
 
 def save_trained(
-    settings: Settings, trained: Trained, compute: Compute, store: Store, **more: Any
+    settings: Settings, trained: Trained, machine: dict[str, Any], store: Store, **more: Any
 ) -> None:
     """Write history.tsv, scans.tsv and the model with its card into ``settings.out_dir``.
 
     Args:
         settings: Settings of the training.
         trained: Its outcome.
-        compute: Its device, for the card.
+        machine: Description of the machine, for the card.
         store: The store it was trained on. Its content hash, split hash and scans go into the card.
         more: Further entries of the card: architecture, hashes of upstream models, latent scale.
     """
@@ -253,7 +254,7 @@ def save_trained(
         "seed": settings.seed,
         "fingerprint": settings.fingerprint,
         "told": settings.record,
-        "machine": compute.describe() | {"processes": settings.processes},
+        "machine": machine | {"processes": settings.processes},
         "versions": {"ldae": __version__, **versions()},
         **more,
     }
