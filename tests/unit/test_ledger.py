@@ -16,7 +16,7 @@ from ldae.cohort.inclusion import (
 )
 from ldae.cohort.ledger import STAGES, build_ledger, check_images
 from ldae.cohort.table1 import cohort_table
-from ldae.derivatives import STEPS, lost_scans, read_manifests
+from ldae.derivatives import RAW_STEPS, STEPS, lost_scans, read_manifests
 from ldae.errors import UserError
 from ldae.files import write_table
 
@@ -271,6 +271,20 @@ def test_ledger_refuses_tables_that_contradict_each_other(inputs):
         short = inputs["manifests"] | {step: inputs["manifests"][step][:-1]}
         with pytest.raises(UserError, match=f"the step {step}"):
             changed(manifests=short)
+
+
+def test_scans_that_came_preprocessed_do_not_pass_the_steps_of_raw_heads(inputs):
+    cohort = inputs["scans"]["cohort"].iloc[-1]
+    names = set(inputs["scans"].loc[inputs["scans"]["cohort"] == cohort, "scan_id"])
+    manifests = {
+        step: table[~table["scan_id"].isin(names)] if step in RAW_STEPS else table
+        for step, table in inputs["manifests"].items()
+    }
+    inputs["manifests"] = manifests
+    with pytest.raises(UserError, match="did not pass the step n4"):
+        build_ledger(**inputs)
+    ledger = build_ledger(**inputs, preprocessed=[cohort]).set_index("scan_id")
+    assert (ledger.loc[list(names), "status"] == "used").any()
 
 
 def test_ledger_must_list_exactly_the_images_on_disk(inputs):

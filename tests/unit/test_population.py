@@ -143,7 +143,7 @@ def test_brain_pair_reproduces_the_scan_and_changes_only_anatomy(folder, tmp_pat
     write_image(brain, files.registered_brain)  # already on the target grid
     target = "CN" if row["diagnosis"] != "CN" else "AD"
     row = row.to_dict() | {"target": target}
-    pair = brain_pair(COHORT, int(row["subject_index"]), pd.Series(row), files, tmp_path, VOLUMES)
+    pair = brain_pair(COHORT | {"variation": 1.0}, int(row["subject_index"]), pd.Series(row), files, tmp_path, VOLUMES)
     assert pair.again.shape == pair.other.shape == (1, *VOLUMES["shape"])
     assert float(pair.again.sum()) == pytest.approx(float(brain.sum()), rel=1e-3)
     assert pair.before == pytest.approx([row["ventricle_ml"], row["hippocampus_ml"]], rel=1e-6)

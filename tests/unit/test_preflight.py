@@ -102,7 +102,7 @@ def test_bids_folder_too_high_or_too_low_is_corrected(tmp_path):
 
 def test_missing_folders_that_a_rule_makes_are_no_error(tmp_path):
     demo = {"paths": {"images": "raw/demo/images", "tables": "raw/demo/tables"}}
-    synthetic = {"subjects": 6, "visits": 3, "spacing": 2.0}
+    synthetic = {"subjects": 6, "visits": 3, "spacing": 2.0, "beside": {}}
     run = facts(tmp_path, demo)
     run.config["synthetic"] = synthetic
     found, folders = paths.check_sources(run)
@@ -116,7 +116,7 @@ def test_preprocessed_scans_need_no_download_and_no_clinica(tmp_path):
     run = facts(tmp_path, {"cohort": cohort}, container="no models are counted")
     (fault,) = only(paths.check_sources(run)[0], ERROR)
     assert fault.what.startswith("cohort.preprocessed_dir")
-    run.config["synthetic"] = {"subjects": 3, "visits": 2, "spacing": 2.0}
+    run.config["synthetic"] = {"subjects": 3, "visits": 2, "spacing": 2.0, "beside": {}}
     assert [finding.level for finding in paths.check_sources(run)[0]] == [OK]  # a rule makes it
     assert scans.count(run, None)[0].scans == 6
     anat = tmp_path / "scans/sub-01/ses-M000/anat"

@@ -97,6 +97,7 @@ rule ledger:
         exclude=config["cohort"]["exclude"],
         decisions=content_hash(config["cohort"]["exclude"]),
         cohort=config["cohort"]["name"],
+        preprocessed=[name for name, about in DATASETS.items() if "space" in about],
         source=source(
             "cohort.ledger:build_ledger",
             "cohort.ledger:check_images",

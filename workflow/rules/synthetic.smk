@@ -71,7 +71,7 @@ if "synthetic" in config:
                 settings=preprocessed_settings(settings),
                 preprocessed=True,
                 out=lambda wildcards, output: parent_folder(output.truth, 1),
-                source=source("synthetic:make_preprocessed"),
+                source=source("synthetic:make_download", "synthetic:make_preprocessed"),
             message:
                 "Making a synthetic preprocessed cohort of {params.settings[subjects]} subjects"
             script:

@@ -17,7 +17,16 @@ with job(snakemake):
     )
     manifests = read_manifests(dict(source.items()))
     decisions = read_decisions(snakemake.params.exclude, known_scans(scans, conversion))
-    ledger = build_ledger(conversion, duplicates, scans, splits, manifests, volumes, decisions)
+    ledger = build_ledger(
+        conversion,
+        duplicates,
+        scans,
+        splits,
+        manifests,
+        volumes,
+        decisions,
+        snakemake.params.preprocessed,
+    )
     if source.images:
         check_images(
             ledger, read_table(source.images, ["image_id", "path"]), snakemake.params.cohort

@@ -1,7 +1,7 @@
 """Ledger of images: the outcome of every image, from the download to the models."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 
@@ -43,6 +43,7 @@ def build_ledger(
     manifests: Mapping[str, pd.DataFrame],
     volumes: pd.DataFrame,
     decisions: pd.DataFrame,
+    preprocessed: Collection[str] = (),
 ) -> pd.DataFrame:
     """Record for every image its split if it is used, or the stage and reason of its exclusion.
 
@@ -58,6 +59,7 @@ def build_ledger(
         manifests: From :func:`ldae.derivatives.read_manifests`.
         volumes: Index of the volume store (scan_id, participant_id, split).
         decisions: From :func:`ldae.cohort.inclusion.read_decisions`.
+        preprocessed: Cohorts whose scans came preprocessed and do not pass ``RAW_STEPS``.
 
     Returns:
         Columns ``COLUMNS``, one row an image on disk. status is used or excluded; stage is one of
@@ -68,7 +70,7 @@ def build_ledger(
         UserError: the tables contradict each other: the counts do not add up.
     """
     images = conversion[conversion["path"].notna()]
-    _check_inputs(images, duplicates, scans, splits, manifests, volumes)
+    _check_inputs(images, duplicates, scans, splits, manifests, volumes, preprocessed)
     split_of = dict(zip(volumes["scan_id"], volumes["split"], strict=True))
     lost = {row.scan_id: (row.step, row.reason) for row in lost_scans(manifests).itertuples()}
     decided = {row.scan_id: (row.verdict, row.reason) for row in decisions.itertuples()}
@@ -137,6 +139,7 @@ def _check_inputs(
     splits: pd.DataFrame,
     manifests: Mapping[str, pd.DataFrame],
     volumes: pd.DataFrame,
+    preprocessed: Collection[str],
 ) -> None:
     """Refuse tables of different runs."""
     unknown = sorted(set(images["status"]) - {"converted", *_STAGE_OF_STATUS})
@@ -152,11 +155,11 @@ def _check_inputs(
     require(
         moved.empty, "The volume store was made with other splits. Run the target `preprocess`."
     )
+    elsewhere = set(scans.loc[scans["cohort"].isin(list(preprocessed)), "scan_id"])
     for step in (step for step in manifests if step != "registration"):  # its QC may be overruled
-        table = manifests[step]
-        due = set(table["scan_id"]) if step in RAW_STEPS else set(volumes["scan_id"])
-        passed = set(table.loc[table["status"] == OK, "scan_id"])
-        not_passed = sorted((due & set(volumes["scan_id"])) - passed)
+        passed = manifests[step].loc[manifests[step]["status"] == OK, "scan_id"]
+        exempt = elsewhere if step in RAW_STEPS else set()
+        not_passed = sorted(set(volumes["scan_id"]) - exempt - set(passed))
         require(
             not not_passed,
             f"The ledger does not add up: {len(not_passed)} used scan(s), such as "

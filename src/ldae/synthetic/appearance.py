@@ -48,8 +48,8 @@ class Style:
 def draw_style(seed: int, site: int, machine: int, variation: float = 1.0) -> Style:
     """The style of a site's machine 0 or 1, drawn from these numbers alone.
 
-    ``variation`` scales the differences between machines, and the field that the bias correction
-    and the error that the brain extraction leave.
+    ``variation`` scales the differences between machines, the noise, the field that the bias
+    correction leaves, and the error that the brain extraction leaves.
     """
     rng = np.random.default_rng([seed, SITE_STREAM, site, machine])
 
@@ -64,7 +64,7 @@ def draw_style(seed: int, site: int, machine: int, variation: float = 1.0) -> St
         grey=uniform(0.58, 0.80),
         gamma=float(np.exp(rng.normal(0, 0.10 * variation))),
         bias=variation * uniform(0.02, 0.07) * (1.5 if strong else 1.0),
-        noise=uniform(0.01, 0.03) * (0.8 if strong else 1.5),
+        noise=variation * uniform(0.01, 0.03) * (0.8 if strong else 1.5),
         blur=uniform(0.3, 1.8),
         strip=uniform(-1.5, 1.5),
         strip_error=variation * uniform(0.5, 1.2),
