@@ -1,6 +1,7 @@
 """Preprocessed synthetic cohort: population, scans and counterfactuals."""
 
 import hashlib
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -16,6 +17,8 @@ from ldae.files import read_json, read_table
 from ldae.ground_truth.counterfactual_brains import brain_pair
 from ldae.preprocess.image_io import write_image
 from ldae.preprocess.preprocessed_input import read_brain
+from ldae.synthetic.appearance import draw_style, vary_style
+from ldae.synthetic.brains import draw_brain, draw_pose
 from ldae.synthetic.population import draw_population
 from ldae.synthetic.preprocessed import make_preprocessed
 
@@ -143,7 +146,14 @@ def test_brain_pair_reproduces_the_scan_and_changes_only_anatomy(folder, tmp_pat
     write_image(brain, files.registered_brain)  # already on the target grid
     target = "CN" if row["diagnosis"] != "CN" else "AD"
     row = row.to_dict() | {"target": target}
-    pair = brain_pair(COHORT | {"variation": 1.0}, int(row["subject_index"]), pd.Series(row), files, tmp_path, VOLUMES)
+    pair = brain_pair(
+        COHORT | {"variation": 1.0},
+        int(row["subject_index"]),
+        pd.Series(row),
+        files,
+        tmp_path,
+        VOLUMES,
+    )
     assert pair.again.shape == pair.other.shape == (1, *VOLUMES["shape"])
     assert float(pair.again.sum()) == pytest.approx(float(brain.sum()), rel=1e-3)
     assert pair.before == pytest.approx([row["ventricle_ml"], row["hippocampus_ml"]], rel=1e-6)
@@ -156,3 +166,15 @@ def test_brain_pair_reproduces_the_scan_and_changes_only_anatomy(folder, tmp_pat
     other = next(s for s in stored.parents[3].rglob("*_T1w.nii.gz") if name[:11] not in s.name)
     between = nib.load(other).get_fdata() - nib.load(stored).get_fdata()
     assert np.square(between).mean() > 8 * float(change.square().mean())
+
+
+def test_without_variation_machines_poses_and_shapes_are_the_same(people):
+    first, second = people[:2]
+    styles = [draw_style(1, site, machine, 0.0) for site, machine in ((0, 0), (3, 1))]
+    assert styles[0].noise == styles[0].bias == 0 and styles[0].gamma == 1
+    assert replace(styles[0], field_strength=0) == replace(styles[1], field_strength=0)
+    assert vary_style(styles[0], np.random.default_rng(1), 0.0) == styles[0]
+    poses = [draw_pose(person, person.visits[0], 1, 0.0) for person in (first, second)]
+    np.testing.assert_array_equal(*poses)
+    still, bent = (draw_brain(first, 1, variation) for variation in (0.0, 1.0))
+    assert still.anatomy.shape.abs().max() == 0 < bent.anatomy.shape.abs().max()

@@ -180,7 +180,8 @@ def make_preprocessed(
         spacing: Voxel edge, mm, isotropic.
         template: Name of the template's space in file names.
         variation: Factor of all differences between scans that are not age or disease: shape, size,
-            pose, contrast, noise, coil field, brain mask. 1: larger than those that preprocessing leaves.
+            pose, contrast, noise, coil field, brain mask. 1: larger than those that preprocessing
+            leaves.
         jobs: Number of parallel processes.
 
     Raises:
