@@ -55,7 +55,7 @@ def draw_style(seed: int, site: int, machine: int, variation: float = 1.0) -> St
 
     def uniform(low: float, high: float) -> float:
         margin = (1 - variation) * (high - low) / 2
-        return float(rng.uniform(low + margin, high - margin))
+        return float(rng.uniform(low + margin, max(low + margin, high - margin)))
 
     strong = bool((site + machine) % 2)
     return Style(
