@@ -108,7 +108,13 @@ def test_missing_folders_that_a_rule_makes_are_no_error(tmp_path):
     found, folders = paths.check_sources(run)
     assert [finding.level for finding in found] == [OK]
     counts, _ = scans.count(run, folders)
-    assert (counts.subjects, counts.scans) == (6, 18)
+    assert (counts.subjects, counts.scans, counts.raw) == (6, 18, 18)
+    beside = {"SYN": {"subjects": 5, "visits": 2}}
+    run.config["synthetic"] = synthetic | {"beside": beside}
+    run.config["cohort"]["beside"] = {"SYN": {"preprocessed_dir": str(tmp_path / "brains")}}
+    found, folders = paths.check_sources(run)
+    assert [finding.level for finding in found] == [OK, OK]
+    assert scans.count(run, folders)[0] == Counts(subjects=11, scans=28, raw=18)
 
 
 def test_preprocessed_scans_need_no_download_and_no_clinica(tmp_path):
@@ -123,9 +129,11 @@ def test_preprocessed_scans_need_no_download_and_no_clinica(tmp_path):
     anat.mkdir(parents=True)
     (anat / "sub-01_ses-M000_space-T_desc-brain_T1w.nii.gz").touch()
     assert not only(paths.check_sources(run)[0], ERROR)
-    assert scans.count(run, None)[0] == Counts(1, 1)
+    assert scans.count(run, None)[0] == Counts(1, 1, 0)
     assert not run.from_download and check_tables(run) == []
-    found = space.check_space(run, Plan({"preprocessed_input": 1, "import_bids": 1}), Counts(1, 1))
+    found = space.check_space(
+        run, Plan({"preprocessed_input": 1, "import_bids": 1}), Counts(1, 1, 0)
+    )
     grid = space.REGISTERED * space.TEMPLATE_MM3 / 1.5**3 + space.PAGE  # no N4, no native brain
     assert next(f for f in found if "still needed" in f.what).what.startswith(space.size(grid))
 
@@ -139,7 +147,7 @@ def test_visits_are_counted_by_the_names_of_folders(tmp_path):
     (images / "004_S_0001/MPRAGE").mkdir(parents=True)
     run = facts(tmp_path)
     counts, found = scans.count(run, paths.find_folders(images))
-    assert counts == Counts(subjects=3, scans=3)
+    assert counts == Counts(subjects=3, scans=3, raw=3)
     (warning,) = only(found, WARNING)
     assert "004_S_0001" in warning.what
     next((images / "003_S_0001").rglob("*.dcm")).rename(images / "003_S_0001/MPRAGE/x")
@@ -176,7 +184,7 @@ NO_PLAN = Plan(fault="none was made")  # without a plan, all missing outputs are
 
 
 def test_space_of_the_papers_cohort(tmp_path):
-    found = space.check_space(facts(tmp_path), NO_PLAN, Counts(2906, 10340))
+    found = space.check_space(facts(tmp_path), NO_PLAN, Counts(2906, 10340, 10340))
     volumes = next(f for f in found if f.what.startswith("results/cache/volumes"))
     assert space.size(10340 * 128 * 160 * 128 * 2) == "54.2 GB"
     assert "54.2 GB" in volumes.what
@@ -195,7 +203,7 @@ def test_space_counts_only_outputs_of_planned_jobs(tmp_path, monkeypatch):
     monkeypatch.setattr(space, "parameters", lambda config: numbers)
 
     def needed(**jobs):
-        found = space.check_space(run, Plan(jobs), Counts(2906, 10340))
+        found = space.check_space(run, Plan(jobs), Counts(2906, 10340, 10340))
         return next(f for f in found if "still needed" in f.what)
 
     assert needed(n4=128).level == ERROR
@@ -215,7 +223,7 @@ def test_space_counts_existing_outputs_and_a_full_disk_is_an_error(tmp_path, mon
 
     def level(free):
         monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, free))
-        found = space.check_space(run, NO_PLAN, Counts(10, 10))
+        found = space.check_space(run, NO_PLAN, Counts(10, 10, 10))
         return next(f.level for f in found if "still needed" in f.what)
 
     need = 10 * (2 * 128 * 160 * 128 + 4 * 3 * 16 * 20 * 16 * 4) + 10 * space.PAGE
@@ -385,13 +393,13 @@ def test_cost_scales_the_papers_hours_or_gives_no_estimate(tmp_path):
             f.what for f in estimate(facts(tmp_path, config, requests=requests), jobs, counts)
         )
 
-    full = sentences(Counts(2906, 10340))
+    full = sentences(Counts(2906, 10340, 10340))
     assert "ldm: 36 h, 36 GPU-hours" in full  # Table 3: 18 hours on two
     assert "dae: 14 days, 336 GPU-hours" in full
-    assert "ldm: 36 h" not in sentences(Counts(2906, 5170))
-    assert "ldm: 18 h, 18 GPU-hours" in sentences(Counts(2906, 5170))
+    assert "ldm: 36 h" not in sentences(Counts(2906, 5170, 5170))
+    assert "ldm: 18 h, 18 GPU-hours" in sentences(Counts(2906, 5170, 5170))
     assert "no estimate, nothing was measured at this size: supervised_age" in full
-    small = sentences(Counts(2906, 10340), volumes={"shape": [64, 80, 64]})
+    small = sentences(Counts(2906, 10340, 10340), volumes={"shape": [64, 80, 64]})
     assert "ldm" in small.partition("no estimate")[2]
 
 
@@ -402,7 +410,7 @@ def test_cost_prefers_measured_times(tmp_path):
         (timing / f"shard-{shard}.tsv").write_text("s\tcpu_time\tmax_rss\n600\t600\t300\n")
     requests = {"n4": {"threads": 1}}
     (finding, *_) = estimate(
-        facts(tmp_path, requests=requests, slots=4), Plan({"n4": 8}), Counts(9, 9)
+        facts(tmp_path, requests=requests, slots=4), Plan({"n4": 8}), Counts(9, 9, 9)
     )
     assert finding.what == "n4: 20 min (measured in these results)"  # 8 x 600 s, four at a time
 
@@ -417,7 +425,7 @@ def test_cost_scales_measured_epochs_of_the_same_settings(tmp_path):
 
     def sentence(scans, **config):
         run = facts(tmp_path, config, requests={"ldm": {"gpu": 1}})
-        return estimate(run, Plan({"ldm": 1}), Counts(9, scans))[0].what
+        return estimate(run, Plan({"ldm": 1}), Counts(9, scans, scans))[0].what
 
     # 891 of 1,000 scans are for training.
     assert sentence(1000).startswith("ldm: 60 min, 1 GPU-hours (by the epochs")

@@ -134,7 +134,7 @@ def _stage(
         return Stage(rule, None, parallel, gpus, "")
     fraction = jobs / max(jobs, _all_jobs(facts, rule))
     text = f"estimate: {each:g} CPU-s a scan, {source}"
-    return Stage(rule, each * counts.scans * fraction, parallel, gpus, text)
+    return Stage(rule, each * counts.raw * fraction, parallel, gpus, text)
 
 
 def _all_jobs(facts: Facts, rule: str) -> int:

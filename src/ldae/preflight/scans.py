@@ -2,8 +2,10 @@
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ldae.config import folder_key
 from ldae.conversion.download import DownloadFolders, is_folder, read_name
@@ -25,12 +27,25 @@ class Counts:
     Attributes:
         subjects: Number of subjects.
         scans: Number of scans to process, one a visit; exact if ``known``, else an upper bound.
+        raw: How many of them are raw heads; the others come preprocessed.
         known: Whether the scans are listed already (results/cohort/scans.tsv).
     """
 
     subjects: int
     scans: int
+    raw: int
     known: bool = False
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.subjects + other.subjects, self.scans + other.scans, self.raw + other.raw
+        )
+
+
+def counted(subjects: int, scans: int, dataset: Mapping[str, Any]) -> Counts:
+    """Size of a data set of the configuration, all of whose scans are raw or preprocessed."""
+    raw = folder_key(dataset) == "bids_dir"
+    return Counts(subjects, scans, scans if raw else 0)
 
 
 def count(facts: Facts, folders: DownloadFolders | None) -> tuple[Counts | None, list[Finding]]:
@@ -45,32 +60,38 @@ def count(facts: Facts, folders: DownloadFolders | None) -> tuple[Counts | None,
     """
     listed = facts.results / "cohort/scans.tsv"
     found: list[Finding] = []
-    total = Counts(0, 0)
+    total = Counts(0, 0, 0)
+    cohort = facts.config["cohort"]
     if folders is not None and folders.subjects:
         total, found = _download(folders)
     elif facts.to_make:
         about = facts.config["synthetic"]
-        total = Counts(about["subjects"], about["subjects"] * about["visits"])
+        total = counted(about["subjects"], about["subjects"] * about["visits"], cohort)
         text = f"{total.subjects:,} synthetic subjects, at most {total.scans:,} scans, to be made"
         found.append(Finding(OK, TOPIC, text))
-    beside = facts.config["cohort"]["beside"]
-    places = {name: about[folder_key(about)] for name, about in beside.items()}
+    datasets = dict(cohort["beside"])
+    places = {name: about[folder_key(about)] for name, about in datasets.items()}
     for name, about in facts.synthetic_beside.items():
         if not Path(places[name]).is_dir():
             subjects, most = about["subjects"], about["subjects"] * about["visits"]
-            total = Counts(total.subjects + subjects, total.scans + most)
+            total += counted(subjects, most, datasets[name])
             text = f"{name}: {subjects:,} synthetic subjects, at most {most:,} scans, to be made"
             found.append(Finding(OK, TOPIC, text))
     if facts.dataset is not None:
-        places[facts.config["cohort"]["name"]] = facts.dataset[1]
+        datasets[cohort["name"]] = cohort
+        places[cohort["name"]] = facts.dataset[1]
     for name, place in places.items():
         if Path(place).is_dir():
-            more, about = _bids(name, Path(place))
-            total = Counts(total.subjects + more.subjects, total.scans + more.scans)
+            subjects, scans, about = _bids(name, Path(place))
+            total += counted(subjects, scans, datasets[name])
             found.append(about)
     if listed.is_file():
-        table = read_table(listed, ["participant_id"])
-        total = Counts(table["participant_id"].nunique(), len(table), known=True)
+        table = read_table(listed, ["participant_id", "cohort"])
+        ready = [
+            name for name, about in datasets.items() if folder_key(about) == "preprocessed_dir"
+        ]
+        raw = int((~table["cohort"].isin(ready)).sum())
+        total = Counts(table["participant_id"].nunique(), len(table), raw, known=True)
         text = f"{len(table):,} scans of {total.subjects:,} subjects are listed in {listed}"
         found.append(Finding(OK, TOPIC, text))
     return (total if total.scans else None), found
@@ -91,7 +112,7 @@ def _download(folders: DownloadFolders) -> tuple[Counts, list[Finding]]:
             empty.append(subject)
         elif number % max(1, len(folders.subjects) // SAMPLED) == 0 and not _has_image(first):
             unnamed.append(first)
-    total = Counts(len(folders.subjects), visits)
+    total = Counts(len(folders.subjects), visits, visits)
     text = f"{total.subjects:,} subjects, {images:,} images, {visits:,} visits with images on disk"
     found = [Finding(OK, TOPIC, text + ": at most so many scans are processed")]
     if not images:
@@ -131,8 +152,8 @@ def _has_image(folder: str) -> bool:
         return any((about := read_name(entry.name)) and about[0] for entry in entries)
 
 
-def _bids(name: str, folder: Path) -> tuple[Counts, Finding]:
-    """Count the sessions of a BIDS data set that have a T1-weighted image."""
+def _bids(name: str, folder: Path) -> tuple[int, int, Finding]:
+    """Count the subjects, and the sessions of a BIDS data set that have a T1-weighted image."""
     subjects = scans = 0
     for subject in _below(folder, "sub-"):
         sessions = [subject, *_below(subject.path, "ses-")]
@@ -140,9 +161,9 @@ def _bids(name: str, folder: Path) -> tuple[Counts, Finding]:
         subjects, scans = subjects + bool(good), scans + good
     text = f"{name}: {subjects:,} subjects, {scans:,} sessions with a T1-weighted image"
     if scans:
-        return Counts(subjects, scans), Finding(OK, TOPIC, text)
+        return subjects, scans, Finding(OK, TOPIC, text)
     remedy = "It needs images sub-*/[ses-*/]anat/*_T1w.nii.gz (docs/cohorts.md)."
-    return Counts(0, 0), Finding(ERROR, TOPIC, text, remedy)
+    return 0, 0, Finding(ERROR, TOPIC, text, remedy)
 
 
 def _below(folder: str | Path, prefix: str) -> list[os.DirEntry]:

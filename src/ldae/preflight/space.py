@@ -74,7 +74,7 @@ def check_space(facts: Facts, plan: Plan, counts: Counts | None) -> list[Finding
     if counts is None:
         text = "The space cannot be estimated: the number of scans is not known"
         return [Finding(WARNING, TOPIC, text, "Correct the errors under paths.")]
-    parts = [*_scans(facts, counts.scans), *_stores(facts, counts.scans)]
+    parts = [*_scans(facts, counts), *_stores(facts, counts.scans)]
     if facts.container is None:  # outside it no PyTorch counts parameters
         parts.append(_models(facts, plan))
     found = [
@@ -110,14 +110,15 @@ def size(number: float) -> str:
     return f"{number / 1000:.0f} kB"
 
 
-def _scans(facts: Facts, scans: int) -> list[Output]:
+def _scans(facts: Facts, counts: Counts) -> list[Output]:
     """Estimate the BIDS data set and the derivatives of preprocessing."""
     spacing = facts.config["synthetic"]["spacing"] if facts.synthetic else 1.0
+    scans, raw = counts.scans, counts.raw / counts.scans
     head = HEAD_MM3 / spacing**3
     grid = TEMPLATE_MM3 / facts.config["volumes"]["spacing"] ** 3
     expected = {
-        "bids": BIDS * head if facts.from_download else 0.0,  # of other data sets: links
-        "preproc": (N4 + BRAIN) * head * (not facts.preprocessed) + REGISTERED * grid + PAGE,
+        "bids": BIDS * head * raw if facts.from_download else 0.0,  # of other data sets: links
+        "preproc": (N4 + BRAIN) * head * raw + REGISTERED * grid + PAGE,
     }
     rules = {
         "bids": ("clinica_batch", "import_bids", "bids"),
