@@ -70,10 +70,13 @@ def _autoencoder(config: dict[str, Any], card: dict[str, Any]) -> str:
         if cfg["perceptual"]["net"]
         else "no perceptual loss"
     )
+    weight, first = (cfg["adversarial"][key] for key in ("weight", "start_epoch"))
+    adversary = f"a patch adversary (weight {weight:g}, from epoch {first})"
+    if not weight:
+        adversary = "no patch adversary"
     return (
         f"{what}, {_start(cfg['pretrained'], 'UK Biobank weights')}: L1, KL "
-        f"(weight {cfg['kl_weight']:g}), {perceptual} and a patch adversary (weight "
-        f"{cfg['adversarial']['weight']:g}, from epoch {cfg['adversarial']['start_epoch']}); "
+        f"(weight {cfg['kl_weight']:g}), {perceptual} and {adversary}; "
         "weights chosen by validation SSIM." + training_summary(card)
     )
 
