@@ -3,21 +3,21 @@
     snakemake --profile slurm --logger stages
 
 Snakemake finds a logger by the name of this package. What is shown, and how, is decided in
-:mod:`ldae.orchestration.run_display`.
+:mod:`ldae.orchestration.run_display`. Every call of Snakemake imports this module, also from a copy
+of the project whose source is another one; so the library is imported only where the logger is used.
 """
 
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 
-from ldae.orchestration.run_display import RunDisplay
-from ldae.orchestration.run_progress import Job
-from ldae.orchestration.terminal import Terminal
+if TYPE_CHECKING:
+    from ldae.orchestration.run_progress import Job
 
 OF_JOB = "RuleException"  # what Snakemake raises where a job's command fails
 CANCELLED = "Terminating processes on user request"
@@ -47,6 +47,9 @@ class LogHandler(LogHandlerBase):
     needs_rulegraph = True
 
     def __post_init__(self) -> None:
+        from ldae.orchestration.run_display import RunDisplay
+        from ldae.orchestration.terminal import Terminal
+
         times = self.settings.times if self.settings else None
         self.display = RunDisplay(times, Terminal(1 if self.common_settings.stdout else 2))
 
@@ -101,7 +104,9 @@ class LogHandler(LogHandlerBase):
             progress.cores, progress.shared = record.nodes, False
 
 
-def _job(record: logging.LogRecord) -> Job:
+def _job(record: logging.LogRecord) -> "Job":
+    from ldae.orchestration.run_progress import Job
+
     return Job(
         rule=record.rule_name,
         what=record.rule_msg or record.rule_name,

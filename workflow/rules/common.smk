@@ -11,6 +11,11 @@ from snakemake.exceptions import WorkflowError
 # The library is importable in every job, whatever environment its rule runs in.
 LIBRARY = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(LIBRARY))
+# A logger of Snakemake may have imported the library of another copy of the project.
+loaded = sys.modules.get("ldae")
+if loaded and Path(loaded.__file__).parents[1] != LIBRARY:
+    for name in [name for name in sys.modules if name.split(".")[0] == "ldae"]:
+        del sys.modules[name]
 inherited = os.environ.get("PYTHONPATH")
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(LIBRARY), inherited])))
 # Compute nodes have no internet: no library may look there for newer versions or weights.
