@@ -4,7 +4,8 @@
 
 Snakemake finds a logger by the name of this package. What is shown, and how, is decided in
 :mod:`ldae.orchestration.run_display`. Every call of Snakemake imports this module, also from a copy
-of the project whose source is another one; so the library is imported only where the logger is used.
+of the project whose source is another one; so the library is imported only where the logger is
+used.
 """
 
 import logging
