@@ -111,7 +111,7 @@ config = yaml.safe_load((root / "config/config.yaml").read_text())
 config["paths"] |= {k: str(here / k) for k in ("images", "tables", "results", "resources")}
 command = (sys.executable, "-c", "print('Job stats:', 'n4 2', 'dae 1', sep=chr(10))")
 (here / "results/cohort").mkdir(parents=True)
-(here / "results/cohort/scans.tsv").write_text("participant_id\\nsub-1\\n")
+(here / "results/cohort/scans.tsv").write_text("participant_id\\tcohort\\nsub-1\\tADNI\\n")
 run = Facts(config, root, False, 2, False, "image.sif", {}, frozenset(), {}, None, command)
 print({finding.topic for finding in preflight(run)})
 """
