@@ -127,6 +127,13 @@ def is_synthetic(cohort):
     return cohort in config["synthetic"]["beside"]
 
 
+def synthetic_settings(settings):
+    """Arguments of a synthetic cohort that comes preprocessed."""
+    keys = ("subjects", "visits", "spacing", "seed", "variation")
+    template = config["preprocess"]["template"]["name"]
+    return {key: settings[key] for key in keys} | {"template": template}
+
+
 def dataset_folder(wildcards):
     """The folder of a data set; an error says what to do if it is absent."""
     about = DATASETS[wildcards.cohort]

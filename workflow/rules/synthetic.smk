@@ -1,13 +1,5 @@
 """Synthetic cohorts with known truth, if the configuration has a section `synthetic`."""
 
-
-def preprocessed_settings(settings):
-    """Arguments of a synthetic cohort that comes preprocessed."""
-    keys = ("subjects", "visits", "spacing", "seed", "variation")
-    template = config["preprocess"]["template"]["name"]
-    return {key: settings[key] for key in keys} | {"template": template}
-
-
 if "synthetic" in config:
 
     rule synthetic:
@@ -33,7 +25,7 @@ if "synthetic" in config:
             runtime=growing(60),
         params:
             settings=(
-                preprocessed_settings(config["synthetic"])
+                synthetic_settings(config["synthetic"])
                 if PREPROCESSED
                 else {
                     key: config["synthetic"][key]
@@ -68,7 +60,7 @@ if "synthetic" in config:
                 mem_mb=growing(8000),
                 runtime=growing(60),
             params:
-                settings=preprocessed_settings(settings),
+                settings=synthetic_settings(settings),
                 preprocessed=True,
                 out=lambda wildcards, output: parent_folder(output.truth, 1),
                 source=source("synthetic:make_download", "synthetic:make_preprocessed"),
