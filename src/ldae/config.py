@@ -109,3 +109,9 @@ def folder_key(dataset: Mapping[str, Any]) -> str:
         dataset: config["cohort"], or one of config["cohort"]["beside"].
     """
     return "bids_dir" if dataset.get("preprocessed_dir") is None else "preprocessed_dir"
+
+
+def preprocessed_cohorts(cohort: Mapping[str, Any]) -> list[str]:
+    """Names of the data sets of config["cohort"] whose scans came preprocessed."""
+    datasets = {cohort["name"]: cohort, **cohort["beside"]}
+    return [name for name, about in datasets.items() if folder_key(about) == "preprocessed_dir"]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ldae.config import folder_key
+from ldae.config import preprocessed_cohorts
 from ldae.errors import require
 from ldae.files import read_table
 
@@ -117,8 +117,8 @@ def read_manifests(shards: Mapping[str, Iterable[str | Path]]) -> dict[str, pd.D
     """Read the manifests of all steps.
 
     Args:
-        shards: By step (``STEPS``): the manifests of its shards. Without raw heads there are none
-            of ``RAW_STEPS``; other keys are ignored.
+        shards: By step (``STEPS``): the manifests of its shards, at least one. Without raw heads
+            ``RAW_STEPS`` may be absent; other keys are ignored.
 
     Returns:
         By step: columns scan_id, status, reason ("" if there is none). Status is ok, failed,
@@ -126,13 +126,10 @@ def read_manifests(shards: Mapping[str, Iterable[str | Path]]) -> dict[str, pd.D
         outside the bounds of ``preprocess.qc``).
 
     Raises:
-        UserError: a manifest does not exist, a step has none, a scan is in two, or a status is
-            unknown.
+        UserError: a manifest does not exist, a scan is in two, or a status is unknown.
     """
     manifests = {}
     for step in (step for step in STEPS if step in shards):
-        if step in RAW_STEPS and not shards[step]:
-            continue
         tables = [read_manifest(path) for path in shards[step]]
         require(bool(tables), f"No manifest of {step} was given. Run the target `preprocess`.")
         table = pd.concat([part for part in tables if len(part)] or tables[:1], ignore_index=True)
@@ -181,10 +178,14 @@ class Shards(NamedTuple):
     @classmethod
     def of(cls, cohort: Mapping[str, Any], shards: int) -> "Shards":
         """Those of config["cohort"], ``shards`` of each kind that the cohorts have."""
-        beside = cohort["beside"].values()
-        given = [folder_key(about) == "preprocessed_dir" for about in (cohort, *beside)]
-        raw = list(range(0 if all(given) else shards))
-        return cls(raw, [len(raw) + number for number in range(shards if any(given) else 0)])
+        ready = len(preprocessed_cohorts(cohort))
+        raw = list(range(0 if ready > len(cohort["beside"]) else shards))
+        return cls(raw, [len(raw) + number for number in range(shards if ready else 0)])
+
+    def of_subject(self, subject: str, preprocessed: bool) -> int:
+        """The shard of a subject, whose scans came preprocessed or not."""
+        numbers = self.preprocessed if preprocessed else self.raw
+        return numbers[shard_of(subject, len(numbers))]
 
 
 def shard_of(subject: str, shards: int) -> int:

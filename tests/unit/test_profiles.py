@@ -93,7 +93,7 @@ def test_first_attempts_evaluates_requests_that_grow_with_attempts():
     requests["_cores"] = Resource("_cores", 2)
     n4 = SimpleNamespace(name="n4", wildcard_names={"shard"}, resources=requests)
     snakemake = SimpleNamespace(async_run=None, rules=[n4])
-    cohort = {"batches": 4, "preprocessed_dir": None, "beside": {}}
+    cohort = {"name": "ADNI", "batches": 4, "preprocessed_dir": None, "beside": {}}
     config = {"preprocess": {"shards": 3}, "latents": {"shards": 2}, "cohort": cohort}
     known = first_attempts(snakemake, config)["n4"]
     assert known == {"threads": 2, "mem_mb": 1024, "jobs": 3}  # its inputs are unknown

@@ -26,11 +26,12 @@ from ldae.orchestration.job_usage import (
 )
 from ldae.report.build import NEEDED, SECTIONS, build, read_cards
 from ldae.report.citations import printed
-from ldae.report.claims import OPEN, OPPOSITE, SHOWN, claims, sentences, tally, verdict
+from ldae.report.claims import OPEN, OPPOSITE, SHOWN, claims, verdict
 from ldae.report.methods import SOLVERS, methods, rates
 from ldae.report.model_card import write_model_card
 from ldae.report.page import estimate, without_paths
 from ldae.report.references import REFERENCES
+from ldae.report.summary import sentences, tally
 from ldae.report.tables.job_usage import duration, resources
 from ldae.report.tables.table import Table
 from ldae.report.tables.table import write as write_table_files

@@ -76,7 +76,7 @@ def test_subjects_that_came_preprocessed_go_to_shards_of_their_own(bids, convers
 def test_shards_of_raw_heads_come_before_those_of_preprocessed_scans(
     main, beside, raw, preprocessed
 ):
-    cohort = {"preprocessed_dir": None, "beside": beside} | main
+    cohort = {"name": "A", "preprocessed_dir": None, "beside": beside} | main
     assert Shards.of(cohort, 2) == (raw, preprocessed)
 
 

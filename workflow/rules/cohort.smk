@@ -10,6 +10,7 @@ MANIFEST = {
 MANIFESTS = {
     step: expand(MANIFEST[step], shard=RAW_SHARDS if step in RAW_STEPS else SHARDS)
     for step in STEPS
+    if RAW_SHARDS or step not in RAW_STEPS
 }
 
 
@@ -36,7 +37,7 @@ rule scans:
     params:
         columns=content_hash("workflow/schemas/scans.schema.yaml"),
         shards=dict(raw=RAW_SHARDS, preprocessed=PREPROCESSED_SHARDS),
-        preprocessed=[name for name, about in DATASETS.items() if "space" in about],
+        preprocessed=preprocessed_cohorts(COHORT),
         source=source("cohort.scans:build_scans", "derivatives:Shards"),
     message:
         "Indexing the BIDS data set with pybids"
@@ -97,7 +98,7 @@ rule ledger:
         exclude=config["cohort"]["exclude"],
         decisions=content_hash(config["cohort"]["exclude"]),
         cohort=config["cohort"]["name"],
-        preprocessed=[name for name, about in DATASETS.items() if "space" in about],
+        preprocessed=preprocessed_cohorts(COHORT),
         source=source(
             "cohort.ledger:build_ledger",
             "cohort.ledger:check_images",

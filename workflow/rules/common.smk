@@ -102,9 +102,9 @@ def remove_finished_checkpoints():
         delete_finished_checkpoints(results("runs"), ".snakemake/incomplete")
 
 
-def one_of(numbers):
-    """A constraint of a wildcard: one of these numbers; without any, no value at all."""
-    return "|".join(map(str, numbers)) or "(?!)"
+def one_of(values):
+    """A constraint of a wildcard: one of these values; without any, none matches."""
+    return "|".join(map(str, values)) or "(?!)"
 
 
 def results(path):

@@ -37,7 +37,7 @@ rule import_bids:
         timing("import_bids/{cohort}.tsv")
     # A batch of the download is NAME-NUMBER; names of data sets have no hyphen.
     wildcard_constraints:
-        cohort="|".join(DATASETS) or "(?!)",
+        cohort=one_of(DATASETS),
     conda:
         "../../envs/ldae.yaml"
     threads: config["cohort"]["convert_jobs"]

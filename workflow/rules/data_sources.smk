@@ -1,6 +1,7 @@
 """Data sources: ADNI's download or a BIDS data set, and further data sets beside it."""
 
 from ldae.config import folder_key
+from ldae.config import preprocessed_cohorts
 from ldae.conversion.change_hashes import bids_hash
 from ldae.conversion.change_hashes import download_hash
 from ldae.conversion.change_hashes import tables_hash
@@ -11,14 +12,12 @@ MAIN_COHORT = COHORT["name"]
 PREPROCESSED = COHORT["preprocessed_dir"] is not None
 FROM_DOWNLOAD = COHORT["bids_dir"] is None and not PREPROCESSED
 
-FOLDER_KEY = folder_key(COHORT)
-
 
 def sources():
     """Folders that the results come from: the download or its replacement, and data sets beside."""
     of = {kind: config["paths"][kind] for kind in ("images", "tables")}
     if not FROM_DOWNLOAD:
-        of = {FOLDER_KEY: COHORT[FOLDER_KEY]}
+        of = {folder_key(COHORT): COHORT[folder_key(COHORT)]}
     beside = {
         name: about[folder_key(about)] for name, about in COHORT["beside"].items()
     }
@@ -127,11 +126,12 @@ def is_synthetic(cohort):
     return cohort in config["synthetic"]["beside"]
 
 
-def synthetic_settings(settings):
-    """Arguments of a synthetic cohort that comes preprocessed."""
-    keys = ("subjects", "visits", "spacing", "seed", "variation")
-    template = config["preprocess"]["template"]["name"]
-    return {key: settings[key] for key in keys} | {"template": template}
+def synthetic_settings(settings, preprocessed):
+    """Arguments of a synthetic cohort: a download, or scans that come preprocessed."""
+    own = "variation" if preprocessed else "tables"
+    keys = ("subjects", "visits", "spacing", "seed", own)
+    template = {"template": config["preprocess"]["template"]["name"]}
+    return {key: settings[key] for key in keys} | (template if preprocessed else {})
 
 
 def dataset_folder(wildcards):

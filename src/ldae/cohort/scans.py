@@ -11,7 +11,7 @@ import pandas as pd
 import yaml
 
 from bids import BIDSLayout, BIDSLayoutIndexer
-from ldae.derivatives import Shards, shard_of
+from ldae.derivatives import Shards
 from ldae.errors import UserError, require
 from ldae.files import read_table
 
@@ -98,14 +98,8 @@ def build_scans(
     label = scans["session_id"].str.extract(r"^ses-M(\d+)$", expand=False)
     scans["months"] = [int(value) for value in scans["months"].fillna(label)]
     ready = scans["cohort"].isin(list(preprocessed))
-    scans["shard"] = [
-        numbers[shard_of(name, len(numbers))]
-        for name, numbers in zip(
-            scans["participant_id"],
-            (shards.preprocessed if given else shards.raw for given in ready),
-            strict=True,
-        )
-    ]
+    subjects = zip(scans["participant_id"], ready, strict=True)
+    scans["shard"] = [shards.of_subject(name, given) for name, given in subjects]
     scans = scans[COLUMNS].sort_values("scan_id").reset_index(drop=True)
     validate_scans(scans, schema)
     duplicates = find_duplicates(scans)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from ldae.labels import count
 from ldae.orchestration.job_failure import failure_reason
 from ldae.orchestration.run_progress import Job, RunProgress, Stage
 from ldae.orchestration.run_times import Times, read_times
@@ -57,14 +58,14 @@ class RunDisplay:
             progress.plan(jobs)
             shown = [stage for stage in progress.stages.values() if stage.title]
             self.planned = True
-            what = f"{_count(progress.jobs, 'job')} in {_count(len(shown), 'stage')}"
+            what = f"{count(progress.jobs, 'job')} in {count(len(shown), 'stage')}"
             if dry:
                 self._write(f"{what}:")
                 for stage in shown:
-                    self._write(f"  {stage.title:<{WIDTH}}{_count(stage.jobs, 'job'):>9}")
+                    self._write(f"  {stage.title:<{WIDTH}}{count(stage.jobs, 'job'):>9}")
                 return
             unit = "core" if progress.shared else "job"
-            self._write(f"{what}, {_count(progress.cores, unit)} at a time. {self._left()}")
+            self._write(f"{what}, {count(progress.cores, unit)} at a time. {self._left()}")
 
     def start(self, number: int, job: Job, benchmark: str | None) -> None:
         """A job has begun, for the first time or again."""
@@ -219,7 +220,3 @@ def _until(left: float) -> str:
     day = "%H:%M" if left < 12 * 3600 else "%a %d %b, %H:%M"
     at = time.strftime(day, time.localtime(time.time() + left))
     return f"All done in about {hours if minutes >= 60 else f'{minutes} min'}, at {at}."
-
-
-def _count(amount: int, noun: str) -> str:
-    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"

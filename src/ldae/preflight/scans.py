@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ldae.config import folder_key
+from ldae.config import folder_key, preprocessed_cohorts
 from ldae.conversion.download import DownloadFolders, is_folder, read_name
 from ldae.files import read_table
 from ldae.preflight.report import ERROR, OK, WARNING, Finding, some
@@ -87,10 +87,7 @@ def count(facts: Facts, folders: DownloadFolders | None) -> tuple[Counts | None,
             found.append(about)
     if listed.is_file():
         table = read_table(listed, ["participant_id", "cohort"])
-        ready = [
-            name for name, about in datasets.items() if folder_key(about) == "preprocessed_dir"
-        ]
-        raw = int((~table["cohort"].isin(ready)).sum())
+        raw = int((~table["cohort"].isin(preprocessed_cohorts(cohort))).sum())
         total = Counts(table["participant_id"].nunique(), len(table), raw, known=True)
         text = f"{len(table):,} scans of {total.subjects:,} subjects are listed in {listed}"
         found.append(Finding(OK, TOPIC, text))

@@ -18,10 +18,11 @@ from ldae.files import atomic, read_json, read_table, write_table
 from ldae.labels import count
 from ldae.orchestration.job_usage import job_usage_table, set_resources_yaml
 from ldae.report.citations import bibtex, cited, printed
-from ldae.report.claims import claims, sentences, tally
+from ldae.report.claims import claims
 from ldae.report.methods import markdown, methods
 from ldae.report.page import Section, picture, plain, render
 from ldae.report.references import ADNI
+from ldae.report.summary import sentences, tally
 from ldae.report.tables import cohort
 from ldae.report.tables.job_usage import resources, software, training_table
 from ldae.report.tables.registry import printed_tables

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ldae.config import folder_key
+from ldae.config import preprocessed_cohorts
 from ldae.labels import count, listing, number
 from ldae.report.page import without_paths
 from ldae.report.references import ADNI
@@ -263,7 +263,7 @@ def _sources(config: dict[str, Any]) -> str:
             f"The scans are those of {what}, converted to BIDS [@gorgolewski2016] with Clinica "
             "[@routier2021]."
         )
-    ready = _preprocessed_elsewhere(cohort)
+    ready = preprocessed_cohorts(cohort)
     beside = [
         name + (", which came preprocessed" if name in ready else "")
         for name in sorted(cohort["beside"])
@@ -271,16 +271,10 @@ def _sources(config: dict[str, Any]) -> str:
     return f"{main} Beside it: the BIDS data set(s) {listing(beside)}." if beside else main
 
 
-def _preprocessed_elsewhere(cohort: dict[str, Any]) -> list[str]:
-    """Names of the data sets that came preprocessed."""
-    datasets = {cohort["name"]: cohort, **cohort["beside"]}
-    return [name for name, about in datasets.items() if folder_key(about) == "preprocessed_dir"]
-
-
 def preprocessing(config: dict[str, Any]) -> str:
     """The paragraph on preprocessing."""
     cfg, volumes = config["preprocess"], config["volumes"]
-    elsewhere = _preprocessed_elsewhere(config["cohort"])
+    elsewhere = preprocessed_cohorts(config["cohort"])
     if len(elsewhere) > len(config["cohort"]["beside"]):
         return (
             "Bias correction, brain extraction and registration were done elsewhere, before this "
