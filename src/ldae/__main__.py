@@ -9,6 +9,7 @@ import argparse
 import json
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ldae.application.bundle import Bundle
 
 NIFTI = "written: NIfTI (.nii.gz)"
+SOLVERS = ("ddim", "ddim_refined", "multistep", "midpoint")  # named here: --help loads no torch
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,6 +39,9 @@ def parser() -> argparse.ArgumentParser:
     decoding = argparse.ArgumentParser(add_help=False)
     decoding.add_argument(
         "--steps", type=int, help="steps of the solver (default: the evaluation's)"
+    )
+    decoding.add_argument(
+        "--solver", choices=SOLVERS, help="solver of the diffusion (default: the evaluation's)"
     )
     top = argparse.ArgumentParser(
         prog="ldae",
@@ -99,6 +104,8 @@ def run(given: argparse.Namespace) -> dict:
 
     models = MODELS if given.sample else given.models
     bundle = Bundle.load(models, given.device, given.threads)
+    if getattr(given, "solver", None):
+        bundle = replace(bundle, settings=bundle.settings | {"solver": given.solver})
     return {"notice": bundle.notice, **_results(bundle, given), "written": str(given.out)}
 
 

@@ -65,6 +65,8 @@ CFG = PAPER["evaluation"] | {
     "manipulation": PAPER["evaluation"]["manipulation"]
     | {"alphas": [0, 1], "ddim_steps": 3, "max_scans": 2},
     "interpolation": PAPER["evaluation"]["interpolation"] | {"subjects": 3, "ddim_steps": 3},
+    "solver_study": PAPER["evaluation"]["solver_study"]
+    | {"ddim_steps": [2, 4], "max_scans": 6, "subjects": 3},
 }
 
 

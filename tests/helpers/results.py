@@ -88,6 +88,10 @@ def make_results(folder: Path) -> tuple[dict[str, dict], dict]:
             "controls": tables / "reconstruction_controls.tsv",
         },
         "guidance": {"table": tables / "guidance_differences.tsv"},
+        "solvers": {
+            "table": tables / "solvers.tsv",
+            "differences": tables / "solvers_differences.tsv",
+        },
         "figure4_variation": {"arrays": evaluation / "reconstruction_examples.npz"},
         "figure5_lda": {"projection": evaluation / "lda_projection.tsv"},
         "probes": {"table": tables / "probes.tsv"},
@@ -362,6 +366,21 @@ def _probes_and_visits(index: pd.DataFrame, tables: Path, evaluation: Path) -> N
         for m in ("loss", "weighted_loss")
     ]
     write_table(_with_intervals(rows, "difference", 0.001), tables / "guidance_differences.tsv")
+
+    rows = [
+        {"experiment": e, "metric": m, "solver": s, "T": steps, "calls": 2 * steps, "value": 0.04}
+        for e, m in (
+            ("reconstruction", "latent_rmse"),
+            ("reconstruction", "ssim_to_ae"),
+            ("manipulation", "ventricle_ml"),
+            ("interpolation", "ssim_to_ae"),
+        )
+        for s in ("ddim", "ddim_refined", "multistep", "midpoint")
+        for steps in (2, 10, 100)
+    ]
+    write_table(_with_intervals(rows, "value", 0.001), tables / "solvers.tsv")
+    gaps = [{key: row[key] for key in row if key != "value"} | {"difference": 0.0} for row in rows]
+    write_table(_with_intervals(gaps, "difference", 0.001), tables / "solvers_differences.tsv")
 
     test = index[index["split"] == "test"]
     frames, rows = [], []

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from helpers.models import SHAPE, bundle_settings, load_ldae
+from ldae import __main__
 from ldae.__main__ import main
 from ldae.application import raw_head
 from ldae.application.bundle import NOTICE, SYNTHETIC, Bundle, write_bundle
@@ -20,6 +21,7 @@ from ldae.application.commands import read_volume
 from ldae.data.embeddings import load_embeddings
 from ldae.data.volume_store import VolumeStore
 from ldae.derivatives import SCAN_COLUMNS, scan_files
+from ldae.diffusion.solvers import SOLVERS
 from ldae.errors import UserError
 from ldae.evaluation.probes.direction import Direction
 from ldae.files import read_json, write_json
@@ -68,6 +70,20 @@ def test_reconstruct_keeps_grid_and_range(models, capsys, tmp_path):
     np.testing.assert_allclose(image.affine, VolumeStore(models / "volumes").affine)
     assert 0 <= image.get_fdata().min() <= image.get_fdata().max() <= 1
     assert -1 <= printed["ssim"] <= 1
+
+
+def test_reconstruct_takes_any_solver(models, capsys, tmp_path):
+    assert set(__main__.SOLVERS) == set(SOLVERS)
+    scan, names = models / "first.nii.gz", ("ddim", "midpoint")
+    for name in names:
+        out = tmp_path / f"{name}.nii.gz"
+        run(models, capsys, "reconstruct", scan, "--solver", name, "--steps", 3, "--out", out)
+    run(models, capsys, "reconstruct", scan, "--steps", 3, "--out", tmp_path / "default.nii.gz")
+    default, ddim, midpoint = (
+        nib.load(tmp_path / f"{name}.nii.gz").get_fdata() for name in ("default", *names)
+    )
+    np.testing.assert_array_equal(ddim, default)  # the bundle's
+    assert np.abs(midpoint - ddim).max() > 1e-4
 
 
 def test_manipulate_with_alpha_zero_is_the_reconstruction(models, capsys, tmp_path):

@@ -97,6 +97,7 @@ def test_figure_image_and_caption_change_with_the_data(inputs, figures, tmp_path
         ),
         ("cohort_qc", ("36 registered scans", "1 scan excluded", "lowest 0.55")),
         ("training_curves", ("8 epochs, 80 steps", "epoch 8 is kept", "0.863")),
+        ("solvers", ("at T = 2: error 0.040, SSIM 0.0000 [−0.0010, 0.0010] from",)),
         ("guidance", ("−0.0123 [−0.0133, −0.0113]",)),
         ("figure9_interpolation_example", ("months 0 and 24", "months 6 and 12")),
         ("figure7_manipulation", ("α = 1.5", "AD → CN", "CN → AD")),

@@ -42,6 +42,7 @@ ALLOWED = {
     "interpolation": NETWORKS,
     "manipulation": NETWORKS,
     "reconstruction": NETWORKS,
+    "solvers": NETWORKS,
     "published": HEAVY,  # builds all networks
     "sample": HEAVY,  # applies the models to a raw head
 }

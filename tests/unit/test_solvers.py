@@ -134,6 +134,7 @@ def test_solver_calls_the_network_as_often_as_stated(schedule, name, encoding, d
     solver = find_solver(name)
     code = solver.encode(eps, draw(), schedule, 6)
     assert len(calls) == encoding
+    assert solver.calls(6) == (encoding, decoding)
     calls.clear()
     assert solver.decode(eps, code, schedule, 6).dtype == torch.float32
     assert len(calls) == decoding

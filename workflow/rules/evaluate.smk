@@ -60,6 +60,7 @@ rule evaluate:
         ],
         rules.manipulation.output,
         rules.interpolation.output,
+        rules.solvers.output,
         rules.examples.output,
         rules.truth.output if TRUTHS else [],
         rules.counterfactual.output if TRUTHS else [],

@@ -28,6 +28,13 @@ FIGURE_INPUTS = {
         "tsv",
     ),
     "guidance": (dict(table=rules.guidance.output.differences), "tsv"),
+    "solvers": (
+        dict(
+            table=rules.solvers.output.table,
+            differences=rules.solvers.output.differences,
+        ),
+        "tsv",
+    ),
     "figure4_variation": (dict(arrays=EXAMPLES.reconstruction), "npz"),
     "figure5_lda": (dict(projection=rules.probes.output.lda), "tsv"),
     "probes": (dict(table=rules.probes.output.table), "tsv"),

@@ -14,7 +14,7 @@ from z_0 to z_T or downwards, and differ in how they use the network's noise est
   states (Wang et al. 2024), so that decoding retraces encoding up to rounding, whatever the number
   of steps. Its code holds two states.
 
-Each direction costs ``steps`` calls of the network, but where said otherwise.
+Each direction costs ``steps`` calls of the network or so (:meth:`Solver.calls`).
 """
 
 import math
@@ -102,12 +102,20 @@ class Solver(ABC):
         """Generate z_0 from noise (B, C, ...)."""
         return self.decode(eps_fn, noise, schedule, steps)
 
+    def calls(self, steps: int) -> tuple[int, int]:
+        """Calls of the network that :meth:`encode` and :meth:`decode` take for ``steps`` steps."""
+        return steps, steps
+
 
 class Ddim(Solver):
     """DDIM: first order, ``refinements`` fixed-point iterations per step of the inversion."""
 
     def __init__(self, refinements: int = 0):
         self.refinements = refinements
+
+    def calls(self, steps: int) -> tuple[int, int]:
+        """See :meth:`Solver.calls`."""
+        return (1 + self.refinements) * steps, steps
 
     def encode(self, eps_fn: EpsFn, z_0: Tensor, schedule: Schedule, steps: int) -> Tensor:
         """See :meth:`Solver.encode`."""
@@ -174,6 +182,10 @@ class Midpoint(Solver):
     states = 2
     spacing: Spacing = "log_snr"
 
+    def calls(self, steps: int) -> tuple[int, int]:
+        """See :meth:`Solver.calls`; the code holds the first step of the way back."""
+        return steps, steps - 1
+
     @torch.no_grad()
     def encode(self, eps_fn: EpsFn, z_0: Tensor, schedule: Schedule, steps: int) -> Tensor:
         """See :meth:`Solver.encode`."""
@@ -189,7 +201,7 @@ class Midpoint(Solver):
 
     @torch.no_grad()
     def decode(self, eps_fn: EpsFn, z_T: Tensor, schedule: Schedule, steps: int) -> Tensor:
-        """See :meth:`Solver.decode`; takes ``steps`` - 1 calls."""
+        """See :meth:`Solver.decode`."""
         tau = timesteps(schedule, steps, self.spacing)
         x, before = z_T.double().chunk(2, dim=1)
         x, before = x / schedule.level(tau[-1])[0], before / schedule.level(tau[-2])[0]
@@ -197,7 +209,7 @@ class Midpoint(Solver):
 
     @torch.no_grad()
     def sample(self, eps_fn: EpsFn, noise: Tensor, schedule: Schedule, steps: int) -> Tensor:
-        """See :meth:`Solver.sample`; takes ``steps`` calls."""
+        """See :meth:`Solver.sample`."""
         tau = timesteps(schedule, steps, self.spacing)
         x = noise.double() / schedule.level(tau[-1])[0]
         before = x + _between(schedule, tau[-1], tau[-2]) * _estimate(eps_fn, x, tau[-1], schedule)

@@ -64,6 +64,11 @@ FIGURES = {
         "What guidance by y_sem does to the noise-prediction loss on unseen subjects: "
         "own, another subject's and mean y_sem.",
     ),
+    "solvers": Figure(
+        "reconstruction",
+        "What fewer calls of the network cost: reconstruction, missing visits and manipulation by "
+        "every solver of the diffusion.",
+    ),
     "figure4_variation": Figure(
         "reconstruction",
         "Figure 4 of the paper: what y_sem fixes and what z_T varies, for one CN and one AD scan.",

@@ -30,6 +30,7 @@ STAGES: tuple[tuple[str, str], ...] = (
     ("Probes of diagnosis and age", r"tissue_volumes|probes|supervised_predictions_\w+"),
     ("Manipulation", "manipulation|examples"),
     ("Missing visits", "interpolation"),
+    ("Solvers against network calls", "solvers"),
     ("Against the known truth", "true_volumes|truth|counterfactual(_volumes)?"),
     ("Figures and tables", r"tables_paper|figure\d*_\w+"),
     ("Report", "report|model_card|application|proof"),

@@ -39,7 +39,15 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "reconstruction",
         "Reconstruction",
-        ("table5", "table6", "reconstruction", "reconstruction_controls", "guidance_differences"),
+        (
+            "table5",
+            "table6",
+            "reconstruction",
+            "reconstruction_controls",
+            "guidance_differences",
+            "solvers",
+            "solvers_differences",
+        ),
     ),
     ("representation", "What y_sem represents", ("table7", "probes", "probes_differences")),
     ("manipulation", "Manipulation", ("manipulation", "manipulation_trends")),

@@ -29,6 +29,8 @@ PRINTERS: dict[str, Callable[[pd.DataFrame], list[Table]]] = {
     "reconstruction": lambda table: [make.reconstruction(table)],
     "reconstruction_controls": lambda table: [make.reconstruction_controls(table)],
     "guidance_differences": lambda table: [make.guidance_differences(table)],
+    "solvers": lambda table: [make.solvers(table)],
+    "solvers_differences": lambda table: [make.solver_differences(table)],
     "probes": lambda table: [make.probes(table, target) for target in ("diagnosis", "age")],
     "probes_differences": lambda table: [make.probe_differences(table)],
     "manipulation": lambda table: [manipulation.manipulation(table)],

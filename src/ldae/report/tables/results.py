@@ -105,6 +105,47 @@ def _words(name: str) -> str:
     }.get(name, name)
 
 
+SOLVER_COLUMNS = {
+    ("reconstruction", "latent_rmse"): "Latent error (RMSE)",
+    ("reconstruction", "ssim_to_ae"): "SSIM, reconstruction",
+    ("interpolation", "ssim_to_ae"): "SSIM, missing visit",
+    ("manipulation", "ventricle_ml"): "Ventricles, manipulated (ml)",
+}
+
+
+def solvers(table: pd.DataFrame) -> Table:
+    """A row a solver and T; SSIM is to the autoencoder's reconstruction."""
+    return _by_solver(
+        table,
+        "value",
+        "Solvers of the diffusion: quality against calls of the network",
+        "Error of z_0 (unit variance) after inversion and decoding; SSIM to the autoencoder's "
+        "reconstruction. Calls: of the network, for the round trip of one scan.",
+    )
+
+
+def solver_differences(table: pd.DataFrame) -> Table:
+    """The same less DDIM at the largest T, scan by scan."""
+    return _by_solver(
+        table,
+        "difference",
+        f"Solvers less DDIM at T = {table['T'].max()}, scan by scan",
+        "Differences with 95 % intervals over subjects; errors and SSIM as in the table before.",
+    )
+
+
+def _by_solver(table: pd.DataFrame, column: str, title: str, note: str) -> Table:
+    rows = []
+    for (name, steps), part in table.groupby(["solver", "T"], sort=False):
+        found = part.set_index(["experiment", "metric"])
+        cells = [
+            interval(*found.loc[key, [column, "ci_low", "ci_high"]], 4) for key in SOLVER_COLUMNS
+        ]
+        calls = part.loc[part["experiment"] == "reconstruction", "calls"].iloc[0]
+        rows.append([name.replace("_", " "), str(steps), str(calls), *cells])
+    return Table(title, ["Solver", "T", "Calls", *SOLVER_COLUMNS.values()], rows, note)
+
+
 def _default(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of the regularised probes, and of systems that predict without a probe."""
     return table[table["probe"] != "paper"]
