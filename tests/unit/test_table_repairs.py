@@ -1,6 +1,7 @@
 """Table repairs of values that Clinica cannot read, and exclusion of scans on which it fails."""
 
 import logging
+import shutil
 
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ from ldae.conversion import clinica_exclusions
 from ldae.conversion.clinica_tables import read_other_images, restrict
 from ldae.conversion.study_tables import find_files
 from ldae.conversion.table_repairs import iso_dates
+from ldae.errors import UserError
 
 # --- Repairs -----------------------------------------------------------------------------------
 
@@ -22,6 +24,9 @@ from ldae.conversion.table_repairs import iso_dates
         (["31/12/2010", "02/05/2006"], ["2010-12-31", "2006-05-02"]),  # the day can only be first
         (["31/12/2010", "12/31/2010"], ["", "2010-12-31"]),  # both orders: American, others blank
         (["2May2006", "02-May-2006", "May 2006", "", "2006-13-01"], ["2006-05-02"] * 2 + [""] * 3),
+        (["2-May-06", "May 2, 2006", "02 May 2006", "May 2nd, 2006"], ["2006-05-02"] * 4),
+        (["2-Sept-06", "2 September 2006", "Sep. 2 2006"], ["2006-09-02"] * 3),
+        (["2-Foo-06", "31-Feb-06", "2 Ma 2006"], [""] * 3),
     ],
 )
 def test_iso_dates(texts, dates):
@@ -59,6 +64,68 @@ def test_repair_examinations(today, tmp_path):
     ):  # fmt: skip
         assert part in repairs
     assert "991_S" not in repairs  # counts, no person
+
+
+@pytest.mark.parametrize("form", ["%d-%b-%y", "%b %d, %Y", "%d %B %Y", "%m/%d/%y"])
+@pytest.mark.parametrize(
+    ("stem", "column"), [("ADNIMERGE", "EXAMDATE"), ("All_Images", "image_date")]
+)
+def test_dates_as_spreadsheets_save_them_lose_nothing(today, tmp_path, stem, column, form):
+    whole, *_ = prepare(today, tmp_path / "whole")
+    edit(today, stem, lambda table: table.assign(
+        **{column: pd.to_datetime(table[column]).dt.strftime(form)}))  # fmt: skip
+    tables, *_ = prepare(today, tmp_path / "out")
+    for name, table in whole.items():
+        pd.testing.assert_frame_equal(tables[name], table)
+
+
+def test_diagnoses_in_the_words_of_older_tables(downloads, tmp_path):
+    folder = shutil.copytree(downloads / "clinica", tmp_path / "clinica")
+    whole, *_ = prepare(folder, tmp_path / "whole")
+    words = {"CN": "NL", "Dementia": "MCI to Dementia", "MCI": "NL to MCI"}
+    edit(folder, "ADNIMERGE", lambda table: table.assign(DX=table["DX"].replace(words)))
+    numbers = {"1": "NL", "2": "MCI", "3": "MCI to AD"}
+    edit(folder, "DXSUM_PDXCONV", lambda table: table.assign(
+        DIAGNOSIS=table["DIAGNOSIS"].replace(numbers)))  # fmt: skip
+    tables, records, _ = prepare(folder, tmp_path / "out")
+    for name, table in whole.items():
+        pd.testing.assert_frame_equal(tables[name], table)
+    assert "(MCI to Dementia, NL, NL to MCI) translated" in records.loc["ADNIMERGE", "repairs"]
+
+
+@pytest.mark.parametrize(
+    ("stem", "column", "value"),
+    [
+        ("ADNIMERGE", "EXAMDATE", "week 12"),
+        ("ADNIMERGE", "EXAMDATE_bl", "39204"),
+        ("ADNIMERGE", "DX", "1"),
+        ("All_Images", "image_date", "46:12.0"),
+        ("All_Images", "image_id", "4.00E+04"),
+        ("MRIPROT", "PASS", "yes"),
+        ("DXSUM", "DIAGNOSIS", "stable"),
+    ],
+)
+def test_a_column_that_decides_and_is_mostly_unreadable_is_refused(
+    today, tmp_path, stem, column, value
+):
+    """Half of it; one value alone is left out or blanked, as before."""
+    edit(today, stem, lambda table: table.assign(
+        **{column: table[column].mask(table.index % 2 == 0, value)}))  # fmt: skip
+    with pytest.raises(UserError) as error:
+        prepare(today, tmp_path / "out")
+    assert column in str(error.value) and repr(value) in str(error.value)
+    assert not (tmp_path / "out/tables").exists()
+
+
+def test_a_separator_at_the_end_of_each_row_shifts_nothing(today, tmp_path):
+    whole, *_ = prepare(today, tmp_path / "whole")
+    for path in today.rglob("*.csv"):
+        head, *rows = path.read_text(encoding="utf-8-sig").splitlines()
+        path.write_text("\n".join([head, *(f"{row}," for row in rows)]) + "\n")
+    tables, records, _ = prepare(today, tmp_path / "out")
+    for name, table in whole.items():
+        pd.testing.assert_frame_equal(tables[name], table)
+    assert records["repairs"].str.contains("Blank fields at the end of").sum() >= 5
 
 
 def test_repair_genotypes_matches_rows_of_examinations(downloads, tmp_path):

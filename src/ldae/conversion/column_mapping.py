@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ldae.delimited import read_delimited
 from ldae.errors import UserError, require
 from ldae.files import MISSING
 
@@ -267,17 +268,15 @@ def _sessions(root: Path, subjects: np.ndarray) -> tuple[pd.DataFrame | None, Pa
 
 def _read(path: Path, columns: list[str]) -> pd.DataFrame:
     """Read a TSV as stripped texts, with or without a byte order mark."""
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, pd.errors.ParserError) as error:
-        raise UserError(f"{path} cannot be read as a TSV table in UTF-8: {error}.") from None
-    table.columns = table.columns.str.strip()
+    table, notes = read_delimited(path, "\t")
+    for note in notes:
+        logging.warning("%s: %s", path, note)
     missing = [name for name in columns if name not in table]
     require(
         not missing,
         f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(table.columns)}.",
     )
-    return table.apply(lambda column: column.str.strip())
+    return table
 
 
 def _listed(table: pd.DataFrame) -> str:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from ldae.conversion.clinica_tables import STUDIES
 from ldae.conversion.study_tables import FIELD_STRENGTH, IMAGE, SERIES, STUDY, ReadTable, column_of
-from ldae.conversion.table_repairs import count, iso_dates
+from ldae.conversion.table_repairs import count, iso_dates, require_readable
 from ldae.conversion.visit_codes import NOT_CONVERTED, visit_name
 
 SCREENING = ("sc", "scmri")
@@ -46,6 +46,8 @@ def scan_list(images: ReadTable, auxiliary: dict[str, ReadTable], merge: pd.Data
     """
     notes = list(images.notes)
     table = images.table
+    ids = numbers(table["image_id"])
+    require_readable("All_Images", "image_id", table["image_id"], ids != "", "such as 40001")
     wanted = _is_t1(table)
     notes.append(
         f"Made of {count(wanted.sum(), 'row')} of T1-weighted scans; "

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from ldae.conversion.clinica_tables import MAYO, QUALITY, SCANS
+from ldae.delimited import read_delimited
 from ldae.errors import UserError, require
 from ldae.files import sha256
 
@@ -138,6 +139,10 @@ IMAGE = ("imageid", "loniimage", "imageuid")
 SERIES = ("seriesid", "loniseries")
 STUDY = ("studyid", "lonistudy")
 FIELD_STRENGTH = ("mrifieldstr", "magneticfieldstrength", "mrifieldstrength", "fieldstrength")
+# Texts that say that there is no value.
+NO_VALUE = (
+    "#N/A", "#NA", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None",
+)  # fmt: skip
 _DATE = r"(\d{1,2}[A-Za-z]{3}\d{4}|\d{1,2}_\d{1,2}_\d{2,4}|\d{4}[-_]\d{1,2}[-_]\d{1,2}|\d{8})"
 
 
@@ -158,28 +163,16 @@ def find_files(folder: str | Path, stem: str) -> list[Path]:
 
 
 def read_study_table(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
-    """Read a CSV file, all values as stripped text (empty: ``""``); BOM and CRLF are accepted.
+    """Read a CSV file, all values as stripped text (none: ``""``); BOM and CRLF are accepted.
 
     Returns:
-        The table, and a note if the file was not UTF-8 (LONI's free text sometimes is not).
+        The table, and notes on what was dropped, filled or not UTF-8.
 
     Raises:
-        UserError: the file is no CSV.
+        UserError: the file is no CSV; see :func:`ldae.delimited.read_delimited`.
     """
-    notes = []
-    try:
-        try:
-            table = pd.read_csv(path, dtype=str, encoding="utf-8-sig")
-        except UnicodeDecodeError:
-            table = pd.read_csv(path, dtype=str, encoding="latin-1")
-            notes.append("The file is not UTF-8 and was read as Latin-1.")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise UserError(
-            f"The study table {path} cannot be read as comma-separated text: {error}. "
-            "Download it again."
-        ) from error
-    table.columns = table.columns.str.strip()
-    return table.fillna("").apply(lambda column: column.str.strip()), notes
+    table, notes = read_delimited(path, ",", latin1=True)
+    return table.mask(table.isin(NO_VALUE), ""), notes
 
 
 def find_one_file(folder: Path, stems: tuple[str, ...]) -> tuple[Path, list[str]] | None:

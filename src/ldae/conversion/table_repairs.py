@@ -10,12 +10,18 @@ from functools import partial
 
 import pandas as pd
 
-from ldae.conversion.clinica_tables import STUDIES, repeat_a_row
+from ldae.conversion.clinica_tables import MAYO, QUALITY, SCANS, STUDIES, repeat_a_row
+from ldae.errors import UserError
 
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTHS = (
+    "january", "february", "march", "april", "may", "june", "july", "august", "september",
+    "october", "november", "december",
+)  # fmt: skip
 _YEAR_FIRST = re.compile(r"(\d{4})([-/]?)(\d{1,2})\2(\d{1,2})(?:\.0|[ T].*)?")
 _YEAR_LAST = re.compile(r"(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})(?: .*)?")
-_NAMED = re.compile(r"(\d{1,2})[- ]?([A-Za-z]{3})[a-z]*[- ]?(\d{4})")
+# 2-May-06, 02May2006, 2 May 2006; May 2, 2006, as spreadsheets and people write dates.
+_DAY_MONTH = re.compile(r"(\d{1,2})[-/. ]*([A-Za-z]{3,9})\.?,?[-/. ]*(\d{4}|\d{2})(?: .*)?")
+_MONTH_DAY = re.compile(r"([A-Za-z]{3,9})\.?[-/. ]*(\d{1,2})(?:st|nd|rd|th)?,?[-/ ]+(\d{4}|\d{2})")
 VISIT2 = re.compile(r"(sc|bl|[mM]\d+|f|uns1)?")  # the VISCODE2 that Clinica can parse
 PTID = re.compile(r"\d{3}_S_\d{4}")
 # Allowed values, as in the schema of the scan table (workflow/schemas).
@@ -23,6 +29,10 @@ ADULT = (18, 120)  # years
 MMSE = (0, 30)
 CDR = (0, 0.5, 1, 2, 3)
 TESLA = 7
+MAX_UNREADABLE = 0.25  # of the values of a column that decides something
+DATES = "dates such as 2006-05-02, 5/2/2006 or 2-May-2006"
+# ADNIMERGE's DX, and words of older tables; of a change the state reached stands last.
+DIAGNOSES = {"CN": "CN", "NL": "CN", "MCI": "MCI", "Dementia": "Dementia", "AD": "Dementia"}
 
 
 def count(number: int, what: str) -> str:
@@ -54,8 +64,10 @@ def _iso(text: str, day_first: bool) -> str:
         year, _, month, day = match.groups()
     elif match := _YEAR_LAST.fullmatch(text):
         day, month, year = match.groups() if day_first else (match[2], match[1], match[3])
-    elif (match := _NAMED.fullmatch(text)) and match[2].lower() in _MONTHS:
-        day, month, year = match[1], _MONTHS.index(match[2].lower()) + 1, match[3]
+    elif match := _DAY_MONTH.fullmatch(text):
+        day, month, year = match[1], _month(match[2]), match[3]
+    elif match := _MONTH_DAY.fullmatch(text):
+        day, month, year = match[2], _month(match[1]), match[3]
     else:
         return ""
     try:
@@ -63,6 +75,41 @@ def _iso(text: str, day_first: bool) -> str:
         return date(int(year) + (2000 if len(year) == 2 else 0), int(month), int(day)).isoformat()
     except ValueError:
         return ""
+
+
+def _month(name: str) -> int:
+    """Number of a month by its name or the first letters of it; 0: it is none."""
+    found = (i for i, month in enumerate(_MONTHS, 1) if month.startswith(name.lower()))
+    return next(found, 0)
+
+
+def require_readable(
+    table: str, column: str, values: pd.Series, read: pd.Series, expected: str
+) -> None:
+    """Refuse a column of which more than the share :data:`MAX_UNREADABLE` could not be read.
+
+    A few wrong values are blanked or left out, with a note. So many are a form that nobody
+    foresaw, and leaving them out would leave out the cohort.
+
+    Args:
+        table, column: Names, for the message.
+        values: The texts as they stand in the table; blank ones do not count.
+        read: For each of them, whether it could be read.
+        expected: What is allowed, for the message.
+
+    Raises:
+        UserError: too many could not be read; names table, column, number and an example.
+    """
+    filled = values != ""
+    lost = filled & ~read
+    if lost.sum() <= MAX_UNREADABLE * filled.sum():
+        return
+    example = values[lost].value_counts().index[0]
+    raise UserError(
+        f"{table}: {lost.sum()} of {filled.sum()} values of {column} cannot be read, such as "
+        f"{example!r}; expected: {expected}. Download the table again, without opening it in a "
+        "spreadsheet, or write the values so."
+    )
 
 
 def _leave_out(table: pd.DataFrame, bad: pd.Series, why: str, notes: list[str]) -> pd.DataFrame:
@@ -90,6 +137,13 @@ def _numeric(values: pd.Series) -> pd.Series:
     return pd.to_numeric(values, errors="coerce")
 
 
+def diagnosis_reached(words: pd.Series) -> pd.Series:
+    """CN, MCI or Dementia of words such as NL, AD or "MCI to Dementia"; ``""`` for others."""
+    known = {word.lower(): ours for word, ours in DIAGNOSES.items()}
+    last = words.str.lower().str.rsplit(" to ", n=1).str[-1].str.strip()
+    return last.map(known).fillna("")
+
+
 def repair_examinations(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Repair ADNIMERGE for Clinica: subjects, visit codes, dates, diagnoses, ages and MMSE."""
     leave_out = partial(_leave_out, notes=notes)
@@ -102,7 +156,9 @@ def repair_examinations(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     )
     table = leave_out(table, ~table["VISCODE"].str.fullmatch(r"bl|m\d+"), "VISCODE is no month")
     for column in ("EXAMDATE", "EXAMDATE_bl"):
-        table[column], rewritten = iso_dates(table[column])
+        texts = table[column]
+        table[column], rewritten = iso_dates(texts)
+        require_readable("ADNIMERGE", column, texts, table[column] != "", DATES)
         if rewritten.any():
             notes.append(f"{count(rewritten.sum(), 'date')} of {column} written as YYYY-MM-DD.")
     table = leave_out(table, table["EXAMDATE"] == "", "no readable EXAMDATE")
@@ -113,8 +169,15 @@ def repair_examinations(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
         table.loc[blank, "EXAMDATE_bl"] = table.loc[blank, "PTID"].map(baseline).fillna("")
         notes.append(f"{count(blank.sum(), 'EXAMDATE_bl')} filled from the subject's other rows.")
     table = leave_out(table, table["EXAMDATE_bl"] == "", "no readable EXAMDATE_bl")
-    known = table["DX"].isin(("CN", "MCI", "Dementia", ""))
-    _blank(table, "DX", ~known, "not CN, MCI or Dementia", notes)
+    reached = diagnosis_reached(table["DX"])
+    expected = "CN, MCI or Dementia"
+    require_readable("ADNIMERGE", "DX", table["DX"], reached != "", expected)
+    _blank(table, "DX", (reached == "") & (table["DX"] != ""), f"not {expected}", notes)
+    other = table["DX"] != reached
+    if other.any():
+        words = ", ".join(sorted(table.loc[other, "DX"].unique()))
+        notes.append(f"{count(other.sum(), 'value')} of DX in other words ({words}) translated.")
+        table["DX"] = reached
     _blank_outside(table, "AGE", ADULT, notes)
     _blank_outside(table, "MMSE", MMSE, notes)
     return table.reset_index(drop=True)
@@ -127,8 +190,11 @@ def repair_scans(table: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, p
         The repaired table, and the rows left out because their date cannot be read.
     """
     table = table.copy()
-    table["ImageUID"] = table["ImageUID"].str.replace(r"^I|\.0$", "", regex=True)
-    table = _leave_out(table, ~table["ImageUID"].str.fullmatch(r"\d+"), "no image number", notes)
+    texts = table["ImageUID"]
+    table["ImageUID"] = texts.str.replace(r"^I|\.0$", "", regex=True)
+    known = table["ImageUID"].str.fullmatch(r"\d+")
+    require_readable(SCANS, "ImageUID (image_id)", texts, known, "numbers such as 40001 or I40001")
+    table = _leave_out(table, ~known, "no image number", notes)
     table = _leave_out(table, table.duplicated("ImageUID"), "an image number again", notes)
     for column in ("SeriesID", "StudyID"):
         values = table[column].str.replace(r"^S|\.0$", "", regex=True)
@@ -143,7 +209,9 @@ def repair_scans(table: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, p
     if bad.any():
         why = f"not a number above 0 and up to {TESLA}"
         notes.append(f"{count(bad.sum(), 'value')} of MagStrength blanked ({why}).")
-    table["ScanDate"], rewritten = iso_dates(table["ScanDate"])
+    texts = table["ScanDate"]
+    table["ScanDate"], rewritten = iso_dates(texts)
+    require_readable(SCANS, "ScanDate (image_date)", texts, table["ScanDate"] != "", DATES)
     if rewritten.any():
         notes.append(f"{count(rewritten.sum(), 'date')} of ScanDate written as YYYY-MM-DD.")
     undated = table["ScanDate"] == ""
@@ -163,8 +231,9 @@ def repair_quality(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Repair MRIQUALITY: RID, series, and PASS as numbers; one word would fail every series."""
     table = _rid(table, notes)
     table["LONIUID"] = "S" + table["LONIUID"].str.replace(r"^S|\.0$", "", regex=True)
-    word = (table["PASS"] != "") & _numeric(table["PASS"]).isna()
-    _blank(table, "PASS", word, "no number", notes)
+    number = _numeric(table["PASS"]).notna()
+    require_readable(QUALITY, "PASS", table["PASS"], number, "1 or 0")
+    _blank(table, "PASS", (table["PASS"] != "") & ~number, "no number", notes)
     return table
 
 
@@ -177,6 +246,9 @@ def repair_mayo(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
         table, table.duplicated(["loni_image", "series_type"]), "an image again", notes
     )
     grade = _numeric(table["series_quality"])
+    require_readable(
+        MAYO, "series_quality", table["series_quality"], grade.notna(), "1 to 4, or -1"
+    )
     odd = grade.isna() | (grade == 0)
     if odd.any():
         notes.append(f"{count(odd.sum(), 'verdict')} set to -1, not assessed (blank or 0).")
@@ -211,10 +283,14 @@ def repair_genotypes(table: pd.DataFrame, merge: pd.DataFrame, notes: list[str])
 def repair_diagnoses(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Repair DXSUM: diagnoses as numbers, and a repeated row, which Clinica needs for ADNI3."""
     table = _leave_out(table.copy(), ~table["PTID"].str.fullmatch(PTID), "ADNI4, or no PTID", notes)
-    words = {"CN": "1", "MCI": "2", "Dementia": "3"}
-    table["DIAGNOSIS"] = table["DIAGNOSIS"].replace(words)
-    word = (table["DIAGNOSIS"] != "") & _numeric(table["DIAGNOSIS"]).isna()
-    _blank(table, "DIAGNOSIS", word, "no number", notes)
+    numbers = {"CN": "1", "MCI": "2", "Dementia": "3", "": ""}
+    texts = table["DIAGNOSIS"]
+    table["DIAGNOSIS"] = diagnosis_reached(texts).map(numbers).where(_numeric(texts).isna(), texts)
+    known = table["DIAGNOSIS"] != ""
+    require_readable("DXSUM", "DIAGNOSIS", texts, known, "1, 2, 3, or CN, MCI, Dementia")
+    unread = ((texts != "") & ~known).sum()
+    if unread:
+        notes.append(f"{count(unread, 'value')} of DIAGNOSIS blanked (no number).")
     repeated = repeat_a_row(table)
     if len(repeated) > len(table):
         notes.append("One row repeated: Clinica fails on a table in which none is.")

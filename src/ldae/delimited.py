@@ -1,0 +1,114 @@
+"""Reader of tables from outside: field counts, quoting and delimiter are checked, never guessed.
+
+pandas takes rows with one field more than the header as rows with an index, and so shifts all
+columns; it fills short rows. A spreadsheet that adds a separator to each row would thus change
+every value without a word.
+"""
+
+import csv
+import io
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from ldae.errors import UserError, require
+
+NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
+
+
+def read_delimited(
+    path: str | Path, delimiter: str, latin1: bool = False
+) -> tuple[pd.DataFrame, list[str]]:
+    """Read a table of text: stripped values, ``""`` where there is none; BOM and CRLF are accepted.
+
+    Fields beyond the header are dropped if they are blank. Rows that end early are filled, unless
+    the file breaks off in its last row. Blank rows are skipped. A name that the header has twice
+    gets a number (``DX.1``).
+
+    Args:
+        path: The file.
+        delimiter: ``","`` or a tab.
+        latin1: Read as Latin-1 what is not UTF-8 (LONI's free text sometimes is not).
+
+    Returns:
+        The table, and sentences with counts on what was dropped, filled or decoded.
+
+    Raises:
+        UserError: the file is empty, cut off or of another delimiter, a quote is not closed, or a
+            row has values beyond the header.
+    """
+    path, notes = Path(path), []
+    require(path.is_file(), f"The table {path} does not exist.")
+    text = _decoded(path, latin1, notes)
+    kind = f"{NAMES[delimiter]}-separated text"
+    try:
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        rows = [(lines.line_num, [value.strip() for value in row]) for row in lines]
+    except csv.Error as error:
+        raise UserError(
+            f"{path} cannot be read as {kind}: {error} (line {lines.line_num}). Is a quotation "
+            "mark not closed? Download it again."
+        ) from None
+    rows = [(line, row) for line, row in rows if any(row)]
+    require(bool(rows), f"{path} cannot be read as {kind}: it is empty. Download it again.")
+    (_, header), *rows = rows
+    while not header[-1]:  # a separator at the end of the header
+        header.pop()
+    width = len(header)
+    _require_delimiter(path, header, delimiter)
+    longer = [(line, row) for line, row in rows if any(row[width:])]
+    if longer:
+        line, row = longer[0]
+        raise UserError(
+            f"{path}: {len(longer)} of {len(rows)} rows have more values than the header has "
+            f"columns, such as line {line} with {len(row)} for {width}. A {NAMES[delimiter]} "
+            "inside a value must stand in quotation marks. Mend or download the table again."
+        )
+    whole = text.endswith(("\n", "\r"))
+    require(
+        whole or not rows or len(rows[-1][1]) >= width,
+        f"{path} breaks off in its last row (line {rows[-1][0] if rows else 1}): it is cut off. "
+        "Download it again.",
+    )
+    extra = sum(len(row) > width for _, row in rows)
+    short = sum(len(row) < width for _, row in rows)
+    if extra:
+        notes.append(f"Blank fields at the end of {_rows(extra)} were dropped.")
+    if short:
+        notes.append(f"{_rows(short)} ended early: the missing fields are blank.")
+    filled = [(row + [""] * (width - len(row)))[:width] for _, row in rows]
+    return pd.DataFrame(filled, columns=_unique(header), dtype=str), notes
+
+
+def _decoded(path: Path, latin1: bool, notes: list[str]) -> str:
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        require(latin1, f"{path} cannot be read: it is not UTF-8 text (byte {error.start}).")
+        notes.append("The file is not UTF-8 and was read as Latin-1.")
+        return content.decode("latin-1")
+
+
+def _require_delimiter(path: Path, header: list[str], delimiter: str) -> None:
+    """Refuse a header of one column that another delimiter would part."""
+    other = [mark for mark in NAMES if mark != delimiter and mark in header[0]]
+    require(
+        len(header) > 1 or not other,
+        f"{path} has one column, {header[0][:60]!r}: is it separated by "
+        f"{' or '.join(NAMES[mark] for mark in other)}s? It must be {NAMES[delimiter]}-separated.",
+    )
+
+
+def _rows(number: int) -> str:
+    return f"{number} row{'' if number == 1 else 's'}"
+
+
+def _unique(names: list[str]) -> list[str]:
+    seen: Counter[str] = Counter()
+    found = []
+    for name in names:
+        found.append(f"{name}.{seen[name]}" if seen[name] else name)
+        seen[name] += 1
+    return found
