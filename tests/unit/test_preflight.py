@@ -318,6 +318,11 @@ def test_slurm_partitions_are_read():
         ({"runtime": 721, "slurm_partition": "gpu"}, "720 minutes"),
         ({"gpu": 2, "threads": 9, "mem_mb": 64001, "slurm_partition": "gpu"}, None),
         ({"slurm_partition": "cpus"}, "no partition cpus"),
+        # A list: any of them; all must exist.
+        ({"slurm_partition": "cpu,gpu", "gpu": 2}, None),
+        ({"slurm_partition": "gpu, cpu", "runtime": 1000}, None),
+        ({"slurm_partition": "gpu,cpus", "gpu": 2}, "no partition cpus"),
+        ({"slurm_partition": "cpu,cpu", "gpu": 1}, "no GPUs a node, 1 asked for"),
     ],
 )
 def test_a_job_fits_its_partition_or_the_fault_is_named(requests, message):
@@ -347,6 +352,23 @@ def test_request_that_only_a_later_attempt_exceeds_is_a_warning():
     assert [finding.level for finding in found] == [WARNING, OK]
     assert "retried" in found[0].what
     assert "64000 MB of memory a node, 120000 asked for" in found[0].what
+
+
+@pytest.mark.parametrize(
+    ("account", "level"),
+    [("BrainLab", OK), ("brainlab", OK), ("other,brainlab", OK), ("nobody", ERROR), (None, OK)],
+)
+def test_accounts_are_compared_without_case(account, level, monkeypatch):
+    monkeypatch.setattr(slurm.shutil, "which", lambda name: name)
+    monkeypatch.setattr(slurm, "_ask", lambda *command: (0, "brainlab\nOther"))
+    assert slurm._account({"ldae": {"slurm_account": account}}).level == level
+
+
+def test_names_that_snakemake_would_compute_are_errors():
+    asked = {"slurm_account": "2024-1", "slurm_account_becomes": "2023"}
+    (found,) = slurm._computed({"ldm": asked, "ldae": asked, "n4": {"slurm_account": "lab"}})
+    assert found.level == ERROR and "2023" in found.what
+    assert "slurm_account: \"'2024-1'\"" in found.remedy
 
 
 @pytest.mark.parametrize(("age", "levels"), [("30 sec", [ERROR]), ("300 sec", [])])

@@ -99,6 +99,24 @@ def test_first_attempts_evaluates_requests_that_grow_with_attempts():
     assert known == {"threads": 2, "mem_mb": 1024, "jobs": 3}  # its inputs are unknown
 
 
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("lab", {"slurm_account": "lab"}),
+        ("2024-1", {"slurm_account": "2024-1", "slurm_account_becomes": "2023"}),
+        ("all", {"slurm_account": "all", "slurm_account_becomes": "Python's function all"}),
+        ("'2024-1'", {"slurm_account": "2024-1"}),
+        ("'a' if attempt > 1 else 'b'", {"slurm_account": "b"}),
+    ],
+)
+def test_names_of_slurm_are_those_that_were_written(written, found):
+    account = Resource.from_cli_expression("slurm_account", written)
+    requests = {"slurm_account": account, "_cores": Resource("_cores", 1)}
+    rule = SimpleNamespace(name="n4", resources=requests)
+    asked = requests_of(rule, ["slurm_account"], SimpleNamespace(async_run=None))
+    assert asked == {"threads": 1} | found
+
+
 def test_growing_memory_has_a_limit():
     memory = growing(4000)
     assert [memory({}, threads=1, attempt=n) for n in (1, 2, 3, 9)] == [4000, 8000, 12000, 12000]

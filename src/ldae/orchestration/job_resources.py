@@ -13,6 +13,7 @@ from ldae.files import digest
 
 LAST_ATTEMPT = 99  # beyond every limit on growth
 FINGERPRINTS = ("source", "encoding")  # params of rules that hold a source fingerprint
+NAMES = ("slurm_partition", "slurm_account")
 OF_SLURM = ("nodes", "gres", "cpus_per_task", "slurm_partition", "slurm_account")
 
 
@@ -67,7 +68,9 @@ def all_attempts(workflow: Any, config: Mapping[str, Any]) -> dict[str, dict[str
 def requests_of(rule: Any, keys: Iterable[str], workflow: Any, attempt: int = 1) -> dict[str, Any]:
     """Requests of a rule's jobs at one attempt: threads and the resources ``keys``.
 
-    Left out are resources that a profile gives as an expression of a job's inputs.
+    Left out are resources that a profile gives as an expression of a job's inputs. Snakemake
+    computes text that is valid Python: an account 2024-1 becomes 2023. Names of Slurm (``NAMES``)
+    that this changes stay as they were written; ``<key>_becomes`` is what jobs would ask for.
     """
     threads = rule.resources["_cores"].value
     job = {"threads": threads, "attempt": attempt, "input": [], "rulename": rule.name}
@@ -76,7 +79,16 @@ def requests_of(rule: Any, keys: Iterable[str], workflow: Any, attempt: int = 1)
         request = rule.resources.get(key)
         if request is None or re.search(r"\binput\b", str(request.raw or "")):
             continue
-        found[key] = request.evaluate({}, **job, async_run=workflow.async_run).value
+        evaluated = request.evaluate({}, **job, async_run=workflow.async_run)
+        if key not in NAMES:
+            found[key] = evaluated.value
+            continue
+        try:
+            found[key] = evaluated.value
+        except ValueError:
+            found |= {key: str(request.raw), f"{key}_becomes": f"Python's function {request.raw}"}
+        if not isinstance(found[key], str | None):
+            found |= {f"{key}_becomes": str(found[key]), key: str(request.raw)}
     return found
 
 

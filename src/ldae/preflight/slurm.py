@@ -40,7 +40,7 @@ def check_slurm(facts: Facts) -> list[Finding]:
         return [Finding(ERROR, TOPIC, text, "Run on a login node, or `module load slurm`.")]
     remote = {name: about for name, about in facts.requests.items() if name not in facts.local}
     requests = submitted(remote, facts.groups)
-    found = [_account(requests)]
+    found = [*_computed(requests), _account(requests)]
     code, said = _ask("sinfo", "-h", "-o", "%P|%l|%m|%c|%G")
     if code:
         text = f"sinfo does not answer: {said}"
@@ -72,6 +72,22 @@ def submitted(
             else:
                 whole[key] = max(whole.get(key, 0), value)
     return found
+
+
+def _computed(requests: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+    """Errors on names that Snakemake would compute, such as the account 2024-1 (2023)."""
+    found = {}
+    for about in requests.values():
+        for key in ("slurm_partition", "slurm_account"):
+            if becomes := about.get(f"{key}_becomes"):
+                found[key, about[key]] = becomes
+    return [
+        Finding(
+            ERROR, TOPIC, f"{key} {written} would be taken as Python: {becomes}",
+            f"Write it in {PROFILE} with two kinds of quotation marks: {key}: \"'{written}'\"",
+        )
+        for (key, written), becomes in sorted(found.items())
+    ]  # fmt: skip
 
 
 def check_min_job_age() -> list[Finding]:
@@ -147,23 +163,24 @@ def compare_with_partitions(
     later: dict[tuple[str, str], list[str]] = {}
     for rule, about in requests.items():
         asked = about.get("slurm_partition")
-        partition = asked or default
-        if partition is None:
+        listed = [name for name in re.split(r"[,\s]+", asked or default or "") if name]
+        if not listed:
             key = ("there is no default partition, and the profile names none", f"one of {names}")
             faults.setdefault(key, []).append(rule)
             continue
-        if partition not in names:
-            key = (f"there is no partition {partition}", f"one of: {some(names)}")
+        absent = [name for name in listed if name not in names]
+        if absent:
+            key = (f"there is no partition {some(absent)}", f"one of: {some(names)}")
             faults.setdefault(key, []).append(rule)
             continue
-        there = [node for node in nodes if node.partition == partition]
-        unfit = _unfit(about, there)
+        there = [[node for node in nodes if node.partition == name] for name in listed]
+        unfit = _unfit_everywhere(about, there)
         for fault in unfit:
             faults.setdefault(fault, []).append(rule)
         if not unfit:
-            name = partition if asked else f"{partition} (cluster default: null in the profile)"
-            fine.setdefault(name, []).append(rule)
-            for fault in _unfit(about | last_attempt(about), there):
+            default_note = "" if asked else " (cluster default: null in the profile)"
+            fine.setdefault(",".join(listed) + default_note, []).append(rule)
+            for fault in _unfit_everywhere(about | last_attempt(about), there):
                 later.setdefault(fault, []).append(rule)
     for (what, remedy), rules in faults.items():
         text = f"{what}: {some(sorted(rules), 60)}"
@@ -181,6 +198,14 @@ def compare_with_partitions(
 def last_attempt(about: Mapping[str, Any]) -> dict[str, Any]:
     """Memory and minutes of a rule's last attempt, under the names of the first's."""
     return {key.removeprefix("last_"): about[key] for key in about if key.startswith("last_")}
+
+
+def _unfit_everywhere(
+    about: Mapping[str, Any], partitions: list[list[Nodes]]
+) -> list[tuple[str, str]]:
+    """Faults of a request that fits none of some partitions, of which Slurm may take any."""
+    faults = [_unfit(about, nodes) for nodes in partitions]
+    return [fault for each in faults for fault in each] if all(faults) else []
 
 
 def _unfit(about: Mapping[str, Any], nodes: list[Nodes]) -> list[tuple[str, str]]:
@@ -217,7 +242,8 @@ def _unfit(about: Mapping[str, Any], nodes: list[Nodes]) -> list[tuple[str, str]
 def _account(requests: Mapping[str, Mapping[str, Any]]) -> Finding:
     """Compare the requested accounts with those that the user has."""
     asked = {about.get("slurm_account") for about in requests.values()}
-    named = sorted(str(name) for name in asked if name)
+    # The executor takes the first of a list. Slurm keeps accounts in lower case.
+    named = sorted({re.split(r"[,\s]+", str(name).strip())[0] for name in asked if name})
     if not named:
         return Finding(OK, TOPIC, "account: cluster default (null in the profile)")
     user = os.environ.get("USER", "")
@@ -229,7 +255,7 @@ def _account(requests: Mapping[str, Mapping[str, Any]]) -> Finding:
         text = f"account: {some(named)}, not checked: Slurm lists no accounts of yours here"
         return Finding(WARNING, TOPIC, text, "Ask your administrators if a job is refused.")
     yours = set(said.split())
-    wrong = [name for name in named if name not in yours]
+    wrong = [name for name in named if name.lower() not in {each.lower() for each in yours}]
     if wrong:
         text = f"account: {some(wrong)} is not among your accounts"
         return Finding(ERROR, TOPIC, text, f"Set slurm_account in {PROFILE}: {some(sorted(yours))}")
