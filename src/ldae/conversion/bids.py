@@ -20,9 +20,11 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pydicom
+from nibabel.spatialimages import HeaderDataError
 
 from ldae.conversion.image_checks import as_volume
 from ldae.files import MISSING, atomic, write_json
+from ldae.nifti import NO_SCALING, geometry_fault
 
 # BIDS's name -> DICOM keyword, factor to BIDS's unit (DICOM has milliseconds, BIDS seconds).
 _NUMBERS = {
@@ -98,11 +100,13 @@ def inspect_image(path: str | Path) -> tuple[str | None, str | None]:
     try:
         image = nib.load(path)
         data = as_volume(np.asanyarray(image.dataobj))  # (X, Y, Z)
+    except HeaderDataError:
+        return NO_SCALING, None
     except _UNREADABLE as error:
         return f"The image cannot be read ({_cause(error)}).", None
     if not isinstance(image, nib.Nifti1Image) or isinstance(image, nib.Nifti2Image):
         return "The image is not NIfTI-1.", None
-    fault = image_fault(data) or _matrix_fault(image.affine)
+    fault = image_fault(data) or geometry_fault(image)
     return (fault, None) if fault else (None, image_hash(data, image.affine))
 
 
@@ -118,13 +122,6 @@ def image_fault(data: np.ndarray) -> str | None:
     if low == high:
         return f"The image is constant: all voxels are {low:g}."
     return None
-
-
-def _matrix_fault(affine: np.ndarray) -> str | None:
-    if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9:
-        axes = nib.io_orientation(affine)[:, 0]
-        return None if np.isfinite(axes).all() else "Two axes of the image are nearly the same."
-    return "The image's place in space is not defined: its matrix is singular or not finite."
 
 
 def _cause(error: Exception) -> str:

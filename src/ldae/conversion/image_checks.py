@@ -18,6 +18,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pydicom
+from nibabel.spatialimages import HeaderDataError
+
+from ldae.nifti import NO_SCALING, geometry_fault
 
 MIN_SLICES = 20  # a whole head at 6 mm has more; localisers have 3 to 15
 MAX_EDGE = 6.0  # mm; ADNI's T1-weighted scans have voxels of about 1 mm
@@ -180,6 +183,8 @@ def nifti_fault(path: Path) -> str | None:
     try:
         image = nib.load(path)
         data = as_volume(np.asanyarray(image.dataobj))
+    except HeaderDataError:
+        return NO_SCALING
     except OSError as error:
         return f"The file cannot be read ({error.strerror or 'it is cut off or damaged'})."
     except Exception as error:  # nibabel raises nearly anything on bytes that are not NIfTI
@@ -188,11 +193,13 @@ def nifti_fault(path: Path) -> str | None:
         return f"The image is {data.ndim}-D, not 3-D."
     if min(data.shape) < MIN_SLICES:
         return f"Only {min(data.shape)} slices: a localiser or a fragment, no 3-D image of a head."
+    if data.dtype.kind not in "biuf":
+        return "The image's voxels are not single real numbers but colours or complex numbers."
     low, high = float(data.min()), float(data.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         return "The image has voxels that are not finite numbers."
     if low == high:
         return "The image is constant: all voxels have the same value."
-    if not np.isfinite(image.affine).all() or np.linalg.det(image.affine[:3, :3]) == 0:
-        return "The image's orientation is not defined: its matrix is singular or not finite."
+    if fault := geometry_fault(image):
+        return fault
     return _edges_fault(image.header.get_zooms()[:3])

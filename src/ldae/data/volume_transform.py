@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ldae.errors import UserError, require
+from ldae.nifti import geometry_fault
 
 if TYPE_CHECKING:
     import torch
@@ -96,6 +97,8 @@ class StoreTransform:
 
         try:
             image = nib.load(path)
+            if fault := geometry_fault(image):
+                raise UserError(f"{path}: {fault}")
             if self._has_spacing(image):
                 values = np.asarray(image.dataobj).astype(np.float32)
                 return self._crop_or_pad(values[None], image.affine)

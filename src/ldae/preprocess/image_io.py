@@ -1,32 +1,78 @@
-"""Image input and output: checks of a head when it is read, NIfTI with int16 intensities."""
+"""Image input and output: heads as every library should see them, NIfTI with int16 intensities."""
 
 import gzip
+import logging
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
 from ldae.files import atomic
+from ldae.nifti import corners, geometry_fault, shear, without_shear
 from ldae.preprocess._ants import ants
 from ldae.preprocess.shard_runner import ScanRejected
 
 LEVELS = 32767  # of int16: a step is 3e-5 of the maximum, far below the noise of a scanner
+TO_ITK = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS to ITK's LPS, and back
+SAME_PLACE = 0.01  # mm between the corners of an image as nibabel and as ITK read them
+ROUNDING = 1e-4  # cosine between axes that the header's float32 leaves
+NEGATIVE = 0.01  # fraction of voxels, and of the range below zero, that is no ringing of a filter
+LOWEST = 0.25  # of the range: up to here the background's intensity is the head's lowest
 COMPRESSION = 1  # of gzip: level 6 takes twice the time for 1 % of the size
 
 
-def read_head(path: Path) -> ants.ANTsImage:
-    """Read a T1w image as float32; ITK reads voxels that are not a number as 0.
+def read_scan(path: Path) -> ants.ANTsImage:
+    """Read an image as float32, with the values and the place in space that nibabel reads.
+
+    ANTs wraps negative and 64-bit integers, and ITK has other rules for headers
+    (:mod:`ldae.nifti`). Where both read the same, the image is ANTs's own, bit for bit. Voxels that
+    are not a number become 0; a slight shear is replaced by the nearest rotation, with a warning.
 
     Raises:
-        ScanRejected: the file is not one three-dimensional image, or all its voxels are equal.
+        ScanRejected: the file is not one three-dimensional image with a known place in space, or
+            all its voxels are equal.
     """
-    image = ants.image_read(str(path))
-    if image.dimension != 3 or image.components != 1:
-        raise ScanRejected(f"the image has shape {image.shape}, expected one 3-D volume")
-    values = image.numpy()
+    stored = nib.load(path)
+    if len(stored.shape) != 3:
+        raise ScanRejected(f"the image has shape {stored.shape}, expected one 3-D volume")
+    if fault := geometry_fault(stored):
+        raise ScanRejected(f"{fault[0].lower()}{fault[1:].removesuffix('.')}")
+    values = np.nan_to_num(np.asarray(stored.dataobj).astype(np.float32))
     if values.min() == values.max():
         raise ScanRejected("all voxels of the image are equal")
-    return image
+    matrix = without_shear(stored.affine, stored.shape)
+    if shear(stored.affine) > ROUNDING:
+        logging.warning("%s: a shear of %.3f is ignored", path.name, shear(stored.affine))
+    elif np.dtype(stored.get_data_dtype()).itemsize < 8 or stored.get_data_dtype().kind == "f":
+        image = ants.image_read(str(path))
+        apart = np.abs(corners(affine(image), image.shape) - corners(matrix, image.shape)).max()
+        if apart < SAME_PLACE and np.array_equal(image.numpy(), values):
+            return image
+    edges = np.linalg.norm(matrix[:3, :3], axis=0)
+    itk = TO_ITK @ matrix
+    return ants.from_numpy(
+        values,
+        origin=itk[:3, 3].tolist(),
+        spacing=edges.tolist(),
+        direction=itk[:3, :3] / edges,
+    )
+
+
+def read_head(path: Path) -> ants.ANTsImage:
+    """Read a raw head (:func:`read_scan`) with its background at zero, as N4's logarithm needs.
+
+    Heads with many voxels below zero (z-scores, uniform images of MP2RAGE) are shifted: by the
+    intensity of the background where that is among the lowest, else by the lowest one.
+    """
+    image = read_scan(path)
+    values = image.numpy()
+    low, high = float(values.min()), float(values.max())
+    if (values < -NEGATIVE * (high - low)).mean() <= NEGATIVE:
+        return image
+    faces = [values.take(end, axis).ravel() for axis in range(3) for end in (0, -1)]
+    background = float(np.median(np.concatenate(faces)))
+    zero = background if background - low < LOWEST * (high - low) else low
+    return image.new_image_like(np.maximum(values - np.float32(zero), 0))
 
 
 def write_image(image: ants.ANTsImage, path: Path) -> None:
@@ -62,4 +108,4 @@ def affine(image: ants.ANTsImage) -> np.ndarray:
     matrix = np.eye(4)
     matrix[:3, :3] = np.asarray(image.direction) * np.asarray(image.spacing)
     matrix[:3, 3] = image.origin
-    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix
+    return TO_ITK @ matrix
