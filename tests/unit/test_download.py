@@ -1,6 +1,7 @@
 """ADNI download: image checks, image index, change hash, link tree, plan of the conversion."""
 
 import errno
+import gzip
 import os
 import shutil
 from pathlib import Path
@@ -187,6 +188,31 @@ def test_index_skips_other_files_and_lists_unrecognised_names(images):
     assert "_I<ImageUID>" in lost["reason"].iloc[0] and "not unpacked" in lost["reason"].iloc[1]
     other = index[index["image_id"] == "I40009"].iloc[0]
     assert (other["status"], other["format"]) == ("corrupt", "other")
+
+
+def test_index_lists_dicom_that_its_names_do_not_show(tmp_path):
+    """Scanner exports and repacked archives lose or change the ending of names."""
+    for subject, number, ending in (
+        ("002_S_9001", 7001, ".dcm"), ("002_S_9002", 7002, ""), ("002_S_9003", 7003, ".dcm.gz"),
+        ("002_S_9004", 7004, ".001"), ("002_S_9005", None, ""),
+    ):  # fmt: skip
+        folder = tmp_path / subject / "MPRAGE" / "2012-05-08_14_35_25.0" / "scan"
+        folder.mkdir(parents=True)
+        for slice_ in range(3):
+            end = f"_I{number}{ending}" if number else f"{slice_}"
+            name = f"ADNI_{subject}_MR_MPRAGE_br_raw_{slice_:03d}_{slice_}_S6000{end}"
+            content = gzip.compress(b"") if ending.endswith("gz") else bytes(128) + b"DICM" + b"x"
+            (folder / name).write_bytes(content)
+        (folder / "README").write_text("no image")
+        (folder / "notes.txt").write_bytes(bytes(128) + b"DICM")
+    table = index_images(tmp_path, {f"I700{n}" for n in range(1, 5)}).set_index("subject_id")
+    assert table["files"].tolist() == [3] * 5
+    assert table["image_id"].tolist()[:4] == ["I7001", "I7002", "I7003", "I7004"]
+    for subject in ("002_S_9002", "002_S_9004"):
+        assert table.loc[subject, "reason"].endswith("do not end in .dcm. Rename them so.")
+    assert "alone are converted" in table.loc["002_S_9003", "reason"]
+    assert table.loc["002_S_9005", "status"] == "unrecognised"
+    assert "_I<ImageUID>.dcm" in table.loc["002_S_9005", "reason"]
 
 
 def test_index_accepts_identical_copies_of_an_image_only(images):

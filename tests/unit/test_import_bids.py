@@ -309,6 +309,61 @@ def test_import_fails_only_images_of_unsupported_kinds(tmp_path):
         assert words in reason
 
 
+def test_import_inherits_metadata(tmp_path):
+    """JSON files above the image hold as well; the nearest wins."""
+    root = tmp_path / "data"
+    for number, subject in enumerate(("01", "02", "03", "04")):
+        put_image(root, anat(subject, "M000"), voxels(number))
+    put_image(root, anat("05", "M000", "acq-a_T1w.nii.gz"), voxels(5))
+    for name, strength in {
+        "T1w.json": 3,
+        "acq-a_T1w.json": 2,
+        "acq-b_T1w.json": 4,
+        "T2w.json": 5,
+        "sub-02/sub-02_T1w.json": 1.5,
+        anat("03", "M000", "T1w.json"): 7,
+        "sub-04/ses-M000/sub-04_ses-M000_T1w.json": "unknown",
+    }.items():
+        (root / name).write_text(json.dumps({"MagneticFieldStrength": strength}))
+    table, _ = run_import(root)
+    assert table["field_strength"].fillna(0).tolist() == [3, 1.5, 7, 0, 2]
+
+
+def test_import_takes_the_plain_image_of_a_session(tmp_path):
+    root = tmp_path / "data"
+    taken = {
+        "01": ("T1w", "ce-gadolinium_T1w", "part-phase_T1w", "rec-norm_T1w"),
+        "02": ("rec-norm_T1w", "rec-other_T1w", "ce-gad_run-1_T1w"),
+        "03": ("echo-1_run-2_T1w", "echo-2_run-1_T1w", "inv-1_T1w"),
+        "04": ("part-mag_T1w", "part-real_T1w", "part-imag_T1w"),
+        "05": ("run-2_T1w", "run-10_T1w"),
+        "06": ("run-2_T1w", "run-1_T1w"),  # the first run's sidecar names an agent
+    }
+    for subject, names in taken.items():
+        for number, name in enumerate(names):
+            put_image(root, anat(subject, "M000", f"{name}.nii.gz"), voxels(number))
+    put_image(root, anat("07", "M000", "ce-gad_T1w.nii.gz"), voxels(1))  # nothing else is there
+    agent = {"ContrastBolusIngredient": "GADOLINIUM", "MagneticFieldStrength": 3}
+    (root / anat("06", "M000", "run-1_T1w.json")).write_text(json.dumps(agent))
+    (root / anat("06", "M000", "run-2_T1w.json")).write_text('{"ContrastBolusIngredient": "NONE"}')
+    table, _ = run_import(root)
+    assert len(table) == sum(map(len, taken.values())) + 1  # each image has its row
+    found = table[table["status"] == "converted"].set_index("subject_id")["path"]
+    assert found.to_dict() == {
+        subject: anat(subject, "M000", f"{names[0]}.nii.gz") for subject, names in taken.items()
+    }
+    reasons = table.set_index("path")["reason"]
+    for subject, name, words in (
+        ("01", "ce-gadolinium_T1w", "contrast agent (ce-gadolinium)"),
+        ("01", "part-phase_T1w", "no magnitude image (part-phase)"),
+        ("03", "inv-1_T1w", "one inversion of several"),
+        ("05", "run-10_T1w", "sub-05_ses-M000_run-2_T1w.nii.gz is taken"),
+        ("06", "run-1_T1w", "ContrastBolusIngredient in its sidecar"),
+        ("07", "ce-gad_T1w", "contrast agent"),
+    ):
+        assert words in reasons[anat(subject, "M000", f"{name}.nii.gz")]
+
+
 def test_find_duplicates_within_a_subject_and_across_cohorts(oasis, aibl):
     tables = [run_import(oasis, OASIS_COLUMNS, OASIS_VALUES)[0], run_import(aibl, name="AIBL")[0]]
     scans = pd.concat(tables).query("status == 'converted'")

@@ -12,14 +12,16 @@ from ldae.files import digest, read_table
 def bids_hash(root: str | Path) -> str:
     """Hash a BIDS data set: changes when images are added or removed, or a table is edited.
 
-    The hash covers the names and modification times of the images' folders and of all tables above
-    them; the time of the data set's folder does not show changes below it. ``absent`` if there is
-    no such folder.
+    The hash covers the names and modification times of the images' folders, and of all tables and
+    JSON files above them; the time of the data set's folder does not show changes below it.
+    ``absent`` if there is no such folder.
     """
     root = Path(root)
     if not root.is_dir():
         return "absent"
-    patterns = ("*.tsv", "sub-*/*.tsv", "sub-*/anat", "sub-*/ses-*/anat")
+    above = ("", "sub-*/", "sub-*/ses-*/")
+    patterns = [f"{folder}*.{kind}" for folder in above for kind in ("tsv", "json")]
+    patterns += ["sub-*/anat", "sub-*/ses-*/anat"]
     total = hashlib.sha256()
     for path in sorted(path for pattern in patterns for path in root.glob(pattern)):
         total.update(f"{path.relative_to(root)} {path.stat().st_mtime_ns}\n".encode())

@@ -23,8 +23,17 @@ FORMATS = (
     | dict.fromkeys(("nii", "nii.gz"), "nifti")
     | dict.fromkeys(("img", "hdr", "mnc", "mgz", "mgh", "nrrd", "v", "i", "hrrt"), "other")
     | dict.fromkeys(("zip", "tar", "tar.gz", "tgz", "7z", "rar"), "other")
+    | dict.fromkeys(("dcm.gz", "dicom.gz", "ima.gz", "dcm.bz2", "img.gz"), "other")
 )
-_NAME = re.compile(r"(?:_I(?P<number>\d+))?\.(?P<extension>(?:nii|tar)\.gz|[^.]+)$", re.IGNORECASE)
+_NAME = re.compile(
+    r"(?:_I(?P<number>\d+))?"
+    r"\.(?P<extension>(?:nii|tar|dcm|dicom|ima|img)\.gz|dcm\.bz2|[^.]+)$",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"(?:^|_)I(\d+)(?![^._])", re.IGNORECASE)
+# Files that stand beside images and are none; they are not opened.
+_TEXTS = {".xml", ".csv", ".tsv", ".txt", ".json", ".pdf", ".html", ".md", ".log", ".doc", ".docx"}
+DICOM_MARK = b"DICM"  # after 128 bytes
 PTID = re.compile(r"\d{3}_S_\d{4,5}", re.IGNORECASE)
 DEPTH = 3  # levels of subjects' folders: <PTID>, ADNI/<PTID>, part1/ADNI/<PTID>
 
@@ -40,6 +49,24 @@ def read_name(name: str) -> tuple[str | None, str] | None:
     match = None if name.startswith(".") else _NAME.search(name)
     kind = FORMATS.get(match["extension"].lower()) if match else None
     return (match["number"], kind) if kind else None
+
+
+def read_content(path: Path) -> tuple[str | None, str] | None:
+    """As :func:`read_name`, for DICOM files that only their content shows.
+
+    The format is ``other``: Clinica looks for ``.dcm``. Files that cannot be opened are none.
+    """
+    if path.name.startswith(".") or path.suffix.lower() in _TEXTS:
+        return None
+    try:
+        with path.open("rb") as stream:
+            marked = stream.read(132)[128:] == DICOM_MARK
+    except OSError:
+        return None
+    if not marked:
+        return None
+    number = _NUMBER.search(path.name)
+    return number[1] if number else None, "other"
 
 
 def image_files(images: str | Path, path: str, image_id: str) -> list[Path]:

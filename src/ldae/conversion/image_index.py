@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from ldae.conversion.download import PTID, files_hash, find_folders, is_folder, read_name
+from ldae.conversion.download import (
+    PTID,
+    files_hash,
+    find_folders,
+    is_folder,
+    read_content,
+    read_name,
+)
 from ldae.conversion.image_checks import dicom_fault, nifti_fault
 from ldae.files import sha256
 from ldae.progress import Progress
@@ -45,7 +52,8 @@ def index_images(images: str | Path, listed: Collection[str], jobs: int = 1) -> 
         - content (hash of names, sizes and modification times of the files)
 
         Files without an identifier in their names have one row per folder: image_id n/a, status
-        unrecognised. XML and other files that are no images have no row.
+        unrecognised. DICOM files are found by their content where their names do not show it. XML
+        and other files that are no images have no row.
 
     Raises:
         UserError: the image folder does not exist or cannot be opened.
@@ -103,8 +111,9 @@ def _index_subject(
     nameless: dict[Path, list[_File]] = {}
     for place in places:
         for path in _walk(place):
-            found = read_name(path.name)
-            if os.path.isdir(path):  # noqa: PTH112 (a folder that cannot be opened)
+            is_closed = os.path.isdir(path)  # noqa: PTH112 (a folder that cannot be opened)
+            found = read_name(path.name) or (None if is_closed else read_content(path))
+            if is_closed:
                 nameless.setdefault(path, [])
             elif found:
                 file = _File(path, *found)
@@ -124,9 +133,11 @@ def _image_row(
 ) -> dict:
     places: dict[tuple[Path, str], list[Path]] = {}
     for file in files:
-        where = file.path.parent if file.format == "dicom" else file.path
+        where = file.path if file.format == "nifti" else file.path.parent
         places.setdefault((where, file.format), []).append(file.path)
     (where, kind), paths = min(places.items())
+    if kind == "other" and len(paths) == 1:
+        where = paths[0]
     fault = None
     if check and ptid:
         fault = _places_fault(list(places.values())) or _fault(kind, sorted(paths), ptid)
@@ -151,6 +162,8 @@ def _fault(kind: str, paths: list[Path], ptid: str) -> str | None:
         return dicom_fault(paths, ptid)
     if kind == "nifti":
         return nifti_fault(paths[0])
+    if all(read_name(path.name) is None for path in paths):
+        return "The files are DICOM, but their names do not end in .dcm. Rename them so."
     return "The file is not DICOM (.dcm) or NIfTI (.nii), which alone are converted."
 
 
@@ -178,6 +191,8 @@ def _why_closed(folder: Path) -> str:
 def _nameless_row(images: Path, ptid: str | None, folder: Path, files: list[_File]) -> dict:
     if not files:
         reason = f"The folder cannot be opened ({_why_closed(folder)})."
+    elif all(read_name(file.path.name) is None for file in files):
+        reason = "The files are DICOM, but their names do not end in _I<ImageUID>.dcm."
     elif all(file.format == "other" for file in files):
         reason = "Archives that are not unpacked, or images of a format that is not converted."
     else:

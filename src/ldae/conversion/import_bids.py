@@ -11,17 +11,20 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import pandas as pd
 
 from bids import BIDSLayout, BIDSLayoutIndexer
 from ldae.conversion.bids import compress_image, inspect_image, scan_path
+from ldae.conversion.bids_sidecars import Sidecars
 from ldae.conversion.column_mapping import SUBJECT, VISIT, read_visits
 from ldae.conversion.conversion_table import COLUMNS
+from ldae.conversion.t1w_preference import entities_of, never_taken, rank
 from ldae.derivatives import BIDS_VERSION
 from ldae.errors import UserError, require
-from ldae.files import read_json, write_json, write_table
+from ldae.files import write_json, write_table
 from ldae.progress import Progress
 
 NO_SESSION = "M000"
@@ -107,7 +110,8 @@ def import_bids(
 ) -> pd.DataFrame:
     """Import a BIDS data set as a part (``bids/``, ``conversion.tsv``); its files do not change.
 
-    The first T1-weighted image of each session is taken (by run, then by name). Images become
+    One T1-weighted image of each session is taken
+    (:mod:`ldae.conversion.t1w_preference`, then by name). Images become
     links to the originals under normalised names. Uncompressed images, and those with further axes
     of length 1, are written again, into the part. Each image taken is read whole and fails unless
     it is one finite, varying 3-D image.
@@ -140,13 +144,21 @@ def import_bids(
     images["image_id"] = [
         f"{name}/{path.removesuffix('.nii.gz')}".replace(" ", "_") for path in images["path"]
     ]
-    first = ~images.duplicated(["subject", "session"])
-    chosen = images[first].reset_index(drop=True)
+    sidecars = Sidecars(root)
+    images["about"] = [sidecars(root / path) for path in images["path"]]
+    names = [entities_of(Path(path).name) for path in images["path"]]
+    images["refused"] = list(map(never_taken, names, images["about"]))
+    usable = images[images["refused"].isna()]
+    require(
+        len(usable) > 0,
+        f"{key}: no image of {root} is a plain T1-weighted one. {images['refused'].iloc[0]}",
+    )
+    chosen = usable.drop_duplicates(["subject", "session"]).reset_index(drop=True)
     chosen = read_visits(root, chosen, columns, values, section)
     chosen["participant_id"] = "sub-" + prefix + chosen["subject"]
     chosen["session_id"] = "ses-" + chosen["session"]
     chosen["scan_id"] = chosen["participant_id"] + "_" + chosen["session_id"]
-    strengths = [_sidecar_strength(root / path) for path in chosen["path"]]
+    strengths = [_strength(about) for about in chosen.pop("about")]
     chosen["field_strength"] = chosen["field_strength"].fillna(pd.Series(strengths, dtype=float))
 
     with _folder_beside(part_dir) as temporary:
@@ -180,34 +192,28 @@ def _folder_beside(path: Path) -> Iterator[Path]:
 
 
 def _index(root: Path, key: str) -> pd.DataFrame:
-    """List T1-weighted images: subject, session (labels), run, path; in order of preference."""
+    """List T1-weighted images: subject, session (labels), rank, path; in order of preference."""
     indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=_IGNORED)
     layout = BIDSLayout(root, validate=False, indexer=indexer)
     rows = []
     for file in layout.get(suffix="T1w", extension=[".nii.gz", ".nii"]):
         path = Path(file.path).relative_to(root).as_posix()
         about = file.entities
-        session, run = about.get("session", NO_SESSION), int(about.get("run", 0))
-        rows.append((about["subject"], session, run, path))
+        session = about.get("session", NO_SESSION)
+        rows.append((about["subject"], session, rank(entities_of(file.filename)), path))
     if not rows:
         there = ", ".join(sorted(file.name for file in root.iterdir())[:5]) or "nothing"
         raise UserError(
             f"{key}: {root} has no image sub-*/[ses-*/]anat/*_T1w.nii.gz or .nii; "
             f"found: {there}. Set it to the folder in which the subjects' folders lie."
         )
-    table = pd.DataFrame(rows, columns=["subject", "session", "run", "path"])
-    return table.sort_values(["subject", "session", "run", "path"]).reset_index(drop=True)
+    table = pd.DataFrame(rows, columns=["subject", "session", "rank", "path"])
+    return table.sort_values(["subject", "session", "rank", "path"]).reset_index(drop=True)
 
 
-def _sidecar_strength(image: Path) -> float | None:
-    """Field strength (tesla) from an image's JSON sidecar; None if it has no plausible one."""
-    sidecar = image.with_name(re.sub(r"\.nii(\.gz)?$", ".json", image.name))
-    try:
-        about = read_json(sidecar) if sidecar.is_file() else {}
-    except ValueError:
-        logging.warning("%s is not JSON: its field strength is taken as unknown", sidecar)
-        about = {}
-    strength = about.get("MagneticFieldStrength") if isinstance(about, dict) else None
+def _strength(about: Mapping[str, Any]) -> float | None:
+    """Field strength (tesla) of an image's metadata; None if there is no plausible one."""
+    strength = about.get("MagneticFieldStrength")
     return strength if isinstance(strength, int | float) and 0 < strength <= 7 else None
 
 
@@ -263,6 +269,10 @@ def _conversion(images: pd.DataFrame, chosen: pd.DataFrame, name: str) -> pd.Dat
     number = images.groupby(["subject", "session"])["path"].transform("size")
     rows = []
     for row, rivals in zip(images.itertuples(), number, strict=True):
+        if row.refused is not None:
+            rest = (None, "not_chosen", row.refused, None, None)
+            rows.append((name, row.image_id, row.subject, row.path, *rest))
+            continue
         best = taken.loc[(row.subject, row.session)]
         if row.path != best.path:
             reason = f"{Path(best.path).name} is taken for this session."

@@ -1,0 +1,55 @@
+"""Preference among the T1-weighted images of a session: which is taken, and which never are.
+
+The table of docs/cohorts.md. Images that are no plain T1-weighted magnitude image of the native
+brain are never taken, also where a session has no other: contrast agent brightens vessels and
+meninges, and phase, real and imaginary parts are no intensities. Of the others, images that combine
+several echoes come before single ones, and plain reconstructions before processed ones.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+MAGNITUDE = ("", "mag")
+# Keys of sidecars that say that contrast agent was given; dcm2niix writes them from DICOM's tags.
+CONTRAST = ("ContrastBolusIngredient", "ContrastBolusAgent")
+_NONE = ("", "none", "no", "n/a", "n")
+
+
+def never_taken(entities: Mapping[str, Any], about: Mapping[str, Any]) -> str | None:
+    """Reason why an image is never taken, a sentence; None: it may be.
+
+    Args:
+        entities: Entities of its name by their short names (``ce``, ``part``, ``inv``).
+        about: Metadata of its sidecars.
+    """
+    if agent := str(entities.get("ce", "")):
+        return f"The scan was taken with contrast agent (ce-{agent})."
+    if given := [key for key in CONTRAST if str(about.get(key, "")).strip().lower() not in _NONE]:
+        return f"The scan was taken with contrast agent ({given[0]} in its sidecar)."
+    if (part := str(entities.get("part", ""))) not in MAGNITUDE:
+        return f"It is no magnitude image (part-{part})."
+    if (inversion := str(entities.get("inv", ""))) != "":
+        return f"It is one inversion of several (inv-{inversion}), no T1-weighted image."
+    return None
+
+
+def rank(entities: Mapping[str, Any]) -> tuple:
+    """Order of an image among those of its session; the lowest is taken.
+
+    Combined echoes, then the first; no reconstruction named, then ``norm`` (corrected by the
+    scanner), then others; the lowest run.
+    """
+    echo, rec = _number(entities.get("echo")), str(entities.get("rec", ""))
+    return echo, {"": 0, "norm": 1}.get(rec.lower(), 2), _number(entities.get("run"))
+
+
+def _number(value: Any) -> int:
+    """Number of an entity such as ``01``; 0 where there is none."""
+    found = re.search(r"\d+", str(value or ""))
+    return int(found[0]) if found else 0
+
+
+def entities_of(name: str) -> dict[str, str]:
+    """Entities of a file name by their short names: ``{"sub": "01", "ce": "gad"}``."""
+    return dict(part.split("-", 1) for part in name.split("_") if "-" in part)
