@@ -18,11 +18,13 @@ from ldae.preprocess._ants import ants
 from ldae.preprocess.affine import FIRST, TURNED, estimate, pyramid, register
 from ldae.preprocess.brain_extraction import (
     ANTSXNET_FILES,
+    brain_probability,
     build_extractor,
     clean_mask,
     run_brain_extraction,
 )
-from ldae.preprocess.image_io import affine, read_head, write_image
+from ldae.preprocess.field_of_view import head_box
+from ldae.preprocess.image_io import TO_ITK, affine, read_head, write_image
 from ldae.preprocess.n4 import correct_bias, run_n4
 from ldae.preprocess.qc_bounds import MEASURES
 from ldae.preprocess.qc_measures import affine_matrix, dice
@@ -126,6 +128,46 @@ def test_brain_mask_keeps_largest_component_and_fills_holes():
     assert mask.sum() == 12**3
     assert mask[10, 10, 10]
     assert not mask[0, 0, 0]
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPI", "ASL"])
+def test_brain_in_much_air_and_above_a_neck_is_found(codes):
+    head, brain, matrix = base("colin27")
+    network = build_extractor({"method": "deepbet", "weights": None})
+
+    def found(values: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+        stored = nib.Nifti1Image(values.astype(np.float32), matrix)
+        turn = nib.orientations.ornt_transform(
+            nib.io_orientation(matrix), nib.orientations.axcodes2ornt(codes)
+        )
+        turned = stored.as_reoriented(turn)
+        itk = TO_ITK @ turned.affine
+        image = ants.from_numpy(
+            np.ascontiguousarray(turned.get_fdata(dtype=np.float32)),
+            origin=itk[:3, 3].tolist(),
+            spacing=(SPACING,) * 3,
+            direction=itk[:3, :3] / SPACING,
+        )
+        mask = clean_mask(brain_probability(network, image), 0.5)
+        back = nib.Nifti1Image(mask.astype(np.uint8), turned.affine)
+        turn = nib.orientations.ornt_transform(
+            nib.io_orientation(turned.affine), nib.io_orientation(matrix)
+        )
+        return np.asarray(back.as_reoriented(turn).dataobj) > 0
+
+    air = round(120 / SPACING)
+    wide, true = np.pad(head, air), np.pad(brain, air)
+    neck = np.zeros(head.shape[:2], bool)
+    neck[head.shape[0] // 3 : -head.shape[0] // 3, head.shape[1] // 3 : -head.shape[1] // 3] = True
+    wide[air:-air, air:-air, : air + 8][neck] = np.percentile(head[brain], 40)
+    for values in (np.pad(head, air), wide):
+        mask = found(values, matrix)
+        assert 2 * (mask & true).sum() / (mask.sum() + true.sum()) > 0.95
+
+
+def test_head_that_fills_its_field_is_not_cropped():
+    head, *_ = base("colin27")
+    assert head_box(ants.from_numpy(head, spacing=(SPACING,) * 3)) is None
 
 
 def test_implausible_brain_masks_are_rejected():

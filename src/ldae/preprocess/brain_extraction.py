@@ -17,6 +17,7 @@ from ldae.errors import UserError, require
 from ldae.files import digest, sha256
 from ldae.fingerprint import source_fingerprint
 from ldae.preprocess._ants import ants
+from ldae.preprocess.field_of_view import crop, head_box
 from ldae.preprocess.image_io import affine, as_mask, border_fraction, read_head, write_image
 from ldae.preprocess.shard_runner import ScanRejected, Step, brain_first, run_step
 
@@ -104,6 +105,16 @@ def build_extractor(cfg: Mapping[str, Any]) -> Extractor:
     raise UserError(
         f"preprocess.brain_extraction.method is {method!r}; allowed: antspynet, deepbet."
     )
+
+
+def brain_probability(extractor: Extractor, head: ants.ANTsImage) -> np.ndarray:
+    """Probability of brain (X, Y, Z); a head in a large field of view is cropped out before."""
+    box = head_box(head)
+    if box is None:
+        return extractor.probability(head)
+    probability = np.zeros(head.shape, np.float32)
+    probability[box] = extractor.probability(crop(head, box))
+    return probability
 
 
 def clean_mask(probability: np.ndarray, threshold: float) -> np.ndarray:
@@ -196,7 +207,7 @@ def _extract_brain(
 ) -> None:
     """Write the brain mask of one scan and, unless N4 runs later (``first``), its brain."""
     head = read_head(image)
-    probability = extractor.probability(head)
+    probability = brain_probability(extractor, head)
     mask = clean_mask(probability, SOFT_MASK_LEVEL if threshold is None else threshold)
     write_image(as_mask(mask, head), files.mask)
     if not first:
