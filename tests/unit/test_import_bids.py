@@ -10,9 +10,9 @@ import pytest
 
 from ldae.cohort.scans import find_duplicates
 from ldae.conversion.change_hashes import bids_hash
-from ldae.conversion.column_mapping import months_of_label
 from ldae.conversion.conversion_table import COLUMNS
 from ldae.conversion.import_bids import import_bids
+from ldae.conversion.visit_months import months_of_label
 from ldae.errors import UserError
 from ldae.files import read_table
 
@@ -258,6 +258,60 @@ def test_import_reads_months_from_column_or_session_label(tmp_path):
     table, part = run_import(root, {"months": "visit"})
     assert read_table(part / "bids/sub-A/sub-A_sessions.tsv")["months"].tolist() == [6, 6]
     assert table["scan_id"].is_unique
+
+
+def months_of(part) -> dict[str, list[int]]:
+    """Months of the visits of each participant of an imported part, in the tables' order."""
+    paths = sorted(part.glob("bids/sub-*/*_sessions.tsv"))
+    return {path.parent.name.removeprefix("sub-"): read_table(path)["months"].tolist()
+            for path in paths}  # fmt: skip
+
+
+@pytest.mark.parametrize("source", ["sessions", "subject's sessions", "scans", "labels", "ages"])
+def test_import_reads_months_from_dates_or_ages(tmp_path, source):
+    root = tmp_path / "visits"
+    labels = ("20110512", "20120511") if source == "labels" else ("1", "2")
+    days = ("2011-05-12T10:00:00", "2012-05-11")
+    for number, label in enumerate(labels):
+        put_image(root, anat("A", label), voxels(number))
+        put_table(
+            root / f"sub-A/ses-{label}/sub-A_ses-{label}_scans.tsv",
+            f"filename | acq_time\nanat/sub-A_ses-{label}_T1w.nii.gz | "
+            + (days[number] if source == "scans" else "n/a"),
+        )
+    put_image(root, anat("B", labels[0]), voxels(5))  # one visit: the baseline
+    rows = [f"ses-{label} | {day}" for label, day in zip(labels, days, strict=True)]
+    if source == "sessions":
+        lines = "\n".join(f"sub-A | {row}" for row in rows)
+        put_table(root / "sessions.tsv", f"participant_id | session_id | acq_time\n{lines}")
+    if source == "subject's sessions":
+        lines = "\n".join(rows)
+        put_table(root / "sub-A/sub-A_sessions.tsv", f"session_id | acq_time\n{lines}")
+    if source == "ages":
+        lines = "\n".join(f"A | {label} | {71 + n}" for n, label in enumerate(labels))
+        put_table(root / "sessions.tsv", f"participant_id | session_id | age\n{lines}")
+    _, part = run_import(root)
+    assert months_of(part) == {"A": [0, 12], "B": [0]}
+
+
+def test_import_refuses_visits_of_which_one_has_no_date(tmp_path):
+    root = tmp_path / "visits"
+    for number in (1, 2, 3):
+        put_image(root, anat("A", str(number)), voxels(number))
+    dates = "\n".join(f"A | {n} | {day}" for n, day in ((1, "2011-05-12"), (2, "n/a")))
+    put_table(root / "sessions.tsv", f"participant_id | session_id | acq_time\n{dates}")
+    with pytest.raises(UserError, match="months since baseline are not known for 3 scan"):
+        run_import(root)
+
+
+def test_age_in_participants_table_is_the_age_where_each_has_one_visit(tmp_path):
+    root = tmp_path / "IXI"
+    for number, age in (("012", 38.78), ("013", 46.71)):
+        put_image(root, f"sub-IXI{number}/anat/sub-IXI{number}_T1w.nii.gz", voxels(int(age)))
+    put_table(root / "participants.tsv", "participant_id | age\nsub-IXI012 | 38.78\nIXI013 | 46.71")
+    _, part = run_import(root, name="IXI")
+    tables = sorted(part.glob("bids/sub-*/*_sessions.tsv"))
+    assert [read_table(path)["age"].item() for path in tables] == [38.78, 46.71]
 
 
 def test_import_refuses_participants_table_that_does_not_match(aibl):

@@ -1,13 +1,13 @@
 """Column mapping: tables of an external BIDS data set, translated to our columns and values."""
 
 import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from ldae.conversion.visit_months import months_of_visits
 from ldae.delimited import read_delimited
 from ldae.errors import UserError, require
 from ldae.files import MISSING
@@ -15,7 +15,6 @@ from ldae.files import MISSING
 # Our columns of a visit, and of a subject, in the order of the scan table.
 VISIT = ("months", "age", "diagnosis", "mmse", "cdr_global")
 SUBJECT = ("sex", "apoe4")
-DAYS_A_MONTH = 30.4375
 # Columns to try where the configuration names none; for other values the column of our name.
 _SAME_NAME = {"mmse": ("mmse", "MMSE")}
 _TEXTS = {"diagnosis": ("CN", "MCI", "AD"), "sex": ("M", "F")}
@@ -36,15 +35,17 @@ def read_visits(
     """Read the clinical data of scans from participants.tsv and the tables of sessions.
 
     A value is read from the table of sessions (``sub-*/sub-*_sessions.tsv``, else
-    ``sessions.tsv``), else from participants.tsv. Months since baseline come from their column,
-    else from the session's label. Age is that at the visit, else age at baseline plus months.
+    ``sessions.tsv``), else from participants.tsv. Months since baseline: see
+    :mod:`ldae.conversion.visit_months`. Age is that at the visit, else age at baseline plus months.
 
     A number that is not allowed becomes unknown, with a warning. If half or more of a column's
-    values are such numbers, the column is refused. Months are never taken as unknown.
+    values are such numbers, the column is refused. Months are never taken as unknown. In a data
+    set with one visit a subject a column ``age`` of participants.tsv is the age.
 
     Args:
         root: The data set.
-        scans: Columns subject and session: labels without ``sub-`` and ``ses-``, one row a scan.
+        scans: Columns subject and session: labels without ``sub-`` and ``ses-``, one row a scan;
+            path of the image, relative to ``root``.
         columns: Our name -> the data set's column; ``cohort.columns`` of the configuration.
         values: Our name -> {the data set's value: ours, or None where it means "unknown"}.
         section: Section of the configuration that messages name.
@@ -64,7 +65,7 @@ def read_visits(
     found = {name: reader(name, tables.column(name)) for name in names}
     reader.refuse(root)
     table = scans.assign(**found)
-    table["months"] = _months(table, root, section)
+    table["months"] = months_of_visits(table, tables.acquired(), root, section)
     at_baseline = table.pop("age_baseline")
     tables.require_age(table["age"], at_baseline)
     table["age"] = table["age"].fillna((at_baseline + table["months"] / 12).round(3))
@@ -77,6 +78,7 @@ class _Tables:
     def __init__(self, root: Path, scans: pd.DataFrame, columns: Mapping[str, str], section: str):
         self._root, self._columns, self._section = root, columns, section
         self._length = len(scans)
+        self._one_visit = not scans["subject"].duplicated().any()
         path = root / "participants.tsv"
         of_subject = _read(path, ["participant_id"]) if path.is_file() else None
         self._subject = self._rows(of_subject, scans, ["subject"], path)
@@ -86,6 +88,8 @@ class _Tables:
     def column(self, name: str) -> pd.Series:
         """Texts of our value ``name``, one per scan; empty where there is none."""
         wanted = self._columns.get(name)
+        if name == "age_baseline" and not wanted and self._one_visit and "age" in self._subject:
+            wanted = "age"
         for column in [wanted] if wanted else _SAME_NAME.get(name, (name,)):
             if column in self._visit:
                 return self._logged(name, column, self._visit, "the table of sessions")
@@ -103,6 +107,11 @@ class _Tables:
                 f"has {_listed(self._visit)}, participants.tsv has {_listed(self._subject)}."
             )
         return pd.Series("", range(self._length), dtype=object)
+
+    def acquired(self) -> pd.Series:
+        """Texts of the column ``acq_time`` of the table of sessions; empty where there is none."""
+        empty = pd.Series("", range(self._length), dtype=object)
+        return self._visit.get("acq_time", empty).replace(MISSING, "")
 
     def require_age(self, age: pd.Series, at_baseline: pd.Series) -> None:
         """Refuse to ignore a column `age` of participants.tsv: its meaning must be configured."""
@@ -226,31 +235,6 @@ def _key(value) -> str | float:
     except ValueError:
         return text
     return number if np.isfinite(number) else text
-
-
-def _months(table: pd.DataFrame, root: Path, section: str) -> pd.Series:
-    """Months since baseline, whole: from the column, else from the session's label."""
-    months = table["months"].fillna(table["session"].map(months_of_label).astype(float))
-    lost = table.loc[months.isna(), "session"].unique()
-    if len(lost):
-        raise UserError(
-            f"The months since baseline are not known for {months.isna().sum()} scan(s) of {root}: "
-            f"the session(s) {', '.join(f'ses-{label}' for label in lost[:5])} do not give them as "
-            f"ses-M012, ses-m12 or ses-d0365 do. Set {section}.columns.months to a column of the "
-            "table of sessions."
-        )
-    return np.floor(months + 0.5).astype(int)
-
-
-def months_of_label(label: str) -> int | None:
-    """Months since baseline of a session's label: M012 and m12 are 12, d0365 is 12, bl is 0."""
-    if label.lower() in ("bl", "baseline"):
-        return 0
-    found = re.fullmatch(r"([md])(\d+)", label, re.IGNORECASE)
-    if found is None:
-        return None
-    number = int(found[2])
-    return number if found[1].lower() == "m" else int(number / DAYS_A_MONTH + 0.5)
 
 
 def _sessions(root: Path, subjects: np.ndarray) -> tuple[pd.DataFrame | None, Path]:
