@@ -175,6 +175,28 @@ def test_prepare_tables_refuses_old_beside_new_image_list(downloads, today, tmp_
         prepare(today, tmp_path)
 
 
+def test_lists_of_images_split_by_phase_are_read_together(today, tmp_path):
+    whole, *_ = prepare(today, tmp_path / "whole")
+    (path,) = find_files(today, "All_Images")
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    path.unlink()
+    halves = {"ADNI1": table[::2], "ADNI3": table[1::2].assign(more="x")}
+    for phase, half in halves.items():
+        half.to_csv(today / f"{phase}_All_Images_20Nov2026.csv", index=False)
+    shutil.copy(today / "ADNI1_All_Images_20Nov2026.csv", today / "x_All_Images_20Nov2026.csv")
+    tables, records, _ = prepare(today, tmp_path / "out")
+    together = tables["MPRAGEMETA"].sort_values("ImageUID", ignore_index=True)
+    expected = whole["MPRAGEMETA"].sort_values("ImageUID", ignore_index=True)
+    pd.testing.assert_frame_equal(together, expected)
+    assert "2 lists, of different cohorts" in records.loc["MPRAGEMETA", "repairs"]
+    # Two lists of one cohort are an old one beside a new one.
+    halves["ADNI1"].to_csv(today / "ADNI3_All_Images_21Nov2026.csv", index=False)
+    (today / "x_All_Images_20Nov2026.csv").unlink()
+    (today / "ADNI1_All_Images_20Nov2026.csv").unlink()
+    with pytest.raises(UserError, match="is there 2 times"):
+        prepare(today, tmp_path / "again")
+
+
 def test_prepare_tables_reads_and_records_latin_1(today, tmp_path):
     edit(today, "DXSUM", lambda table: table.assign(note="x"))
     (path,) = find_files(today, "DXSUM")

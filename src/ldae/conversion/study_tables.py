@@ -134,6 +134,8 @@ OPTIONAL = {
 # fmt: on
 # Tables that only complete today's list of images; MRIQC also has quality ratings of series.
 AUXILIARY = ("MRIQC", "Manifest", "Key_MRI", "MRI_Images")
+# Lists of images, which may come in one file for each phase of ADNI.
+LISTS = ("All_Images", "Manifest", "Key_MRI", "MRI_Images")
 # Names of their columns, without case and underscores.
 IMAGE = ("imageid", "loniimage", "imageuid")
 SERIES = ("seriesid", "loniseries")
@@ -175,25 +177,35 @@ def read_study_table(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
     return table.mask(table.isin(NO_VALUE), ""), notes
 
 
-def find_one_file(folder: Path, stems: tuple[str, ...]) -> tuple[Path, list[str]] | None:
-    """Find the one file with any of these names.
+def find_table(folder: Path, stems: tuple[str, ...]) -> tuple[list[Path], list[str]] | None:
+    """Find the file with any of these names, or the files of a list that is split by cohort.
 
     Returns:
-        The file and a note on identical copies, or None if there is no file.
+        The files (more than one: lists of different cohorts, ``ADNI1_All_Images.csv`` beside
+        ``ADNI3_All_Images.csv``), and a note on identical copies; None if there is no file.
 
     Raises:
-        UserError: there are several files, and they differ.
+        UserError: there are several files that differ and are no such lists.
     """
     paths = [path for stem in stems for path in find_files(folder, stem)]
     if not paths:
         return None
+    different = {sha256(path): path for path in reversed(paths)}
+    chosen = [path for path in paths if path in different.values()]
     names = [str(path.relative_to(folder)) for path in paths]
     require(
-        len({sha256(path) for path in paths}) == 1,
+        len(chosen) == 1 or _are_parts(chosen),
         f"is there {len(paths)} times: {', '.join(names)}; keep the one that is meant",
     )
-    copies = [f"Identical copies were ignored: {', '.join(names[1:])}."] if names[1:] else []
-    return paths[0], copies
+    copies = [str(path.relative_to(folder)) for path in paths if path not in chosen]
+    return chosen, [f"Identical copies were ignored: {', '.join(copies)}."] if copies else []
+
+
+def _are_parts(paths: list[Path]) -> bool:
+    """Whether files are lists of images of different cohorts, by the cohort before the name."""
+    names = [re.fullmatch(rf"(.+)_({'|'.join(LISTS)})(_.*)?", p.stem, re.IGNORECASE) for p in paths]
+    cohorts = {name[1].lower() for name in names if name}
+    return len(cohorts) == len(paths) and len({name[2].lower() for name in names if name}) == 1
 
 
 def with_columns(table: pd.DataFrame, columns: tuple[str, ...]) -> tuple[pd.DataFrame, list[str]]:
@@ -267,19 +279,27 @@ def _read(
 ) -> ReadTable | None:
     """Read one table; its faults are appended to ``faults``. None if it is missing or invalid."""
     try:
-        once = find_one_file(folder, tuple(form.stem for form in forms))
-        if once is None:
+        found = find_table(folder, tuple(form.stem for form in forms))
+        if found is None:
             return None
-        path, notes = once
-        form = next(form for form in forms if path in find_files(folder, form.stem))
-        table, more = read_study_table(path)
+        paths, notes = found
+        form = next(form for form in forms if paths[0] in find_files(folder, form.stem))
+        read = [read_study_table(path) for path in paths]
     except UserError as error:
         faults.append(f"{name} ({purpose}) {error}")
         return None
-    table, lacking = with_columns(table, form.columns)
-    if lacking and form.stem != "MRIPROT":  # which is replaced later, with a note
-        faults.append(f"{path.name} ({purpose}) lacks the column(s) {', '.join(lacking)}")
-    return ReadTable(table, [str(path.relative_to(folder))], form.form, notes + more)
+    parts = []
+    for path, (table, more) in zip(paths, read, strict=True):
+        table, lacking = with_columns(table, form.columns)
+        if lacking and form.stem != "MRIPROT":  # which is replaced later, with a note
+            faults.append(f"{path.name} ({purpose}) lacks the column(s) {', '.join(lacking)}")
+        parts.append(table)
+        notes = notes + more
+    files = [str(path.relative_to(folder)) for path in paths]
+    if len(parts) > 1:
+        notes = [*notes, f"{len(parts)} lists, of different cohorts, were read together."]
+    table = pd.concat(parts, ignore_index=True).fillna("")
+    return ReadTable(table, files, form.form, notes)
 
 
 def _incomplete_images(scans: ReadTable | None, auxiliary: dict[str, ReadTable]) -> list[str]:
