@@ -5,7 +5,12 @@ these use, and the statements that their modules execute on import. A comment, a
 hint, a moved definition, a renamed file or an edit in an unused function changes no fingerprint.
 """
 
+import atexit
 import hashlib
+import json
+import os
+import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -30,10 +35,61 @@ def source_fingerprint(*entries: str) -> str:
         FileNotFoundError: a module does not exist.
         LookupError: a module lacks the definition, so that a renamed one cannot go unnoticed.
     """
+    return _known(PACKAGE)(*sorted(set(entries)))
+
+
+def _computed(*entries: str) -> str:
     found = closure(*entries)
     parts = {_sha256(part.code.encode()) for part in found.definitions.values()}
     parts |= {_sha256(file.read_bytes()) for file in found.files}
     return _sha256("".join(sorted(parts)).encode())[:16]
+
+
+class _Known:
+    """Fingerprints that an earlier process has computed from the same files, kept beside bytecode.
+
+    Parsing the package takes half the time of a start of Snakemake. The key is a hash of all files
+    of the package, so a stored fingerprint is what would be computed.
+    """
+
+    def __init__(self, root: Path):
+        self._path = root / "__pycache__/fingerprints.json"
+        total = hashlib.sha256()
+        for path in sorted(path for path in root.rglob("*") if path.is_file()):
+            if "__pycache__" not in path.parts:
+                content = hashlib.sha256(path.read_bytes()).hexdigest()
+                total.update(f"{path.relative_to(root)} {content}\n".encode())
+        self._source = total.hexdigest()
+        self._new = False
+        try:
+            stored = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            stored = {}
+        self._values = stored["values"] if stored.get("source") == self._source else {}
+        atexit.register(self._store)
+
+    def __call__(self, *entries: str) -> str:
+        key = " ".join(entries)
+        if key not in self._values:
+            self._values[key] = _computed(*entries)
+            self._new = True
+        return self._values[key]
+
+    def _store(self) -> None:
+        """Write the fingerprints, unless Python may write no bytecode either."""
+        if not self._new or sys.dont_write_bytecode:
+            return
+        content = json.dumps({"source": self._source, "values": self._values})
+        with suppress(OSError):  # the folder may be read-only
+            temporary = self._path.with_suffix(f".tmp{os.getpid()}")
+            temporary.write_text(content)
+            temporary.replace(self._path)
+
+
+@cache
+def _known(root: Path) -> _Known:
+    """The fingerprints of a package; its files are read once per process."""
+    return _Known(root)
 
 
 @dataclass
@@ -87,7 +143,8 @@ def _parts_of(package: Package, module: str, found: Closure) -> list[Ref]:
     if not package.is_package(module):
         return names
     folder, sources = package.paths[module].parent, {".py", ".pyc"}
-    found.files |= {f for f in folder.rglob("*") if f.is_file() and f.suffix not in sources}
+    files = (file for file in folder.rglob("*") if file.is_file() and file.suffix not in sources)
+    found.files |= {file for file in files if "__pycache__" not in file.parts}
     return [*names, *map(Ref, package.below(module))]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ldae import fingerprint
-from ldae.fingerprint import closure, read_package, source_fingerprint
+from ldae.fingerprint import _known, closure, read_package, source_fingerprint
 from ldae.source_graph import Module, Package
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +103,7 @@ class Source:
 
     def fingerprint(self, *entries: str) -> str:
         read_package.cache_clear()
+        _known.cache_clear()
         return source_fingerprint(*entries or ("run:train",))
 
 
@@ -110,6 +111,23 @@ class Source:
 def package(tmp_path, monkeypatch) -> Source:
     monkeypatch.setattr(fingerprint, "PACKAGE", tmp_path)
     return Source(tmp_path)
+
+
+def test_stored_fingerprints_are_used_for_the_same_files_alone(package, monkeypatch):
+    """Another process reads them; any change of a file, also of data, makes them void."""
+    (package.folder / "__pycache__").mkdir()
+    before = package.fingerprint()
+    _known(package.folder)._store()
+    computed = []
+    monkeypatch.setattr(fingerprint, "_computed", lambda *names: computed.append(names) or "new")
+    assert package.fingerprint() == before and not computed
+    assert package.fingerprint("middle") == "new" and computed == [("middle",)]
+    package.replace("run", "EPOCHS = 3", "EPOCHS = 4")
+    assert package.fingerprint() == "new"
+    package.replace("run", "EPOCHS = 4", "EPOCHS = 3")
+    assert package.fingerprint() == before
+    (package.folder / "__pycache__/fingerprints.json").write_text("{damaged")
+    assert package.fingerprint() == "new"
 
 
 UNCHANGED = {
