@@ -9,7 +9,6 @@ import atexit
 import hashlib
 import json
 import os
-import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -76,11 +75,12 @@ class _Known:
         return self._values[key]
 
     def _store(self) -> None:
-        """Write the fingerprints, unless Python may write no bytecode either."""
-        if not self._new or sys.dont_write_bytecode:
+        """Write the fingerprints, if there are new ones."""
+        if not self._new:
             return
         content = json.dumps({"source": self._source, "values": self._values})
         with suppress(OSError):  # the folder may be read-only
+            self._path.parent.mkdir(exist_ok=True)
             temporary = self._path.with_suffix(f".tmp{os.getpid()}")
             temporary.write_text(content)
             temporary.replace(self._path)

@@ -115,7 +115,6 @@ def package(tmp_path, monkeypatch) -> Source:
 
 def test_stored_fingerprints_are_used_for_the_same_files_alone(package, monkeypatch):
     """Another process reads them; any change of a file, also of data, makes them void."""
-    (package.folder / "__pycache__").mkdir()
     before = package.fingerprint()
     _known(package.folder)._store()
     computed = []
