@@ -2,9 +2,10 @@
 
     PYTHONPATH=src python benchmarks/nets.py
 
-Parameters and FLOPs (batch 1, 1 MAC = 2 FLOP) are counted on the meta device: nothing is computed.
-A training step's memory is followed on tensors without content, under the autocast of CPUs: tensors
-alive at once, without what kernels use inside (on a GPU normalisations stay float32: some more).
+Parameters and FLOPs (batch 1, 1 MAC = 2 FLOP) are counted on tensors without content: nothing is
+computed. A training step's memory is followed on such tensors too, under the autocast of CPUs:
+tensors alive at once, without what kernels use inside (on a GPU normalisations stay float32: some
+more).
 The next part measures a small network on one CPU thread, for the ratios only. With a GPU the
 training steps are also run and timed.
 """
@@ -20,7 +21,7 @@ from typing import Any
 
 import torch
 import yaml
-from steps import STEPS, PeakBytes, Step
+from steps import STEPS, PeakBytes, Step, build_random
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -63,15 +64,20 @@ def count(net: nn.Module) -> str:
     return f"{sum(p.numel() for p in net.parameters()):,}"
 
 
+def hollow(build: Callable[[Any], nn.Module], cfg: Any) -> nn.Module:
+    """A network without content, for inference."""
+    return build_random(lambda: build(cfg), "cpu").eval()
+
+
 def paper_size(cfg: dict[str, Any]) -> None:
     """Print parameters and FLOPs of every network at the configured size."""
     shape = cfg["volumes"]["shape"]
     size = latent_shape(shape, cfg["autoencoder"])
-    with torch.device("meta"):
+    with FakeTensorMode(allow_non_fake_inputs=True):
         x, z, t = torch.empty(1, 1, *shape), torch.empty(1, *size), torch.zeros(1).long()
-        autoencoder = build_autoencoder({**cfg["autoencoder"], "pretrained": None}).eval()
-        discriminator = build_discriminator(cfg["autoencoder"]["adversarial"]).eval()
-        encoder = build_encoder({**cfg["ldae"]["encoder"], "pretrained": None}).eval()
+        autoencoder = hollow(build_autoencoder, {**cfg["autoencoder"], "pretrained": None})
+        discriminator = hollow(build_discriminator, cfg["autoencoder"]["adversarial"])
+        encoder = hollow(build_encoder, {**cfg["ldae"]["encoder"], "pretrained": None})
         print(f"{'network':<40}{'parameters':>14}{'GFLOP forward':>16}")
         with torch.no_grad():
             encode, decode = (lambda: autoencoder.encode(x)), (lambda: autoencoder.decode(z))
@@ -79,12 +85,13 @@ def paper_size(cfg: dict[str, Any]) -> None:
             print(f"{'autoencoder, decode':<40}{'':>14}{gflops(decode):>16.0f}")
             adversary = gflops(lambda: discriminator(x))
             print(f"{'discriminator':<40}{count(discriminator):>14}{adversary:>16.0f}")
-            # Not encoder(x), which leaves autocast: the meta device has none.
-            y_sem = gflops(lambda: encoder.aggregate(encoder.embed_slices(x)))
+            y_sem = gflops(lambda: encoder(x))
             print(f"{'semantic encoder':<40}{count(encoder):>14}{y_sem:>16.0f}")
             for mode in ("isotropic", "inner_axes"):
                 ldm = {**cfg["ldm"], "resample": mode}
-                guided = build_guided_unet(build_unet(ldm, size[0]), ldm, encoder.dim).eval()
+                guided = hollow(
+                    lambda ldm: build_guided_unet(build_unet(ldm, size[0]), ldm, encoder.dim), ldm
+                )
                 unet, y = guided.unet, torch.empty(1, encoder.dim)
                 shared = gflops(lambda: unet.encode(z, t))  # noqa: B023  called at once
                 alone = gflops(lambda: unet(z, t))  # noqa: B023
