@@ -146,10 +146,12 @@ def _others(config: dict[str, Any], cards: Cards) -> list[tuple[str, str]]:
 def _evaluation(config: dict[str, Any]) -> str:
     cfg = config["evaluation"]
     moves, visits = cfg["manipulation"], cfg["interpolation"]
-    solver = SOLVERS[cfg["solver"]]
+    solver, seen = SOLVERS[cfg["solver"]], "no stage saw"
+    if any(config["published"].values()):
+        seen = "no probe saw; whether the published models did is not known"
     return " ".join(
         [
-            f"All numbers are of test subjects that no stage saw. {solver[0].upper()}{solver[1:]} "
+            f"All numbers are of test subjects that {seen}. {solver[0].upper()}{solver[1:]} "
             f"with {listing(cfg['ddim_steps'])} steps, guidance coefficient {cfg['guidance']}, "
             "latents not clamped. SSIM [@wang2004] with a Gaussian window over the whole volume "
             f"and within the brain, MSE, LPIPS [@zhang2018] ({cfg['lpips']['net']}) over fixed "

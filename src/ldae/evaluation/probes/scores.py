@@ -36,7 +36,12 @@ def statistics(target: str, frame: pd.DataFrame, classes: Sequence[str]) -> dict
         frame: Predictions of one probe, system and seed, with the columns of the target in
             :mod:`ldae.evaluation.probes.targets`.
         classes: Negative and positive class, or all classes of ``groups``.
+
+    Raises:
+        ValueError: the target is none of these.
     """
+    if target not in ("diagnosis", "age", "groups", "conversion"):
+        raise ValueError(f"no scores are defined for the target {target!r}")
     if target == "age":
         age = frame["age"].to_numpy()
         scores = {
