@@ -347,7 +347,9 @@ def test_methods_name_the_solver_of_each_experiment(run):
         return dict(methods(config | {"evaluation": cfg}, cards, index, {"a": "1"}))["Evaluation"]
 
     given = config | {"published": config["published"] | {"autoencoder": "a.pth"}}
-    assert "that no probe saw; whether" in dict(methods(given, cards, index, {}))["Evaluation"]
+    assert (
+        "that no probe saw; whether" in dict(methods(given, cards, index, {"a": "1"}))["Evaluation"]
+    )
     assert "no stage saw. DDIM [@song2021] with " in evaluation()
     assert evaluation().count("DDIM steps)") == 2
     text = evaluation(solver="multistep", manipulation="midpoint")
