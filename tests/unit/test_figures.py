@@ -97,7 +97,7 @@ def test_figure_image_and_caption_change_with_the_data(inputs, figures, tmp_path
         ),
         ("cohort_qc", ("36 registered scans", "1 scan excluded", "lowest 0.55")),
         ("training_curves", ("8 epochs, 80 steps", "epoch 8 is kept", "0.863")),
-        ("solvers", ("at T = 2: error 0.040, SSIM 0.0000 [−0.0010, 0.0010] from",)),
+        ("solvers", ("T = 2: error 0.040, SSIM 0.0000 [−0.0010, 0.0010] from",)),
         ("guidance", ("−0.0123 [−0.0133, −0.0113]",)),
         ("figure9_interpolation_example", ("months 0 and 24", "months 6 and 12")),
         ("figure7_manipulation", ("α = 1.5", "AD → CN", "CN → AD")),
@@ -109,6 +109,17 @@ def test_figure_caption_states_numbers_of_the_data(name, found, figures):
     caption = figures[name]["caption"].read_text()
     for text in found:
         assert text in caption
+
+
+def test_solver_that_falls_apart_is_left_out_of_its_panels(inputs, tmp_path):
+    table = pd.read_csv(inputs["solvers"]["differences"], sep="\t")
+    odd = (table["solver"] == "midpoint") & (table["experiment"] == "interpolation")
+    table.loc[odd, ["difference", "ci_low", "ci_high"]] -= 0.5
+    changed = tmp_path / "changed.tsv"
+    table.to_csv(changed, sep="\t", index=False)
+    given = {"solvers": inputs["solvers"] | {"differences": changed}}
+    caption = drawn("solvers", given, tmp_path / "out")["caption"].read_text()
+    assert "Midpoint lies far outside of c and is not drawn there." in caption
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -20,7 +20,7 @@ from ldae.figures.style import (
     new_figure,
 )
 from ldae.files import read_table
-from ldae.labels import count, interval, number
+from ldae.labels import count, interval, listing, number
 
 INPUTS = {
     "table": "means by solver and T (solvers.tsv)",
@@ -33,16 +33,18 @@ REST = ["ci_low", "ci_high", "n_scans", "n_subjects"]
 LINES = {  # solver: label, colour, marker
     "ddim": ("DDIM (the paper's)", BLUE, "s"),
     "ddim_refined": ("DDIM, inversion refined", GREEN, "^"),
-    "multistep": ("second-order multistep", RED, "o"),
-    "midpoint": ("midpoint (invertible)", ORANGE, "D"),
+    "multistep": ("Second-order multistep", RED, "o"),
+    "midpoint": ("Midpoint (invertible)", ORANGE, "D"),
 }
 # Experiment and metric, title, whether the difference from the reference is shown, log scale.
 PANELS = (
     ("reconstruction", "latent_rmse", "Latent error, round trip ↓", False, True),
     ("reconstruction", "ssim_to_ae", "SSIM, reconstruction ↑", True, False),
     ("interpolation", "ssim_to_ae", "SSIM, missing visit ↑", True, False),
-    ("manipulation", "ventricle_ml", "Ventricles, manipulated (ml)", True, False),
+    ("manipulation", "ventricle_ml", "Ventricles moved, ml", True, False),
 )
+FLOOR = 1e-7  # of the latent error, at which an exact return is drawn
+OUTSIDE = 4.0  # a solver farther out than so many ranges of the others is cut off
 
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
@@ -52,12 +54,13 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     gaps = gaps.rename(columns={"difference": "value"})
     figure = new_figure(PAGE, 64)
     grid = figure.add_gridspec(1, 4, left=0.07, right=0.99, top=0.80, bottom=0.17, wspace=0.5)
-    shown = []
+    shown, cut_off = [], []
     for index, (experiment, metric, title, relative, log) in enumerate(PANELS):
         table = gaps if relative else means
         mine = table[(table["experiment"] == experiment) & (table["metric"] == metric)]
         ax = figure.add_subplot(grid[index])
-        _lines(ax, mine, log)
+        if not _lines(ax, mine, log):
+            cut_off.append("abcd"[index])
         ax.set_title(title, loc="left")
         letter(ax, "abcd"[index], dx=-8.0)
         if relative:
@@ -73,17 +76,26 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         handles=marks, ncols=4, loc="upper left", bbox_to_anchor=(0.06, 1.0), columnspacing=1.8
     )
     data = pd.concat(shown, ignore_index=True)
-    return Drawing(figure, data, "Quality against calls of the network", _body(means, gaps))
+    return Drawing(
+        figure, data, "Quality against calls of the network", _body(means, gaps, cut_off)
+    )
 
 
-def _lines(ax: Axes, table: pd.DataFrame, log: bool) -> None:
-    """One line a solver, with intervals."""
+def _lines(ax: Axes, table: pd.DataFrame, log: bool) -> bool:
+    """One line a solver, with intervals; returns whether all solvers are drawn.
+
+    ``midpoint`` is left out where it lies so far off that the others would be one flat line.
+    """
+    odd, others = (table[(table["solver"] == "midpoint") == is_odd] for is_odd in (True, False))
+    low, high = others["ci_low"].min(), others["ci_high"].max()
+    reach = max(low - odd["value"].min(), odd["value"].max() - high)
+    whole = log or not reach > OUTSIDE * (high - low)
+    drawn = table if whole else others
     for name, (_, colour, marker) in LINES.items():
-        mine = table[table["solver"] == name].sort_values("calls")
+        mine = drawn[drawn["solver"] == name].sort_values("calls")
+        value = mine["value"].clip(lower=FLOOR) if log else mine["value"]
         ax.vlines(mine["calls"], mine["ci_low"], mine["ci_high"], color=colour, lw=1.0)
-        ax.plot(
-            mine["calls"], mine["value"], marker=marker, ms=3.6, color=colour, mec="white", mew=0.4
-        )
+        ax.plot(mine["calls"], value, marker=marker, ms=3.6, color=colour, mec="white", mew=0.4)
     ax.set(xscale="log", xlabel="Calls for one scan", yscale="log" if log else "linear")
     ticks = sorted(table.loc[table["solver"] == "ddim", "calls"].unique())
     ax.xaxis.set_major_locator(FixedLocator(ticks))
@@ -91,9 +103,10 @@ def _lines(ax: Axes, table: pd.DataFrame, log: bool) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xticklabels([f"{tick:g}" for tick in ticks])
     ax.grid(axis="y", color=LIGHT)
+    return whole
 
 
-def _body(means: pd.DataFrame, gaps: pd.DataFrame) -> str:
+def _body(means: pd.DataFrame, gaps: pd.DataFrame, cut_off: list[str]) -> str:
     most = int(means["T"].max())
     size = means.set_index("experiment")[["n_scans", "n_subjects"]]
     scans, subjects = (int(n) for n in size.loc["reconstruction"].iloc[0])
@@ -111,12 +124,14 @@ def _body(means: pd.DataFrame, gaps: pd.DataFrame) -> str:
         "the same of the predicted visit; (d) ventricle volume after a move along the AD direction "
         f"from the same z_T: each less DDIM's at T = {most}, scan by scan."
     )
+    if cut_off:
+        text += f" Midpoint lies far outside of {listing(cut_off)} and is not drawn there."
     first = min(means["T"])
     for solver in [name for name in LINES if name in set(means["solver"])]:
         row = value(means, "reconstruction", "latent_rmse", solver, first)
         gap = value(gaps, "reconstruction", "ssim_to_ae", solver, first)
         text += (
-            f" {LINES[solver][0]} at T = {first}: error {number(row['value'])}, SSIM "
+            f" {LINES[solver][0]}, T = {first}: error {number(row['value'])}, SSIM "
             f"{interval(gap['value'], gap['ci_low'], gap['ci_high'], 4)} from the reference."
         )
     return text
