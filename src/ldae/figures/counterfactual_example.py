@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ldae.figures import array_layouts, brain_slices
-from ldae.figures.manipulation_panels import draw_scans
+from ldae.figures.manipulation_panels import Scale, draw_scans
 from ldae.figures.style import SIGNED, Drawing
 from ldae.labels import number
 
@@ -28,9 +28,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         spacing,
         {"Original": original, "Manipulated": manipulated, "Truth": truth},
         {"Change shown": shown, "True change": true},
-        (-top, top),
-        SIGNED,
-        "Change",
+        [Scale(-top, top, SIGNED, "Change")] * 2,
         max_scale=0.2,
     )
 

@@ -1,7 +1,8 @@
 """Page layout of manipulated scans: three planes of each scan, rows of images and of changes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -9,14 +10,21 @@ from ldae.figures import brain_slices
 from ldae.labels import subject
 
 
+class Scale(NamedTuple):
+    """Colour scale of changes: its ends, colour map and the label of its bar (may be empty)."""
+
+    low: float
+    high: float
+    cmap: Any
+    label: str
+
+
 def draw_scans(
     about: Mapping[str, Any],
     spacing: float,
     images: Mapping[str, np.ndarray],
     changes: Mapping[str, np.ndarray],
-    limits: tuple[float, float],
-    cmap: Any,
-    bar_label: str,
+    scales: Sequence[Scale],
     max_scale: float,
 ) -> brain_slices.Mosaic:
     """Draw blocks of three planes, one a scan, and a row for each image and each change.
@@ -25,10 +33,8 @@ def draw_scans(
         about: ``scan_id``, ``source`` and ``target`` (diagnoses) of the scans, each (N,).
         spacing: mm per voxel.
         images: Label and volumes (N, X, Y, Z) of the upper rows; the first are the originals.
-        changes: Label and volumes (N, X, Y, Z) of the lower rows, drawn on one scale.
-        limits: Lowest and highest change on the colour scale.
-        cmap: Colour map of the changes.
-        bar_label: Label of their colour bar.
+        changes: Label and volumes (N, X, Y, Z) of the lower rows.
+        scales: The colour scale of each of them; neighbours with equal ones share a colour bar.
         max_scale: Upper limit of mm on paper per mm of brain.
     """
     original = next(iter(images.values()))
@@ -46,8 +52,9 @@ def draw_scans(
             column = 3 * scan + offset
             for row, volumes in enumerate(images.values()):
                 page.show(row, column, window.slice(volumes[scan], plane), *bright)
-            for row, volumes in enumerate(changes.values(), start=len(images)):
-                page.show(row, column, window.slice(volumes[scan], plane), *limits, cmap)
+            rows = zip(changes.values(), scales, strict=True)
+            for row, (volumes, scale) in enumerate(rows, start=len(images)):
+                page.show(row, column, window.slice(volumes[scan], plane), *scale[:3])
             page.sides(0, column, plane)
             page.column_label(column, plane.capitalize(), fontsize=6)
         page.bracket(3 * scan, 3)
@@ -59,5 +66,9 @@ def draw_scans(
         page.scale_bar(0, 3 * scan + 1)
     for row, label in enumerate(labels):
         page.row_label(row, label, fontsize=6.5)
-    page.colour_bar(len(images), len(changes), *limits, cmap, bar_label)
+    first = len(images)
+    for scale, group in groupby(scales):
+        number = len(list(group))
+        page.colour_bar(first, number, *scale)
+        first += number
     return page
