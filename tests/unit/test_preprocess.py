@@ -82,6 +82,8 @@ def test_n4_removes_a_known_bias(colin):
         (np.full((4, 4, 4), np.nan, np.float32), "equal"),  # ITK reads NaN as 0
         (np.ones((4, 4, 4), np.float32), "equal"),
         (np.arange(128, dtype=np.float32).reshape(4, 4, 4, 2), "shape"),
+        (np.zeros((4, 4, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")]), "colours"),
+        (np.arange(64).reshape(4, 4, 4) * 1j, "complex"),
     ],
 )
 def test_constant_and_4d_images_are_rejected_with_a_reason(tmp_path, values, reason):

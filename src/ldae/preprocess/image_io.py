@@ -35,6 +35,8 @@ def read_scan(path: Path) -> ants.ANTsImage:
     stored = nib.load(path)
     if len(stored.shape) != 3:
         raise ScanRejected(f"the image has shape {stored.shape}, expected one 3-D volume")
+    if stored.get_data_dtype().kind not in "biuf":
+        raise ScanRejected("the voxels are not single real numbers but colours or complex numbers")
     if fault := geometry_fault(stored):
         raise ScanRejected(f"{fault[0].lower()}{fault[1:].removesuffix('.')}")
     values = np.nan_to_num(np.asarray(stored.dataobj).astype(np.float32))
