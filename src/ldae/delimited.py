@@ -14,22 +14,25 @@ import pandas as pd
 
 from ldae.errors import UserError, require
 
+csv.field_size_limit(2**27)  # its own limit is 131,072 characters
 NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 
 
 def read_delimited(
-    path: str | Path, delimiter: str, latin1: bool = False
+    path: str | Path, delimiter: str, latin1: bool = False, downloaded: bool = False
 ) -> tuple[pd.DataFrame, list[str]]:
     """Read a table of text: stripped values, ``""`` where there is none; BOM and CRLF are accepted.
 
-    Fields beyond the header are dropped if they are blank. Rows that end early are filled, unless
-    the file breaks off in its last row. Blank rows are skipped. A name that the header has twice
-    gets a number (``DX.1``).
+    Fields beyond the header are dropped if they are blank. Rows that end early are filled. Blank
+    rows are skipped. Text after a closing quotation mark belongs to the value. A name that the
+    header has twice gets a number (``DX.1``).
 
     Args:
         path: The file.
         delimiter: ``","`` or a tab.
         latin1: Read as Latin-1 what is not UTF-8 (LONI's free text sometimes is not).
+        downloaded: The file was written by a program: one that ends early in its last row, without
+            an end of line, was cut off.
 
     Returns:
         The table, and sentences with counts on what was dropped, filled or decoded.
@@ -42,15 +45,7 @@ def read_delimited(
     require(path.is_file(), f"The table {path} does not exist.")
     text = _decoded(path, latin1, notes)
     kind = f"{NAMES[delimiter]}-separated text"
-    try:
-        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        rows = [(lines.line_num, [value.strip() for value in row]) for row in lines]
-    except csv.Error as error:
-        raise UserError(
-            f"{path} cannot be read as {kind}: {error} (line {lines.line_num}). Is a quotation "
-            "mark not closed? Download it again."
-        ) from None
-    rows = [(line, row) for line, row in rows if any(row)]
+    rows = [(line, row) for line, row in _rows_of(path, text, delimiter) if any(row)]
     require(bool(rows), f"{path} cannot be read as {kind}: it is empty. Download it again.")
     (_, header), *rows = rows
     while not header[-1]:  # a separator at the end of the header
@@ -65,7 +60,7 @@ def read_delimited(
             f"columns, such as line {line} with {len(row)} for {width}. A {NAMES[delimiter]} "
             "inside a value must stand in quotation marks. Mend or download the table again."
         )
-    whole = text.endswith(("\n", "\r"))
+    whole = text.endswith(("\n", "\r")) or not downloaded
     require(
         whole or not rows or len(rows[-1][1]) >= width,
         f"{path} breaks off in its last row (line {rows[-1][0] if rows else 1}): it is cut off. "
@@ -79,6 +74,28 @@ def read_delimited(
         notes.append(f"{_rows(short)} ended early: the missing fields are blank.")
     filled = [(row + [""] * (width - len(row)))[:width] for _, row in rows]
     return pd.DataFrame(filled, columns=_unique(header), dtype=str), notes
+
+
+def _rows_of(path: Path, text: str, delimiter: str) -> list[tuple[int, list[str]]]:
+    """Line number and stripped values of each row.
+
+    Raises:
+        UserError: a quotation mark is not closed, or closed in a later row.
+    """
+    found, begins = [], 1
+    is_open = text.count('"') % 2 == 1
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    for row in lines:
+        long = [value for value in row if "\n" in value]
+        # Free text of a CSV may have several lines; no value of a TSV has them, and a tab.
+        if long and (is_open or (any(delimiter in value for value in long) and delimiter == "\t")):
+            raise UserError(
+                f"{path}: a quotation mark in line {begins} is not closed there. Remove it, or "
+                "write it twice inside a value in quotation marks."
+            )
+        found.append((lines.line_num, [value.strip() for value in row]))
+        begins = lines.line_num + 1
+    return found
 
 
 def _decoded(path: Path, latin1: bool, notes: list[str]) -> str:
@@ -107,8 +124,11 @@ def _rows(number: int) -> str:
 
 def _unique(names: list[str]) -> list[str]:
     seen: Counter[str] = Counter()
-    found = []
+    found: list[str] = []
     for name in names:
-        found.append(f"{name}.{seen[name]}" if seen[name] else name)
-        seen[name] += 1
+        number = seen[name]
+        while (unique := f"{name}.{number}" if number else name) in found:
+            number += 1
+        found.append(unique)
+        seen[name] = number + 1
     return found

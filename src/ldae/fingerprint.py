@@ -53,12 +53,7 @@ class _Known:
 
     def __init__(self, root: Path):
         self._path = root / "__pycache__/fingerprints.json"
-        total = hashlib.sha256()
-        for path in sorted(path for path in root.rglob("*") if path.is_file()):
-            if "__pycache__" not in path.parts:
-                content = hashlib.sha256(path.read_bytes()).hexdigest()
-                total.update(f"{path.relative_to(root)} {content}\n".encode())
-        self._source = total.hexdigest()
+        self._root, self._source = root, _hash_of_files(root)
         self._new = False
         try:
             stored = json.loads(self._path.read_text())
@@ -75,8 +70,8 @@ class _Known:
         return self._values[key]
 
     def _store(self) -> None:
-        """Write the fingerprints, if there are new ones."""
-        if not self._new:
+        """Write the fingerprints, if there are new ones and no file has changed meanwhile."""
+        if not self._new or _hash_of_files(self._root) != self._source:
             return
         content = json.dumps({"source": self._source, "values": self._values})
         with suppress(OSError):  # the folder may be read-only
@@ -84,6 +79,16 @@ class _Known:
             temporary = self._path.with_suffix(f".tmp{os.getpid()}")
             temporary.write_text(content)
             temporary.replace(self._path)
+
+
+def _hash_of_files(root: Path) -> str:
+    """Hash of all files below a folder but Python's and our own caches."""
+    total = hashlib.sha256()
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        if "__pycache__" not in path.parts:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            total.update(f"{path.relative_to(root)} {content}\n".encode())
+    return total.hexdigest()
 
 
 @cache

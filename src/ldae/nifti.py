@@ -10,6 +10,7 @@ from itertools import combinations
 
 import nibabel as nib
 import numpy as np
+from nibabel.spatialimages import HeaderDataError
 
 MAX_SHEAR = 0.1  # cosine between two voxel axes (6 degrees); affine registration takes out less
 NO_SCALING = "The intensity scaling in its header (scl_slope, scl_inter) is no finite number."
@@ -17,8 +18,9 @@ NO_SCALING = "The intensity scaling in its header (scl_slope, scl_inter) is no f
 
 def geometry_fault(image: nib.Nifti1Image) -> str | None:
     """Fault of an image's place in space, in a sentence that follows its name, or None."""
-    qform, q_code = image.get_qform(coded=True) if _has_qform(image) else (None, 0)
-    sform, s_code = image.get_sform(coded=True)
+    if not isinstance(image, nib.Nifti1Pair):
+        return "It is not a NIfTI image."
+    (qform, q_code), (sform, s_code) = _qform(image), image.get_sform(coded=True)
     if not q_code and not s_code:
         return (
             "Its header does not say how the head lies (the codes of qform and sform are both 0), "
@@ -42,9 +44,17 @@ def geometry_fault(image: nib.Nifti1Image) -> str | None:
     return None
 
 
-def _has_qform(image: nib.Nifti1Image) -> bool:
-    """Whether the qform is used; nibabel raises on values in a qform that is not."""
-    return int(image.header["qform_code"]) > 0
+def _qform(image: nib.Nifti1Image) -> tuple[np.ndarray | None, int]:
+    """The qform and its code; None and 0 where it is not set or its quaternion is none.
+
+    nibabel raises on such a quaternion, whatever its code, though it takes the sform.
+    """
+    if int(image.header["qform_code"]) <= 0:
+        return None, 0
+    try:
+        return image.get_qform(coded=True)
+    except (ValueError, HeaderDataError):
+        return None, 0
 
 
 def shear(matrix: np.ndarray) -> float:
@@ -69,7 +79,18 @@ def without_shear(matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return nearest
 
 
+def as_volume(data: np.ndarray) -> np.ndarray:
+    """An array (X, Y, Z, 1, ...) without its trailing axes of length 1; any other as it is."""
+    extra = data.shape[3:]
+    return data.reshape(data.shape[:3]) if extra and set(extra) == {1} else data
+
+
 def corners(matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Corners of an image (X, Y, Z) in mm, (8, 3)."""
     ends = np.array(np.meshgrid(*((0, n - 1) for n in shape[:3]), indexing="ij")).reshape(3, 8)
     return (matrix[:3, :3] @ ends + matrix[:3, 3:]).T
+
+
+def distance(one: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> float:
+    """Largest difference, mm along an axis, of the corners of an image under two matrices."""
+    return float(np.abs(corners(one, shape) - corners(other, shape)).max())

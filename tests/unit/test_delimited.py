@@ -44,7 +44,8 @@ def test_short_rows_are_filled_with_a_note(tmp_path):
         ("\n\n", "it is empty"),
         ("a,b\n1,2\n3,4,5\n", "1 of 2 rows have more values .* such as line 3 with 3 for 2"),
         ("a,b\n1,2\n3", "breaks off in its last row"),
-        ('a,b\n1,"2\n3,4\n', "quotation mark not closed"),
+        ('a,b\n1,"2\n3,4\n', "quotation mark in line 2 is not closed"),
+        ('a,b\n1,2\n3,"4\n', "quotation mark in line 3 is not closed"),
         ("a;b\n1;2\n", "separated by semicolons. It must be comma-separated"),
         ("a\tb\n1\t2\n", "separated by tabs"),
     ],
@@ -53,7 +54,24 @@ def test_tables_of_another_form_are_refused(tmp_path, text, sentence):
     path = tmp_path / "table.csv"
     path.write_text(text)
     with pytest.raises(UserError, match=sentence):
-        read_delimited(path, ",")
+        read_delimited(path, ",", downloaded=True)
+
+
+def test_tables_written_by_hand(tmp_path):
+    """No end of line at the end, blank last cells, words in quotation marks."""
+    path = tmp_path / "exclude.tsv"
+    path.write_text('scan_id\treason\tverdict\ns1\t"bad" scan\ns2\tmotion 3" off')
+    table, _ = read_delimited(path, "\t")
+    assert table["reason"].tolist() == ["bad scan", 'motion 3" off']
+    path.write_text('a\tb\ns1\t"bad scan\ns2\t"motion\ns3\tx\n')
+    with pytest.raises(UserError, match="quotation mark in line 2 is not closed"):
+        read_delimited(path, "\t")
+
+
+def test_free_text_of_several_lines(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text('a,b\n1,"first, and\nsecond ""line"""\n2,x\n')
+    assert read_delimited(path, ",")[0]["b"].tolist() == ['first, and\nsecond "line"', "x"]
 
 
 def test_bytes_of_another_encoding_are_refused_or_noted(tmp_path):

@@ -1,5 +1,6 @@
 """Fingerprints of source: they cover the code that a stage runs, and nothing else."""
 
+import json
 import re
 from pathlib import Path
 
@@ -125,6 +126,13 @@ def test_stored_fingerprints_are_used_for_the_same_files_alone(package, monkeypa
     assert package.fingerprint() == "new"
     package.replace("run", "EPOCHS = 4", "EPOCHS = 3")
     assert package.fingerprint() == before
+    known = _known(package.folder)
+    package.replace("run", "EPOCHS = 3", "EPOCHS = 5")  # while the process runs
+    known("late")
+    known._store()
+    package.replace("run", "EPOCHS = 5", "EPOCHS = 3")
+    stored = json.loads((package.folder / "__pycache__/fingerprints.json").read_text())
+    assert "late" not in stored["values"]
     (package.folder / "__pycache__/fingerprints.json").write_text("{damaged")
     assert package.fingerprint() == "new"
 

@@ -294,6 +294,37 @@ def test_import_reads_months_from_dates_or_ages(tmp_path, source):
     assert months_of(part) == {"A": [0, 12], "B": [0]}
 
 
+def test_dates_count_from_a_visit_whose_months_are_known(tmp_path):
+    root = tmp_path / "visits"
+    for number, label in enumerate(("M012", "x")):
+        put_image(root, anat("A", label), voxels(number))
+    put_table(
+        root / "sessions.tsv",
+        "participant_id | session_id | acq_time\nA | M012 | 2012-01-01\nA | x | 20120701",
+    )
+    _, part = run_import(root)
+    assert months_of(part) == {"A": [12, 18]}
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("acq_time", ("13:04:22", "09:00:00")),
+        ("acq_time", ("05/06/2011", "13/06/2012")),
+        ("age", ("71", "71")),
+    ],
+)
+def test_times_of_day_and_ages_at_baseline_are_no_months(tmp_path, column, values):
+    root = tmp_path / "visits"
+    rows = ""
+    for number, value in enumerate(values):
+        put_image(root, anat("A", str(number)), voxels(number))
+        rows += f"\nA | {number} | {value}"
+    put_table(root / "sessions.tsv", f"participant_id | session_id | {column}{rows}")
+    with pytest.raises(UserError, match="months since baseline are not known"):
+        run_import(root)
+
+
 def test_import_refuses_visits_of_which_one_has_no_date(tmp_path):
     root = tmp_path / "visits"
     for number in (1, 2, 3):
@@ -399,7 +430,8 @@ def test_import_takes_the_plain_image_of_a_session(tmp_path):
     put_image(root, anat("07", "M000", "ce-gad_T1w.nii.gz"), voxels(1))  # nothing else is there
     agent = {"ContrastBolusIngredient": "GADOLINIUM", "MagneticFieldStrength": 3}
     (root / anat("06", "M000", "run-1_T1w.json")).write_text(json.dumps(agent))
-    (root / anat("06", "M000", "run-2_T1w.json")).write_text('{"ContrastBolusIngredient": "NONE"}')
+    none = {"ContrastBolusIngredient": "NONE", "ContrastBolusAgent": "No contrast"}
+    (root / anat("06", "M000", "run-2_T1w.json")).write_text(json.dumps(none), encoding="utf-8-sig")
     table, _ = run_import(root)
     assert len(table) == sum(map(len, taken.values())) + 1  # each image has its row
     found = table[table["status"] == "converted"].set_index("subject_id")["path"]

@@ -14,7 +14,7 @@ from ldae.data.volume_transform import StoreTransform
 from ldae.errors import UserError
 from ldae.nifti import corners, without_shear
 from ldae.preprocess._ants import ants
-from ldae.preprocess.image_io import affine, read_head, read_scan
+from ldae.preprocess.image_io import affine, read_head, read_mask, read_scan
 from ldae.preprocess.shard_runner import ScanRejected
 
 SHAPE = (24, 28, 26)
@@ -96,6 +96,34 @@ def test_sform_is_taken_where_both_matrices_are_set(tmp_path):
         path = with_matrices(tmp_path / "x.nii.gz", LAS, moved, codes)
         assert every_door(path) == [None] * 4
         np.testing.assert_allclose(affine(read_scan(path)), moved, atol=1e-5)
+
+
+def test_quaternion_that_is_none_is_not_read_where_the_sform_is_taken(tmp_path):
+    path = with_matrices(tmp_path / "x.nii", LAS, LAS)
+    content = bytearray(path.read_bytes())
+    content[256:268] = np.array([1.0003, 0, 0], "<f4").tobytes()  # quatern_b, c, d
+    path.write_bytes(content)
+    assert every_door(path) == [None] * 4
+    np.testing.assert_allclose(affine(read_scan(path)), LAS, atol=1e-5)
+
+
+def test_mask_follows_the_rule_of_its_scan(tmp_path):
+    moved = LAS.copy()
+    moved[:3, 3] = (20, 0, 0)
+    inside = (VALUES > 400).astype("i2")
+    for codes in ((1, 2), (1, 4), (4, 4)):
+        scan = read_scan(with_matrices(tmp_path / "x.nii.gz", LAS, moved, codes))
+        mask = with_matrices(tmp_path / "m.nii.gz", LAS, moved, codes, values=inside)
+        np.testing.assert_array_equal(read_mask(mask, scan), inside > 0)
+        apart = with_matrices(tmp_path / "m.nii.gz", LAS, None, codes, values=inside)
+        with pytest.raises(ScanRejected, match="another grid"):
+            read_mask(apart, scan)
+
+
+def test_trailing_axis_of_length_1_is_dropped(tmp_path):
+    path = tmp_path / "x.nii.gz"
+    nib.save(nib.Nifti1Image(VALUES.astype("i2")[..., None], LAS), path)
+    np.testing.assert_array_equal(read_head(path).numpy(), VALUES)
 
 
 def test_slight_shear_is_replaced_by_the_nearest_rotation(tmp_path, caplog):

@@ -22,9 +22,8 @@ import pandas as pd
 import pydicom
 from nibabel.spatialimages import HeaderDataError
 
-from ldae.conversion.image_checks import as_volume
 from ldae.files import MISSING, atomic, write_json
-from ldae.nifti import NO_SCALING, geometry_fault
+from ldae.nifti import NO_SCALING, as_volume, geometry_fault
 
 # BIDS's name -> DICOM keyword, factor to BIDS's unit (DICOM has milliseconds, BIDS seconds).
 _NUMBERS = {

@@ -4,12 +4,11 @@ pybids reads them too, but only by indexing the metadata of a whole data set, wh
 where the files of its T1-weighted images take seconds.
 """
 
+import json
 import logging
 import re
 from pathlib import Path
 from typing import Any
-
-from ldae.files import read_json
 
 
 class Sidecars:
@@ -49,7 +48,7 @@ class Sidecars:
 
 def _object(path: Path) -> dict[str, Any]:
     try:
-        about = read_json(path)
+        about = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, OSError):
         about = None
     if isinstance(about, dict):

@@ -21,7 +21,9 @@ def bids_hash(root: str | Path) -> str:
         return "absent"
     above = ("", "sub-*/", "sub-*/ses-*/")
     patterns = [f"{folder}*.{kind}" for folder in above for kind in ("tsv", "json")]
-    patterns += ["sub-*/anat", "sub-*/ses-*/anat"]
+    patterns += [
+        f"sub-*/{session}anat{kind}" for session in ("", "ses-*/") for kind in ("", "/*.json")
+    ]
     total = hashlib.sha256()
     for path in sorted(path for pattern in patterns for path in root.glob(pattern)):
         total.update(f"{path.relative_to(root)} {path.stat().st_mtime_ns}\n".encode())

@@ -20,7 +20,7 @@ import numpy as np
 import pydicom
 from nibabel.spatialimages import HeaderDataError
 
-from ldae.nifti import NO_SCALING, geometry_fault
+from ldae.nifti import NO_SCALING, as_volume, geometry_fault
 
 MIN_SLICES = 20  # a whole head at 6 mm has more; localisers have 3 to 15
 MAX_EDGE = 6.0  # mm; ADNI's T1-weighted scans have voxels of about 1 mm
@@ -166,12 +166,6 @@ def _numbers(header: pydicom.Dataset, tag: str, length: int) -> tuple[float, ...
 def _plain(name: str) -> str:
     """An identifier without case and punctuation, for comparison."""
     return re.sub(r"[^a-z0-9]", "", str(name).lower())
-
-
-def as_volume(data: np.ndarray) -> np.ndarray:
-    """An array (X, Y, Z, 1, ...) without its trailing axes of length 1; any other as it is."""
-    extra = data.shape[3:]
-    return data.reshape(data.shape[:3]) if extra and set(extra) == {1} else data
 
 
 def nifti_fault(path: Path) -> str | None:

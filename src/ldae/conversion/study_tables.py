@@ -173,7 +173,7 @@ def read_study_table(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
     Raises:
         UserError: the file is no CSV; see :func:`ldae.delimited.read_delimited`.
     """
-    table, notes = read_delimited(path, ",", latin1=True)
+    table, notes = read_delimited(path, ",", latin1=True, downloaded=True)
     return table.mask(table.isin(NO_VALUE), ""), notes
 
 
@@ -202,8 +202,11 @@ def find_table(folder: Path, stems: tuple[str, ...]) -> tuple[list[Path], list[s
 
 
 def _are_parts(paths: list[Path]) -> bool:
-    """Whether files are lists of images of different cohorts, by the cohort before the name."""
-    names = [re.fullmatch(rf"(.+)_({'|'.join(LISTS)})(_.*)?", p.stem, re.IGNORECASE) for p in paths]
+    """Whether files are lists of images of different phases, by the phase before the name."""
+    phase = r"(?:.*_)?(ADNI(?:1|2|3|4|-?GO))"
+    names = [
+        re.fullmatch(rf"{phase}_({'|'.join(LISTS)})(_.*)?", p.stem, re.IGNORECASE) for p in paths
+    ]
     cohorts = {name[1].lower() for name in names if name}
     return len(cohorts) == len(paths) and len({name[2].lower() for name in names if name}) == 1
 

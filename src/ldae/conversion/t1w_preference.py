@@ -13,7 +13,9 @@ from typing import Any
 MAGNITUDE = ("", "mag")
 # Keys of sidecars that say that contrast agent was given; dcm2niix writes them from DICOM's tags.
 CONTRAST = ("ContrastBolusIngredient", "ContrastBolusAgent")
-_NONE = ("", "none", "no", "n/a", "n")
+_NONE = re.compile(
+    r"|0|-|n|n/?a|no(ne)?( given)?|false|unknown|(no|without)( (contrast|agent|gad\w*|bolus))*"
+)
 
 
 def never_taken(entities: Mapping[str, Any], about: Mapping[str, Any]) -> str | None:
@@ -25,13 +27,19 @@ def never_taken(entities: Mapping[str, Any], about: Mapping[str, Any]) -> str | 
     """
     if agent := str(entities.get("ce", "")):
         return f"The scan was taken with contrast agent (ce-{agent})."
-    if given := [key for key in CONTRAST if str(about.get(key, "")).strip().lower() not in _NONE]:
+    if given := [key for key in CONTRAST if _is_given(about.get(key))]:
         return f"The scan was taken with contrast agent ({given[0]} in its sidecar)."
     if (part := str(entities.get("part", ""))) not in MAGNITUDE:
         return f"It is no magnitude image (part-{part})."
     if (inversion := str(entities.get("inv", ""))) != "":
         return f"It is one inversion of several (inv-{inversion}), no T1-weighted image."
     return None
+
+
+def _is_given(value: Any) -> bool:
+    """Whether the value of one of :data:`CONTRAST` names an agent."""
+    words = value if isinstance(value, list) else [value]
+    return any(word and not _NONE.fullmatch(str(word).strip().lower()) for word in words)
 
 
 def rank(entities: Mapping[str, Any]) -> tuple:

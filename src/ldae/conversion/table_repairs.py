@@ -17,7 +17,7 @@ _MONTHS = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september",
     "october", "november", "december",
 )  # fmt: skip
-_YEAR_FIRST = re.compile(r"(\d{4})([-/]?)(\d{1,2})\2(\d{1,2})(?:\.0|[ T].*)?")
+_YEAR_FIRST = re.compile(r"(\d{4})(?:([-/])(\d{1,2})\2(\d{1,2})|(\d{2})(\d{2}))(?:\.0|[ T].*)?")
 _YEAR_LAST = re.compile(r"(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})(?: .*)?")
 # 2-May-06, 02May2006, 2 May 2006; May 2, 2006, as spreadsheets and people write dates.
 _DAY_MONTH = re.compile(r"(\d{1,2})[-/. ]*([A-Za-z]{3,9})\.?,?[-/. ]*(\d{4}|\d{2})(?: .*)?")
@@ -61,7 +61,7 @@ def iso_dates(values: pd.Series) -> tuple[pd.Series, pd.Series]:
 def _iso(text: str, day_first: bool) -> str:
     """One date as ISO text, or ``""``."""
     if match := _YEAR_FIRST.fullmatch(text):
-        year, _, month, day = match.groups()
+        year, month, day = match[1], match[3] or match[5], match[4] or match[6]
     elif match := _YEAR_LAST.fullmatch(text):
         day, month, year = match.groups() if day_first else (match[2], match[1], match[3])
     elif match := _DAY_MONTH.fullmatch(text):

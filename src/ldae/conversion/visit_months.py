@@ -3,8 +3,9 @@
 Sources, in this order, each for the scans that the one before left open: a column of months, the
 session's label (``M012``, ``d0365``, ``bl``), dates (``acq_time`` in the table of sessions or of
 scans, else a label such as ``20110512``), ages at the visits, and the fact that a subject has one
-visit, which is then the baseline. Dates and ages count from the subject's first visit, and only
-where they are known for all visits of the subject.
+visit, which is then the baseline. Dates and ages are used where they are known for all visits of
+the subject. They count from visits whose months are known, else from the first visit. Ages that two
+visits share say nothing of their order and are not used.
 """
 
 import logging
@@ -18,6 +19,7 @@ from ldae.delimited import read_delimited
 from ldae.errors import UserError
 
 DAYS_A_MONTH = 30.4375
+_ISO = r"^(\d{4}-\d{2}-\d{2}|\d{8})(?:$|[T ])"
 _DATE_LABEL = re.compile(r"(19|20)\d{2}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
 
 
@@ -40,13 +42,12 @@ def months_of_visits(
     sources = (
         ("acq_time", lambda: _dates(acquired.where(acquired != "", _acq_times(root, scans)))),
         ("dates in sessions' labels", lambda: _dates(scans["session"].where(_is_date(scans), ""))),
-        ("ages", lambda: scans["age"] * 12),
+        ("ages", lambda: _different(scans["age"] * 12, scans["subject"])),
     )
     for name, values in sources:
         if not (lost := months.isna()).any():
             break
-        since = _since_first(values(), scans["subject"])
-        months = months.fillna(since)
+        months = months.fillna(_since_known(values(), months, scans["subject"]))
         if found := int((lost & months.notna()).sum()):
             logging.info("months since baseline of %d scan(s): from %s", found, name)
     one_visit = ~scans.duplicated("subject", keep=False)
@@ -80,16 +81,28 @@ def _is_date(scans: pd.DataFrame) -> pd.Series:
 
 
 def _dates(texts: pd.Series) -> pd.Series:
-    """Months since 1970 of dates in ISO form (times of day and ``n/a`` are no matter)."""
-    days = pd.to_datetime(texts.str.slice(0, 10), errors="coerce", format="mixed")
+    """Months since 1970 of dates in ISO form, with or without a time of day; NaN for all else."""
+    plain = texts.str.extract(_ISO, expand=False).str.replace("-", "")
+    days = pd.to_datetime(plain, errors="coerce", format="%Y%m%d")
     return (days - pd.Timestamp(1970, 1, 1)).dt.days / DAYS_A_MONTH
 
 
-def _since_first(values: pd.Series, subjects: pd.Series) -> pd.Series:
-    """Values less the subject's lowest; NaN for subjects of whom one is unknown."""
+def _since_known(values: pd.Series, months: pd.Series, subjects: pd.Series) -> pd.Series:
+    """Values (months) counted from the visits whose months are known, else from the first visit.
+
+    NaN for subjects of whom one value is unknown.
+    """
     groups = values.groupby(subjects)
     whole = values.isna().groupby(subjects).transform("sum") == 0
-    return (values - groups.transform("min")).where(whole)
+    since = values - groups.transform("min")
+    shift = (months - since).groupby(subjects).transform("median").fillna(0)
+    return (since + shift).where(whole)
+
+
+def _different(values: pd.Series, subjects: pd.Series) -> pd.Series:
+    """Values of subjects who have no value twice; NaN for others."""
+    shared = pd.DataFrame({"value": values, "subject": subjects}).duplicated(keep=False)
+    return values.where(~shared.groupby(subjects).transform("any"))
 
 
 def _acq_times(root: Path, scans: pd.DataFrame) -> pd.Series:

@@ -88,7 +88,7 @@ def evaluate_solvers(
             for experiment, values in _round_trips(solved, batch, moved, regions, T):
                 frames += _rows(experiment, values, rows, name, T)
         progress.step(int(part[-1]) + 1)
-    for part in batches(len(series), size):
+    for part in batches(len(series), max(1, size // 3)):
         rows = trios.iloc[3 * int(part[0]) : 3 * int(part[-1]) + 3]
         batch, targets = _Scans(system, store, embeddings, rows), rows.iloc[1::3]
         for name, T in settings:

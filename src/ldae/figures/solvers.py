@@ -89,7 +89,7 @@ def _lines(ax: Axes, table: pd.DataFrame, log: bool) -> bool:
     odd, others = (table[(table["solver"] == "midpoint") == is_odd] for is_odd in (True, False))
     low, high = others["ci_low"].min(), others["ci_high"].max()
     reach = max(low - odd["value"].min(), odd["value"].max() - high)
-    whole = log or not reach > OUTSIDE * (high - low)
+    whole = log or not 0 < OUTSIDE * (high - low) < reach
     drawn = table if whole else others
     for name, (_, colour, marker) in LINES.items():
         mine = drawn[drawn["solver"] == name].sort_values("calls")

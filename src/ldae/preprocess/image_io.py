@@ -8,13 +8,14 @@ import nibabel as nib
 import numpy as np
 
 from ldae.files import atomic
-from ldae.nifti import corners, geometry_fault, shear, without_shear
+from ldae.nifti import as_volume, distance, geometry_fault, shear, without_shear
 from ldae.preprocess._ants import ants
 from ldae.preprocess.shard_runner import ScanRejected
 
 LEVELS = 32767  # of int16: a step is 3e-5 of the maximum, far below the noise of a scanner
 TO_ITK = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS to ITK's LPS, and back
 SAME_PLACE = 0.01  # mm between the corners of an image as nibabel and as ITK read them
+SAME_GRID = 0.1  # mm between the corners of a scan and its mask
 ROUNDING = 1e-4  # cosine between axes that the header's float32 leaves
 NEGATIVE = 0.01  # fraction of voxels, and of the range below zero, that is no ringing of a filter
 LOWEST = 0.25  # of the range: up to here the background's intensity is the head's lowest
@@ -33,22 +34,23 @@ def read_scan(path: Path) -> ants.ANTsImage:
             all its voxels are equal.
     """
     stored = nib.load(path)
-    if len(stored.shape) != 3:
+    values = as_volume(np.asarray(stored.dataobj))
+    if values.ndim != 3:
         raise ScanRejected(f"the image has shape {stored.shape}, expected one 3-D volume")
     if stored.get_data_dtype().kind not in "biuf":
         raise ScanRejected("the voxels are not single real numbers but colours or complex numbers")
     if fault := geometry_fault(stored):
         raise ScanRejected(f"{fault[0].lower()}{fault[1:].removesuffix('.')}")
-    values = np.nan_to_num(np.asarray(stored.dataobj).astype(np.float32))
+    values = np.nan_to_num(values.astype(np.float32))
     if values.min() == values.max():
         raise ScanRejected("all voxels of the image are equal")
-    matrix = without_shear(stored.affine, stored.shape)
+    matrix = without_shear(stored.affine, values.shape)
     if shear(stored.affine) > ROUNDING:
         logging.warning("%s: a shear of %.3f is ignored", path.name, shear(stored.affine))
     elif np.dtype(stored.get_data_dtype()).itemsize < 8 or stored.get_data_dtype().kind == "f":
         image = ants.image_read(str(path))
-        apart = np.abs(corners(affine(image), image.shape) - corners(matrix, image.shape)).max()
-        if apart < SAME_PLACE and np.array_equal(image.numpy(), values):
+        same = image.shape == values.shape and np.array_equal(image.numpy(), values)
+        if same and distance(affine(image), matrix, values.shape) < SAME_PLACE:
             return image
     edges = np.linalg.norm(matrix[:3, :3], axis=0)
     itk = TO_ITK @ matrix
@@ -58,6 +60,20 @@ def read_scan(path: Path) -> ants.ANTsImage:
         spacing=edges.tolist(),
         direction=itk[:3, :3] / edges,
     )
+
+
+def read_mask(path: Path, scan: ants.ANTsImage) -> np.ndarray:
+    """Read the mask of a scan, bool (X, Y, Z), with its place by the same rule as the scan's.
+
+    Raises:
+        ScanRejected: it lies on another grid than the scan.
+    """
+    stored = nib.load(path)
+    values = as_volume(np.asarray(stored.dataobj))
+    matrix = without_shear(stored.affine, values.shape)
+    if values.shape != scan.shape or distance(matrix, affine(scan), scan.shape) > SAME_GRID:
+        raise ScanRejected("the brain mask lies on another grid than the scan")
+    return values > 0.5
 
 
 def read_head(path: Path) -> ants.ANTsImage:

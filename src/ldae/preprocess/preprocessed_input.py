@@ -15,7 +15,7 @@ from ldae.derivatives import ScanFiles, scan_files
 from ldae.files import atomic, digest, read_json, sha256, write_json
 from ldae.fingerprint import source_fingerprint
 from ldae.preprocess._ants import ants
-from ldae.preprocess.image_io import as_mask, read_scan
+from ldae.preprocess.image_io import as_mask, read_mask, read_scan
 from ldae.preprocess.qc_bounds import judge
 from ldae.preprocess.qc_measures import measure, points_of
 from ldae.preprocess.qc_picture import Head, write_picture
@@ -135,10 +135,7 @@ def read_brain(image: Path, mask_file: Path) -> tuple[ants.ANTsImage, ants.ANTsI
     """
     scan = read_scan(image)
     if mask_file.is_file():
-        mask = ants.image_read(str(mask_file))
-        if mask.shape != scan.shape or not ants.image_physical_space_consistency(scan, mask):
-            raise ScanRejected("the brain mask lies on another grid than the scan")
-        inside = mask.numpy() > 0.5
+        inside = read_mask(mask_file, scan)
     else:
         inside = scan.numpy() != 0
         nonzero = float(inside.mean())
