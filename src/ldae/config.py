@@ -25,7 +25,8 @@ def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
 
     Raises:
         UserError: the configuration has faults. For each the message names the key's full path, its
-            value and what is allowed; for an unknown key, the known one closest to it.
+            value and what is allowed; for an unknown key, the known one closest to it. Or a data
+            set to make (``synthetic.beside``) has no folder in ``cohort.beside``.
     """
     rules = yaml.safe_load(Path(schema).read_text())
     errors = sorted(Draft202012Validator(rules).iter_errors(config), key=lambda e: list(e.path))
@@ -35,6 +36,14 @@ def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
             f"The configuration (config/config.yaml and the files given on top of it) is wrong: "
             f"{faults}. config/config.yaml explains each key."
         )
+    made = config.get("synthetic", {}).get("beside", {})
+    beside = config["cohort"]["beside"]
+    lost = [name for name in made if not beside.get(name, {}).get("preprocessed_dir")]
+    require(
+        not lost,
+        f"synthetic.beside makes the data set(s) {', '.join(lost)}, but nothing reads them: set "
+        "cohort.beside.NAME.preprocessed_dir for each, the folder to make.",
+    )
 
 
 def only_synthetic_brains(config: Mapping[str, Any]) -> bool:

@@ -85,6 +85,15 @@ def test_wrong_configurations_are_refused(changes, message):
         check_config(merge(PAPER, changes), SCHEMA)
 
 
+@pytest.mark.parametrize("beside", [{}, {"SYN": {"bids_dir": "x"}}])
+def test_synthetic_data_set_that_nothing_reads_is_refused(beside):
+    demo = yaml.safe_load((ROOT / "config/demo.yaml").read_text())
+    demo["cohort"]["beside"] = beside
+    config = merge(PAPER, demo)
+    with pytest.raises(UserError, match="SYN, but nothing reads them"):
+        check_config(config, SCHEMA)
+
+
 def test_missing_config_key_is_named():
     config = {key: value for key, value in PAPER.items() if key != "seed"}
     with pytest.raises(UserError, match="seed are missing"):
