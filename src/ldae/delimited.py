@@ -7,12 +7,14 @@ every value without a word.
 
 import csv
 import io
-from collections import Counter
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from ldae.errors import UserError, require
+from ldae.labels import count
 
 csv.field_size_limit(2**27)  # its own limit is 131,072 characters
 NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
@@ -60,20 +62,36 @@ def read_delimited(
             f"columns, such as line {line} with {len(row)} for {width}. A {NAMES[delimiter]} "
             "inside a value must stand in quotation marks. Mend or download the table again."
         )
-    whole = text.endswith(("\n", "\r")) or not downloaded
-    require(
-        whole or not rows or len(rows[-1][1]) >= width,
-        f"{path} breaks off in its last row (line {rows[-1][0] if rows else 1}): it is cut off. "
-        "Download it again.",
-    )
+    if downloaded and rows and not text.endswith(("\n", "\r")) and len(rows[-1][1]) < width:
+        raise UserError(
+            f"{path} breaks off in its last row (line {rows[-1][0]}): it is cut off. Download it "
+            "again."
+        )
     extra = sum(len(row) > width for _, row in rows)
     short = sum(len(row) < width for _, row in rows)
     if extra:
-        notes.append(f"Blank fields at the end of {_rows(extra)} were dropped.")
+        notes.append(f"Blank fields at the end of {count(extra, 'row')} were dropped.")
     if short:
-        notes.append(f"{_rows(short)} ended early: the missing fields are blank.")
+        notes.append(f"{count(short, 'row')} ended early: the missing fields are blank.")
     filled = [(row + [""] * (width - len(row)))[:width] for _, row in rows]
     return pd.DataFrame(filled, columns=_unique(header), dtype=str), notes
+
+
+def read_tsv(path: str | Path, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a TSV written by others (:func:`read_delimited`); notes on it are logged as warnings.
+
+    Raises:
+        UserError: it is no such table, or lacks one of ``columns``.
+    """
+    table, notes = read_delimited(path, "\t")
+    for note in notes:
+        logging.warning("%s: %s", path, note)
+    missing = [name for name in columns if name not in table]
+    require(
+        not missing,
+        f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(table.columns)}.",
+    )
+    return table
 
 
 def _rows_of(path: Path, text: str, delimiter: str) -> list[tuple[int, list[str]]]:
@@ -118,17 +136,12 @@ def _require_delimiter(path: Path, header: list[str], delimiter: str) -> None:
     )
 
 
-def _rows(number: int) -> str:
-    return f"{number} row{'' if number == 1 else 's'}"
-
-
 def _unique(names: list[str]) -> list[str]:
-    seen: Counter[str] = Counter()
     found: list[str] = []
     for name in names:
-        number = seen[name]
-        while (unique := f"{name}.{number}" if number else name) in found:
+        unique, number = name, 0
+        while unique in found:
             number += 1
+            unique = f"{name}.{number}"
         found.append(unique)
-        seen[name] = number + 1
     return found

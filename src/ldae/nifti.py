@@ -15,6 +15,13 @@ from nibabel.spatialimages import HeaderDataError
 MAX_SHEAR = 0.1  # cosine between two voxel axes (6 degrees); affine registration takes out less
 NO_SCALING = "The intensity scaling in its header (scl_slope, scl_inter) is no finite number."
 
+NOT_REAL = "The image's voxels are not single real numbers but colours or complex numbers."
+
+
+def is_real(dtype: np.dtype) -> bool:
+    """Whether voxels are single real numbers, whole or not."""
+    return dtype.kind in "biuf"
+
 
 def geometry_fault(image: nib.Nifti1Image) -> str | None:
     """Fault of an image's place in space, in a sentence that follows its name, or None."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from ldae.cohort.splits import assert_disjoint
-from ldae.delimited import read_delimited
+from ldae.delimited import read_tsv
 from ldae.derivatives import OK, QC, lost_scans
 from ldae.errors import UserError, require
 from ldae.files import MISSING
@@ -43,11 +43,7 @@ def read_decisions(path: str | Path | None, scan_ids: Collection[str]) -> pd.Dat
     """
     if path is None:
         return pd.DataFrame(columns=COLUMNS, dtype=object)
-    table, notes = read_delimited(path, "\t")
-    for note in notes:
-        log.warning("%s: %s", path, note)
-    missing = [name for name in ("scan_id", "reason") if name not in table]
-    require(not missing, f"{path} lacks the column(s) {', '.join(missing)}.")
+    table = read_tsv(path, ["scan_id", "reason"])
     table = table.reindex(columns=COLUMNS, fill_value="").replace(MISSING, "").astype(object)
     table["verdict"] = table["verdict"].replace("", EXCLUDE)
     wrong = table.loc[~table["verdict"].isin([EXCLUDE, KEEP]), "scan_id"]

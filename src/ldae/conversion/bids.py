@@ -23,7 +23,7 @@ import pydicom
 from nibabel.spatialimages import HeaderDataError
 
 from ldae.files import MISSING, atomic, write_json
-from ldae.nifti import NO_SCALING, as_volume, geometry_fault
+from ldae.nifti import NO_SCALING, NOT_REAL, as_volume, geometry_fault, is_real
 
 # BIDS's name -> DICOM keyword, factor to BIDS's unit (DICOM has milliseconds, BIDS seconds).
 _NUMBERS = {
@@ -113,8 +113,8 @@ def image_fault(data: np.ndarray) -> str | None:
     """Fault of an array as the voxels of a 3-D image, in a sentence, or None."""
     if data.ndim != 3 or min(data.shape) < 2:
         return f"The image is not 3-D: its shape is {data.shape}."
-    if data.dtype.kind not in "biuf":
-        return "The image's voxels are not single real numbers but colours or complex numbers."
+    if not is_real(data.dtype):
+        return NOT_REAL
     low, high = float(data.min()), float(data.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         return "The image has values that are not finite."

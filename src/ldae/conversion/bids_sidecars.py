@@ -7,12 +7,13 @@ where the files of its T1-weighted images take seconds.
 import json
 import logging
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 
 class Sidecars:
-    """JSON files of a data set; each folder is listed once.
+    """JSON files of a data set; each folder is listed, and each file read, once.
 
     A JSON file holds for the images at or below its folder that have its suffix and all entities of
     its name. A nearer file overrides a farther one; in one folder, one with more entities.
@@ -22,19 +23,18 @@ class Sidecars:
     """
 
     def __init__(self, root: Path):
-        self._root = root
+        self._root, self._object = root, cache(_object)
         self._listed: dict[Path, list[tuple[int, Path, set[str]]]] = {}
 
     def __call__(self, image: Path) -> dict[str, Any]:
         """Metadata of an image. Files that are no JSON objects are left out, with a warning."""
         parts = set(_stem(image.name).split("_"))
         suffix = {part for part in parts if "-" not in part}
-        above = [each for each in image.parents if each == self._root or self._root in each.parents]
         found: dict[str, Any] = {}
-        for folder in reversed(above):
-            for _, path, wanted in self._jsons(folder):
+        for folder in reversed(image.relative_to(self._root).parents):
+            for _, path, wanted in self._jsons(self._root / folder):
                 if suffix <= wanted <= parts:
-                    found |= _object(path)
+                    found |= self._object(path)
         return found
 
     def _jsons(self, folder: Path) -> list[tuple[int, Path, set[str]]]:

@@ -20,7 +20,7 @@ import numpy as np
 import pydicom
 from nibabel.spatialimages import HeaderDataError
 
-from ldae.nifti import NO_SCALING, as_volume, geometry_fault
+from ldae.nifti import NO_SCALING, NOT_REAL, as_volume, geometry_fault, is_real
 
 MIN_SLICES = 20  # a whole head at 6 mm has more; localisers have 3 to 15
 MAX_EDGE = 6.0  # mm; ADNI's T1-weighted scans have voxels of about 1 mm
@@ -187,8 +187,8 @@ def nifti_fault(path: Path) -> str | None:
         return f"The image is {data.ndim}-D, not 3-D."
     if min(data.shape) < MIN_SLICES:
         return f"Only {min(data.shape)} slices: a localiser or a fragment, no 3-D image of a head."
-    if data.dtype.kind not in "biuf":
-        return "The image's voxels are not single real numbers but colours or complex numbers."
+    if not is_real(data.dtype):
+        return NOT_REAL
     low, high = float(data.min()), float(data.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         return "The image has voxels that are not finite numbers."

@@ -111,11 +111,9 @@ def _index_subject(
     nameless: dict[Path, list[_File]] = {}
     for place in places:
         for path in _walk(place):
-            is_closed = os.path.isdir(path)  # noqa: PTH112 (a folder that cannot be opened)
-            found = read_name(path.name) or (None if is_closed else read_content(path))
-            if is_closed:
+            if os.path.isdir(path):  # noqa: PTH112 (a folder that cannot be opened)
                 nameless.setdefault(path, [])
-            elif found:
+            elif found := read_name(path.name) or read_content(path):
                 file = _File(path, *found)
                 if file.number:
                     known.setdefault(file.number, []).append(file)

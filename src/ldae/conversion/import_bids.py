@@ -110,11 +110,10 @@ def import_bids(
 ) -> pd.DataFrame:
     """Import a BIDS data set as a part (``bids/``, ``conversion.tsv``); its files do not change.
 
-    One T1-weighted image of each session is taken
-    (:mod:`ldae.conversion.t1w_preference`, then by name). Images become
-    links to the originals under normalised names. Uncompressed images, and those with further axes
-    of length 1, are written again, into the part. Each image taken is read whole and fails unless
-    it is one finite, varying 3-D image.
+    One T1-weighted image of each session is taken (:mod:`ldae.conversion.t1w_preference`, then by
+    name). Images become links to the originals under normalised names. Uncompressed images, and
+    those with further axes of length 1, are written again, into the part. Each image taken is read
+    whole and fails unless it is one finite, varying 3-D image.
 
     Args:
         bids_dir: The data set.
@@ -269,12 +268,11 @@ def _conversion(images: pd.DataFrame, chosen: pd.DataFrame, name: str) -> pd.Dat
     number = images.groupby(["subject", "session"])["path"].transform("size")
     rows = []
     for row, rivals in zip(images.itertuples(), number, strict=True):
-        if row.refused is not None:
+        # A session of which every image is refused has none that is taken.
+        best = None if row.refused else taken.loc[(row.subject, row.session)]
+        if best is None:
             rest = (None, "not_chosen", row.refused, None, None)
-            rows.append((name, row.image_id, row.subject, row.path, *rest))
-            continue
-        best = taken.loc[(row.subject, row.session)]
-        if row.path != best.path:
+        elif row.path != best.path:
             reason = f"{Path(best.path).name} is taken for this session."
             rest = (None, "not_chosen", reason, None, None)
         elif pd.notna(best.fault):

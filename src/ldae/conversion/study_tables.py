@@ -135,7 +135,7 @@ OPTIONAL = {
 # Tables that only complete today's list of images; MRIQC also has quality ratings of series.
 AUXILIARY = ("MRIQC", "Manifest", "Key_MRI", "MRI_Images")
 # Lists of images, which may come in one file for each phase of ADNI.
-LISTS = ("All_Images", "Manifest", "Key_MRI", "MRI_Images")
+LISTS = ("All_Images", *AUXILIARY[1:])
 # Names of their columns, without case and underscores.
 IMAGE = ("imageid", "loniimage", "imageuid")
 SERIES = ("seriesid", "loniseries")

@@ -285,12 +285,10 @@ def repair_diagnoses(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     table = _leave_out(table.copy(), ~table["PTID"].str.fullmatch(PTID), "ADNI4, or no PTID", notes)
     numbers = {"CN": "1", "MCI": "2", "Dementia": "3", "": ""}
     texts = table["DIAGNOSIS"]
-    table["DIAGNOSIS"] = diagnosis_reached(texts).map(numbers).where(_numeric(texts).isna(), texts)
-    known = table["DIAGNOSIS"] != ""
-    require_readable("DXSUM", "DIAGNOSIS", texts, known, "1, 2, 3, or CN, MCI, Dementia")
-    unread = ((texts != "") & ~known).sum()
-    if unread:
-        notes.append(f"{count(unread, 'value')} of DIAGNOSIS blanked (no number).")
+    read = diagnosis_reached(texts).map(numbers).where(_numeric(texts).isna(), texts)
+    require_readable("DXSUM", "DIAGNOSIS", texts, read != "", "1, 2, 3, or CN, MCI, Dementia")
+    _blank(table, "DIAGNOSIS", (texts != "") & (read == ""), "no number", notes)
+    table["DIAGNOSIS"] = read
     repeated = repeat_a_row(table)
     if len(repeated) > len(table):
         notes.append("One row repeated: Clinica fails on a table in which none is.")

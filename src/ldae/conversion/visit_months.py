@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ldae.delimited import read_delimited
+from ldae.delimited import read_tsv
 from ldae.errors import UserError
 
 DAYS_A_MONTH = 30.4375
@@ -120,7 +120,7 @@ def _acq_times(root: Path, scans: pd.DataFrame) -> pd.Series:
 def _acq_time(table: Path, filename: str) -> str:
     if not table.is_file():
         return ""
-    rows, _ = read_delimited(table, "\t")
+    rows = read_tsv(table)
     if not {"filename", "acq_time"} <= set(rows.columns):
         return ""
     mine = rows.loc[rows["filename"] == filename, "acq_time"]

@@ -14,7 +14,7 @@ from ldae.data.sampling import batches
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.interpolation import lerp, slerp
 from ldae.errors import UserError
-from ldae.evaluation.metrics.image import brain_mask, mse, ssim
+from ldae.evaluation.metrics.image import compare
 from ldae.evaluation.test_scans import evenly_spaced
 from ldae.inference.ldae_system import LdaeSystem
 from ldae.progress import Progress
@@ -121,13 +121,5 @@ class VisitCodes:
         original, decoded = (
             self.system.compute.move(x) for x in (self.original(targets), self.decoded[targets])
         )
-        brain = brain_mask(original)
-        whole, within = ssim(original, image, brain)
-        values = {
-            "ssim_to_ae": ssim(decoded, image, brain)[0],
-            "mse_to_ae": mse(decoded, image),
-            "ssim": whole,
-            "ssim_brain": within,
-            "mse": mse(original, image),
-        }
+        values = compare(original, decoded, image)
         return {name: value.cpu().numpy() for name, value in values.items()}

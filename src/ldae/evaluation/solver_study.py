@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ from ldae.diffusion.interpolation import lerp, slerp
 from ldae.diffusion.solvers import find_solver
 from ldae.evaluation.longitudinal import longitudinal_series
 from ldae.evaluation.metrics.bootstrap import ClusterBootstrap
-from ldae.evaluation.metrics.image import brain_mask, mse, ssim
+from ldae.evaluation.metrics.image import compare
 from ldae.evaluation.metrics.volumes import Regions, soft_volumes
 from ldae.evaluation.probes.direction import Direction
 from ldae.evaluation.test_scans import spread_over_subjects
@@ -79,18 +80,21 @@ def evaluate_solvers(
     regions = Regions.on(store.affine, store.shape, system.compute.device)
     frames: list[pd.DataFrame] = []
     progress = Progress("solvers", len(chosen) + len(series))
+    codes = system.stored_codes(embeddings, chosen["scan_id"])
     for part in batches(len(chosen), size):
         rows = chosen.iloc[part]
-        batch = _Scans(system, store, embeddings, rows)
+        batch = _Scans(system, store, rows, codes[part])
         moved = _moved(batch, rows, direction, cfg["manipulation"])
         for name, T in settings:
             solved = system.with_solver(name)
             for experiment, values in _round_trips(solved, batch, moved, regions, T):
                 frames += _rows(experiment, values, rows, name, T)
         progress.step(int(part[-1]) + 1)
+    codes = system.stored_codes(embeddings, trios["scan_id"])
     for part in batches(len(series), max(1, size // 3)):
-        rows = trios.iloc[3 * int(part[0]) : 3 * int(part[-1]) + 3]
-        batch, targets = _Scans(system, store, embeddings, rows), rows.iloc[1::3]
+        three = slice(3 * int(part[0]), 3 * int(part[-1]) + 3)
+        rows = trios.iloc[three]
+        batch, targets = _Scans(system, store, rows, codes[three]), rows.iloc[1::3]
         for name, T in settings:
             values = _middle_visits(system.with_solver(name), batch, rows["months"], T)
             frames += _rows("interpolation", values, targets, name, T)
@@ -124,24 +128,16 @@ class _Scans:
         z_0: Latents, (B, C, *S).
     """
 
-    def __init__(
-        self, system: LdaeSystem, store: VolumeStore, embeddings: str | Path, rows: pd.DataFrame
-    ):
-        codes = torch.from_numpy(system.stored_codes(embeddings, rows["scan_id"])).float()
-        self.y = system.compute.move(codes)
+    def __init__(self, system: LdaeSystem, store: VolumeStore, rows: pd.DataFrame, y: np.ndarray):
+        self.y = system.compute.move(torch.from_numpy(y).float())
         self.original = system.compute.move(store.volumes(rows.index.to_numpy()))
         self.z_0 = system.encode_z(self.original)
         self.decoded = system.image(self.z_0)
 
     def compare(self, image: Tensor, places: slice = slice(None)) -> dict[str, Tensor]:
         """``ssim`` and ``mse`` to the scans, ``ssim_to_ae`` to their reconstructions; (B,) each."""
-        original, decoded = self.original[places], self.decoded[places]
-        brain = brain_mask(original)
-        return {
-            "ssim": ssim(original, image, brain)[0],
-            "ssim_to_ae": ssim(decoded, image, brain)[0],
-            "mse": mse(original, image),
-        }
+        found = compare(self.original[places], self.decoded[places], image)
+        return {name: found[name] for name in ("ssim", "ssim_to_ae", "mse")}
 
 
 def _moved(

@@ -5,7 +5,6 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from ldae import systems
 from ldae.errors import require
@@ -19,6 +18,7 @@ from ldae.figures.style import (
     RED,
     Drawing,
     letter,
+    log_steps,
     new_figure,
 )
 from ldae.files import read_table
@@ -140,11 +140,8 @@ def _against_steps(ax: Axes, table: pd.DataFrame) -> None:
             mew=0.8,
             zorder=4,
         )
-    ax.set(xscale="log", xlim=ends, xlabel="DDIM steps $T$")
-    ax.xaxis.set_major_locator(FixedLocator(steps))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.set_xticklabels([f"{step:g}" for step in steps])
+    log_steps(ax, steps)
+    ax.set(xlim=ends, xlabel="DDIM steps $T$")
     ax.grid(axis="y", color=LIGHT)
 
 

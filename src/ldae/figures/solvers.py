@@ -5,7 +5,6 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from ldae.figures.style import (
     BLUE,
@@ -17,6 +16,7 @@ from ldae.figures.style import (
     RED,
     Drawing,
     letter,
+    log_steps,
     new_figure,
 )
 from ldae.files import read_table
@@ -69,8 +69,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     figure.axes[1].set_ylabel("less that of DDIM at the largest $T$", labelpad=1)
     marks = [
         Line2D([], [], color=colour, marker=marker, ms=4, label=label)
-        for name, (label, colour, marker) in LINES.items()
-        if name in set(means["solver"])
+        for label, colour, marker in _known(means).values()
     ]
     figure.legend(
         handles=marks, ncols=4, loc="upper left", bbox_to_anchor=(0.06, 1.0), columnspacing=1.8
@@ -79,6 +78,12 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     return Drawing(
         figure, data, "Quality against calls of the network", _body(means, gaps, cut_off)
     )
+
+
+def _known(means: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
+    """Those of ``LINES`` that the study compared."""
+    compared = set(means["solver"])
+    return {name: line for name, line in LINES.items() if name in compared}
 
 
 def _lines(ax: Axes, table: pd.DataFrame, log: bool) -> bool:
@@ -96,12 +101,8 @@ def _lines(ax: Axes, table: pd.DataFrame, log: bool) -> bool:
         value = mine["value"].clip(lower=FLOOR) if log else mine["value"]
         ax.vlines(mine["calls"], mine["ci_low"], mine["ci_high"], color=colour, lw=1.0)
         ax.plot(mine["calls"], value, marker=marker, ms=3.6, color=colour, mec="white", mew=0.4)
-    ax.set(xscale="log", xlabel="Calls for one scan", yscale="log" if log else "linear")
-    ticks = sorted(table.loc[table["solver"] == "ddim", "calls"].unique())
-    ax.xaxis.set_major_locator(FixedLocator(ticks))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.set_xticklabels([f"{tick:g}" for tick in ticks])
+    log_steps(ax, sorted(table.loc[table["solver"] == "ddim", "calls"].unique()))
+    ax.set(xlabel="Calls for one scan", yscale="log" if log else "linear")
     ax.grid(axis="y", color=LIGHT)
     return whole
 
@@ -111,10 +112,6 @@ def _body(means: pd.DataFrame, gaps: pd.DataFrame, cut_off: list[str]) -> str:
     size = means.set_index("experiment")[["n_scans", "n_subjects"]]
     scans, subjects = (int(n) for n in size.loc["reconstruction"].iloc[0])
     visits = int(size.loc["interpolation", "n_scans"].iloc[0])
-
-    def value(table: pd.DataFrame, experiment: str, metric: str, solver: str, T: int):
-        mine = table[(table["experiment"] == experiment) & (table["metric"] == metric)]
-        return mine[(mine["solver"] == solver) & (mine["T"] == T)].iloc[0]
 
     text = (
         f"Inversion with a scan's own y_sem and decoding, {count(scans, 'scan')} of "
@@ -127,11 +124,12 @@ def _body(means: pd.DataFrame, gaps: pd.DataFrame, cut_off: list[str]) -> str:
     if cut_off:
         text += f" Midpoint lies far outside of {listing(cut_off)} and is not drawn there."
     first = min(means["T"])
-    for solver in [name for name in LINES if name in set(means["solver"])]:
-        row = value(means, "reconstruction", "latent_rmse", solver, first)
-        gap = value(gaps, "reconstruction", "ssim_to_ae", solver, first)
+    errors, gaps = (table.set_index(KEY[:-1]).sort_index() for table in (means, gaps))
+    for solver, (label, *_) in _known(means).items():
+        error = errors.loc[("reconstruction", "latent_rmse", solver, first), "value"]
+        gap = gaps.loc[("reconstruction", "ssim_to_ae", solver, first)]
         text += (
-            f" {LINES[solver][0]}, T = {first}: error {number(row['value'])}, SSIM "
+            f" {label}, T = {first}: error {number(error)}, SSIM "
             f"{interval(gap['value'], gap['ci_low'], gap['ci_high'], 4)} from the reference."
         )
     return text

@@ -4,7 +4,7 @@ Figures are built on :class:`matplotlib.figure.Figure` itself (never pyplot): no
 remains, and two drawings in one process are independent.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from ldae.files import atomic
 
@@ -117,6 +118,15 @@ def letter(ax: Axes, text: str, dx: float = -6.0, dy: float = 1.5) -> None:
         va="bottom",
         annotation_clip=False,
     )
+
+
+def log_steps(ax: Axes, ticks: Sequence[float]) -> None:
+    """A logarithmic horizontal axis that is marked at ``ticks`` alone."""
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_xticklabels([f"{tick:g}" for tick in ticks])
 
 
 def save(figure: Figure, pdf: str | Path, png: str | Path, dpi: int) -> None:

@@ -14,7 +14,7 @@ from ldae.files import digest
 LAST_ATTEMPT = 99  # beyond every limit on growth
 FINGERPRINTS = ("source", "encoding")  # params of rules that hold a source fingerprint
 NAMES = ("slurm_partition", "slurm_account")
-OF_SLURM = ("nodes", "gres", "cpus_per_task", "slurm_partition", "slurm_account")
+OF_SLURM = ("nodes", "gres", "cpus_per_task", *NAMES)
 
 
 def growing(amount: float, a_thread: float = 0, most: int = 3) -> Callable[..., float]:

@@ -19,8 +19,9 @@ class Facts:
         container: The image that jobs run in; None: they run in the environment of the caller.
         requests: By rule, the requests of its jobs. At the first attempt: threads, mem_mb, runtime
             (minutes), gpu, gres, cpus_per_task, nodes, slurm_partition, slurm_account; None:
-            unset. At the last attempt: last_mem_mb, last_runtime. And jobs, their number, for
-            rules that have one job a shard or batch.
+            unset. Where Snakemake would compute a name: slurm_partition_becomes and
+            slurm_account_becomes. At the last attempt: last_mem_mb, last_runtime. And jobs, their
+            number, for rules that have one job a shard or batch.
         local: Rules whose jobs run on the machine of the workflow, with Slurm too.
         groups: Rule -> its group; the jobs of a group are submitted as one.
         status_command: Command that tells the end of Slurm jobs, squeue or sacct; None: without

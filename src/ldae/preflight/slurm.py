@@ -76,11 +76,12 @@ def submitted(
 
 def _computed(requests: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
     """Errors on names that Snakemake would compute, such as the account 2024-1 (2023)."""
-    found = {}
-    for about in requests.values():
-        for key in ("slurm_partition", "slurm_account"):
-            if becomes := about.get(f"{key}_becomes"):
-                found[key, about[key]] = becomes
+    found = {
+        (key.removesuffix("_becomes"), about[key.removesuffix("_becomes")]): about[key]
+        for about in requests.values()
+        for key in about
+        if key.endswith("_becomes")
+    }
     return [
         Finding(
             ERROR, TOPIC, f"{key} {written} would be taken as Python: {becomes}",
@@ -163,7 +164,7 @@ def compare_with_partitions(
     later: dict[tuple[str, str], list[str]] = {}
     for rule, about in requests.items():
         asked = about.get("slurm_partition")
-        listed = [name for name in re.split(r"[,\s]+", asked or default or "") if name]
+        listed = _names(asked or default or "")
         if not listed:
             key = ("there is no default partition, and the profile names none", f"one of {names}")
             faults.setdefault(key, []).append(rule)
@@ -239,11 +240,16 @@ def _unfit(about: Mapping[str, Any], nodes: list[Nodes]) -> list[tuple[str, str]
     return found
 
 
+def _names(text: str) -> list[str]:
+    """Names of a list that commas or blanks part."""
+    return text.replace(",", " ").split()
+
+
 def _account(requests: Mapping[str, Mapping[str, Any]]) -> Finding:
     """Compare the requested accounts with those that the user has."""
     asked = {about.get("slurm_account") for about in requests.values()}
     # The executor takes the first of a list. Slurm keeps accounts in lower case.
-    named = sorted({re.split(r"[,\s]+", str(name).strip())[0] for name in asked if name})
+    named = sorted({names[0] for name in asked if (names := _names(str(name or "")))})
     if not named:
         return Finding(OK, TOPIC, "account: cluster default (null in the profile)")
     user = os.environ.get("USER", "")
@@ -255,7 +261,8 @@ def _account(requests: Mapping[str, Mapping[str, Any]]) -> Finding:
         text = f"account: {some(named)}, not checked: Slurm lists no accounts of yours here"
         return Finding(WARNING, TOPIC, text, "Ask your administrators if a job is refused.")
     yours = set(said.split())
-    wrong = [name for name in named if name.lower() not in {each.lower() for each in yours}]
+    known = {name.lower() for name in yours}
+    wrong = [name for name in named if name.lower() not in known]
     if wrong:
         text = f"account: {some(wrong)} is not among your accounts"
         return Finding(ERROR, TOPIC, text, f"Set slurm_account in {PROFILE}: {some(sorted(yours))}")

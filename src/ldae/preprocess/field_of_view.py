@@ -8,9 +8,10 @@ air has two litres too many.
 import cc3d
 import nibabel as nib
 import numpy as np
+from scipy import ndimage as ndi
 
 from ldae.preprocess._ants import ants
-from ldae.preprocess.image_io import TO_ITK, affine
+from ldae.preprocess.image_io import affine
 
 MAX_FIELD = 300.0  # mm; no side of a head without neck is longer than 280
 TALLEST = 260.0  # mm from the top of a head; what lies lower is neck and shoulders
@@ -33,11 +34,7 @@ def head_box(head: ants.ANTsImage) -> Box | None:
     if not filled.size:
         return None
     found = cc3d.largest_k(values > FOREGROUND * np.percentile(filled, 99), k=1) > 0
-    ends = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        inside = np.flatnonzero(found.any(axis=others))
-        ends.append([int(inside[0]), int(inside[-1]) + 1])
+    ends = [[side.start, side.stop] for side in ndi.find_objects(found.astype(np.uint8))[0]]
     up, sign = _upwards(head)
     tallest = int(TALLEST / edges[up])
     if sign > 0:
@@ -59,11 +56,4 @@ def _upwards(head: ants.ANTsImage) -> tuple[int, int]:
 
 def crop(head: ants.ANTsImage, box: Box) -> ants.ANTsImage:
     """The part ``box`` of an image, in its place in space."""
-    matrix = TO_ITK @ affine(head)
-    corner = matrix[:3, :3] @ [part.start for part in box] + matrix[:3, 3]
-    return ants.from_numpy(
-        np.ascontiguousarray(head.numpy()[box]),
-        origin=corner.tolist(),
-        spacing=head.spacing,
-        direction=head.direction,
-    )
+    return ants.crop_indices(head, [side.start for side in box], [side.stop for side in box])

@@ -8,7 +8,15 @@ import nibabel as nib
 import numpy as np
 
 from ldae.files import atomic
-from ldae.nifti import as_volume, distance, geometry_fault, shear, without_shear
+from ldae.nifti import (
+    NOT_REAL,
+    as_volume,
+    distance,
+    geometry_fault,
+    is_real,
+    shear,
+    without_shear,
+)
 from ldae.preprocess._ants import ants
 from ldae.preprocess.shard_runner import ScanRejected
 
@@ -37,9 +45,8 @@ def read_scan(path: Path) -> ants.ANTsImage:
     values = as_volume(np.asarray(stored.dataobj))
     if values.ndim != 3:
         raise ScanRejected(f"the image has shape {stored.shape}, expected one 3-D volume")
-    if stored.get_data_dtype().kind not in "biuf":
-        raise ScanRejected("the voxels are not single real numbers but colours or complex numbers")
-    if fault := geometry_fault(stored):
+    dtype = stored.get_data_dtype()
+    if fault := geometry_fault(stored) if is_real(dtype) else NOT_REAL:
         raise ScanRejected(f"{fault[0].lower()}{fault[1:].removesuffix('.')}")
     values = np.nan_to_num(values.astype(np.float32))
     if values.min() == values.max():
@@ -47,7 +54,7 @@ def read_scan(path: Path) -> ants.ANTsImage:
     matrix = without_shear(stored.affine, values.shape)
     if shear(stored.affine) > ROUNDING:
         logging.warning("%s: a shear of %.3f is ignored", path.name, shear(stored.affine))
-    elif np.dtype(stored.get_data_dtype()).itemsize < 8 or stored.get_data_dtype().kind == "f":
+    elif dtype.itemsize < 8 or dtype.kind == "f":
         image = ants.image_read(str(path))
         same = image.shape == values.shape and np.array_equal(image.numpy(), values)
         if same and distance(affine(image), matrix, values.shape) < SAME_PLACE:
@@ -87,8 +94,7 @@ def read_head(path: Path) -> ants.ANTsImage:
     low, high = float(values.min()), float(values.max())
     if (values < -NEGATIVE * (high - low)).mean() <= NEGATIVE:
         return image
-    faces = [values.take(end, axis).ravel() for axis in range(3) for end in (0, -1)]
-    background = float(np.median(np.concatenate(faces)))
+    background = float(np.median(outer_faces(values)))
     zero = background if background - low < LOWEST * (high - low) else low
     return image.new_image_like(np.maximum(values - np.float32(zero), 0))
 
@@ -115,10 +121,15 @@ def as_mask(values: np.ndarray, image: ants.ANTsImage) -> ants.ANTsImage:
     return image.new_image_like(values.astype(np.float32)).clone("unsigned char")
 
 
+def outer_faces(values: np.ndarray) -> np.ndarray:
+    """Voxels of the six outer faces of an image (X, Y, Z), as one row."""
+    ends = ((axis, end) for axis in range(3) for end in (0, -1))
+    return np.concatenate([values.take(end, axis).ravel() for axis, end in ends])
+
+
 def border_fraction(mask: np.ndarray) -> float:
     """Fraction of the image's six outer faces that a mask (X, Y, Z) covers, 0 to 1."""
-    faces = [mask.take(end, axis) > 0 for axis in range(3) for end in (0, -1)]
-    return float(sum(face.sum() for face in faces) / sum(face.size for face in faces))
+    return float((outer_faces(mask) > 0).mean())
 
 
 def affine(image: ants.ANTsImage) -> np.ndarray:

@@ -107,6 +107,27 @@ def mse(a: Tensor, b: Tensor) -> Tensor:
     return ((a.float() - b.float()) ** 2).flatten(1).mean(1)
 
 
+def compare(original: Tensor, decoded: Tensor, image: Tensor) -> dict[str, Tensor]:
+    """Compare predicted volumes with scans and with the autoencoder's reconstructions of these.
+
+    Args:
+        original, decoded, image: Scans, reconstructions and predictions, (B, 1, X, Y, Z) each.
+
+    Returns:
+        (B,) each: ``ssim_to_ae`` and ``mse_to_ae`` with the reconstruction; ``ssim``,
+        ``ssim_brain`` and ``mse`` with the scan.
+    """
+    brain = brain_mask(original)
+    whole, within = ssim(original, image, brain)
+    return {
+        "ssim_to_ae": ssim(decoded, image, brain)[0],
+        "mse_to_ae": mse(decoded, image),
+        "ssim": whole,
+        "ssim_brain": within,
+        "mse": mse(original, image),
+    }
+
+
 class SliceLpips:
     """LPIPS averaged over fixed axial slices, with intensities mapped to [-1, 1].
 
