@@ -133,13 +133,15 @@ def test_ctrl_c_cancels_slurm_jobs(slurm, tmp_path):
 def test_gpu_jobs_do_not_share_a_gpu(slurm, tmp_path):
     toy = Toy(
         tmp_path,
-        "rule all:\n    input: 'a', 'b', 'both'\n"
+        "rule all:\n    input: 'both'\n"
         "rule embeddings:\n    output: '{name,[ab]}'\n    resources: gpu=1\n"
         "    shell: 'echo $CUDA_VISIBLE_DEVICES > {output}.gpu; "
         # each keeps its GPU until the other has one too
         "for second in $(seq 240); do test -e a.gpu -a -e b.gpu && break; sleep 1; done; "
         "cp {output}.gpu {output}'\n"
-        "rule ldae:\n    output: 'both'\n    resources: gpu=2, gpu_model='fake'\n"
+        # after them: in the queue between the two it would hold back the second
+        "rule ldae:\n    input: 'a', 'b'\n    output: 'both'\n"
+        "    resources: gpu=2, gpu_model='fake'\n"
         "    shell: 'echo $CUDA_VISIBLE_DEVICES > {output}'\n",
     )
     toy.snakemake()
