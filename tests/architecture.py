@@ -33,9 +33,10 @@ LAYERS = (
     ("figures",),
     ("report",),
     ("application", "preflight"),
+    ("cli",),
 )
 # Modules beside the rooms that only start something: they belong to the room that they start.
-STARTERS = {"__main__": "application"}
+STARTERS = {"__main__": "cli"}
 
 
 def imports(package: Path) -> nx.DiGraph:

@@ -46,6 +46,16 @@ def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
     )
 
 
+def merged(*configurations: Mapping[str, Any]) -> dict[str, Any]:
+    """Configurations on top of each other, merged key by key as Snakemake merges its files."""
+    whole: dict[str, Any] = {}
+    for each in configurations:
+        for key, value in each.items():
+            both = isinstance(value, Mapping) and isinstance(whole.get(key), Mapping)
+            whole[key] = merged(whole[key], value) if both else value
+    return whole
+
+
 def only_synthetic_brains(config: Mapping[str, Any]) -> bool:
     """Whether all brains that the models are trained on are made by the rules of ``synthetic``.
 

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import torch
 
 from helpers.networks import PAPER
 from helpers.stores import write_store
-from ldae.data.embeddings import save_embeddings
+from ldae.application.training_codes import TrainingCodes
+from ldae.data.embeddings import load_embeddings, save_embeddings
 from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore
 from ldae.evaluation.metrics.volumes import measure_volumes
@@ -92,11 +94,20 @@ def make_index() -> pd.DataFrame:
     return table
 
 
-def make_volumes(count: int) -> np.ndarray:
+def _radius() -> np.ndarray:
     grid = np.meshgrid(*[np.linspace(-1, 1, n) for n in SHAPE], indexing="ij")
-    radius = np.sqrt(sum(g**2 for g in grid))
+    return np.sqrt(sum(g**2 for g in grid))
+
+
+def brain_ball() -> np.ndarray:
+    """The voxels (X, Y, Z) of the brain in every volume."""
+    return _radius() < 0.8
+
+
+def make_volumes(count: int) -> np.ndarray:
+    radius = _radius()
     rng = np.random.default_rng(3)
-    brain = (radius < 0.8) * (0.7 + 0.1 * rng.random((count, 1, *SHAPE)))
+    brain = brain_ball() * (0.7 + 0.1 * rng.random((count, 1, *SHAPE)))
     return np.where(radius < 0.2 + 0.1 * rng.random((count, 1, 1, 1, 1)), 0.1, brain)
 
 
@@ -127,9 +138,7 @@ def make_project(root: Path) -> Path:
     """Fill a folder with stores, models and embeddings of 24 subjects."""
     index = make_index()
     rng = np.random.default_rng(4)
-    affine = np.diag([SPACING, SPACING, SPACING, 1.0])
-    affine[:3, 3] = -SPACING * (np.array(SHAPE) - 1) / 2
-    grid = {"kind": "volumes", "spacing": SPACING, "affine": affine.tolist()}
+    grid = {"kind": "volumes", "spacing": SPACING, "affine": grid_affine().tolist()}
     write_store(root / "volumes", index, grid, volumes=make_volumes(len(index)).astype(np.float16))
     torch.manual_seed(0)
     volumes = VolumeStore(root / "volumes")
@@ -188,16 +197,34 @@ def make_project(root: Path) -> Path:
     return root
 
 
+def grid_affine() -> np.ndarray:
+    """Affine (4, 4) of the volumes: their grid lies around the origin."""
+    affine = np.diag([SPACING, SPACING, SPACING, 1.0])
+    affine[:3, 3] = -SPACING * (np.array(SHAPE) - 1) / 2
+    return affine
+
+
+def training_codes(root: Path, classifier: Path) -> TrainingCodes:
+    """Distribution of the project's codes over its training scans."""
+    splits = VolumeStore(root / "volumes").index["split"]
+    return TrainingCodes.measure(load_embeddings(root / "ldae.npz")[1], splits, classifier)
+
+
 def bundle_settings(root: Path) -> dict:
-    """Settings of a run that the application's bundle needs, with a fake template."""
+    """Settings of a run that the application's bundle needs; the template's brain is a ball."""
     template = {"name": "Small"}
     for key in ("image", "mask"):
-        (root / f"template_{key}.nii.gz").write_bytes(key.encode())
-        template[key] = str(root / f"template_{key}.nii.gz")
+        path = root / f"template_{key}.nii.gz"
+        nib.save(nib.Nifti1Image(brain_ball().astype(np.uint8), grid_affine()), path)
+        template[key] = str(path)
     extraction = {"method": "antspynet", "weights": "nowhere/antsxnet"}
     return {
         "preprocess": {"template": template, "brain_extraction": extraction},
         "volumes": {"spacing": SPACING, "shape": list(SHAPE), "interpolation": "linear"},
+        "affine": grid_affine().tolist(),
+        "performance": {
+            "diagnosis": {"metric": "auroc", "value": 0.8, "ci_low": 0.7, "ci_high": 0.9}
+        },
         "guidance": "c_t",
         "ddim_steps": 2,
         "solver": "ddim",

@@ -1,4 +1,4 @@
-"""Application: `python -m ldae` on tiny random models."""
+"""Application: commands of `ldae` on tiny random models."""
 
 import json
 import shutil
@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers.models import SHAPE, bundle_settings, load_ldae
-from ldae import __main__
-from ldae.__main__ import main
+from helpers.models import SHAPE, bundle_settings, load_ldae, training_codes
 from ldae.application import raw_head
 from ldae.application.bundle import NOTICE, SYNTHETIC, Bundle, write_bundle
 from ldae.application.commands import read_volume
+from ldae.cli import options
+from ldae.cli.main import main
 from ldae.data.embeddings import load_embeddings
 from ldae.data.volume_store import VolumeStore
 from ldae.derivatives import SCAN_COLUMNS, scan_files
@@ -36,6 +36,7 @@ def models(project, probe_outputs, tmp_path_factory):
         {stage: root / stage for stage in ("autoencoder", "ldm", "ldae")},
         probe_outputs / "classifier.npz",
         probe_outputs / "age_regressor.npz",
+        training_codes(root, probe_outputs / "classifier.npz"),
         bundle_settings(root),
     )
     store = VolumeStore(root / "volumes")
@@ -73,7 +74,7 @@ def test_reconstruct_keeps_grid_and_range(models, capsys, tmp_path):
 
 
 def test_reconstruct_takes_any_solver(models, capsys, tmp_path):
-    assert set(__main__.SOLVERS) == set(SOLVERS)
+    assert set(options.SOLVERS) == set(SOLVERS)
     scan, names = models / "first.nii.gz", ("ddim", "midpoint")
     for name in names:
         out = tmp_path / f"{name}.nii.gz"
@@ -91,11 +92,13 @@ def test_manipulate_with_alpha_zero_is_the_reconstruction(models, capsys, tmp_pa
     scan = models / "first.nii.gz"
     run(models, capsys, "reconstruct", scan, "--out", plain)
     run(models, capsys, "manipulate", scan, "--alpha", 0, "--out", moved)
-    printed = run(models, capsys, "manipulate", scan, "--alpha", 3, "--out", far)
+    printed = run(models, capsys, "manipulate", scan, "--alpha", 3, "--force", "--out", far)
     voxels = [nib.load(path).get_fdata() for path in (plain, moved, far)]
     np.testing.assert_allclose(voxels[0], voxels[1], atol=1e-5)
     assert np.abs(voxels[2] - voxels[0]).max() > 1e-4
-    assert set(printed) == {"notice", "written", "logit_before", "logit_after"}
+    assert printed["alpha"] == 3 and printed["alpha_sd"] > 1
+    assert printed["logit_asked"] > printed["logit_before"]
+    assert "lies outside the training scans'" in printed["warnings"][0]
 
 
 def test_interpolate_at_either_end_is_the_reconstruction(models, capsys, tmp_path):
@@ -114,8 +117,6 @@ def test_interpolate_at_either_end_is_the_reconstruction(models, capsys, tmp_pat
     [
         (["encode", "/nowhere/scan.nii.gz", "--out", "y.npz"], "does not exist"),
         (["apply", "/nowhere/head.nii.gz", "--out", "folder"], "does not exist"),
-        (["apply", __file__, "--out", "folder"], "name it by --brain-weights"),
-        (["apply"], "try `ldae apply --sample`"),
     ],
 )
 def test_application_names_missing_file(models, capsys, arguments, message):
@@ -128,7 +129,9 @@ def test_application_refuses_settings_of_other_models(models, capsys):
     content = read_json(card)
     write_json(content | {"models": content["models"] | {"ldae": "0" * 64}}, card)
     try:
-        assert main(["encode", str(models / "first.nii.gz"), "--models", str(models), "--out", "y"])
+        assert main(
+            ["encode", str(models / "first.nii.gz"), "--models", str(models), "--out", "y.npz"]
+        )
         assert "trained anew" in capsys.readouterr().err
     finally:
         write_json(content, card)
@@ -175,6 +178,20 @@ def test_outputs_of_models_of_synthetic_brains_say_so(models, capsys, tmp_path):
         assert header.endswith("no patient seen") == seen
 
 
+def raw_head_file(folder: Path) -> Path:
+    """A file without a background of zeros, as raw heads are."""
+    path = folder / "head.nii.gz"
+    nib.save(nib.Nifti1Image(np.ones((20, 20, 20), np.uint8), np.diag([10.0, 10, 10, 1])), path)
+    return path
+
+
+def test_apply_names_missing_weights(models, capsys, tmp_path):
+    head_path = raw_head_file(tmp_path)
+    arguments = ["apply", str(head_path), "--models", str(models), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 1
+    assert "name it by --brain-weights" in capsys.readouterr().err
+
+
 @pytest.fixture
 def head(models, monkeypatch):
     """Replace preprocessing by a copy of the scan ``first``; returns the arguments it was given."""
@@ -187,7 +204,7 @@ def head(models, monkeypatch):
         shutil.copy(models / "first.nii.gz", files.registered_brain)
         write_json({"dice": 0.95}, files.measures)
         given.update(cfg=cfg, despite_qc=despite_qc)
-        return files
+        return files, "passed"
 
     monkeypatch.setattr(raw_head, "preprocess", preprocess)
     return given
@@ -196,7 +213,9 @@ def head(models, monkeypatch):
 def test_apply_writes_findings_and_a_counterfactual(models, capsys, tmp_path, head):
     out = tmp_path / "findings"
     weights = ["--brain-weights", tmp_path]
-    printed = run(models, capsys, "apply", __file__, "--alpha", 2, "--out", out, *weights)
+    head_path = raw_head_file(tmp_path)
+    strong = ["--alpha", 2, "--force"]
+    printed = run(models, capsys, "apply", head_path, *strong, "--out", out, *weights)
     assert printed == {**read_json(out / "findings.json"), "written": str(out)}
     assert printed["notice"] == NOTICE
     assert head["despite_qc"] is False
@@ -208,12 +227,14 @@ def test_apply_writes_findings_and_a_counterfactual(models, capsys, tmp_path, he
     logit = float(bundle.direction()(y))
     assert printed["classes"] == ["CN", "AD"]
     assert printed["predicted"] == ("AD" if logit > 0 else "CN")
-    assert printed["probability_AD"] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-3)
-    assert printed["predicted_age"] == pytest.approx(float(bundle.age()(y)), abs=0.1)
-    assert printed["quality"] == {"dice": 0.95}
+    assert printed["probability_AD"] == pytest.approx(1 / (1 + np.exp(-logit)), abs=0.006)
+    assert printed["predicted_age"] == pytest.approx(float(bundle.age()(y)), abs=0.6)
+    assert printed["performance"]["diagnosis"]["value"] == 0.8
+    assert printed["quality"] == {"verdict": "passed", "dice": 0.95}
     assert set(printed["models"]) == {"autoencoder", "ldm", "ldae"}
     moved = printed["counterfactual"]
-    assert moved["towards"] == ("CN" if logit > 0 else "AD") and moved["alpha"] == 2
+    assert moved["towards"] == ("CN" if logit > 0 else "AD")
+    assert moved["alpha"] == (-2 if logit > 0 else 2)
     assert moved["logit_before"] == pytest.approx(logit, abs=1e-3)
     assert (moved["logit_asked"] - moved["logit_before"]) * np.sign(logit) < -0.1
 
@@ -231,7 +252,7 @@ def test_bundle_in_copied_models_folder_includes_its_template(models, tmp_path):
     bundle = Bundle.load(copied, "cpu", 1)
     template = bundle.preprocessing(tmp_path)["template"]
     assert template["image"] == str(copied / "application/template.nii.gz")
-    assert Path(template["mask"]).read_bytes() == b"mask"
+    assert Path(template["mask"]).read_bytes() == (models / "template_mask.nii.gz").read_bytes()
     assert template["name"] == "Small"
     Path(template["mask"]).write_bytes(b"another")
     with pytest.raises(UserError, match=r"template_mask\.nii\.gz is missing or is not"):

@@ -22,13 +22,14 @@ import torchvision
 from helpers.models import load_ldae
 from helpers.networks import SMALL_AE, randomise
 from helpers.stores import write_store
+from ldae.cli.main import main
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
 from ldae.evaluation.guidance import evaluate_guidance
 from ldae.inference.embeddings import embed, ldae_encoder, untrained_encoder
 from ldae.models.loading import load
 from ldae.models.published.authors_model import ARCHITECTURE, PARTS, published_files
-from ldae.models.published.convert import convert, main, read_part
+from ldae.models.published.convert import convert, read_part
 from ldae.nets.autoencoder import build_autoencoder
 from ldae.nets.pretrained import (
     MONAI_RULES,
@@ -278,12 +279,13 @@ def test_convert_refuses_other_positions_and_unequal_aliases(files, tmp_path):
 
 
 def test_convert_command_line_names_missing_arguments(files, tmp_path, capsys):
-    assert main(["--encoder", str(files["encoder"]), "--out", str(tmp_path)]) == 1
+    command = ["convert-weights", f"--out={tmp_path}"]
+    assert main([*command, f"--encoder={files['encoder']}"]) == 1
     assert "--autoencoder and --decoder must be given" in capsys.readouterr().err
-    assert main(["--out", str(tmp_path)]) == 1
+    assert main(command) == 1
     assert "or --ldae with all three" in capsys.readouterr().err
     arguments = [f"--{name}={path}" for name, path in files.items()]
-    assert main([*arguments, f"--out={tmp_path}"]) == 1  # small tensors in the published sizes
+    assert main([*command, *arguments]) == 1  # small tensors in the published sizes
     assert "other shape" in capsys.readouterr().err
 
 

@@ -18,10 +18,10 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from ldae.cli.main import main
 from ldae.errors import UserError
 from ldae.nets.perceptual import Lpips
 from ldae.resources import download
-from ldae.resources.__main__ import main
 from ldae.resources.download import find_damage
 from ldae.resources.from_packages import load_arrays
 from ldae.resources.staging import check, missing_table, missing_text, stage, staged_table
@@ -384,7 +384,7 @@ def test_stand_in_template_lies_on_the_2009c_grid(tmp_path):
 
 
 def test_resources_command_line(tmp_path, capsys):
-    common = ["--table", str(TABLE), "--resources", str(tmp_path)]
+    common = ["resources", "--table", str(TABLE), "--resources", str(tmp_path)]
     assert main([*common, "stage", "mni2009a-mask"]) == 0
     assert main([*common, "list"]) == 0
     assert "mni2009a-mask\tpackage\tstaged" in capsys.readouterr().out
@@ -399,7 +399,7 @@ def test_resources_command_line(tmp_path, capsys):
 
 
 def test_resources_command_line_follows_a_configuration(tmp_path, capsys):
-    common = ["--table", str(TABLE), "--resources", str(tmp_path)]
+    common = ["resources", "--table", str(TABLE), "--resources", str(tmp_path)]
     for name in ("config.yaml", "demo.yaml"):
         common += ["--config", str(ROOT / "config" / name)]
     assert main([*common, "list", "--missing"]) == 0

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.models import bundle_settings
-from ldae.__main__ import main
+from helpers.models import bundle_settings, training_codes
 from ldae.application.bundle import SYNTHETIC, Bundle, write_bundle
 from ldae.application.commands import read_volume
 from ldae.application.sample import CARD, FOLDER, MODELS, PAGE, sample_card, sample_visits
@@ -20,6 +19,7 @@ from ldae.application.sample_packing import (
     pack_models,
     write_sample,
 )
+from ldae.cli.main import main
 from ldae.errors import UserError
 from ldae.evaluation.metrics.image import brain_mask, ssim
 from ldae.files import read_json, sha256
@@ -110,9 +110,10 @@ def test_commands_on_preprocessed_scans_take_the_sample_models(capsys, tmp_path)
 
 
 def test_sample_and_models_exclude_each_other(capsys):
-    with pytest.raises(SystemExit):
-        main(["encode", "scan.nii.gz", "--sample", "--models", "results/models", "--out", "y.npz"])
-    assert "not allowed with" in capsys.readouterr().err
+    scan = str(sample_visits()["file"][0])
+    arguments = ["encode", scan, "--sample", "--models", "results/models", "--out", "y.npz"]
+    assert main(arguments) == 2
+    assert "Give --models or --sample, not both" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -140,6 +141,7 @@ def finished(project, probe_outputs, tmp_path):
             {stage: root / stage for stage in LdaeSystem.stages},
             probe_outputs / "classifier.npz",
             probe_outputs / "age_regressor.npz",
+            training_codes(project, probe_outputs / "classifier.npz"),
             settings | {"synthetic": True} | changes,
         )
         return Bundle.load(root, "cpu", 1)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from helpers.heads import scan_table
+from ldae.cli.main import main
 from ldae.derivatives import read_manifest, scan_files
 from ldae.errors import UserError
 from ldae.files import write_table
-from ldae.orchestration.__main__ import main
 from ldae.orchestration.rerun import reset_failed_scans, reset_scans
 from ldae.preprocess import shard_runner
 from ldae.preprocess.shard_runner import ScanRejected, Step, run_step

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from helpers.registered_scans import CFG, SPLITS, Cohort, write_scan
-from ldae.data.__main__ import main
+from ldae.cli.main import main
 from ldae.data.volume_index import build_volume_store
 from ldae.data.volume_store import VolumeStore
 from ldae.data.volume_transform import StoreTransform
@@ -248,15 +248,15 @@ def test_volume_store_refuses_a_damaged_array(cohort):
 
 def test_stores_can_be_checked_from_the_command_line(cohort, capsys):
     folder = cohort.build().folder
-    assert main([str(folder)]) == 0
+    assert main(["verify", str(folder)]) == 0
     assert "6 volumes are intact" in capsys.readouterr().out
     path = folder / "shards/shard-0.npy"
     path.write_bytes(path.read_bytes()[:-2] + b"xx")  # of the scan that is not included
-    assert main([str(folder)]) == 0
+    assert main(["verify", str(folder)]) == 0
     path.write_bytes(path.read_bytes()[:500] + b"xx" + path.read_bytes()[502:])
-    assert main([str(folder), "nowhere"]) == 1
+    assert main(["verify", str(folder), "nowhere"]) == 1
     assert "sub-A_ses-M000" in capsys.readouterr().err
-    assert main([str(cohort.root)]) == 1
+    assert main(["verify", str(cohort.root)]) == 1
     assert "no finished store" in capsys.readouterr().err
 
 

@@ -11,6 +11,7 @@ import pydicom
 import pytest
 import torch
 
+from ldae.cli.main import main
 from ldae.errors import UserError
 from ldae.files import read_json
 from ldae.synthetic import (
@@ -21,7 +22,6 @@ from ldae.synthetic import (
     make_download,
     synthetic_anatomy,
 )
-from ldae.synthetic.__main__ import main
 from ldae.synthetic.bases import FOLDER, base_names, load_base
 from ldae.synthetic.download import PROCESSED, REPEATED, plan_images
 from ldae.synthetic.fields import Grid, exponentiate, random_velocity, sample
@@ -272,12 +272,12 @@ def test_visit_names_match_clinica():
 def test_synthetic_command_replaces_only_its_own_folder(download, tmp_path, capsys):
     kept = tmp_path / "notes.txt"
     kept.write_text("mine")
-    assert main(["--out", str(tmp_path), "--subjects", "1"]) == 1
+    assert main(["synthetic", "--out", str(tmp_path), "--subjects", "1"]) == 1
     assert "was not made by this command" in capsys.readouterr().err
     assert kept.read_text() == "mine"
     before = read_json(download / "synthetic.json")
     assert before["arguments"]["subjects"] == 2
     again = ["--subjects", "1", "--visits", "1", "--spacing", "5", "--seed", "3"]
-    assert main(["--out", str(download), *again]) == 0
+    assert main(["synthetic", "--out", str(download), *again]) == 0
     assert len(list((download / "images").iterdir())) == 1
     assert not list(download.parent.glob(".tmp*"))

@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from bids_validator import BIDSValidator
 
-from ldae.conversion.__main__ import main
+from ldae.cli.main import main
 from ldae.conversion.batch import convert_batch
 from ldae.conversion.merge import merge_parts
 from ldae.conversion.plan import plan_conversion, write_plan
@@ -83,7 +83,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_conversion_resumes_after_kill_and_a_crash_loses_one_subject(tmp_path, capsys):
     raw, checked = tmp_path / "raw", tmp_path / "checked"
     make_download(raw, 4, 2, 5.0, seed=1)
-    options = ["check", "--images", str(raw / "images"), "--tables", str(raw / "tables")]
+    options = ["check-download", "--images", str(raw / "images"), "--tables", str(raw / "tables")]
     assert main([*options, "--out", str(checked)]) == 0
     assert "9 images" in capsys.readouterr().out
     healthy = convert(raw, checked, tmp_path / "healthy", 2)
@@ -109,6 +109,6 @@ def test_conversion_resumes_after_kill_and_a_crash_loses_one_subject(tmp_path, c
 
 def test_conversion_check_refuses_missing_tables(tmp_path, capsys):
     (tmp_path / "tables").mkdir()
-    options = ["check", "--images", str(tmp_path), "--tables", str(tmp_path / "tables")]
+    options = ["check-download", "--images", str(tmp_path), "--tables", str(tmp_path / "tables")]
     assert main([*options, "--out", str(tmp_path / "out")]) == 1
     assert "ADNIMERGE" in capsys.readouterr().err

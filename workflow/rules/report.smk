@@ -8,6 +8,9 @@ rule application:
         ldae=results("models/ldae/model.json"),
         classifier=results("evaluation/classifier.npz"),
         age_regressor=results("evaluation/age_regressor.npz"),
+        probes=results("tables/probes.tsv"),
+        embeddings=results("embeddings/ldae.npz"),
+        volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
         template=config["preprocess"]["template"]["image"],
         mask=config["preprocess"]["template"]["mask"],
     output:
@@ -16,6 +19,7 @@ rule application:
         age_regressor=results("models/application/age_regressor.npz"),
         template=results("models/application/template.nii.gz"),
         mask=results("models/application/template_mask.nii.gz"),
+        training=results("models/application/training.npz"),
     log:
         logfile("application.log"),
     benchmark:
@@ -40,7 +44,11 @@ rule application:
             alpha=config["evaluation"]["manipulation"]["alpha"],
             synthetic=only_synthetic_brains(config),
         ),
-        source=source("application.bundle:write_bundle"),
+        source=source(
+            "application.bundle:write_bundle",
+            "application.bundle:performance",
+            "application.training_codes:TrainingCodes",
+        ),
     message:
         "Bundling probes, template and settings for the command line"
     script:

@@ -1,1 +1,1 @@
-"""Application of the trained models to scans outside the workflow: `python -m ldae`."""
+"""Application of the trained models to scans outside the workflow."""

@@ -1,8 +1,10 @@
 """Application bundle: the folder with the grid, probes and preprocessing beside the models.
 
-Layout of ``results/models/application``: ``application.json`` (settings, and the SHA-256 of the
-models they belong to and of the template's files), ``classifier.npz`` and ``age_regressor.npz``
-(linear probes of y_sem), ``template.nii.gz`` and ``template_mask.nii.gz``. The folder of models may
+Layout of ``results/models/application``: ``application.json`` (settings, the probes' performance on
+test subjects, and the SHA-256 of the models they belong to and of the template's files),
+``classifier.npz`` and ``age_regressor.npz`` (linear probes of y_sem), ``training.npz``
+(:class:`ldae.application.training_codes.TrainingCodes`), ``template.nii.gz`` and
+``template_mask.nii.gz``. The folder of models may
 be copied anywhere. It does not hold the weights of the brain extraction.
 
 Networks and probes are imported where they are loaded: to write a bundle takes no torch, and a
@@ -16,12 +18,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ldae.application.training_codes import TrainingCodes
 from ldae.errors import require
 from ldae.files import atomic, read_json, sha256, write_json
 from ldae.models.storage import load_card
 from ldae.orchestration.training_record import STAGES
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from ldae.application.volume_check import TemplateCheck
     from ldae.compute import Compute
     from ldae.evaluation.probes.direction import Direction, LinearModel
     from ldae.inference.ldae_system import LdaeSystem
@@ -33,7 +39,8 @@ SYNTHETIC = (
     "say nothing about a person."
 )
 CARD = "application.json"
-CLASSIFIER, AGE = "classifier.npz", "age_regressor.npz"
+CLASSIFIER, AGE, TRAINING = "classifier.npz", "age_regressor.npz", "training.npz"
+PERFORMANCE = {"diagnosis": "auroc", "age": "mae"}
 TEMPLATE = {"image": "template.nii.gz", "mask": "template_mask.nii.gz"}
 
 
@@ -42,6 +49,7 @@ def write_bundle(
     models: Mapping[str, str | Path],
     classifier: str | Path,
     age_regressor: str | Path,
+    training: TrainingCodes,
     settings: Mapping[str, Any],
 ) -> None:
     """Write the bundle.
@@ -50,9 +58,11 @@ def write_bundle(
         folder: Folder to write, ``application`` beside the model folders.
         models: Model folder of each of the LDAE's stages.
         classifier, age_regressor: Files (npz) of the probes.
-        settings: ``preprocess``, ``volumes`` (config sections), ``guidance``, ``ddim_steps``,
-            ``solver``, ``mode``, ``alpha`` and ``synthetic``: whether all scans that the models
-            were trained on are synthetic. The template that ``preprocess`` names is copied.
+        training: Distribution of the training scans' codes.
+        settings: ``preprocess``, ``volumes`` (config sections), ``affine`` of the volumes (4, 4),
+            ``guidance``, ``ddim_steps``, ``solver``, ``mode``, ``alpha``, ``performance``
+            (:func:`performance`) and ``synthetic``: whether all scans that the models were trained
+            on are synthetic. The template that ``preprocess`` names is copied.
     """
     folder = Path(folder)
     template = settings["preprocess"]["template"]
@@ -60,11 +70,32 @@ def write_bundle(
     for name, source in {CLASSIFIER: classifier, AGE: age_regressor, **copied}.items():
         with atomic(folder / name) as temporary:
             shutil.copyfile(source, temporary)
+    training.save(folder / TRAINING)
     hashes = {stage: load_card(models[stage])["sha256"] for stage in STAGES}
     content = {**settings, "preprocess": {**settings["preprocess"]}}
     content["preprocess"]["template"] = {**TEMPLATE, "name": template["name"]}
     files = {name: sha256(folder / name) for name in copied}
     write_json({"models": hashes, "files": files, **content}, folder / CARD)
+
+
+def performance(probes: "pd.DataFrame") -> dict[str, dict[str, Any]]:
+    """How well the bundle's probes read test subjects: by target, metric, value and interval.
+
+    Args:
+        probes: Table of the probes (``tables/probes.tsv``).
+
+    Returns:
+        ``diagnosis`` (AUROC) and ``age`` (mean absolute error, years), where the table has them:
+        metric, value, ci_low, ci_high, n_subjects.
+    """
+    rows = probes[(probes["system"] == "ldae") & (probes["probe"] == "regularised")]
+    rows = rows.set_index(["target", "metric"])
+    columns = ["value", "ci_low", "ci_high", "n_subjects"]
+    return {
+        target: {"metric": metric, **rows.loc[(target, metric), columns].to_dict()}
+        for target, metric in PERFORMANCE.items()
+        if (target, metric) in rows.index
+    }
 
 
 @dataclass(frozen=True)
@@ -96,6 +127,10 @@ class Bundle:
             "(results/models of a finished run), or make it: `snakemake application`.",
         )
         settings = read_json(card)
+        require(
+            "performance" in settings,
+            f"{card} was written by an earlier version: run `snakemake application`.",
+        )
         for stage, expected in settings["models"].items():
             require(
                 load_card(models / stage)["sha256"] == expected,
@@ -144,6 +179,19 @@ class Bundle:
         from ldae.evaluation.probes.direction import LinearModel
 
         return LinearModel.load(self.folder / AGE, self.compute.device)
+
+    @cached_property
+    def training(self) -> TrainingCodes:
+        """Distribution of the training scans' codes."""
+        return TrainingCodes.load(self.folder / TRAINING)
+
+    @cached_property
+    def template_check(self) -> "TemplateCheck":
+        """Comparison of preprocessed volumes with the template's brain."""
+        from ldae.application.volume_check import TemplateCheck
+
+        mask, spacing = self.folder / TEMPLATE["mask"], self.settings["volumes"]["spacing"]
+        return TemplateCheck(mask, spacing)
 
     def preprocessing(self, weights: str | Path | None = None) -> dict[str, Any]:
         """The section ``preprocess`` with the paths of this machine.

@@ -1,18 +1,23 @@
-"""Commands on preprocessed scans: encode, reconstruct, manipulate and interpolate.
+"""Commands on preprocessed scans: encode, reconstruct, manipulate, interpolate; and generate.
 
 They read NIfTI in the template's space, resample it to the models' grid, and write NIfTI on that
-grid.
+grid. A volume that is no extracted brain in that space is refused before a network sees it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import torch
+from torch import Tensor
 
+from ldae.application.batch import Batch
 from ldae.application.bundle import Bundle
+from ldae.application.inputs import InputScan
+from ldae.application.manipulated import Manipulated, Strength
+from ldae.data.embeddings import load_embeddings
 from ldae.data.volume_transform import StoreTransform
 from ldae.diffusion.interpolation import lerp, slerp
 from ldae.errors import require
@@ -24,7 +29,7 @@ OF_LDAE = "LDAE, a research model's output"  # NIfTI's field holds 79 characters
 OF_SYNTHETIC = f"{OF_LDAE}; trained on synthetic brains, no patient seen"
 
 
-def read_volume(path: str | Path, volumes: Mapping[str, Any]) -> tuple[torch.Tensor, np.ndarray]:
+def read_volume(path: str | Path, volumes: Mapping[str, Any]) -> tuple[Tensor, np.ndarray]:
     """Read a preprocessed scan as the models do: (1, 1, X, Y, Z) float32 in [0, 1]; and its affine.
 
     Args:
@@ -42,9 +47,24 @@ def read_volume(path: str | Path, volumes: Mapping[str, Any]) -> tuple[torch.Ten
     return torch.from_numpy(volume)[None], affine
 
 
-def write_volume(
-    volume: torch.Tensor, affine: np.ndarray, path: str | Path, bundle: Bundle
-) -> None:
+def read_brain(bundle: Bundle, path: Path, force: bool) -> tuple[Tensor, np.ndarray]:
+    """:func:`read_volume` of a scan that must be an extracted brain in the template's space.
+
+    Args:
+        bundle: The models.
+        path: The scan.
+        force: Take it whatever it is.
+
+    Raises:
+        UserError: as :func:`read_volume`, or the volume is none (``TemplateCheck``).
+    """
+    x, affine = read_volume(path, bundle.settings["volumes"])
+    if not force:
+        bundle.template_check.require_brain(path, x[0, 0].numpy(), affine)
+    return x, affine
+
+
+def write_volume(volume: Tensor, affine: np.ndarray, path: str | Path, bundle: Bundle) -> None:
     """Write (X, Y, Z) float32 as NIfTI in mm, RAS; its header says what the models have seen."""
     image = nib.Nifti1Image(volume.cpu().numpy().astype(np.float32), affine)
     image.header.set_xyzt_units("mm")
@@ -53,66 +73,144 @@ def write_volume(
         nib.save(image, temporary)
 
 
-def _read(bundle: Bundle, scan: str | Path) -> tuple[torch.Tensor, np.ndarray]:
-    return read_volume(scan, bundle.settings["volumes"])
+class Encoding:
+    """Semantic codes of many scans, in one npz that grows as they come.
 
+    Its arrays: ``scan_id`` (N,), ``y_sem`` (N, d), ``model`` (SHA-256 of the LDAE), ``notice``.
 
-def encode(bundle: Bundle, scans: Sequence[Path], out: Path) -> np.ndarray:
-    """Write y_sem of each scan to an npz; return it.
-
-    Its arrays: ``scan_id`` (N,), the names of the files; ``y_sem`` (N, d); ``notice``.
+    Args:
+        bundle: The models.
+        out: The npz to write. Codes of these models that it holds already are kept.
+        force: As in :func:`read_brain`.
     """
-    volumes = (_read(bundle, scan)[0] for scan in scans)
-    codes = [semantic_codes(bundle.encoder, x, bundle.compute) for x in volumes]
-    y_sem = torch.cat(codes).cpu().numpy()
-    names = [scan.name.split(".")[0] for scan in scans]
-    save_arrays(out, scan_id=names, y_sem=y_sem, notice=bundle.notice)
-    return y_sem
+
+    def __init__(self, bundle: Bundle, out: Path, force: bool):
+        self.bundle, self.out, self.force = bundle, out, force
+        self.model = bundle.settings["models"]["ldae"]
+        self.codes: dict[str, np.ndarray] = {}
+        if out.is_file():
+            with np.load(out) as earlier:
+                same = "model" in earlier and str(earlier["model"]) == self.model
+            if same:
+                self.codes = dict(zip(*load_embeddings(out), strict=True))
+
+    def __call__(self, scan: InputScan) -> dict[str, Any]:
+        """Encode a scan; returns the percentile of its novelty."""
+        x, _ = read_brain(self.bundle, scan.path, self.force)
+        y_sem = semantic_codes(self.bundle.encoder, x, self.bundle.compute).cpu().numpy()
+        self.codes[scan.scan_id] = y_sem[0]
+        return {"novelty_percentile": novelty(self.bundle, y_sem)}
+
+    def save(self) -> None:
+        """Write the codes so far."""
+        if self.codes:
+            names, y_sem = list(self.codes), np.stack(list(self.codes.values()))
+            notice = self.bundle.notice
+            save_arrays(self.out, scan_id=names, y_sem=y_sem, model=self.model, notice=notice)
+
+    def run(self, scans: list[InputScan]) -> Batch:
+        """Encode all scans; the table is ``out`` with the suffix .tsv."""
+        table = self.out.with_suffix(".tsv")
+        batch = Batch(scans, table, {"command": "encode", "model": self.model}, self.save)
+        batch.run(self, lambda scan: scan.scan_id in self.codes, "encode")
+        for name in batch.failed:
+            self.codes.pop(name, None)
+        self.codes = {name: self.codes[name] for name in batch.rows if name in self.codes}
+        self.save()
+        return batch
 
 
-def reconstruct(bundle: Bundle, scan: Path, out: Path, steps: int) -> float:
-    """Write the scan decoded from its own y_sem and z_T; return its SSIM with the original."""
+def novelty(bundle: Bundle, y_sem: np.ndarray) -> float:
+    """Percentile of a code's (1, d) distance from the training scans'."""
+    return round(float(bundle.training.novelty(y_sem)[0]), 1)
+
+
+def reconstruct(
+    bundle: Bundle, scan: Path, out: Path, steps: int, force: bool = False
+) -> dict[str, float]:
+    """Write the scan decoded from its own y_sem and z_T; returns its SSIM and its novelty."""
     system = bundle.system
-    x, affine = _read(bundle, scan)
+    x, affine = read_brain(bundle, scan, force)
     y = system.y_sem(x)
     decoded = system.image(system.decode(system.encode_zT(system.encode_z(x), y, steps), y, steps))
     write_volume(decoded[0, 0], affine, out, bundle)
     x = x.to(decoded.device)
-    return float(ssim(x, decoded, brain_mask(x))[0])
+    score = float(ssim(x, decoded, brain_mask(x))[0])
+    return {"ssim": round(score, 4), "novelty_percentile": novelty(bundle, y.cpu().numpy())}
 
 
-def manipulate(bundle: Bundle, scan: Path, alpha: float, out: Path, steps: int) -> list[float]:
-    """Write the scan moved by ``alpha`` towards the classifier's positive class (AD).
+def manipulate(
+    bundle: Bundle, scan: Path, strength: Strength, out: Path, steps: int, force: bool = False
+) -> dict[str, Any]:
+    """Write the scan moved by ``strength`` towards the classifier's positive class (AD).
 
-    Negative values move it towards the other class. Returns the classifier's logits before and
-    after, the latter measured on the written volume, encoded again.
+    Negative values move it towards the other class.
+
+    Returns:
+        What was asked for and what came (:meth:`Manipulated.report`), and the scan's novelty.
+
+    Raises:
+        UserError: the code would lie far outside what the models have seen, without ``force``.
     """
     system, direction = bundle.system, bundle.direction()
-    x, affine = _read(bundle, scan)
+    x, affine = read_brain(bundle, scan, force)
     y = system.y_sem(x)
-    z_T = system.encode_zT(system.encode_z(x), y, steps)
+    alpha = strength.alpha(direction, bundle)
     moved = direction.move(y, alpha, bundle.settings["mode"])
+    change = Manipulated(bundle.training, alpha, float(direction(y)), float(direction(moved)))
+    change.require_seen(force)
+    z_T = system.encode_zT(system.encode_z(x), y, steps)
     image = system.image(system.decode(z_T, moved, steps))
     write_volume(image[0, 0], affine, out, bundle)
-    return [float(direction(code)) for code in (y, system.y_sem(image))]
+    measured = float(direction(system.y_sem(image)))
+    return {**change.report(measured), "novelty_percentile": novelty(bundle, y.cpu().numpy())}
 
 
 def interpolate(
-    bundle: Bundle, first: Path, second: Path, position: float, out: Path, steps: int
-) -> None:
+    bundle: Bundle,
+    first: InputScan,
+    second: InputScan,
+    position: float,
+    out: Path,
+    steps: int,
+    force: bool = False,
+) -> dict[str, Any]:
     """Write the scan at ``position`` (0: first, 1: second): LERP of y_sem, SLERP of z_T.
 
     Raises:
-        UserError: the two scans lie on different grids.
+        UserError: the scans are of two people by their names, without ``force``, or they lie on
+            different grids.
     """
+    people = {scan.participant for scan in (first, second)} - {None}
+    require(
+        force or len(people) < 2,
+        f"{first.path} and {second.path} are of two people ({' and '.join(sorted(people))}): "
+        "interpolation is between two visits of one. To mix them nevertheless, give --force.",
+    )
     system = bundle.system
-    (x_a, affine), (x_b, other) = _read(bundle, first), _read(bundle, second)
+    (x_a, affine), (x_b, other) = (read_brain(bundle, scan.path, force) for scan in (first, second))
     require(
         np.allclose(affine, other, atol=1e-3),
-        f"{first} and {second} lie on different grids: register both to the template first.",
+        f"{first.path} and {second.path} lie on different grids: register both to the template "
+        "first.",
     )
     x = torch.cat([x_a, x_b])
     y = system.y_sem(x)
     z_T = system.encode_zT(system.encode_z(x), y, steps)
     y_t, z_t = lerp(y[:1], y[1:], position), slerp(z_T[:1], z_T[1:], position)
     write_volume(system.image(system.decode(z_t, y_t, steps))[0, 0], affine, out, bundle)
+    distances = bundle.training.novelty(y.cpu().numpy())
+    return {"novelty_percentile": [round(float(value), 1) for value in distances]}
+
+
+def generate(bundle: Bundle, count: int, seed: int, out: Path, steps: int) -> list[str]:
+    """Write new volumes, drawn from noise by the unconditional LDM; returns their file names."""
+    system, settings = bundle.system, bundle.settings
+    affine = np.array(settings["affine"])
+    shape = [int(n) for n in settings["volumes"]["shape"]]
+    names = [f"generated-seed{seed}-{number:04d}" for number in range(1, count + 1)]
+    for name in names:  # one at a time: the same volume whatever the count
+        z_T = system.noise([name], shape, seed)
+        image = system.image(system.decode(z_T, None, steps))
+        write_volume(image[0, 0], affine, out / f"{name}.nii.gz", bundle)
+    return [f"{name}.nii.gz" for name in names]

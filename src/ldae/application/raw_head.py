@@ -1,5 +1,6 @@
 """Raw head to findings, outside the workflow: preprocess, encode, classify, counterfactual."""
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,9 @@ import pandas as pd
 import torch
 
 from ldae.application.bundle import Bundle
-from ldae.application.commands import read_volume, write_volume
+from ldae.application.commands import novelty, read_volume, write_volume
+from ldae.application.manipulated import Manipulated, Strength
+from ldae.application.volume_check import require_head
 from ldae.derivatives import ScanFiles, scan_files
 from ldae.errors import UserError, require
 from ldae.files import read_json, write_json
@@ -56,7 +59,7 @@ def run_all(
 
 def preprocess(
     raw: Path, folder: Path, cfg: dict[str, Any], volumes: dict[str, Any], despite_qc: bool
-) -> ScanFiles:
+) -> tuple[ScanFiles, str]:
     """Run N4, brain extraction and registration on one head, as in training.
 
     Steps that were done for the same file and settings are skipped.
@@ -66,6 +69,9 @@ def preprocess(
         folder: Receives the derivatives, named like a BIDS subject's.
         cfg, volumes: Settings of the preprocessing and of the grid, from the bundle.
         despite_qc: Continue where the quality check rejects the scan.
+
+    Returns:
+        The derivatives, and the verdict of the quality check in words.
 
     Raises:
         UserError: a step failed, or the quality check rejected the scan; the message says why.
@@ -86,53 +92,63 @@ def preprocess(
             "To use it nevertheless, give --despite-qc."
         )
     require(status in ("ok", "qc"), f"{raw} could not be preprocessed: {reason}.")
-    return scan_files(scans, folder, cfg["template"]["name"])[0]
+    verdict = "passed" if status == "ok" else f"did not pass: {reason}"
+    return scan_files(scans, folder, cfg["template"]["name"])[0], verdict
 
 
 def apply(
     bundle: Bundle,
     raw: Path,
     out: Path,
-    alpha: float,
+    strength: Strength,
     steps: int,
     despite_qc: bool = False,
     brain_weights: Path | None = None,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Apply the models to a raw head and write all findings below ``out``.
 
     Writes ``preproc/`` (derivatives, QC picture), ``reconstruction.nii.gz``,
-    ``counterfactual.nii.gz`` (moved by ``alpha`` away from the predicted class),
+    ``counterfactual.nii.gz`` (moved by ``strength`` away from the predicted class),
     ``difference.nii.gz`` (counterfactual minus reconstruction) and ``findings.json``.
 
     Args:
         bundle: The models.
         raw: T1-weighted head, NIfTI.
         out: Folder to write.
-        alpha: Strength of the counterfactual.
-        steps: DDIM steps.
+        strength: Strength of the counterfactual.
+        steps: Steps of the solver.
         despite_qc: Continue where the quality check rejects the scan.
         brain_weights: See :meth:`ldae.application.bundle.Bundle.preprocessing`.
+        force: Take a head without its skull, and a counterfactual far outside the training codes.
 
     Returns:
         The content of ``findings.json``: notice (:attr:`Bundle.notice`), classes, probability of
-        the positive class, predicted class, age (years), QC measures, SHA-256 of the models; of the
-        counterfactual the logit asked for and the logit measured.
+        the positive class, predicted class, age (years), how well the models read test subjects
+        (``performance``), the percentile of the scan's novelty, the counterfactual
+        (:meth:`Manipulated.report`), the verdict and measures of the QC, SHA-256 of the models.
 
     Raises:
-        UserError: the head, the template or the weights are missing, a step of the preprocessing
-            failed, or the quality check rejected the scan.
+        UserError: the head, the template or the weights are missing, the skull has been removed
+            already, a step of the preprocessing failed, the quality check rejected the scan, or
+            the counterfactual lies far outside the training codes.
     """
     require(raw.is_file(), f"The head {raw} does not exist.")
+    if not force:
+        require_head(raw)
     settings = bundle.settings
     cfg, volumes = bundle.preprocessing(brain_weights), settings["volumes"]
-    files = preprocess(raw, out / "preproc", cfg, volumes, despite_qc)
+    files, verdict = preprocess(raw, out / "preproc", cfg, volumes, despite_qc)
     x, affine = read_volume(files.registered_brain, volumes)
     system, direction, age = bundle.system, bundle.direction(), bundle.age()
     y = system.y_sem(x)
-    logit = direction(y)
-    positive = bool(logit > 0)
+    logit = float(direction(y))
+    positive = logit > 0
+    alpha = strength.alpha(direction, bundle) * (-1 if positive else 1)
+    moved = direction.move(y, alpha, settings["mode"])
+    change = Manipulated(bundle.training, alpha, logit, float(direction(moved)))
+    change.require_seen(force)
     z_T = system.encode_zT(system.encode_z(x), y, steps)
-    moved = direction.move(y, -alpha if positive else alpha, settings["mode"])
     pair = system.image(system.decode(torch.cat([z_T, z_T]), torch.cat([y, moved]), steps))
     for volume, name in (
         (pair[0, 0], "reconstruction"),
@@ -143,17 +159,16 @@ def apply(
     findings = {
         "notice": bundle.notice,
         "classes": list(direction.classes),
-        f"probability_{direction.classes[1]}": round(float(torch.sigmoid(logit)), 4),
+        f"probability_{direction.classes[1]}": round(1 / (1 + math.exp(-logit)), 2),
         "predicted": direction.classes[positive],
-        "predicted_age": round(float(age(y)), 1),
+        "predicted_age": round(float(age(y))),
+        "performance": settings["performance"],
+        "novelty_percentile": novelty(bundle, y.cpu().numpy()),
         "counterfactual": {
             "towards": direction.classes[not positive],
-            "alpha": alpha,
-            "logit_before": round(float(logit), 4),
-            "logit_asked": round(float(direction(moved)), 4),
-            "logit_measured": round(float(direction(system.y_sem(pair[1:]))), 4),
+            **change.report(float(direction(system.y_sem(pair[1:])))),
         },
-        "quality": read_json(files.measures),
+        "quality": {"verdict": verdict, **read_json(files.measures)},
         "models": settings["models"],
     }
     write_json(findings, out / "findings.json")

@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 
 from ldae.application.bundle import AGE, CLASSIFIER, SYNTHETIC, TEMPLATE, Bundle, write_bundle
 from ldae.application.commands import read_volume
+from ldae.application.manipulated import Strength
 from ldae.application.raw_head import apply, preprocess
 from ldae.application.sample import CARD, HEAD_NAME, PAGE, VISITS
 from ldae.compute import versions
@@ -75,7 +76,7 @@ def write_sample(
             packed,
             work / HEAD_NAME,
             work / "findings",
-            bundle.settings["alpha"],
+            Strength(bundle.settings["alpha"]),
             bundle.settings["ddim_steps"],
         )
         shutil.rmtree(work / "findings")
@@ -158,6 +159,7 @@ def pack_models(bundle: Bundle, folder: Path) -> Bundle:
         {stage: folder / stage for stage in LdaeSystem.stages},
         bundle.folder / CLASSIFIER,
         bundle.folder / AGE,
+        bundle.training,
         settings | {"preprocess": preprocessing | {"template": paths}},
     )
     shutil.rmtree(template)
@@ -209,7 +211,7 @@ def _write_visits(bundle: Bundle, settings: Mapping[str, Any], work: Path) -> li
         nib.save(nib.Nifti1Image(_in_8_bits(scan.array, BRIGHTEST), scan.affine), raw)
         if visit.number == 0:
             shutil.copyfile(raw, work / HEAD_NAME)
-        files = preprocess(raw, raw.parent, bundle.preprocessing(), volumes, despite_qc=False)
+        files, _ = preprocess(raw, raw.parent, bundle.preprocessing(), volumes, despite_qc=False)
         name = f"visit-month{visit.months:02d}.nii.gz"
         write_image(ants.image_read(str(files.registered_brain)), work / name)
         rows.append(
@@ -233,7 +235,8 @@ def _changes(bundle: Bundle, packed: Bundle, work: Path, visit: str) -> dict[str
         UserError: one is larger than ``MAX_CHANGE``.
     """
     volumes, folder = bundle.settings["volumes"], work / "full"
-    files = preprocess(work / HEAD_NAME, folder, bundle.preprocessing(), volumes, despite_qc=False)
+    head = work / HEAD_NAME
+    files, _ = preprocess(head, folder, bundle.preprocessing(), volumes, despite_qc=False)
     as_trained = _outputs(bundle, files.registered_brain)
     shutil.rmtree(folder)
     coarser, rounded = _outputs(bundle, work / visit), _outputs(packed, work / visit)

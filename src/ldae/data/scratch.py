@@ -171,7 +171,7 @@ def verify(store: Store, part: Path) -> None:
         shutil.rmtree(part)
         raise UserError(
             f"The copy of {store.folder} on {socket.gethostname()} differs from the store's "
-            "checksums. Check the original: `python -m ldae.data "
+            "checksums. Check the original: `ldae verify "
             f"{store.folder}`; if it is intact, the disk of that node is faulty; {READ_IN_PLACE}."
         ) from error
 

@@ -117,8 +117,7 @@ def read_times(path: str | Path) -> dict[str, Recorded]:
         rows = list(csv.DictReader(file, delimiter="\t"))
     require(
         bool(rows) and set(COLUMNS) <= set(rows[0]),
-        f"{path} needs the columns {', '.join(COLUMNS)}. Write it anew: "
-        "`python -m ldae.orchestration times`.",
+        f"{path} needs the columns {', '.join(COLUMNS)}. Write it anew: `ldae times`.",
     )
     return {row["rule"]: Recorded(float(row["seconds"]), int(row["threads"])) for row in rows}
 

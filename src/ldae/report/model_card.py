@@ -23,7 +23,7 @@ SPLITS = {"train": "training", "val": "validation", "test": "test"}
 INTENDED = (
     "Research on representations of T1-weighted brain MRI: encoding, reconstructing, varying, "
     "interpolating and manipulating scans like those the models were trained on, preprocessed as "
-    "by this workflow (`python -m ldae --help`).",
+    "by this workflow (`ldae --help`).",
     "Comparison with other methods on the same frozen split of subjects.",
 )
 # Keys of a stage's section that do not shape the network.

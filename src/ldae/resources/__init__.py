@@ -12,5 +12,5 @@
 - ``licence``, ``used_by``, ``note``.
 
 Mirrors (``paths.mirrors`` in the configuration) are folders or base URLs that are tried first.
-Command line: ``python -m ldae.resources list | stage | check``, see ``--help``.
+Command line: ``ldae resources list | stage | check``, see ``--help``.
 """

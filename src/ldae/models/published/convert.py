@@ -1,6 +1,6 @@
 """Converter of the authors' published weights to model folders, for evaluation without training.
 
-    python -m ldae.models.published.convert --autoencoder autoencoderkl.pth --encoder encoder.pth \
+    ldae convert-weights --autoencoder autoencoderkl.pth --encoder encoder.pth \
         --decoder decoder.pth --out results/published --volumes results/cache/volumes
 
 or, from a Lightning checkpoint of their third stage, ``--ldae best.ckpt`` in place of all three.
@@ -16,23 +16,18 @@ registration (SyN to the ANTs MNI template). They have that template's orientati
 be established here; ours are RAS+.
 """
 
-import argparse
 import logging
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ldae.errors import exit_status, require
 from ldae.models.published.authors_model import (
     ARCHITECTURE,
     FLAG,
     LATENT_SCALE,
-    PARTS,
     UNKNOWN_TRAINING_SCANS,
-    published_files,
 )
 from ldae.models.published.key_names import load_encoder, load_guided
 from ldae.models.storage import ldae_state, save_model
@@ -127,36 +122,3 @@ def _data(volumes: str | Path | None) -> dict[str, Any]:
     from ldae.data.volume_store import VolumeStore
 
     return known | {"form": VolumeStore(volumes).form}
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ldae.models.published.convert",
-        description="Convert the authors' published weights to model folders.",
-    )
-    parser.add_argument("--autoencoder", type=Path, help="their AutoencoderKL")
-    parser.add_argument("--encoder", type=Path, help="their semantic encoder")
-    parser.add_argument("--decoder", type=Path, help="their denoiser with gradient estimator")
-    parser.add_argument(
-        "--ldae", type=Path, help="a checkpoint of their third stage that holds all"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="parent of the model folders")
-    parser.add_argument("--volumes", type=Path, help="volume store to evaluate on")
-    parser.add_argument("--latent-scale", type=float, default=LATENT_SCALE)
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    given = {name: getattr(options, name) for name in (*PARTS, "ldae")}
-
-    def run() -> None:
-        files = published_files(given, "--{}")
-        require(bool(files), "Give --autoencoder, --encoder, --decoder, or --ldae with all three.")
-        convert(
-            **files, out=options.out, volumes=options.volumes, latent_scale=options.latent_scale
-        )
-
-    return exit_status(run)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

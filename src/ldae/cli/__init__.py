@@ -1,0 +1,1 @@
+"""Command line `ldae`: the models applied to your scans, and the workflow's tools."""

@@ -1,0 +1,96 @@
+"""Command ``ldae apply``: raw heads to findings."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ldae.cli import options
+from ldae.cli.options import PATH
+from ldae.cli.scans import finish, summary
+
+if TYPE_CHECKING:
+    from ldae.application.bundle import Bundle
+    from ldae.application.inputs import InputScan
+
+
+@click.command()
+@options.several("[HEADS...]")
+@options.strength(required=False)
+@click.option("--despite-qc", is_flag=True, help="Go on where a scan fails the quality check.")
+@click.option(
+    "--brain-weights",
+    type=PATH,
+    help="Folder of the brain extraction's weights; else the folder that the run used.",
+)
+@click.option(
+    "--out",
+    type=PATH,
+    default="findings",
+    show_default=True,
+    help="written: a folder; of several heads, a folder each in it.",
+)
+@options.force
+@options.decoding
+@options.models
+def apply(
+    given, labels, alpha, sd, despite_qc, brain_weights, out, force, steps, solver, **chosen
+) -> int:
+    """Preprocess raw heads as in training; write diagnosis, age and a counterfactual of each.
+
+    HEADS are raw T1-weighted NIfTI files, a folder of them, a BIDS data set, or a CSV or TSV with a
+    column `path`. The counterfactual is moved away from the predicted class. The same command again
+    does what is missing.
+
+    \b
+    Examples:
+      ldae apply --sample
+      ldae apply head.nii.gz --models models --out findings
+      ldae apply bids --participant-label 01 --participant-label 02
+    """
+    from ldae.application.inputs import HEAD, find_scans
+    from ldae.application.sample import HEAD as SAMPLE
+
+    strength = options.chosen_strength(alpha, sd, required=False)
+    if not given and not chosen["sample"]:
+        raise click.UsageError(
+            "Which head? Name a raw T1-weighted NIfTI, or try `ldae apply --sample`."
+        )
+    scans = find_scans(given or (SAMPLE,), HEAD, labels)
+    bundle = options.load(**chosen, solver=solver)
+    from ldae.application.raw_head import apply as apply_to
+
+    steps = steps or bundle.settings["ddim_steps"]
+
+    def work(path: Path, folder: Path) -> dict[str, Any]:
+        return apply_to(bundle, path, folder, strength, steps, despite_qc, brain_weights, force)
+
+    if len(scans) == 1:
+        options.show(bundle, work(scans[0].path, out), out)
+        return 0
+    settings = {"steps": steps, "solver": bundle.settings["solver"], "strength": vars(strength)}
+    return _several(bundle, scans, out, settings, work)
+
+
+def _several(bundle: "Bundle", scans: list["InputScan"], out: Path, settings, work) -> int:
+    from ldae.application.batch import Batch
+
+    out.mkdir(parents=True, exist_ok=True)
+    settings = {"command": "apply", "models": bundle.settings["models"], **settings}
+    batch = Batch(scans, out / "scans.tsv", settings)
+    batch.run(
+        lambda scan: _row(work(scan.path, out / scan.scan_id)),
+        lambda scan: (out / scan.scan_id / "findings.json").is_file(),
+        "apply",
+    )
+    options.show(bundle, summary(batch), out)
+    return finish(batch)
+
+
+def _row(findings: dict[str, Any]) -> dict[str, Any]:
+    """The findings that a table has: single values, and the logits of the counterfactual."""
+    single = {key: value for key, value in findings.items() if not isinstance(value, dict | list)}
+    del single["notice"]
+    moved = findings["counterfactual"]
+    logits = {key: moved[key] for key in ("logit_before", "logit_asked", "logit_measured")}
+    return {**single, **logits, "quality": findings["quality"]["verdict"]}

@@ -1,0 +1,100 @@
+"""Command line ``ldae``: its list of commands, loaded one at a time, and its exit status."""
+
+import logging
+import os
+import sys
+import warnings
+from importlib import import_module
+from importlib.metadata import version
+
+import click
+
+from ldae.errors import exit_status
+
+# Command -> module below ldae.cli that defines it. A command loads only its own module.
+COMMANDS = {
+    "apply": "apply",
+    "encode": "scans",
+    "reconstruct": "scans",
+    "manipulate": "scans",
+    "interpolate": "scans",
+    "generate": "scans",
+    "config": "settings",
+    "check-download": "download",
+    "resources": "resources",
+    "convert-weights": "weights",
+    "synthetic": "synthetic",
+    "retry": "workflow",
+    "times": "workflow",
+    "verify": "stores",
+}
+HELP = {
+    "apply": "Diagnosis, age and counterfactual of raw heads.",
+    "encode": "Semantic codes y_sem of preprocessed scans.",
+    "reconstruct": "Scans decoded from their own y_sem and z_T.",
+    "manipulate": "Scans moved along the diagnosis direction.",
+    "interpolate": "The scan between two visits of a person.",
+    "generate": "New volumes, drawn from noise.",
+    "config": "The configuration of a run, merged and checked.",
+    "check-download": "Check the study tables and images of an ADNI download.",
+    "resources": "List, stage and check the workflow's external files.",
+    "convert-weights": "Convert the authors' published weights.",
+    "synthetic": "Make a synthetic cohort with known truth.",
+    "retry": "Reset failed scans, so that the next run tries them again.",
+    "times": "Write the times of a finished run's rules to a table.",
+    "verify": "Compare every array of a store with its checksum.",
+}
+EPILOG = """\b
+Try it without any data:
+  ldae apply --sample
+"""
+
+
+class LazyGroup(click.Group):
+    """Commands whose modules are imported when they are called: `--help` loads no network."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = import_module(f"ldae.cli.{COMMANDS[name]}")
+        return getattr(module, name.replace("-", "_"))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(HELP.items()))
+
+
+@click.command(cls=LazyGroup, epilog=EPILOG, no_args_is_help=True)
+@click.version_option(version("ldae-workflow"), prog_name="ldae")
+def ldae() -> None:
+    """Apply trained Latent Diffusion Autoencoders to your scans, and tools of the workflow.
+
+    `ldae COMMAND --help` has the options and examples of each. Exit status: 0; 1 after an error; 2
+    for options that cannot be; 3 where some of several scans failed.
+    """
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("ldae.progress").setLevel(logging.INFO)
+    logging.getLogger("monai").setLevel(logging.ERROR)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.simplefilter("ignore")
+    return exit_status(lambda: _run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int | None:
+    try:
+        return ldae.main(args=arguments, prog_name="ldae", standalone_mode=False)
+    except click.ClickException as error:
+        where = getattr(error, "ctx", None)
+        more = f" (`{where.command_path} --help`)" if where else ""
+        click.echo(f"error: {error.format_message()}{more}", err=True)
+        return error.exit_code
+    except click.Abort:  # Ctrl-C
+        click.echo("Stopped. The same command goes on.", err=True)
+        return 130

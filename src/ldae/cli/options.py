@@ -1,0 +1,196 @@
+"""Options that several commands share, checked before anything is computed."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+if TYPE_CHECKING:
+    from ldae.application.bundle import Bundle
+    from ldae.application.manipulated import Strength
+
+SOLVERS = ("ddim", "ddim_refined", "multistep", "midpoint")  # named here: --help loads no torch
+MOST_STEPS = 1000  # of the noise schedule
+NIFTI = (".nii.gz", ".nii")
+
+
+class Finite(click.ParamType):
+    """A number; within bounds, if they are given. Python takes "nan" and "inf" for numbers too."""
+
+    name = "number"
+
+    def __init__(self, low: float = -math.inf, high: float = math.inf):
+        self.low, self.high = low, high
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is no number.", param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not finite.", param, ctx)
+        if not self.low <= number <= self.high:
+            self.fail(f"{value} is not between {self.low:g} and {self.high:g}.", param, ctx)
+        return number
+
+
+class Output(click.ParamType):
+    """A path to write whose name ends as its content needs."""
+
+    name = "path"
+
+    def __init__(self, *suffixes: str):
+        self.suffixes = suffixes
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
+        path = Path(value)
+        if self.suffixes and not path.name.endswith(self.suffixes):
+            self.fail(f"{value} must end in {' or '.join(self.suffixes)}.", param, ctx)
+        return path
+
+
+PATH = click.Path(path_type=Path)
+
+
+def models(command: Callable) -> Callable:
+    """Options that choose the models and where they run."""
+    for option in reversed(
+        (
+            click.option(
+                "--models",
+                type=PATH,
+                default="results/models",
+                show_default=True,
+                help="Folder of the trained models.",
+            ),
+            click.option(
+                "--sample",
+                is_flag=True,
+                help="The models in the package, trained on synthetic brains: no patient seen.",
+            ),
+            click.option(
+                "--device",
+                type=click.Choice(["cpu", "cuda"]),
+                default="cpu",
+                show_default=True,
+                help="Where the networks run; cuda: the first GPU that is seen.",
+            ),
+            click.option(
+                "--threads",
+                type=click.IntRange(1),
+                default=1,
+                show_default=True,
+                help="CPU threads.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def decoding(command: Callable) -> Callable:
+    """Options of the diffusion's solver."""
+    for option in (
+        click.option(
+            "--solver", type=click.Choice(SOLVERS), help="Solver of the diffusion; else the run's."
+        ),
+        click.option(
+            "--steps", type=click.IntRange(1, MOST_STEPS), help="Its steps; else the run's."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def several(kind: str) -> Callable[[Callable], Callable]:
+    """Argument SCANS, and the choice of participants of a BIDS data set."""
+
+    def add(command: Callable) -> Callable:
+        command = click.option(
+            "--participant-label",
+            "labels",
+            multiple=True,
+            help="Only this participant of a BIDS data set; repeat it for several.",
+        )(command)
+        return click.argument("given", nargs=-1, type=PATH, metavar=kind)(command)
+
+    return add
+
+
+def strength(required: bool) -> Callable[[Callable], Callable]:
+    """Options --alpha and --sd, of which one may be given."""
+    default = "" if required else " Default: --sd 1."
+
+    def add(command: Callable) -> Callable:
+        command = click.option(
+            "--sd",
+            type=Finite(),
+            help="Strength in standard deviations of the training codes; positive towards AD."
+            + default,
+        )(command)
+        return click.option(
+            "--alpha", type=Finite(), help="Strength as in the paper; positive towards AD."
+        )(command)
+
+    return add
+
+
+force = click.option("--force", is_flag=True, help="Go on where a check would refuse.")
+
+
+def chosen_strength(alpha: float | None, sd: float | None, required: bool) -> "Strength":
+    """The strength of --alpha or --sd.
+
+    Raises:
+        click.UsageError: both are given, or none where one is required.
+    """
+    from ldae.application.manipulated import Strength
+
+    if alpha is not None and sd is not None:
+        raise click.UsageError("Give --alpha or --sd, not both.")
+    if alpha is None and sd is None:
+        if required:
+            raise click.UsageError("How far? Give --sd (such as 1) or --alpha.")
+        return Strength(1.0, in_sd=True)
+    return Strength(alpha) if sd is None else Strength(sd, in_sd=True)
+
+
+def load(
+    models: Path, sample: bool, device: str, threads: int, solver: str | None = None
+) -> "Bundle":
+    """The bundle of the models chosen.
+
+    Raises:
+        click.UsageError: --models and --sample are both given.
+    """
+    from dataclasses import replace
+
+    source = click.get_current_context().get_parameter_source("models")
+    if sample and source is not ParameterSource.DEFAULT:
+        raise click.UsageError("Give --models or --sample, not both.")
+
+    from ldae.application.bundle import Bundle
+    from ldae.application.sample import MODELS
+
+    bundle = Bundle.load(MODELS if sample else models, device, threads)
+    if solver:
+        bundle = replace(bundle, settings=bundle.settings | {"solver": solver})
+    return bundle
+
+
+def show(bundle: "Bundle", results: dict[str, Any], out: Path) -> None:
+    """Print results as JSON on stdout, and their warnings on stderr."""
+    shown = {"notice": bundle.notice, "models": bundle.settings["models"], **results}
+    for text in _warnings(results):
+        click.echo(f"warning: {text}", err=True)
+    click.echo(json.dumps({**shown, "written": str(out)}, indent=2))
+
+
+def _warnings(results: dict[str, Any]) -> list[str]:
+    found: Sequence[str] = results.get("warnings", [])
+    inner = (value for value in results.values() if isinstance(value, dict))
+    return [*found, *(text for each in inner for text in _warnings(each))]

@@ -1,0 +1,106 @@
+"""Commands ``ldae resources list | stage | check``: the workflow's external files."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import yaml
+
+from ldae.cli.options import PATH
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+INTACT = ("ok", "missing", "present, checksum unknown")
+
+
+@click.group()
+@click.option("--table", type=PATH, default="config/resources.tsv", show_default=True)
+@click.option(
+    "--resources",
+    "folder",
+    type=PATH,
+    default="resources",
+    show_default=True,
+    help="Folder that they are staged into.",
+)
+@click.option(
+    "--config",
+    "configs",
+    type=PATH,
+    multiple=True,
+    help="Only what this configuration file needs; repeat it for files that override others.",
+)
+@click.pass_context
+def resources(ctx, table, folder, configs) -> None:
+    """List, stage and check the workflow's external files.
+
+    \b
+    Examples:
+      ldae resources list
+      ldae resources --config config/config.yaml stage --mirror /data/mirror
+    """
+    from ldae.config import merged
+    from ldae.resources.table import load_resources, needed
+
+    logging.getLogger().setLevel(logging.INFO)
+    known = load_resources(table)
+    names = list(known.index)
+    if configs:
+        names = needed(merged(*(yaml.safe_load(path.read_text()) for path in configs)), known)
+    ctx.obj = known, folder, names, bool(configs)
+
+
+@resources.command("list")
+@click.option("--missing", is_flag=True, help="Only files that must be downloaded.")
+@click.option("--tsv", type=PATH, help="Also write the missing ones to this TSV.")
+@click.pass_obj
+def list_resources(chosen, missing, tsv) -> None:
+    """All resources, and whether they are staged."""
+    from ldae.files import write_table
+    from ldae.resources.staging import missing_table, missing_text
+
+    known, folder, names, _ = chosen
+    lacking = missing_table(names, known, folder)
+    if tsv:
+        write_table(lacking, tsv)
+    if missing:
+        click.echo(missing_text(lacking), nl=False)
+        return
+    for name in names:
+        row = known.loc[name]
+        state = "staged" if (Path(folder) / row["path"]).is_file() else "-"
+        click.echo("\t".join((name, row["kind"], state, row["path"], row["licence"])))
+
+
+@resources.command()
+@click.argument("names", nargs=-1)
+@click.option("--mirror", multiple=True, help="A folder or base URL to try first.")
+@click.pass_obj
+def stage(chosen, names, mirror) -> None:
+    """Download or make files: those NAMED, or what --config needs."""
+    from ldae.resources.staging import stage as stage_one
+
+    known, folder, needed, has_config = chosen
+    if not (names or has_config):
+        raise click.UsageError(
+            "`stage` needs the names of resources, or --config FILE before `stage`."
+        )
+    for name in names or needed:
+        stage_one(name, known, folder, list(mirror))
+
+
+@resources.command()
+@click.pass_obj
+def check(chosen: tuple["pd.DataFrame", Path, list[str], bool]) -> int:
+    """Verify the staged files; exit status 1 if one is wrong."""
+    from ldae.resources.staging import check as state_of
+
+    known, folder, names, _ = chosen
+    wrong = False
+    for name in names:
+        state = state_of(name, known, folder)
+        wrong |= state not in INTACT
+        click.echo(f"{name}\t{state}")
+    return int(wrong)
