@@ -6,12 +6,16 @@ of its own, has another default, and refuses matrices with shear. The project fo
 ANTs the same, and refuses headers that do not say which side of the head is left.
 """
 
+import zlib
 from itertools import combinations
 
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
+# Raised by nibabel and by gzip for a file that is damaged, or no image.
+UNREADABLE = (OSError, EOFError, zlib.error, ImageFileError)
 MAX_SHEAR = 0.1  # cosine between two voxel axes (6 degrees); affine registration takes out less
 NO_SCALING = "The intensity scaling in its header (scl_slope, scl_inter) is no finite number."
 

@@ -90,12 +90,13 @@ def performance(probes: "pd.DataFrame") -> dict[str, dict[str, Any]]:
     """
     rows = probes[(probes["system"] == "ldae") & (probes["probe"] == "regularised")]
     rows = rows.set_index(["target", "metric"])
-    columns = ["value", "ci_low", "ci_high", "n_subjects"]
-    return {
-        target: {"metric": metric, **rows.loc[(target, metric), columns].to_dict()}
-        for target, metric in PERFORMANCE.items()
-        if (target, metric) in rows.index
-    }
+    found = {}
+    for target, metric in PERFORMANCE.items():
+        if (target, metric) in rows.index:
+            row = rows.loc[(target, metric)]
+            values = {key: round(float(row[key]), 2) for key in ("value", "ci_low", "ci_high")}
+            found[target] = {"metric": metric, **values, "n_subjects": int(row["n_subjects"])}
+    return found
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class Manipulated:
                 f"decoded volume, encoded again, shows {came:+.2f}."
             )
         return {
-            "alpha": self.alpha,
+            "alpha": float(f"{self.alpha:.4g}"),
             "alpha_sd": round(self.standard_deviations, 2),
             "logit_before": round(self.before, 4),
             "logit_asked": round(self.asked, 4),

@@ -96,6 +96,12 @@ def preprocess(
     return scan_files(scans, folder, cfg["template"]["name"])[0], verdict
 
 
+def _rounded(measures: Mapping[str, Any]) -> dict[str, Any]:
+    """QC measures to four significant digits, without the name of the scan and its attempts."""
+    numbers = {key: value for key, value in measures.items() if isinstance(value, int | float)}
+    return {key: float(f"{value:.4g}") for key, value in numbers.items()}
+
+
 def apply(
     bundle: Bundle,
     raw: Path,
@@ -168,7 +174,7 @@ def apply(
             "towards": direction.classes[not positive],
             **change.report(float(direction(system.y_sem(pair[1:])))),
         },
-        "quality": {"verdict": verdict, **read_json(files.measures)},
+        "quality": {"verdict": verdict, **_rounded(read_json(files.measures))},
         "models": settings["models"],
     }
     write_json(findings, out / "findings.json")

@@ -12,6 +12,7 @@ from nibabel.processing import resample_from_to
 from scipy.ndimage import distance_transform_edt
 
 from ldae.errors import UserError, require
+from ldae.nifti import UNREADABLE
 
 VISIBLE = 0.02  # of the largest intensity: what lies below is background
 MARGIN_MM = 8.0  # a registered brain may reach so far beyond the template's mask
@@ -91,10 +92,14 @@ def require_head(path: Path) -> None:
     """Refuse a head whose skull has been removed already: the extraction would cut into the brain.
 
     Raises:
-        UserError: most of the image is 0 and the rest is no larger than a brain.
+        UserError: most of the image is 0 and the rest is no larger than a brain, or the file is
+            damaged.
     """
-    image = nib.load(path)
-    values = np.asarray(image.dataobj)
+    try:
+        image = nib.load(path)
+        values = np.asarray(image.dataobj)
+    except UNREADABLE as error:
+        raise UserError(f"{path} cannot be read as an image.") from error
     zeros = float((values == 0).mean())
     litres = float((values != 0).sum() * abs(np.linalg.det(image.affine[:3, :3])) / 1e6)
     if zeros >= MIN_ZEROS and litres <= MAX_STRIPPED_LITRES:

@@ -7,7 +7,7 @@ import click
 from ldae.cli.options import PATH, Finite
 
 DOWNLOAD, PREPROCESSED = "download", "preprocessed"
-FORMS = ("clinica", "loni")
+FORMS = ("clinica", "today")
 
 
 @click.command()

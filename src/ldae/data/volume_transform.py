@@ -4,7 +4,6 @@ torch, MONAI and nibabel are imported where they are used: packing registered sc
 torch nor MONAI, whose import takes longer than packing a scan, and tables of a store need none.
 """
 
-import zlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ldae.errors import UserError, require
-from ldae.nifti import geometry_fault
+from ldae.nifti import UNREADABLE, geometry_fault
 
 if TYPE_CHECKING:
     import torch
@@ -93,7 +92,6 @@ class StoreTransform:
             UserError: the file is damaged.
         """
         import nibabel as nib
-        from nibabel.filebasedimages import ImageFileError
 
         try:
             image = nib.load(path)
@@ -104,7 +102,7 @@ class StoreTransform:
                 return self._crop_or_pad(values[None], image.affine)
             load, resample = self._monai
             loaded = load(str(path))
-        except (OSError, EOFError, RuntimeError, zlib.error, ImageFileError) as error:
+        except (*UNREADABLE, RuntimeError) as error:
             raise UserError(f"{path} cannot be read as an image") from error
         resampled = resample(loaded)
         return self._crop_or_pad(resampled.numpy(), np.asarray(resampled.affine))

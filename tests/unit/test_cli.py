@@ -1,0 +1,297 @@
+"""Command line on the packaged sample: what each call answers, and many scans in one call."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from ldae.application.batch import Batch
+from ldae.application.inputs import BRAIN, HEAD, InputScan, find_scans
+from ldae.application.sample import HEAD as RAW_HEAD
+from ldae.application.sample import sample_visits
+from ldae.cli import synthetic
+from ldae.cli.main import COMMANDS, HELP, ldae, main
+from ldae.data.embeddings import load_embeddings
+from ldae.errors import UserError
+from ldae.synthetic.download import KIND as DOWNLOAD
+from ldae.synthetic.preprocessed import KIND as PREPROCESSED
+from ldae.synthetic.tables import FORMS
+
+VISITS = [str(path) for path in sample_visits()["file"]]
+SCAN = VISITS[0]
+
+
+def image_like_visit(path: Path, change) -> Path:
+    """Write a visit of the sample changed by ``change(voxels, affine)``."""
+    image = nib.load(SCAN)
+    voxels, affine = change(image.get_fdata().astype(np.float32), image.affine.copy())
+    nib.save(nib.Nifti1Image(voxels, affine), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory) -> dict[str, Path]:
+    """Scans that no command may take in silence, by what is wrong with them."""
+    folder = tmp_path_factory.mktemp("bad")
+    halves = tuple(slice(None, None, 4) for _ in range(3))
+    made = {
+        "shifted": lambda v, a: (np.roll(v, v.shape[0] // 2, axis=0), a),
+        "thumbnail": lambda v, a: (v[halves], a @ np.diag([4, 4, 4, 1])),
+        "constant": lambda v, a: (np.full_like(v, 7), a),
+        "not-finite": lambda v, a: (np.full_like(v, np.nan), a),
+        "half": lambda v, a: (np.where(np.arange(len(v))[:, None, None] < len(v) // 2, v, 0), a),
+    }
+    found = {
+        name: image_like_visit(folder / f"{name}.nii.gz", change) for name, change in made.items()
+    }
+    found["damaged"] = folder / "damaged.nii.gz"
+    found["damaged"].write_bytes(Path(SCAN).read_bytes()[:2000])
+    found["empty"] = folder / "empty.nii.gz"
+    found["empty"].touch()
+    found["raw"] = RAW_HEAD
+    return found
+
+
+SILENT = ["--sample", "--out"]
+REFUSED = {
+    # arguments, {…} a bad scan: exit status, part of the sentence
+    "encode {raw}": (1, "such as|as a skull does"),
+    "encode {shifted}": (1, "template's brain"),
+    "encode {thumbnail}": (1, "thumbnail"),
+    "encode {constant}": (1, "template's brain|no contrast"),
+    "encode {not-finite}": (1, "not finite"),
+    "encode {half}": (1, "cut off"),
+    "encode {damaged}": (1, "cannot be read"),
+    "encode {empty}": (1, "cannot be read"),
+    "encode nowhere.nii.gz": (1, "does not exist"),
+    "encode": (2, "Which scans"),
+    "encode {scan} --out y.txt": (2, r"must end in \.npz"),
+    "encode {scan} --device tpu": (2, "'cpu', 'cuda'"),
+    "encode {scan} --threads 0": (2, "threads"),
+    "encode {scan} {scan} --participant-label 01": (1, "No scan of sub-01"),
+    "encode setup.py": (1, "does not exist"),
+    "encode {folder}": (1, "no preprocessed scan"),
+    "encode {text}": (1, "is no NIfTI"),
+    "encode {table}": (1, "one of them must be called path"),
+    "encode {scan} --steps 3": (2, "No such option"),
+    "reconstruct {raw}": (1, "skull"),
+    "reconstruct {scan} --steps 0": (2, "1<=x<=1000"),
+    "reconstruct {scan} --steps 5000": (2, "1<=x<=1000"),
+    "reconstruct {scan} --solver euler": (2, "'multistep'"),
+    "reconstruct {scan} {scan2} --out one.nii.gz": (2, "one file, but there are 2 scans"),
+    "manipulate {scan}": (2, "How far"),
+    "manipulate {scan} --alpha nan": (2, "not finite"),
+    "manipulate {scan} --alpha inf": (2, "not finite"),
+    "manipulate {scan} --alpha much": (2, "no number"),
+    "manipulate {scan} --alpha 1 --sd 1": (2, "not both"),
+    "manipulate {scan} --sd 90": (1, "seen nothing like it"),
+    "manipulate {raw} --sd 1": (1, "skull"),
+    "interpolate {scan}": (2, "Missing argument"),
+    "interpolate {scan} {scan2} --position 7": (2, "not between 0 and 1"),
+    "interpolate {scan} {scan2} --position nan": (2, "not finite"),
+    "interpolate {scan} {scan2} --out x.txt": (2, r"must end in \.nii\.gz"),
+    "interpolate {one} {other}": (1, "two people"),
+    "interpolate {scan} {raw}": (1, "skull"),
+    "apply {brain}": (1, "looks like an extracted brain"),
+    "apply {empty}": (1, "cannot be read|head"),
+    "apply": (2, "ldae apply --sample"),
+    "generate --count 0": (2, "count"),
+    "codes {scan}": (2, "No such command"),
+}
+
+
+@pytest.mark.parametrize("call", REFUSED)
+def test_call_is_refused_in_one_sentence(call, bad, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "notes.txt").write_text("no scan")
+    (tmp_path / "table.tsv").write_text("subject\tvisit\nA\t1\n")
+    for name in ("sub-1_ses-1_T1w.nii.gz", "sub-2_ses-1_T1w.nii.gz"):
+        shutil.copy(SCAN, tmp_path / name)
+    names = {
+        **bad,
+        "scan": SCAN,
+        "scan2": VISITS[1],
+        "brain": SCAN,
+        "folder": "folder",
+        "text": "notes.txt",
+        "table": "table.tsv",
+        "one": "sub-1_ses-1_T1w.nii.gz",
+        "other": "sub-2_ses-1_T1w.nii.gz",
+    }
+    status, sentence = REFUSED[call]
+    arguments = [re.sub(r"\{(.*)\}", lambda m: str(names[m[1]]), part) for part in call.split()]
+    command = arguments[0]
+    if command != "codes" and call != "apply":
+        arguments.append("--sample")
+    if "--out" not in arguments and command not in ("codes", "apply"):
+        one = {"encode": "out.npz", "generate": "out"}
+        arguments += ["--out", one.get(command, "out.nii.gz")]
+    assert main(arguments) == status
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert re.search(sentence, shown.err), shown.err
+    assert len(shown.err.strip().splitlines()) == 1, shown.err
+    assert not list(tmp_path.glob("out*.n*"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_every_command_has_no_empty_default(name):
+    done = CliRunner().invoke(ldae, [name, "--help"])
+    assert done.exit_code == 0 and "Usage" in done.output
+    assert "None" not in done.output
+    assert COMMANDS.keys() == HELP.keys()
+
+
+def test_version_and_kinds_are_those_of_the_library(capsys):
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"ldae, version \d+\.\d+\.\d+\n", capsys.readouterr().out)
+    assert (synthetic.DOWNLOAD, synthetic.PREPROCESSED) == (DOWNLOAD, PREPROCESSED)
+    assert synthetic.FORMS == FORMS
+
+
+def fill(folder: Path, bad: dict[str, Path]) -> Path:
+    """A folder of three good scans and two bad ones."""
+    folder.mkdir()
+    for number, scan in enumerate(VISITS):
+        shutil.copy(scan, folder / f"good-{number}.nii.gz")
+    shutil.copy(bad["damaged"], folder / "damaged.nii.gz")
+    shutil.copy(bad["raw"], folder / "head.nii.gz")
+    return folder
+
+
+def test_encode_goes_on_after_bad_scans_and_gives_reasons(bad, tmp_path, capsys):
+    folder, out = fill(tmp_path / "scans", bad), tmp_path / "codes.npz"
+    command = ["encode", str(folder), "--sample", "--out", str(out)]
+    assert main(command) == 3
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["scans"] == 5 and printed["failed"] == ["damaged", "head"]
+    names, y_sem = load_embeddings(out)
+    assert names == ["good-0", "good-1", "good-2"] and np.isfinite(y_sem).all()
+    table = pd.read_csv(out.with_suffix(".tsv"), sep="\t").set_index("scan_id")
+    assert table["status"].tolist() == ["failed", "ok", "ok", "ok", "failed"]
+    assert "cannot be read" in table.loc["damaged", "reason"]
+    assert "skull" in table.loc["head", "reason"]
+    assert table.loc["good-0":"good-2", "novelty_percentile"].between(0, 100).all()
+
+    shutil.copy(VISITS[0], folder / "damaged.nii.gz")  # mended, and one taken away
+    (folder / "head.nii.gz").unlink()
+    assert main(command) == 0
+    names, again = load_embeddings(out)
+    assert names == ["damaged", "good-0", "good-1", "good-2"]
+    np.testing.assert_array_equal(again[1:], y_sem)
+
+
+def test_stopped_batch_goes_on_where_it_was(tmp_path):
+    scans = [InputScan(name, Path(SCAN), None) for name in "abc"]
+    done = []
+
+    def work(scan: InputScan) -> dict:
+        if scan.scan_id == "b" and "b" not in done:
+            done.append("b")
+            raise KeyboardInterrupt
+        done.append(scan.scan_id)
+        return {"value": 1.5}
+
+    def batch(**settings) -> Batch:
+        return Batch(scans, tmp_path / "scans.tsv", settings)
+
+    with pytest.raises(KeyboardInterrupt):
+        batch(steps=1).run(work, lambda scan: True, "test")
+    table = batch(steps=1).run(work, lambda scan: True, "test")
+    assert done == ["a", "b", "b", "c"]
+    assert table["scan_id"].tolist() == ["a", "b", "c"] and set(table["status"]) == {"ok"}
+    assert table["value"].astype(float).tolist() == [1.5] * 3
+    batch(steps=2).run(work, lambda scan: True, "test")
+    assert done[4:] == ["a", "b", "c"]
+    batch(steps=2).run(work, lambda scan: scan.scan_id != "c", "test")  # its result was deleted
+    assert done[7:] == ["c"]
+
+
+def test_error_of_the_software_is_no_reason_of_a_scan(tmp_path):
+    def work(scan: InputScan) -> dict:
+        raise ZeroDivisionError
+
+    batch = Batch([InputScan("a", Path(SCAN), None)], tmp_path / "scans.tsv", {})
+    with pytest.raises(ZeroDivisionError):
+        batch.run(work, lambda scan: True, "test")
+
+
+def test_bids_data_set_gives_one_scan_a_session(tmp_path):
+    (tmp_path / "dataset_description.json").write_text("{}")
+    for name in (
+        "sub-1/ses-1/anat/sub-1_ses-1_T1w.nii.gz",
+        "sub-1/ses-1/anat/sub-1_ses-1_ce-gad_T1w.nii.gz",
+        "sub-1/ses-1/anat/sub-1_ses-1_run-2_T1w.nii.gz",
+        "sub-1/ses-1/anat/sub-1_ses-1_desc-brain_T1w.nii.gz",
+        "sub-1/ses-1/anat/sub-1_ses-1_space-MNI_desc-brain_T1w.nii.gz",
+        "sub-2/anat/sub-2_T1w.nii.gz",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    heads = find_scans([tmp_path], HEAD)
+    assert [(scan.scan_id, scan.path.name) for scan in heads] == [
+        ("sub-1_ses-1", "sub-1_ses-1_T1w.nii.gz"),
+        ("sub-2", "sub-2_T1w.nii.gz"),
+    ]
+    (brain,) = find_scans([tmp_path], BRAIN)
+    assert brain.path.name == "sub-1_ses-1_space-MNI_desc-brain_T1w.nii.gz"
+    (second,) = find_scans([tmp_path], HEAD, ["2"])
+    assert second.participant == "sub-2"
+
+
+@pytest.mark.parametrize(("suffix", "delimiter"), [(".csv", ","), (".tsv", "\t")])
+def test_table_of_paths_names_its_scans(tmp_path, suffix, delimiter):
+    rows = [["scan_id", "path"], ["first", "scans/a.nii.gz"], ["second", SCAN]]
+    table = tmp_path / f"list{suffix}"
+    table.write_text("".join(delimiter.join(row) + "\n" for row in rows))
+    first, second = find_scans([table], BRAIN)
+    assert (first.scan_id, first.path) == ("first", tmp_path / "scans/a.nii.gz")
+    assert (second.scan_id, second.path) == ("second", Path(SCAN))
+    table.write_text(table.read_text().replace("second", "first"))
+    with pytest.raises(UserError, match="would both be called first"):
+        find_scans([table], BRAIN)
+
+
+def test_several_scans_are_manipulated_into_a_folder(tmp_path, capsys):
+    out = tmp_path / "moved"
+    command = ["manipulate", *VISITS[:2], "--sd", "1", "--steps", "2", "--sample", "--out"]
+    assert main([*command, str(out)]) == 0
+    table = pd.read_csv(out / "scans.tsv", sep="\t")
+    assert (table["alpha_sd"] - 1).abs().max() < 0.01
+    files = [f"{name}_desc-manipulation_T1w.nii.gz" for name in table["scan_id"]]
+    assert all((out / name).is_file() for name in files)
+    assert json.loads(capsys.readouterr().out)["failed"] == []
+
+
+def test_generated_volume_depends_on_seed_and_number_alone(tmp_path, capsys):
+    def volumes(count: int, seed: int) -> list[np.ndarray]:
+        out = tmp_path / f"{count}-{seed}"
+        command = ["generate", "--count", str(count), "--seed", str(seed), "--steps", "3"]
+        assert main([*command, "--sample", "--out", str(out)]) == 0
+        names = json.loads(capsys.readouterr().out)["volumes"]
+        images = [nib.load(out / name) for name in names]
+        visit = nib.load(SCAN)
+        assert np.allclose(images[0].affine[:3, :3], np.diag([5.0, 5, 5]))
+        centres = [i.affine @ [*(np.array(i.shape) / 2), 1] for i in (images[0], visit)]
+        assert np.abs(centres[0] - centres[1]).max() < 6  # mm
+        return [image.get_fdata() for image in images]
+
+    one, two, other = volumes(1, 1)[0], volumes(2, 1), volumes(1, 2)[0]
+    np.testing.assert_array_equal(one, two[0])
+    assert np.abs(one - two[1]).max() > 0.01 and np.abs(one - other).max() > 0.01
+
+
+def test_config_prints_what_a_run_reads(capsys):
+    assert main(["config", "config/demo.yaml", "--key", "evaluation.manipulation.alpha"]) == 0
+    assert capsys.readouterr().out == "0.1\n...\n"
+    assert main(["config", "--key", "evaluation.nothing"]) == 1
+    assert "there is no nothing" in capsys.readouterr().err
+    assert main(["config", "config/none.yaml"]) == 1
+    assert "config/none.yaml does not exist" in capsys.readouterr().err
