@@ -20,7 +20,7 @@ rule scans:
         conversion=rules.bids.output.conversion,
         # ancient: a changed limit on failures must not index the scans again.
         checked=ancient(rules.conversion_check.output.counts),
-        schema=ancient("workflow/schemas/scans.schema.yaml"),
+        schema=ancient(of_project("workflow/schemas/scans.schema.yaml")),
     output:
         scans=results("cohort/scans.tsv"),
         duplicates=results("cohort/duplicates.tsv"),
@@ -35,7 +35,7 @@ rule scans:
         mem_mb=growing(4000),
         runtime=growing(120),
     params:
-        columns=content_hash("workflow/schemas/scans.schema.yaml"),
+        columns=content_hash(of_project("workflow/schemas/scans.schema.yaml")),
         shards=dict(raw=RAW_SHARDS, preprocessed=PREPROCESSED_SHARDS),
         preprocessed=preprocessed_cohorts(COHORT),
         source=source("cohort.scans:build_scans", "derivatives:Shards"),

@@ -8,8 +8,17 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+# The project's folder, also where another workflow imports this one as a module.
+PROJECT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
+
+
+def of_project(path):
+    """A file of the project, relative to the working directory."""
+    return os.path.relpath(PROJECT / path)
+
+
 # The library is importable in every job, whatever environment its rule runs in.
-LIBRARY = Path(workflow.basedir) / "src"
+LIBRARY = PROJECT / "src"
 sys.path.insert(0, str(LIBRARY))
 # A logger of Snakemake may have imported the library of another copy of the project.
 loaded = sys.modules.get("ldae")
@@ -39,7 +48,7 @@ from ldae.nets.shapes import check_dae_shape, check_shapes
 from ldae.training.settings import training_section
 
 try:
-    check_config(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
+    check_config(config, PROJECT / "workflow/schemas/config.schema.yaml")
     deployed = map(str, workflow.deployment_settings.deployment_method)
     check_container(config["software"]["container"], "apptainer" in deployed)
     # Files of the authors' published weights, by part; empty: the three models are trained.

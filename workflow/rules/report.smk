@@ -57,8 +57,7 @@ rule application:
 
 if "sample" in config:
     CONFIGURATIONS = [
-        os.path.relpath(path, workflow.basedir)
-        for path in workflow.config_settings.configfiles
+        os.path.relpath(path, PROJECT) for path in workflow.config_settings.configfiles
     ]
 
     rule sample:

@@ -8,7 +8,7 @@ another mirror.
 from ldae.resources.table import load_resources
 from ldae.resources.table import needed
 
-TABLE = load_resources("config/resources.tsv")
+TABLE = load_resources(of_project("config/resources.tsv"))
 RESOURCE_NAMES = dict(zip(TABLE["path"], TABLE["name"]))
 
 
@@ -33,7 +33,7 @@ rule resource:
         runtime=120,
     params:
         names=lambda wildcards: [RESOURCE_NAMES[wildcards.path]],
-        table="config/resources.tsv",
+        table=of_project("config/resources.tsv"),
         folder=lambda wildcards, output: output[0].removesuffix(wildcards.path),
     message:
         "Staging {params.names[0]}"
@@ -57,7 +57,7 @@ rule resources:
         runtime=30,
     params:
         names=needed(config, TABLE),
-        table="config/resources.tsv",
+        table=of_project("config/resources.tsv"),
         folder=lambda wildcards, output: parent_folder(output[0], 1),
     message:
         "Checking the staged files"
@@ -76,7 +76,7 @@ rule resources_list:
         runtime=30,
     params:
         names=needed(config, TABLE),
-        table="config/resources.tsv",
+        table=of_project("config/resources.tsv"),
         folder=RESOURCES,
     message:
         "Listing the files to download elsewhere"
