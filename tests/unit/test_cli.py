@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from ldae.application import dicom
 from ldae.application.batch import Batch
 from ldae.application.inputs import BRAIN, HEAD, InputScan, find_scans
 from ldae.application.sample import HEAD as RAW_HEAD
@@ -19,6 +20,7 @@ from ldae.cli import synthetic
 from ldae.cli.main import COMMANDS, HELP, ldae, main
 from ldae.data.embeddings import load_embeddings
 from ldae.errors import UserError
+from ldae.files import write_json
 from ldae.synthetic.download import KIND as DOWNLOAD
 from ldae.synthetic.preprocessed import KIND as PREPROCESSED
 from ldae.synthetic.tables import FORMS
@@ -295,3 +297,36 @@ def test_config_prints_what_a_run_reads(capsys):
     assert "there is no nothing" in capsys.readouterr().err
     assert main(["config", "config/none.yaml"]) == 1
     assert "config/none.yaml does not exist" in capsys.readouterr().err
+
+
+def write_series(folder: Path, name: str, shape: tuple[int, ...], **about) -> None:
+    image = nib.Nifti1Image(np.ones(shape, np.uint8), np.diag([1.0, 1, 1, 1]))
+    nib.save(image, folder / f"{name}.nii.gz")
+    write_json(about, folder / f"{name}.json")
+
+
+def test_series_of_an_examination_are_chosen_by_what_their_headers_say(tmp_path, monkeypatch):
+    def dcm2niix(source: Path, out: Path) -> None:
+        write_series(out, "1_localizer", (64, 64, 3))
+        write_series(out, "2_AX_T2_FLAIR", (64, 64, 64))
+        write_series(out, "3_SAG_IR-SPGR", (64, 64, 64))
+        write_series(out, "4_MPRAGE_post", (64, 64, 64), ContrastBolusIngredient="GADOLINIUM")
+        write_series(out, "5_fmri_T1_ref", (64, 64, 64, 2))
+        write_series(out, "6_MPRAGE", (64, 64, 64))
+
+    monkeypatch.setattr(dicom, "_dcm2niix", dcm2niix)
+    source = tmp_path / "exam"
+    source.mkdir()
+    (source / "IM0001").write_bytes(b"\0" * 128 + b"DICM")
+    (scan,) = find_scans([source], HEAD, converted=tmp_path / "out")
+    assert scan.path == tmp_path / "out/exam/3_SAG_IR-SPGR.nii.gz"
+    table = pd.read_csv(tmp_path / "out/exam/series.tsv", sep="\t").set_index("series")["reason"]
+    assert table["3_SAG_IR-SPGR"] == "chosen" and "comes first" in table["6_MPRAGE"]
+    assert "no 3-D head" in table["1_localizer"] and "contrast" in table["4_MPRAGE_post"]
+    assert "names no T1" in table["2_AX_T2_FLAIR"] and "4 axes" in table["5_fmri_T1_ref"]
+
+    monkeypatch.undo()
+    monkeypatch.setattr(dicom.shutil, "which", lambda name: None)
+    monkeypatch.setattr(dicom.sys, "prefix", str(tmp_path))
+    with pytest.raises(UserError, match="dcm2niix, which converts DICOM, is not on PATH"):
+        find_scans([source], HEAD, converted=tmp_path / "other")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ldae.application.dicom import convert, is_dicom_folder
 from ldae.conversion.t1w_preference import entities_of, never_taken, rank
 from ldae.delimited import read_delimited
 from ldae.errors import UserError, require
@@ -33,7 +34,9 @@ class InputScan:
     participant: str | None
 
 
-def find_scans(given: Sequence[Path], kind: str, labels: Sequence[str] = ()) -> list[InputScan]:
+def find_scans(
+    given: Sequence[Path], kind: str, labels: Sequence[str] = (), converted: Path | None = None
+) -> list[InputScan]:
     """List the scans of files, folders, BIDS data sets and tables, in the order given.
 
     Args:
@@ -45,12 +48,13 @@ def find_scans(given: Sequence[Path], kind: str, labels: Sequence[str] = ()) -> 
             for preprocessed scans, of which derivatives give the registered brains, called
             ``space-…_desc-brain``.
         labels: Only these participants (``01`` or ``sub-01``); empty: all.
+        converted: Where raw heads that come as DICOM are converted to; such a folder is one scan.
 
     Raises:
         UserError: an input does not exist or has no scan, a table has no such column, two scans
             have one name, or a participant has no scan.
     """
-    scans = [scan for path in given for scan in _of(path, kind)]
+    scans = [scan for path in given for scan in _of(path, kind, converted)]
     if labels:
         wanted = {f"sub-{label.removeprefix('sub-')}" for label in labels}
         scans = [scan for scan in scans if scan.participant in wanted]
@@ -67,17 +71,23 @@ def find_scans(given: Sequence[Path], kind: str, labels: Sequence[str] = ()) -> 
     return list({scan.scan_id: scan for scan in scans}.values())
 
 
-def _of(path: Path, kind: str) -> list[InputScan]:
+def _of(path: Path, kind: str, converted: Path | None) -> list[InputScan]:
     """Scans of one input."""
     require(path.exists(), f"{path} does not exist: name NIfTI files, folders or tables of paths.")
     if path.is_dir():
         found = _of_bids(path, kind) if (path / "dataset_description.json").is_file() else None
         scans = _of_folder(path) if found is None else found
+        if not scans and kind == HEAD and converted and is_dicom_folder(path):
+            return [InputScan(path.name, convert(path, converted / path.name), None)]
         require(
             bool(scans),
             f"{path} has no {'T1w image' if kind == HEAD else 'preprocessed scan'}: expected "
             "*.nii.gz files in it, or a BIDS data set (with dataset_description.json)"
-            + ("." if kind == HEAD else " of brains called *_space-*_desc-brain_T1w.nii.gz."),
+            + (
+                ", or DICOM."
+                if kind == HEAD
+                else " of brains called *_space-*_desc-brain_T1w.nii.gz."
+            ),
         )
         return scans
     if path.suffix.lower() in TABLES:

@@ -38,14 +38,15 @@ def apply(
 ) -> int:
     """Preprocess raw heads as in training; write diagnosis, age and a counterfactual of each.
 
-    HEADS are raw T1-weighted NIfTI files, a folder of them, a BIDS data set, or a CSV or TSV with a
-    column `path`. The counterfactual is moved away from the predicted class. The same command again
-    does what is missing.
+    HEADS are raw T1-weighted NIfTI files, a folder of them, a BIDS data set, a folder with the
+    DICOM of one examination, or a CSV or TSV with a column `path`. The counterfactual is moved away
+    from the predicted class. The same command again does what is missing.
 
     \b
     Examples:
       ldae apply --sample
       ldae apply head.nii.gz --models models --out findings
+      ldae apply dicom/002_S_0413 --out findings
       ldae apply bids --participant-label 01 --participant-label 02
     """
     from ldae.application.inputs import HEAD, find_scans
@@ -56,7 +57,7 @@ def apply(
         raise click.UsageError(
             "Which head? Name a raw T1-weighted NIfTI, or try `ldae apply --sample`."
         )
-    scans = find_scans(given or (SAMPLE,), HEAD, labels)
+    scans = find_scans(given or (SAMPLE,), HEAD, labels, out / "dicom")
     bundle = options.load(**chosen, solver=solver)
     from ldae.application.raw_head import apply as apply_to
 
