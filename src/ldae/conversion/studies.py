@@ -159,9 +159,13 @@ STUDIES: Mapping[str, Study] = {
             "the archives of HABS's data release (habs.mgh.harvard.edu), not unpacked: "
             "*HABS_DataRelease*.zip with P_XXXXXX_2010-01-31_HAB_1.0_ADNI_1X-MPRAGE.nii.gz"
         ),
+        # The subject is in the names of the members.
         image=r"(?P<subject>)([^/]*HABS_DataRelease[^/]*\.zip)",
         place=r"\2",
-        member=r"(?P<subject>P_\w{6})_[\d-]+_HAB_\d\.\d{1,2}_ADNI_[12]X-MPRAGE[^/]*\.nii\.gz",
+        member=(
+            r"(?P<subject>P_\w{6})_[\d-]+_(?P<session>HAB_\d\.\d{1,2})_ADNI_[12]X-MPRAGE"
+            r"[^/]*\.nii\.gz"
+        ),
         tables=(_habs("Demographics"), _habs("ClinicalMeasures")),
         values={
             "diagnosis": {"Dementia": "AD", "NC": "CN", "HC": "CN"},
@@ -185,7 +189,6 @@ STUDIES: Mapping[str, Study] = {
             Table(r".*\.csv", "collection.csv", f"the collection's list of images ({_LONI}, CSV)"),
             Table(r".*\.xlsx", "nifd.xlsx", f"the clinical data of NIFD ({_LONI}, Study Data)"),
         ),
-        columns={"cdr_global": "cdr_global"},
         values={
             "diagnosis": {
                 "CON": "CN", "BV": None, "L_SD": None, "PATIENT (OTHER)": None, "PNFA": None,

@@ -76,8 +76,7 @@ def convert_study(
         )
     for note in notes:
         log.warning("%s: %s", study.title, note)
-    log.info("%s: %d T1-weighted images in the download, %d converted",
-             study.title, len(given), made)  # fmt: skip
+    log.info("%s: %d images given to Clinica, %d made", study.title, len(given), made)
 
 
 def _require_converted(name: str, error: str | None, section: str) -> None:

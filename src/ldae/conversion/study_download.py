@@ -55,8 +55,8 @@ def heads(study: Study, images: str | Path) -> list[Head]:
     for place, path in image_links(study, images).items():
         subject = pattern.fullmatch(path.relative_to(images).as_posix())["subject"]
         if study.member:
-            for name, of in _members(study, path):
-                found[f"{place}/{name}"] = of or subject
+            for name, match in archive_members(study, path):
+                found[f"{place}/{name}"] = match.groupdict().get("subject", subject)
         elif place.lower().endswith((".dcm", ".img", ".hdr")):
             found[str(Path(place).parent)] = subject
         elif not place.endswith(".json"):
@@ -64,8 +64,12 @@ def heads(study: Study, images: str | Path) -> list[Head]:
     return [Head(subject, place) for place, subject in sorted(found.items())]
 
 
-def _members(study: Study, archive: Path) -> Iterator[tuple[str, str | None]]:
-    """Names of an archive's images, each with the subject where the name has one."""
+def archive_members(study: Study, archive: Path) -> list[tuple[str, re.Match]]:
+    """Names of an archive's images with the match of ``study.member``, sorted.
+
+    Raises:
+        UserError: the archive cannot be read.
+    """
     pattern = re.compile(rf"(?:^|.*/){study.member}")
     try:
         with ZipFile(archive) as opened:
@@ -74,17 +78,18 @@ def _members(study: Study, archive: Path) -> Iterator[tuple[str, str | None]]:
         raise UserError(
             f"The archive {archive} cannot be read ({error}). Download it again."
         ) from None
-    for name in names:
-        if match := pattern.fullmatch(name):
-            yield name, match.groupdict().get("subject")
+    matches = [(name, pattern.fullmatch(name)) for name in sorted(names)]
+    return [(name, match) for name, match in matches if match]
 
 
-def find_tables(study: Study, tables: str | Path) -> tuple[dict[str, Path], list[str]]:
+def find_tables(
+    study: Study, tables: str | Path
+) -> tuple[dict[str, Path], list[tuple[str, str]]]:
     """Tables of a download.
 
     Returns:
-        Name for Clinica -> the file; and faults, one sentence each: a table that is missing or
-        there twice, and how to mend it.
+        Name for Clinica -> the file; and faults (a table that is missing or there twice), each with
+        its remedy.
     """
     files = [path for path, _ in _files(Path(tables))]
     found, faults = {}, []
@@ -94,12 +99,11 @@ def find_tables(study: Study, tables: str | Path) -> tuple[dict[str, Path], list
             found[table.name or mine[0].name] = mine[0]
         elif mine:
             names = ", ".join(str(path.relative_to(tables)) for path in mine[:4])
-            faults.append(f"{names} are the same table of {study.title}; leave the newest one.")
+            text = f"{names} in {tables}: of a table of {study.title} one is needed"
+            faults.append((text, "Leave the newest one, or the one meant, there."))
         else:
-            faults.append(
-                f"{study.title} needs a table {_shown(table)}; get it from {table.source}, and put "
-                f"it into {tables}."
-            )
+            text = f"{study.title} needs a table {_shown(table)}; there is none in {tables}"
+            faults.append((text, f"Get it: {table.source}."))
     return found, faults
 
 
@@ -115,8 +119,10 @@ def _shown(table: Table) -> str:
     return table.pattern.replace(r"\.", ".").replace(".*", "*").replace("**", "*")
 
 
-def faults_of(study: Study, images: str | Path, tables: str | Path, section: str) -> list[str]:
-    """Faults of a download that Clinica would stop at, one sentence each.
+def faults_of(
+    study: Study, images: str | Path, tables: str | Path, section: str
+) -> list[tuple[str, str]]:
+    """Faults of a download that Clinica would stop at, each with its remedy.
 
     Args:
         study: The study.
@@ -124,8 +130,9 @@ def faults_of(study: Study, images: str | Path, tables: str | Path, section: str
         tables: Folder of its tables; may be the same.
         section: Section of the configuration that messages name.
     """
+    get = f"Download {study.download}."
     absent = [
-        f"{section}.{key}: the folder {folder} does not exist. Download {study.download}."
+        (f"{section}.{key}: the folder {folder} does not exist", get)
         for key, folder in (("images", images), ("tables", tables))
         if not Path(folder).is_dir()
     ]
@@ -134,11 +141,10 @@ def faults_of(study: Study, images: str | Path, tables: str | Path, section: str
     found = []
     if not image_links(study, images):
         there = ", ".join(sorted(entry.name for entry in os.scandir(images))[:5]) or "nothing"
-        found.append(
-            f"{section}.images: {images} has no image of {study.title}; found: {there}. Download "
-            f"{study.download}."
-        )
-    return found + [f"{section}.tables: {fault}" for fault in find_tables(study, tables)[1]]
+        text = f"{section}.images: {images} has no image of {study.title}; found: {there}"
+        found.append((text, get))
+    faults = find_tables(study, tables)[1]
+    return found + [(f"{section}.tables: {text}", remedy) for text, remedy in faults]
 
 
 def link_download(
@@ -154,7 +160,9 @@ def link_download(
     Raises:
         UserError: the download has faults; the message lists them.
     """
-    faults = faults_of(study, images, tables, section)
+    faults = [
+        f"{text}. {remedy}" for text, remedy in faults_of(study, images, tables, section)
+    ]
     require(not faults, "\n  ".join([f"The download of {study.title} has faults:", *faults]))
     for place, path in image_links(study, images).items():
         link = folder / "images" / place

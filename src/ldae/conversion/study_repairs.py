@@ -9,10 +9,12 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZipFile
 
 import pandas as pd
 
-from ldae.conversion.studies import Study
+from ldae.conversion.studies import STUDIES
+from ldae.conversion.study_download import archive_members
 from ldae.conversion.table_repairs import iso_dates
 from ldae.delimited import read_delimited, read_tsv
 from ldae.errors import UserError
@@ -24,6 +26,7 @@ DAYS_A_YEAR = 365.25
 DAYS_A_MONTH = DAYS_A_YEAR / 12
 PET = ("av45", "flute", "pib")  # tracers of AIBL
 _PET_COLUMNS = 36  # that the converter reads of a table of AIBL's PET scans
+_NIFD_NUMBER = r"I\d{6}"  # of an image, as the converter reads it
 _OASIS3_SCORES = (
     "MMSE", "CDRTOT", "CDRSUM", "commun", "dx1", "homehobb", "judgment", "memory", "orient",
     "perscare",
@@ -66,6 +69,8 @@ def tables_of_aibl(found: dict[str, Path], images: Path, folder: Path, notes: li
             if again.any():
                 notes.append(f"{name}: {count(int(again.sum()), 'row')} of a visit again left out.")
                 table = table[~again]
+        if "meta" in name:  # scans: without a date they belong to no visit
+            table = table[table["EXAMDATE"] != "-4"]
         if "EXAMDATE" in table:
             dates, _ = iso_dates(table["EXAMDATE"].replace("-4", ""))
             american = dates.str.replace(r"(\d+)-(\d+)-(\d+)", r"\2/\3/\1", regex=True)
@@ -153,9 +158,15 @@ def tables_of_nifd(found: dict[str, Path], images: Path, folder: Path, notes: li
     a listed image without files stops it.
     """
     table = _read_csv(found["collection.csv"])
-    there = {match[1] for path in images.rglob("NIFD*") if (match := _number(path.name))}
     listed = table["Image Data ID"]
-    odd = ~listed.str.fullmatch(r"I\d{6}")
+    there = set()
+    for path in images.rglob("NIFD*"):
+        number = re.search(r"_(I\d+)\.\w+$", path.name)
+        if number and number[1] in set(listed) and re.fullmatch(_NIFD_NUMBER, number[1]):
+            there.add(number[1])
+        else:
+            path.unlink()
+    odd = ~listed.str.fullmatch(_NIFD_NUMBER)
     if odd.any():
         notes.append(
             f"{count(int(odd.sum()), 'image')} left out: Clinica reads numbers of six digits alone."
@@ -167,8 +178,30 @@ def tables_of_nifd(found: dict[str, Path], images: Path, folder: Path, notes: li
     link_tables({"nifd.xlsx": found["nifd.xlsx"]}, folder)
 
 
-def _number(name: str) -> re.Match | None:
-    return re.search(r"_(I\d+)\.\w+$", name)
+def tables_of_habs(found: dict[str, Path], images: Path, folder: Path, notes: list[str]) -> None:
+    """Link HABS's tables; leave in its archives one T1-weighted image of each session.
+
+    The converter stops where a session has two (ADNI_1X-MPRAGE and ADNI_2X-MPRAGE).
+    """
+    seen: set[tuple[str, str]] = set()
+    again = 0
+    for path in sorted(images.glob("*.zip")):
+        original = path.resolve()
+        path.unlink()
+        kept = []
+        for name, match in archive_members(STUDIES["habs"], original):
+            visit = match["subject"], match["session"]
+            again += visit in seen
+            if visit not in seen:
+                seen.add(visit)
+                kept.append(name)
+        if kept:
+            with ZipFile(original) as source, ZipFile(path, "w") as target:
+                for name in kept:
+                    target.writestr(name, source.read(name))
+    if again:
+        notes.append(f"{count(again, 'second image')} of a session left out.")
+    link_tables(found, folder)
 
 
 # --- After the conversion ----------------------------------------------------------------------
@@ -308,7 +341,7 @@ Before = Callable[[dict[str, Path], Path, Path, list[str]], None]
 After = Callable[[Path, dict[str, Path], list[str]], None]
 BEFORE: dict[str, Before] = {
     "aibl": tables_of_aibl, "oasis3": tables_of_oasis3, "ukb": tables_of_ukb,
-    "nifd": tables_of_nifd,
+    "nifd": tables_of_nifd, "habs": tables_of_habs,
 }  # fmt: skip
 AFTER: dict[str, After] = {
     "aibl": finish_aibl, "oasis3": finish_oasis3, "ixi": finish_ixi, "habs": finish_habs,
