@@ -38,11 +38,12 @@ def put_nifti(path: Path, seed: int) -> Path:
     return path
 
 
-def put_zip(path: Path, member: str, seed: int) -> None:
-    """An archive with one image."""
+def put_zip(path: Path, members: dict[str, int]) -> None:
+    """An archive of images, each by its name and seed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, ZipFile(path, "w") as archive:
-        archive.write(put_nifti(Path(folder, "image.nii.gz"), seed), member)
+        for name, seed in members.items():
+            archive.write(put_nifti(Path(folder, "image.nii.gz"), seed), name)
 
 
 def put_series(folder: Path, name: str, seed: int, description: str = "MPRAGE") -> None:
@@ -161,9 +162,7 @@ def aibl(root: Path) -> None:
     ):
         rows = [f"{date},{value}" for date, value in zip(dates, values, strict=True)]
         rows += rows[:1]
-        put_csv(
-            tables / f"aibl_{kind}_{day}.csv", f"RID,SITEID,VISCODE,EXAMDATE,{column}", *rows
-        )
+        put_csv(tables / f"aibl_{kind}_{day}.csv", f"RID,SITEID,VISCODE,EXAMDATE,{column}", *rows)
 
 
 def ixi(root: Path) -> None:
@@ -191,14 +190,15 @@ def ixi(root: Path) -> None:
 
 
 def habs(root: Path) -> None:
-    """One archive a person; the second without a row of clinical measures."""
+    """One archive a visit. The second person has two MPRAGE, and no row of clinical measures."""
     for seed, (person, session) in enumerate(
         [("P_AAAAAA", "HAB_1.0"), ("P_AAAAAA", "HAB_4.0"), ("P_BBBBBB", "HAB_1.0")]
     ):
-        stem = f"{person}_201{seed}-01-31_{session}_ADNI_1X-MPRAGE"
-        put_zip(
-            root / f"{person}_{session}_HABS_DataRelease_2.0.zip", f"x/{stem}.nii.gz", seed
-        )
+        stem = f"x/{person}_201{seed}-01-31_{session}_ADNI"
+        images = {f"{stem}_1X-MPRAGE.nii.gz": seed, f"{stem}_3DFLAIR.nii.gz": seed + 90}
+        if person == "P_BBBBBB":
+            images[f"{stem}_2X-MPRAGE.nii.gz"] = seed + 80
+        put_zip(root / f"{person}_{session}_HABS_DataRelease_2.0.zip", images)
     put_csv(
         root / "Demographics_HABS_DataRelease_2.0.csv",
         "SubjIDshort,StudyArc,NP_SessionDate,NP_Age,BiologicalSex,YrsOfEd",
@@ -218,7 +218,7 @@ def ukb(root: Path) -> None:
         ("1000001_20252_2_0", "1000001_20252_3_0", "1000002_20252_2_0", "1000002_20252_3_0",
          "1000003_20252_2_0")
     ):  # fmt: skip
-        put_zip(root / "bulk" / f"{name}.zip", "T1/T1.nii.gz", seed)
+        put_zip(root / "bulk" / f"{name}.zip", {"T1/T1.nii.gz": seed, "T1/T1_brain.nii.gz": 99})
     put_csv(
         root / "ukb.csv",
         "eid,31-0.0,34-0.0,21022-0.0,21003-2.0,21003-3.0,20-0.0",
@@ -231,9 +231,7 @@ def nifd(root: Path) -> None:
     images = [("1_S_0001", 1, 100001), ("1_S_0001", 3, 100002), ("1_S_0002", 1, 100003)]
     for subject, visit, number in [*images, ("1_S_0002", 3, 1000034)]:
         place = root / "NIFD" / subject / "t1_mprage" / f"201{visit}-01-31_10_00_00.0"
-        put_series(
-            place / f"I{number}", f"NIFD_{subject}_{{:03d}}_I{number}.dcm", number % 1000
-        )
+        put_series(place / f"I{number}", f"NIFD_{subject}_{{:03d}}_I{number}.dcm", number % 1000)
     head = "Image Data ID,Subject,Group,Sex,Age,Visit,Modality,Description,Type,Acq Date,Format"
     rows = [
         f"I{number},{subject},Patient,{sex},{60 + visit},{visit},MRI,t1_mprage,Original,"
@@ -281,6 +279,4 @@ def genfi(root: Path) -> None:
         rows = [[*key, *value] for key, value in zip(people, values, strict=True)]
         sheet = ([*keys, *columns], rows)
         empty = ([*keys, *columns], [])
-        put_excel(
-            root / f"tables/FINAL_{name}_DF6.xlsx", GENFI1=sheet, GENFI2=empty
-        )
+        put_excel(root / f"tables/FINAL_{name}_DF6.xlsx", GENFI1=sheet, GENFI2=empty)

@@ -82,9 +82,7 @@ def archive_members(study: Study, archive: Path) -> list[tuple[str, re.Match]]:
     return [(name, match) for name, match in matches if match]
 
 
-def find_tables(
-    study: Study, tables: str | Path
-) -> tuple[dict[str, Path], list[tuple[str, str]]]:
+def find_tables(study: Study, tables: str | Path) -> tuple[dict[str, Path], list[tuple[str, str]]]:
     """Tables of a download.
 
     Returns:
@@ -160,9 +158,7 @@ def link_download(
     Raises:
         UserError: the download has faults; the message lists them.
     """
-    faults = [
-        f"{text}. {remedy}" for text, remedy in faults_of(study, images, tables, section)
-    ]
+    faults = [f"{text}. {remedy}" for text, remedy in faults_of(study, images, tables, section)]
     require(not faults, "\n  ".join([f"The download of {study.title} has faults:", *faults]))
     for place, path in image_links(study, images).items():
         link = folder / "images" / place

@@ -105,9 +105,7 @@ def tables_of_oasis3(found: dict[str, Path], images: Path, folder: Path, notes: 
         folder / "OASIS3_UDSb4_cdr.csv", index=False
     )
     columns = ["label", "Manufacturer", "ManufacturersModelName", "MagneticFieldStrength"]
-    pd.DataFrame([["none"] * 4], columns=columns).to_csv(
-        folder / "OASIS3_MR_json.csv", index=False
-    )
+    pd.DataFrame([["none"] * 4], columns=columns).to_csv(folder / "OASIS3_MR_json.csv", index=False)
     first: dict[tuple[str, int], str] = {}
     lost = 0
     for session in sorted(images.iterdir(), key=lambda path: _oasis3_day(path.name)):
