@@ -1,4 +1,4 @@
-"""Studies beside ADNI: what a download lacks, links, nearest visits, configuration, Clinica's version."""
+"""Studies beside ADNI: faults of downloads, links, repairs, configuration, Clinica's version."""
 
 import os
 from importlib import import_module
@@ -21,7 +21,8 @@ from ldae.conversion.study_download import (
     link_download,
     study_hash,
 )
-from ldae.conversion.study_repairs import _nearest, finish_ukb, tables_of_habs, tables_of_nifd
+from ldae.conversion.study_finish import _nearest, finish_ukb
+from ldae.conversion.study_repairs import tables_of_habs, tables_of_nifd, tables_of_ukb
 from ldae.errors import UserError
 from ldae.files import read_table
 from ldae.preflight.environment import pins
@@ -188,6 +189,12 @@ def test_image_whose_number_begins_with_that_of_another_is_not_taken_for_it(tmp_
     assert [path.parent.name for path in images.rglob("*.dcm")] == ["I100003"]
     assert (tables / "collection.csv").read_text().split() == ["Image", "Data", "ID", "I100003"]
     assert [note.split()[0] for note in notes] == ["1", "1"]
+
+
+def test_table_that_is_another_is_refused_with_the_columns_it_has(tmp_path):
+    put_csv(tmp_path / "ukb.csv", "eid,sex", "1000001,1")
+    with pytest.raises(UserError, match=r"lacks the column\(s\) 21003-2\.0, .* it has eid, sex"):
+        tables_of_ukb({"ukb.csv": tmp_path / "ukb.csv"}, tmp_path, tmp_path, [])
 
 
 def test_archives_of_habs_keep_one_image_a_session(tmp_path):

@@ -4,6 +4,7 @@ import logging
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 
 from helpers import studies
@@ -77,7 +78,7 @@ def convert(name, root):
 
 
 def known(value):
-    return None if value != value else value  # noqa: PLR0124 (NaN)
+    return None if pd.isna(value) else value
 
 
 @pytest.mark.parametrize("name", STUDIES)

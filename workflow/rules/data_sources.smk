@@ -12,7 +12,9 @@ from ldae.files import read_json
 COHORT = config["cohort"]
 MAIN_COHORT = COHORT["name"]
 PREPROCESSED = COHORT["preprocessed_dir"] is not None
-FROM_DOWNLOAD = all(COHORT[key] is None for key in ("study", "bids_dir", "preprocessed_dir"))
+FROM_DOWNLOAD = all(
+    COHORT[key] is None for key in ("study", "bids_dir", "preprocessed_dir")
+)
 # Downloads of other studies, by the name of the data set that Clinica makes of each.
 STUDY_DOWNLOADS = study_downloads(config)
 

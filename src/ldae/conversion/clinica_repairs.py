@@ -44,7 +44,7 @@ REPAIRS = {
         "uncentred images that the next one takes for done"
     ),
     "conversion.study_repairs:BEFORE": "other studies: see the functions",
-    "conversion.study_repairs:AFTER": "other studies: see the functions",
+    "conversion.study_finish:AFTER": "other studies: see the functions",
 }
 
 

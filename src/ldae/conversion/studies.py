@@ -1,8 +1,8 @@
 """Studies other than ADNI that Clinica 0.12 converts: their download, their columns, their faults.
 
-One row of :data:`STUDIES` a study: which files of its download hold T1-weighted images, which tables
-Clinica demands, and which of the columns it writes are ours. Clinica's faults on a valid download
-are mended in :mod:`ldae.conversion.study_repairs`.
+One row of :data:`STUDIES` a study: which files of its download hold T1-weighted images, which
+tables Clinica demands, and which of the columns it writes are ours. Clinica's faults on a valid
+download are mended in :mod:`ldae.conversion.study_repairs`.
 
 Every start of the workflow imports this module: it imports nothing heavy.
 """
@@ -104,9 +104,11 @@ STUDIES: Mapping[str, Study] = {
         ),
         # Of participants.tsv: in the sessions' tables any CDR above 0 gives no diagnosis.
         columns={
-            "age_baseline": "age_bl", "diagnosis": "diagnosis_bl", "cdr_global": "cdr",
+            "age_baseline": "age_bl",
+            "diagnosis": "diagnosis_bl",
+            "cdr_global": "cdr",
             "mmse": "MMS",
-        },  # fmt: skip
+        },
         parallel=True,
     ),
     "oasis3": Study(
@@ -128,13 +130,10 @@ STUDIES: Mapping[str, Study] = {
             f"AIBL's T1-weighted images as DICOM ({_LONI}): folders of numbers, "
             "4/MPRAGE_ADNI_confirmed/2008-05-01_10_00_00.0/I12345/*.dcm"
         ),
-        image=(
-            r"(?P<subject>[1-9]\d*)/(MPRAGE[^/]*)/(\d{4}-\d\d-\d\d_[^/]*)/(I\d+)/([^/]+)\.dcm"
-        ),
+        image=(r"(?P<subject>[1-9]\d*)/(MPRAGE[^/]*)/(\d{4}-\d\d-\d\d_[^/]*)/(I\d+)/([^/]+)\.dcm"),
         place=r"\g<subject>/\2/\3/\4/\5.dcm",
-        tables=tuple(
-            map(_aibl, ("ptdemog", "apoeres", "neurobat", "cdr", "mmse", "pdxconv"))
-        ) + tuple(map(_aibl, ("mrimeta", "mri3meta"))),
+        tables=tuple(map(_aibl, ("ptdemog", "apoeres", "neurobat", "cdr", "mmse", "pdxconv")))
+        + tuple(map(_aibl, ("mrimeta", "mri3meta"))),
         columns={"mmse": "MMS"},
         parallel=True,
     ),
@@ -191,10 +190,14 @@ STUDIES: Mapping[str, Study] = {
         ),
         values={
             "diagnosis": {
-                "CON": "CN", "BV": None, "L_SD": None, "PATIENT (OTHER)": None, "PNFA": None,
+                "CON": "CN",
+                "BV": None,
+                "L_SD": None,
+                "PATIENT (OTHER)": None,
+                "PNFA": None,
                 "SV": None,
             },
-        },  # fmt: skip
+        },
         tables_with_images=True,
     ),
     "genfi": Study(
@@ -229,7 +232,7 @@ STUDIES: Mapping[str, Study] = {
             ),
         ),
     ),
-}  # fmt: skip
+}
 
 
 def study_columns(dataset: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from ldae.conversion.clinica import find_tools, processes, run_converter
 from ldae.conversion.studies import STUDIES
 from ldae.conversion.study_download import heads, link_download
-from ldae.conversion.study_repairs import AFTER, BEFORE, ERRORS, link_tables
+from ldae.conversion.study_finish import AFTER
+from ldae.conversion.study_repairs import BEFORE, ERRORS, link_tables
 from ldae.errors import UserError, require
 from ldae.files import atomic_folder
 from ldae.labels import count

@@ -180,7 +180,7 @@ def study_hash(images: str | Path, tables: str | Path) -> str:
         if not folder.is_dir():
             return "absent"
     for place, _, _ in _walk(Path(images)):
-        total.update(os.fsencode(f"{place} {os.stat(place).st_mtime_ns}\n"))
+        total.update(os.fsencode(f"{place} {Path(place).stat().st_mtime_ns}\n"))
     for path, relative in _files(Path(tables)):
         if path.suffix.lower() in (".csv", ".xls", ".xlsx"):
             about = path.stat()
