@@ -43,7 +43,7 @@ rule convert_study:
     threads: config["cohort"]["convert_jobs"]
     resources:
         mem_mb=growing(4000, a_thread=2000),
-        runtime=growing(1440),
+        runtime=growing(480),
     params:
         change_hash=study_change_hash,
         about=lambda wildcards: STUDY_DOWNLOADS[wildcards.cohort],
