@@ -36,6 +36,11 @@ def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
             f"The configuration (config/config.yaml and the files given on top of it) is wrong: "
             f"{faults}. config/config.yaml explains each key."
         )
+    require(
+        not ("synthetic" in config and config["cohort"]["study"]),
+        "cohort.study and a section synthetic are both set, and both fill paths.images. Leave one "
+        "out.",
+    )
     made = config.get("synthetic", {}).get("beside", {})
     beside = config["cohort"]["beside"]
     lost = [name for name in made if not beside.get(name, {}).get("preprocessed_dir")]
@@ -128,6 +133,34 @@ def folder_key(dataset: Mapping[str, Any]) -> str:
         dataset: config["cohort"], or one of config["cohort"]["beside"].
     """
     return "bids_dir" if dataset.get("preprocessed_dir") is None else "preprocessed_dir"
+
+
+def study_downloads(config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Downloads of other studies than ADNI that Clinica converts, by the cohort's name.
+
+    Returns:
+        For each: study (a key of :data:`ldae.conversion.studies.STUDIES`), images, tables
+        (folders), bids (the folder that the conversion makes, below the results) and section (of
+        the configuration).
+    """
+    cohort, paths = config["cohort"], config["paths"]
+    found = {
+        name: {key: about[key] for key in ("study", "images", "tables")}
+        | {"section": f"cohort.beside.{name}"}
+        for name, about in cohort["beside"].items()
+        if "study" in about
+    }
+    if cohort["study"]:
+        found[cohort["name"]] = {
+            "study": cohort["study"],
+            "images": paths["images"],
+            "tables": paths["tables"],
+            "section": "paths",
+        }
+    return {
+        name: about | {"bids": f"{paths['results']}/studies/{name}"}
+        for name, about in found.items()
+    }
 
 
 def preprocessed_cohorts(cohort: Mapping[str, Any]) -> list[str]:

@@ -345,6 +345,22 @@ def test_age_in_participants_table_is_the_age_where_each_has_one_visit(tmp_path)
     assert [read_table(path)["age"].item() for path in tables] == [38.78, 46.71]
 
 
+def test_age_of_the_only_visit_is_taken_as_it_is_whatever_its_months(tmp_path):
+    root = tmp_path / "one"
+    for seed, subject in enumerate("AB"):
+        put_image(root, anat(subject, "M012"), voxels(seed))
+    put_table(root / "participants.tsv", "participant_id | age\nA | 70\nB | 71")
+    put_table(root / "sub-B/sub-B_sessions.tsv", "session_id | age\nses-M012 | 71.5")
+    _, part = run_import(root, name="One")
+    tables = [read_table(path) for path in sorted(part.glob("bids/sub-*/*_sessions.tsv"))]
+    assert [table["months"].item() for table in tables] == [12, 12]
+    assert [table["age"].item() for table in tables] == [70, 71.5]
+    (root / "sub-B/sub-B_sessions.tsv").unlink()
+    _, part = run_import(root, {"age_baseline": "age"}, name="One")
+    table = read_table(part / "bids/sub-A/sub-A_sessions.tsv")
+    assert table["age"].item() == 71  # said to be that at baseline
+
+
 def test_import_refuses_participants_table_that_does_not_match(aibl):
     put_table(aibl / "participants.tsv", "participant_id | sex\nsub-AIBL1 | M\nAIBL1 | F")
     with pytest.raises(UserError, match="1 subject twice, such as AIBL1"):

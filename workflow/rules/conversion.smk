@@ -26,6 +26,35 @@ rule study_tables:
         "../scripts/study_tables.py"
 
 
+rule convert_study:
+    input:
+        images=study_folder("images"),
+        tables=study_folder("tables"),
+    output:
+        bids=directory(results("studies/{cohort}")),
+    log:
+        logfile("convert_study/{cohort}.log"),
+    benchmark:
+        timing("convert_study/{cohort}.tsv")
+    wildcard_constraints:
+        cohort=one_of(STUDY_DOWNLOADS),
+    conda:
+        "../../envs/clinica.yaml"
+    threads: config["cohort"]["convert_jobs"]
+    resources:
+        mem_mb=growing(4000, a_thread=2000),
+        runtime=growing(480),
+    params:
+        change_hash=study_change_hash,
+        about=lambda wildcards: STUDY_DOWNLOADS[wildcards.cohort],
+        clinica_bin=config["software"]["clinica_bin"],
+        source=source("conversion.study_conversion:convert_study"),
+    message:
+        "Converting the download of {wildcards.cohort} to BIDS with Clinica"
+    script:
+        "../scripts/convert_study.py"
+
+
 rule import_bids:
     input:
         bids_dir=dataset_folder,

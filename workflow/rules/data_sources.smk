@@ -1,25 +1,32 @@
 """Data sources: ADNI's download or a BIDS data set, and further data sets beside it."""
 
 from ldae.config import folder_key
-from ldae.config import preprocessed_cohorts
+from ldae.config import preprocessed_cohorts, study_downloads
 from ldae.conversion.change_hashes import bids_hash
 from ldae.conversion.change_hashes import download_hash
 from ldae.conversion.change_hashes import tables_hash
+from ldae.conversion.studies import study_columns
+from ldae.conversion.study_download import study_hash
 from ldae.files import read_json
 
 COHORT = config["cohort"]
 MAIN_COHORT = COHORT["name"]
 PREPROCESSED = COHORT["preprocessed_dir"] is not None
-FROM_DOWNLOAD = COHORT["bids_dir"] is None and not PREPROCESSED
+FROM_DOWNLOAD = all(
+    COHORT[key] is None for key in ("study", "bids_dir", "preprocessed_dir")
+)
+# Downloads of other studies, by the name of the data set that Clinica makes of each.
+STUDY_DOWNLOADS = study_downloads(config)
 
 
 def sources():
     """Folders that the results come from: the download or its replacement, and data sets beside."""
     of = {kind: config["paths"][kind] for kind in ("images", "tables")}
-    if not FROM_DOWNLOAD:
+    if not FROM_DOWNLOAD and MAIN_COHORT not in STUDY_DOWNLOADS:
         of = {folder_key(COHORT): COHORT[folder_key(COHORT)]}
     beside = {
-        name: about[folder_key(about)] for name, about in COHORT["beside"].items()
+        name: about["images" if "study" in about else folder_key(about)]
+        for name, about in COHORT["beside"].items()
     }
     return of | ({"beside": beside} if beside else {})
 
@@ -86,6 +93,9 @@ if MAIN_COHORT in DATASETS:
 if not FROM_DOWNLOAD:
     keys = ("columns", "values", "bids_dir", "preprocessed_dir")
     DATASETS[MAIN_COHORT] = {key: COHORT[key] for key in keys} | {"section": "cohort"}
+for name, about in STUDY_DOWNLOADS.items():
+    mapped = study_columns({**DATASETS[name], "study": about["study"]})
+    DATASETS[name] |= mapped | {"bids_dir": about["bids"]}
 for about in DATASETS.values():
     if None not in (about.get("bids_dir"), about.get("preprocessed_dir")):
         raise WorkflowError(
@@ -138,7 +148,7 @@ def dataset_folder(wildcards):
     """The folder of a data set; an error says what to do if it is absent."""
     about = DATASETS[wildcards.cohort]
     key, part = folder_key(about), results(f"cohort/parts/{wildcards.cohort}.tsv")
-    made = is_synthetic(wildcards.cohort)
+    made = is_synthetic(wildcards.cohort) or wildcards.cohort in STUDY_DOWNLOADS
     if not (made or Path(about[key]).is_dir() or Path(part).is_file()):
         raise WorkflowError(
             f"{about['section']}.{key}: the folder '{about[key]}' does not exist. Set it to the "
@@ -151,5 +161,28 @@ def dataset_change_hash(wildcards):
     """A param that changes when images are added or removed, or a table is edited."""
     if is_synthetic(wildcards.cohort):
         return "made by the rule synthetic"
+    if wildcards.cohort in STUDY_DOWNLOADS:
+        return "made by the rule convert_study"
     about = DATASETS[wildcards.cohort]
     return bids_hash(about[folder_key(about)])
+
+
+def study_folder(kind):
+    """A study's folder of images or tables; an error says what to do if it is absent."""
+
+    def check(wildcards):
+        about = STUDY_DOWNLOADS[wildcards.cohort]
+        if not (Path(about[kind]).is_dir() or Path(about["bids"]).is_dir()):
+            raise WorkflowError(
+                f"{about['section']}.{kind}: the folder '{about[kind]}' does not exist. Set it to "
+                "the study's download (docs/studies.md)."
+            )
+        return about[kind]
+
+    return check
+
+
+def study_change_hash(wildcards):
+    """A param that changes with the files of a study's download."""
+    about = STUDY_DOWNLOADS[wildcards.cohort]
+    return study_hash(about["images"], about["tables"])

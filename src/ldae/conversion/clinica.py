@@ -121,11 +121,35 @@ def convert(
     folder = bids.parent
     # Without a sorted list Clinica follows the order of the directory.
     (folder / "subjects.txt").write_text("".join(f"{name}\n" for name in sorted(subjects)))
-    jobs = min(jobs, len(os.sched_getaffinity(0)))  # Clinica refuses more jobs than processors
-    command = ["clinica", "convert", "adni-to-bids", str(images), str(tables), str(bids)]
-    command += ["-m", "T1", "-np", str(jobs), "-sl", str(folder / "subjects.txt")]
+    arguments = ["adni-to-bids", str(images), str(tables), str(bids), "-m", "T1"]
+    arguments += ["-np", str(processes(jobs)), "-sl", str(folder / "subjects.txt")]
+    return run_converter(arguments, folder, expected_path(bids), environment)
+
+
+def processes(jobs: int) -> int:
+    """Number of processes for ``-np``: Clinica refuses more than there are processors."""
+    return min(jobs, len(os.sched_getaffinity(0)))
+
+
+def run_converter(
+    arguments: list[str], folder: Path, written: Path, environment: dict[str, str]
+) -> str | None:
+    """Run ``clinica convert`` with ``arguments`` in ``folder``; its output is logged.
+
+    Args:
+        arguments: Name of the converter, and its arguments.
+        folder: Working folder, also for Clinica's own log.
+        written: A file that a converter writes which did its work.
+        environment: From :func:`find_tools`.
+
+    Returns:
+        None, or the last line of Clinica's error without paths if it did not finish.
+
+    Raises:
+        UserError: Clinica or dcm2niix reports a full disk or an exhausted quota.
+    """
     done = subprocess.run(
-        command,
+        ["clinica", "convert", *arguments],
         env=environment | {"CLINICA_LOGGING_DIR": str(folder)},
         cwd=folder,
         capture_output=True,
@@ -141,7 +165,7 @@ def convert(
         f"Clinica could not write to {folder} or the folder of temporary files: {full}. Make room "
         "and run again.",
     )
-    if done.returncode == 0 and expected_path(bids).is_file():
+    if done.returncode == 0 and written.is_file():
         return None
     if done.returncode < 0:
         return f"it was killed by signal {-done.returncode}"

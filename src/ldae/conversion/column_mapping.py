@@ -88,8 +88,10 @@ class _Tables:
     def column(self, name: str) -> pd.Series:
         """Texts of our value ``name``, one per scan; empty where there is none."""
         wanted = self._columns.get(name)
-        if name == "age_baseline" and not wanted and self._one_visit and "age" in self._subject:
-            wanted = "age"
+        if name == "age" and self._is_age_of_the_visit():
+            logging.info("age: column 'age' of participants.tsv: each subject has one visit")
+            texts = self._visit.get("age", pd.Series("", range(self._length), dtype=object))
+            return texts.where(~texts.isin(["", MISSING]), self._subject["age"])
         for column in [wanted] if wanted else _SAME_NAME.get(name, (name,)):
             if column in self._visit:
                 return self._logged(name, column, self._visit, "the table of sessions")
@@ -107,6 +109,14 @@ class _Tables:
                 f"has {_listed(self._visit)}, participants.tsv has {_listed(self._subject)}."
             )
         return pd.Series("", range(self._length), dtype=object)
+
+    def _is_age_of_the_visit(self) -> bool:
+        """Whether ``age`` of participants.tsv is the age at the visit: each subject has only one.
+
+        Whatever the months of that visit are.
+        """
+        configured = {"age", "age_baseline"} & set(self._columns)
+        return self._one_visit and not configured and "age" in self._subject
 
     def acquired(self) -> pd.Series:
         """Texts of the column ``acq_time`` of the table of sessions; empty where there is none."""

@@ -10,6 +10,7 @@ from ldae.preflight.run_facts import Facts
 from ldae.preflight.scans import count
 from ldae.preflight.slurm import check_slurm
 from ldae.preflight.space import check_space
+from ldae.preflight.studies import check_studies
 
 
 def preflight(facts: Facts) -> list[Finding]:
@@ -18,6 +19,7 @@ def preflight(facts: Facts) -> list[Finding]:
     try:
         found, folders = check_sources(facts)
         found += check_written(facts)
+        found += check_studies(facts)
         counts, about = count(facts, folders)
         found += [*about, *check_tables(facts)]
         found += [*check_resources(facts), *check_environment(facts), *check_slurm(facts)]

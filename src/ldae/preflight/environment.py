@@ -55,7 +55,7 @@ def _packages(facts: Facts) -> list[Finding]:
 
 
 def _clinica(facts: Facts) -> list[Finding]:
-    if not facts.from_download:
+    if not (facts.from_download or facts.studies):
         return []
     folder = facts.config["software"]["clinica_bin"]
     if folder is None and facts.conda:

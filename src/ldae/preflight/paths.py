@@ -69,11 +69,13 @@ def check_sources(facts: Facts) -> tuple[list[Finding], DownloadFolders | None]:
         else:
             folders, about = _images(images)
             found += [*about, *_tables(tables)]
-    else:
+    elif not facts.config["cohort"]["study"]:
         key, place = facts.dataset
         text = f"{place} will be made (rule synthetic)"
         found += [Finding(OK, TOPIC, text)] if facts.to_make else _bids(key, place)
     for name, about in facts.config["cohort"]["beside"].items():
+        if name in facts.studies:  # see ldae.preflight.studies
+            continue
         key = folder_key(about)
         if name in facts.synthetic_beside and not Path(about[key]).is_dir():
             found.append(Finding(OK, TOPIC, f"{about[key]} will be made (rule synthetic_{name})"))

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ldae.config import study_downloads
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -54,10 +56,18 @@ class Facts:
     @property
     def dataset(self) -> tuple[str, Path] | None:
         """Key and folder of the data set that replaces the download; None: there is a download."""
+        cohort = self.config["cohort"]
+        if cohort["study"]:
+            return "cohort.study", self.root / self.studies[cohort["name"]]["bids"]
         for key in ("preprocessed_dir", "bids_dir"):
-            if self.config["cohort"][key]:
-                return f"cohort.{key}", self.root / self.config["cohort"][key]
+            if cohort[key]:
+                return f"cohort.{key}", self.root / cohort[key]
         return None
+
+    @property
+    def studies(self) -> Mapping[str, Mapping[str, str]]:
+        """Downloads of other studies, by cohort (:func:`ldae.config.study_downloads`)."""
+        return study_downloads(self.config)
 
     @property
     def preprocessed(self) -> bool:

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ldae.conversion.download import DownloadFolders, is_folder, read_name
 from ldae.files import read_table
 from ldae.preflight.report import ERROR, OK, WARNING, Finding, some
 from ldae.preflight.run_facts import Facts
+from ldae.preflight.studies import count_study
 
 TOPIC = "scans"
 SAMPLED = 5  # subjects of which one image folder is listed
@@ -70,14 +72,18 @@ def count(facts: Facts, folders: DownloadFolders | None) -> tuple[Counts | None,
         text = f"{total.subjects:,} synthetic subjects, at most {total.scans:,} scans, to be made"
         found.append(Finding(OK, TOPIC, text))
     datasets = dict(cohort["beside"])
-    places = {name: about[folder_key(about)] for name, about in datasets.items()}
+    places = {
+        name: about[folder_key(about)]
+        for name, about in datasets.items()
+        if name not in facts.studies
+    }
     for name, about in facts.synthetic_beside.items():
         if not Path(places[name]).is_dir():
             subjects, most = about["subjects"], about["subjects"] * about["visits"]
             total += counted(subjects, most, datasets[name])
             text = f"{name}: {subjects:,} synthetic subjects, at most {most:,} scans, to be made"
             found.append(Finding(OK, TOPIC, text))
-    if facts.dataset is not None:
+    if facts.dataset is not None and not cohort["study"]:
         datasets[cohort["name"]] = cohort
         places[cohort["name"]] = facts.dataset[1]
     for name, place in places.items():
@@ -85,6 +91,9 @@ def count(facts: Facts, folders: DownloadFolders | None) -> tuple[Counts | None,
             subjects, scans, about = _bids(name, Path(place))
             total += counted(subjects, scans, datasets[name])
             found.append(about)
+    for subjects, scans, about in map(partial(count_study, facts), facts.studies):
+        total += Counts(subjects, scans, scans)
+        found.append(about)
     if listed.is_file():
         table = read_table(listed, ["participant_id", "cohort"])
         raw = int((~table["cohort"].isin(preprocessed_cohorts(cohort))).sum())

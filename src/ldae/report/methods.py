@@ -252,6 +252,11 @@ def _sources(config: dict[str, Any]) -> str:
             f"The scans are those of the {of} {cohort['name']}, which came preprocessed: "
             "skull-stripped and in the template's space."
         )
+    elif cohort["study"]:
+        main = (
+            f"The scans are those of {cohort['name']}, converted to BIDS [@gorgolewski2016] with "
+            "Clinica [@routier2021]."
+        )
     elif cohort["bids_dir"]:
         main = f"The scans are those of the BIDS data set {cohort['name']}."
     else:
@@ -267,7 +272,9 @@ def _sources(config: dict[str, Any]) -> str:
         )
     ready = preprocessed_cohorts(cohort)
     beside = [
-        name + (", which came preprocessed" if name in ready else "")
+        name
+        + (", which came preprocessed" if name in ready else "")
+        + (", which Clinica converted" if "study" in cohort["beside"][name] else "")
         for name in sorted(cohort["beside"])
     ]
     return f"{main} Beside it: the BIDS data set(s) {listing(beside)}." if beside else main
