@@ -1,17 +1,13 @@
-"""Networks of the paper's configuration: parameters, FLOPs, memory, and the shared down path.
+"""Networks of the paper's configuration: parameters, FLOPs, and the shared down path.
 
     PYTHONPATH=src python benchmarks/nets.py
 
 Parameters and FLOPs (batch 1, 1 MAC = 2 FLOP) are counted on tensors without content: nothing is
-computed. A training step's memory is followed on such tensors too, under the autocast of CPUs:
-tensors alive at once, without what kernels use inside (on a GPU normalisations stay float32: some
-more).
-The next part measures a small network on one CPU thread, for the ratios only. With a GPU the
-training steps are also run and timed.
+computed. The last part measures a small network on one CPU thread, for the ratios only. Memory:
+benchmarks/memory.py; times of the training steps on a GPU: benchmarks/gpu.py.
 """
 
 import argparse
-import copy
 import math
 import statistics
 import time
@@ -21,24 +17,20 @@ from typing import Any
 
 import torch
 import yaml
-from steps import STEPS, PeakBytes, Step, build_random
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ldae.nets.autoencoder import build_autoencoder, build_discriminator
 from ldae.nets.gradient_estimator import build_guided_unet
+from ldae.nets.memory import build_hollow, without_content
 from ldae.nets.semantic_encoder import build_encoder
 from ldae.nets.shapes import latent_shape
 from ldae.nets.unet import build_unet
+from ldae.training.memory import STEPS, Upstream, autocast
+from ldae.training.settings import training_section
 
 CONFIG = Path(__file__).parents[1] / "config/config.yaml"
-OPTIONS = {
-    "plain": {},
-    "checkpointing": {"checkpointing": True},
-    "compile": {"compile": True},
-    "both": {"checkpointing": True, "compile": True},
-}
+STAGES = ("autoencoder", "ldm", "ldae", "dae", "supervised")
 SMALL = {"base_channels": 32, "channel_mult": [1, 2], "attention_factors": [2]}
 
 
@@ -66,14 +58,14 @@ def count(net: nn.Module) -> str:
 
 def hollow(build: Callable[[Any], nn.Module], cfg: Any) -> nn.Module:
     """A network without content, for inference."""
-    return build_random(lambda: build(cfg), "cpu").eval()
+    return build_hollow(lambda: build({**cfg, "checkpointing": False})).eval()
 
 
 def paper_size(cfg: dict[str, Any]) -> None:
     """Print parameters and FLOPs of every network at the configured size."""
     shape = cfg["volumes"]["shape"]
     size = latent_shape(shape, cfg["autoencoder"])
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with without_content():
         x, z, t = torch.empty(1, 1, *shape), torch.empty(1, *size), torch.zeros(1).long()
         autoencoder = hollow(build_autoencoder, {**cfg["autoencoder"], "pretrained": None})
         discriminator = hollow(build_discriminator, cfg["autoencoder"]["adversarial"])
@@ -103,66 +95,19 @@ def paper_size(cfg: dict[str, Any]) -> None:
                 print(f"{'  down path run twice / shared':<40}{'':>14}{naive:>16.2f}")
 
 
-def section_with(cfg: dict[str, Any], stage: str, changes: dict[str, Any]) -> dict[str, Any]:
-    """The config with some keys of a stage changed."""
-    changed = copy.deepcopy(cfg)
-    changed[stage] |= changes
-    return changed
-
-
-def drop_gradients(step: Step) -> None:
-    """Free every gradient as soon as it is complete: its memory is counted separately."""
-    for net in step.trained:
-        for parameter in net.parameters():
-            if parameter.requires_grad:
-                parameter.register_post_accumulate_grad_hook(lambda p: setattr(p, "grad", None))
-
-
-def training_memory(cfg: dict[str, Any]) -> None:
-    """Print FLOPs and memory of one micro-batch's forward and backward, by stage."""
-    print(
-        f"\n{'training step':<28}{'batch':>6}{'TFLOP/item':>12}{'activations GiB':>17}"
-        f"{'state GiB':>11}"
-    )
-    for stage, build in STEPS.items():
-        for option in ("plain", "checkpointing"):
-            changed = section_with(cfg, stage, OPTIONS[option])
-            with FakeTensorMode(allow_non_fake_inputs=True):
-                # A separate step, because the counter keeps tensors alive.
-                step = build(section_with(changed, stage, {"micro_batch": 1}), "cpu")
-                flops = gflops(lambda: step.run("cpu")) / 1e3  # noqa: B023  called at once
-                step = build(changed, "cpu")
-                drop_gradients(step)
-                with PeakBytes() as memory:
-                    step.run("cpu")
-            print(
-                f"{f'{stage}, {option}':<28}{step.batch:>6}{flops:>12.2f}"
-                f"{memory.peak / 2**30:>17.1f}{step.bytes() / 2**30:>11.1f}"
-            )
-
-
-def training_time(cfg: dict[str, Any], repeats: int) -> None:
-    """Run the steps on the GPU; print its peak memory and the seconds of a micro-batch."""
-    print(f"\n{torch.cuda.get_device_name():<28}{'batch':>6}{'seconds':>12}{'peak GiB':>17}")
-    for stage, build in STEPS.items():
-        for option, changes in OPTIONS.items():
-            step = build(section_with(cfg, stage, changes), "cuda")
-            times = []
-            try:
-                for _ in range(repeats + 2):  # the first two select kernels and compile
-                    torch.cuda.reset_peak_memory_stats()
-                    torch.cuda.synchronize()
-                    begin = time.perf_counter()
-                    step.run("cuda")
-                    torch.cuda.synchronize()
-                    times.append(time.perf_counter() - begin)
-                took = f"{statistics.median(times[2:]):>12.3f}"
-            except torch.OutOfMemoryError:
-                took = f"{'too large':>12}"
-            peak = torch.cuda.max_memory_allocated() / 2**30
-            print(f"{f'{stage}, {option}':<28}{step.batch:>6}{took}{peak:>17.1f}")
-            del step
-            torch.cuda.empty_cache()
+def training_flops(cfg: dict[str, Any]) -> None:
+    """Print FLOPs of the forward and backward passes of one item, by stage."""
+    upstream = Upstream(cfg["volumes"]["shape"], cfg["autoencoder"], cfg["ldm"])
+    print(f"\n{'TFLOP of an item, training':<40}{'plain':>14}{'checkpointing':>16}")
+    for stage in STAGES:
+        counted = []
+        for recompute in (False, True):
+            changes = {"micro_batch": 1, "checkpointing": recompute}
+            with without_content():
+                section = training_section(cfg, stage) | changes
+                step = STEPS[stage](section, upstream, autocast("bf16"))
+                counted.append(gflops(step.run) / 1e3)
+        print(f"{stage:<40}{counted[0]:>14.2f}{counted[1]:>16.2f}")
 
 
 def seconds(call: Callable[[], Any], repeats: int) -> float:
@@ -214,7 +159,5 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     config = yaml.safe_load(arguments.config.read_text())
     paper_size(config)
-    training_memory(config)
+    training_flops(config)
     sharing(config, arguments.repeats)
-    if torch.cuda.is_available():
-        training_time(config, arguments.repeats)

@@ -11,6 +11,7 @@ from jsonschema.exceptions import ValidationError
 
 from ldae.errors import UserError, require
 
+AUTO = "auto"  # value of a key that a job chooses by the machine it runs on
 # Trainings that share a section of the configuration.
 SECTIONS = {"supervised_diagnosis": "supervised", "supervised_age": "supervised"}
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-# Modules that read, write, log, lock and validate. An edit there must not retrain a model.
+# Modules that read, write, log, lock, validate and fit batches to a GPU. An edit there must not
+# retrain a model.
 MODULES = frozenset(
     {
         "",
@@ -12,9 +13,11 @@ MODULES = frozenset(
         "errors",
         "files",
         "fingerprint",
+        "inference.memory",
         "locks",
         "models.card",
         "models.training_scans",
+        "nets.memory",
         "orchestration.previous_run",
         "progress",
         "source_graph",

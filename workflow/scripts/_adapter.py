@@ -47,3 +47,11 @@ def load_system(snakemake):
     models = {stage: folder(snakemake.input[stage]) for stage in system.stages}
     device, threads = snakemake.config["device"], snakemake.threads
     return system.load(models, snakemake.params.settings, device, threads)
+
+
+def load_system_and_settings(snakemake):
+    """The system of :func:`load_system`, and the rule's settings with a batch size that fits."""
+    from ldae.inference.memory import fitting_settings
+
+    system = load_system(snakemake)
+    return system, fitting_settings(system, snakemake.params.settings)

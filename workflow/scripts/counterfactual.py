@@ -1,12 +1,13 @@
 """Comparison of manipulated scans with the same heads with the other diagnosis' atrophy."""
 
-from _adapter import folder, job, load_system
+from _adapter import folder, job, load_system_and_settings
 
 with job(snakemake):
     from ldae.ground_truth.counterfactual import evaluate_counterfactual
 
+    system, settings = load_system_and_settings(snakemake)
     evaluate_counterfactual(
-        load_system(snakemake),
+        system,
         folder(snakemake.input.volumes),
         snakemake.input.embeddings,
         snakemake.input.classifier,
@@ -16,6 +17,6 @@ with job(snakemake):
         table=snakemake.output.table,
         difference_table=snakemake.output.differences,
         examples=snakemake.output.examples,
-        cfg=snakemake.params.settings,
+        cfg=settings,
         seed=snakemake.params.seed,
     )

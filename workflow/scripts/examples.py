@@ -1,14 +1,14 @@
 """Example volumes of a few subjects, for the figures."""
 
-from _adapter import folder, job, load_system
+from _adapter import folder, job, load_system_and_settings
 
 with job(snakemake):
     from ldae.evaluation.examples import reconstruction_examples
     from ldae.evaluation.manipulation import manipulation_examples
 
-    system = load_system(snakemake)
+    system, settings = load_system_and_settings(snakemake)
     volumes, embeddings = folder(snakemake.input.volumes), snakemake.input.embeddings
-    settings, subjects = snakemake.params.settings, snakemake.params.subjects
+    subjects = snakemake.params.subjects
     reconstruction_examples(
         system,
         volumes,

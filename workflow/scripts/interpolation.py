@@ -1,16 +1,17 @@
 """Interpolation of visits between earlier and later ones, extrapolation of next visits."""
 
-from _adapter import folder, job, load_system
+from _adapter import folder, job, load_system_and_settings
 
 with job(snakemake):
     from ldae.evaluation.interpolation import evaluate_interpolation
 
+    system, settings = load_system_and_settings(snakemake)
     evaluate_interpolation(
-        load_system(snakemake),
+        system,
         folder(snakemake.input.volumes),
         snakemake.input.embeddings,
         outputs=dict(snakemake.output.items()),
-        cfg=snakemake.params.settings,
+        cfg=settings,
         subject=snakemake.params.subject,
         seed=snakemake.params.seed,
     )

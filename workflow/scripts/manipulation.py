@@ -1,12 +1,13 @@
 """Manipulation of test scans along the AD direction: what changes, and by how much."""
 
-from _adapter import folder, job, load_system
+from _adapter import folder, job, load_system_and_settings
 
 with job(snakemake):
     from ldae.evaluation.manipulation import evaluate_manipulation
 
+    system, settings = load_system_and_settings(snakemake)
     evaluate_manipulation(
-        load_system(snakemake),
+        system,
         folder(snakemake.input.volumes),
         snakemake.input.embeddings,
         snakemake.input.classifier,
@@ -14,6 +15,6 @@ with job(snakemake):
         scans=snakemake.output.scans,
         table=snakemake.output.table,
         trend_table=snakemake.output.trends,
-        cfg=snakemake.params.settings,
+        cfg=settings,
         seed=snakemake.params.seed,
     )

@@ -94,15 +94,17 @@ def batches(count: int, size: int) -> Iterator[np.ndarray]:
         yield np.arange(start, min(start + size, count))
 
 
-def check_batch(stage: str, batch_size: int, micro_batch: int, processes: int) -> None:
+def check_batch(stage: str, batch_size: int, micro_batch: int | str, processes: int) -> None:
     """Check that ``batch_size`` is a multiple of ``micro_batch`` x ``processes``.
 
-    The quotient is the number of micro-batches whose gradients each process accumulates.
+    The quotient is the number of micro-batches whose gradients each process accumulates. A
+    ``micro_batch`` that is ``auto`` counts as one: the choice will divide what a process gets.
 
     Raises:
         UserError: it is not. The message names the three keys and batch sizes that are possible.
     """
-    section, together = section_name(stage), micro_batch * processes
+    smallest = 1 if isinstance(micro_batch, str) else micro_batch
+    section, together = section_name(stage), smallest * processes
     if batch_size < together or batch_size % together:
         low = batch_size // together * together
         nearest = f"{low} or {low + together}" if low else f"{together}"

@@ -92,5 +92,9 @@ class VolumeStore(Store):
 class ByRow(Protocol):
     """Source of volumes by row: a store, or a store resized to another grid."""
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Spatial shape of a volume, voxels."""
+
     def volumes(self, rows: np.ndarray) -> "torch.Tensor":
         """Volumes (B, 1, X, Y, Z), float32 in [0, 1]."""

@@ -160,6 +160,22 @@ class DaeSystem(TrainedSystem):
             (self.name, "encoded"): encoded,
         }
 
+    @property
+    def volume_shape(self) -> Sequence[int]:
+        """See :attr:`TrainedSystem.volume_shape`."""
+        return self.card["form"]["shape"][-3:]
+
+    def largest_calls(self, x: Tensor) -> dict[str, Callable[[], Tensor]]:
+        """See :meth:`TrainedSystem.largest_calls`."""
+        x_t = x.new_zeros(len(x), 1, *self.resizer.shape)
+        t = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        y = x.new_zeros(len(x), int(self.encoder.dim))
+        estimate = torch.inference_mode()(self._eps_fn(y))
+        return {
+            "DAE, y_sem": lambda: self.y_sem(x),
+            "DAE, noise estimate": lambda: estimate(x_t, t),
+        }
+
     def sizes(self, shape: Sequence[int]) -> dict[Variant, Size]:
         """See :meth:`TrainedSystem.sizes`."""
         whole, code = parameters(self.encoder, self.unet), int(self.encoder.dim)

@@ -1,6 +1,7 @@
 """Embeddings: y_sem of every scan of a store, by a trained or an untrained encoder, in fp32."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import torch
 from ldae.compute import Compute
 from ldae.data.embeddings import save_embeddings
 from ldae.data.volume_store import ByRow, VolumeStore
+from ldae.inference.memory import fitting_batch, network_bytes
 from ldae.models.loading import load_encoder
 from ldae.models.storage import load_card
 from ldae.models.training_scans import require_fit
@@ -48,7 +50,7 @@ def embed(
     out: str | Path,
     device: str,
     threads: int,
-    batch_size: int = 8,
+    batch_size: int | str = 8,
 ) -> None:
     """Write y_sem (N, d) of every scan of the store.
 
@@ -60,7 +62,7 @@ def embed(
         out: The npz to write (:func:`ldae.data.embeddings.save_embeddings`).
         device: ``cuda`` or ``cpu``.
         threads: CPU threads.
-        batch_size: Volumes encoded at once.
+        batch_size: Volumes encoded at once; ``auto``: what fits the GPU.
 
     Raises:
         UserError: a model is missing or does not fit the store (:mod:`ldae.models.training_scans`).
@@ -69,6 +71,9 @@ def embed(
     source = load_encoder_of(model, store)
     require_fit(store, source.card, model)
     encoder = compute.place(source.encoder).eval()
+    batch_size = fitting_batch(
+        batch_size, compute, partial(network_bytes, encoder, source.volumes.shape)
+    )
     progress = Progress(f"embeddings of {system}", len(store))
     codes = []
     with torch.inference_mode():

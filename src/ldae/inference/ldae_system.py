@@ -279,6 +279,23 @@ class LdaeSystem(TrainedSystem):
             (self.name, "encoded"): lambda: encoded(self.y_sem(x)),
         }
 
+    @property
+    def volume_shape(self) -> Sequence[int]:
+        """See :attr:`TrainedSystem.volume_shape`."""
+        return self.autoencoder_card["form"]["shape"][-3:]
+
+    def largest_calls(self, x: Tensor) -> dict[str, Callable[[], Tensor]]:
+        """See :meth:`TrainedSystem.largest_calls`."""
+        z = x.new_zeros(len(x), *self.latent_shape(x.shape[2:]))
+        t = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        y = x.new_zeros(len(x), int(self.encoder.dim))
+        return {
+            "y_sem": lambda: self.y_sem(x),
+            "autoencoder, encode": lambda: self.encode_z(x),
+            "autoencoder, decode": lambda: self.image(z),
+            "guided noise estimate": lambda: self.estimates(z, t, y)[0],
+        }
+
     def sizes(self, shape: Sequence[int]) -> dict[Variant, Size]:
         """See :meth:`TrainedSystem.sizes`."""
         latent, code = prod(self.latent_shape(shape)), int(self.encoder.dim)

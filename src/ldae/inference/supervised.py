@@ -1,5 +1,6 @@
 """Test predictions of the supervised baselines, in the format of the linear probes (Table 7)."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from ldae.data.sampling import batches
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
 from ldae.files import write_table
+from ldae.inference.memory import fitting_batch, network_bytes
 from ldae.models.loading import load_supervised
 from ldae.models.training_scans import require_fit
 from ldae.progress import Progress
@@ -24,7 +26,7 @@ def predict_supervised(
     out: str | Path,
     device: str,
     threads: int,
-    batch_size: int,
+    batch_size: int | str,
 ) -> None:
     """Predict the test scans that the probes predict, in fp32, and write the table.
 
@@ -39,7 +41,7 @@ def predict_supervised(
         out: The table to write.
         device: ``cuda`` or ``cpu``.
         threads: CPU threads.
-        batch_size: Volumes predicted at once.
+        batch_size: Volumes predicted at once; ``auto``: what fits the GPU.
 
     Raises:
         UserError: the model is missing or does not fit the store
@@ -54,6 +56,7 @@ def predict_supervised(
     rows = store.rows("test")
     rows = rows[labelled(store.index, target, classes)[rows]]
     require(len(rows) > 0, f"No test scan has a known {target}, age and sex to be predicted.")
+    batch_size = fitting_batch(batch_size, compute, partial(network_bytes, net, store.shape))
     outputs, progress = [], Progress(f"predictions of {target}", len(rows))
     with torch.inference_mode():
         for part in batches(len(rows), batch_size):

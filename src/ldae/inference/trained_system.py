@@ -139,6 +139,19 @@ class TrainedSystem(ABC):
             noise_seed: Seed of the fixed noise.
         """
 
+    @property
+    @abstractmethod
+    def volume_shape(self) -> Sequence[int]:
+        """Shape (X, Y, Z) of the volumes that it was trained for."""
+
+    @abstractmethod
+    def largest_calls(self, x: Tensor) -> dict[str, Callable[[], Tensor]]:
+        """The calls of an evaluation that need the most memory, by name.
+
+        Args:
+            x: Volumes (B, 1, X, Y, Z) of :attr:`volume_shape`, on the device.
+        """
+
     @abstractmethod
     def sizes(self, shape: Sequence[int]) -> dict[Variant, Size]:
         """Sizes for volumes of ``shape`` (X, Y, Z).

@@ -82,10 +82,16 @@ def apply_execution_options(net: Net, cfg: Mapping[str, Any], backend: str = "in
 
     Returns:
         ``net``. Compilation happens at the first call and takes minutes at the paper's size.
+
+    Raises:
+        ValueError: ``checkpointing`` is still ``auto``.
     """
+    recompute = cfg.get("checkpointing", False)
+    if not isinstance(recompute, bool):
+        raise ValueError(f"checkpointing is {recompute!r}; it is to be chosen before")
     parts = [part for part in net.modules() if isinstance(part, Recomputable)]
     for part in parts:
-        part.checkpointing = bool(cfg.get("checkpointing", False))
+        part.checkpointing = recompute
     if cfg.get("compile", False):
         for part in parts:
             for module in part.compiled_parts():

@@ -1,21 +1,18 @@
 """Precision of a training: ``auto`` becomes bf16 or fp32, by the device, once for a training.
 
-The choice is kept beside the checkpoints. A training that continues on another machine keeps its
-precision, whatever that machine would choose.
+The choice is kept beside the checkpoints (:mod:`ldae.training.choices`).
 """
 
 import logging
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from ldae.compute import require_device
-from ldae.files import read_json, write_json
-from ldae.training.run_identity import IDENTITY
+from ldae.config import AUTO
+from ldae.training.choices import keep_choice, kept_choice
 from ldae.training.settings import PRECISION_CHOICE, Settings
 
-AUTO = "auto"
 log = logging.getLogger(__name__)
 
 
@@ -48,16 +45,16 @@ def training_precision(settings: Settings, first: bool = True) -> Precision:
                 settings.stage,
             )
         return Precision(asked, "the configuration asks for it")
-    run_dir = Path(settings.run_dir)
-    choice = run_dir / PRECISION_CHOICE
-    if any(run_dir.glob(f"*/{IDENTITY}")) and choice.is_file():
-        kept = Precision(**read_json(choice))
-        log.info("precision %s, as the checkpoints in %s: %s", kept.name, run_dir, kept.reason)
+    known = kept_choice(settings.run_dir, PRECISION_CHOICE)
+    if known is not None:
+        kept = Precision(**known)
+        where = settings.run_dir
+        log.info("precision %s, as the checkpoints in %s: %s", kept.name, where, kept.reason)
         return kept
     chosen = choose_precision(settings.device)
     log.info("precision %s: %s", *chosen)
     if first:
-        write_json(chosen._asdict(), choice)
+        keep_choice(chosen._asdict(), settings.run_dir, PRECISION_CHOICE)
     return chosen
 
 

@@ -15,8 +15,10 @@ from ldae.files import read_json, write_json
 
 SAME_ENCODER = ("dae", "supervised")  # sections whose encoder is that of section ldae
 FINISHED = "finished"  # empty file in a checkpoint folder: the model of the training is written
-# In the stage's folder of checkpoints: the precision that auto chose.
+# In the stage's folder of checkpoints: what auto chose.
 PRECISION_CHOICE = "precision.json"
+MEMORY_CHOICE = "memory.json"
+CHOICES = (PRECISION_CHOICE, MEMORY_CHOICE)
 
 
 def training_section(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
@@ -62,7 +64,8 @@ class Settings:
         stop_after: Stop as if interrupted after this step; None: never. For tests.
 
     Raises:
-        UserError: batch_size is not a multiple of micro_batch x processes.
+        UserError: batch_size is not a multiple of micro_batch x processes; of processes, where
+            micro_batch is ``auto``.
     """
 
     stage: str
@@ -109,10 +112,11 @@ class Settings:
 
 
 def delete_checkpoints(folder: Path) -> None:
-    """Delete a training's checkpoints; with the stage's last ones also :data:`PRECISION_CHOICE`."""
+    """Delete a training's checkpoints; with the stage's last ones also :data:`CHOICES`."""
     shutil.rmtree(folder)
     if not any(path.is_dir() for path in folder.parent.iterdir()):
-        (folder.parent / PRECISION_CHOICE).unlink(missing_ok=True)
+        for name in CHOICES:
+            (folder.parent / name).unlink(missing_ok=True)
 
 
 def model_settings(cfg: dict[str, Any]) -> dict[str, Any]:

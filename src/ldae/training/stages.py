@@ -70,6 +70,7 @@ def train(settings: Settings, processes: "Processes") -> None:
     from ldae.training.callbacks import TensorBoard
     from ldae.training.distributed.processes import process_group
     from ldae.training.loop import fit
+    from ldae.training.memory_choice import fit_to_memory
     from ldae.training.precision import training_precision
 
     require(settings.stage in STAGES, f"There is no training {settings.stage!r}.")
@@ -79,12 +80,15 @@ def train(settings: Settings, processes: "Processes") -> None:
         settings.device, threads, precision.name, processes.local_rank, processes.slurm_task
     )
     with process_group(processes, settings.device, settings.processes):
+        settings, memory_reason = fit_to_memory(settings, compute.device, precision.name, processes)
         here = replace(settings, inputs=on_scratch(settings.inputs, settings.scratch))
         objective, store, card = STAGES[settings.stage](here, compute)
         callback = TensorBoard(settings.out_dir, settings.stage) if processes.first else None
 
         def keep(trained: Trained) -> None:
             machine = compute.describe() | {"precision_reason": precision.reason}
+            if memory_reason is not None:
+                machine |= {"memory_reason": memory_reason}
             save_trained(settings, trained, machine, store, **card)
             if settings.keep_checkpoints:
                 (trained.folder / FINISHED).touch()
