@@ -3,7 +3,7 @@
     PYTHONPATH=src python benchmarks/memory.py [--write]
 
 Followed on tensors without content (ldae.nets.memory): nothing is computed, no GPU is needed.
-``--write`` also writes the table that ``micro_batch: auto`` reads. Some ten minutes on one core.
+``--write`` also writes the table that ``micro_batch: auto`` reads. Half an hour on one core.
 """
 
 import argparse
