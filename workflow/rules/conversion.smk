@@ -62,6 +62,8 @@ rule check_download:
         exclusions=rules.study_tables.output.exclusions,
     output:
         images=results("cohort/images.tsv"),
+        to_download=results("cohort/images_to_download.tsv"),
+        passed_over=results("cohort/passed_over.tsv"),
         batches=expand(results("cohort/batches/batch-{batch}.tsv"), batch=BATCHES),
     log:
         logfile("check_download.log"),
@@ -76,7 +78,14 @@ rule check_download:
         runtime=growing(240),
     params:
         change_hash=images_change_hash,
-        source=source("conversion.plan:plan_conversion", "conversion.plan:write_plan"),
+        prefer=config["cohort"]["prefer"],
+        source=source(
+            "conversion.plan:plan_conversion",
+            "conversion.plan:write_plan",
+            "conversion.downloaded_scans:choose_downloaded",
+            "conversion.downloaded_scans:mark_passed_over",
+            "conversion.downloaded_scans:write_choice",
+        ),
     message:
         "Checking every image of the download"
     script:
@@ -89,6 +98,7 @@ rule clinica_batch:
         images=ancient(download("images")),
         tables=rules.study_tables.output.tables,
         batch=results("cohort/batches/batch-{batch}.tsv"),
+        passed_over=rules.check_download.output.passed_over,
     output:
         conversion=results(f"cohort/parts/{MAIN_COHORT}-{{batch}}.tsv"),
     log:

@@ -4,6 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from ldae.conversion.clinica_tables import read_clinica_tables
+from ldae.conversion.downloaded_scans import (
+    CLINICA,
+    choose_downloaded,
+    count_by_reason,
+    mark_passed_over,
+    write_choice,
+)
 from ldae.conversion.plan import plan_conversion
 from ldae.conversion.prepare_tables import prepare_tables
 from ldae.errors import exit_status
@@ -26,11 +34,18 @@ def main(arguments: list[str] | None = None) -> int:
 def _check(images: Path, tables: Path, out: Path, jobs: int) -> None:
     prepare_tables(tables, out / "tables", out / "tables.tsv", out / "held_back.tsv")
     index = plan_conversion(images, out / "tables", out / "held_back.tsv", 1, jobs)
+    choice = choose_downloaded(index, read_clinica_tables(out / "tables"), CLINICA)
+    index = mark_passed_over(index, choice.passed_over)
     write_table(index, out / "images.tsv")
+    write_choice(choice, out / "images_to_download.tsv", out / "passed_over.tsv")
     counts = index["status"].fillna("may be converted").value_counts()
     print(f"{len(index)} images, listed in {out / 'images.tsv'}:")
     for status, number in counts.items():
         print(f"{number:8d}  {status}")
+    taken = choice.visits["taken"].notna().sum()
+    print(f"{len(choice.visits)} visits, of which {taken} will be converted")
+    for reason, number in count_by_reason(choice.visits).items():
+        print(f"{number:8d}  {reason}: see {out / 'images_to_download.tsv'}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 MAGNITUDE = ("", "mag")
-# Keys of sidecars that say that contrast agent was given; dcm2niix writes them from DICOM's tags.
+# Keys of sidecars that say that contrast agent was given, and keywords of DICOM's tags (0018,1048)
+# and (0018,0010), from which dcm2niix writes them.
 CONTRAST = ("ContrastBolusIngredient", "ContrastBolusAgent")
 _NONE = re.compile(
     r"|0|-|n|n/?a|no(ne)?( given)?|false|unknown|(no|without)( (contrast|agent|gad\w*|bolus))*"
@@ -27,8 +28,8 @@ def never_taken(entities: Mapping[str, Any], about: Mapping[str, Any]) -> str | 
     """
     if agent := str(entities.get("ce", "")):
         return f"The scan was taken with contrast agent (ce-{agent})."
-    if given := [key for key in CONTRAST if _is_given(about.get(key))]:
-        return f"The scan was taken with contrast agent ({given[0]} in its sidecar)."
+    if key := contrast_key(about):
+        return f"The scan was taken with contrast agent ({key} in its sidecar)."
     if (part := str(entities.get("part", ""))) not in MAGNITUDE:
         return f"It is no magnitude image (part-{part})."
     if (inversion := str(entities.get("inv", ""))) != "":
@@ -36,8 +37,16 @@ def never_taken(entities: Mapping[str, Any], about: Mapping[str, Any]) -> str | 
     return None
 
 
+def contrast_key(about: Mapping[str, Any]) -> str | None:
+    """The first of :data:`CONTRAST` whose value names an agent; None: no agent was given.
+
+    Args:
+        about: Metadata of a sidecar, or values of a DICOM header by their keywords.
+    """
+    return next((key for key in CONTRAST if _is_given(about.get(key))), None)
+
+
 def _is_given(value: Any) -> bool:
-    """Whether the value of one of :data:`CONTRAST` names an agent."""
     words = value if isinstance(value, list) else [value]
     return any(word and not _NONE.fullmatch(str(word).strip().lower()) for word in words)
 
