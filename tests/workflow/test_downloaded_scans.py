@@ -76,7 +76,7 @@ def draw_tables(rng):
 
 
 def clinicas_choice(tables, images, folder):
-    """The scans that Clinica takes, by subject and visit code: the image, and whether it is there."""
+    """The scan that Clinica takes, by subject and visit code: image, and whether it is there."""
     write_tables(tables, folder / "tables")
     command = [PYTHON, "-c", CHOOSE, images, folder / "tables", folder / "out"]
     subprocess.run(list(map(str, command)), check=True, capture_output=True, cwd=folder)

@@ -7,8 +7,8 @@ from pathlib import Path
 from ldae.conversion.clinica_tables import read_clinica_tables
 from ldae.conversion.downloaded_scans import (
     CLINICA,
+    by_reason,
     choose_downloaded,
-    count_by_reason,
     mark_passed_over,
     write_choice,
 )
@@ -44,8 +44,8 @@ def _check(images: Path, tables: Path, out: Path, jobs: int) -> None:
         print(f"{number:8d}  {status}")
     taken = choice.visits["taken"].notna().sum()
     print(f"{len(choice.visits)} visits, of which {taken} will be converted")
-    for reason, number in count_by_reason(choice.visits).items():
-        print(f"{number:8d}  {reason}: see {out / 'images_to_download.tsv'}")
+    for reason, visits in by_reason(choice.visits).items():
+        print(f"{len(visits):8d}  {reason}: see {out / 'images_to_download.tsv'}")
 
 
 if __name__ == "__main__":

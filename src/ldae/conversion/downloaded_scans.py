@@ -173,8 +173,8 @@ def write_choice(choice: DownloadedScans, to_download: str | Path, passed_over: 
     write_table(choice.passed_over, passed_over)
     taken = int(choice.visits["taken"].notna().sum())
     _log.info("%d of %d visits will be converted.", taken, len(choice.visits))
-    for reason, number in count_by_reason(choice.visits).items():
-        _log.warning("%d visits: %s. See %s.", number, reason, to_download)
+    for reason, visits in by_reason(choice.visits).items():
+        _log.warning("%d visits: %s; see %s", len(visits), reason, to_download)
 
 
 def mark_passed_over(index: pd.DataFrame, passed_over: pd.DataFrame) -> pd.DataFrame:
@@ -201,14 +201,15 @@ def instead_of(passed_over: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def count_by_reason(visits: pd.DataFrame) -> dict[str, int]:
-    """Numbers of visits whose preferred image cannot be converted, by reason; most first."""
+def by_reason(visits: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Visits whose preferred image cannot be converted, by reason, the most frequent first."""
     lost = visits[visits["reason"].notna()]
-    absent, alone = lost["reason"] == ABSENT, lost["instead"].isna()
-    why = absent.map({True: "not in the download", False: "in the download, but faulty"})
-    rest = alone.map({True: "nor is any other", False: "another one is there"})
-    rest[~absent & alone] = "and no other is there"
-    return ("preferred image " + why + ", " + rest).value_counts().to_dict()
+    absent = lost["reason"] == ABSENT
+    image = absent.map({True: "not in the download", False: "faulty"})
+    other = lost["instead"].isna().map({True: "and no other is there", False: "another is there"})
+    other[lost["taken"].notna()] = "another is taken instead"
+    groups = lost.groupby("the preferred image is " + image + ", " + other)
+    return dict(sorted(groups, key=lambda group: -len(group[1])))
 
 
 def count_by_visit(visits: pd.DataFrame) -> pd.DataFrame:

@@ -48,12 +48,15 @@ def counted(subjects: int, scans: int, dataset: Mapping[str, Any]) -> Counts:
     return Counts(subjects, scans, scans if raw else 0)
 
 
-def count(facts: Facts, folders: DownloadFolders | None) -> tuple[Counts | None, list[Finding]]:
+def count(
+    facts: Facts, folders: DownloadFolders | None, expected: Counts | None = None
+) -> tuple[Counts | None, list[Finding]]:
     """Count the subjects and scans of all data sets.
 
     Args:
         facts: Facts about the run.
         folders: The subjects' folders of the download; None: there is no download.
+        expected: Scans of the download that will be converted; None: only its visits are known.
 
     Returns:
         The counts (None: no scan was found), and the findings.
@@ -64,6 +67,7 @@ def count(facts: Facts, folders: DownloadFolders | None) -> tuple[Counts | None,
     cohort = facts.config["cohort"]
     if folders is not None and folders.subjects:
         total, found = _download(folders)
+        total = expected or total
     elif facts.to_make:
         about = facts.config["synthetic"]
         total = counted(about["subjects"], about["subjects"] * about["visits"], cohort)
@@ -101,7 +105,7 @@ def _download(folders: DownloadFolders) -> tuple[Counts, list[Finding]]:
     for number, (subject, places) in enumerate(folders.subjects.items()):
         dates: set[str] = set()
         first, here = None, 0
-        for path, date in (item for place in places for item in _images(place)):
+        for path, date in (item for place in places for item in image_folders(place)):
             first, here = first or path, here + 1
             dates.add(date or path)
         images, visits = images + here, visits + len(dates)
@@ -111,7 +115,7 @@ def _download(folders: DownloadFolders) -> tuple[Counts, list[Finding]]:
             unnamed.append(first)
     total = Counts(len(folders.subjects), visits, visits)
     text = f"{total.subjects:,} subjects, {images:,} images, {visits:,} visits with images on disk"
-    found = [Finding(OK, TOPIC, text + ": at most so many scans are processed")]
+    found = [Finding(OK, TOPIC, text)]
     if not images:
         text = "No subject's folder holds images in ADNI's form, <series>/<date>/I<ImageUID>"
         found = [Finding(ERROR, TOPIC, text, "Unpack ADNI's archives as they are (docs/adni.md).")]
@@ -125,7 +129,7 @@ def _download(folders: DownloadFolders) -> tuple[Counts, list[Finding]]:
     return total, found
 
 
-def _images(folder: Path, levels: int = 3) -> list[tuple[str, str | None]]:
+def image_folders(folder: Path, levels: int = 3) -> list[tuple[str, str | None]]:
     """Folders ``I<ImageUID>`` below a subject's, each with the date in the name of its parents."""
     found, waiting = [], [(os.fspath(folder), None, levels)]
     while waiting:
