@@ -47,7 +47,9 @@ rule import_bids:
     params:
         part=results("bids_parts/{cohort}"),
         change_hash=dataset_change_hash,
-        settings=dataset_settings("columns", "values", "prefix", "section", "space"),
+        settings=dataset_settings(
+            "columns", "values", "prefix", "section", "space", "bids_filter"
+        ),
         source=source("conversion.import_bids:import_bids"),
     message:
         "Importing the BIDS data set {wildcards.cohort}"

@@ -1,13 +1,14 @@
 """Preference among the T1-weighted images of a session: which is taken, and which never are.
 
 The table of docs/cohorts.md. Images that are no plain T1-weighted magnitude image of the native
-brain are never taken, also where a session has no other: contrast agent brightens vessels and
-meninges, and phase, real and imaginary parts are no intensities. Of the others, images that combine
-several echoes come before single ones, and plain reconstructions before processed ones.
+brain are never taken unless the data set asks for them, also where a session has no other: contrast
+agent brightens vessels and meninges, and phase, real and imaginary parts are no intensities. Of the
+others, images that combine several echoes come before single ones, and plain reconstructions before
+processed ones.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 MAGNITUDE = ("", "mag")
@@ -19,20 +20,24 @@ _NONE = re.compile(
 )
 
 
-def never_taken(entities: Mapping[str, Any], about: Mapping[str, Any]) -> str | None:
+def never_taken(
+    entities: Mapping[str, Any], about: Mapping[str, Any], asked: Collection[str] = ()
+) -> str | None:
     """Reason why an image is never taken, a sentence; None: it may be.
 
     Args:
         entities: Entities of its name by their short names (``ce``, ``part``, ``inv``).
         about: Metadata of its sidecars.
+        asked: Short names of entities that the data set asks for: their values refuse no image.
     """
-    if agent := str(entities.get("ce", "")):
+    agent = str(entities.get("ce", ""))
+    if agent and "ce" not in asked:
         return f"The scan was taken with contrast agent (ce-{agent})."
-    if key := contrast_key(about):
+    if not agent and (key := contrast_key(about)):
         return f"The scan was taken with contrast agent ({key} in its sidecar)."
-    if (part := str(entities.get("part", ""))) not in MAGNITUDE:
+    if (part := str(entities.get("part", ""))) not in MAGNITUDE and "part" not in asked:
         return f"It is no magnitude image (part-{part})."
-    if (inversion := str(entities.get("inv", ""))) != "":
+    if (inversion := str(entities.get("inv", ""))) != "" and "inv" not in asked:
         return f"It is one inversion of several (inv-{inversion}), no T1-weighted image."
     return None
 
