@@ -37,15 +37,12 @@ def filtered_out(layout: BIDSLayout, bids_filter: Mapping[str, Any], key: str) -
     out: dict[str, str] = {}
     images = layout.get(**IMAGES)
     for name, wanted in bids_filter.items():
-        kept = layout.get(**IMAGES, **{name: Query.ANY if wanted == ANY else wanted})
-        kept = {image.path for image in kept}
+        query = IMAGES | {name: Query.ANY if wanted == ANY else wanted}
+        kept = {image.path for image in layout.get(**query)}
         for image in images:
             if image.path not in kept:
-                has = image.entities.get(name, "no value")
-                reason = (
-                    f"Left out by {key}.bids_filter: its {name} is {has}, not {_words(wanted)}."
-                )
-                out.setdefault(image.path, reason)
+                about = f"its {name} is {image.entities.get(name, 'absent')}, not {_words(wanted)}"
+                out.setdefault(image.path, f"Left out by {key}.bids_filter: {about}.")
     return out
 
 
