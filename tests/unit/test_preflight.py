@@ -181,7 +181,7 @@ def test_scans_are_expected_by_the_tables_and_the_names_of_folders(tmp_path):
     assert total == counts == Counts(len(PEOPLE), there - 1, there - 1)
     assert "ADNI1: 3 scans: bl 1, m06 2" in {finding.what for finding in only(found, OK)}
     (warning,) = (one for one in only(found, WARNING) if "another is there" in one.what)
-    assert warning.what.startswith("1 visits") and "cohort.prefer: downloaded" in warning.remedy
+    assert warning.what.startswith("1 visit:") and "cohort.prefer: downloaded" in warning.remedy
     taken, found, _ = expected("downloaded")
     assert taken.scans == counts.scans + 1
     assert "ADNI1: 4 scans: bl 2, m06 2" in {finding.what for finding in only(found, OK)}

@@ -1,20 +1,37 @@
 """Clinica's own choice, by its own code: foreseen from the tables, and made among what is there."""
 
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
+from ldae.conversion.batch import convert_batch
 from ldae.conversion.clinica_exclusions import exclude_scans
 from ldae.conversion.clinica_tables import MAYO, QUALITY, SCANS, read_clinica_tables, write_tables
-from ldae.conversion.downloaded_scans import CLINICA, DOWNLOADED, choose_downloaded
+from ldae.conversion.download import find_folders
+from ldae.conversion.downloaded_scans import (
+    CLINICA,
+    DOWNLOADED,
+    choose_downloaded,
+    mark_passed_over,
+    write_choice,
+)
+from ldae.conversion.plan import plan_conversion, write_plan
+from ldae.conversion.prepare_tables import prepare_tables
 from ldae.conversion.visit_codes import visit_name
+from ldae.files import read_table
+from ldae.preflight.expected_scans import expected_scans
+from ldae.preflight.run_facts import Facts
+from ldae.synthetic.download import make_download
 
 pytestmark = pytest.mark.workflow
 
-PYTHON = Path(__file__).parents[2] / ".venv/clinica/bin/python"
+ROOT = Path(__file__).parents[2]
+PYTHON = ROOT / ".venv/clinica/bin/python"
 CHOOSE = """
 import sys
 from pathlib import Path
@@ -146,3 +163,49 @@ def test_clinica_takes_the_best_of_what_is_there(drawn, tmp_path):
         assert row.taken == row.instead != row.image_id
     lost = visits[visits["taken"].isna()]
     assert not [row for row in lost.itertuples() if (row.subject_id, row.viscode) in alone]
+
+
+def put_preferred(raw):
+    """List a processed image, absent, of a visit that has an original on disk; returns both."""
+    path = raw / "tables/MPRAGEMETA.csv"
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    original = table[(table["Orig/Proc"] == "Original") & (table["MagStrength"] == "3.0")].iloc[0]
+    assert list((raw / "images").rglob(f"*_I{original['ImageUID']}.dcm"))
+    processed = original.copy()
+    processed[["Orig/Proc", "Sequence", "ImageUID"]] = ["Processed", "MPR; ; N3; Scaled", "77"]
+    pd.concat([table, processed.to_frame().T]).to_csv(path, index=False)
+    return f"I{original['ImageUID']}", "I77"
+
+
+@pytest.mark.parametrize("prefer", [CLINICA, DOWNLOADED])
+def test_check_counts_what_clinica_converts(tmp_path, prefer):
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    make_download(raw, 4, 2, 5.0, seed=1)
+    original, absent = put_preferred(raw)
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    config["paths"]["tables"], config["cohort"]["prefer"] = str(raw / "tables"), prefer
+    given = dict.fromkeys([field.name for field in fields(Facts)]) | {"config": config}
+    run, lists = Facts(**given | {"root": tmp_path}), tmp_path / "images_to_download.tsv"
+    counts, _ = expected_scans(run, find_folders(raw / "images"), lists)
+
+    names = ("tables", "tables.tsv", "held_back.tsv")
+    prepare_tables(raw / "tables", *(out / name for name in names))
+    index = plan_conversion(raw / "images", out / "tables", out / "held_back.tsv", 1)
+    choice = choose_downloaded(index, read_clinica_tables(out / "tables"), prefer)
+    write_choice(choice, out / "to_download.tsv", out / "passed_over.tsv")
+    write_plan(mark_passed_over(index, choice.passed_over), out / "images.tsv", {0: out / "0.tsv"})
+    assert read_table(out / "to_download.tsv").equals(read_table(lists))
+    table = convert_batch(
+        out / "0.tsv", raw / "images", out / "tables", out / "part", "ADNI", "source",
+        str(PYTHON.parent), 2, passed_over=out / "passed_over.tsv",
+    ).set_index("image_id")  # fmt: skip
+    converted = table[table["status"] == "converted"]
+    assert counts.scans == len(converted) and counts.subjects == converted["subject_id"].nunique()
+    assert set(choice.visits["taken"].dropna()) == set(converted.index)
+    if prefer == CLINICA:
+        assert table["status"][[original, absent]].tolist() == ["not_chosen", "missing"]
+        assert f"Clinica preferred {absent}" in table["reason"][original]
+    else:
+        assert table["status"][original] == "converted" and absent not in table.index
+        sentence = f"Taken instead of {absent}: it is not in the download."
+        assert table["reason"][original].endswith(sentence)

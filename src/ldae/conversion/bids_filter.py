@@ -13,13 +13,6 @@ from bids import BIDSLayout
 
 IMAGES = {"suffix": "T1w", "extension": [".nii.gz", ".nii"]}
 ANY = "*"
-# Entities by which images are refused unless a filter names them: pybids's name -> short name.
-REFUSED_BY = {"ceagent": "ce", "part": "part", "inv": "inv"}
-
-
-def asked_for(bids_filter: Mapping[str, Any]) -> set[str]:
-    """Short names of the entities of :data:`REFUSED_BY` that a filter names."""
-    return {REFUSED_BY[name] for name in REFUSED_BY.keys() & bids_filter.keys()}
 
 
 def filtered_out(layout: BIDSLayout, bids_filter: Mapping[str, Any], key: str) -> dict[str, str]:

@@ -23,6 +23,7 @@ from ldae.conversion.clinica_choice import (
 )
 from ldae.conversion.clinica_exclusions import excluded_of
 from ldae.conversion.clinica_tables import SCANS
+from ldae.conversion.table_repairs import count
 from ldae.conversion.visit_codes import Exam, exams_of
 from ldae.files import write_table
 
@@ -174,7 +175,7 @@ def write_choice(choice: DownloadedScans, to_download: str | Path, passed_over: 
     taken = int(choice.visits["taken"].notna().sum())
     _log.info("%d of %d visits will be converted.", taken, len(choice.visits))
     for reason, visits in by_reason(choice.visits).items():
-        _log.warning("%d visits: %s; see %s", len(visits), reason, to_download)
+        _log.warning("%s: %s; see %s", count(len(visits), "visit"), reason, to_download)
 
 
 def mark_passed_over(index: pd.DataFrame, passed_over: pd.DataFrame) -> pd.DataFrame:

@@ -18,11 +18,11 @@ import pandas as pd
 
 from bids import BIDSLayout, BIDSLayoutIndexer
 from ldae.conversion.bids import compress_image, inspect_image, scan_path
-from ldae.conversion.bids_filter import IMAGES, asked_for, filtered_out
+from ldae.conversion.bids_filter import IMAGES, filtered_out
 from ldae.conversion.bids_sidecars import Sidecars
 from ldae.conversion.column_mapping import SUBJECT, VISIT, read_visits
 from ldae.conversion.conversion_table import COLUMNS
-from ldae.conversion.t1w_preference import entities_of, never_taken, rank
+from ldae.conversion.t1w_preference import asked_for, entities_of, never_taken, rank
 from ldae.derivatives import BIDS_VERSION
 from ldae.errors import UserError, require
 from ldae.files import write_json, write_table

@@ -11,6 +11,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+# Entities by which images are refused unless asked for: pybids's name -> short name.
+REFUSED_BY = {"ceagent": "ce", "part": "part", "inv": "inv"}
 MAGNITUDE = ("", "mag")
 # Keys of sidecars that say that contrast agent was given, and keywords of DICOM's tags (0018,1048)
 # and (0018,0010), from which dcm2niix writes them.
@@ -40,6 +42,11 @@ def never_taken(
     if (inversion := str(entities.get("inv", ""))) != "" and "inv" not in asked:
         return f"It is one inversion of several (inv-{inversion}), no T1-weighted image."
     return None
+
+
+def asked_for(bids_filter: Mapping[str, Any]) -> set[str]:
+    """Short names of the entities of :data:`REFUSED_BY` that a data set's filter names."""
+    return {REFUSED_BY[name] for name in REFUSED_BY.keys() & bids_filter.keys()}
 
 
 def contrast_key(about: Mapping[str, Any]) -> str | None:

@@ -4,6 +4,9 @@ Each visit's image is chosen as Clinica chooses it, from the tables, and looked 
 of folders. No image is opened, so one that is damaged counts as there.
 """
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +20,7 @@ from ldae.conversion.downloaded_scans import (
     count_by_visit,
 )
 from ldae.conversion.prepare_tables import prepare_tables
+from ldae.conversion.table_repairs import count
 from ldae.errors import UserError
 from ldae.files import write_table
 from ldae.preflight.report import ERROR, OK, WARNING, Finding
@@ -40,7 +44,7 @@ def expected_scans(
         The counts (None: the tables cannot be prepared), and the findings.
     """
     try:
-        with TemporaryDirectory(prefix="check-") as place:
+        with TemporaryDirectory(prefix="check-") as place, _quiet():
             work = Path(place)
             files = (work / name for name in ("tables", "tables.tsv", "held_back.tsv"))
             prepare_tables(facts.path("tables"), *files)
@@ -71,9 +75,24 @@ def expected_scans(
     return Counts(subjects, len(taken), len(taken)), found
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the notes on repairs of the tables; the rule study_tables logs them."""
+    logger = logging.getLogger("ldae.conversion")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _not_preferred(reason: str, visits: pd.DataFrame, to_download: Path) -> Finding:
     """The finding on visits whose preferred image is not there, all for the same reason."""
-    text, remedy = f"{len(visits):,} visits: {reason}", f"Download the images of {to_download}"
+    text, remedy = (
+        f"{count(len(visits), 'visit')}: {reason}",
+        f"Download the images of {to_download}",
+    )
     if visits["taken"].notna().all():
         return Finding(OK, TOPIC, text, f"{remedy}, if you want those.")
     if visits["instead"].notna().all():

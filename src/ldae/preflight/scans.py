@@ -9,6 +9,7 @@ from typing import Any
 
 from ldae.config import folder_key, preprocessed_cohorts
 from ldae.conversion.download import DownloadFolders, is_folder, read_name
+from ldae.conversion.t1w_preference import asked_for, entities_of, never_taken
 from ldae.files import read_table
 from ldae.preflight.report import ERROR, OK, WARNING, Finding, some
 from ldae.preflight.run_facts import Facts
@@ -86,7 +87,8 @@ def count(
         places[cohort["name"]] = facts.dataset[1]
     for name, place in places.items():
         if Path(place).is_dir():
-            subjects, scans, about = _bids(name, Path(place))
+            bids_filter = datasets[name].get("bids_filter") or {}
+            subjects, scans, about = _bids(name, Path(place), bids_filter)
             total += counted(subjects, scans, datasets[name])
             found.append(about)
     if listed.is_file():
@@ -153,14 +155,16 @@ def _has_image(folder: str) -> bool:
         return any((about := read_name(entry.name)) and about[0] for entry in entries)
 
 
-def _bids(name: str, folder: Path) -> tuple[int, int, Finding]:
+def _bids(name: str, folder: Path, bids_filter: Mapping[str, Any]) -> tuple[int, int, Finding]:
     """Count the subjects, and the sessions of a BIDS data set that have a T1-weighted image."""
-    subjects = scans = 0
+    subjects, scans, asked = 0, 0, asked_for(bids_filter)
     for subject in _below(folder, "sub-"):
         sessions = [subject, *_below(subject.path, "ses-")]
-        good = sum(_has_t1w(f"{session.path}/anat") for session in sessions)
+        good = sum(_has_t1w(f"{session.path}/anat", asked) for session in sessions)
         subjects, scans = subjects + bool(good), scans + good
     text = f"{name}: {subjects:,} subjects, {scans:,} sessions with a T1-weighted image"
+    if bids_filter:
+        text += f", less those that its bids_filter leaves out ({', '.join(bids_filter)})"
     if scans:
         return subjects, scans, Finding(OK, TOPIC, text)
     remedy = "It needs images sub-*/[ses-*/]anat/*_T1w.nii.gz (docs/cohorts.md)."
@@ -172,9 +176,11 @@ def _below(folder: str | Path, prefix: str) -> list[os.DirEntry]:
         return [entry for entry in entries if entry.name.startswith(prefix) and is_folder(entry)]
 
 
-def _has_t1w(folder: str) -> bool:
+def _has_t1w(folder: str, asked: set[str]) -> bool:
+    """Whether a folder has an image that may be taken, by its name."""
     try:
         with os.scandir(folder) as entries:
-            return any(_T1W.fullmatch(entry.name) for entry in entries)
+            names = (entry.name for entry in entries if _T1W.fullmatch(entry.name))
+            return any(never_taken(entities_of(name), {}, asked) is None for name in names)
     except FileNotFoundError:
         return False
