@@ -17,7 +17,6 @@ from ldae.conversion.downloaded_scans import (
     CLINICA,
     DOWNLOADED,
     choose_downloaded,
-    mark_passed_over,
     write_choice,
 )
 from ldae.conversion.plan import plan_conversion, write_plan
@@ -193,7 +192,7 @@ def test_check_counts_what_clinica_converts(tmp_path, prefer):
     index = plan_conversion(raw / "images", out / "tables", out / "held_back.tsv", 1)
     choice = choose_downloaded(index, read_clinica_tables(out / "tables"), prefer)
     write_choice(choice, out / "to_download.tsv", out / "passed_over.tsv")
-    write_plan(mark_passed_over(index, choice.passed_over), out / "images.tsv", {0: out / "0.tsv"})
+    write_plan(index, out / "images.tsv", {0: out / "0.tsv"})
     assert read_table(out / "to_download.tsv").equals(read_table(lists))
     table = convert_batch(
         out / "0.tsv", raw / "images", out / "tables", out / "part", "ADNI", "source",

@@ -76,7 +76,7 @@ rule ledger:
         **MANIFESTS,
         conversion=rules.bids.output.conversion,
         images=rules.check_download.output.images if FROM_DOWNLOAD else [],
-        passed_over=(rules.check_download.output.passed_over if FROM_DOWNLOAD else []),
+        passed_over=(rules.downloaded_scans.output.passed_over if FROM_DOWNLOAD else []),
         scans=rules.scans.output.scans,
         duplicates=rules.scans.output.duplicates,
         splits=rules.splits.output.splits,

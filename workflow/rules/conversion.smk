@@ -64,8 +64,6 @@ rule check_download:
         exclusions=rules.study_tables.output.exclusions,
     output:
         images=results("cohort/images.tsv"),
-        to_download=results("cohort/images_to_download.tsv"),
-        passed_over=results("cohort/passed_over.tsv"),
         batches=expand(results("cohort/batches/batch-{batch}.tsv"), batch=BATCHES),
     log:
         logfile("check_download.log"),
@@ -80,18 +78,40 @@ rule check_download:
         runtime=growing(240),
     params:
         change_hash=images_change_hash,
-        prefer=config["cohort"]["prefer"],
-        source=source(
-            "conversion.plan:plan_conversion",
-            "conversion.plan:write_plan",
-            "conversion.downloaded_scans:choose_downloaded",
-            "conversion.downloaded_scans:mark_passed_over",
-            "conversion.downloaded_scans:write_choice",
-        ),
+        source=source("conversion.plan:plan_conversion", "conversion.plan:write_plan"),
     message:
         "Checking every image of the download"
     script:
         "../scripts/check_download.py"
+
+
+rule downloaded_scans:
+    input:
+        images=rules.check_download.output.images,
+        tables=rules.study_tables.output.tables,
+    output:
+        to_download=results("cohort/images_to_download.tsv"),
+        passed_over=results("cohort/passed_over.tsv"),
+    log:
+        logfile("downloaded_scans.log"),
+    benchmark:
+        timing("downloaded_scans.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        prefer=config["cohort"]["prefer"],
+        source=source(
+            "conversion.downloaded_scans:choose_downloaded",
+            "conversion.downloaded_scans:write_choice",
+            "conversion.clinica_tables:read_clinica_tables",
+        ),
+    message:
+        "Comparing the scans that Clinica prefers with the images of the download"
+    script:
+        "../scripts/downloaded_scans.py"
 
 
 rule clinica_batch:
@@ -100,7 +120,7 @@ rule clinica_batch:
         images=ancient(download("images")),
         tables=rules.study_tables.output.tables,
         batch=results("cohort/batches/batch-{batch}.tsv"),
-        passed_over=rules.check_download.output.passed_over,
+        passed_over=rules.downloaded_scans.output.passed_over,
     output:
         conversion=results(f"cohort/parts/{MAIN_COHORT}-{{batch}}.tsv"),
     log:

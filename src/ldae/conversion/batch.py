@@ -20,7 +20,7 @@ from ldae.conversion.clinica import convert, find_tools, make_link_tree, read_ex
 from ldae.conversion.clinica_tables import SCANS, read_clinica_tables, restrict, write_tables
 from ldae.conversion.conversion_table import COLUMNS, make_conversion_table
 from ldae.conversion.download import image_files
-from ldae.conversion.downloaded_scans import PASSED_OVER, instead_of
+from ldae.conversion.downloaded_scans import PASSED_OVER, instead_of, mark_passed_over
 from ldae.conversion.merge import merge_bids
 from ldae.errors import UserError, require
 from ldae.files import digest, read_json, read_table, write_json, write_table
@@ -151,6 +151,7 @@ def _convert_batch(
         out = read_table(passed_over, PASSED_OVER)
         scans = study[SCANS]
         study[SCANS] = scans[~("I" + scans["ImageUID"]).isin(out["image_id"])]
+        index = mark_passed_over(index, out)
         instead = instead_of(out)
     environment = find_tools(clinica_bin)
     programs = versions(environment)

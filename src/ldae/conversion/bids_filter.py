@@ -7,9 +7,7 @@ list: one of these; ``null``: the image has no such entity; ``"*"``: it has one,
 from collections.abc import Mapping
 from typing import Any
 
-from bids.layout import Query
-
-from bids import BIDSLayout
+from bids.layout import BIDSLayout, Query
 
 IMAGES = {"suffix": "T1w", "extension": [".nii.gz", ".nii"]}
 ANY = "*"

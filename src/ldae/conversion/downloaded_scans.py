@@ -179,7 +179,7 @@ def write_choice(choice: DownloadedScans, to_download: str | Path, passed_over: 
 
 
 def mark_passed_over(index: pd.DataFrame, passed_over: pd.DataFrame) -> pd.DataFrame:
-    """Give the images on disk that are passed over their status and reason, unless they have one.
+    """Give images on disk that are passed over their status and reason, unless they have one.
 
     Args:
         index: Image index of the download.
