@@ -152,13 +152,14 @@ def _convert_batch(
         scans = study[SCANS]
         study[SCANS] = scans[~("I" + scans["ImageUID"]).isin(out["image_id"])]
         index = mark_passed_over(index, out)
-        instead = instead_of(out)
+        instead = instead_of(out[out["taken"].isin(index["image_id"])])
     environment = find_tools(clinica_bin)
     programs = versions(environment)
     key = digest(
         {
             "index": index.to_csv(index=False),
             "tables": {name: table.to_csv(index=False) for name, table in study.items()},
+            "instead": instead,
             "programs": programs,
             "source": fingerprint,
             "cohort": cohort,
