@@ -89,10 +89,8 @@ def _quiet() -> Iterator[None]:
 
 def _not_preferred(reason: str, visits: pd.DataFrame, to_download: Path) -> Finding:
     """The finding on visits whose preferred image is not there, all for the same reason."""
-    text, remedy = (
-        f"{count(len(visits), 'visit')}: {reason}",
-        f"Download the images of {to_download}",
-    )
+    text = f"{count(len(visits), 'visit')}: {reason}"
+    remedy = f"Download the images listed in {to_download}"
     if visits["taken"].notna().all():
         return Finding(OK, TOPIC, text, f"{remedy}, if you want those.")
     if visits["instead"].notna().all():
