@@ -189,7 +189,8 @@ def mark_passed_over(index: pd.DataFrame, passed_over: pd.DataFrame) -> pd.DataF
     here = index["status"].isna() & index["image_id"].isin(about.index)
     marked = index.copy()
     for column in ("status", "reason"):
-        marked.loc[here, column] = index.loc[here, "image_id"].map(about[column])
+        given = index["image_id"].map(about[column])
+        marked[column] = index[column].astype(object).mask(here, given)
     return marked
 
 
