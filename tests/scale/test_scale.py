@@ -61,7 +61,7 @@ def test_new_subject_reruns_only_its_shard(cohort, submissions):
     plan = cohort.run("-n", "-q", "rules")
     assert within_limits(plan) and plan.jobs()["check_download"] == 1
     # Changes are known only after a job has run, so the plan is compared stage by stage.
-    cohort.finish("check_download")
+    cohort.finish("downloaded_scans")
     batches = cohort.run("bids", "-n", "-q", "rules").jobs()
     assert batches["clinica_batch"] == 1
     cohort.finish("scans")

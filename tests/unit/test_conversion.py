@@ -218,6 +218,28 @@ def test_batch_hides_corrupt_image_from_clinica(download):
     assert (table["status"] == "converted").sum() == 6
 
 
+def test_batch_passes_over_an_image_and_says_which(download):
+    listed = read_clinica_tables(download.tables)["MPRAGEMETA"].to_dict("records")
+    taken = image_of(0, 0)
+    download.write("MPRAGEMETA", [*listed, download.scan(PTIDS[0], VISITS[0], "I49999")])
+    out, table = download.convert("rivals")
+    assert "which it wrote is unknown" in table["reason"][taken]
+    passed_over = out / "passed_over.tsv"
+    passed_over.write_text(
+        f"image_id\tstatus\treason\ttaken\nI49999\tmissing\tIt is not in the download.\t{taken}\n"
+    )
+    table = convert_batch(
+        out / "batches/0.tsv", download.images, download.tables, out / "again", "ADNI", "source",
+        str(download.bin), passed_over=passed_over,
+    ).set_index("image_id")  # fmt: skip
+    assert table["status"][taken] == "converted" and "I49999" not in table.index
+    assert table["reason"][taken] == (
+        f"Chosen by Clinica for the visit {VISITS[0]!r}. Taken instead of I49999: it is not in the "
+        "download."
+    )
+    assert table["reason"].str.contains("instead").sum() == 1
+
+
 def test_conversion_table_fails_two_scans_of_one_session(download):
     scans = pd.read_csv(download.tables / "MPRAGEMETA.csv", dtype=str).to_dict("records")
     download.write("MPRAGEMETA", [*scans, download.scan(PTIDS[0], VISITS[0], RIVAL)])

@@ -170,6 +170,30 @@ def test_index_finds_images_of_archives_unpacked_side_by_side(images):
     pd.testing.assert_frame_equal(index, index_images(images, LISTED, jobs=2))
 
 
+@pytest.mark.parametrize(
+    ("keyword", "value", "given"),
+    [
+        ("ContrastBolusAgent", "Gadavist", "ContrastBolusAgent"),
+        ("ContrastBolusIngredient", "GADOLINIUM", "ContrastBolusIngredient"),
+        ("ContrastBolusAgent", "", None),
+        ("ContrastBolusAgent", "NONE", None),
+    ],
+)
+def test_index_never_takes_dicom_with_contrast_agent(images, keyword, value, given):
+    folder = next(images.rglob("I40000"))
+    shutil.rmtree(folder)
+    put_series(folder, change=lambda data, at: setattr(data, keyword, value))
+    row = index_images(images, LISTED).set_index("image_id").loc["I40000"]
+    if given is None:
+        assert pd.isna(row["status"]) and pd.isna(row["reason"])
+    else:
+        assert row["status"] == "not_chosen"
+        assert (
+            row["reason"]
+            == f"The scan was taken with contrast agent ({given} in its DICOM header)."
+        )
+
+
 def test_index_skips_other_files_and_lists_unrecognised_names(images):
     folder = next(images.rglob("I40000"))
     (folder.parent / f"ADNI_{PTID}_MR_S7_I40000.xml").touch()

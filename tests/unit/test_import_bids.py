@@ -466,6 +466,58 @@ def test_import_takes_the_plain_image_of_a_session(tmp_path):
         assert words in reasons[anat(subject, "M000", f"{name}.nii.gz")]
 
 
+FILTERED = {
+    "01": ("T1w", "ce-gad_T1w", "acq-fast_T1w", "part-phase_T1w"),
+    "02": ("ce-gad_T1w",),
+    "03": ("ce-other_T1w", "rec-norm_T1w"),
+}
+
+
+@pytest.mark.parametrize(
+    ("bids_filter", "taken"),
+    [
+        ({}, {"01": "T1w", "03": "rec-norm_T1w"}),
+        ({"ceagent": "gad"}, {"01": "ce-gad_T1w", "02": "ce-gad_T1w"}),
+        ({"ceagent": "*"}, {"01": "ce-gad_T1w", "02": "ce-gad_T1w", "03": "ce-other_T1w"}),
+        ({"ceagent": None}, {"01": "T1w", "03": "rec-norm_T1w"}),
+        ({"part": ["phase", "real"]}, {"01": "part-phase_T1w"}),
+        ({"acquisition": "fast"}, {"01": "acq-fast_T1w"}),
+        ({"acquisition": [None, "fast"], "reconstruction": None}, {"01": "T1w"}),
+    ],
+)
+def test_import_takes_what_the_data_set_asks_for(tmp_path, bids_filter, taken):
+    root = tmp_path / "data"
+    for subject, names in FILTERED.items():
+        for number, name in enumerate(names):
+            put_image(root, anat(subject, "M000", f"{name}.nii.gz"), voxels(number))
+    agent = '{"ContrastBolusAgent": "Gadavist"}'  # so say both names of contrast agent
+    (root / anat("02", "M000", "ce-gad_T1w.json")).write_text(agent)
+    table, _ = run_import(root, bids_filter=bids_filter)
+    assert len(table) == sum(map(len, FILTERED.values()))
+    found = table[table["status"] == "converted"].set_index("subject_id")["path"]
+    assert found.to_dict() == {
+        subject: anat(subject, "M000", f"{name}.nii.gz") for subject, name in taken.items()
+    }
+    assert table["reason"].notna().all()
+    out = table["reason"].str.startswith("Left out by cohort.bids_filter: its ")
+    assert out.any() == bool(bids_filter) and not (out & (table["status"] == "converted")).any()
+    plain = table.set_index("path")["reason"][anat("01", "M000")]
+    if bids_filter == {"ceagent": "gad"}:
+        assert plain == "Left out by cohort.bids_filter: its ceagent is absent, not gad."
+
+
+def test_contrast_agent_of_a_sidecar_alone_is_refused_whatever_the_filter(tmp_path):
+    root = tmp_path / "data"
+    put_image(root, anat("01", "M000"), voxels(1))
+    put_image(root, anat("02", "M000"), voxels(2))
+    agent = '{"ContrastBolusAgent": "Gadavist"}'
+    (root / anat("01", "M000", "T1w.json")).write_text(agent)
+    table, _ = run_import(root, bids_filter={"ceagent": [None, "gad"]})
+    reason = table.set_index("subject_id")["reason"]["01"]
+    assert reason == "The scan was taken with contrast agent (ContrastBolusAgent in its sidecar)."
+    assert table["status"].tolist() == ["not_chosen", "converted"]
+
+
 def test_find_duplicates_within_a_subject_and_across_cohorts(oasis, aibl):
     tables = [run_import(oasis, OASIS_COLUMNS, OASIS_VALUES)[0], run_import(aibl, name="AIBL")[0]]
     scans = pd.concat(tables).query("status == 'converted'")

@@ -238,6 +238,16 @@ def test_ledger_records_stage_and_reason_of_every_image(inputs):
     assert (ledger["split"].notna() == used).all() and (ledger["reason"].notna() == ~used).all()
 
 
+def test_ledger_says_in_whose_place_a_used_image_was_taken(inputs):
+    used = build_ledger(**inputs).set_index("scan_id")["image_id"]
+    sentence = "Taken instead of I7000: it is not in the download."
+    instead = dict.fromkeys([used[KEPT], used[EXCLUDED]], sentence)
+    rows = build_ledger(**inputs, instead=instead).set_index("scan_id")
+    assert rows.loc[KEPT, ["status", "reason"]].tolist() == ["used", sentence]
+    assert rows.loc[EXCLUDED, "reason"] == "motion"
+    assert (rows["reason"] == sentence).sum() == 1
+
+
 def test_ledger_prefers_rater_decision_to_qc_but_not_to_a_failure(inputs):
     exclusions = pd.DataFrame(
         [(REJECTED, "exclude", "tumour"), (FAILED, "exclude", "tumour")],

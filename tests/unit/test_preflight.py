@@ -9,17 +9,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from helpers.downloads import make_downloads
-from ldae.files import write_json
+from helpers.downloads import PEOPLE, make_downloads
+from ldae.files import read_table, write_json
 from ldae.preflight import paths, plan, resources, scans, slurm, space
 from ldae.preflight.cost import estimate
 from ldae.preflight.environment import check_environment
+from ldae.preflight.expected_scans import expected_scans
 from ldae.preflight.paths import check_tables
 from ldae.preflight.plan import Plan
 from ldae.preflight.report import ERROR, OK, WARNING, Finding, text, write
 from ldae.preflight.run_facts import Facts
 from ldae.preflight.scans import Counts
 from ldae.resources.table import load_resources, needed
+from ldae.synthetic.download import plan_images
 
 ROOT = Path(__file__).parents[2]
 PAPER = yaml.safe_load((ROOT / "config/config.yaml").read_text())
@@ -153,6 +155,37 @@ def test_visits_are_counted_by_the_names_of_folders(tmp_path):
     next((images / "003_S_0001").rglob("*.dcm")).rename(images / "003_S_0001/MPRAGE/x")
     _, found = scans.count(run, paths.find_folders(images))
     assert any("I4" in finding.what for finding in only(found, WARNING))
+
+
+def test_scans_are_expected_by_the_tables_and_the_names_of_folders(tmp_path):
+    """The folder of one image that the tables prefer is not there; another of its visit is."""
+    make_downloads(tmp_path)
+    images, lists = tmp_path / "images", tmp_path / "check/images_to_download.tsv"
+    for person in PEOPLE:
+        for one in plan_images(person):
+            if one.on_disk and one.listed:
+                day = one.visit.scan_time.strftime("%Y-%m-%d_%H_%M_%S.0")
+                image(images, person.ptid, day, one.series.image)
+    next(images.rglob("I9000001")).rename(next(images.rglob("I9000001")).parent / "I9000000")
+
+    def expected(prefer):
+        run = facts(tmp_path, {"paths": {"tables": "today"}, "cohort": {"prefer": prefer}})
+        folders = paths.find_folders(images)
+        counts, found = expected_scans(run, folders, lists)
+        return counts, found, scans.count(run, folders, counts)[0]
+
+    counts, found, total = expected("clinica")
+    wanted = read_table(lists).set_index("image_id")
+    assert wanted["instead"]["I9000001"] == "I9000000"
+    there = sum(visit.state == "scan" for person in PEOPLE for visit in person.visits)
+    assert total == counts == Counts(len(PEOPLE), there - 1, there - 1)
+    assert "ADNI1: 3 scans: bl 1, m06 2" in {finding.what for finding in only(found, OK)}
+    (warning,) = (one for one in only(found, WARNING) if "another is there" in one.what)
+    assert warning.what.startswith("1 visit:") and "cohort.prefer: downloaded" in warning.remedy
+    taken, found, _ = expected("downloaded")
+    assert taken.scans == counts.scans + 1
+    assert "ADNI1: 4 scans: bl 2, m06 2" in {finding.what for finding in only(found, OK)}
+    assert not [one for one in only(found, WARNING) if "another is" in one.what]
 
 
 def test_results_below_a_file_or_on_two_file_systems(tmp_path):

@@ -20,6 +20,7 @@ SMALL = {
 SKIPPED_RULES = {
     "study_tables",
     "check_download",
+    "downloaded_scans",
     "clinica_batch",
     "n4",
     "brain_extraction",

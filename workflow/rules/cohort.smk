@@ -76,6 +76,7 @@ rule ledger:
         **MANIFESTS,
         conversion=rules.bids.output.conversion,
         images=rules.check_download.output.images if FROM_DOWNLOAD else [],
+        passed_over=(rules.downloaded_scans.output.passed_over if FROM_DOWNLOAD else []),
         scans=rules.scans.output.scans,
         duplicates=rules.scans.output.duplicates,
         splits=rules.splits.output.splits,
@@ -106,6 +107,7 @@ rule ledger:
             "cohort.table1:cohort_table",
             "cohort.inclusion:read_decisions",
             "cohort.inclusion:known_scans",
+            "conversion.downloaded_scans:instead_of",
             "derivatives:read_manifests",
         ),
     message:

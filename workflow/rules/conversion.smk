@@ -76,7 +76,9 @@ rule import_bids:
     params:
         part=results("bids_parts/{cohort}"),
         change_hash=dataset_change_hash,
-        settings=dataset_settings("columns", "values", "prefix", "section", "space"),
+        settings=dataset_settings(
+            "columns", "values", "prefix", "section", "space", "bids_filter"
+        ),
         source=source("conversion.import_bids:import_bids"),
     message:
         "Importing the BIDS data set {wildcards.cohort}"
@@ -112,12 +114,42 @@ rule check_download:
         "../scripts/check_download.py"
 
 
+rule downloaded_scans:
+    input:
+        images=rules.check_download.output.images,
+        tables=rules.study_tables.output.tables,
+    output:
+        to_download=results("cohort/images_to_download.tsv"),
+        passed_over=results("cohort/passed_over.tsv"),
+    log:
+        logfile("downloaded_scans.log"),
+    benchmark:
+        timing("downloaded_scans.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        prefer=config["cohort"]["prefer"],
+        source=source(
+            "conversion.downloaded_scans:choose_downloaded",
+            "conversion.downloaded_scans:write_choice",
+            "conversion.clinica_tables:read_clinica_tables",
+        ),
+    message:
+        "Comparing the scans that Clinica prefers with the images of the download"
+    script:
+        "../scripts/downloaded_scans.py"
+
+
 rule clinica_batch:
     input:
         # ancient: a new subject makes the folder newer, but the batch lists the images to convert.
         images=ancient(download("images")),
         tables=rules.study_tables.output.tables,
         batch=results("cohort/batches/batch-{batch}.tsv"),
+        passed_over=rules.downloaded_scans.output.passed_over,
     output:
         conversion=results(f"cohort/parts/{MAIN_COHORT}-{{batch}}.tsv"),
     log:

@@ -91,7 +91,7 @@ if MAIN_COHORT in DATASETS:
         "one of them another name."
     )
 if not FROM_DOWNLOAD:
-    keys = ("columns", "values", "bids_dir", "preprocessed_dir")
+    keys = ("columns", "values", "bids_filter", "bids_dir", "preprocessed_dir")
     DATASETS[MAIN_COHORT] = {key: COHORT[key] for key in keys} | {"section": "cohort"}
 for name, about in STUDY_DOWNLOADS.items():
     mapped = study_columns({**DATASETS[name], "study": about["study"]})
@@ -103,6 +103,11 @@ for about in DATASETS.values():
             "holds the scans, and name another data set below cohort.beside."
         )
     if folder_key(about) == "preprocessed_dir":
+        if about.get("bids_filter"):
+            raise WorkflowError(
+                f"{about['section']}.bids_filter: it chooses among raw heads (bids_dir), and does "
+                "not apply to preprocessed_dir. Remove it."
+            )
         about["space"] = config["preprocess"]["template"]["name"]
 
 BATCHES = range(COHORT["batches"])

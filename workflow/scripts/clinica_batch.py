@@ -16,5 +16,6 @@ with job(snakemake):
         clinica_bin=snakemake.params.clinica_bin,
         jobs=snakemake.threads,
         log=snakemake.log[0],
+        passed_over=snakemake.input.passed_over,
     )
     write_table(conversion, snakemake.output.conversion)

@@ -7,6 +7,7 @@ with job(snakemake):
     from ldae.cohort.inclusion import known_scans, read_decisions
     from ldae.cohort.ledger import build_ledger, check_images
     from ldae.cohort.table1 import cohort_table
+    from ldae.conversion.downloaded_scans import instead_of
     from ldae.derivatives import read_manifests
     from ldae.files import read_table, write_table
 
@@ -17,6 +18,8 @@ with job(snakemake):
     )
     manifests = read_manifests(dict(source.items()))
     decisions = read_decisions(snakemake.params.exclude, known_scans(scans, conversion))
+    passed_over = source.passed_over
+    instead = instead_of(read_table(passed_over)) if passed_over else {}
     ledger = build_ledger(
         conversion,
         duplicates,
@@ -26,6 +29,7 @@ with job(snakemake):
         volumes,
         decisions,
         snakemake.params.preprocessed,
+        instead,
     )
     if source.images:
         check_images(

@@ -44,6 +44,7 @@ def build_ledger(
     volumes: pd.DataFrame,
     decisions: pd.DataFrame,
     preprocessed: Collection[str] = (),
+    instead: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Record for every image its split if it is used, or the stage and reason of its exclusion.
 
@@ -60,6 +61,8 @@ def build_ledger(
         volumes: Index of the volume store (scan_id, participant_id, split).
         decisions: From :func:`ldae.cohort.inclusion.read_decisions`.
         preprocessed: Cohorts whose scans came preprocessed and do not pass ``RAW_STEPS``.
+        instead: From :func:`ldae.conversion.downloaded_scans.instead_of`: by image, a sentence on
+            the image in whose place it was taken; the reason of such an image, if it is used.
 
     Returns:
         Columns ``COLUMNS``, one row an image on disk. status is used or excluded; stage is one of
@@ -81,7 +84,7 @@ def build_ledger(
     }
 
     def end(image) -> tuple[str, str | None]:
-        """Stage and reason; ``volumes`` for an image that is used."""
+        """Stage and reason; ``volumes``, and mostly no reason, for an image that is used."""
         scan = image.scan_id
         if image.status != "converted":
             return _STAGE_OF_STATUS[image.status], image.reason
@@ -91,7 +94,9 @@ def build_ledger(
         step, reason = lost.get(scan, (None, None))
         if step in STEPS or (step == "qc" and decision is None):
             return step, reason
-        return ("exclude", why) if decision == EXCLUDE else ("volumes", None)
+        if decision == EXCLUDE:
+            return "exclude", why
+        return "volumes", (instead or {}).get(image.image_id)
 
     rows = []
     for image in images.itertuples():

@@ -17,9 +17,10 @@ import pandas as pd
 
 from ldae.conversion.bids import acquisition, check_scans, finish_subjects, write_sidecars
 from ldae.conversion.clinica import convert, find_tools, make_link_tree, read_expected, versions
-from ldae.conversion.clinica_tables import read_clinica_tables, restrict, write_tables
+from ldae.conversion.clinica_tables import SCANS, read_clinica_tables, restrict, write_tables
 from ldae.conversion.conversion_table import COLUMNS, make_conversion_table
 from ldae.conversion.download import image_files
+from ldae.conversion.downloaded_scans import PASSED_OVER, instead_of, mark_passed_over
 from ldae.conversion.merge import merge_bids
 from ldae.errors import UserError, require
 from ldae.files import digest, read_json, read_table, write_json, write_table
@@ -96,6 +97,7 @@ def convert_batch(
     clinica_bin: str | None = None,
     jobs: int = 1,
     log: str | Path | None = None,
+    passed_over: str | Path | None = None,
 ) -> pd.DataFrame:
     """Convert one batch, unless its part already exists for the same inputs.
 
@@ -111,6 +113,8 @@ def convert_batch(
         clinica_bin: Folder of ``clinica`` and ``dcm2niix``; None: found on PATH.
         jobs: Parallel conversions.
         log: Log file that the error message names.
+        passed_over: Table of images that Clinica must not choose, from
+            :func:`ldae.conversion.downloaded_scans.choose_downloaded`; None: none.
 
     Returns:
         The conversion table of the batch, columns :data:`ldae.conversion.conversion_table.COLUMNS`.
@@ -123,7 +127,7 @@ def convert_batch(
     part = Path(part)
     with locked(part.with_name(f".{part.name}.lock"), str(part)):
         return _convert_batch(
-            batch, images, tables, part, cohort, fingerprint, clinica_bin, jobs, log
+            batch, images, tables, part, cohort, fingerprint, clinica_bin, jobs, log, passed_over
         )
 
 
@@ -137,16 +141,25 @@ def _convert_batch(
     clinica_bin: str | None,
     jobs: int,
     log: str | Path | None,
+    passed_over: str | Path | None,
 ) -> pd.DataFrame:
     index = read_table(batch, ["image_id", "subject_id", "path", "status", "reason", "content"])
     subjects = sorted(set(index["subject_id"]))
     study = restrict(read_clinica_tables(tables), subjects) if subjects else {}
+    instead = {}
+    if passed_over and subjects:
+        out = read_table(passed_over, PASSED_OVER)
+        scans = study[SCANS]
+        study[SCANS] = scans[~("I" + scans["ImageUID"]).isin(out["image_id"])]
+        index = mark_passed_over(index, out)
+        instead = instead_of(out[out["taken"].isin(index["image_id"])])
     environment = find_tools(clinica_bin)
     programs = versions(environment)
     key = digest(
         {
             "index": index.to_csv(index=False),
             "tables": {name: table.to_csv(index=False) for name, table in study.items()},
+            "instead": instead,
             "programs": programs,
             "source": fingerprint,
             "cohort": cohort,
@@ -164,7 +177,7 @@ def _convert_batch(
             Batch(Path(images), index, study, work.resolve(), environment), subjects, jobs
         )
         _require_one_good(runs, log)
-    conversion = _finish(runs, index, study, cohort, Path(images), work / "part", programs)
+    conversion = _finish(runs, index, study, cohort, Path(images), work / "part", programs, instead)
     write_json({"key": key}, work / "part" / "stamp.json")
     shutil.rmtree(part, ignore_errors=True)
     (work / "part").replace(part)
@@ -240,6 +253,7 @@ def _finish(
     images: Path,
     part: Path,
     programs: dict[str, str],
+    instead: dict[str, str],
 ) -> pd.DataFrame:
     """Join the runs' output to one valid BIDS data set and a conversion table of every image."""
     errors = {}
@@ -250,7 +264,7 @@ def _finish(
             errors |= dict.fromkeys(run.subjects, sentence)
     if runs:
         expected = pd.concat([run.expected for run in runs], ignore_index=True)
-        conversion = make_conversion_table(index, expected, study, cohort, errors)
+        conversion = make_conversion_table(index, expected, study, cohort, errors, instead)
     else:
         expected, conversion = None, pd.DataFrame(columns=COLUMNS)
     converted = set(conversion.loc[conversion["status"] == "converted", "scan_id"])

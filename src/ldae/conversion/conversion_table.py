@@ -1,5 +1,7 @@
 """Conversion table: one row per image of the download, with its status and reason."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from ldae.conversion.clinica_tables import ADNI1_TO_2, SCANS
@@ -17,6 +19,7 @@ def make_conversion_table(
     study: dict[str, pd.DataFrame],
     cohort: str,
     errors: dict[str, str],
+    instead: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Give every image a status and a reason, as far as the study tables show them.
 
@@ -29,6 +32,8 @@ def make_conversion_table(
         study: The study tables in Clinica's form, all values as text.
         cohort: Name of the cohort.
         errors: By PTID: the error with which Clinica stopped at this subject.
+        instead: By image taken in place of the one that Clinica would have preferred: a sentence
+            that names that one.
 
     Returns:
         Columns ``COLUMNS``: one row for each image on disk, and one for each expected scan that
@@ -38,7 +43,7 @@ def make_conversion_table(
     on_disk = {(row.image_id, row.subject_id): row for row in index.itertuples()}
     chosen = list(zip(expected["image_id"], expected["Subject_ID"], strict=True))
     rows = [
-        _chosen(row, on_disk.get(key), expected)
+        _chosen(row, on_disk.get(key), expected, (instead or {}).get(key[0]))
         for key, row in zip(chosen, expected.itertuples(), strict=True)
     ]
     explained = _NotChosen(expected, study, errors)
@@ -61,7 +66,7 @@ def sort_images(table: pd.DataFrame) -> pd.DataFrame:
     return order[list(table.columns)].reset_index(drop=True)
 
 
-def _chosen(row, image, expected: pd.DataFrame) -> list:
+def _chosen(row, image, expected: pd.DataFrame, instead: str | None) -> list:
     """Make the row of a scan that Clinica chose; ``image``: its row of the index, or None."""
     rivals = expected.loc[expected["scan_id"] == row.scan_id, "image_id"]
     scan, image_hash = row.scan_id, None
@@ -82,6 +87,7 @@ def _chosen(row, image, expected: pd.DataFrame) -> list:
         status, reason = "failed", "Clinica chose this image, but did not find its files."
     else:
         status, reason = "converted", f"Chosen by Clinica for the visit {row.Visit!r}."
+        reason = " ".join([reason, *([instead] if instead else [])])
         image_hash = row.image_hash
     path = None if image is None else image.path
     strength = pd.to_numeric(row.Field_Strength, errors="coerce")

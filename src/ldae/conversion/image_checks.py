@@ -19,7 +19,9 @@ import nibabel as nib
 import numpy as np
 import pydicom
 from nibabel.spatialimages import HeaderDataError
+from pydicom.multival import MultiValue
 
+from ldae.conversion.t1w_preference import CONTRAST, contrast_key
 from ldae.nifti import NO_SCALING, NOT_REAL, as_volume, geometry_fault, is_real
 
 MIN_SLICES = 20  # a whole head at 6 mm has more; localisers have 3 to 15
@@ -76,6 +78,16 @@ def dicom_fault(files: Iterable[Path], ptid: str) -> str | None:
     if len({piece.size for piece in slices}) > 1:
         return "Slices differ in their numbers of rows and columns."
     return _geometry_fault(slices)
+
+
+def dicom_contrast(path: Path) -> str | None:
+    """Reason why a readable DICOM image is never taken: its header names a contrast agent."""
+    header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(CONTRAST))
+    values = {key: header.get(key) for key in CONTRAST}
+    words = {key: [*v] if isinstance(v, MultiValue) else v for key, v in values.items()}
+    if key := contrast_key(words):
+        return f"The scan was taken with contrast agent ({key} in its DICOM header)."
+    return None
 
 
 def _geometry_fault(slices: list[_Slice]) -> str | None:
@@ -157,7 +169,7 @@ def _has_pixels(stream, size: int, needed: int, little: bool) -> bool:
 def _numbers(header: pydicom.Dataset, tag: str, length: int) -> tuple[float, ...] | None:
     """The numbers of a tag, or None unless there are ``length`` finite ones."""
     value = header.get(tag)
-    if not isinstance(value, pydicom.multival.MultiValue) or len(value) != length:
+    if not isinstance(value, MultiValue) or len(value) != length:
         return None
     numbers = tuple(float(number) for number in value)
     return numbers if np.isfinite(numbers).all() else None

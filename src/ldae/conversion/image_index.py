@@ -18,7 +18,7 @@ from ldae.conversion.download import (
     read_content,
     read_name,
 )
-from ldae.conversion.image_checks import dicom_fault, nifti_fault
+from ldae.conversion.image_checks import dicom_contrast, dicom_fault, nifti_fault
 from ldae.files import sha256
 from ldae.progress import Progress
 
@@ -48,7 +48,7 @@ def index_images(images: str | Path, listed: Collection[str], jobs: int = 1) -> 
         - image_id (``I40001``), subject_id (PTID; n/a if no name has one)
         - path (relative to ``images``; the folder of a DICOM series, else the file)
         - format (dicom, nifti, other), files (their number)
-        - status (n/a: no fault found; corrupt), reason
+        - status (n/a: no fault found; corrupt; not_chosen: taken with contrast agent), reason
         - content (hash of names, sizes and modification times of the files)
 
         Files without an identifier in their names have one row per folder: image_id n/a, status
@@ -136,17 +136,21 @@ def _image_row(
     (where, kind), paths = min(places.items())
     if kind == "other" and len(paths) == 1:
         where = paths[0]
-    fault = None
+    status = reason = None
     if check and ptid:
-        fault = _places_fault(list(places.values())) or _fault(kind, sorted(paths), ptid)
+        reason = _places_fault(list(places.values())) or _fault(kind, sorted(paths), ptid)
+        status = "corrupt" if reason else None
+        if reason is None and kind == "dicom":
+            reason = dicom_contrast(min(paths))
+            status = "not_chosen" if reason else None
     return {
         "image_id": image_id,
         "subject_id": ptid,
         "path": _relative(where, images),
         "format": kind,
         "files": len(paths),
-        "status": "corrupt" if fault else None,
-        "reason": fault,
+        "status": status,
+        "reason": reason,
         "content": files_hash(paths),
     }
 

@@ -18,10 +18,11 @@ import pandas as pd
 
 from bids import BIDSLayout, BIDSLayoutIndexer
 from ldae.conversion.bids import compress_image, inspect_image, scan_path
+from ldae.conversion.bids_filter import IMAGES, filtered_out
 from ldae.conversion.bids_sidecars import Sidecars
 from ldae.conversion.column_mapping import SUBJECT, VISIT, read_visits
 from ldae.conversion.conversion_table import COLUMNS
-from ldae.conversion.t1w_preference import entities_of, never_taken, rank
+from ldae.conversion.t1w_preference import asked_for, entities_of, never_taken, rank
 from ldae.derivatives import BIDS_VERSION
 from ldae.errors import UserError, require
 from ldae.files import write_json, write_table
@@ -107,6 +108,7 @@ def import_bids(
     prefix: str = "",
     section: str = "cohort",
     space: str | None = None,
+    bids_filter: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Import a BIDS data set as a part (``bids/``, ``conversion.tsv``); its files do not change.
 
@@ -128,6 +130,8 @@ def import_bids(
         prefix: Prefix of each subject's label, for data sets that share labels.
         section: Section of the configuration that messages name.
         space: The images are brains in this template's space; None: raw heads.
+        bids_filter: Entities that images must have (:mod:`ldae.conversion.bids_filter`), of raw
+            heads alone. What it asks for by ``ceagent``, ``part`` or ``inv`` is not refused.
 
     Returns:
         The conversion table, sorted by subject, session and order in the session.
@@ -139,14 +143,22 @@ def import_bids(
     root, part_dir = Path(bids_dir).resolve(), Path(part_dir)
     key = f"{section}.{'preprocessed_dir' if space else 'bids_dir'}"
     require(root.is_dir(), f"{key}: the folder {bids_dir} does not exist.")
-    images = list_brains(root, space, key) if space else _index(root, key)
+    bids_filter = bids_filter or {}
+    if space:
+        images = list_brains(root, space, key).assign(filtered=None)
+    else:
+        images = _index(root, key, bids_filter, section)
     images["image_id"] = [
         f"{name}/{path.removesuffix('.nii.gz')}".replace(" ", "_") for path in images["path"]
     ]
     sidecars = Sidecars(root)
     images["about"] = [sidecars(root / path) for path in images["path"]]
     names = [entities_of(Path(path).name) for path in images["path"]]
-    images["refused"] = list(map(never_taken, names, images["about"]))
+    asked = asked_for(bids_filter)
+    images["refused"] = [
+        images["filtered"][at] or never_taken(name, about, asked)
+        for at, (name, about) in enumerate(zip(names, images["about"], strict=True))
+    ]
     usable = images[images["refused"].isna()]
     require(
         len(usable) > 0,
@@ -190,23 +202,27 @@ def _folder_beside(path: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _index(root: Path, key: str) -> pd.DataFrame:
-    """List T1-weighted images: subject, session (labels), rank, path; in order of preference."""
+def _index(root: Path, key: str, bids_filter: Mapping[str, Any], section: str) -> pd.DataFrame:
+    """List T1-weighted images: subject, session (labels), rank, path; in order of preference.
+
+    The column filtered is why ``bids_filter`` leaves an image out, or None.
+    """
     indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=_IGNORED)
     layout = BIDSLayout(root, validate=False, indexer=indexer)
-    rows = []
-    for file in layout.get(suffix="T1w", extension=[".nii.gz", ".nii"]):
+    rows, out = [], filtered_out(layout, bids_filter, section)
+    for file in layout.get(**IMAGES):
         path = Path(file.path).relative_to(root).as_posix()
         about = file.entities
         session = about.get("session", NO_SESSION)
-        rows.append((about["subject"], session, rank(entities_of(file.filename)), path))
+        order = rank(entities_of(file.filename))
+        rows.append((about["subject"], session, order, path, out.get(file.path)))
     if not rows:
         there = ", ".join(sorted(file.name for file in root.iterdir())[:5]) or "nothing"
         raise UserError(
             f"{key}: {root} has no image sub-*/[ses-*/]anat/*_T1w.nii.gz or .nii; "
             f"found: {there}. Set it to the folder in which the subjects' folders lie."
         )
-    table = pd.DataFrame(rows, columns=["subject", "session", "rank", "path"])
+    table = pd.DataFrame(rows, columns=["subject", "session", "rank", "path", "filtered"])
     return table.sort_values(["subject", "session", "rank", "path"]).reset_index(drop=True)
 
 

@@ -37,7 +37,8 @@ def plan_conversion(
         Columns of :func:`ldae.conversion.image_index.index_images` and batch, the subject's (n/a
         for files without an identifier and for subjects that Clinica cannot convert). status is
         n/a for an image that may be converted. Otherwise it is corrupt, unrecognised, no_metadata,
-        unsupported, not_chosen (not T1-weighted) or that of ``exclusions``, each with a reason.
+        unsupported, not_chosen (not T1-weighted, or with contrast agent) or that of ``exclusions``,
+        each with a reason.
 
     Raises:
         UserError: no image, no subject that can be converted, or tables of another download.

@@ -10,7 +10,8 @@ STAGES: tuple[tuple[str, str], ...] = (
     ("Weights and templates", "resources?|resources_list"),
     (
         "DICOM to BIDS",
-        "study_tables|check_download|clinica_batch|convert_study|import_bids|bids|conversion_check",
+        "study_tables|check_download|downloaded_scans|clinica_batch|convert_study|import_bids|bids"
+        "|conversion_check",
     ),
     ("Scan table and splits", "scans|splits"),
     ("Bias field correction (N4)", "n4"),

@@ -2,9 +2,10 @@
 
 from ldae.preflight.cost import estimate
 from ldae.preflight.environment import check_environment
+from ldae.preflight.expected_scans import expected_scans
 from ldae.preflight.paths import check_sources, check_tables, check_written
 from ldae.preflight.plan import describe, read_plan, start_dry_run
-from ldae.preflight.report import Finding
+from ldae.preflight.report import ERROR, Finding
 from ldae.preflight.resources import check_resources
 from ldae.preflight.run_facts import Facts
 from ldae.preflight.scans import count
@@ -20,8 +21,13 @@ def preflight(facts: Facts) -> list[Finding]:
         found, folders = check_sources(facts)
         found += check_written(facts)
         found += check_studies(facts)
-        counts, about = count(facts, folders)
-        found += [*about, *check_tables(facts)]
+        tables = check_tables(facts)
+        expected, more = None, []
+        if folders and folders.subjects and tables and ERROR not in {one.level for one in tables}:
+            to_download = facts.results / "check/images_to_download.tsv"
+            expected, more = expected_scans(facts, folders, to_download)
+        counts, about = count(facts, folders, expected)
+        found += [*about, *more, *tables]
         found += [*check_resources(facts), *check_environment(facts), *check_slurm(facts)]
     except BaseException:
         planning.kill()

@@ -10,6 +10,7 @@ from typing import Any
 
 from ldae.config import folder_key, preprocessed_cohorts
 from ldae.conversion.download import DownloadFolders, is_folder, read_name
+from ldae.conversion.t1w_preference import asked_for, entities_of, never_taken
 from ldae.files import read_table
 from ldae.preflight.report import ERROR, OK, WARNING, Finding, some
 from ldae.preflight.run_facts import Facts
@@ -50,12 +51,15 @@ def counted(subjects: int, scans: int, dataset: Mapping[str, Any]) -> Counts:
     return Counts(subjects, scans, scans if raw else 0)
 
 
-def count(facts: Facts, folders: DownloadFolders | None) -> tuple[Counts | None, list[Finding]]:
+def count(
+    facts: Facts, folders: DownloadFolders | None, expected: Counts | None = None
+) -> tuple[Counts | None, list[Finding]]:
     """Count the subjects and scans of all data sets.
 
     Args:
         facts: Facts about the run.
         folders: The subjects' folders of the download; None: there is no download.
+        expected: Scans of the download that will be converted; None: only its visits are known.
 
     Returns:
         The counts (None: no scan was found), and the findings.
@@ -66,6 +70,7 @@ def count(facts: Facts, folders: DownloadFolders | None) -> tuple[Counts | None,
     cohort = facts.config["cohort"]
     if folders is not None and folders.subjects:
         total, found = _download(folders)
+        total = expected or total
     elif facts.to_make:
         about = facts.config["synthetic"]
         total = counted(about["subjects"], about["subjects"] * about["visits"], cohort)
@@ -88,7 +93,8 @@ def count(facts: Facts, folders: DownloadFolders | None) -> tuple[Counts | None,
         places[cohort["name"]] = facts.dataset[1]
     for name, place in places.items():
         if Path(place).is_dir():
-            subjects, scans, about = _bids(name, Path(place))
+            bids_filter = datasets[name].get("bids_filter") or {}
+            subjects, scans, about = _bids(name, Path(place), bids_filter)
             total += counted(subjects, scans, datasets[name])
             found.append(about)
     for subjects, scans, about in map(partial(count_study, facts), facts.studies):
@@ -110,7 +116,7 @@ def _download(folders: DownloadFolders) -> tuple[Counts, list[Finding]]:
     for number, (subject, places) in enumerate(folders.subjects.items()):
         dates: set[str] = set()
         first, here = None, 0
-        for path, date in (item for place in places for item in _images(place)):
+        for path, date in (item for place in places for item in image_folders(place)):
             first, here = first or path, here + 1
             dates.add(date or path)
         images, visits = images + here, visits + len(dates)
@@ -120,7 +126,7 @@ def _download(folders: DownloadFolders) -> tuple[Counts, list[Finding]]:
             unnamed.append(first)
     total = Counts(len(folders.subjects), visits, visits)
     text = f"{total.subjects:,} subjects, {images:,} images, {visits:,} visits with images on disk"
-    found = [Finding(OK, TOPIC, text + ": at most so many scans are processed")]
+    found = [Finding(OK, TOPIC, text)]
     if not images:
         text = "No subject's folder holds images in ADNI's form, <series>/<date>/I<ImageUID>"
         found = [Finding(ERROR, TOPIC, text, "Unpack ADNI's archives as they are (docs/adni.md).")]
@@ -134,7 +140,7 @@ def _download(folders: DownloadFolders) -> tuple[Counts, list[Finding]]:
     return total, found
 
 
-def _images(folder: Path, levels: int = 3) -> list[tuple[str, str | None]]:
+def image_folders(folder: Path, levels: int = 3) -> list[tuple[str, str | None]]:
     """Folders ``I<ImageUID>`` below a subject's, each with the date in the name of its parents."""
     found, waiting = [], [(os.fspath(folder), None, levels)]
     while waiting:
@@ -158,14 +164,16 @@ def _has_image(folder: str) -> bool:
         return any((about := read_name(entry.name)) and about[0] for entry in entries)
 
 
-def _bids(name: str, folder: Path) -> tuple[int, int, Finding]:
+def _bids(name: str, folder: Path, bids_filter: Mapping[str, Any]) -> tuple[int, int, Finding]:
     """Count the subjects, and the sessions of a BIDS data set that have a T1-weighted image."""
-    subjects = scans = 0
+    subjects, scans, asked = 0, 0, asked_for(bids_filter)
     for subject in _below(folder, "sub-"):
         sessions = [subject, *_below(subject.path, "ses-")]
-        good = sum(_has_t1w(f"{session.path}/anat") for session in sessions)
+        good = sum(_has_t1w(f"{session.path}/anat", asked) for session in sessions)
         subjects, scans = subjects + bool(good), scans + good
     text = f"{name}: {subjects:,} subjects, {scans:,} sessions with a T1-weighted image"
+    if bids_filter:
+        text += f", less those that its bids_filter leaves out ({', '.join(bids_filter)})"
     if scans:
         return subjects, scans, Finding(OK, TOPIC, text)
     remedy = "It needs images sub-*/[ses-*/]anat/*_T1w.nii.gz (docs/cohorts.md)."
@@ -177,9 +185,11 @@ def _below(folder: str | Path, prefix: str) -> list[os.DirEntry]:
         return [entry for entry in entries if entry.name.startswith(prefix) and is_folder(entry)]
 
 
-def _has_t1w(folder: str) -> bool:
+def _has_t1w(folder: str, asked: set[str]) -> bool:
+    """Whether a folder has an image that may be taken, by its name."""
     try:
         with os.scandir(folder) as entries:
-            return any(_T1W.fullmatch(entry.name) for entry in entries)
+            names = (entry.name for entry in entries if _T1W.fullmatch(entry.name))
+            return any(never_taken(entities_of(name), {}, asked) is None for name in names)
     except FileNotFoundError:
         return False

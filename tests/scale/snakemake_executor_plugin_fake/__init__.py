@@ -15,6 +15,7 @@ from snakemake_interface_executor_plugins.executors.base import AbstractExecutor
 from snakemake_interface_executor_plugins.settings import CommonSettings
 
 from ldae.conversion.download import find_folders
+from ldae.conversion.downloaded_scans import PASSED_OVER
 from ldae.derivatives import shard_of
 from ldae.files import read_table, write_table
 
@@ -102,6 +103,11 @@ def download_tables(job) -> dict[str, pd.DataFrame]:
     return {str(job.output.images): images} | shard_tables(images, job.output.batches)
 
 
+def choice_tables(job) -> dict[str, pd.DataFrame]:
+    """Table of downloaded_scans that the batches read: no image is passed over."""
+    return {str(job.output.passed_over): pd.DataFrame(columns=PASSED_OVER)}
+
+
 def scan_tables(job) -> dict[str, pd.DataFrame]:
     """Tables of scans: all scans, and those of each shard."""
     images = read_table(Path(job.output.scans).with_name("images.tsv"))
@@ -114,4 +120,8 @@ def shard_tables(images: pd.DataFrame, paths: list[str]) -> dict[str, pd.DataFra
     return {str(path): images[[one == k for one in shards]] for k, path in enumerate(paths)}
 
 
-KNOWN = {"check_download": download_tables, "scans": scan_tables}
+KNOWN = {
+    "check_download": download_tables,
+    "downloaded_scans": choice_tables,
+    "scans": scan_tables,
+}
