@@ -101,7 +101,7 @@ def test_bound_on_a_measure_of_mriqc_needs_a_table_of_it():
     check_config(merge(config, {"cohort": {"mriqc": "group_T1w.tsv"}}), SCHEMA)
     beside = {"AIBL": {"bids_dir": "x", "mriqc": "group_T1w.tsv"}}
     check_config(merge(config, {"cohort": {"beside": beside}}), SCHEMA)
-    with pytest.raises(UserError, match="mriqc_cjv is 0.9"):
+    with pytest.raises(UserError, match=r"mriqc_cjv is 0\.9"):
         check_config(merge(PAPER, {"preprocess": {"qc": {"mriqc_cjv": 0.9}}}), SCHEMA)
 
 

@@ -15,12 +15,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pydicom
-from nibabel.spatialimages import HeaderDataError
 
-from ldae.nifti import NO_SCALING, NOT_REAL, as_volume, geometry_fault, is_real
+from ldae.nifti import NOT_REAL, ImageUnreadable, geometry_fault, is_finite, is_real, read_image
 
 MIN_SLICES = 20  # a whole head at 6 mm has more; localisers have 3 to 15
 MAX_EDGE = 6.0  # mm; ADNI's T1-weighted scans have voxels of about 1 mm
@@ -175,24 +173,18 @@ def nifti_fault(path: Path) -> str | None:
         The first fault, in a sentence, or None.
     """
     try:
-        image = nib.load(path)
-        data = as_volume(np.asanyarray(image.dataobj))
-    except HeaderDataError:
-        return NO_SCALING
-    except OSError as error:
-        return f"The file cannot be read ({error.strerror or 'it is cut off or damaged'})."
-    except Exception as error:  # nibabel raises nearly anything on bytes that are not NIfTI
-        return f"The file cannot be read (not NIfTI: {type(error).__name__})."
+        image, data = read_image(path)
+    except ImageUnreadable as error:
+        return str(error)
     if data.ndim != 3:
         return f"The image is {data.ndim}-D, not 3-D."
     if min(data.shape) < MIN_SLICES:
         return f"Only {min(data.shape)} slices: a localiser or a fragment, no 3-D image of a head."
     if not is_real(data.dtype):
         return NOT_REAL
-    low, high = float(data.min()), float(data.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
+    if not is_finite(data):
         return "The image has voxels that are not finite numbers."
-    if low == high:
+    if data.min() == data.max():
         return "The image is constant: all voxels have the same value."
     if fault := geometry_fault(image):
         return fault

@@ -89,11 +89,11 @@ def brain_masks(root: Path, scans: pd.DataFrame, bids: Path) -> None:
     for scan in scans.itertuples():
         brain = root / scan.path
         mask = brain.with_name(brain.name.removesuffix(BRAIN) + MASK)
-        if mask.is_file():
+        if mask.is_symlink() or mask.exists():  # a link to nothing fails when it is read
             target = scan_path(bids, scan.scan_id).with_name(
                 f"{scan.scan_id}_desc-brain_mask.nii.gz"
             )
-            target.symlink_to(mask.resolve())
+            target.symlink_to(mask.absolute())
 
 
 def import_bids(

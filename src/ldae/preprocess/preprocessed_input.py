@@ -142,8 +142,12 @@ def read_brain(image: Path, mask_file: Path) -> tuple[ants.ANTsImage, ants.ANTsI
             brain with positive intensities.
     """
     scan = read_scan(image)
-    if mask_file.is_file():
+    if mask_file.is_symlink() or mask_file.exists():
         inside = read_mask(mask_file, scan)
+        if (covered := float(inside.mean())) > FULL:
+            raise ScanRejected(
+                f"the brain mask covers {covered:.0%} of the image: it is no brain's"
+            )
     else:
         inside = scan.numpy() != 0
         nonzero = float(inside.mean())

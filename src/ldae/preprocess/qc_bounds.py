@@ -73,7 +73,7 @@ def shown_measures(taken: Iterable[str], bounds: Mapping[str, Any]) -> tuple[Mea
 def judge(measures: Mapping[str, float], bounds: Mapping[str, Any]) -> str | None:
     """A sentence on the first measure outside its bounds; None if all are inside.
 
-    A bound that is None is off, and so is the bound of a measure that was not taken.
+    A bound that is None or absent (of models trained before it) is off, and so is the bound of a measure that was not taken.
 
     Args:
         measures: Measures of a scan by key, those of MRIQC among them; NaN: not taken.
@@ -82,7 +82,7 @@ def judge(measures: Mapping[str, float], bounds: Mapping[str, Any]) -> str | Non
     for measure in (measure for measure in MEASURES if measure.key in measures):
         value = measures[measure.key]
         for key in measure.bounds:
-            bound = bounds[key]
+            bound = bounds.get(key)
             low = key.startswith("min")
             if bound is not None and (value < bound if low else value > bound):
                 side = "below" if low else "above"
