@@ -9,6 +9,7 @@ and its pixels must be complete. :func:`ldae.conversion.bids.inspect_image` late
 that dcm2niix makes of it.
 """
 
+import logging
 import re
 import struct
 from collections.abc import Iterable
@@ -25,6 +26,7 @@ MAX_EDGE = 6.0  # mm; ADNI's T1-weighted scans have voxels of about 1 mm
 MAX_RATIO = 5.0  # longest to shortest edge of a voxel; above: no 3-D acquisition of a head
 GAP = 1.5  # median steps; a longer step between slices means a missing slice
 TURNED = 0.01  # of direction cosines; a larger difference is another orientation, not rounding
+log = logging.getLogger(__name__)
 _TAGS = [
     "SeriesInstanceUID", "PatientID", "ImagePositionPatient", "ImageOrientationPatient",
     "PixelSpacing", "Rows", "Columns", "BitsAllocated", "NumberOfFrames",
@@ -58,9 +60,10 @@ def dicom_fault(files: Iterable[Path], ptid: str) -> str | None:
         try:
             slices.append(_read_slice(path))
         except OSError as error:
-            broken.append(error.strerror or type(error).__name__)
+            broken.append(error.strerror or "the system gives no reason")
         except Exception as error:  # pydicom raises nearly anything on bytes that are not DICOM
-            broken.append(f"not DICOM: {type(error).__name__}")
+            log.info("%s: %s", path.name, type(error).__name__)
+            broken.append("no DICOM, or damaged")
     total = len(slices) + len(broken)
     if broken:
         return f"{len(broken)} of {total} files cannot be read ({broken[0]})."

@@ -32,6 +32,7 @@ _NAME = re.compile(
     r"sub-(?P<subject>[A-Za-z0-9]+)(_ses-(?P<session>[A-Za-z0-9]+))?(_run-(?P<run>\d+))?"
     r"_space-(?P<space>[A-Za-z0-9]+)_desc-brain_T1w\.nii\.gz"
 )
+_LABEL = re.compile(r"[A-Za-z0-9+]+")  # what pybids takes; it cuts others at the first other sign
 BRAIN, MASK = "_T1w.nii.gz", "_mask.nii.gz"
 # Paths without T1w images: beside the subjects' folders, and folders of other modalities.
 _IGNORED = [
@@ -146,7 +147,7 @@ def import_bids(
     sidecars = Sidecars(root)
     images["about"] = [sidecars(root / path) for path in images["path"]]
     names = [entities_of(Path(path).name) for path in images["path"]]
-    images["refused"] = list(map(never_taken, names, images["about"]))
+    images["refused"] = list(map(_refused, images["path"], names, images["about"]))
     usable = images[images["refused"].isna()]
     require(
         len(usable) > 0,
@@ -208,6 +209,14 @@ def _index(root: Path, key: str) -> pd.DataFrame:
         )
     table = pd.DataFrame(rows, columns=["subject", "session", "rank", "path"])
     return table.sort_values(["subject", "session", "rank", "path"]).reset_index(drop=True)
+
+
+def _refused(path: str, entities: Mapping[str, str], about: Mapping[str, Any]) -> str | None:
+    """Reason why an image is not taken: a label that would be cut short, or what it shows."""
+    for label in Path(path).parts[:-1]:
+        if label[:4] in ("sub-", "ses-") and not _LABEL.fullmatch(label[4:]):
+            return f"BIDS does not allow the label {label}: letters and digits alone. Rename it."
+    return never_taken(entities, about)
 
 
 def _strength(about: Mapping[str, Any]) -> float | None:

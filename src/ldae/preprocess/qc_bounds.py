@@ -73,7 +73,8 @@ def shown_measures(taken: Iterable[str], bounds: Mapping[str, Any]) -> tuple[Mea
 def judge(measures: Mapping[str, float], bounds: Mapping[str, Any]) -> str | None:
     """A sentence on the first measure outside its bounds; None if all are inside.
 
-    A bound that is None or absent (of models trained before it) is off, and so is the bound of a measure that was not taken.
+    A bound that is None or absent (of models trained before it) is off, and so is the bound of a
+    measure that was not taken.
 
     Args:
         measures: Measures of a scan by key, those of MRIQC among them; NaN: not taken.
