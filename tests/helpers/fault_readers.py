@@ -1,5 +1,6 @@
 """Readers of single files and tables for tests of faults: the sentences that each one answers."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,11 +14,14 @@ from ldae.conversion.bids import inspect_image
 from ldae.conversion.image_checks import dicom_fault, nifti_fault
 from ldae.conversion.import_bids import import_bids
 from ldae.errors import UserError
+from ldae.preflight.slurm import compare_with_partitions, read_nodes
 from ldae.preprocess.image_io import read_scan
 from ldae.preprocess.preprocessed_input import read_brain
 from ldae.preprocess.shard_runner import ScanRejected
 
 VOXELS = np.random.default_rng(0).integers(1, 900, (24, 28, 26)).astype("i2")
+# sinfo's lines; the last is of no form that it is known to have
+NODES = "p*|1-00:00:00|64000|8|(null)\ngpu|12:00:00|128000+|16|gpu:a100:4(S:0,1)\nq|n/a|n/a|n/a|n/a"
 AFFINE = np.diag([-1.0, 1.1, 1.2, 1.0])
 
 
@@ -66,6 +70,12 @@ def said_of_given_splits(path: Path) -> list[str]:
     return [_refused(lambda: make_splits(people, 0.5, 0.5, 1, path.parent / "frozen", path))]
 
 
+def said_of_requests(path: Path) -> list[str]:
+    """Findings on the requests of a rule, JSON, against a cluster of two partitions."""
+    requests = {"rule": json.loads(path.read_text())}
+    return [one.what for one in compare_with_partitions(requests, read_nodes(NODES))]
+
+
 def _refused(call: Callable[[], object]) -> str:
     try:
         call()
@@ -109,6 +119,7 @@ READERS: dict[str, Callable[[Path], list[str]]] = {
     "sessions": said_of_sessions,
     "label": said_of_label,
     "series": said_of_series,
+    "slurm": said_of_requests,
     "decisions": said_of_decisions,
     "splits": said_of_given_splits,
 }

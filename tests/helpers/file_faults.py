@@ -5,6 +5,7 @@ shows are in ``tests/workflow/faults.py``.
 """
 
 import gzip
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +137,11 @@ def foreign(content: bytes) -> Callable[[Path], object]:
         (path / "999.dcm").write_bytes(content)
 
     return make
+
+
+def requests(**about: object) -> Callable[[Path], object]:
+    """Write the requests of a rule."""
+    return lambda path: path.write_text(json.dumps(about))
 
 
 def flip(content: bytearray) -> None:
@@ -318,4 +324,24 @@ FILE_FAULTS: dict[str, FileFault] = {
     "splits with more values": FileFault("splits", table(SPLITS + "|x"), "more values than"),
     "split of another word": FileFault("splits", table(SPLITS + "ing"), "not train, val, test"),
     "subject in two splits": FileFault("splits", table(SPLITS + "\nsub-A|test"), "sub-A twice"),
+    # words of Slurm
+    "unknown partition": FileFault("slurm", requests(slurm_partition="gpux"), "no partition gpux"),
+    "one of two partitions unknown": FileFault(
+        "slurm", requests(slurm_partition="gpu,gpux"), "no partition gpux"
+    ),
+    "partition in capitals": FileFault("slurm", requests(slurm_partition="GPU"), "partition GPU"),
+    "partition with sinfo's star": FileFault(
+        "slurm", requests(slurm_partition="p*"), "no partition p*"
+    ),
+    "partition that sinfo does not describe": FileFault(
+        "slurm", requests(slurm_partition="q"), "no partition q"
+    ),
+    "GPU without a number": FileFault("slurm", requests(gres="gpu"), "no GPUs a node, 1 asked"),
+    "GPU by its type alone": FileFault("slurm", requests(gres="gpu:a100"), "no GPUs a node, 1"),
+    "two nodes with gpu": FileFault(
+        "slurm", requests(slurm_partition="gpu", nodes=2, gpu=1), "nodes: 2 with gpu: 1"
+    ),
+    "longer than the partition allows": FileFault(
+        "slurm", requests(runtime=99999), "partition p allows 1440 minutes"
+    ),
 }
