@@ -8,8 +8,7 @@ Python package nimare 0.22.1, unpacked into DIR (licence of the package: MIT; of
 Montreal Neurological Institute's, free use, copy and distribution with its copyright notice). It
 is registered to the symmetric template, as scans are; its right minus its mirrored left is kept.
 
-The rate: the three real heads of ldae/synthetic/bases, none of which is in the average, and
-subjects deformed from them, whose sides are exchanged at random. Each is measured as it is and
+The rate: the three real heads of ldae/synthetic/bases, and subjects deformed from them, whose sides are exchanged at random. Each is measured as it is and
 mirrored: a brain as it is with a negative value, or a mirrored one with a positive value, is an
 error. Subjects of one base are no independent brains.
 """

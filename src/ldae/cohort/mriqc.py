@@ -1,7 +1,7 @@
 """MRIQC's measures of the scans, read from its group tables and joined by the images' names.
 
 MRIQC (Esteban et al. 2017) measures the raw image, with the air around the head, so its measures
-see movement and ghosts that the measures of a brain do not. The workflow does not run it.
+can see movement and ghosts that the measures of a brain do not. The workflow does not run it.
 """
 
 import logging
