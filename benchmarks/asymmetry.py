@@ -4,13 +4,14 @@
     python benchmarks/asymmetry.py --subjects 60            # error rate, about 5 minutes
 
 The map: MNI152NLin6Asym at 2 mm, the average of 152 brains that keeps their asymmetry, from the
-Python package nimare 0.22.1, unpacked into DIR (licence of the package: MIT; of the template:
-Montreal Neurological Institute's, free use, copy and distribution with its copyright notice). It
-is registered to the symmetric template, as scans are; its right minus its mirrored left is kept.
+Python package nimare 0.22.1, unpacked into DIR (licence of the package: MIT; the template's own is
+to be confirmed before redistribution elsewhere). It is registered to the symmetric template, as
+scans are; its right minus its mirrored left is kept.
 
-The rate: the three real heads of ldae/synthetic/bases, and subjects deformed from them, whose sides are exchanged at random. Each is measured as it is and
-mirrored: a brain as it is with a negative value, or a mirrored one with a positive value, is an
-error. Subjects of one base are no independent brains.
+The rate: the three real heads of ldae/synthetic/bases, and subjects deformed from them, whose sides
+are exchanged at random. Each is measured as it is and mirrored: a brain as it is with a negative
+value, or a mirrored one with a positive value, is an error. Subjects of one base are no
+independent brains.
 """
 
 import argparse
