@@ -46,7 +46,7 @@ KEY = {"spacing": 1.5, "shape": [128, 160, 128], "interpolation": "bspline", "dt
 LATENT = (3, 16, 20, 16)
 MEASURE = {
     "ncc": 0.7, "dice": 0.95, "brain_ml": 1400, "affine_determinant": 0.7, "snr": 16, "cnr": 1.6,
-    "residual_bias": 0.02, "fov_cut": 0.0, "border": 0.0,
+    "residual_bias": 0.02, "fov_cut": 0.0, "border": 0.0, "asymmetry": 0.2,
 }  # fmt: skip
 
 

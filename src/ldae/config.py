@@ -27,7 +27,8 @@ def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
     Raises:
         UserError: the configuration has faults. For each the message names the key's full path, its
             value and what is allowed; for an unknown key, the known one closest to it. Or a data
-            set to make (``synthetic.beside``) has no folder in ``cohort.beside``.
+            set to make (``synthetic.beside``) has no folder in ``cohort.beside``; or a measure of
+            MRIQC is bounded, and no cohort has a table of MRIQC.
     """
     rules = yaml.safe_load(Path(schema).read_text())
     errors = sorted(Draft202012Validator(rules).iter_errors(config), key=lambda e: list(e.path))
@@ -49,6 +50,12 @@ def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
         not lost,
         f"synthetic.beside makes the data set(s) {', '.join(lost)}, but nothing reads them: set "
         "cohort.beside.NAME.preprocessed_dir for each, the folder to make.",
+    )
+    bounded = [key for key in config["preprocess"]["qc"] if key.startswith("mriqc_")]
+    require(
+        not bounded or any(about.get("mriqc") for about in (config["cohort"], *beside.values())),
+        f"preprocess.qc bounds {', '.join(bounded)}, but there is no table of MRIQC: set "
+        "cohort.mriqc or cohort.beside.NAME.mriqc.",
     )
 
 

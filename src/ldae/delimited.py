@@ -21,7 +21,11 @@ NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 
 
 def read_delimited(
-    path: str | Path, delimiter: str, latin1: bool = False, downloaded: bool = False
+    path: str | Path,
+    delimiter: str,
+    latin1: bool = False,
+    downloaded: bool = False,
+    unique: bool = False,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Read a table of text: stripped values, ``""`` where there is none; BOM and CRLF are accepted.
 
@@ -35,6 +39,7 @@ def read_delimited(
         latin1: Read as Latin-1 what is not UTF-8 (LONI's free text sometimes is not).
         downloaded: The file was written by a program: one that ends early in its last row, without
             an end of line, was cut off.
+        unique: Refuse a name that the header has twice, with different values below it.
 
     Returns:
         The table, and sentences with counts on what was dropped, filled or decoded.
@@ -44,6 +49,11 @@ def read_delimited(
             row has values beyond the header.
     """
     path, notes = Path(path), []
+    require(
+        path.is_file() or not path.is_symlink(),
+        f"The table {path} is a link to nothing: its data set was not downloaded wholly.",
+    )
+    require(path.is_file() or not path.is_dir(), f"The table {path} is a folder.")
     require(path.is_file(), f"The table {path} does not exist.")
     text = _decoded(path, latin1, notes)
     kind = f"{NAMES[delimiter]}-separated text"
@@ -74,16 +84,20 @@ def read_delimited(
     if short:
         notes.append(f"{count(short, 'row')} ended early: the missing fields are blank.")
     filled = [(row + [""] * (width - len(row)))[:width] for _, row in rows]
-    return pd.DataFrame(filled, columns=_unique(header), dtype=str), notes
+    table = pd.DataFrame(filled, columns=_unique(header), dtype=str)
+    if unique:
+        _require_unique(path, header, table)
+    return table, notes
 
 
 def read_tsv(path: str | Path, columns: Sequence[str] = ()) -> pd.DataFrame:
     """Read a TSV written by others (:func:`read_delimited`); notes on it are logged as warnings.
 
     Raises:
-        UserError: it is no such table, or lacks one of ``columns``.
+        UserError: it is no such table, lacks one of ``columns``, or has two different columns of
+            one name.
     """
-    table, notes = read_delimited(path, "\t")
+    table, notes = read_delimited(path, "\t", unique=True)
     for note in notes:
         logging.warning("%s: %s", path, note)
     missing = [name for name in columns if name not in table]
@@ -92,6 +106,14 @@ def read_tsv(path: str | Path, columns: Sequence[str] = ()) -> pd.DataFrame:
         f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(table.columns)}.",
     )
     return table
+
+
+def is_there(path: Path) -> bool:
+    """Whether a table that may be absent is there, if only as a link to nothing or a folder.
+
+    :func:`read_tsv` refuses those; taken as absent, their values would be unknown in silence.
+    """
+    return path.exists() or path.is_symlink()
 
 
 def _rows_of(path: Path, text: str, delimiter: str) -> list[tuple[int, list[str]]]:
@@ -118,6 +140,11 @@ def _rows_of(path: Path, text: str, delimiter: str) -> list[tuple[int, list[str]
 
 def _decoded(path: Path, latin1: bool, notes: list[str]) -> str:
     content = path.read_bytes()
+    require(
+        b"\0" not in content,
+        f"{path} cannot be read: it is not UTF-8 text (it has zero bytes). If a spreadsheet wrote "
+        "it, save it as text in UTF-8.",
+    )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -133,6 +160,23 @@ def _require_delimiter(path: Path, header: list[str], delimiter: str) -> None:
         len(header) > 1 or not other,
         f"{path} has one column, {header[0][:60]!r}: is it separated by "
         f"{' or '.join(NAMES[mark] for mark in other)}s? It must be {NAMES[delimiter]}-separated.",
+    )
+
+
+def _require_unique(path: Path, header: list[str], table: pd.DataFrame) -> None:
+    """Refuse two columns of one name that differ: nothing says which of them holds."""
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(header):
+        places.setdefault(name, []).append(place)
+    twice = [
+        name
+        for name, (first, *others) in places.items()
+        if any((table.iloc[:, first] != table.iloc[:, other]).any() for other in others)
+    ]
+    require(
+        not twice,
+        f"{path} has the column(s) {', '.join(twice)} twice, with different values. Leave one of "
+        "each.",
     )
 
 

@@ -4,27 +4,113 @@ nibabel and ITK read the same header by different rules. nibabel takes the sform
 is not 0, else the qform, and a default where both are 0. ITK takes the sform only under conditions
 of its own, has another default, and refuses matrices with shear. The project follows nibabel, gives
 ANTs the same, and refuses headers that do not say which side of the head is left.
+
+Files are read whole here, with sentences for what is wrong with them: nibabel repairs some headers
+in silence (a voxel edge of 0 becomes 1 mm), does not check the sum at the end of a compressed file,
+and names its own classes in its errors.
 """
 
+import gzip
 import zlib
+from io import BytesIO
 from itertools import combinations
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-# Raised by nibabel and by gzip for a file that is damaged, or no image.
-UNREADABLE = (OSError, EOFError, zlib.error, ImageFileError)
 MAX_SHEAR = 0.1  # cosine between two voxel axes (6 degrees); affine registration takes out less
 NO_SCALING = "The intensity scaling in its header (scl_slope, scl_inter) is no finite number."
 
+NOT_NIFTI = "The image is not NIfTI-1."
+NO_PLACE = "Its place in space is not defined: the matrix is singular or not finite."
+CUT_OFF = "The image cannot be read (cut off or damaged)."
+EDGES = (0.05, 20.0)  # mm; a voxel of a head has no shorter or longer one
+HEADER = 348  # bytes
 NOT_REAL = "The image's voxels are not single real numbers but colours or complex numbers."
+
+
+class ImageUnreadable(Exception):
+    """A file is no readable NIfTI-1 image; the message is a sentence without the file's name."""
+
+
+def read_image(path: str | Path) -> tuple[nib.Nifti1Image, np.ndarray]:
+    """Read a NIfTI-1 file whole, compressed by gzip if its name ends in ``.gz``.
+
+    Returns:
+        The image and its voxels, scaled by the header, without trailing axes of length 1.
+
+    Raises:
+        ImageUnreadable: the file cannot be read, is damaged or cut off, or is no NIfTI-1 image.
+    """
+    content = _whole(Path(path))
+    _check_header(content)
+    try:
+        image = nib.Nifti1Image.from_bytes(content)
+        return image, as_volume(np.asanyarray(image.dataobj))
+    except ValueError as error:  # of a quaternion that is none, where the qform alone is set
+        raise ImageUnreadable(NO_PLACE) from error
+
+
+def _whole(path: Path) -> bytes:
+    """Bytes of a file, decompressed; gzip's sum at their end is checked."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        cause = error.strerror or "the system gives no reason"
+        raise ImageUnreadable(f"The image cannot be read ({cause}).") from error
+    if not content:
+        raise ImageUnreadable("The image cannot be read (the file is empty).")
+    if path.suffix != ".gz":
+        return content
+    if content[:2] != b"\x1f\x8b":
+        raise ImageUnreadable(
+            "The image cannot be read (its name ends in .gz, but it is not compressed by gzip)."
+        )
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ImageUnreadable(CUT_OFF) from error
+
+
+def _check_header(content: bytes) -> None:
+    """Raise :class:`ImageUnreadable` on headers that nibabel refuses, or repairs by a guess."""
+    if content[HEADER - 4 : HEADER] not in (b"n+1\0", b"ni1\0"):
+        raise ImageUnreadable(NOT_NIFTI)
+    header = nib.Nifti1Header.from_fileobj(BytesIO(content), check=False)
+    number, *lengths = map(int, header["dim"])
+    if not 1 <= number <= 7 or min(lengths[:number]) < 1:
+        raise ImageUnreadable(f"The image is not 3-D: its header gives the shape {lengths[:3]}.")
+    try:
+        voxel = header.get_data_dtype().itemsize
+    except (HeaderDataError, KeyError):
+        voxel = 0
+    if voxel == 0:
+        code = int(header["datatype"])
+        raise ImageUnreadable(f"Its header gives an unknown type of voxels ({code}).")
+    offset = float(header["vox_offset"])
+    if not np.isfinite(offset) or offset < 0:
+        raise ImageUnreadable(f"Its header says that the voxels begin at byte {offset:g}.")
+    if offset + float(voxel) * np.prod(np.array(lengths[:number], float)) > len(content):
+        raise ImageUnreadable(CUT_OFF)
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    if np.isfinite(slope) and slope != 0 and not np.isfinite(inter):
+        raise ImageUnreadable(NO_SCALING)
+    edges = header["pixdim"][1 : 1 + min(number, 3)]
+    if int(header["sform_code"]) <= 0 < int(header["qform_code"]) and not (edges > 0).all():
+        shown = " x ".join(f"{edge:g}" for edge in edges)
+        raise ImageUnreadable(f"The voxel spacing of its header is {shown} mm.")
 
 
 def is_real(dtype: np.dtype) -> bool:
     """Whether voxels are single real numbers, whole or not."""
     return dtype.kind in "biuf"
+
+
+def is_finite(values: np.ndarray) -> bool:
+    """Whether all values are finite in float32, in which every image is processed."""
+    return bool(np.isfinite(np.float32([values.min(), values.max()])).all())
 
 
 def geometry_fault(image: nib.Nifti1Image) -> str | None:
@@ -39,9 +125,13 @@ def geometry_fault(image: nib.Nifti1Image) -> str | None:
         )
     matrix = image.affine
     if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) <= 1e-9:
-        return "Its place in space is not defined: the matrix is singular or not finite."
+        return NO_PLACE
     if not np.isfinite(nib.io_orientation(matrix)[:, 0]).all():
         return "Two axes of the image are nearly the same."
+    edges = np.linalg.norm(matrix[:3, :3], axis=0)
+    if edges.min() < EDGES[0] or edges.max() > EDGES[1]:
+        shown = " x ".join(f"{edge:g}" for edge in edges)
+        return f"Its voxels of {shown} mm are none of a head ({EDGES[0]:g} to {EDGES[1]:g} mm)."
     if q_code and s_code and np.linalg.det(qform[:3, :3]) * np.linalg.det(sform[:3, :3]) < 0:
         return (
             "The two matrices of its header (qform and sform) differ in which side is left. "

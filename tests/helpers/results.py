@@ -152,6 +152,7 @@ def _qc(index: pd.DataFrame, folder: Path) -> list[Path]:
         values = {"brain_ml": 1200.0 + number, "dice": 0.95, "ncc": 0.9 - 0.01 * number}
         values |= {"affine_determinant": 0.9 + 0.002 * number, "snr": 4.0 + 0.05 * number}
         values |= {"cnr": 1.5, "residual_bias": 0.02, "fov_cut": 0.0, "border": 0.0}
+        values |= {"asymmetry": 0.2}
         write_json(values, anat / f"{scan.scan_id}_desc-qc.json")
         picture.save(anat / f"{scan.scan_id}_desc-qc.png")
         measured.append(values)

@@ -94,6 +94,17 @@ def test_synthetic_data_set_that_nothing_reads_is_refused(beside):
         check_config(config, SCHEMA)
 
 
+def test_bound_on_a_measure_of_mriqc_needs_a_table_of_it():
+    config = merge(PAPER, {"preprocess": {"qc": {"mriqc_cjv": [None, 0.9]}}})
+    with pytest.raises(UserError, match="bounds mriqc_cjv, but there is no table of MRIQC"):
+        check_config(config, SCHEMA)
+    check_config(merge(config, {"cohort": {"mriqc": "group_T1w.tsv"}}), SCHEMA)
+    beside = {"AIBL": {"bids_dir": "x", "mriqc": "group_T1w.tsv"}}
+    check_config(merge(config, {"cohort": {"beside": beside}}), SCHEMA)
+    with pytest.raises(UserError, match=r"mriqc_cjv is 0\.9"):
+        check_config(merge(PAPER, {"preprocess": {"qc": {"mriqc_cjv": 0.9}}}), SCHEMA)
+
+
 def test_missing_config_key_is_named():
     config = {key: value for key, value in PAPER.items() if key != "seed"}
     with pytest.raises(UserError, match="seed are missing"):

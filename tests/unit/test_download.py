@@ -108,7 +108,7 @@ def test_dicom_faults_of_missing_truncated_or_foreign_files(tmp_path):
     os.truncate(files[3], 150)
     assert "1 of 24 files c" in dicom_fault(files, PTID)
     files[3].write_bytes(b"no DICOM at all" * 40)
-    assert "not DICOM" in dicom_fault(files, PTID)
+    assert "no DICOM" in dicom_fault(files, PTID)
     files[3].unlink()
     files[3].symlink_to("/nowhere")
     assert "1 of 24 files cannot be read (No such file" in dicom_fault(files, PTID)

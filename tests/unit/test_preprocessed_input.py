@@ -17,6 +17,7 @@ BOUNDS = dict.fromkeys(
     (
         "min_dice", "min_ncc", "min_brain_ml", "max_brain_ml", "min_determinant",
         "max_determinant", "min_snr", "min_cnr", "max_residual_bias", "max_fov_cut", "max_border",
+        "min_asymmetry",
     )
 )  # fmt: skip
 VOLUMES = {"spacing": 4.0, "interpolation": "bspline", "antialias": True}

@@ -20,10 +20,11 @@ from ldae.preprocess.qc_measures import dice, outside_fraction, tissue_measures
 from ldae.preprocess.qc_page import write_page
 from ldae.preprocess.qc_picture import Head, write_picture
 from ldae.preprocess.shard_runner import ScanRejected
+from ldae.report.tables.cohort import measures as report_measures
 
 GOOD = {
     "ncc": 0.7, "dice": 0.95, "brain_ml": 1400, "affine_determinant": 0.7, "snr": 16, "cnr": 1.6,
-    "residual_bias": 0.02, "fov_cut": 0.0, "border": 0.0,
+    "residual_bias": 0.02, "fov_cut": 0.0, "border": 0.0, "asymmetry": 0.2,
 }  # fmt: skip
 BOUNDS = {key: None for measure in MEASURES for key in measure.bounds}
 
@@ -131,6 +132,21 @@ def test_outlyingness_of_one_scan_is_zero():
     assert outlyingness(pd.DataFrame([GOOD]))["z"].tolist() == [0.0]
 
 
+def test_judge_bounds_measures_of_mriqc_where_they_were_taken():
+    bounds = {**BOUNDS, "mriqc_cjv": [None, 0.9], "mriqc_snr_total": [8, None]}
+    good = {**GOOD, "mriqc_cjv": 0.9, "mriqc_snr_total": 8.0}
+    assert judge(good, bounds) is judge(GOOD, bounds) is None
+    assert judge({**good, "mriqc_cjv": float("nan")}, bounds) is None
+    reasons = [
+        judge({**good, "mriqc_cjv": 1.2}, bounds),
+        judge({**good, "mriqc_snr_total": 7}, bounds),
+    ]
+    assert reasons == [
+        "QC: mriqc_cjv 1.2 is above its highest 0.9",
+        "QC: mriqc_snr_total 7 is below its lowest 8",
+    ]
+
+
 # --- the page -------------------------------------------------------------------------------
 
 
@@ -196,6 +212,35 @@ def test_qc_page_lists_duplicates_and_scans_that_failed_packing(cohort):
     write_page(**{**cohort, "duplicates": cohort["duplicates"][:0]})
     html = cohort["page"].read_text()
     assert "Duplicates:" not in html and "0 more left out" in html
+
+
+def test_qc_page_names_scans_whose_sides_may_be_swapped_without_ranking_them(cohort):
+    file = scan_files(cohort["scans"], cohort["preproc_dir"], "T")[0].measures
+    write_json({"scan_id": "sub-A_ses-M000", **GOOD, "asymmetry": -0.2}, file)
+    write_page(**cohort)
+    html = cohort["page"].read_text()
+    assert re.findall(r"<h2>sub-(\w)_", html) == ["D", "C", "B", "A"]
+    assert html.count("left and right may be swapped: asymmetry -0.20") == 1
+    assert "In 1 of the scans left and right may be swapped" in html
+    reason = judge({**GOOD, "asymmetry": -0.2}, {**BOUNDS, "min_asymmetry": -0.1})
+    assert reason == "QC: asymmetry -0.2 is below min_asymmetry -0.1"
+
+
+def test_qc_page_and_report_show_measures_of_mriqc(cohort):
+    cohort["cfg"]["qc"]["mriqc_size_x"] = [100, None]
+    names = ["scan_id", "mriqc_cjv", "mriqc_size_x", "mriqc_size_y"]
+    mriqc = pd.DataFrame([("sub-B_ses-M000", 0.41, 176.0, 256.0)], columns=names)
+    write_page(**cohort)
+    before = read_table(cohort["table"])
+    write_page(**cohort, mriqc=mriqc)
+    html, table = cohort["page"].read_text(), read_table(cohort["table"])
+    assert "mriqc_size_x [100, None]" in html and "<dt>mriqc_cjv<dd>0.41" in html
+    assert "mriqc_size_y" not in html  # has no bound and is none of those always shown
+    pd.testing.assert_frame_equal(table[before.columns], before)
+    assert table.set_index("scan_id")["mriqc_size_y"].dropna().to_dict() == {"sub-B_ses-M000": 256}
+    rows = report_measures(table, cohort["cfg"]["qc"]).rows
+    assert [row[0] for row in rows][-2:] == ["MRIQC: cjv", "MRIQC: size_x"]
+    assert rows[-1][1:4] == ["176", "176 to 176", "at least 100"]
 
 
 def test_qc_page_is_reproducible(cohort):

@@ -139,7 +139,7 @@ def test_packing_fails_invalid_image_with_reason_and_retries_it(cohort, transfor
     table = read_manifest(manifest)
     assert table["scan_id"].tolist() == scans["scan_id"].tolist()
     assert table["status"].tolist() == ["failed", "skipped", "ok", "failed"]
-    assert "cannot be read as an image" in table["reason"][0]
+    assert "The image cannot be read (cut off or damaged)" in table["reason"][0]
     assert "no contrast" in table["reason"][3] and table["reason"][2] == ""
     transformed.clear()
     cohort.pack(0)

@@ -1,5 +1,10 @@
-"""Damaged download: the ledger names each fault, and every other image is used."""
+"""Damaged inputs: each gets its sentence, in the ledger or from the module that reads it.
 
+A damaged download is run through the workflow once: the ledger names each fault, and every other
+image is used. Faults of single files and tables need no run and take milliseconds each.
+"""
+
+import re
 import shutil
 from pathlib import Path
 
@@ -8,16 +13,19 @@ import pytest
 import yaml
 from faults import FAULTS, Image
 
+from helpers.fault_readers import READERS
+from helpers.file_faults import FILE_FAULTS
 from helpers.project import GOLDEN
 from ldae.conversion.download import PTID
 from ldae.derivatives import shard_of
 from ldae.synthetic.download import make_download
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow]
-
 BUILT_IN = (1, 2, 3, 6, 8)  # subjects (index modulo 10) that make_download damages
 SUBJECTS = 60
 MISFILED = "folder of another subject"
+FIXED = 3  # inputs beside FAULTS: an image in two subjects (two), and in another's folder
+# Of a library: its exceptions, its functions and Python's own words
+LIBRARY = re.compile(r"\w+Error\b|Traceback|nibabel|pandas|numpy|ufunc|codec|tokeniz|\bNone\b")
 
 
 def healthy_images(out: Path) -> pd.DataFrame:
@@ -97,6 +105,8 @@ def damaged_run(tmp_path_factory):
     return ledger, damaged, project
 
 
+@pytest.mark.workflow
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_ledger_names_fault(damaged_run, name):
     ledger, damaged, _ = damaged_run
@@ -113,6 +123,8 @@ def test_ledger_names_fault(damaged_run, name):
         assert fault.words.lower() in row["reason"].lower(), row["reason"]
 
 
+@pytest.mark.workflow
+@pytest.mark.slow
 def test_ledger_excludes_image_of_two_subjects_for_both(damaged_run):
     ledger, damaged, _ = damaged_run
     pair = [damaged[f"same image, {whose} subject"].image_id for whose in ("one", "other")]
@@ -121,6 +133,8 @@ def test_ledger_excludes_image_of_two_subjects_for_both(damaged_run):
     assert set(rows["stage"]) == {"duplicate"}
 
 
+@pytest.mark.workflow
+@pytest.mark.slow
 def test_ledger_excludes_image_in_folder_of_another_subject(damaged_run):
     ledger, damaged, _ = damaged_run
     image = damaged[MISFILED]
@@ -131,6 +145,8 @@ def test_ledger_excludes_image_in_folder_of_another_subject(damaged_run):
     assert "another subject" in other["reason"]
 
 
+@pytest.mark.workflow
+@pytest.mark.slow
 def test_ledger_uses_all_undamaged_images(damaged_run):
     ledger, damaged, project = damaged_run
     subjects = {damaged[name].subject for name, fault in FAULTS.items() if fault.all_images}
@@ -142,6 +158,8 @@ def test_ledger_uses_all_undamaged_images(damaged_run):
     assert set(rest["status"]) == {"used"}, rest[rest["status"] != "used"].to_dict("records")
 
 
+@pytest.mark.workflow
+@pytest.mark.slow
 def test_flow_counts_equal_images_on_disk(damaged_run):
     ledger, _damaged, project = damaged_run
     flow = pd.read_csv(project.path / "results/tables/flow.tsv", sep="\t").set_index("stage")
@@ -155,8 +173,24 @@ def test_flow_counts_equal_images_on_disk(damaged_run):
     assert used == flow.loc["used", "images"]
 
 
+@pytest.mark.workflow
+@pytest.mark.slow
 def test_flow_counts_missing_scans_of_the_conversion_table(damaged_run):
     _, _, project = damaged_run
     conversion = pd.read_csv(project.path / "results/cohort/conversion.tsv", sep="\t", dtype=str)
     flow = pd.read_csv(project.path / "results/tables/flow.tsv", sep="\t").set_index("stage")
     assert flow.loc["missing", "images"] == (conversion["status"] == "missing").sum()
+
+
+@pytest.mark.parametrize("name", FILE_FAULTS)
+def test_reader_names_fault_in_a_sentence(name, tmp_path):
+    fault = FILE_FAULTS[name]
+    path = tmp_path / "x.nii.gz"
+    fault.make(path)
+    for sentence in READERS[fault.kind](path):
+        assert fault.words in sentence and not LIBRARY.search(sentence), sentence
+
+
+def test_suite_has_faults_of_every_kind():
+    assert len(FAULTS) + FIXED + len(FILE_FAULTS) >= 60
+    assert {fault.kind for fault in FILE_FAULTS.values()} == set(READERS)

@@ -110,6 +110,20 @@ for about in DATASETS.values():
             )
         about["space"] = config["preprocess"]["template"]["name"]
 
+# Name of each cohort that has a table of MRIQC -> that table.
+MRIQC = {
+    name: about["mriqc"]
+    for name, about in {MAIN_COHORT: COHORT, **COHORT["beside"]}.items()
+    if about.get("mriqc")
+}
+for name, path in MRIQC.items():
+    if not Path(path).is_file():
+        section = "cohort" if name == MAIN_COHORT else f"cohort.beside.{name}"
+        raise WorkflowError(
+            f"{section}.mriqc: the table '{path}' does not exist. Set it to MRIQC's "
+            "group_T1w.tsv, or leave it out."
+        )
+
 BATCHES = range(COHORT["batches"])
 # Parts of the BIDS data set: NAME-NUMBER is a batch of the download, NAME an imported data set.
 PARTS = (

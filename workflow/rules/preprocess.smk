@@ -60,12 +60,40 @@ rule brain_extraction:
         "../scripts/brain_extraction.py"
 
 
+if MRIQC:
+
+    rule mriqc:
+        input:
+            tables=list(MRIQC.values()),
+            conversion=rules.bids.output.conversion,
+        output:
+            measures=results("cohort/mriqc.tsv"),
+        log:
+            logfile("mriqc.log"),
+        benchmark:
+            timing("mriqc.tsv")
+        conda:
+            "../../envs/ldae.yaml"
+        resources:
+            mem_mb=growing(1000),
+            runtime=growing(10),
+        params:
+            cohorts=list(MRIQC),
+            bounded=[key for key in config["preprocess"]["qc"] if key[:6] == "mriqc_"],
+            source=source("cohort.mriqc:join_mriqc"),
+        message:
+            "Joining MRIQC's measures to the scans"
+        script:
+            "../scripts/mriqc.py"
+
+
 rule registration:
     input:
         scans=results("cohort/shards/shard-{shard}.tsv"),
         earlier=MANIFEST["n4"] if BRAIN_FIRST else MANIFEST["brain"],
         template=config["preprocess"]["template"]["image"],
         mask=config["preprocess"]["template"]["mask"],
+        mriqc=rules.mriqc.output.measures if MRIQC else [],
     output:
         manifest=MANIFEST["registration"],
     log:
@@ -97,6 +125,7 @@ rule preprocessed_input:
         bids=ancient(rules.bids.output.bids),
         template=config["preprocess"]["template"]["image"],
         mask=config["preprocess"]["template"]["mask"],
+        mriqc=rules.mriqc.output.measures if MRIQC else [],
     output:
         manifest=MANIFEST["registration"],
     log:
@@ -128,6 +157,7 @@ rule qc:
         conversion=rules.bids.output.conversion,
         duplicates=rules.scans.output.duplicates,
         exclude=[ancient(path) for path in optional_input(config["cohort"]["exclude"])],
+        mriqc=rules.mriqc.output.measures if MRIQC else [],
     output:
         page=results("qc/index.html"),
         measures=results("qc/measures.tsv"),

@@ -6,6 +6,7 @@ with job(snakemake):
     from ldae.files import read_table
     from ldae.preprocess.preprocessed_input import run_preprocessed_input
 
+    mriqc = snakemake.input.get("mriqc")
     run_preprocessed_input(
         read_table(snakemake.input.scans),
         snakemake.input.bids,
@@ -13,4 +14,5 @@ with job(snakemake):
         snakemake.output.manifest,
         snakemake.params.settings,
         snakemake.params.volumes,
+        read_table(mriqc) if mriqc else None,
     )

@@ -13,6 +13,7 @@ with job(snakemake):
 
     source, cfg = snakemake.input, snakemake.params.settings
     folder = Path(snakemake.output.description).parent
+    mriqc = source.get("mriqc")
     manifests = read_manifests(dict(source.items()))
     scans = read_table(source.scans)
     known = known_scans(scans, read_table(source.conversion, ["scan_id"]))
@@ -28,4 +29,5 @@ with job(snakemake):
         snakemake.output.page,
         snakemake.output.measures,
         cfg,
+        read_table(mriqc) if mriqc else None,
     )

@@ -6,6 +6,7 @@ with job(snakemake):
     from ldae.files import read_table
     from ldae.preprocess.registration import run_registration
 
+    mriqc = snakemake.input.get("mriqc")
     run_registration(
         read_table(snakemake.input.scans),
         snakemake.params.preproc,
@@ -13,4 +14,5 @@ with job(snakemake):
         snakemake.params.settings,
         snakemake.params.volumes,
         snakemake.input.earlier,
+        read_table(mriqc) if mriqc else None,
     )

@@ -12,7 +12,7 @@ from nibabel.processing import resample_from_to
 from scipy.ndimage import distance_transform_edt
 
 from ldae.errors import UserError, require
-from ldae.nifti import UNREADABLE
+from ldae.nifti import ImageUnreadable, read_image
 
 VISIBLE = 0.02  # of the largest intensity: what lies below is background
 MARGIN_MM = 8.0  # a registered brain may reach so far beyond the template's mask
@@ -96,10 +96,9 @@ def require_head(path: Path) -> None:
             damaged.
     """
     try:
-        image = nib.load(path)
-        values = np.asarray(image.dataobj)
-    except UNREADABLE as error:
-        raise UserError(f"{path} cannot be read as an image.") from error
+        image, values = read_image(path)
+    except ImageUnreadable as error:
+        raise UserError(f"{path}: {error}") from error
     zeros = float((values == 0).mean())
     litres = float((values != 0).sum() * abs(np.linalg.det(image.affine[:3, :3])) / 1e6)
     if zeros >= MIN_ZEROS and litres <= MAX_STRIPPED_LITRES:

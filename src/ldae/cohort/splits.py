@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ldae.delimited import read_tsv
 from ldae.errors import UserError, require
 from ldae.files import digest, read_table, write_table
 
@@ -147,7 +148,7 @@ def _read_frozen(path: Path) -> pd.DataFrame:
 
 def _read_given(path: str | Path, subjects: pd.DataFrame) -> dict[str, str]:
     """Split by participant, also of participants that are not present."""
-    table = read_table(path, ["participant_id", "split"])
+    table = read_tsv(path, ["participant_id", "split"])
     _require_one_split(table, path, "Correct the table (cohort.splits.given).")
     present = table["participant_id"].isin(subjects["participant_id"])
     require(

@@ -9,7 +9,6 @@ import hashlib
 import re
 import shutil
 import struct
-import zlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -20,10 +19,9 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pydicom
-from nibabel.spatialimages import HeaderDataError
 
 from ldae.files import MISSING, atomic, write_json
-from ldae.nifti import NO_SCALING, NOT_REAL, as_volume, geometry_fault, is_real
+from ldae.nifti import NOT_REAL, ImageUnreadable, geometry_fault, is_finite, is_real, read_image
 
 # BIDS's name -> DICOM keyword, factor to BIDS's unit (DICOM has milliseconds, BIDS seconds).
 _NUMBERS = {
@@ -52,10 +50,6 @@ _WRONG = ("apoe_gen1", "apoe_gen2")
 # Columns of every sessions.tsv, also of imports (:mod:`ldae.conversion.import_bids`).
 _VISIT = ("session_id", "age", "diagnosis", "MMSE", "cdr_global")
 _WHOLE = r"^(-?\d+)\.0+$"
-_UNREADABLE = (
-    OSError, EOFError, ValueError, OverflowError, zlib.error,
-    nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError,
-)  # fmt: skip
 
 
 def acquisition(path: str | Path) -> dict[str, Any]:
@@ -97,14 +91,9 @@ def inspect_image(path: str | Path) -> tuple[str | None, str | None]:
         The fault, a sentence (None: good), and the hash of the voxels (None: bad).
     """
     try:
-        image = nib.load(path)
-        data = as_volume(np.asanyarray(image.dataobj))  # (X, Y, Z)
-    except HeaderDataError:
-        return NO_SCALING, None
-    except _UNREADABLE as error:
-        return f"The image cannot be read ({_cause(error)}).", None
-    if not isinstance(image, nib.Nifti1Image) or isinstance(image, nib.Nifti2Image):
-        return "The image is not NIfTI-1.", None
+        image, data = read_image(path)
+    except ImageUnreadable as error:
+        return str(error), None
     fault = image_fault(data) or geometry_fault(image)
     return (fault, None) if fault else (None, image_hash(data, image.affine))
 
@@ -115,19 +104,11 @@ def image_fault(data: np.ndarray) -> str | None:
         return f"The image is not 3-D: its shape is {data.shape}."
     if not is_real(data.dtype):
         return NOT_REAL
-    low, high = float(data.min()), float(data.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
+    if not is_finite(data):
         return "The image has values that are not finite."
-    if low == high:
-        return f"The image is constant: all voxels are {low:g}."
+    if data.min() == data.max():
+        return f"The image is constant: all voxels are {float(data.min()):g}."
     return None
-
-
-def _cause(error: Exception) -> str:
-    """Cause of a read error, without the path of the file."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return "cut off or damaged"
 
 
 def image_hash(data: np.ndarray, affine: np.ndarray) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ldae.conversion.visit_months import months_of_visits
-from ldae.delimited import read_tsv
+from ldae.delimited import is_there, read_tsv
 from ldae.errors import UserError, require
 from ldae.files import MISSING
 
@@ -80,7 +80,7 @@ class _Tables:
         self._length = len(scans)
         self._one_visit = not scans["subject"].duplicated().any()
         path = root / "participants.tsv"
-        of_subject = read_tsv(path, ["participant_id"]) if path.is_file() else None
+        of_subject = read_tsv(path, ["participant_id"]) if is_there(path) else None
         self._subject = self._rows(of_subject, scans, ["subject"], path)
         of_visit, path = _sessions(root, scans["subject"].unique())
         self._visit = self._rows(of_visit, scans, ["subject", "session"], path)
@@ -252,12 +252,12 @@ def _sessions(root: Path, subjects: np.ndarray) -> tuple[pd.DataFrame | None, Pa
     parts = []
     for subject in subjects:
         path = root / f"sub-{subject}" / f"sub-{subject}_sessions.tsv"
-        if path.is_file():
+        if is_there(path):
             parts.append(read_tsv(path, ["session_id"]).assign(participant_id=subject))
     if parts:
         return pd.concat(parts).fillna(""), root / "sub-*/sub-*_sessions.tsv"
     path = root / "sessions.tsv"
-    return (read_tsv(path, ["participant_id", "session_id"]) if path.is_file() else None), path
+    return (read_tsv(path, ["participant_id", "session_id"]) if is_there(path) else None), path
 
 
 def _listed(table: pd.DataFrame) -> str:

@@ -9,26 +9,26 @@ and its pixels must be complete. :func:`ldae.conversion.bids.inspect_image` late
 that dcm2niix makes of it.
 """
 
+import logging
 import re
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pydicom
-from nibabel.spatialimages import HeaderDataError
 from pydicom.multival import MultiValue
 
 from ldae.conversion.t1w_preference import CONTRAST, contrast_key
-from ldae.nifti import NO_SCALING, NOT_REAL, as_volume, geometry_fault, is_real
+from ldae.nifti import NOT_REAL, ImageUnreadable, geometry_fault, is_finite, is_real, read_image
 
 MIN_SLICES = 20  # a whole head at 6 mm has more; localisers have 3 to 15
 MAX_EDGE = 6.0  # mm; ADNI's T1-weighted scans have voxels of about 1 mm
 MAX_RATIO = 5.0  # longest to shortest edge of a voxel; above: no 3-D acquisition of a head
 GAP = 1.5  # median steps; a longer step between slices means a missing slice
 TURNED = 0.01  # of direction cosines; a larger difference is another orientation, not rounding
+log = logging.getLogger(__name__)
 _TAGS = [
     "SeriesInstanceUID", "PatientID", "ImagePositionPatient", "ImageOrientationPatient",
     "PixelSpacing", "Rows", "Columns", "BitsAllocated", "NumberOfFrames",
@@ -62,9 +62,10 @@ def dicom_fault(files: Iterable[Path], ptid: str) -> str | None:
         try:
             slices.append(_read_slice(path))
         except OSError as error:
-            broken.append(error.strerror or type(error).__name__)
+            broken.append(error.strerror or "the system gives no reason")
         except Exception as error:  # pydicom raises nearly anything on bytes that are not DICOM
-            broken.append(f"not DICOM: {type(error).__name__}")
+            log.info("%s: %s", path.name, type(error).__name__)
+            broken.append("no DICOM, or damaged")
     total = len(slices) + len(broken)
     if broken:
         return f"{len(broken)} of {total} files cannot be read ({broken[0]})."
@@ -187,24 +188,18 @@ def nifti_fault(path: Path) -> str | None:
         The first fault, in a sentence, or None.
     """
     try:
-        image = nib.load(path)
-        data = as_volume(np.asanyarray(image.dataobj))
-    except HeaderDataError:
-        return NO_SCALING
-    except OSError as error:
-        return f"The file cannot be read ({error.strerror or 'it is cut off or damaged'})."
-    except Exception as error:  # nibabel raises nearly anything on bytes that are not NIfTI
-        return f"The file cannot be read (not NIfTI: {type(error).__name__})."
+        image, data = read_image(path)
+    except ImageUnreadable as error:
+        return str(error)
     if data.ndim != 3:
         return f"The image is {data.ndim}-D, not 3-D."
     if min(data.shape) < MIN_SLICES:
         return f"Only {min(data.shape)} slices: a localiser or a fragment, no 3-D image of a head."
     if not is_real(data.dtype):
         return NOT_REAL
-    low, high = float(data.min()), float(data.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
+    if not is_finite(data):
         return "The image has voxels that are not finite numbers."
-    if low == high:
+    if data.min() == data.max():
         return "The image is constant: all voxels have the same value."
     if fault := geometry_fault(image):
         return fault

@@ -7,7 +7,7 @@ brains lie in a BIDS derivatives folder, with or without masks beside them.
 import logging
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +33,7 @@ _NAME = re.compile(
     r"sub-(?P<subject>[A-Za-z0-9]+)(_ses-(?P<session>[A-Za-z0-9]+))?(_run-(?P<run>\d+))?"
     r"_space-(?P<space>[A-Za-z0-9]+)_desc-brain_T1w\.nii\.gz"
 )
+_LABEL = re.compile(r"[A-Za-z0-9+]+")  # what pybids takes; it cuts others at the first other sign
 BRAIN, MASK = "_T1w.nii.gz", "_mask.nii.gz"
 # Paths without T1w images: beside the subjects' folders, and folders of other modalities.
 _IGNORED = [
@@ -90,11 +91,11 @@ def brain_masks(root: Path, scans: pd.DataFrame, bids: Path) -> None:
     for scan in scans.itertuples():
         brain = root / scan.path
         mask = brain.with_name(brain.name.removesuffix(BRAIN) + MASK)
-        if mask.is_file():
+        if mask.is_symlink() or mask.exists():  # a link to nothing fails when it is read
             target = scan_path(bids, scan.scan_id).with_name(
                 f"{scan.scan_id}_desc-brain_mask.nii.gz"
             )
-            target.symlink_to(mask.resolve())
+            target.symlink_to(mask.absolute())
 
 
 def import_bids(
@@ -156,7 +157,7 @@ def import_bids(
     names = [entities_of(Path(path).name) for path in images["path"]]
     asked = asked_for(bids_filter)
     images["refused"] = [
-        images["filtered"][at] or never_taken(name, about, asked)
+        images["filtered"][at] or _refused(images["path"][at], name, about, asked)
         for at, (name, about) in enumerate(zip(names, images["about"], strict=True))
     ]
     usable = images[images["refused"].isna()]
@@ -224,6 +225,16 @@ def _index(root: Path, key: str, bids_filter: Mapping[str, Any], section: str) -
         )
     table = pd.DataFrame(rows, columns=["subject", "session", "rank", "path", "filtered"])
     return table.sort_values(["subject", "session", "rank", "path"]).reset_index(drop=True)
+
+
+def _refused(
+    path: str, entities: Mapping[str, str], about: Mapping[str, Any], asked: Collection[str]
+) -> str | None:
+    """Reason why an image is not taken: a label that would be cut short, or what it shows."""
+    for label in Path(path).parts[:-1]:
+        if label[:4] in ("sub-", "ses-") and not _LABEL.fullmatch(label[4:]):
+            return f"BIDS does not allow the label {label}: letters and digits alone. Rename it."
+    return never_taken(entities, about, asked)
 
 
 def _strength(about: Mapping[str, Any]) -> float | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ldae.delimited import read_tsv
+from ldae.delimited import is_there, read_tsv
 from ldae.errors import UserError
 
 DAYS_A_MONTH = 30.4375
@@ -118,7 +118,7 @@ def _acq_times(root: Path, scans: pd.DataFrame) -> pd.Series:
 
 
 def _acq_time(table: Path, filename: str) -> str:
-    if not table.is_file():
+    if not is_there(table):
         return ""
     rows = read_tsv(table)
     if not {"filename", "acq_time"} <= set(rows.columns):

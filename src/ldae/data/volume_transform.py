@@ -1,7 +1,7 @@
 """Volume transform: a registered image on the store's grid, in [0, 1], in its number format.
 
-torch, MONAI and nibabel are imported where they are used: packing registered scans needs neither
-torch nor MONAI, whose import takes longer than packing a scan, and tables of a store need none.
+torch and MONAI are imported where they are used: packing registered scans needs neither, and their
+import takes longer than packing a scan.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ldae.errors import UserError, require
-from ldae.nifti import UNREADABLE, geometry_fault
+from ldae.nifti import ImageUnreadable, geometry_fault, read_image
 
 if TYPE_CHECKING:
     import torch
@@ -91,18 +91,18 @@ class StoreTransform:
         Raises:
             UserError: the file is damaged.
         """
-        import nibabel as nib
-
         try:
-            image = nib.load(path)
-            if fault := geometry_fault(image):
-                raise UserError(f"{path}: {fault}")
-            if self._has_spacing(image):
-                values = np.asarray(image.dataobj).astype(np.float32)
-                return self._crop_or_pad(values[None], image.affine)
-            load, resample = self._monai
+            image, values = read_image(path)
+        except ImageUnreadable as error:
+            raise UserError(f"{path}: {error}") from error
+        if fault := geometry_fault(image):
+            raise UserError(f"{path}: {fault}")
+        if self._has_spacing(image):
+            return self._crop_or_pad(values.astype(np.float32)[None], image.affine)
+        load, resample = self._monai
+        try:
             loaded = load(str(path))
-        except (*UNREADABLE, RuntimeError) as error:
+        except RuntimeError as error:  # of MONAI's readers, all of which have failed
             raise UserError(f"{path} cannot be read as an image") from error
         resampled = resample(loaded)
         return self._crop_or_pad(resampled.numpy(), np.asarray(resampled.affine))

@@ -18,7 +18,7 @@ STAGES: tuple[tuple[str, str], ...] = (
     ("Brain extraction", "brain_extraction"),
     ("Registration to the template", "registration|preprocessed_input"),
     ("Volume store", "volume_shard|volumes"),
-    ("Quality control and ledger", "qc|ledger"),
+    ("Quality control and ledger", "mriqc|qc|ledger"),
     ("Published weights", "published"),
     ("Autoencoder (stage 1)", "autoencoder"),
     ("Latents", "latent_shard|latents"),

@@ -118,12 +118,13 @@ def _ask(*command: str) -> tuple[int, str]:
 
 
 def read_nodes(text: str) -> list[Nodes]:
-    """Parse the output of ``sinfo -h -o '%P|%l|%m|%c|%G'``."""
+    """Parse the output of ``sinfo -h -o '%P|%l|%m|%c|%G'``; lines of another form are left out."""
     rows = (line.split("|") for line in text.splitlines() if line.count("|") == 4)
     return [
         Nodes(name.rstrip("*"), name.endswith("*"), minutes(limit), _int(memory), _int(cpus),
               _gpus(gres))
         for name, limit, memory, cpus, gres in rows
+        if memory[:1].isdigit() and cpus[:1].isdigit()
     ]  # fmt: skip
 
 
@@ -141,9 +142,10 @@ def _int(text: str) -> int:
 
 
 def _gpus(gres: str) -> int:
-    """GPUs of ``gpu:a100:4(S:0-1),shard:8``."""
-    numbers = re.findall(r"(?:^|,)gpu(?::[^:(,]+)?:(\d+)", gres)
-    return sum(int(number) for number in numbers)
+    """GPUs of ``gpu:a100:4(S:0-1),shard:8``; one where no number follows, as Slurm counts."""
+    parts = [part.split(":") for part in re.sub(r"\([^)]*\)", "", gres).split(",")]
+    numbers = [fields[-1] for fields in parts if fields[0] == "gpu"]
+    return sum(int(number) if number.isdigit() else 1 for number in numbers)
 
 
 def compare_with_partitions(

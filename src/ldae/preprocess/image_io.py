@@ -10,10 +10,11 @@ import numpy as np
 from ldae.files import atomic
 from ldae.nifti import (
     NOT_REAL,
-    as_volume,
+    ImageUnreadable,
     distance,
     geometry_fault,
     is_real,
+    read_image,
     shear,
     without_shear,
 )
@@ -41,14 +42,17 @@ def read_scan(path: Path) -> ants.ANTsImage:
         ScanRejected: the file is not one three-dimensional image with a known place in space, or
             all its voxels are equal.
     """
-    stored = nib.load(path)
-    values = as_volume(np.asarray(stored.dataobj))
-    if values.ndim != 3:
-        raise ScanRejected(f"the image has shape {stored.shape}, expected one 3-D volume")
+    stored, values = _read(path)
+    if values.ndim != 3 or min(values.shape) < 2:
+        raise ScanRejected(f"the image has shape {values.shape}, expected one 3-D volume")
     dtype = stored.get_data_dtype()
     if fault := geometry_fault(stored) if is_real(dtype) else NOT_REAL:
-        raise ScanRejected(f"{fault[0].lower()}{fault[1:].removesuffix('.')}")
-    values = np.nan_to_num(values.astype(np.float32))
+        raise ScanRejected(_clause(fault))
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32)
+    if np.isinf(values).any():
+        raise ScanRejected("the image has values that are not finite")
+    values = np.nan_to_num(values)
     if values.min() == values.max():
         raise ScanRejected("all voxels of the image are equal")
     matrix = without_shear(stored.affine, values.shape)
@@ -73,14 +77,34 @@ def read_mask(path: Path, scan: ants.ANTsImage) -> np.ndarray:
     """Read the mask of a scan, bool (X, Y, Z), with its place by the same rule as the scan's.
 
     Raises:
-        ScanRejected: it lies on another grid than the scan.
+        ScanRejected: it cannot be read, is no image of real numbers with a known place in space, or
+            lies on another grid than the scan.
     """
-    stored = nib.load(path)
-    values = as_volume(np.asarray(stored.dataobj))
+    try:
+        stored, values = _read(path)
+    except ScanRejected as error:
+        raise ScanRejected(f"of the brain mask: {error}") from error
+    if values.shape != scan.shape:
+        raise ScanRejected(f"the brain mask lies on another grid than the scan: {values.shape}")
+    if fault := geometry_fault(stored) if is_real(stored.get_data_dtype()) else NOT_REAL:
+        raise ScanRejected(f"of the brain mask: {_clause(fault)}")
     matrix = without_shear(stored.affine, values.shape)
-    if values.shape != scan.shape or distance(matrix, affine(scan), scan.shape) > SAME_GRID:
+    if distance(matrix, affine(scan), scan.shape) > SAME_GRID:
         raise ScanRejected("the brain mask lies on another grid than the scan")
     return values > 0.5
+
+
+def _read(path: Path) -> tuple[nib.Nifti1Image, np.ndarray]:
+    """:func:`ldae.nifti.read_image`, whose sentence becomes the reason."""
+    try:
+        return read_image(path)
+    except ImageUnreadable as error:
+        raise ScanRejected(_clause(str(error))) from error
+
+
+def _clause(sentence: str) -> str:
+    """A sentence without its capital and full stop, as reasons are written."""
+    return f"{sentence[0].lower()}{sentence[1:].removesuffix('.')}"
 
 
 def read_head(path: Path) -> ants.ANTsImage:

@@ -43,6 +43,7 @@ def run_preprocessed_input(
     manifest: str | Path,
     cfg: Mapping[str, Any],
     volumes_cfg: Mapping[str, Any],
+    mriqc: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Check the scans of one shard, put them on the target grid, measure and draw them.
 
@@ -56,6 +57,9 @@ def run_preprocessed_input(
         cfg: config["preprocess"]: template, qc.
         volumes_cfg: config["volumes"]: spacing (mm), interpolation, antialias.
 
+        mriqc: MRIQC's measures (scan_id, ``mriqc_*``), which bounds of ``cfg["qc"]`` may concern;
+            None: there are none.
+
     Returns:
         The manifest.
 
@@ -65,6 +69,8 @@ def run_preprocessed_input(
     spacing = float(volumes_cfg["spacing"])
     interpolation, prefilter = volumes_cfg["interpolation"], volumes_cfg["antialias"]
     template = load_template(cfg["template"], spacing, spacing)
+
+    measured = {} if mriqc is None else mriqc.set_index("scan_id").to_dict("index")
 
     def sources(files: ScanFiles) -> tuple[Path, Path]:
         image = Path(bids_dir) / files.source
@@ -91,7 +97,9 @@ def run_preprocessed_input(
             files.measures,
         ],
         run=run,
-        qc_reason=lambda files: judge(read_json(files.measures), cfg["qc"]),
+        qc_reason=lambda files: judge(
+            read_json(files.measures) | measured.get(files.scan_id, {}), cfg["qc"]
+        ),
     )
     return run_step(step, scan_files(scans, preproc_dir, cfg["template"]["name"]), manifest)
 
@@ -134,8 +142,12 @@ def read_brain(image: Path, mask_file: Path) -> tuple[ants.ANTsImage, ants.ANTsI
             brain with positive intensities.
     """
     scan = read_scan(image)
-    if mask_file.is_file():
+    if mask_file.is_symlink() or mask_file.exists():
         inside = read_mask(mask_file, scan)
+        if (covered := float(inside.mean())) > FULL:
+            raise ScanRejected(
+                f"the brain mask covers {covered:.0%} of the image: it is no brain's"
+            )
     else:
         inside = scan.numpy() != 0
         nonzero = float(inside.mean())

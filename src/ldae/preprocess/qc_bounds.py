@@ -1,10 +1,13 @@
 """QC bounds: names and bounds of the quality measures, outlyingness of a scan in the cohort."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from ldae.cohort.mriqc import PREFIX
 
 MAD_TO_SD = 1.4826  # of a normal distribution
 
@@ -17,14 +20,16 @@ class Measure:
         key: Its key in ``*_desc-qc.json``.
         label: Its name, with the unit.
         worse: Direction of bad values: -1 low, 1 high, 0 both (too little noise: a blurred scan).
-        bounds: Keys of config["preprocess"]["qc"] that bound it; they begin with ``min`` or
-            ``max``.
+        bounds: Keys of config["preprocess"]["qc"] that bound it. They begin with ``min`` or
+            ``max``; those of MRIQC's measures have its name, and the lowest and highest value.
+        ranked: Whether it counts in :func:`outlyingness`, which orders the QC page.
     """
 
     key: str
     label: str
     worse: int
     bounds: tuple[str, ...] = ()
+    ranked: bool = True
 
 
 MEASURES = (
@@ -39,26 +44,56 @@ MEASURES = (
     Measure("residual_bias", "Residual bias (SD of log)", 1, ("max_residual_bias",)),
     Measure("fov_cut", "Template outside field of view", 1, ("max_fov_cut",)),
     Measure("border", "Mask on outer faces", 1, ("max_border",)),
+    # A hint at swapped sides that errs too often to rank scans by it
+    Measure(
+        "asymmetry", "Asymmetry (below 0: sides swapped?)", -1, ("min_asymmetry",), ranked=False
+    ),
 )
 
 
-def judge(measures: Mapping[str, float], bounds: Mapping[str, float | None]) -> str | None:
-    """A sentence on the first measure outside its bounds; None if all are inside.
+# MRIQC's measures that are shown without a bound as well (Esteban et al. 2017)
+MRIQC_SHOWN = ("cjv", "cnr", "efc", "fber", "fwhm_avg", "inu_med", "qi_1", "snr_total", "wm2max")
 
-    A bound that is None is off, and so is the bound of a measure that was not taken.
+
+def shown_measures(taken: Iterable[str], bounds: Mapping[str, Any]) -> tuple[Measure, ...]:
+    """``MEASURES``, then those of MRIQC that have a bound or are in ``MRIQC_SHOWN``.
 
     Args:
-        measures: Measures of a scan by key.
+        taken: Columns of the QC table.
+        bounds: config["preprocess"]["qc"].
+    """
+    others = [key for key in taken if key.startswith(PREFIX)]
+    return MEASURES + tuple(
+        Measure(key, f"MRIQC: {name}", 0, (key,) if key in bounds else (), ranked=False)
+        for key, name in ((key, key.removeprefix(PREFIX)) for key in others)
+        if key in bounds or name in MRIQC_SHOWN
+    )
+
+
+def judge(measures: Mapping[str, float], bounds: Mapping[str, Any]) -> str | None:
+    """A sentence on the first measure outside its bounds; None if all are inside.
+
+    A bound that is None or absent (of models trained before it) is off, and so is the bound of a
+    measure that was not taken.
+
+    Args:
+        measures: Measures of a scan by key, those of MRIQC among them; NaN: not taken.
         bounds: config["preprocess"]["qc"].
     """
     for measure in (measure for measure in MEASURES if measure.key in measures):
         value = measures[measure.key]
         for key in measure.bounds:
-            bound = bounds[key]
+            bound = bounds.get(key)
             low = key.startswith("min")
             if bound is not None and (value < bound if low else value > bound):
                 side = "below" if low else "above"
                 return f"QC: {measure.key} {value:.4g} is {side} {key} {bound:.4g}"
+    for key in (key for key in bounds if key.startswith(PREFIX) and key in measures):
+        value, (lowest, highest) = measures[key], bounds[key]
+        if lowest is not None and value < lowest:
+            return f"QC: {key} {value:.4g} is below its lowest {lowest:.4g}"
+        if highest is not None and value > highest:
+            return f"QC: {key} {value:.4g} is above its highest {highest:.4g}"
     return None
 
 
@@ -70,13 +105,14 @@ def outlyingness(table: pd.DataFrame) -> pd.DataFrame:
     absolute deviation instead (Iglewicz and Hoaglin 1993). A constant measure has z = 0.
 
     Args:
-        table: One row per scan, columns the keys of ``MEASURES``; a missing value has z = 0.
+        table: One row per scan, columns the keys of the ranked ``MEASURES``; a missing value has
+            z = 0.
 
     Returns:
         Columns worst (key of the measure with the largest z) and z, on the index of ``table``.
     """
     scores = {}
-    for measure in MEASURES:
+    for measure in (measure for measure in MEASURES if measure.ranked):
         values = table[measure.key].to_numpy(dtype=float)
         off = values - np.nanmedian(values) if np.isfinite(values).any() else values
         spread = MAD_TO_SD * np.nanmedian(np.abs(off)) if np.isfinite(off).any() else 0.0

@@ -1,10 +1,11 @@
-"""Quality measures of a registered scan: overlap, correlation, noise, bias field, field of view."""
+"""Quality measures of a registered scan: overlap, correlation, noise, bias, asymmetry."""
 
 import numpy as np
 from scipy import ndimage as ndi
 from skimage.filters import threshold_multiotsu
 
 from ldae.preprocess._ants import ants
+from ldae.preprocess.asymmetry import asymmetry
 from ldae.preprocess.image_io import border_fraction
 from ldae.preprocess.shard_runner import ScanRejected
 
@@ -126,12 +127,15 @@ def measure(
         snr, cnr, residual_bias: see :func:`tissue_measures`.
         fov_cut: Fraction of the template's mask, moved to the head, outside its field of view.
         border: Fraction of the image's outer faces that the mask covers.
+        asymmetry: see :func:`ldae.preprocess.asymmetry.asymmetry`. Absent if the template is not in
+            MNI space.
 
     Raises:
         ScanRejected: see :func:`tissue_measures`.
     """
     inside = template_mask.numpy() > 0
     matrix = np.eye(4) if affine is None else affine_matrix(affine)
+    sides = asymmetry(moved, template_mask)
     points = points_of(template_mask) @ matrix[:3, :3].T + matrix[:3, 3]
     values = {
         "brain_ml": float((mask.numpy() > 0).sum() * np.prod(mask.spacing) / 1000),
@@ -141,5 +145,6 @@ def measure(
         **tissue_measures(brain.numpy(), mask.numpy()),
         "fov_cut": outside_fraction(brain, points),
         "border": border_fraction(mask.numpy()),
+        **({} if sides is None else {"asymmetry": sides}),
     }
     return {name: round(value, 5) for name, value in values.items()}

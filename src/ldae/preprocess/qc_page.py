@@ -11,7 +11,7 @@ import pandas as pd
 from ldae.derivatives import lost_scans, scan_files
 from ldae.errors import require
 from ldae.files import atomic, read_json, write_table
-from ldae.preprocess.qc_bounds import MEASURES, outlyingness
+from ldae.preprocess.qc_bounds import MEASURES, outlyingness, shown_measures
 
 OUTLIER_Z = 3.5  # robust SDs from which a scan is an outlier (Iglewicz and Hoaglin 1993)
 TEMPLATE = Path(__file__).with_name("qc_page.html.j2")
@@ -26,6 +26,7 @@ def write_page(
     page: str | Path,
     table: str | Path,
     cfg: Mapping[str, Any],
+    mriqc: pd.DataFrame | None = None,
 ) -> None:
     """Write the QC table and the HTML page of all scans.
 
@@ -36,13 +37,17 @@ def write_page(
         decisions: A rater's, from :func:`ldae.cohort.inclusion.read_decisions`, shown on the page.
         duplicates: duplicates.tsv (scan_id, duplicate_of, reason), listed on the page.
         page: HTML file to write; it links to the scans' pictures by relative paths.
-        table: measures.tsv to write: scan_id, status, step, reason, the measures, worst, z.
+        table: measures.tsv to write: scan_id, status, step, reason, the measures, worst, z, and
+            MRIQC's measures.
         cfg: config["preprocess"].
+        mriqc: MRIQC's measures (scan_id, ``mriqc_*``), if there are any.
 
     Raises:
         UserError: a scan is in no manifest.
     """
     known = gather(scans, manifests, preproc_dir, cfg["template"]["name"])
+    if mriqc is not None:
+        known = known.merge(mriqc, on="scan_id", how="left")
     write_table(known.drop(columns="picture").replace("", None), table)
     sentences = {
         row.scan_id: f"{row.verdict}: {row.reason}" for row in decisions.itertuples(index=False)
@@ -109,7 +114,7 @@ def _html(
     bounds: Mapping[str, Any],
     place: Path,
 ) -> str:
-    cards = []
+    shown, cards = shown_measures(known.columns, bounds), []
     for row in known.to_dict("records"):
         failed = row["status"] == "failed"
         reason = row["reason"] or ("" if failed else f"{row['worst']} is an outlier")
@@ -118,6 +123,7 @@ def _html(
                 **row,
                 "failed": failed,
                 "far": not failed and row["z"] >= OUTLIER_Z,
+                "swapped": not failed and row["asymmetry"] < 0,
                 "link": None if failed else Path(os.path.relpath(row["picture"], place)).as_posix(),
                 "verdict": decisions.get(row["scan_id"]),
                 "line": f"{row['scan_id']}\t{'keep' if row['status'] == 'qc' else 'exclude'}\t"
@@ -130,10 +136,11 @@ def _html(
     return environment.from_string(TEMPLATE.read_text()).render(
         cards=cards,
         duplicates=duplicates.to_dict("records"),
-        measures=[measure for measure in MEASURES if known[measure.key].notna().any()],
-        medians={measure.key: known[measure.key].dropna().median() for measure in MEASURES},
+        measures=[measure for measure in shown if known[measure.key].notna().any()],
+        medians={measure.key: known[measure.key].dropna().median() for measure in shown},
         bounds=bounds,
         counts=known["status"].value_counts().to_dict(),
         far=sum(card["far"] for card in cards),
+        swapped=sum(card["swapped"] for card in cards),
         limit=OUTLIER_Z,
     )

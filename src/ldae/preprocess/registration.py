@@ -39,6 +39,7 @@ def run_registration(
     cfg: Mapping[str, Any],
     volumes_cfg: Mapping[str, Any],
     earlier: str | Path,
+    mriqc: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Register the scans of one shard, measure and draw them.
 
@@ -51,6 +52,9 @@ def run_registration(
         cfg: config["preprocess"].
         volumes_cfg: config["volumes"]: spacing (mm), interpolation, antialias.
         earlier: Manifest of the step before.
+
+        mriqc: MRIQC's measures (scan_id, ``mriqc_*``), which bounds of ``cfg["qc"]`` may concern;
+            None: there are none.
 
     Returns:
         The manifest.
@@ -67,6 +71,8 @@ def run_registration(
         if value not in allowed:
             raise UserError(f"{key} is {value!r}; allowed: {', '.join(allowed)}.")
     template = load_template(cfg["template"], spacing, float(settings["estimate_spacing"]))
+
+    measured = {} if mriqc is None else mriqc.set_index("scan_id").to_dict("index")
 
     def run(files: ScanFiles) -> None:
         _register_scan(files, template, settings, interpolation, prefilter)
@@ -92,7 +98,9 @@ def run_registration(
             files.measures,
         ],
         run=run,
-        qc_reason=lambda files: judge(read_json(files.measures), cfg["qc"]),
+        qc_reason=lambda files: judge(
+            read_json(files.measures) | measured.get(files.scan_id, {}), cfg["qc"]
+        ),
     )
     files = scan_files(scans, preproc_dir, cfg["template"]["name"])
     return run_step(step, files, manifest, earlier)

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from ldae.labels import ABSENT, count, number
-from ldae.preprocess.qc_bounds import MEASURES
+from ldae.preprocess.qc_bounds import MEASURES, shown_measures
 from ldae.report.tables.table import Table
 
 TABLE1 = {
@@ -102,14 +102,19 @@ def measures(table: pd.DataFrame, bounds: dict[str, Any]) -> Table:
         bounds: config["preprocess"]["qc"]; a bound of None is off.
     """
     rows = []
-    for measure in MEASURES:
+    for measure in shown_measures(table.columns, bounds):
         values = table[measure.key].dropna()
         middle = [_short(values.median()), f"{_short(values.min())} to {_short(values.max())}"]
-        limits = [
-            f"{'at least' if key.startswith('min') else 'at most'} {bounds[key]:g}"
+        ends = [
+            pair
             for key in measure.bounds
-            if bounds[key] is not None
+            for pair in (
+                zip(("at least", "at most"), bounds[key], strict=True)
+                if isinstance(bounds[key], list)
+                else [("at least" if key.startswith("min") else "at most", bounds[key])]
+            )
         ]
+        limits = [f"{side} {bound:g}" for side, bound in ends if bound is not None]
         beyond = table["reason"].astype(str).str.startswith(f"QC: {measure.key} ").sum()
         rows.append(
             [
