@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ldae.config import check_config, only_synthetic_brains
+from ldae.config import (
+    check_config,
+    cohort_roles,
+    external_cohorts,
+    only_synthetic_brains,
+)
 from ldae.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +97,16 @@ def test_synthetic_data_set_that_nothing_reads_is_refused(beside):
     config = merge(PAPER, demo)
     with pytest.raises(UserError, match="SYN, but nothing reads them"):
         check_config(config, SCHEMA)
+
+
+def test_role_of_a_data_set_is_one_of_three_and_both_without_any():
+    datasets = {"OASIS3": {"bids_dir": "x", "role": "test"}, "AIBL": {"bids_dir": "y"}}
+    cohort = merge(PAPER, {"cohort": {"beside": datasets}})
+    check_config(cohort, SCHEMA)
+    assert cohort_roles(cohort["cohort"]) == {"OASIS3": "test", "AIBL": "both"}
+    assert external_cohorts(cohort["cohort"]) == ["OASIS3"]
+    with pytest.raises(UserError, match=r"OASIS3.role is 'val', allowed: train, test, both"):
+        check_config(merge(cohort, {"cohort": {"beside": {"OASIS3": {"role": "val"}}}}), SCHEMA)
 
 
 def test_missing_config_key_is_named():

@@ -1,5 +1,7 @@
 """Data sources: ADNI's download or a BIDS data set, and further data sets beside it."""
 
+from ldae.config import cohort_roles
+from ldae.config import external_cohorts
 from ldae.config import folder_key
 from ldae.config import preprocessed_cohorts
 from ldae.conversion.change_hashes import bids_hash
@@ -9,6 +11,7 @@ from ldae.files import read_json
 
 COHORT = config["cohort"]
 MAIN_COHORT = COHORT["name"]
+EXTERNAL_COHORTS = external_cohorts(COHORT)  # test sets that are never trained on
 PREPROCESSED = COHORT["preprocessed_dir"] is not None
 FROM_DOWNLOAD = COHORT["bids_dir"] is None and not PREPROCESSED
 
