@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.decomposition import PCA
 
+from ldae.data.datasets import labelled
 from ldae.data.embeddings import aligned_embeddings
 from ldae.data.latent_store import LatentStore
 from ldae.errors import UserError, require
@@ -152,7 +153,7 @@ def load_probe_data(
     require(not lacking, f"The index of {latents} lacks the column(s) {', '.join(lacking)}.")
     table = store.index[list(COLUMNS)]
     table = table[table["split"].isin([*TRAINING, test])].replace({"split": {test: TEST}})
-    table = table[table["age"].notna() & table["sex"].isin(["M", "F"])]
+    table = table[labelled(table, "age", [])]
     table = table.sort_values("scan_id", ignore_index=True)
     for part in (TRAINING, (TEST,)):
         require(
