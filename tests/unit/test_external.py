@@ -4,14 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.models import CFG, run_probes
+from helpers.models import CFG, load_ldae, run_probes
+from ldae.evaluation.external_reconstruction import external_reconstruction_tables
 from ldae.evaluation.metrics.bootstrap import (
     ClusterBootstrap,
     unpaired_difference,
     weighted_mean,
 )
 from ldae.evaluation.probes.external import evaluate_external_probes
+from ldae.evaluation.reconstruction import evaluate_reconstruction
 from ldae.files import read_table
+from ldae.inference.embeddings import embed, ldae_encoder
 
 KEYS = ["target", "probe", "system", "metric"]
 
@@ -63,6 +66,86 @@ def test_external_test_set_without_scans_has_rows_that_say_so(probes):
     lost = table[table["cohort"] == "LOST"]
     assert set(lost["target"]) == {"diagnosis", "age", "groups", "conversion"}
     assert lost["value"].isna().all() and lost["note"].str.contains("ledger.tsv").all()
+
+
+@pytest.fixture(scope="module")
+def reconstructions(project, external_project, tmp_path_factory):
+    """Folder with the per-scan tables: own before, own beside an external test set, external."""
+    out = tmp_path_factory.mktemp("reconstructions")
+    for name, root, external in (
+        ("before", project, ()),
+        ("own", external_project, ()),
+        ("external", external_project, ["OTHER"]),
+        ("lost", external_project, ["LOST"]),
+    ):
+        evaluate_reconstruction(
+            load_ldae(root, CFG),
+            root / "volumes",
+            out / f"{name}.tsv",
+            CFG | {"ddim_steps": [2]},
+            0,
+            root / "ldae.npz",
+            external=external,
+        )
+    return out
+
+
+def test_external_test_set_changes_no_byte_of_the_own_reconstructions(reconstructions):
+    assert (reconstructions / "before.tsv").read_bytes() == (
+        reconstructions / "own.tsv"
+    ).read_bytes()
+
+
+def test_external_reconstructions_of_copied_subjects_are_those_of_the_originals(
+    reconstructions, tmp_path
+):
+    own, found = (read_table(reconstructions / f"{name}.tsv") for name in ("own", "external"))
+    assert set(found["cohort"]) == {"OTHER"}
+    assert set(found["variant"]) == {"reconstruction", "encoded", "y_sem"}  # no controls
+    autoencoder = own[own["system"] == "autoencoder"].sort_values("scan_id")
+    theirs = found[found["system"] == "autoencoder"].sort_values("scan_id")
+    np.testing.assert_allclose(theirs["mse"], autoencoder["mse"], rtol=1e-4)
+    external_reconstruction_tables(
+        [reconstructions / "external.tsv"],
+        [reconstructions / "own.tsv"],
+        ["OTHER", "LOST"],
+        "ADNI",
+        tmp_path / "table.tsv",
+        tmp_path / "differences.tsv",
+        50,
+        0,
+    )
+    table, gaps = (read_table(tmp_path / f"{name}.tsv") for name in ("table", "differences"))
+    row = table[(table["system"] == "autoencoder") & (table["metric"] == "mse")].squeeze()
+    assert row["value"] == pytest.approx(theirs["mse"].mean(), rel=1e-4) and row["n_subjects"] == 6
+    lost = table[table["cohort"] == "LOST"].squeeze()
+    assert pd.isna(lost["value"]) and "ledger.tsv" in lost["note"]
+    gap = gaps[(gaps["system"] == "autoencoder") & (gaps["metric"] == "mse")].squeeze()
+    assert abs(gap["difference"]) < 1e-4 * row["value"] and gap["ci_low"] < 0 < gap["ci_high"]
+    assert set(gaps["reference"]) == {"ADNI"} and len(gaps) == len(table) - 1
+
+
+def test_external_test_set_without_scans_gives_an_empty_table(reconstructions):
+    table = read_table(reconstructions / "lost.tsv")
+    assert table.empty and {"cohort", "participant_id", "system"} <= set(table)
+
+
+def test_external_test_set_changes_no_bit_of_the_other_embeddings(
+    project, external_project, tmp_path
+):
+    codes = {}
+    for name, root in (("before", project), ("after", external_project)):
+        path = tmp_path / f"{name}.npz"
+        # The copies come last by name. Batches of five would mix them with the last own scan.
+        embed("y", ldae_encoder, root / "ldae", root / "volumes", path, "cpu", 1, 5)
+        with np.load(path) as file:
+            codes[name] = dict(zip(file["scan_id"].tolist(), file["y_sem"], strict=True))
+    assert len(codes["after"]) > len(codes["before"])
+    for scan, code in codes["before"].items():
+        assert (codes["after"][scan] == code).all(), scan
+    for scan in set(codes["after"]) - set(codes["before"]):
+        original = codes["before"][scan.replace("sub-OTHER", "sub-")]
+        np.testing.assert_allclose(codes["after"][scan], original, atol=1e-5)
 
 
 def test_difference_of_two_groups_resamples_both():

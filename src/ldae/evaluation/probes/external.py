@@ -45,6 +45,7 @@ GAPS = [
     "cohort", "reference", "target", "probe", "system", "metric", "difference", "ci_low", "ci_high",
     "n_scans", "n_subjects", "n_scans_reference", "n_subjects_reference",
 ]  # fmt: skip
+COLUMNS = ("scan_id", "participant_id", "cohort", "split", "age", "sex")
 OF_ADNI = ["paper", "paper_source"]  # columns of published values, which hold for ADNI only
 NO_SCAN = (
     "none of its scans with known age and sex is in the volume store (results/cohort/ledger.tsv)"
@@ -83,7 +84,7 @@ def evaluate_external_probes(
             the cohort's own, for each system. Both groups of subjects are resampled.
         predictions: Target to files of predictions of the external test sets by other models.
     """
-    index = read_table(Path(latents) / INDEX, ("scan_id", "cohort", "split", "age", "sex"))
+    index = read_table(Path(latents) / INDEX, COLUMNS)
     usable = index[(index["split"] == EXTERNAL) & labelled(index, "age", [])]
     rows: list[pd.DataFrame] = []
     gaps: list[dict] = []
@@ -99,8 +100,7 @@ def evaluate_external_probes(
     for cohort in cohorts:
         scans = set(usable.loc[usable["cohort"] == cohort, "scan_id"])
         if data is None or not scans:
-            absent = [absent_row(target, usable[:0].assign(participant_id=""), NO_SCAN)
-                      for target in TARGETS]  # fmt: skip
+            absent = [absent_row(target, usable[:0], NO_SCAN) for target in TARGETS]
             rows.append(pd.DataFrame(absent).assign(cohort=cohort))
             continue
         chosen = data.table["scan_id"].isin(scans) | data.table["split"].isin(TRAINING)
