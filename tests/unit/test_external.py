@@ -13,9 +13,13 @@ from ldae.evaluation.metrics.bootstrap import (
 )
 from ldae.evaluation.probes.external import evaluate_external_probes
 from ldae.evaluation.reconstruction import evaluate_reconstruction
+from ldae.evaluation.reconstruction_tables import summary_table
 from ldae.files import read_table
 from ldae.inference.embeddings import embed, ldae_encoder
+from ldae.report.tables.external import External
+from ldae.report.tables.paper import table6, table7
 
+SIZES = ["system", "variant", "latent_dim", "parameters"]
 KEYS = ["target", "probe", "system", "metric"]
 
 
@@ -96,8 +100,24 @@ def test_external_test_set_changes_no_byte_of_the_own_reconstructions(reconstruc
     ).read_bytes()
 
 
+@pytest.fixture(scope="module")
+def reconstruction_tables(reconstructions):
+    """Paths of the table of means and of the differences."""
+    paths = [reconstructions / name for name in ("table.tsv", "differences.tsv")]
+    external_reconstruction_tables(
+        [reconstructions / "external.tsv"],
+        [reconstructions / "own.tsv"],
+        ["OTHER", "LOST"],
+        "ADNI",
+        *paths,
+        50,
+        0,
+    )
+    return paths
+
+
 def test_external_reconstructions_of_copied_subjects_are_those_of_the_originals(
-    reconstructions, tmp_path
+    reconstructions, reconstruction_tables
 ):
     own, found = (read_table(reconstructions / f"{name}.tsv") for name in ("own", "external"))
     assert set(found["cohort"]) == {"OTHER"}
@@ -105,17 +125,7 @@ def test_external_reconstructions_of_copied_subjects_are_those_of_the_originals(
     autoencoder = own[own["system"] == "autoencoder"].sort_values("scan_id")
     theirs = found[found["system"] == "autoencoder"].sort_values("scan_id")
     np.testing.assert_allclose(theirs["mse"], autoencoder["mse"], rtol=1e-4)
-    external_reconstruction_tables(
-        [reconstructions / "external.tsv"],
-        [reconstructions / "own.tsv"],
-        ["OTHER", "LOST"],
-        "ADNI",
-        tmp_path / "table.tsv",
-        tmp_path / "differences.tsv",
-        50,
-        0,
-    )
-    table, gaps = (read_table(tmp_path / f"{name}.tsv") for name in ("table", "differences"))
+    table, gaps = map(read_table, reconstruction_tables)
     row = table[(table["system"] == "autoencoder") & (table["metric"] == "mse")].squeeze()
     assert row["value"] == pytest.approx(theirs["mse"].mean(), rel=1e-4) and row["n_subjects"] == 6
     lost = table[table["cohort"] == "LOST"].squeeze()
@@ -146,6 +156,41 @@ def test_external_test_set_changes_no_bit_of_the_other_embeddings(
     for scan in set(codes["after"]) - set(codes["before"]):
         original = codes["before"][scan.replace("sub-OTHER", "sub-")]
         np.testing.assert_allclose(codes["after"][scan], original, atol=1e-5)
+
+
+def test_tables_6_and_7_have_rows_of_each_external_test_set(
+    reconstructions, reconstruction_tables, probes
+):
+    sizes = pd.DataFrame([("ldae", "y_sem", 768, 1e6)], columns=SIZES)
+    means = summary_table(read_table(reconstructions / "own.tsv"), 50, 0)
+    external = External("ADNI", *map(read_table, reconstruction_tables))
+    alone, beside = table6(means, sizes), table6(means, sizes, external)
+    assert beside.columns == ["Test set", *alone.columns]
+    assert [row[1:] for row in beside.rows if row[0] == "ADNI"] == alone.rows
+    own = {tuple(row[1:3]): row for row in beside.rows if row[0] == "ADNI"}
+    for name in ("OTHER", "OTHER − ADNI"):
+        theirs = [row for row in beside.rows if row[0] == name]
+        assert {tuple(row[1:3]) for row in theirs} <= set(own) and len(theirs) > 3
+    assert "OTHER: 18 scans of 6 subjects." in beside.note
+    assert "LOST, left out: none of its scans is in the volume store" in beside.note
+
+    paths = {
+        name: probes / f"{name}.tsv" for name in ("probes_external", "probes_external_differences")
+    }
+    found = table7(
+        read_table(probes / "probes.tsv"), External.read(paths, "probes_external", "ADNI")
+    )
+    assert {row[0] for row in found.rows} == {"ADNI", "OTHER", "OTHER − ADNI"}
+    estimates = {
+        name: [
+            [cell.split(" [")[0] for cell, column in zip(row, found.columns, strict=True)
+             if not column.endswith("paper")][1:]
+            for row in found.rows if row[0] == name and row[1] != "MCI to AD"
+        ]
+        for name in ("ADNI", "OTHER")
+    }  # fmt: skip
+    assert estimates["ADNI"] == estimates["OTHER"] and len(estimates["OTHER"]) > 20
+    assert "OTHER, MCI to AD, left out: too few subjects" in found.note
 
 
 def test_difference_of_two_groups_resamples_both():
