@@ -14,8 +14,11 @@ from ldae.evaluation.metrics.bootstrap import (
 from ldae.evaluation.probes.external import evaluate_external_probes
 from ldae.evaluation.reconstruction import evaluate_reconstruction
 from ldae.evaluation.reconstruction_tables import summary_table
+from ldae.figures import probes as probes_figure
+from ldae.figures.style import style
 from ldae.files import read_table
 from ldae.inference.embeddings import embed, ldae_encoder
+from ldae.report.claims import SHOWN, external_claims
 from ldae.report.tables.external import External
 from ldae.report.tables.paper import table6, table7
 
@@ -191,6 +194,31 @@ def test_tables_6_and_7_have_rows_of_each_external_test_set(
     }  # fmt: skip
     assert estimates["ADNI"] == estimates["OTHER"] and len(estimates["OTHER"]) > 20
     assert "OTHER, MCI to AD, left out: too few subjects" in found.note
+
+
+def test_figure_of_the_probes_has_a_row_of_the_ldae_for_each_external_test_set(probes):
+    inputs = {"table": probes / "probes.tsv", "external": probes / "probes_external.tsv"}
+    with style():
+        alone = probes_figure.draw({"table": inputs["table"]}, {})
+        beside = probes_figure.draw(inputs, {})
+    assert "cohort" not in alone.data
+    added = beside.data[beside.data["cohort"].notna()]
+    assert added[["target", "system", "cohort"]].to_numpy().tolist() == [
+        ["diagnosis", "ldae", "OTHER"], ["age", "ldae", "OTHER"],
+    ]  # fmt: skip
+    own = beside.data[beside.data["cohort"].isna()].drop(columns="cohort")
+    pd.testing.assert_frame_equal(own.reset_index(drop=True), alone.data, check_dtype=False)
+    assert "LDAE, OTHER 1.00" in beside.body
+
+
+def test_claims_on_an_external_test_set_need_its_rows(reconstruction_tables, probes):
+    tables = {
+        "reconstruction_external": read_table(reconstruction_tables[0]),
+        "probes_external": read_table(probes / "probes_external.tsv"),
+    }
+    found = external_claims(*tables.values())
+    assert len(found) == 2 and all("OTHER" in one.text for one in found)  # none of LOST
+    assert found[1].found == "1.000 [1.000, 1.000]" and found[1].verdict == SHOWN
 
 
 def test_difference_of_two_groups_resamples_both():

@@ -15,6 +15,7 @@ from ldae.cohort.inclusion import (
     read_decisions,
 )
 from ldae.cohort.ledger import STAGES, build_ledger, check_images
+from ldae.cohort.splits import EXTERNAL
 from ldae.cohort.table1 import cohort_table
 from ldae.derivatives import RAW_STEPS, STEPS, lost_scans, read_manifests
 from ldae.errors import UserError
@@ -380,3 +381,19 @@ def test_several_cohorts_in_table_1(inputs):
     assert table.columns[0] == "cohort"
     sums = table[table["group"] == "all"].set_index("cohort")["samples"]
     assert sums.to_dict() == {"ADNI": 7, "OASIS": 1, "all": 8}
+
+
+def test_external_test_set_has_columns_in_table_1_and_a_row_in_the_flow(inputs):
+    outside = inputs["scans"].loc[inputs["scans"]["cohort"] == "OASIS", "participant_id"]
+    for name in ("splits", "volumes"):
+        own = ~inputs[name]["participant_id"].isin(outside)
+        inputs[name] = inputs[name].assign(split=inputs[name]["split"].where(own, EXTERNAL))
+    table = cohort_table(inputs["scans"], inputs["splits"]).set_index(["cohort", "group"])
+    assert table["external_subjects"].xs("all", level="group").to_dict() == {
+        "ADNI": 0, "OASIS": 1, "all": 1,
+    }  # fmt: skip
+    assert table.loc[("OASIS", "all"), ["train_samples", "test_samples"]].sum() == 0
+    flow = flow_table(build_ledger(**inputs), inputs["conversion"])
+    rows = flow[flow["stage"] == EXTERNAL].set_index("cohort")["images"]
+    used = flow[flow["stage"] == "used"].set_index("cohort")["images"]
+    assert rows["ADNI"] == 0 and rows["OASIS"] == rows["all"] == used["OASIS"]

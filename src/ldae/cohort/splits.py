@@ -26,6 +26,15 @@ FROZEN = ["participant_id", "stratum", "split"]
 UNKNOWN = "unknown"
 
 
+def splits_of(table: pd.DataFrame) -> list[str]:
+    """The splits that tables have columns or rows of: the three, and ``external`` if there is one.
+
+    Args:
+        table: Column split.
+    """
+    return [*SPLITS, *([EXTERNAL] if (table["split"] == EXTERNAL).any() else [])]
+
+
 def strata(scans: pd.DataFrame) -> pd.DataFrame:
     """Stratum of each subject: its cohort and its first known diagnosis.
 
