@@ -321,6 +321,30 @@ def test_failure_limit_counts_failed_and_corrupt_conversions(inputs):
         check_conversion(inputs["conversion"], max_failed_fraction=0.1)
 
 
+def test_failure_limits_do_not_count_external_test_sets(inputs):
+    lost = inputs["conversion"]["status"].isin(["failed", "corrupt"])
+    bad = inputs["conversion"].assign(cohort=inputs["conversion"]["cohort"].where(~lost, "BAD"))
+    check_conversion(bad, 0.0, ["BAD"])
+    with pytest.raises(UserError, match="failed in the conversion"):
+        check_conversion(bad, 0.0)
+    names = lost_scans(inputs["manifests"])["scan_id"]
+    check_failures(inputs["manifests"], inputs["decisions"], 0.0, set(names))
+    with pytest.raises(UserError, match=r"1 of 6 scans"):
+        check_failures(inputs["manifests"], inputs["decisions"][:0], 0.0, set(names[1:]))
+
+
+def test_refused_data_set_is_in_the_ledger_and_the_flow(inputs):
+    row = {"cohort": "BAD", "image_id": "BAD", "path": "bad", "status": "failed"}
+    refused = pd.DataFrame([row | {"reason": "The table has no column AGE."}])
+    conversion = pd.concat([inputs["conversion"], refused], ignore_index=True)
+    ledger = build_ledger(**inputs | {"conversion": conversion})
+    found = ledger[ledger["cohort"] == "BAD"].squeeze()
+    assert (found["stage"], found["reason"]) == ("conversion", "The table has no column AGE.")
+    flow = flow_table(ledger, conversion).set_index(["cohort", "stage"])
+    assert flow.loc[("BAD", "used"), "images"] == 0
+    assert "no column AGE" in flow.loc[("BAD", "conversion"), "reasons"]
+
+
 # --- Flow and Table 1 --------------------------------------------------------------------------
 
 

@@ -48,7 +48,11 @@ rule import_bids:
         part=results("bids_parts/{cohort}"),
         change_hash=dataset_change_hash,
         settings=dataset_settings("columns", "values", "prefix", "section", "space"),
-        source=source("conversion.import_bids:import_bids"),
+        external=lambda wildcards: wildcards.cohort in EXTERNAL_COHORTS,
+        source=source(
+            "conversion.import_bids:import_bids",
+            "conversion.import_bids:write_refused",
+        ),
     message:
         "Importing the BIDS data set {wildcards.cohort}"
     script:
@@ -161,6 +165,7 @@ rule conversion_check:
         runtime=growing(10),
     params:
         max_failed_fraction=config["cohort"]["max_failed_fraction"],
+        external=EXTERNAL_COHORTS,
         source=source("cohort.inclusion:check_conversion"),
     message:
         "Comparing the number of failed conversions with the limit"
