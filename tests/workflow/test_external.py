@@ -10,7 +10,7 @@ from ldae.orchestration.training_record import STAGES
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
-SYN = {"subjects": 8, "visits": 1, "spacing": 5.0, "seed": 3, "variation": 0.5}
+SYN = {"subjects": 8, "visits": 2, "spacing": 5.0, "seed": 3, "variation": 0.5}
 BESIDE = {
     "SYN": {"preprocessed_dir": "raw/brains/scans", "role": "test"},
     "BAD": {"bids_dir": "raw/bad", "role": "test"},
@@ -46,7 +46,7 @@ def test_external_test_sets_join_a_finished_run(finished, tmp_path):
     ledger = read_table(results / "cohort/ledger.tsv").set_index("cohort")
     assert "raw/bad has no image" in ledger.loc["BAD", "reason"]
     flow = read_table(results / "tables/flow.tsv").set_index(["cohort", "stage"])["images"]
-    assert flow["SYN", "external"] == flow["all", "external"] == SYN["subjects"]
+    assert flow["SYN", "external"] == flow["all", "external"] == 2 * SYN["subjects"]
     assert read_table(results / "tables/cohort.tsv")["external_subjects"].max() == SYN["subjects"]
     for name in ("table6", "table7"):
         rows = read_table(results / f"tables/{name}.tsv")["Test set"].drop_duplicates()

@@ -56,15 +56,16 @@ def external_reconstruction_tables(
         parts = [table[table["cohort"] == cohort] for table in theirs]
         found = pd.concat(parts, ignore_index=True)
         if found.empty:
-            rows.append(pd.DataFrame([{"cohort": cohort, "note": NO_SCAN}]))
+            rows.append({"cohort": cohort, "note": NO_SCAN})
             continue
         draws = derive_seed(seed, "external", cohort)
-        rows.append(summary_table(found, resamples, draws).assign(cohort=cohort))
+        means = summary_table(found, resamples, draws).assign(cohort=cohort)
+        rows += means.to_dict("records")
         about = {"cohort": cohort, "reference": reference}
         ours = pd.concat(mine, ignore_index=True)
         gaps += [about | gap for gap in _differences(found, ours, resamples, (draws, seed))]
-    means = pd.concat(rows, ignore_index=True).reindex(columns=COLUMNS)
-    write_table(means.astype({"T": "Int64"}), table)
+    written = pd.DataFrame(rows, columns=COLUMNS).astype({"T": "Int64"})
+    write_table(written, table)
     write_table(pd.DataFrame(gaps, columns=GAPS).astype({"T": "Int64"}), differences)
 
 

@@ -86,7 +86,7 @@ def evaluate_external_probes(
     """
     index = read_table(Path(latents) / INDEX, COLUMNS)
     usable = index[(index["split"] == EXTERNAL) & labelled(index, "age", [])]
-    rows: list[pd.DataFrame] = []
+    rows: list[dict] = []
     gaps: list[dict] = []
     data = None
     if len(usable):
@@ -101,7 +101,7 @@ def evaluate_external_probes(
         scans = set(usable.loc[usable["cohort"] == cohort, "scan_id"])
         if data is None or not scans:
             absent = [absent_row(target, usable[:0], NO_SCAN) for target in TARGETS]
-            rows.append(pd.DataFrame(absent).assign(cohort=cohort))
+            rows += [{"cohort": cohort} | row for row in absent]
             continue
         chosen = data.table["scan_id"].isin(scans) | data.table["split"].isin(TRAINING)
         part = data.where(chosen.to_numpy())
@@ -121,9 +121,8 @@ def evaluate_external_probes(
                         (draws, seed),
                     )
                 ]  # fmt: skip
-            rows.append(pd.DataFrame(found).assign(cohort=cohort))
-    scores = pd.concat(rows, ignore_index=True).drop(columns=OF_ADNI)
-    scores.insert(0, "cohort", scores.pop("cohort"))
+            rows += [{"cohort": cohort} | row for row in found]
+    scores = pd.DataFrame(rows).drop(columns=OF_ADNI)
     write_table(scores.astype({"n_positive": "Int64"}), table)
     write_table(pd.DataFrame(gaps, columns=GAPS), differences)
 
