@@ -175,3 +175,17 @@ def preprocessed_cohorts(cohort: Mapping[str, Any]) -> list[str]:
     """Names of the data sets of config["cohort"] whose scans came preprocessed."""
     datasets = {cohort["name"]: cohort, **cohort["beside"]}
     return [name for name, about in datasets.items() if folder_key(about) == "preprocessed_dir"]
+
+
+def cohort_roles(cohort: Mapping[str, Any]) -> dict[str, str]:
+    """Role of each data set beside the main cohort: ``train``, ``test`` or ``both``.
+
+    Args:
+        cohort: config["cohort"].
+    """
+    return {name: about.get("role", "both") for name, about in cohort["beside"].items()}
+
+
+def external_cohorts(cohort: Mapping[str, Any]) -> list[str]:
+    """Names of the external test sets: the data sets of config["cohort"] of the role ``test``."""
+    return [name for name, role in cohort_roles(cohort).items() if role == "test"]

@@ -197,6 +197,41 @@ def make_project(root: Path) -> Path:
     return root
 
 
+def add_external_cohort(project: Path, root: Path, name: str = "OTHER") -> Path:
+    """The project with an external test set: copies of the six test subjects under other names.
+
+    Models, and the codes of all other scans, are those of the project.
+    """
+    index = make_index().assign(cohort="ADNI")
+    own = (index["split"] == "test").to_numpy()
+    copies = index[own].assign(cohort=name, split="external")
+    for column in ("scan_id", "participant_id"):
+        copies[column] = copies[column].str.replace("sub-", f"sub-{name}")
+    table = pd.concat([index, copies]).sort_values("scan_id", ignore_index=True)
+    table["row"] = np.arange(len(table))
+    source = table["scan_id"].str.replace(f"sub-{name}", "sub-")
+    rows = index.set_index("scan_id").loc[source, "row"].to_numpy()
+
+    old = VolumeStore(project / "volumes")
+    grid = {key: old.card[key] for key in ("kind", "spacing", "affine")}
+    volumes = make_volumes(len(index)).astype(np.float16)[rows]
+    write_store(root / "volumes", table, grid, volumes=volumes)
+    data = VolumeStore(root / "volumes").content_hash
+    latents = LatentStore(project / "latents")
+    card = {key: latents.card[key] for key in ("kind", "scale", "source", "autoencoder")}
+    moments = [np.load(project / f"latents/{moment}.npy")[rows] for moment in ("mean", "std")]
+    write_store(root / "latents", table, card | {"volumes": data}, mean=moments[0], std=moments[1])
+    for system in ("ldae", "untrained"):
+        with np.load(project / f"{system}.npz") as file:
+            model, codes = str(file["model"]), file["y_sem"][rows]
+        save_embeddings(root / f"{system}.npz", table["scan_id"].tolist(), codes, model, data)
+    for stage in LdaeSystem.stages:
+        (root / stage).symlink_to(project / stage)
+    measure_volumes(root / "volumes", root / "tissue_volumes.tsv")
+    write_table(table[["participant_id", "months", "diagnosis"]], root / "visits.tsv")
+    return root
+
+
 def grid_affine() -> np.ndarray:
     """Affine (4, 4) of the volumes: their grid lies around the origin."""
     affine = np.diag([SPACING, SPACING, SPACING, 1.0])

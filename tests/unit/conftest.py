@@ -23,6 +23,14 @@ def project(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def external_project(project, tmp_path_factory) -> Path:
+    """The project with an external test set, OTHER: copies of its test subjects."""
+    from helpers.models import add_external_cohort
+
+    return add_external_cohort(project, tmp_path_factory.mktemp("external"))
+
+
+@pytest.fixture(scope="session")
 def system(project):
     """LDAE system of the project's models."""
     from helpers.models import CFG, load_ldae

@@ -22,7 +22,7 @@ LOST = {
     "qc": (214, ["QC: dice 0.1 is below min_dice 0.85", "QC: snr 1 is below min_snr 2"]),
     "exclude": (17, ["motion", "metal", "tumour", "wraparound"]),
 }
-SPLITS = ["train"] * 18 + ["test"] * 2
+SPLITS = ["train"] * 17 + ["test"] * 2 + ["external"]
 
 
 @pytest.fixture(scope="module", params=[1, 4], ids=["one cohort", "four cohorts"])

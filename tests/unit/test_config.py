@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ldae.config import check_config, only_synthetic_brains
+from ldae.config import (
+    check_config,
+    cohort_roles,
+    external_cohorts,
+    only_synthetic_brains,
+)
 from ldae.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +108,16 @@ def test_bound_on_a_measure_of_mriqc_needs_a_table_of_it():
     check_config(merge(config, {"cohort": {"beside": beside}}), SCHEMA)
     with pytest.raises(UserError, match=r"mriqc_cjv is 0\.9"):
         check_config(merge(PAPER, {"preprocess": {"qc": {"mriqc_cjv": 0.9}}}), SCHEMA)
+
+
+def test_role_of_a_data_set_is_one_of_three_and_both_without_any():
+    datasets = {"OASIS3": {"bids_dir": "x", "role": "test"}, "AIBL": {"bids_dir": "y"}}
+    cohort = merge(PAPER, {"cohort": {"beside": datasets}})
+    check_config(cohort, SCHEMA)
+    assert cohort_roles(cohort["cohort"]) == {"OASIS3": "test", "AIBL": "both"}
+    assert external_cohorts(cohort["cohort"]) == ["OASIS3"]
+    with pytest.raises(UserError, match=r"OASIS3.role is 'val', allowed: train, test, both"):
+        check_config(merge(cohort, {"cohort": {"beside": {"OASIS3": {"role": "val"}}}}), SCHEMA)
 
 
 def test_missing_config_key_is_named():

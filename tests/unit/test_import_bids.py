@@ -11,7 +11,8 @@ import pytest
 from ldae.cohort.scans import find_duplicates
 from ldae.conversion.change_hashes import bids_hash
 from ldae.conversion.conversion_table import COLUMNS
-from ldae.conversion.import_bids import import_bids
+from ldae.conversion.import_bids import import_bids, write_refused
+from ldae.conversion.merge import merge_bids
 from ldae.conversion.visit_months import months_of_label
 from ldae.errors import UserError
 from ldae.files import read_table
@@ -560,3 +561,16 @@ def test_import_drops_trailing_axes_of_length_1(tmp_path):
     made = part / "bids" / anat("01", "M000")
     assert not made.is_symlink() and nib.load(original).ndim == 4
     assert np.array_equal(np.asanyarray(nib.load(made).dataobj), voxels(1))
+
+
+def test_refused_data_set_replaces_its_part_by_one_without_scans(oasis, tmp_path):
+    part, table = tmp_path / "parts/OASIS3", tmp_path / "OASIS3.tsv"
+    import_bids(oasis, "OASIS3", OASIS_COLUMNS, OASIS_VALUES, part, table)
+    assert list((part / "bids").glob("sub-*"))
+    write_refused("OASIS3", "It has no age.", oasis, part, table)
+    assert list((part / "bids").iterdir()) == []
+    row = read_table(table, COLUMNS).squeeze()
+    assert (row["status"], row["reason"], row["path"]) == ("failed", "It has no age.", "OASIS3")
+    assert pd.isna(row["scan_id"])
+    merge_bids({"OASIS3": part / "bids"}, ["ADNI"], tmp_path / "bids")  # an empty part is merged
+    assert not list((tmp_path / "bids").glob("sub-*"))

@@ -15,6 +15,7 @@ from ldae.cohort.inclusion import (
     read_decisions,
 )
 from ldae.cohort.ledger import STAGES, build_ledger, check_images
+from ldae.cohort.splits import EXTERNAL
 from ldae.cohort.table1 import cohort_table
 from ldae.derivatives import RAW_STEPS, STEPS, lost_scans, read_manifests
 from ldae.errors import UserError
@@ -330,6 +331,30 @@ def test_failure_limit_counts_failed_and_corrupt_conversions(inputs):
         check_conversion(inputs["conversion"], max_failed_fraction=0.1)
 
 
+def test_failure_limits_do_not_count_external_test_sets(inputs):
+    lost = inputs["conversion"]["status"].isin(["failed", "corrupt"])
+    bad = inputs["conversion"].assign(cohort=inputs["conversion"]["cohort"].where(~lost, "BAD"))
+    check_conversion(bad, 0.0, ["BAD"])
+    with pytest.raises(UserError, match="failed in the conversion"):
+        check_conversion(bad, 0.0)
+    names = lost_scans(inputs["manifests"])["scan_id"]
+    check_failures(inputs["manifests"], inputs["decisions"], 0.0, set(names))
+    with pytest.raises(UserError, match=r"1 of 6 scans"):
+        check_failures(inputs["manifests"], inputs["decisions"][:0], 0.0, set(names[1:]))
+
+
+def test_refused_data_set_is_in_the_ledger_and_the_flow(inputs):
+    row = {"cohort": "BAD", "image_id": "BAD", "path": "bad", "status": "failed"}
+    refused = pd.DataFrame([row | {"reason": "The table has no column AGE."}])
+    conversion = pd.concat([inputs["conversion"], refused], ignore_index=True)
+    ledger = build_ledger(**inputs | {"conversion": conversion})
+    found = ledger[ledger["cohort"] == "BAD"].squeeze()
+    assert (found["stage"], found["reason"]) == ("conversion", "The table has no column AGE.")
+    flow = flow_table(ledger, conversion).set_index(["cohort", "stage"])
+    assert flow.loc[("BAD", "used"), "images"] == 0
+    assert "no column AGE" in flow.loc[("BAD", "conversion"), "reasons"]
+
+
 # --- Flow and Table 1 --------------------------------------------------------------------------
 
 
@@ -390,3 +415,19 @@ def test_several_cohorts_in_table_1(inputs):
     assert table.columns[0] == "cohort"
     sums = table[table["group"] == "all"].set_index("cohort")["samples"]
     assert sums.to_dict() == {"ADNI": 7, "OASIS": 1, "all": 8}
+
+
+def test_external_test_set_has_columns_in_table_1_and_a_row_in_the_flow(inputs):
+    outside = inputs["scans"].loc[inputs["scans"]["cohort"] == "OASIS", "participant_id"]
+    for name in ("splits", "volumes"):
+        own = ~inputs[name]["participant_id"].isin(outside)
+        inputs[name] = inputs[name].assign(split=inputs[name]["split"].where(own, EXTERNAL))
+    table = cohort_table(inputs["scans"], inputs["splits"]).set_index(["cohort", "group"])
+    assert table["external_subjects"].xs("all", level="group").to_dict() == {
+        "ADNI": 0, "OASIS": 1, "all": 1,
+    }  # fmt: skip
+    assert table.loc[("OASIS", "all"), ["train_samples", "test_samples"]].sum() == 0
+    flow = flow_table(build_ledger(**inputs), inputs["conversion"])
+    rows = flow[flow["stage"] == EXTERNAL].set_index("cohort")["images"]
+    used = flow[flow["stage"] == "used"].set_index("cohort")["images"]
+    assert rows["ADNI"] == 0 and rows["OASIS"] == rows["all"] == used["OASIS"]

@@ -20,8 +20,8 @@ PROFILE = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
 
 @pytest.fixture(scope="module")
 def workflow():
-    """The demo's workflow, configured for GPUs."""
-    return load_workflow("config/demo.yaml", "tests/data/gpus.yaml")
+    """The demo's workflow, configured for GPUs and an external test set."""
+    return load_workflow("config/demo.yaml", "tests/data/gpus.yaml", "tests/data/external.yaml")
 
 
 def sbatch(rule: str, threads: int, **requested) -> list[str]:

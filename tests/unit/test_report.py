@@ -4,6 +4,7 @@ import base64
 import math
 import os
 import re
+import shutil
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -374,6 +375,30 @@ def test_methods_citations_equal_bibliography_entries(run):
         assert f'id="ref-{key}"' in html and f'href="#ref-{key}"' in html
     for phrase in ("shrink factor 4", "torch 2.0", "Only 4 test subjects"):
         assert phrase in text
+
+
+def test_report_names_external_test_sets_and_prints_their_tables_once(run, tmp_path):
+    folder, config, _ = run
+    for path in folder.iterdir():
+        if path.name not in ("tables", "cache"):
+            (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "cache/volumes").mkdir(parents=True)
+    index = read_table(folder / "cache/volumes/index.tsv")
+    other = index.head(3).assign(participant_id=["sub-x", "sub-x", "sub-y"], split="external")
+    write_table(pd.concat([index, other]), tmp_path / "cache/volumes/index.tsv")
+    shutil.copytree(folder / "tables", tmp_path / "tables")
+    probes = read_table(folder / "tables/probes.tsv").assign(cohort="OTHER", note=None)
+    write_table(probes, tmp_path / "tables/probes_external.tsv")
+    means = read_table(folder / "tables/reconstruction.tsv").assign(cohort="OTHER", note=None)
+    write_table(means, tmp_path / "tables/reconstruction_external.tsv")
+    datasets = {"OTHER": {"bids_dir": "x", "role": "test"}}
+    changed = config | {"cohort": config["cohort"] | {"beside": datasets}}
+    text = words(write(tmp_path, changed, tmp_path / "report"))
+    assert "3 scans of 2 subjects of external test sets" in text
+    assert "3 scans of 2 subjects (external)" in text
+    assert "OTHER served as external test data alone" in text
+    assert "In the external test set OTHER," in text
+    assert text.count("Probes external") == 1
 
 
 def test_references_are_unique_and_complete():

@@ -114,6 +114,17 @@ def test_build_scans_excludes_duplicates(bids, conversion):
         build_scans(bids, copy.reset_index(), SHARDS, [], SCHEMA)
 
 
+def test_external_test_set_leaves_out_people_that_another_cohort_has(bids, conversion):
+    copy = conversion.set_index("scan_id")
+    copy.loc[FOREIGN, "image_hash"] = copy.loc[LATER, "image_hash"]
+    scans, duplicates = build_scans(bids, copy.reset_index(), SHARDS, [], SCHEMA, ["OASIS3"])
+    assert list(scans["scan_id"]) == [FIRST, LATER]  # the main cohort loses nothing
+    assert list(duplicates["scan_id"]) == [FOREIGN, SECOND]  # the other scan of the person as well
+    assert set(duplicates["duplicate_of"]) == {LATER}
+    apart, none = build_scans(bids, conversion, SHARDS, [], SCHEMA, ["OASIS3"])
+    assert len(apart) == 4 and none.empty
+
+
 def test_build_scans_accepts_a_linked_results_folder(bids, conversion, tmp_path):
     link = tmp_path / "elsewhere"
     link.symlink_to(bids)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ldae.cohort.splits import assert_disjoint, make_splits, strata
+from ldae.cohort.splits import EXTERNAL, assert_disjoint, make_splits, split_by_role, strata
 from ldae.errors import UserError
 from ldae.files import read_table
 
@@ -190,3 +190,32 @@ def test_image_in_two_splits_is_refused():
     assert_disjoint(table.assign(image_hash=["y", "x", "x"]))
     with pytest.raises(UserError, match="one of a and c"):
         assert_disjoint(table.assign(image_hash=["x", "y", "x"]))
+
+
+def test_roles_put_whole_data_sets_aside_and_leave_the_drawn_splits_as_they_are(split, tmp_path):
+    main = people(0, 200)
+    alone = split(main)
+    frozen = next((tmp_path / "frozen").iterdir()).read_bytes()
+    names = {"OASIS3": "test", "AIBL": "train", "SITE": "both"}
+    beside = pd.DataFrame(
+        [(f"sub-{name}{number}", f"{name}/CN") for name in names for number in range(9)],
+        columns=["participant_id", "stratum"],
+    )
+    drawn, fixed = split_by_role(pd.concat([main, beside]), names)
+    assert drawn["stratum"].str.startswith(("ADNI", "SITE")).all() and len(drawn) == 209
+    splits = fixed.set_index("participant_id")["split"]
+    assert (splits[splits.index.str.contains("OASIS3")] == EXTERNAL).all()
+    assert (splits[splits.index.str.contains("AIBL")] == "train").all() and len(splits) == 18
+    assert_disjoint(fixed)
+    drawn, _ = split_by_role(pd.concat([main, beside[:18]]), names)
+    assert split(drawn).equals(alone)
+    assert next((tmp_path / "frozen").iterdir()).read_bytes() == frozen
+
+
+def test_given_split_may_not_contradict_the_role_of_a_data_set(tmp_path):
+    subjects = pd.DataFrame({"participant_id": ["sub-a", "sub-b"], "stratum": ["O/CN", "A/CN"]})
+    given = tmp_path / "given.tsv"
+    given.write_text("participant_id\tsplit\nsub-a\ttrain\nsub-b\ttest\n")
+    with pytest.raises(UserError, match=r"1 subject.*role.*sub-a"):
+        split_by_role(subjects, {"O": "test"}, given)
+    assert len(split_by_role(subjects, {"O": "train"}, given)[1]) == 1

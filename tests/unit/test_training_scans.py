@@ -56,6 +56,18 @@ def test_training_scans_list_omits_test_split(model):
     }  # fmt: skip
 
 
+def test_external_test_set_changes_no_training_and_may_share_nobody_with_it(model, tmp_path):
+    folder, card = model
+    before = make_store(tmp_path / "before")
+    store = make_store(tmp_path / "after", SPLITS | {"sub-x": "external"})
+    assert store.training_hash == before.training_hash
+    assert store.rows("test").tolist() == before.rows("test").tolist()
+    require_fit(store, card | {"form": store.form}, folder)
+    leaked = make_store(tmp_path / "leaked", SPLITS | {"sub-a": "external"})
+    with pytest.raises(UserError, match=r"trained on 1 subject.*sub-a"):
+        refuse_leakage(leaked, card, folder)
+
+
 def test_model_fits_store_with_new_changed_and_removed_scans(model, tmp_path):
     folder, card = model
     split = {"sub-0": "test", "sub-a": "train", "sub-b": "train", "sub-d": "test", "sub-e": "train"}

@@ -38,6 +38,7 @@ rule scans:
         columns=content_hash(of_project("workflow/schemas/scans.schema.yaml")),
         shards=dict(raw=RAW_SHARDS, preprocessed=PREPROCESSED_SHARDS),
         preprocessed=preprocessed_cohorts(COHORT),
+        external=EXTERNAL_COHORTS,
         source=source("cohort.scans:build_scans", "derivatives:Shards"),
     message:
         "Indexing the BIDS data set with pybids"
@@ -64,7 +65,12 @@ rule splits:
         settings=config["cohort"]["splits"],
         # Not an output: it outlives every rerun, so that no subject changes its split.
         frozen=results("cohort/frozen"),
-        source=source("cohort.splits:make_splits", "cohort.splits:strata"),
+        roles=cohort_roles(COHORT),
+        source=source(
+            "cohort.splits:make_splits",
+            "cohort.splits:split_by_role",
+            "cohort.splits:strata",
+        ),
     message:
         "Splitting subjects into training, validation and test"
     script:

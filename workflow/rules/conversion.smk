@@ -79,7 +79,11 @@ rule import_bids:
         settings=dataset_settings(
             "columns", "values", "prefix", "section", "space", "bids_filter"
         ),
-        source=source("conversion.import_bids:import_bids"),
+        external=lambda wildcards: wildcards.cohort in EXTERNAL_COHORTS,
+        source=source(
+            "conversion.import_bids:import_bids",
+            "conversion.import_bids:write_refused",
+        ),
     message:
         "Importing the BIDS data set {wildcards.cohort}"
     script:
@@ -222,6 +226,7 @@ rule conversion_check:
         runtime=growing(10),
     params:
         max_failed_fraction=config["cohort"]["max_failed_fraction"],
+        external=EXTERNAL_COHORTS,
         source=source("cohort.inclusion:check_conversion"),
     message:
         "Comparing the number of failed conversions with the limit"

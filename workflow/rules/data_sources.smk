@@ -1,5 +1,7 @@
 """Data sources: ADNI's download or a BIDS data set, and further data sets beside it."""
 
+from ldae.config import cohort_roles
+from ldae.config import external_cohorts
 from ldae.config import folder_key
 from ldae.config import preprocessed_cohorts, study_downloads
 from ldae.conversion.change_hashes import bids_hash
@@ -11,6 +13,7 @@ from ldae.files import read_json
 
 COHORT = config["cohort"]
 MAIN_COHORT = COHORT["name"]
+EXTERNAL_COHORTS = external_cohorts(COHORT)  # test sets that are never trained on
 PREPROCESSED = COHORT["preprocessed_dir"] is not None
 FROM_DOWNLOAD = all(
     COHORT[key] is None for key in ("study", "bids_dir", "preprocessed_dir")

@@ -1,5 +1,7 @@
 """Embeddings: y_sem of every scan, and the test predictions of the supervised baselines."""
 
+from itertools import product
+
 for system, about in TRAINED_SYSTEMS.items():
     if not about["embeddings"]:
         continue
@@ -36,20 +38,27 @@ for system, about in TRAINED_SYSTEMS.items():
 
 SUPERVISED_TARGETS = ("diagnosis", "age") if "supervised" in config["baselines"] else ()
 
-for target in SUPERVISED_TARGETS:
+# Splits to predict, with the suffix of their rules and files.
+PREDICTED_SPLITS = {
+    "test": "",
+    **({"external": "_external"} if EXTERNAL_COHORTS else {}),
+}
+
+for target, split in product(SUPERVISED_TARGETS, PREDICTED_SPLITS):
+    suffix = PREDICTED_SPLITS[split]
 
     rule:
         name:
-            f"supervised_predictions_{target}"
+            f"supervised_predictions_{target}{suffix}"
         input:
             volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
             model=results(f"models/supervised_{target}/model.json"),
         output:
-            results(f"evaluation/supervised_{target}.tsv"),
+            results(f"evaluation/supervised_{target}{suffix}.tsv"),
         log:
-            logfile(f"supervised_predictions_{target}.log"),
+            logfile(f"supervised_predictions_{target}{suffix}.log"),
         benchmark:
-            timing(f"supervised_predictions_{target}.tsv")
+            timing(f"supervised_predictions_{target}{suffix}.tsv")
         conda:
             "../../envs/ldae.yaml"
         threads: config["threads"]
@@ -60,8 +69,9 @@ for target in SUPERVISED_TARGETS:
         params:
             seed=config["seed"],
             batch_size=config["evaluation"]["batch_size"],
+            split=split,
             source=source("inference.supervised:predict_supervised"),
         message:
-            f"Predicting {target} of test scans with the supervised encoder (Table 7)"
+            f"Predicting {target} of {split} scans with the supervised encoder (Table 7)"
         script:
             "../scripts/supervised.py"

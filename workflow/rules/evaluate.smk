@@ -53,6 +53,7 @@ rule evaluate:
         rules.volume_correlation.output,
         rules.guidance.output,
         rules.probes.output,
+        list(EXTERNAL_TABLES.values()),
         [
             results(f"tables/table{number}.{form}")
             for number in (5, 6, 7)

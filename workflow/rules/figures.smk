@@ -37,7 +37,17 @@ FIGURE_INPUTS = {
     ),
     "figure4_variation": (dict(arrays=EXAMPLES.reconstruction), "npz"),
     "figure5_lda": (dict(projection=rules.probes.output.lda), "tsv"),
-    "probes": (dict(table=rules.probes.output.table), "tsv"),
+    "probes": (
+        dict(
+            table=rules.probes.output.table,
+            **(
+                dict(external=EXTERNAL_TABLES["probes_external"])
+                if EXTERNAL_TABLES
+                else {}
+            ),
+        ),
+        "tsv",
+    ),
     "figure6_progression": (dict(arrays=EXAMPLES.progression), "npz"),
     "figure7_manipulation": (dict(arrays=EXAMPLES.manipulation), "npz"),
     "manipulation_dose": (

@@ -11,6 +11,7 @@ CARDS = {
 
 rule tables_paper:
     input:
+        **EXTERNAL_TABLES,
         scans=[
             results(with_system("evaluation/reconstruction_scans", system, ".tsv"))
             for system in TRAINED_SYSTEMS
@@ -43,6 +44,8 @@ rule tables_paper:
     params:
         seed=config["seed"],
         resamples=config["evaluation"]["bootstrap"],
+        external=list(EXTERNAL_TABLES),
+        reference=MAIN_COHORT,
         source=source("report.tables.paper:write_tables"),
     message:
         "Writing Tables 5, 6 and 7, beside the paper's values"

@@ -62,6 +62,7 @@ rule volumes:
         exclude=config["cohort"]["exclude"],
         decisions=content_hash(config["cohort"]["exclude"]),
         max_failed_fraction=config["cohort"]["max_failed_fraction"],
+        external=EXTERNAL_COHORTS,
         source=source(
             "data.volume_index:build_volume_store",
             "cohort.inclusion:included_scans",

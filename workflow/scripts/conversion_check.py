@@ -7,5 +7,5 @@ with job(snakemake):
     from ldae.files import read_table, write_json
 
     conversion = read_table(snakemake.input.conversion)
-    check_conversion(conversion, snakemake.params.max_failed_fraction)
+    check_conversion(conversion, snakemake.params.max_failed_fraction, snakemake.params.external)
     write_json(conversion["status"].value_counts().to_dict(), snakemake.output.counts)

@@ -15,6 +15,7 @@ with job(snakemake):
         Shards(**snakemake.params.shards),
         snakemake.params.preprocessed,
         snakemake.input.schema,
+        snakemake.params.external,
     )
     write_table(duplicates, snakemake.output.duplicates)
     for shard, path in enumerate(shards):

@@ -12,4 +12,5 @@ with job(snakemake):
         snakemake.config["device"],
         snakemake.threads,
         snakemake.params.batch_size,
+        snakemake.params.split,
     )

@@ -17,4 +17,6 @@ with job(snakemake):
         },
         snakemake.params.resamples,
         snakemake.params.seed,
+        {name: snakemake.input[name] for name in snakemake.params.external},
+        snakemake.params.reference,
     )

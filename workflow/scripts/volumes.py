@@ -12,9 +12,10 @@ with job(snakemake):
 
     source = snakemake.input
     manifests = read_manifests(dict(source.items()))
-    scans = read_table(source.scans, ["scan_id"])
+    scans = read_table(source.scans, ["scan_id", "cohort"])
     known = known_scans(scans, read_table(source.conversion, ["scan_id"]))
     decisions = read_decisions(snakemake.params.exclude, known)
-    check_failures(manifests, decisions, snakemake.params.max_failed_fraction)
+    outside = scans.loc[scans["cohort"].isin(snakemake.params.external), "scan_id"]
+    check_failures(manifests, decisions, snakemake.params.max_failed_fraction, set(outside))
     included = included_scans(scans, read_table(source.splits), manifests, decisions)
     build_volume_store(included, [Path(card) for card in source.shards], folder(snakemake.output))

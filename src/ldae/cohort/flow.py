@@ -6,7 +6,7 @@ from collections import Counter
 import pandas as pd
 
 from ldae.cohort.ledger import STAGES
-from ldae.cohort.splits import SPLITS
+from ldae.cohort.splits import EXTERNAL, splits_of
 
 COLUMNS = [
     "cohort", "stage", "images", "subjects", "remaining", "remaining_subjects", "explanation",
@@ -29,7 +29,12 @@ _STAGES = {
     "qc": "outside the bounds of our quality control",
     "exclude": "left out by a person (cohort.exclude)",
 }
-_SPLITS = {"train": "used for training", "val": "used for validation", "test": "held out"}
+_SPLITS = {
+    "train": "used for training",
+    "val": "used for validation",
+    "test": "held out",
+    EXTERNAL: "an external test set",
+}
 _LABELS = {"diagnosis": "no diagnosis", "age": "no age"}
 _QC = re.compile(r"^(?:QC:\s*)?(\w+) \S+ is (below|above) \w+ (\S+?)\.?$")
 # Text that differs from scan to scan: identifiers, numbers, paths, quotations, text in brackets.
@@ -53,8 +58,8 @@ def flow_table(ledger: pd.DataFrame, conversion: pd.DataFrame) -> pd.DataFrame:
         remaining and remaining_subjects (after the stage), explanation, reasons (the most frequent
         with their numbers). Stages: ``missing`` (not in the download), ``download`` (all images),
         the losses at each of the ledger's stages, and ``used``. Subsets of ``used`` follow:
-        ``train``, ``val``, ``test``, ``no_diagnosis`` and ``no_age``. The subsets and ``missing``
-        have no remaining counts.
+        ``train``, ``val``, ``test``, ``external`` (if a data set has the role ``test``),
+        ``no_diagnosis`` and ``no_age``. The subsets and ``missing`` have no remaining counts.
     """
     missing = conversion[conversion["status"] == "missing"]
     names = sorted(ledger["cohort"].unique())
@@ -64,7 +69,8 @@ def flow_table(ledger: pd.DataFrame, conversion: pd.DataFrame) -> pd.DataFrame:
             (name, ledger[ledger["cohort"] == name], missing[missing["cohort"] == name])
             for name in names
         ]
-    rows = [row for block in blocks for row in _rows(*block)]
+    splits = splits_of(ledger)
+    rows = [row for block in blocks for row in _rows(*block, splits)]
     return pd.DataFrame(rows, columns=COLUMNS).astype(
         {"remaining": "Int64", "remaining_subjects": "Int64"}
     )
@@ -97,7 +103,9 @@ def _kinds(reason: str) -> list[str]:
     return [" ".join(text.replace(";", ",").split()).rstrip(". ")]
 
 
-def _rows(cohort: str, ledger: pd.DataFrame, missing: pd.DataFrame) -> list[list]:
+def _rows(
+    cohort: str, ledger: pd.DataFrame, missing: pd.DataFrame, splits: list[str]
+) -> list[list]:
     left = ledger
     rows = [
         [cohort, "missing", *_counts(missing), None, None, "named by the study tables, but not in "
@@ -111,7 +119,7 @@ def _rows(cohort: str, ledger: pd.DataFrame, missing: pd.DataFrame) -> list[list
         rows[-1].append(summarise(lost["reason"]))
     used = ledger[ledger["status"] == "used"]
     rows.append([cohort, "used", *_counts(used), *_counts(left), "scans in the volume store", None])
-    for split in SPLITS:
+    for split in splits:
         part = used[used["split"] == split]
         rows.append([cohort, split, *_counts(part), None, None, f"of these {_SPLITS[split]}", None])
     for label, text in _LABELS.items():

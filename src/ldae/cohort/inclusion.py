@@ -139,7 +139,10 @@ def _status(scans: pd.DataFrame, manifest: pd.DataFrame, step: str) -> pd.Series
 
 
 def check_failures(
-    manifests: Mapping[str, pd.DataFrame], decisions: pd.DataFrame, max_failed_fraction: float
+    manifests: Mapping[str, pd.DataFrame],
+    decisions: pd.DataFrame,
+    max_failed_fraction: float,
+    external: Collection[str] = (),
 ) -> None:
     """Refuse to go on if preprocessing lost too many scans, by failures and our QC together.
 
@@ -149,15 +152,17 @@ def check_failures(
         manifests: From :func:`ldae.derivatives.read_manifests`.
         decisions: From :func:`read_decisions`.
         max_failed_fraction: Largest fraction of all scans in the manifests that may be lost.
+        external: Scans of external test sets. They do not count: a test set that lost many has few
+            rows, but the models and the cohort's own results are not the worse for it.
 
     Raises:
         UserError: too many were lost; lists the scans, each with its step and reason.
     """
     lost = lost_scans(manifests)
-    lost = lost[~lost["scan_id"].isin(decisions["scan_id"])]
+    lost = lost[~lost["scan_id"].isin([*decisions["scan_id"], *external])]
     _stop_if_many(
         lost,
-        len(set().union(*(table["scan_id"] for table in manifests.values()))),
+        len(set().union(*(table["scan_id"] for table in manifests.values())) - set(external)),
         "failed in preprocessing or its quality control",
         max_failed_fraction,
         "Look at the page qc/index.html of the results. Mend the cause, keep or exclude scans in "
@@ -165,17 +170,21 @@ def check_failures(
     )
 
 
-def check_conversion(conversion: pd.DataFrame, max_failed_fraction: float) -> None:
+def check_conversion(
+    conversion: pd.DataFrame, max_failed_fraction: float, external: Collection[str] = ()
+) -> None:
     """Refuse to go on if too many images were damaged or could not be converted.
 
     Args:
         conversion: conversion.tsv. Only the status converted, failed and corrupt count.
         max_failed_fraction: Largest fraction of these images that may be failed or corrupt.
+        external: Cohorts that are external test sets, whose images do not count.
 
     Raises:
         UserError: too many failed; lists the images and reasons.
     """
-    wanted = conversion[conversion["status"].isin(["converted", "failed", "corrupt"])]
+    counted = ~conversion["cohort"].isin(list(external))
+    wanted = conversion[counted & conversion["status"].isin(["converted", "failed", "corrupt"])]
     failed = wanted[wanted["status"] != "converted"]
     names = failed["scan_id"].fillna(failed["image_id"]).fillna(failed["path"])
     _stop_if_many(

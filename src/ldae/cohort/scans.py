@@ -30,20 +30,27 @@ _OF_IMAGE = ("cohort", "image_id", "field_strength", "image_hash")
 _NUMBERS = ("age", "mmse", "cdr_global", "apoe4", "field_strength")  # n/a is NaN
 
 
-def find_duplicates(scans: pd.DataFrame) -> pd.DataFrame:
+def find_duplicates(scans: pd.DataFrame, external: Collection[str] = ()) -> pd.DataFrame:
     """List the scans to leave out because another scan has the same voxels, value by value.
 
     Of one subject's equal scans the earliest session stays. Equal scans of two subjects are all
-    left out: whose brain it is cannot be known, and one brain must not be in two splits.
+    left out: whose brain it is cannot be known, and one brain must not be in two splits. An
+    external test set takes nothing from the other cohorts: a subject of it with a scan that they
+    have as well is left out with all its scans, since it may be a person of the training.
 
     Args:
-        scans: Columns scan_id, participant_id, months, image_hash.
+        scans: Columns scan_id, participant_id, months, image_hash, and cohort if ``external`` is
+            not empty.
+        external: Cohorts that are external test sets.
 
     Returns:
         Columns ``DUPLICATE_COLUMNS``, sorted by scan_id; duplicate_of names the scan that stays
         or, across subjects, all others with the same voxels, separated by commas.
     """
     rows = []
+    if external:
+        rows = _shared_subjects(scans, scans["cohort"].isin(list(external)))
+        scans = scans[~scans["scan_id"].isin([name for name, *_ in rows])]
     for _, group in scans.sort_values(["months", "scan_id"]).groupby("image_hash"):
         names = group["scan_id"].tolist()
         if group["participant_id"].nunique() > 1:
@@ -58,12 +65,28 @@ def find_duplicates(scans: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def _shared_subjects(scans: pd.DataFrame, outside: pd.Series) -> list[tuple[str, str, str]]:
+    """Rows of the duplicates: all scans of external subjects with a scan of another cohort."""
+    ours = (
+        scans[~outside].groupby("image_hash")["scan_id"].agg(lambda names: ",".join(sorted(names)))
+    )
+    twin = scans["image_hash"].where(outside).map(ours)
+    first = twin.groupby(scans["participant_id"]).first().dropna()  # of each shared subject
+    rows = []
+    for scan in scans.assign(twin=twin)[scans["participant_id"].isin(first.index)].itertuples():
+        of = scan.twin if pd.notna(scan.twin) else first[scan.participant_id]
+        rows.append((scan.scan_id, of, f"The subject is also in another cohort, with {of}: an "
+                     "external test set must share nobody with the training."))  # fmt: skip
+    return rows
+
+
 def build_scans(
     bids: str | Path,
     conversion: pd.DataFrame,
     shards: Shards,
     preprocessed: Collection[str],
     schema: str | Path,
+    external: Collection[str] = (),
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Index a BIDS folder with PyBIDS and join the rows of its tables to each scan.
 
@@ -77,6 +100,7 @@ def build_scans(
         shards: Shards over which subjects are spread by hash.
         preprocessed: Cohorts whose scans came preprocessed; their subjects go to other shards.
         schema: JSON schema (YAML) of one row.
+        external: Cohorts that are external test sets, for :func:`find_duplicates`.
 
     Returns:
         The scans without duplicates, columns ``COLUMNS``, sorted by scan_id, path relative to
@@ -102,7 +126,7 @@ def build_scans(
     scans["shard"] = [shards.of_subject(name, given) for name, given in subjects]
     scans = scans[COLUMNS].sort_values("scan_id").reset_index(drop=True)
     validate_scans(scans, schema)
-    duplicates = find_duplicates(scans)
+    duplicates = find_duplicates(scans, external)
     scans = scans[~scans["scan_id"].isin(duplicates["scan_id"])].reset_index(drop=True)
     if scans.empty:
         raise UserError(

@@ -3,11 +3,15 @@
 Within a stratum the splits are filled by quota in the order in which subjects arrive. The split of
 a subject therefore depends on the subjects before it. The frozen file fixes the split when others
 come or go, or when the diagnosis changes. Keep and share that file: the seed is not enough.
+
+A data set with a role of its own (``cohort.beside.NAME.role``) is not drawn: all its subjects are
+in ``train``, or in ``external``, to which nothing is fitted and by which nothing is chosen.
 """
 
 import hashlib
 import math
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -17,8 +21,19 @@ from ldae.errors import UserError, require
 from ldae.files import digest, read_table, write_table
 
 SPLITS = ("train", "val", "test")
+EXTERNAL = "external"  # split of the external test sets, which the cohort's own test set is not
+OF_ROLE = {"train": "train", "test": EXTERNAL}
 FROZEN = ["participant_id", "stratum", "split"]
 UNKNOWN = "unknown"
+
+
+def splits_of(table: pd.DataFrame) -> list[str]:
+    """The splits that tables have columns or rows of: the three, and ``external`` if there is one.
+
+    Args:
+        table: Column split.
+    """
+    return [*SPLITS, *([EXTERNAL] if (table["split"] == EXTERNAL).any() else [])]
 
 
 def strata(scans: pd.DataFrame) -> pd.DataFrame:
@@ -34,6 +49,41 @@ def strata(scans: pd.DataFrame) -> pd.DataFrame:
     subjects = first[["cohort", "diagnosis"]].first()  # the first that is not n/a
     stratum = subjects["cohort"] + "/" + subjects["diagnosis"].fillna(UNKNOWN).astype(str)
     return stratum.rename("stratum").reset_index()
+
+
+def split_by_role(
+    subjects: pd.DataFrame, roles: Mapping[str, str], given: str | Path | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Set the subjects of data sets with a role apart from those whose split is drawn.
+
+    Their split follows from the configuration alone. It is not frozen: a data set that has its role
+    no more gets back the splits that it had.
+
+    Args:
+        subjects: participant_id and stratum, from :func:`strata`.
+        roles: Data set to ``train``, ``test`` or ``both``; cohorts that are absent have ``both``.
+        given: Table participant_id, split (``cohort.splits.given``).
+
+    Returns:
+        The subjects to draw, columns of ``subjects``; and participant_id, split of the others.
+
+    Raises:
+        UserError: ``given`` puts a subject into another split than its data set's role.
+    """
+    role = subjects["stratum"].str.split("/").str[0].map(roles)
+    splits = role.map(OF_ROLE)
+    fixed = subjects[["participant_id"]].assign(split=splits)[splits.notna()]
+    if given and len(fixed):
+        listed = read_table(given, ["participant_id", "split"])
+        both = fixed.merge(listed, on="participant_id", suffixes=("", "_given"))
+        torn = both[both["split"] != both["split_given"]]
+        require(
+            torn.empty,
+            f"{given} (cohort.splits.given) puts {len(torn)} subject(s) into another split than "
+            f"the role of their data set (cohort.beside.NAME.role), such as "
+            f"{next(iter(torn['participant_id']), '')}. Remove these rows, or the role.",
+        )
+    return subjects[splits.isna()], fixed
 
 
 def make_splits(
@@ -209,11 +259,12 @@ def assert_disjoint(table: pd.DataFrame) -> None:
             number of rows a subject.
 
     Raises:
-        UserError: a subject or image is in two splits, or a split is not train, val or test.
+        UserError: a subject or image is in two splits, or a split is unknown.
     """
-    unknown = sorted(set(table["split"].fillna("n/a")) - set(SPLITS))
+    known = (*SPLITS, EXTERNAL)
+    unknown = sorted(set(table["split"].fillna("n/a")) - set(known))
     if unknown:
-        raise UserError(f"Unknown split(s) {', '.join(unknown)}; there are {', '.join(SPLITS)}.")
+        raise UserError(f"Unknown split(s) {', '.join(unknown)}; there are {', '.join(known)}.")
     torn = _torn(table, "participant_id")
     if len(torn):
         raise UserError(

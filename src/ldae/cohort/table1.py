@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from ldae.cohort.splits import SPLITS, assert_disjoint
+from ldae.cohort.splits import assert_disjoint, splits_of
 
 GROUPS = ("CN", "AD", "MCI")
 _SCORES = {"age": "age", "mmse": "mmse", "cdr": "cdr_global"}
@@ -25,7 +25,8 @@ def cohort_table(scans: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
         scans); female and apoe4 (text, per cent of the subjects of whom it is known: women,
         carriers of an e4 allele); field_1_5t, field_3t (scans); follow_up (median months between
         a subject's first and last scan in any group); ``<split>_subjects`` and
-        ``<split>_samples`` for train, val and test. With several cohorts, a first column cohort
+        ``<split>_samples`` for train, val, test and, if a data set has the role ``test``,
+        external. With several cohorts, a first column cohort
         separates their blocks of rows, and the last block, cohort ``all``, combines them.
 
     Raises:
@@ -37,15 +38,15 @@ def cohort_table(scans: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
     scans["follow_up"] = months.transform("max") - months.transform("min")
     names = sorted(scans["cohort"].unique())
     if len(names) == 1:
-        return _block(scans)
-    blocks = [(name, _block(scans[scans["cohort"] == name])) for name in names]
-    blocks.append(("all", _block(scans)))
+        return _block(scans, splits_of(splits))
+    parts = {**{name: scans[scans["cohort"] == name] for name in names}, "all": scans}
+    blocks = [(name, _block(part, splits_of(splits))) for name, part in parts.items()]
     for name, block in blocks:
         block.insert(0, "cohort", name)
     return pd.concat([block for _, block in blocks], ignore_index=True)
 
 
-def _block(scans: pd.DataFrame) -> pd.DataFrame:
+def _block(scans: pd.DataFrame, splits: list[str]) -> pd.DataFrame:
     groups = {group: scans[scans["diagnosis"] == group] for group in GROUPS}
     if scans["diagnosis"].isna().any():
         groups["n/a"] = scans[scans["diagnosis"].isna()]
@@ -55,7 +56,7 @@ def _block(scans: pd.DataFrame) -> pd.DataFrame:
         row = {"group": name, **_counts(group)}
         row |= {score: mean_sd(group[column]) for score, column in _SCORES.items()}
         row |= _others(group)
-        for split in SPLITS:
+        for split in splits:
             part = _counts(group[group["split"] == split])
             row |= {f"{split}_{key}": value for key, value in part.items()}
         rows.append(row)

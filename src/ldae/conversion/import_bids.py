@@ -191,6 +191,30 @@ def import_bids(
     return table
 
 
+def write_refused(
+    name: str, reason: str, bids_dir: str | Path, part_dir: str | Path, conversion: str | Path
+) -> None:
+    """Write the part of a data set that cannot be imported: without scans, its reason on record.
+
+    Args:
+        name: The cohort's name.
+        reason: Why it cannot be imported.
+        bids_dir, part_dir, conversion: As for :func:`import_bids`. The conversion table has one
+            row, for the data set as a whole: status failed, path its folder.
+
+    Raises:
+        UserError: ``part_dir`` holds something else.
+    """
+    row = {"cohort": name, "image_id": name, "path": Path(bids_dir).name, "status": "failed"}
+    table = pd.DataFrame([row | {"reason": reason}], columns=COLUMNS)
+    part_dir = Path(part_dir)
+    with _folder_beside(part_dir) as temporary:
+        (temporary / "bids").mkdir()
+        write_table(table, temporary / "conversion.tsv")
+        _replace(temporary, part_dir)
+    write_table(table, conversion)
+
+
 @contextmanager
 def _folder_beside(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside ``path``, and remove it afterwards if it still exists."""

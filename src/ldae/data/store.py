@@ -178,7 +178,7 @@ class Store:
     @property
     def training_hash(self) -> str:
         """Hash of what a training reads: the form, and the scans of the splits train and val."""
-        rows = self.index.loc[self.index["split"] != "test", list(IDENTITY)]
+        rows = self.index.loc[self.index["split"].isin(("train", "val")), list(IDENTITY)]
         return digest([self.form, rows.to_numpy().tolist()])
 
     @property

@@ -1,6 +1,6 @@
 """Reconstruction of test scans by trained systems (sections 5.1 to 5.3, Table 6)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ldae.cohort.splits import EXTERNAL
 from ldae.data.sampling import batches
 from ldae.data.volume_store import VolumeStore
 from ldae.evaluation.metrics.image import ImageMetrics, brain_mask, mse, ssim, ssim_window
@@ -21,6 +22,8 @@ from ldae.inference.trained_system import Reconstruction, TrainedSystem
 from ldae.progress import Progress
 
 ORDER = ["system", "variant", "T", "scan_id"]
+DESCRIBED = ["participant_id", "diagnosis"]  # columns of the scan table in the result
+COHORT = "cohort"  # a further one, of external test sets
 
 
 def evaluate_reconstruction(
@@ -31,6 +34,7 @@ def evaluate_reconstruction(
     seed: int,
     embeddings: str | Path | None = None,
     max_scans: int | None = None,
+    external: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Reconstruct test scans and write one row per scan and reconstruction.
 
@@ -50,6 +54,9 @@ def evaluate_reconstruction(
         embeddings: y_sem of all scans by the LDAE's encoder, which the controls need: another
             participant's y_sem and the mean one. None: codes are computed, without controls.
         max_scans: A further limit on the number of scans; the lower of the two counts.
+        external: Names of external test sets, which are evaluated in place of the split ``test``:
+            each has its own ``max_scans`` scans, and the table names it in a column ``cohort``.
+            There are no controls, and no rows if no scan of them is in the store.
 
     Returns:
         The table, unrounded.
@@ -57,9 +64,11 @@ def evaluate_reconstruction(
     system = system.with_solver(cfg["solver"])
     store = system.volume_store(volumes)
     caps = [cap for cap in (max_scans, cfg["max_scans"]) if cap is not None]
-    test = spread_over_subjects(store.index.loc[store.rows("test")], min(caps, default=None))
+    test = _test_scans(store, min(caps, default=None), external)
     codes = None
-    if embeddings is not None:
+    if embeddings is not None and external:
+        codes = {"y_sem": system.stored_codes(embeddings, test["scan_id"])}
+    elif embeddings is not None:
         codes = _codes_and_controls(system, store, embeddings, test, seed)
     measures = _Measures(system, store, cfg)
     progress = Progress(f"reconstruction by {system.name}", len(test))
@@ -76,6 +85,8 @@ def evaluate_reconstruction(
         reconstructions = system.reconstructions(x, y, ids, steps, cfg["noise_seed"])
         frames += measures.rows(rows, x, reconstructions)
         progress.step(int(part[-1]) + 1)
+    if not frames:
+        frames = [pd.DataFrame(columns=[*ORDER, *DESCRIBED, COHORT])]
     result = pd.concat(frames).sort_values(ORDER, na_position="first", ignore_index=True)
     write_table(result, scans)
     return result
@@ -94,6 +105,15 @@ def write_reconstruction_tables(
     """
     write_table(control_table(scans, resamples, seed), controls)
     write_table(summary_table(scans, resamples, seed), table)
+
+
+def _test_scans(store: VolumeStore, most: int | None, external: Sequence[str]) -> pd.DataFrame:
+    """At most ``most`` scans of the test split, or of each external test set."""
+    if not external:
+        return spread_over_subjects(store.index.loc[store.rows("test")], most)
+    outside = store.index[store.index["split"] == EXTERNAL]
+    parts = [spread_over_subjects(outside[outside[COHORT] == name], most) for name in external]
+    return pd.concat(parts)
 
 
 def _codes_and_controls(
@@ -122,6 +142,8 @@ class _Measures:
         """One table per reconstruction of the volumes ``x`` of a batch, one row per scan."""
         original_volumes = soft_volumes(x, x, self.regions) if self.regions else {}
         brain, frames = brain_mask(x), []
+        outside = (scans["split"] == EXTERNAL).any()
+        described = ["scan_id", *DESCRIBED, *([COHORT] if outside else [])]
         for result in reconstructions:
             values: dict[str, Any] = dict(self.metrics(result.original, result.image))
             values |= {"ssim_to_ae": np.nan, "mse_to_ae": np.nan}
@@ -130,7 +152,7 @@ class _Measures:
                 values["mse_to_ae"] = mse(result.compressed, result.image)
                 values |= soft_volumes(result.image, result.image, self.regions)
                 values |= {f"original_{name}": volume for name, volume in original_volumes.items()}
-            frame = scans[["scan_id", "participant_id", "diagnosis"]].assign(
+            frame = scans[described].assign(
                 system=result.system,
                 variant=result.variant,
                 T=np.nan if result.steps is None else result.steps,

@@ -16,7 +16,8 @@ from ldae.systems import metric, table_position
 
 KEYS = ["system", "variant", "T"]
 VOLUMES = ("ventricle_ml", "hippocampus_ml")
-NON_METRICS = {"scan_id", "participant_id", "diagnosis", "ssim_window", *KEYS, *VOLUMES}
+NON_METRICS = {"scan_id", "participant_id", "diagnosis", "cohort", "ssim_window"}
+NON_METRICS |= {*KEYS, *VOLUMES}
 NON_METRICS |= {f"original_{name}" for name in VOLUMES}
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from ldae.cohort.splits import EXTERNAL
 from ldae.errors import require
 from ldae.figures.flow_boxes import GAP, Sheet, Text, box_height, items
 from ldae.figures.style import DIAGNOSIS, PAGE, Drawing
@@ -18,7 +19,7 @@ INPUTS = {
 OPTIONAL: dict[str, str] = {}
 DATA = "tsv"
 FLOW = ("cohort", "stage", "images", "subjects", "remaining", "remaining_subjects", "reasons")
-SPLITS = {"train": "Training", "val": "Validation", "test": "Test"}
+SPLITS = {"train": "Training", "val": "Validation", "test": "Test", EXTERNAL: "External test"}
 # Phases from top to bottom: label, heading of the losses beside, noun for what is lost, stages.
 PHASES = (
     ("Download", "Not to be converted", "image", ("file", "metadata", "adni_qc", "selection")),

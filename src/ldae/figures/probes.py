@@ -8,12 +8,13 @@ from matplotlib.lines import Line2D
 
 from ldae import systems
 from ldae.errors import require
+from ldae.evaluation.probes.scores import COMPARED
 from ldae.figures.style import BLACK, GREY, LIGHT, PAGE, Drawing, letter, new_figure, system_colour
 from ldae.files import read_table
 from ldae.labels import count, interval, number
 
 INPUTS = {"table": "scores of the linear probes"}
-OPTIONAL: dict[str, str] = {}
+OPTIONAL = {"external": "scores on external test sets (probes_external.tsv), of the LDAE alone"}
 DATA = "tsv"
 COLUMNS = (
     "target",
@@ -34,8 +35,15 @@ PANELS = (
 
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
-    """Two forest plots, one row a system: estimate, 95 % interval, the paper's value."""
-    table = read_table(inputs["table"], COLUMNS)
+    """Two forest plots, one row a system: estimate, 95 % interval, the paper's value.
+
+    Below them the LDAE's rows on external test sets, if there are any.
+    """
+    table = read_table(inputs["table"], COLUMNS).assign(cohort=None)
+    if "external" in inputs:
+        outside = read_table(inputs["external"], ("cohort", "note", *COLUMNS[:-1]))
+        outside = outside[(outside["system"] == COMPARED) & outside["note"].isna()]
+        table = pd.concat([table, outside.assign(paper=float("nan"))], ignore_index=True)
     # leaves the regularised probes, and systems that predict without a probe
     table = table[table["probe"] != "paper"]
     wanted = pd.concat(
@@ -69,6 +77,10 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         "autoencoder's latents, volumes of tissues and ventricles, and what age and sex (or the "
         "mean age) give alone."
     )
+    if "external" in inputs:
+        body += " Below: the same LDAE and probes on the subjects of external test sets."
+    else:
+        wanted = wanted.drop(columns="cohort")
     return Drawing(figure, wanted, "Linear probes of frozen embeddings", body)
 
 
@@ -104,7 +116,7 @@ def _forest(
         ax.set_xlim(left=min(ax.get_xlim()[0], reference - 0.05), right=min(ax.get_xlim()[1], 1.03))
     ax.set(
         yticks=range(len(table)),
-        yticklabels=[systems.system(name).label for name in table["system"]],
+        yticklabels=[_label(one) for _, one in table.iterrows()],
         ylim=(len(table) - 0.4, -0.6),
         xlabel=label,
     )
@@ -123,12 +135,15 @@ def _forest(
         )
 
 
+def _label(row: pd.Series) -> str:
+    """Name of a row: its system, and its test set if that is an external one."""
+    name = systems.system(row["system"]).label
+    return name if pd.isna(row["cohort"]) else f"{name}, {row['cohort']}"
+
+
 def _sentence(panel: str, table: pd.DataFrame, label: str) -> str:
     first = table.iloc[0]
-    rest = "; ".join(
-        f"{systems.system(one['system']).label} {number(one['value'], 2)}"
-        for _, one in table[1:].iterrows()
-    )
+    rest = "; ".join(f"{_label(one)} {number(one['value'], 2)}" for _, one in table[1:].iterrows())
     return (
         f"({panel}) {label}: {systems.system(first['system']).label} "
         f"{interval(first['value'], first['ci_low'], first['ci_high'], 2)}"

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ldae.cohort.splits import EXTERNAL
 from ldae.compute import Compute
 from ldae.data.embeddings import save_embeddings
+from ldae.data.sampling import batches
 from ldae.data.volume_store import ByRow, VolumeStore
 from ldae.inference.memory import fitting_batch, network_bytes
 from ldae.models.loading import load_encoder
@@ -54,6 +56,9 @@ def embed(
 ) -> None:
     """Write y_sem (N, d) of every scan of the store.
 
+    External test sets are encoded in batches of their own, so that the other scans have the same
+    batches, and therefore the same codes to the last bit, with and without them.
+
     Args:
         system: Name of the system in the log.
         load_encoder_of: Loads the encoder from the model's folder, as :func:`ldae_encoder` does.
@@ -75,11 +80,14 @@ def embed(
         batch_size, compute, partial(network_bytes, encoder, source.volumes.shape)
     )
     progress = Progress(f"embeddings of {system}", len(store))
-    codes = []
+    outside = (store.index["split"] == EXTERNAL).to_numpy()
+    codes, encoded = [], []
     with torch.inference_mode():
-        for start in range(0, len(store), batch_size):
-            rows = np.arange(start, min(start + batch_size, len(store)))
-            codes.append(encoder(compute.move(source.volumes.volumes(rows))).float().cpu())
-            progress.step(int(rows[-1]) + 1)
-    scans, y_sem = store.index["scan_id"].tolist(), torch.cat(codes).numpy()
+        for group in (np.flatnonzero(~outside), np.flatnonzero(outside)):
+            for part in batches(len(group), batch_size):
+                rows = group[part]
+                codes.append(encoder(compute.move(source.volumes.volumes(rows))).float().cpu())
+                encoded += rows.tolist()
+                progress.step(len(encoded))
+    scans, y_sem = store.index["scan_id"].tolist(), torch.cat(codes)[np.argsort(encoded)].numpy()
     save_embeddings(out, scans, y_sem, model=source.card["sha256"], volumes=store.content_hash)

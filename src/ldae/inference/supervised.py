@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ldae.cohort.splits import EXTERNAL
 from ldae.compute import Compute
 from ldae.data.datasets import labelled
 from ldae.data.sampling import batches
@@ -27,6 +28,7 @@ def predict_supervised(
     device: str,
     threads: int,
     batch_size: int | str,
+    split: str = "test",
 ) -> None:
     """Predict the test scans that the probes predict, in fp32, and write the table.
 
@@ -42,10 +44,12 @@ def predict_supervised(
         device: ``cuda`` or ``cpu``.
         threads: CPU threads.
         batch_size: Volumes predicted at once; ``auto``: what fits the GPU.
+        split: The split to predict; ``external`` for the external test sets, where the table may
+            be empty.
 
     Raises:
         UserError: the model is missing or does not fit the store
-            (:mod:`ldae.models.training_scans`), or no test scan has a label.
+            (:mod:`ldae.models.training_scans`), or no scan of the test split has a label.
     """
     compute = Compute.prepare(device, threads, "fp32")
     store = VolumeStore(volumes)
@@ -53,16 +57,19 @@ def predict_supervised(
     require_fit(store, card, model)
     net = compute.place(net)
     target, classes = card["target"], card.get("classes", [])
-    rows = store.rows("test")
+    rows = np.flatnonzero(store.index["split"] == split)
     rows = rows[labelled(store.index, target, classes)[rows]]
-    require(len(rows) > 0, f"No test scan has a known {target}, age and sex to be predicted.")
+    require(
+        len(rows) > 0 or split == EXTERNAL,
+        f"No test scan has a known {target}, age and sex to be predicted.",
+    )
     batch_size = fitting_batch(batch_size, compute, partial(network_bytes, net, store.shape))
     outputs, progress = [], Progress(f"predictions of {target}", len(rows))
     with torch.inference_mode():
         for part in batches(len(rows), batch_size):
             outputs.append(net(compute.move(store.volumes(rows[part]))).cpu())
             progress.step(int(part[-1]) + 1)
-    numbers = torch.cat(outputs).double()
+    numbers = torch.cat([torch.empty(0, max(1, len(classes))), *outputs]).double()
     test = store.index.loc[rows]
     table = test[["scan_id", "participant_id", "diagnosis"]].copy()
     table.insert(0, "system", SYSTEM)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ldae.cohort.splits import EXTERNAL
 from ldae.data.store import IDENTITY, Store
 from ldae.data.thumbnails import THUMBNAIL, changed_scans
 from ldae.errors import require
@@ -62,7 +63,9 @@ def read_training_scans(folder: str | Path, card: dict[str, Any]) -> pd.DataFram
 
 
 def refuse_leakage(store: Store, card: dict[str, Any], folder: str | Path) -> None:
-    """Raise where a subject or an image of the store's test split was in the model's training.
+    """Raise where a subject or an image of the store's test splits was in the model's training.
+
+    They are the cohort's own test set and the external ones.
 
     Published models pass: their training scans are not known, as their card says.
 
@@ -74,7 +77,7 @@ def refuse_leakage(store: Store, card: dict[str, Any], folder: str | Path) -> No
 
 
 def _refuse_leakage(store: Store, trained_on: pd.DataFrame, folder: str | Path) -> None:
-    test = store.index[store.index["split"] == "test"]
+    test = store.index[store.index["split"].isin(("test", EXTERNAL))]
     leaked = test["participant_id"].isin(trained_on["participant_id"])
     if IMAGE in test and IMAGE in trained_on:
         leaked |= test[IMAGE].isin(trained_on[IMAGE].dropna())
@@ -83,7 +86,8 @@ def _refuse_leakage(store: Store, trained_on: pd.DataFrame, folder: str | Path) 
         not names,
         f"The model in {folder} was trained on {len(names)} subject(s) that are in the test split "
         f"of {store.folder} now, {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}: the "
-        "test would be biased by leakage. Restore the splits (docs/partial-runs.md), or train "
+        "test would be biased by leakage. Restore the splits (docs/partial-runs.md) or the role "
+        "of the data set (cohort.beside.NAME.role), or train "
         f"again: `snakemake --forcerun {Path(folder).name}`.",
     )
 

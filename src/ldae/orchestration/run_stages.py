@@ -28,7 +28,10 @@ STAGES: tuple[tuple[str, str], ...] = (
     ("Supervised encoders", r"supervised_(?!predictions)\w+"),
     ("Embeddings (y_sem)", r"embeddings(_\w+)?"),
     ("Reconstruction", r"(reconstruction|inference)(_\w+)?|guidance|volume_correlation"),
-    ("Probes of diagnosis and age", r"tissue_volumes|probes|supervised_predictions_\w+"),
+    (
+        "Probes of diagnosis and age",
+        r"tissue_volumes|probes(_external)?|supervised_predictions_\w+",
+    ),
     ("Manipulation", "manipulation|examples"),
     ("Missing visits", "interpolation"),
     ("Solvers against network calls", "solvers"),

@@ -12,6 +12,7 @@ import pandas as pd
 import yaml
 
 from ldae import __version__
+from ldae.cohort.splits import EXTERNAL
 from ldae.errors import require
 from ldae.figures.registry import FIGURES
 from ldae.files import atomic, read_json, read_table, write_table
@@ -43,13 +44,25 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "table5",
             "table6",
             "reconstruction",
+            "reconstruction_external",
+            "reconstruction_external_differences",
             "reconstruction_controls",
             "guidance_differences",
             "solvers",
             "solvers_differences",
         ),
     ),
-    ("representation", "What y_sem represents", ("table7", "probes", "probes_differences")),
+    (
+        "representation",
+        "What y_sem represents",
+        (
+            "table7",
+            "probes",
+            "probes_differences",
+            "probes_external",
+            "probes_external_differences",
+        ),
+    ),
     ("manipulation", "Manipulation", ("manipulation", "manipulation_trends")),
     (
         "interpolation",
@@ -223,6 +236,13 @@ def read_cards(models: Path) -> dict[str, dict[str, Any]]:
 
 def _lead(config: dict[str, Any], index: pd.DataFrame, cards: dict[str, dict[str, Any]]) -> str:
     test = index[index["split"] == "test"]
+    outside = index[index["split"] == EXTERNAL]
+    apart = (
+        f", {count(len(outside), 'scan')} of "
+        f"{count(outside['participant_id'].nunique(), 'subject')} of external test sets"
+        if len(outside)
+        else ""
+    )
     kind = "synthetic cohort" if "synthetic" in config else f"{config['cohort']['name']} cohort"
     shape = " × ".join(map(str, config["volumes"]["shape"]))
     machine = cards["ldae"].get("machine")
@@ -234,8 +254,8 @@ def _lead(config: dict[str, Any], index: pd.DataFrame, cards: dict[str, dict[str
     return (
         f"{count(len(index), 'scan')} of {count(index['participant_id'].nunique(), 'subject')} "
         f"({kind}), {count(len(test), 'scan')} of "
-        f"{count(test['participant_id'].nunique(), 'subject')} held out for testing; volumes of "
-        f"{shape} voxels at {config['volumes']['spacing']:g} mm; {trained}."
+        f"{count(test['participant_id'].nunique(), 'subject')} held out for testing{apart}; "
+        f"volumes of {shape} voxels at {config['volumes']['spacing']:g} mm; {trained}."
     )
 
 

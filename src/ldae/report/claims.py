@@ -133,7 +133,8 @@ def claims(tables: dict[str, pd.DataFrame], alpha: float) -> list[Claim]:
     Args:
         tables: ``reconstruction``, ``reconstruction_controls``, ``guidance_differences``,
             ``probes``, ``probes_differences``, ``manipulation``, ``interpolation_differences``.
-            Optional: ``extrapolation_differences`` and, for synthetic cohorts, ``truth`` and
+            Optional: ``extrapolation_differences``; for external test sets
+            ``reconstruction_external`` and ``probes_external``; for synthetic cohorts ``truth`` and
             ``counterfactual_differences``.
         alpha: Strength at which manipulation is judged; if the table lacks it, the nearest one.
     """
@@ -146,6 +147,8 @@ def claims(tables: dict[str, pd.DataFrame], alpha: float) -> list[Claim]:
     found += _interpolation(tables["interpolation_differences"])
     if "extrapolation_differences" in tables:
         found += _extrapolation(tables["extrapolation_differences"])
+    if "reconstruction_external" in tables and "probes_external" in tables:
+        found += external_claims(tables["reconstruction_external"], tables["probes_external"])
     if "truth" in tables:
         found += _truth(tables["truth"])
     return found
@@ -298,6 +301,31 @@ def _extrapolation(table: pd.DataFrame) -> list[Claim]:
         0,
         True,
     )
+
+
+def external_claims(reconstruction: pd.DataFrame, probes: pd.DataFrame) -> list[Claim]:
+    """Claims on each external test set; a test set that was left out of a table has none."""
+    found = []
+    for cohort in reconstruction["cohort"].drop_duplicates():
+        images = row_of(reconstruction, cohort=cohort, system="autoencoder", metric="ssim")
+        about = {"target": "diagnosis", "probe": "regularised", "system": "ldae", "note": None}
+        auroc = row_of(probes, cohort=cohort, metric="auroc", **about)
+        found += claim_of(
+            f"The autoencoder reproduces scans of the external test set {cohort}",
+            "SSIM to the original",
+            images,
+            0.85,
+            True,
+            "value",
+        ) + claim_of(
+            f"In the external test set {cohort}, y_sem tells AD from CN, linearly",
+            "AUROC of the probe fitted on the training subjects",
+            auroc,
+            0.5,
+            True,
+            "value",
+        )
+    return found
 
 
 def _truth(table: pd.DataFrame) -> list[Claim]:

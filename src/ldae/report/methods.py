@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from ldae.config import preprocessed_cohorts
+from ldae.cohort.splits import OF_ROLE, splits_of
+from ldae.config import cohort_roles, preprocessed_cohorts
 from ldae.labels import count, listing, number
 from ldae.report.page import without_paths
 from ldae.report.references import ADNI
@@ -220,7 +221,7 @@ def data(config: dict[str, Any], cards: dict[str, dict[str, Any]], index: pd.Dat
         [
             f"{count(len(part), 'scan')} of {count(part['participant_id'].nunique(), 'subject')} "
             f"({name})"
-            for name in ("train", "val", "test")
+            for name in splits_of(index)
             if len(part := index[index["split"] == name])
         ]
     )
@@ -229,8 +230,22 @@ def data(config: dict[str, Any], cards: dict[str, dict[str, Any]], index: pd.Dat
         "scans, were divided within each cohort and first known diagnosis, in the order of a hash "
         f"of their identifier (test fraction {splits['test_fraction']:g}, validation "
         f"{splits['val_fraction']:g} of the rest, seed {splits['seed']}): {sizes}."
-        f"{_trained_on_others(cards, index)}"
+        f"{_roles(config)}{_trained_on_others(cards, index)}"
     )
+
+
+def _roles(config: dict[str, Any]) -> str:
+    """Sentences on data sets that were not divided; empty without any."""
+    roles = cohort_roles(config["cohort"])
+    train, test = ([name for name, role in roles.items() if role == one] for one in OF_ROLE)
+    text = f" All subjects of {listing(train)} were training subjects." if train else ""
+    if test:
+        text += (
+            f" {listing(test)} served as external test data alone: nothing was fitted to it or "
+            "chosen by it. Differences to the cohort's own test set are between two groups of "
+            "people; both were resampled."
+        )
+    return text
 
 
 def _trained_on_others(cards: dict[str, dict[str, Any]], index: pd.DataFrame) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from ldae import __version__
+from ldae.cohort.splits import EXTERNAL, splits_of
 from ldae.files import atomic, read_table
 from ldae.labels import ABSENT, count, number
 from ldae.models.card import CITATION
@@ -19,7 +20,7 @@ from ldae.report.tables.table import Table, cell, markdown_table
 from ldae.report.warnings import changed_scans_warning, warnings
 from ldae.systems import metric
 
-SPLITS = {"train": "training", "val": "validation", "test": "test"}
+SPLITS = {"train": "training", "val": "validation", "test": "test", EXTERNAL: "external test"}
 INTENDED = (
     "Research on representations of T1-weighted brain MRI: encoding, reconstructing, varying, "
     "interpolating and manipulating scans like those the models were trained on, preprocessed as "
@@ -179,8 +180,8 @@ def _training(cards: dict[str, dict[str, Any]]) -> str:
 def _data(config: dict[str, Any], index: pd.DataFrame, cards: dict[str, dict[str, Any]]) -> str:
     splits = config["cohort"]["splits"]
     rows = []
-    for split, title in SPLITS.items():
-        part = index[index["split"] == split]
+    for split in splits_of(index):
+        title, part = SPLITS[split], index[index["split"] == split]
         groups = part["diagnosis"].value_counts().sort_index()
         ages = part["age"].dropna()
         rows.append(

@@ -69,12 +69,7 @@ class ClusterBootstrap:
         estimate = float(statistic(np.ones((1, self.size)))[0])
         if self.clusters < 2 or np.isnan(estimate):
             return Interval(estimate, np.nan, np.nan)
-        values = statistic(self.weights)
-        values = values[~np.isnan(values)]
-        if not len(values):
-            return Interval(estimate, np.nan, np.nan)
-        low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        return Interval(estimate, float(low), float(high))
+        return _percentile_interval(estimate, statistic(self.weights))
 
     def mean(self, values: Sequence[float]) -> Interval:
         """Interval of the mean over scans of ``values`` (N,)."""
@@ -83,6 +78,44 @@ class ClusterBootstrap:
     def difference(self, first: Sequence[float], second: Sequence[float]) -> Interval:
         """Interval of the mean of the paired differences ``first - second``, (N,) each."""
         return self.mean(np.asarray(first, dtype=float) - np.asarray(second, dtype=float))
+
+
+def _percentile_interval(estimate: float, values: np.ndarray) -> Interval:
+    """Central 95 % of the values (R,) of the resamples; undefined ones (nan) are left out."""
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return Interval(estimate, np.nan, np.nan)
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(estimate, float(low), float(high))
+
+
+def unpaired_difference(
+    first: ClusterBootstrap,
+    of_first: Statistic,
+    second: ClusterBootstrap,
+    of_second: Statistic,
+) -> Interval:
+    """Interval of the difference of two groups of subjects, ``first - second``.
+
+    Both groups are resampled, independently of each other: they need different seeds. The limits
+    are nan where a group has fewer than two subjects.
+
+    Args:
+        first, second: Resamples of either group; their number is the same.
+        of_first, of_second: The statistic of either group, as a function of its own weights.
+
+    Raises:
+        ValueError: the numbers of resamples differ.
+    """
+    if len(first.weights) != len(second.weights):
+        raise ValueError("two groups need the same number of resamples")
+    one, other = (
+        float(statistic(np.ones((1, group.size)))[0])
+        for group, statistic in ((first, of_first), (second, of_second))
+    )
+    if min(first.clusters, second.clusters) < 2 or np.isnan(one - other):
+        return Interval(one - other, np.nan, np.nan)
+    return _percentile_interval(one - other, of_first(first.weights) - of_second(second.weights))
 
 
 def weighted_mean(values: Sequence[float]) -> Statistic:

@@ -109,20 +109,14 @@ def evaluate_probes(
         _score(target, predicted, (negative, positive), cfg, seed, out_dir, rows, gaps)
 
     known = read_table(visits, ("participant_id", "months", "diagnosis"))
-    for target, (part, labels), classes in (
-        ("groups", _groups(data, settings["groups"]), settings["groups"]),
-        ("conversion", _conversion(data, known, settings["conversion_months"]), OUTCOMES),
-    ):
+    for target, part, labels, classes in grouped_targets(data, known, settings):
         note = too_few(part.table, labels, classes, settings["min_subjects"])
         if note:
             rows.append(absent_row(target, part.table[part.table["split"] == TEST], note))
             empty = pd.DataFrame(columns=["probe", "system", "seed", "scan_id"])
             write_table(empty, out_dir / f"predictions_{target}.tsv")
             continue
-        if target == "groups":
-            predicted = probe_groups(part, settings, seed)
-        else:
-            predicted = probe_conversion(part, labels == OUTCOMES[1], settings, seed)
+        predicted = predict_groups(target, part, labels, settings, seed)
         _score(target, predicted, classes, cfg, seed, out_dir, rows, gaps)
 
     save_linear(classifiers[COMPARED], out_dir / "classifier.npz", classes=[negative, positive])
@@ -157,17 +151,34 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     return found.assign(**{name: value for name, value in absent.items() if name not in found})
 
 
-def _groups(data: ProbeData, groups: list[str]) -> tuple[ProbeData, np.ndarray]:
+def grouped_targets(
+    data: ProbeData, visits: pd.DataFrame, settings: dict[str, Any]
+) -> list[tuple[str, ProbeData, np.ndarray, Sequence[str]]]:
+    """The targets ``groups`` and ``conversion``: name, their scans, label of each scan, classes.
+
+    Args:
+        data: All scans.
+        visits: participant_id, months, diagnosis of every known visit.
+        settings: Section ``evaluation.probes``.
+    """
+    groups = settings["groups"]
     part = data.where(data.table["diagnosis"].isin(groups).to_numpy())
-    return part, part.table["diagnosis"].to_numpy(dtype=str)
-
-
-def _conversion(
-    data: ProbeData, visits: pd.DataFrame, months: float
-) -> tuple[ProbeData, np.ndarray]:
-    labels = conversion_labels(data.table, visits, months)
+    labels = conversion_labels(data.table, visits, settings["conversion_months"])
     known = ~np.isnan(labels)
-    return data.where(known), np.where(labels[known] == 1, OUTCOMES[1], OUTCOMES[0])
+    outcomes = np.where(labels[known] == 1, OUTCOMES[1], OUTCOMES[0])
+    return [
+        ("groups", part, part.table["diagnosis"].to_numpy(dtype=str), groups),
+        ("conversion", data.where(known), outcomes, OUTCOMES),
+    ]
+
+
+def predict_groups(
+    target: str, part: ProbeData, labels: np.ndarray, settings: dict[str, Any], seed: int
+) -> pd.DataFrame:
+    """Test predictions of one of :func:`grouped_targets`."""
+    if target == "groups":
+        return probe_groups(part, settings, seed)
+    return probe_conversion(part, labels == OUTCOMES[1], settings, seed)
 
 
 def too_few(

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.decomposition import PCA
 
+from ldae.data.datasets import labelled
 from ldae.data.embeddings import aligned_embeddings
 from ldae.data.latent_store import LatentStore
 from ldae.errors import UserError, require
@@ -127,14 +128,17 @@ def load_probe_data(
     embeddings: dict[str, str | Path],
     seed: int,
     tables: dict[str, str | Path] | None = None,
+    test: str = TEST,
 ) -> ProbeData:
-    """Load the features of every scan with a known age and sex.
+    """Load the features of every training and test scan with a known age and sex.
 
     Args:
         latents: Folder of the latent store; its index has the columns of scans.tsv and the split.
         embeddings: Name of the system (``ldae``, ``untrained``, ...) to its embeddings file.
         seed: Seed of the randomised PCA.
         tables: Name of the system (``volumes``) to its TSV of measures.
+        test: The split to test on: the cohort's own, or ``external`` for the external test sets. It
+            is called ``test`` in the result; scans of the other one are left out.
 
     Returns:
         Scans and features. Systems: the names of ``embeddings``, ``latents_pca``, the names of
@@ -148,7 +152,8 @@ def load_probe_data(
     lacking = [name for name in COLUMNS if name not in store.index.columns]
     require(not lacking, f"The index of {latents} lacks the column(s) {', '.join(lacking)}.")
     table = store.index[list(COLUMNS)]
-    table = table[table["age"].notna() & table["sex"].isin(["M", "F"])]
+    table = table[table["split"].isin([*TRAINING, test])].replace({"split": {test: TEST}})
+    table = table[labelled(table, "age", [])]
     table = table.sort_values("scan_id", ignore_index=True)
     for part in (TRAINING, (TEST,)):
         require(

@@ -96,6 +96,22 @@ def _size(bootstrap: ClusterBootstrap) -> dict[str, int]:
     return {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
 
 
+def by_system(predictions: pd.DataFrame) -> dict[tuple[str, str], list[pd.DataFrame]]:
+    """Predictions by (probe, system), one table a seed; sorted by scan_id."""
+    found: dict[tuple[str, str], list[pd.DataFrame]] = {}
+    for (probe, system, _), part in predictions.groupby(
+        ["probe", "system", "seed"], sort=False, dropna=False
+    ):
+        part = part.sort_values("scan_id", ignore_index=True)
+        found.setdefault((probe, system), []).append(part)
+    return found
+
+
+def mean_over_seeds(seeds: Sequence[dict[str, Statistic]]) -> dict[str, Statistic]:
+    """The mean of each score over the seeds of a probe (:func:`statistics` of each)."""
+    return {name: macro([one[name] for one in seeds]) for name in seeds[0]}
+
+
 def score_table(
     target: str, predictions: pd.DataFrame, classes: Sequence[str], resamples: int, seed: int
 ) -> tuple[list[dict], list[dict]]:
@@ -113,12 +129,7 @@ def score_table(
     Raises:
         UserError: a system's predictions are for other scans than the LDAE's.
     """
-    found: dict[tuple[str, str], list[pd.DataFrame]] = {}
-    for (probe, system, _), part in predictions.groupby(
-        ["probe", "system", "seed"], sort=False, dropna=False
-    ):
-        part = part.sort_values("scan_id", ignore_index=True)
-        found.setdefault((probe, system), []).append(part)
+    found = by_system(predictions)
     first = found[REGULARISED, COMPARED][0]
     bootstrap = ClusterBootstrap(first["participant_id"], resamples, seed)
     positives = {"diagnosis": lambda: first["diagnosis"] == classes[1],
@@ -135,7 +146,7 @@ def score_table(
                 "they are made again for the present splits.",
             )
         seeds = [statistics(target, frame, classes) for frame in frames]
-        mean_scores = {name: macro([one[name] for one in seeds]) for name in seeds[0]}
+        mean_scores = mean_over_seeds(seeds)
         scores[probe, system] = mean_scores
         for metric, statistic in mean_scores.items():
             paper, source = probe_value(target, metric, system)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from ldae.cohort.splits import EXTERNAL, SPLITS
 from ldae.labels import ABSENT, count, number
 from ldae.preprocess.qc_bounds import MEASURES, shown_measures
 from ldae.report.tables.table import Table
@@ -32,7 +33,7 @@ def cohort(table: pd.DataFrame) -> Table:
     """Table 1 of the paper, with the subjects and scans of each split as further columns."""
     names = dict(TABLE1)
     for column in table.columns:
-        if column.rsplit("_", 1)[0] in ("train", "val", "test"):
+        if column.rsplit("_", 1)[0] in (*SPLITS, EXTERNAL):
             split, what = column.rsplit("_", 1)
             names[column] = f"{split} {'scans' if what == 'samples' else what}"
     shown = [name for name in names if name in table]

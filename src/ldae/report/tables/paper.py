@@ -4,7 +4,7 @@ A system that the run did not train has no column or row. A value that the paper
 dash.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ldae.evaluation.reconstruction_tables import summary_table
 from ldae.files import read_table
 from ldae.labels import ABSENT, listing, number
 from ldae.models.storage import load_card
+from ldae.report.tables.external import External
 from ldae.report.tables.results import VARIANTS
 from ldae.report.tables.table import Table, cell, write
 from ldae.systems import SYSTEMS, TARGETS, is_lpips, metric, system, table_position
@@ -126,15 +127,14 @@ def _seconds(row: dict[str, Any]) -> str:
     return shown if pd.isna(row["seconds_sd"]) else f"{shown} ± {number(row['seconds_sd'], 2)}"
 
 
-def table6(means: pd.DataFrame, sizes: pd.DataFrame) -> Table:
+def table6(means: pd.DataFrame, sizes: pd.DataFrame, external: External | None = None) -> Table:
     """Quality of reconstruction: a row a system, variant and T.
 
     Args:
         means: :func:`ldae.evaluation.reconstruction_tables.summary_table` of all systems.
         sizes: Table of :mod:`ldae.evaluation.cost`, of all systems.
+        external: The same on external test sets, whose rows follow.
     """
-    dims = sizes.set_index(["system", "variant"])["latent_dim"]
-    counts = sizes.drop_duplicates("system").set_index("system")["parameters"]
     lpips = [name for name in means["metric"].drop_duplicates() if is_lpips(name)]
     measures = ["ssim", "ssim_brain", *lpips, "mse"]
     columns = ["Model", "From", "Latent dim.", "Latent dim., paper", "T"]
@@ -143,6 +143,24 @@ def table6(means: pd.DataFrame, sizes: pd.DataFrame) -> Table:
         if name != "ssim_brain":
             columns.append(_paper(metric(name).label))
     windows = ", ".join(f"{int(one)}" for one in means["ssim_window"].drop_duplicates())
+    rows = _table6_rows(means, "value", measures, sizes)
+    note = (
+        f"{_size(means)} SSIM window: {windows} voxels. The paper does not name its LPIPS "
+        "network; its 5,120 latent dimensions are those of one of the three channels."
+    )
+    if external is not None:
+        columns = ["Test set", *columns]
+        rows = external.rows(rows, lambda part, name: _table6_rows(part, name, measures, sizes))
+        note = f"{note} {external.note()}"
+    return Table("Table 6: reconstruction of test scans", columns, rows, note)
+
+
+def _table6_rows(
+    means: pd.DataFrame, column: str, measures: list[str], sizes: pd.DataFrame
+) -> list[list[str]]:
+    """Rows of Table 6 with the estimates in ``column``; without published values if it has none."""
+    dims = sizes.set_index(["system", "variant"])["latent_dim"]
+    counts = sizes.drop_duplicates("system").set_index("system")["parameters"]
     rows = []
     kept = means[~means["variant"].isin(CONTROLS)]
     for (name, variant, steps), part in kept.groupby(
@@ -159,17 +177,11 @@ def table6(means: pd.DataFrame, sizes: pd.DataFrame) -> Table:
             ABSENT if pd.isna(steps) else f"{int(steps)}",
         ]
         for key in measures:
-            cells.append(cell(found.loc[key], name=key) if key in found.index else ABSENT)
+            cells.append(cell(found.loc[key], column, key) if key in found.index else ABSENT)
             if key != "ssim_brain":
-                cells.append(number(found["paper"].get(key)))
+                cells.append(number(found["paper"].get(key)) if "paper" in found else ABSENT)
         rows.append(cells)
-    return Table(
-        "Table 6: reconstruction of test scans",
-        columns,
-        rows,
-        f"{_size(means)} SSIM window: {windows} voxels. The paper does not name its LPIPS "
-        "network; its 5,120 latent dimensions are those of one of the three channels.",
-    )
+    return rows
 
 
 def write_tables(
@@ -181,6 +193,8 @@ def write_tables(
     outputs: dict[str, dict[str, str | Path]],
     resamples: int,
     seed: int,
+    external: Mapping[str, str | Path] | None = None,
+    reference: str = "",
 ) -> None:
     """Write Tables 5, 6 and 7 as TSV, Markdown and LaTeX.
 
@@ -192,6 +206,9 @@ def write_tables(
         outputs: For ``table5``, ``table6`` and ``table7`` the paths that
             :func:`ldae.report.tables.table.write` takes.
         resamples, seed: Of the bootstrap intervals.
+        external: Tables of external test sets by name: ``reconstruction_external`` and
+            ``probes_external``, each with its ``_differences``. None or empty: there are none.
+        reference: Name of the main cohort, which the rows of external test sets name.
 
     Raises:
         UserError: a table or a model is missing.
@@ -204,16 +221,25 @@ def write_tables(
         history = None if card.get("published") else read_table(folder / "history.tsv")
         stages[folder.name] = card, history
     write(table5(size, _joined(timings), stages, means), outputs["table5"])
-    write(table6(means, size), outputs["table6"])
-    write(table7(read_table(probes)), outputs["table7"])
+    outside = [
+        External.read(external or {}, name, reference)
+        for name in ("reconstruction_external", "probes_external")
+    ]
+    write(table6(means, size, outside[0]), outputs["table6"])
+    write(table7(read_table(probes), outside[1]), outputs["table7"])
 
 
 def _joined(paths: Sequence[str | Path]) -> pd.DataFrame:
     return pd.concat([read_table(path) for path in paths], ignore_index=True)
 
 
-def table7(probes: pd.DataFrame) -> Table:
-    """Probes: a row a target, probe and measure; a column a system, with the paper's beside it."""
+def table7(probes: pd.DataFrame, external: External | None = None) -> Table:
+    """Probes: a row a target, probe and measure; a column a system, with the paper's beside it.
+
+    Args:
+        probes: Scores of the probes.
+        external: The same on external test sets, whose rows follow.
+    """
     published = set(paper_tables()["probes"]["rows"])
     found = list(probes["system"].drop_duplicates())
     systems = sorted(found, key=table_position)
@@ -223,7 +249,7 @@ def table7(probes: pd.DataFrame) -> Table:
             system(name).label,
             *([_paper(system(name).label)] if name in published else []),
         ]
-    rows, notes = [], []
+    notes = []
     for target in TARGETS:
         words = TARGETS[target].label
         of_target = probes[probes["target"] == target]
@@ -233,6 +259,28 @@ def table7(probes: pd.DataFrame) -> Table:
         size = f"{int(one['n_scans']):,} scans of {int(one['n_subjects']):,} test subjects"
         why = of_target["note"].dropna()
         notes.append(f"{words}: {size}{f' ({why.iloc[0]})' if len(why) else ''}.")
+    rows = _table7_rows(probes, "value", systems, published)
+    note = (
+        "Estimate [95 % interval over subjects]. Regularised: penalty chosen by inner "
+        "cross-validation over subjects. Section 4.2: the paper's optimisers and epochs, mean over "
+        "seeds. The paper's recall, precision and F1 are those of CN. A bias is corrected only "
+        "where predictions follow age. " + " ".join(notes)
+    )
+    if external is not None:
+        columns = ["Test set", *columns]
+        rows = external.rows(rows, lambda part, name: _table7_rows(part, name, systems, published))
+        note = f"{note} {external.note()}"
+    return Table("Table 7: probes of frozen codes", columns, rows, note)
+
+
+def _table7_rows(
+    probes: pd.DataFrame, column: str, systems: list[str], published: set[str]
+) -> list[list[str]]:
+    """Rows of Table 7 with the estimates in ``column``; without published values if it has none."""
+    rows = []
+    for target in TARGETS:
+        words = TARGETS[target].label
+        of_target = probes[probes["target"] == target]
         for probe, label in PROBES.items():
             # Systems that predict without a probe ("none") are repeated beside either probe.
             mine = of_target[of_target["probe"].isin([probe, "none"])]
@@ -243,17 +291,10 @@ def table7(probes: pd.DataFrame) -> Table:
                 cells = [words, label, metric(key).label]
                 for name in systems:
                     known = name in found.index
-                    cells.append(cell(found.loc[name], name=key) if known else ABSENT)
+                    cells.append(cell(found.loc[name], column, key) if known else ABSENT)
                     if name in published:
                         digits = 2 if target == "age" else 3
-                        cells.append(number(found.loc[name, "paper"], digits) if known else ABSENT)
+                        stated = known and "paper" in found
+                        cells.append(number(found.loc[name, "paper"], digits) if stated else ABSENT)
                 rows.append(cells)
-    return Table(
-        "Table 7: probes of frozen codes",
-        columns,
-        rows,
-        "Estimate [95 % interval over subjects]. Regularised: penalty chosen by inner "
-        "cross-validation over subjects. Section 4.2: the paper's optimisers and epochs, mean over "
-        "seeds. The paper's recall, precision and F1 are those of CN. A bias is corrected only "
-        "where predictions follow age. " + " ".join(notes),
-    )
+    return rows

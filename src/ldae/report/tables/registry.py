@@ -20,9 +20,17 @@ from ldae.report.tables.table import Table
 ROWS = 60
 BOUNDS = ("ci_low", "ci_high")
 # The paper's tables, written as text by ldae.report.tables.paper, with title and note in the
-# Markdown beside the TSV. Each value is the table that holds the same numbers; it is then not
+# Markdown beside the TSV. Each value names the tables that hold the same numbers; they are then not
 # printed.
-PAPER_TABLES = {"table5": None, "table6": "reconstruction", "table7": "probes"}
+PAPER_TABLES = {
+    "table5": (),
+    "table6": (
+        "reconstruction",
+        "reconstruction_external",
+        "reconstruction_external_differences",
+    ),
+    "table7": ("probes", "probes_external", "probes_external_differences"),
+}
 PRINTERS: dict[str, Callable[[pd.DataFrame], list[Table]]] = {
     "cohort": lambda table: [cohort.cohort(table)],
     "flow": lambda table: [cohort.flow(table)],
@@ -65,7 +73,7 @@ def printed_tables(folder: Path, contents: Mapping[str, pd.DataFrame]) -> dict[s
     Raises:
         UserError: the Markdown of one of the paper's tables is missing.
     """
-    repeated = {PAPER_TABLES[name] for name in contents if name in PAPER_TABLES}
+    repeated = {one for name in contents for one in PAPER_TABLES.get(name, ())}
     found = {}
     for name, table in contents.items():
         if name in PAPER_TABLES:

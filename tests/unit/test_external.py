@@ -1,0 +1,236 @@
+"""External test sets: nothing of the cohort's own results changes, and their own rows are right."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.models import CFG, load_ldae, run_probes
+from ldae.evaluation.external_reconstruction import external_reconstruction_tables
+from ldae.evaluation.metrics.bootstrap import (
+    ClusterBootstrap,
+    unpaired_difference,
+    weighted_mean,
+)
+from ldae.evaluation.probes.external import evaluate_external_probes
+from ldae.evaluation.reconstruction import evaluate_reconstruction
+from ldae.evaluation.reconstruction_tables import summary_table
+from ldae.figures import probes as probes_figure
+from ldae.figures.style import style
+from ldae.files import read_table
+from ldae.inference.embeddings import embed, ldae_encoder
+from ldae.report.claims import SHOWN, external_claims
+from ldae.report.tables.external import External
+from ldae.report.tables.paper import table6, table7
+
+SIZES = ["system", "variant", "latent_dim", "parameters"]
+KEYS = ["target", "probe", "system", "metric"]
+
+
+@pytest.fixture(scope="module")
+def probes(external_project, tmp_path_factory):
+    """Folder of the probes' outputs, the project's own and those of two external test sets."""
+    out = run_probes(external_project, tmp_path_factory.mktemp("probes"))
+    evaluate_external_probes(
+        {name: external_project / f"{name}.npz" for name in ("ldae", "untrained")},
+        external_project / "latents",
+        {
+            name: out / f"predictions_{name}.tsv"
+            for name in ("diagnosis", "age", "groups", "conversion")
+        },
+        ["OTHER", "LOST"],
+        "ADNI",
+        out / "probes_external.tsv",
+        out / "probes_external_differences.tsv",
+        CFG,
+        0,
+        volumes=external_project / "tissue_volumes.tsv",
+        visits=external_project / "visits.tsv",
+    )
+    return out
+
+
+def test_external_test_set_changes_no_byte_of_the_own_probes(probe_outputs, probes):
+    for path in sorted(probe_outputs.iterdir()):
+        assert path.read_bytes() == (probes / path.name).read_bytes(), path.name
+
+
+def test_external_scores_of_copied_subjects_are_those_of_the_originals(probes):
+    own = read_table(probes / "probes.tsv").set_index(KEYS)
+    table = read_table(probes / "probes_external.tsv")
+    found = table[table["cohort"] == "OTHER"].set_index(KEYS)
+    assert list(found.index) == list(own.index)
+    pd.testing.assert_series_equal(found["value"], own["value"])
+    assert (found["n_subjects"] == own["n_subjects"]).all() and "paper" not in found
+    differences = read_table(probes / "probes_external_differences.tsv").set_index(KEYS)
+    assert set(differences["cohort"]) == {"OTHER"} and set(differences["reference"]) == {"ADNI"}
+    assert (differences["difference"].dropna().abs() < 1e-9).all()
+    age = differences.loc[("age", "regularised", "ldae", "mae")]
+    assert age["ci_low"] < 0 < age["ci_high"] and age["n_subjects_reference"] == 6
+
+
+def test_external_test_set_without_scans_has_rows_that_say_so(probes):
+    table = read_table(probes / "probes_external.tsv")
+    lost = table[table["cohort"] == "LOST"]
+    assert set(lost["target"]) == {"diagnosis", "age", "groups", "conversion"}
+    assert lost["value"].isna().all() and lost["note"].str.contains("ledger.tsv").all()
+
+
+@pytest.fixture(scope="module")
+def reconstructions(project, external_project, tmp_path_factory):
+    """Folder with the per-scan tables: own before, own beside an external test set, external."""
+    out = tmp_path_factory.mktemp("reconstructions")
+    for name, root, external in (
+        ("before", project, ()),
+        ("own", external_project, ()),
+        ("external", external_project, ["OTHER"]),
+        ("lost", external_project, ["LOST"]),
+    ):
+        evaluate_reconstruction(
+            load_ldae(root, CFG),
+            root / "volumes",
+            out / f"{name}.tsv",
+            CFG | {"ddim_steps": [2]},
+            0,
+            root / "ldae.npz",
+            external=external,
+        )
+    return out
+
+
+def test_external_test_set_changes_no_byte_of_the_own_reconstructions(reconstructions):
+    assert (reconstructions / "before.tsv").read_bytes() == (
+        reconstructions / "own.tsv"
+    ).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def reconstruction_tables(reconstructions):
+    """Paths of the table of means and of the differences."""
+    paths = [reconstructions / name for name in ("table.tsv", "differences.tsv")]
+    external_reconstruction_tables(
+        [reconstructions / "external.tsv"],
+        [reconstructions / "own.tsv"],
+        ["OTHER", "LOST"],
+        "ADNI",
+        *paths,
+        50,
+        0,
+    )
+    return paths
+
+
+def test_external_reconstructions_of_copied_subjects_are_those_of_the_originals(
+    reconstructions, reconstruction_tables
+):
+    own, found = (read_table(reconstructions / f"{name}.tsv") for name in ("own", "external"))
+    assert set(found["cohort"]) == {"OTHER"}
+    assert set(found["variant"]) == {"reconstruction", "encoded", "y_sem"}  # no controls
+    autoencoder = own[own["system"] == "autoencoder"].sort_values("scan_id")
+    theirs = found[found["system"] == "autoencoder"].sort_values("scan_id")
+    np.testing.assert_allclose(theirs["mse"], autoencoder["mse"], rtol=1e-4)
+    table, gaps = map(read_table, reconstruction_tables)
+    row = table[(table["system"] == "autoencoder") & (table["metric"] == "mse")].squeeze()
+    assert row["value"] == pytest.approx(theirs["mse"].mean(), rel=1e-4) and row["n_subjects"] == 6
+    lost = table[table["cohort"] == "LOST"].squeeze()
+    assert pd.isna(lost["value"]) and "ledger.tsv" in lost["note"]
+    gap = gaps[(gaps["system"] == "autoencoder") & (gaps["metric"] == "mse")].squeeze()
+    assert abs(gap["difference"]) < 1e-4 * row["value"] and gap["ci_low"] < 0 < gap["ci_high"]
+    assert set(gaps["reference"]) == {"ADNI"} and len(gaps) == len(table) - 1
+
+
+def test_external_test_set_without_scans_gives_an_empty_table(reconstructions):
+    table = read_table(reconstructions / "lost.tsv")
+    assert table.empty and {"cohort", "participant_id", "system"} <= set(table)
+
+
+def test_external_test_set_changes_no_bit_of_the_other_embeddings(
+    project, external_project, tmp_path
+):
+    codes = {}
+    for name, root in (("before", project), ("after", external_project)):
+        path = tmp_path / f"{name}.npz"
+        # The copies come last by name. Batches of five would mix them with the last own scan.
+        embed("y", ldae_encoder, root / "ldae", root / "volumes", path, "cpu", 1, 5)
+        with np.load(path) as file:
+            codes[name] = dict(zip(file["scan_id"].tolist(), file["y_sem"], strict=True))
+    assert len(codes["after"]) > len(codes["before"])
+    for scan, code in codes["before"].items():
+        assert (codes["after"][scan] == code).all(), scan
+    for scan in set(codes["after"]) - set(codes["before"]):
+        original = codes["before"][scan.replace("sub-OTHER", "sub-")]
+        np.testing.assert_allclose(codes["after"][scan], original, atol=1e-5)
+
+
+def test_tables_6_and_7_have_rows_of_each_external_test_set(
+    reconstructions, reconstruction_tables, probes
+):
+    sizes = pd.DataFrame([("ldae", "y_sem", 768, 1e6)], columns=SIZES)
+    means = summary_table(read_table(reconstructions / "own.tsv"), 50, 0)
+    external = External("ADNI", *map(read_table, reconstruction_tables))
+    alone, beside = table6(means, sizes), table6(means, sizes, external)
+    assert beside.columns == ["Test set", *alone.columns]
+    assert [row[1:] for row in beside.rows if row[0] == "ADNI"] == alone.rows
+    own = {tuple(row[1:3]): row for row in beside.rows if row[0] == "ADNI"}
+    for name in ("OTHER", "OTHER − ADNI"):
+        theirs = [row for row in beside.rows if row[0] == name]
+        assert {tuple(row[1:3]) for row in theirs} <= set(own) and len(theirs) > 3
+    assert "OTHER: 18 scans of 6 subjects." in beside.note
+    assert "LOST, left out: none of its scans is in the volume store" in beside.note
+
+    paths = {
+        name: probes / f"{name}.tsv" for name in ("probes_external", "probes_external_differences")
+    }
+    found = table7(
+        read_table(probes / "probes.tsv"), External.read(paths, "probes_external", "ADNI")
+    )
+    assert {row[0] for row in found.rows} == {"ADNI", "OTHER", "OTHER − ADNI"}
+    estimates = {
+        name: [
+            [cell.split(" [")[0] for cell, column in zip(row, found.columns, strict=True)
+             if not column.endswith("paper")][1:]
+            for row in found.rows if row[0] == name and row[1] != "MCI to AD"
+        ]
+        for name in ("ADNI", "OTHER")
+    }  # fmt: skip
+    assert estimates["ADNI"] == estimates["OTHER"] and len(estimates["OTHER"]) > 20
+    assert "OTHER, MCI to AD, left out: too few subjects" in found.note
+
+
+def test_figure_of_the_probes_has_a_row_of_the_ldae_for_each_external_test_set(probes):
+    inputs = {"table": probes / "probes.tsv", "external": probes / "probes_external.tsv"}
+    with style():
+        alone = probes_figure.draw({"table": inputs["table"]}, {})
+        beside = probes_figure.draw(inputs, {})
+    assert "cohort" not in alone.data
+    added = beside.data[beside.data["cohort"].notna()]
+    assert added[["target", "system", "cohort"]].to_numpy().tolist() == [
+        ["diagnosis", "ldae", "OTHER"], ["age", "ldae", "OTHER"],
+    ]  # fmt: skip
+    own = beside.data[beside.data["cohort"].isna()].drop(columns="cohort")
+    pd.testing.assert_frame_equal(own.reset_index(drop=True), alone.data, check_dtype=False)
+    assert "LDAE, OTHER 1.00" in beside.body
+
+
+def test_claims_on_an_external_test_set_need_its_rows(reconstruction_tables, probes):
+    tables = {
+        "reconstruction_external": read_table(reconstruction_tables[0]),
+        "probes_external": read_table(probes / "probes_external.tsv"),
+    }
+    found = external_claims(*tables.values())
+    assert len(found) == 2 and all("OTHER" in one.text for one in found)  # none of LOST
+    assert found[1].found == "1.000 [1.000, 1.000]" and found[1].verdict == SHOWN
+
+
+def test_difference_of_two_groups_resamples_both():
+    rng = np.random.default_rng(0)
+    values = [rng.normal(mean, 1, 400) for mean in (1.0, 0.0)]
+    groups = [ClusterBootstrap(range(400), 2000, seed) for seed in (1, 2)]
+    first, second = map(weighted_mean, values)
+    gap = unpaired_difference(groups[0], first, groups[1], second)
+    assert gap.estimate == pytest.approx(values[0].mean() - values[1].mean())
+    expected = 2 * 1.96 * np.sqrt(sum(one.var() / 400 for one in values))
+    assert gap.high - gap.low == pytest.approx(expected, rel=0.1)
+    alone = ClusterBootstrap(["one"] * 400, 2000, 1)
+    assert np.isnan(unpaired_difference(alone, first, groups[1], second).low)
+    with pytest.raises(ValueError, match="same number of resamples"):
+        unpaired_difference(ClusterBootstrap(range(400), 9, 1), first, groups[1], second)

@@ -1,0 +1,28 @@
+"""Linear probes on external test sets."""
+
+from _adapter import folder, job
+
+with job(snakemake):
+    from ldae.evaluation.probes.external import evaluate_external_probes
+    from ldae.systems import TARGETS
+
+    source, params = snakemake.input, snakemake.params
+    evaluate_external_probes(
+        {name: source[name] for name in params.systems},
+        folder(source.latents),
+        {target: source[target] for target in TARGETS},
+        params.cohorts,
+        params.reference,
+        snakemake.output.table,
+        snakemake.output.differences,
+        params.settings,
+        params.seed,
+        volumes=source.volumes,
+        visits=source.visits,
+        oracle=source.get("oracle"),
+        predictions={
+            target: [source[f"{target}_predictions"]]
+            for target in TARGETS
+            if source.get(f"{target}_predictions")
+        },
+    )
