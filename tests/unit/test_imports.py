@@ -33,6 +33,7 @@ ALLOWED = {
     "tissue_volumes": {"torch"},
     "train": {"torch"},
     "probes": PROBES,
+    "probes_external": PROBES,
     "truth": PROBES,
     "counterfactual": NETWORKS,
     "embeddings": NETWORKS,
@@ -42,6 +43,7 @@ ALLOWED = {
     "interpolation": NETWORKS,
     "manipulation": NETWORKS,
     "reconstruction": NETWORKS,
+    "reconstruction_external": NETWORKS,
     "solvers": NETWORKS,
     "published": HEAVY,  # builds all networks
     "sample": HEAVY,  # applies the models to a raw head

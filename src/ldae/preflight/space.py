@@ -191,7 +191,10 @@ def _models(facts: Facts, plan: Plan) -> Output:
 
 
 def parameters(config: Mapping[str, Any]) -> dict[str, int]:
-    """Number of trained parameters by training; the networks are built without memory."""
+    """Number of trained parameters by training; the networks are built without memory.
+
+    They do not depend on ``checkpointing``, which may still be ``auto``.
+    """
     import torch
 
     from ldae.nets.autoencoder import build_autoencoder, build_discriminator
@@ -204,6 +207,8 @@ def parameters(config: Mapping[str, Any]) -> dict[str, int]:
         return sum(parameter.numel() for parameter in net.parameters())
 
     found = {}
+    sections = ("autoencoder", "ldm", "dae")
+    config = {**config, **{name: {**config[name], "checkpointing": False} for name in sections}}
     with torch.device("meta"):
         encoder = build_encoder({**config["ldae"]["encoder"], "pretrained": None})
         if not any(config["published"].values()):
