@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from helpers.downloads import PEOPLE, make_downloads
+from helpers.downloads import PEOPLE, edit, make_downloads, put
+from ldae.conversion.study_tables import find_files
 from ldae.files import read_table, write_json
 from ldae.preflight import paths, plan, resources, scans, slurm, space
 from ldae.preflight.cost import estimate
@@ -182,6 +183,13 @@ def test_scans_are_expected_by_the_tables_and_the_names_of_folders(tmp_path):
     assert "ADNI1: 3 scans: bl 1, m06 2" in {finding.what for finding in only(found, OK)}
     (warning,) = (one for one in only(found, WARNING) if "another is there" in one.what)
     assert warning.what.startswith("1 visit:") and "cohort.prefer: downloaded" in warning.remedy
+    assert not [one for one in only(found, WARNING) if one.topic == "tables"]
+    (merge,) = find_files(tmp_path / "today", "ADNIMERGE")
+    intact = merge.read_bytes()
+    edit(tmp_path / "today", "ADNIMERGE", put(lambda table: table.index == 0, "AGE", "old"))
+    (loss,) = (one for one in only(expected("clinica")[1], WARNING) if one.topic == "tables")
+    assert loss.what.startswith("ADNIMERGE:") and "1 value of AGE blanked" in loss.what
+    merge.write_bytes(intact)
     taken, found, _ = expected("downloaded")
     assert taken.scans == counts.scans + 1
     assert "ADNI1: 4 scans: bl 2, m06 2" in {finding.what for finding in only(found, OK)}

@@ -212,6 +212,19 @@ def test_report_lists_preprocessing_outliers_with_their_measures(run):
     assert "QC: ncc 0.2 is below min_ncc 0.35" in text and "at least 0.35" in text
 
 
+def test_report_says_what_was_repaired_in_the_study_tables(run, tmp_path):
+    folder, config, html = run
+    assert "Repairs" not in words(html)  # no download
+    rows = [["ADNIMERGE", 12, "1 value of AGE blanked (no number)."], ["CDR", 20, None]]
+    provenance = pd.DataFrame(rows, columns=["table", "rows", "repairs"])
+    write_table(provenance, folder / "cohort/tables.tsv")
+    try:
+        text = words(write(folder, config, tmp_path))
+    finally:
+        (folder / "cohort/tables.tsv").unlink()
+    assert "ADNIMERGE 12 1 value of AGE blanked (no number)." in text
+
+
 def test_job_usage_table_has_seconds_and_memory_by_rule(run):
     took = read_table(outputs(run[0] / "report")["resources"]).set_index("rule")
     assert list(took.columns) == list(COLUMNS[1:])

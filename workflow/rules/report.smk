@@ -122,6 +122,7 @@ rule report:
         rules.evaluate.input,
         rules.cohort.input,
         rules.qc.output.measures,
+        rules.study_tables.output.provenance if FROM_DOWNLOAD else [],
     output:
         html=results("report/report.html"),
         summary=results("report/summary.md"),

@@ -5,6 +5,7 @@ of folders. No image is opened, so one that is damaged counts as there.
 """
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,12 +23,14 @@ from ldae.conversion.downloaded_scans import (
 from ldae.conversion.prepare_tables import prepare_tables
 from ldae.conversion.table_repairs import count
 from ldae.errors import UserError
-from ldae.files import write_table
+from ldae.files import read_table, write_table
 from ldae.preflight.report import ERROR, OK, WARNING, Finding
 from ldae.preflight.run_facts import Facts
 from ldae.preflight.scans import Counts, image_folders
 
 TOPIC = "scans"
+# Notes on repairs that tell of values which could not be read.
+LOSS = re.compile(r"blanked \(|readable|\((not a|\w+ is no) ")
 
 
 def expected_scans(
@@ -49,6 +52,7 @@ def expected_scans(
             files = (work / name for name in ("tables", "tables.tsv", "held_back.tsv"))
             prepare_tables(facts.path("tables"), *files)
             tables = read_clinica_tables(work / "tables")
+            repairs = _repairs(read_table(work / "tables.tsv"))
     except UserError as error:
         return None, [Finding(ERROR, TOPIC, str(error))]
     names = [
@@ -72,7 +76,18 @@ def expected_scans(
         to_download.unlink(missing_ok=True)
     for reason, visits in by_reason(choice.visits).items():
         found.append(_not_preferred(reason, visits, to_download))
-    return Counts(subjects, len(taken), len(taken)), found
+    return Counts(subjects, len(taken), len(taken)), [*found, *repairs]
+
+
+def _repairs(provenance: pd.DataFrame) -> list[Finding]:
+    """What the study tables lose by values that cannot be read, and how others are rewritten."""
+    found = []
+    for name, text in provenance.set_index("table")["repairs"].dropna().items():
+        loses = LOSS.search(text) is not None
+        remedy = "Compare with the table in the IDA; download it again if it was edited."
+        finding = (WARNING, remedy) if loses else (OK, "")
+        found.append(Finding(finding[0], "tables", f"{name}: {text}", finding[1]))
+    return found
 
 
 @contextmanager

@@ -94,6 +94,7 @@ NEEDED = (
     "interpolation_differences",
 )
 MEASURES = "qc/measures.tsv"
+STUDY_TABLES = "cohort/tables.tsv"
 
 
 def build(
@@ -113,7 +114,7 @@ def build(
     Args:
         results: ``paths.results``: reads tables/*.{tsv,md}, figures/*.{png,caption.txt},
             models/*/{model.json,history.tsv,scans.tsv}, cache/volumes/index.tsv,
-            qc/measures.tsv, benchmarks/**/*.tsv.
+            qc/measures.tsv, cohort/tables.tsv (of a download), benchmarks/**/*.tsv.
         config: The whole, merged configuration of the run.
         outputs: Where to write ``html``, ``summary`` and ``methods`` (Markdown), ``references``
             (BibTeX) and ``resources`` (TSV).
@@ -144,6 +145,8 @@ def build(
         ],
         "training": [training_table(cards, histories)],
     }
+    if (results / STUDY_TABLES).is_file():  # of a download from ADNI
+        extra_tables["cohort"] = [cohort.repairs(read_table(results / STUDY_TABLES))]
     versions = {"ldae-workflow": __version__, **software(), **_trained_with(cards["ldae"])}
     paragraphs = methods(config, cards, index, versions)
     notes = warnings(config, index, cards) + changed_scans_warning(cards, results / "models", index)

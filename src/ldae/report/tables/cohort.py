@@ -95,6 +95,19 @@ def _short(value: float) -> str:
     return f"{float(value):.4g}".replace("-", "−")
 
 
+def repairs(provenance: pd.DataFrame) -> Table:
+    """Study tables that were read, and how values in them were repaired, blanked or left out.
+
+    Args:
+        provenance: ``results/cohort/tables.tsv``.
+    """
+    rows = [
+        [row.table, f"{row.rows:,}", str(row.repairs)]
+        for row in provenance.fillna({"repairs": ABSENT}).itertuples()
+    ]
+    return Table("Study tables", ["Table", "Rows", "Repairs"], rows)
+
+
 def measures(table: pd.DataFrame, bounds: dict[str, Any]) -> Table:
     """Median and range of every QC measure over the scans that have it, beside its bounds.
 
