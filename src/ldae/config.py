@@ -45,6 +45,11 @@ def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
     )
     made = config.get("synthetic", {}).get("beside", {})
     beside = config["cohort"]["beside"]
+    require(
+        not (config["cohort"]["study"] and config["cohort"]["bids_dir"]),
+        "cohort.study and cohort.bids_dir are both set. Set the one that holds the scans, and name "
+        "another data set below cohort.beside.",
+    )
     lost = [name for name in made if not beside.get(name, {}).get("preprocessed_dir")]
     require(
         not lost,

@@ -28,6 +28,7 @@ NO_PLACE = "Its place in space is not defined: the matrix is singular or not fin
 CUT_OFF = "The image cannot be read (cut off or damaged)."
 EDGES = (0.05, 20.0)  # mm; a voxel of a head has no shorter or longer one
 HEADER = 348  # bytes
+FIRST_VOXEL = 352  # the first byte after the header where a voxel may be
 NOT_REAL = "The image's voxels are not single real numbers but colours or complex numbers."
 
 
@@ -49,7 +50,8 @@ def read_image(path: str | Path) -> tuple[nib.Nifti1Image, np.ndarray]:
     try:
         image = nib.Nifti1Image.from_bytes(content)
         return image, as_volume(np.asanyarray(image.dataobj))
-    except ValueError as error:  # of a quaternion that is none, where the qform alone is set
+    # Of a quaternion that is none, where the qform alone is set.
+    except (ValueError, HeaderDataError) as error:
         raise ImageUnreadable(NO_PLACE) from error
 
 
@@ -76,7 +78,7 @@ def _whole(path: Path) -> bytes:
 
 def _check_header(content: bytes) -> None:
     """Raise :class:`ImageUnreadable` on headers that nibabel refuses, or repairs by a guess."""
-    if content[HEADER - 4 : HEADER] not in (b"n+1\0", b"ni1\0"):
+    if content[HEADER - 4 : HEADER] != b"n+1\0":  # ni1: the voxels are in another file
         raise ImageUnreadable(NOT_NIFTI)
     header = nib.Nifti1Header.from_fileobj(BytesIO(content), check=False)
     number, *lengths = map(int, header["dim"])
@@ -90,7 +92,7 @@ def _check_header(content: bytes) -> None:
         code = int(header["datatype"])
         raise ImageUnreadable(f"Its header gives an unknown type of voxels ({code}).")
     offset = float(header["vox_offset"])
-    if not np.isfinite(offset) or offset < 0:
+    if not np.isfinite(offset) or offset < FIRST_VOXEL:
         raise ImageUnreadable(f"Its header says that the voxels begin at byte {offset:g}.")
     if offset + float(voxel) * np.prod(np.array(lengths[:number], float)) > len(content):
         raise ImageUnreadable(CUT_OFF)

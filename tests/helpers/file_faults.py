@@ -202,6 +202,13 @@ FILE_FAULTS: dict[str, FileFault] = {
     "intercept that is no number": FileFault("image", header((112, floats(1, np.nan))), NO_NUMBER),
     "slope beyond float32": FileFault("image", header((112, floats(3e38, 0))), "not finite"),
     "voxels beyond the end": FileFault("image", header((108, floats(1e9))), CUT),
+    "voxels begin inside the header": FileFault("image", header((108, floats(0))), "byte 0"),
+    "voxels begin in the header's last bytes": FileFault(
+        "image", header((108, floats(350))), "byte 350"
+    ),
+    "header whose voxels are in another file": FileFault(
+        "image", header((344, b"ni1\0")), "not NIfTI-1"
+    ),
     "voxels begin before the file": FileFault("image", header((108, floats(-100))), "byte -100"),
     # orientation and field of view
     "voxel edge zero": FileFault("image", header((76, floats(1, 0, 1, 1)), QFORM), "0 x 1 x 1 mm"),

@@ -16,6 +16,7 @@ from ldae.application.batch import Batch
 from ldae.application.inputs import BRAIN, HEAD, InputScan, find_scans
 from ldae.application.sample import HEAD as RAW_HEAD
 from ldae.application.sample import sample_visits
+from ldae.application.training_codes import TrainingCodes
 from ldae.cli import synthetic
 from ldae.cli.main import COMMANDS, HELP, ldae, main
 from ldae.data.embeddings import load_embeddings
@@ -100,6 +101,9 @@ REFUSED = {
     "interpolate {scan} {scan2} --out x.txt": (2, r"must end in \.nii\.gz"),
     "interpolate {one} {other}": (1, "two people"),
     "interpolate {scan} {raw}": (1, "skull"),
+    "interpolate {scan} {two}": (1, "has 2 scans"),
+    "apply {brain} --sd -1": (2, "above 0"),
+    "encode {scan} --out {text}.npz": (1, "is no file of codes"),
     "apply {brain}": (1, "looks like an extracted brain"),
     "apply {empty}": (1, "cannot be read|head"),
     "apply": (2, "ldae apply --sample"),
@@ -113,6 +117,8 @@ def test_call_is_refused_in_one_sentence(call, bad, tmp_path, capsys, monkeypatc
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     (tmp_path / "notes.txt").write_text("no scan")
+    (tmp_path / "notes.txt.npz").write_text("no codes")
+    (tmp_path / "two.csv").write_text(f"path\n{SCAN}\n{VISITS[1]}\n")
     (tmp_path / "table.tsv").write_text("subject\tvisit\nA\t1\n")
     for name in ("sub-1_ses-1_T1w.nii.gz", "sub-2_ses-1_T1w.nii.gz"):
         shutil.copy(SCAN, tmp_path / name)
@@ -124,6 +130,7 @@ def test_call_is_refused_in_one_sentence(call, bad, tmp_path, capsys, monkeypatc
         "folder": "folder",
         "text": "notes.txt",
         "table": "table.tsv",
+        "two": "two.csv",
         "one": "sub-1_ses-1_T1w.nii.gz",
         "other": "sub-2_ses-1_T1w.nii.gz",
     }
@@ -187,42 +194,105 @@ def test_encode_goes_on_after_bad_scans_and_gives_reasons(bad, tmp_path, capsys)
     assert main(command) == 0
     names, again = load_embeddings(out)
     assert names == ["damaged", "good-0", "good-1", "good-2"]
+    assert main([*command, "--participant-label", "01"]) == 1
+    assert load_embeddings(out)[0] == names
     np.testing.assert_array_equal(again[1:], y_sem)
 
 
+class Work:
+    """Work that writes a file a scan, and is stopped once by Ctrl-C before it ends ``b``."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.done, self.stops = folder, [], {"b"}
+        self.scans = [InputScan(name, Path(SCAN), None) for name in "abc"]
+
+    def result(self, scan: InputScan) -> Path:
+        return self.folder / f"{scan.scan_id}.txt"
+
+    def run(self, **settings) -> pd.DataFrame:
+        batch = Batch(
+            self.scans,
+            self.folder / "scans.tsv",
+            settings,
+            is_kept=lambda scan: self.result(scan).is_file(),
+            discard=lambda scan: self.result(scan).unlink(missing_ok=True),
+        )
+
+        def work(scan: InputScan) -> dict:
+            self.result(scan).write_text(str(settings))
+            if scan.scan_id in self.stops:
+                self.stops.remove(scan.scan_id)
+                raise KeyboardInterrupt
+            self.done.append(scan.scan_id)
+            return {"value": 1.5}
+
+        batch.run(work, "test")
+        return pd.read_csv(self.folder / "scans.tsv", sep="\t").set_index("scan_id")
+
+
 def test_stopped_batch_goes_on_where_it_was(tmp_path):
-    scans = [InputScan(name, Path(SCAN), None) for name in "abc"]
-    done = []
-
-    def work(scan: InputScan) -> dict:
-        if scan.scan_id == "b" and "b" not in done:
-            done.append("b")
-            raise KeyboardInterrupt
-        done.append(scan.scan_id)
-        return {"value": 1.5}
-
-    def batch(**settings) -> Batch:
-        return Batch(scans, tmp_path / "scans.tsv", settings)
-
+    work = Work(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        batch(steps=1).run(work, lambda scan: True, "test")
-    table = batch(steps=1).run(work, lambda scan: True, "test")
-    assert done == ["a", "b", "b", "c"]
-    assert table["scan_id"].tolist() == ["a", "b", "c"] and set(table["status"]) == {"ok"}
-    assert table["value"].astype(float).tolist() == [1.5] * 3
-    batch(steps=2).run(work, lambda scan: True, "test")
-    assert done[4:] == ["a", "b", "c"]
-    batch(steps=2).run(work, lambda scan: scan.scan_id != "c", "test")  # its result was deleted
-    assert done[7:] == ["c"]
+        work.run(steps=1)
+    table = work.run(steps=1)
+    assert work.done == ["a", "b", "c"]
+    assert set(table["status"]) == {"ok"} and table["value"].tolist() == [1.5] * 3
+    work.run(steps=2)
+    assert work.done[3:] == ["a", "b", "c"]
+    work.result(work.scans[2]).unlink()
+    work.run(steps=2)
+    assert work.done[6:] == ["c"]
+    work.scans = work.scans[:1]  # rows of other scans stay
+    assert work.run(steps=2).index.tolist() == ["a", "b", "c"]
+
+
+def test_result_of_other_settings_is_not_taken_for_done(tmp_path):
+    """Stopped with its file written, after an earlier command had finished the same scan."""
+    work = Work(tmp_path)
+    work.stops = set()
+    work.run(steps=1)
+    work.stops = {"b"}
+    with pytest.raises(KeyboardInterrupt):
+        work.run(steps=2)
+    work.run(steps=1)
+    texts = {work.result(scan).read_text() for scan in work.scans}
+    assert texts == {"{'steps': 1}"}
 
 
 def test_error_of_the_software_is_no_reason_of_a_scan(tmp_path):
     def work(scan: InputScan) -> dict:
         raise ZeroDivisionError
 
-    batch = Batch([InputScan("a", Path(SCAN), None)], tmp_path / "scans.tsv", {})
+    scans = [InputScan("a", Path(SCAN), None)]
+    batch = Batch(scans, tmp_path / "scans.tsv", {}, lambda scan: True, lambda scan: None)
     with pytest.raises(ZeroDivisionError):
-        batch.run(work, lambda scan: True, "test")
+        batch.run(work, "test")
+
+
+def test_table_of_somebody_else_is_not_overwritten(tmp_path):
+    table = tmp_path / "scans.tsv"
+    table.write_text("path\nscan.nii.gz\n")
+    with pytest.raises(UserError, match="which is another table"):
+        Batch([], table, {}, lambda scan: True, lambda scan: None)
+    assert table.read_text() == "path\nscan.nii.gz\n"
+
+
+def test_novelty_is_a_percentile_of_scans_that_were_not_trained_on(tmp_path):
+    rng = np.random.default_rng(1)
+    codes = rng.normal(size=(900, 8))
+    splits = pd.Series(["train"] * 500 + ["val"] * 200 + ["test"] * 200)
+    np.savez(tmp_path / "probe.npz", mean=np.zeros(8), std=np.ones(8), w=np.eye(8)[0], b=0.0)
+    training = TrainingCodes.measure(codes, splits, tmp_path / "probe.npz")
+    assert training.novelty(rng.normal(size=(2000, 8))).mean() == pytest.approx(50, abs=5)
+    assert training.novelty(training.mean[None]) < 1 and training.novelty(10 * codes[:1]) == 100
+    assert training.logit_sd == pytest.approx(1, abs=0.1)
+    assert training.beyond(0) == 0 and training.beyond(20) > 1
+    training.save(tmp_path / "training.npz")
+    again = TrainingCodes.load(tmp_path / "training.npz")
+    np.testing.assert_allclose(again.novelty(codes), training.novelty(codes), atol=0.01)
+    others = np.where((splits == "test").to_numpy()[:, None], 100.0, codes)
+    moved = TrainingCodes.measure(others, splits, tmp_path / "probe.npz")
+    np.testing.assert_array_equal(moved.precision, training.precision)
 
 
 def test_bids_data_set_gives_one_scan_a_session(tmp_path):
@@ -234,6 +304,7 @@ def test_bids_data_set_gives_one_scan_a_session(tmp_path):
         "sub-1/ses-1/anat/sub-1_ses-1_desc-brain_T1w.nii.gz",
         "sub-1/ses-1/anat/sub-1_ses-1_space-MNI_desc-brain_T1w.nii.gz",
         "sub-2/anat/sub-2_T1w.nii.gz",
+        "derivatives/stripped/sub-2/anat/sub-2_T1w.nii.gz",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -306,27 +377,46 @@ def write_series(folder: Path, name: str, shape: tuple[int, ...], **about) -> No
 
 
 def test_series_of_an_examination_are_chosen_by_what_their_headers_say(tmp_path, monkeypatch):
+    studies = ["1.2"]
+
     def dcm2niix(source: Path, out: Path) -> None:
-        write_series(out, "1_localizer", (64, 64, 3))
-        write_series(out, "2_AX_T2_FLAIR", (64, 64, 64))
-        write_series(out, "3_SAG_IR-SPGR", (64, 64, 64))
-        write_series(out, "4_MPRAGE_post", (64, 64, 64), ContrastBolusIngredient="GADOLINIUM")
-        write_series(out, "5_fmri_T1_ref", (64, 64, 64, 2))
-        write_series(out, "6_MPRAGE", (64, 64, 64))
+        for study in studies:
+            name = f"{study}{dicom.BETWEEN}{{}}".format
+            write_series(out, name("1_localizer"), (64, 64, 3))
+            write_series(out, name("2_AX_T2_FLAIR"), (64, 64, 64))
+            write_series(out, name("3_SAG_IR-SPGR"), (64, 64, 64))
+            write_series(out, name("4_MPRAGE_post"), (64, 64, 64), ContrastBolusAgent="GADOLINIUM")
+            write_series(out, name("5_fmri_T1_ref"), (64, 64, 64, 2))
+            write_series(out, name("6_MPRAGE"), (64, 64, 64))
 
     monkeypatch.setattr(dicom, "_dcm2niix", dcm2niix)
-    source = tmp_path / "exam"
-    source.mkdir()
-    (source / "IM0001").write_bytes(b"\0" * 128 + b"DICM")
-    (scan,) = find_scans([source], HEAD, converted=tmp_path / "out")
-    assert scan.path == tmp_path / "out/exam/3_SAG_IR-SPGR.nii.gz"
-    table = pd.read_csv(tmp_path / "out/exam/series.tsv", sep="\t").set_index("series")["reason"]
+    assert dicom.convert(tmp_path, tmp_path / "out") == tmp_path / "out/3_SAG_IR-SPGR.nii.gz"
+    table = pd.read_csv(tmp_path / "out/series.tsv", sep="\t").set_index("series")["reason"]
     assert table["3_SAG_IR-SPGR"] == "chosen" and "comes first" in table["6_MPRAGE"]
     assert "no 3-D head" in table["1_localizer"] and "contrast" in table["4_MPRAGE_post"]
     assert "names no T1" in table["2_AX_T2_FLAIR"] and "4 axes" in table["5_fmri_T1_ref"]
+    studies.append("1.3")
+    with pytest.raises(UserError, match="holds 2 examinations"):
+        dicom.convert(tmp_path, tmp_path / "other")
 
     monkeypatch.undo()
     monkeypatch.setattr(dicom.shutil, "which", lambda name: None)
     monkeypatch.setattr(dicom.sys, "prefix", str(tmp_path))
     with pytest.raises(UserError, match="dcm2niix, which converts DICOM, is not on PATH"):
-        find_scans([source], HEAD, converted=tmp_path / "other")
+        dicom.convert(tmp_path, tmp_path / "third")
+
+
+def test_dicom_folders_of_one_name_are_two_heads(tmp_path):
+    for person in "AB":
+        folder = tmp_path / person / "DICOM"
+        folder.mkdir(parents=True)
+        (folder / "IM0001").write_bytes(b"\0" * 128 + b"DICM" + person.encode())
+    given = [tmp_path / person / "DICOM" for person in "AB"]
+    with pytest.raises(UserError, match="would both be called DICOM"):
+        find_scans(given, HEAD)
+    (tmp_path / "list.csv").write_text("scan_id,path\nA,A/DICOM\nB,B/DICOM\n")
+    scans = find_scans([tmp_path / "list.csv"], HEAD)
+    assert [scan.path for scan in scans] == given
+    assert scans[0].content() != scans[1].content()
+    with pytest.raises(UserError, match="no preprocessed scan"):
+        find_scans(given[:1], BRAIN)

@@ -177,6 +177,10 @@ def test_index_finds_images_of_archives_unpacked_side_by_side(images):
         ("ContrastBolusIngredient", "GADOLINIUM", "ContrastBolusIngredient"),
         ("ContrastBolusAgent", "", None),
         ("ContrastBolusAgent", "NONE", None),
+        ("ContrastBolusAgent", "None used", None),
+        ("ContrastBolusAgent", "w/o contrast", None),
+        ("ContrastBolusAgent", "Non contrast", None),
+        ("ContrastBolusAgent", "no contrast given", None),
     ],
 )
 def test_index_never_takes_dicom_with_contrast_agent(images, keyword, value, given):

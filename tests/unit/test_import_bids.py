@@ -360,6 +360,9 @@ def test_age_of_the_only_visit_is_taken_as_it_is_whatever_its_months(tmp_path):
     _, part = run_import(root, {"age_baseline": "age"}, name="One")
     table = read_table(part / "bids/sub-A/sub-A_sessions.tsv")
     assert table["age"].item() == 71  # said to be that at baseline
+    put_image(root, anat("B", "M024"), voxels(3))
+    with pytest.raises(UserError, match="age"):  # at which of the two?
+        run_import(root, name="One", bids_filter={"session": "M024"})
 
 
 def test_import_refuses_participants_table_that_does_not_match(aibl):
@@ -529,9 +532,14 @@ def test_find_duplicates_within_a_subject_and_across_cohorts(oasis, aibl):
         "sub-AIBL1_ses-M018": "sub-AIBL1_ses-M000",
         "sub-AIBL2_ses-M000": "sub-OAS30001_ses-d0129",
         "sub-OAS30001_ses-d0129": "sub-AIBL2_ses-M000",
+        "sub-OAS30001_ses-d0757": "sub-AIBL2_ses-M000,sub-OAS30001_ses-d0129",  # same person
     }
     assert "earliest" in found.loc["sub-AIBL1_ses-M018", "reason"]
-    assert "sub-AIBL2, sub-OAS30001" in found.loc["sub-AIBL2_ses-M000", "reason"]
+    assert "shares a scan with another cohort's" in found.loc["sub-AIBL2_ses-M000", "reason"]
+    one = scans.assign(cohort="AIBL")  # in one cohort, whose a scan is cannot be known
+    within = find_duplicates(one).set_index("scan_id")
+    assert "sub-AIBL2, sub-OAS30001" in within.loc["sub-AIBL2_ses-M000", "reason"]
+    assert "sub-OAS30001_ses-d0757" not in within.index
     none = find_duplicates(scans.drop_duplicates("image_hash"))
     assert none.empty and list(none) == ["scan_id", "duplicate_of", "reason"]
 

@@ -70,3 +70,10 @@ def test_image_with_two_rows_under_its_two_names_is_refused(table):
     text = "bids_name\tcjv\nsub-1_ses-v1_T1w\t0.7\nsub-AIBL1_ses-M000_T1w\t0.7\n"
     with pytest.raises(UserError, match="two rows of sub-AIBL1_ses-M000, under its names"):
         join_mriqc({"AIBL": table(text)}, CONVERSION)
+
+
+def test_cohort_without_a_scan_needs_no_table_of_mriqc(table, caplog):
+    """An external test set that could not be imported does not stop the run."""
+    none = join_mriqc({"OASIS3": table(ADNI)}, CONVERSION, ["mriqc_cjv"])
+    assert none.empty and list(none) == ["scan_id"]
+    assert "OASIS3 has no scan" in caplog.text

@@ -163,13 +163,14 @@ def test_hash_of_a_download_changes_with_images_and_tables_alone(tmp_path):
 def test_scores_are_those_of_the_nearest_visit_within_a_year():
     visits = pd.DataFrame(
         [[0, "Cognitively normal", "30", "0"], [500, "AD dem w/depresss, not contribut", "20", "1"],
-         [900, "DLBD- primary", "", "2"]],
+         [900, "DLBD- primary", "", "2"], [2000, "AD dem cannot be primary", "22", "1"],
+         [4000, "DAT w/depresss- contribut", "21", "1"]],
         columns=["day", "dx1", "MMSE", "CDRTOT"],
     )  # fmt: skip
-    near = {day: _nearest(visits, day) for day in (200, 300, 890, 1300)}
-    assert [near[day]["days_to_visit"] for day in near] == [0, 500, 900, None]
-    assert [near[day]["diagnosis"] for day in near] == ["CN", "AD", None, None]
-    assert [near[day]["mmse"] for day in near] == ["30", "20", None, None]
+    near = {day: _nearest(visits, day) for day in (200, 300, 890, 1300, 2000, 4000)}
+    assert [near[day]["days_to_visit"] for day in near] == [0, 500, 900, None, 2000, 4000]
+    assert [near[day]["diagnosis"] for day in near] == ["CN", "AD", None, None, None, "AD"]
+    assert [near[day]["mmse"] for day in near] == ["30", "20", None, None, "22", "21"]
     assert near[890]["dx1"] == "DLBD- primary"
     assert _nearest(visits.iloc[:0], 0)["cdr_global"] is None
 

@@ -187,7 +187,9 @@ def test_reader_names_fault_in_a_sentence(name, tmp_path):
     fault = FILE_FAULTS[name]
     path = tmp_path / "x.nii.gz"
     fault.make(path)
-    for sentence in READERS[fault.kind](path):
+    sentences = READERS[fault.kind](path)
+    assert sentences
+    for sentence in sentences:
         assert fault.words in sentence and not LIBRARY.search(sentence), sentence
 
 

@@ -1,4 +1,4 @@
-"""The workflow as a module of another one, as the workflow catalogue deploys it."""
+"""The workflow as a module of another one, in a local copy of the project."""
 
 import shutil
 import subprocess

@@ -9,7 +9,13 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 # The project's folder, also where another workflow imports this one as a module.
-PROJECT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
+WHERE = str(workflow.current_basedir.get_path_or_uri(secret_free=True))
+if "://" in WHERE:
+    raise WorkflowError(
+        "This workflow needs its library and environments beside it: clone the project, and name "
+        "its local workflow/Snakefile in the module statement."
+    )
+PROJECT = Path(WHERE).parents[1]
 
 
 def of_project(path):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ldae.application.training_codes import TrainingCodes
 from ldae.errors import require
-from ldae.files import atomic, read_json, sha256, write_json
+from ldae.files import atomic, digest, read_json, sha256, write_json
 from ldae.models.storage import load_card
 from ldae.orchestration.training_record import STAGES
 
@@ -146,6 +146,12 @@ class Bundle:
     def notice(self) -> str:
         """Warning in every output; of models of synthetic brains, that they saw no patient."""
         return f"{NOTICE} {SYNTHETIC}" if self.settings["synthetic"] else NOTICE
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of all that results depend on beside a scan: models, probes and settings."""
+        files = [sha256(self.folder / name) for name in (CLASSIFIER, AGE, TRAINING)]
+        return digest([self.settings, files])
 
     @property
     def folder(self) -> Path:

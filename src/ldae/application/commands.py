@@ -7,6 +7,7 @@ grid. A volume that is no extracted brain in that space is refused before a netw
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import nibabel as nib
 import numpy as np
@@ -20,7 +21,7 @@ from ldae.application.manipulated import Manipulated, Strength
 from ldae.data.embeddings import load_embeddings
 from ldae.data.volume_transform import StoreTransform
 from ldae.diffusion.interpolation import lerp, slerp
-from ldae.errors import require
+from ldae.errors import UserError, require
 from ldae.evaluation.metrics.image import brain_mask, ssim
 from ldae.files import atomic, save_arrays
 from ldae.inference.ldae_system import semantic_codes
@@ -80,17 +81,23 @@ class Encoding:
 
     Args:
         bundle: The models.
-        out: The npz to write. Codes of these models that it holds already are kept.
+        out: The npz to write. Codes of these models that it holds already stay.
         force: As in :func:`read_brain`.
+
+    Raises:
+        UserError: ``out`` is there and is no file of codes.
     """
 
     def __init__(self, bundle: Bundle, out: Path, force: bool):
         self.bundle, self.out, self.force = bundle, out, force
         self.model = bundle.settings["models"]["ldae"]
         self.codes: dict[str, np.ndarray] = {}
-        if out.is_file():
-            with np.load(out) as earlier:
-                same = "model" in earlier and str(earlier["model"]) == self.model
+        if out.exists():
+            try:
+                with np.load(out) as earlier:
+                    same = str(earlier["model"]) == self.model
+            except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
+                raise UserError(f"{out} is no file of codes: name another --out.") from error
             if same:
                 self.codes = dict(zip(*load_embeddings(out), strict=True))
 
@@ -103,26 +110,34 @@ class Encoding:
 
     def save(self) -> None:
         """Write the codes so far."""
-        if self.codes:
-            names, y_sem = list(self.codes), np.stack(list(self.codes.values()))
-            notice = self.bundle.notice
-            save_arrays(self.out, scan_id=names, y_sem=y_sem, model=self.model, notice=notice)
+        if not self.codes:
+            self.out.unlink(missing_ok=True)
+            return
+        names, y_sem = list(self.codes), np.stack(list(self.codes.values()))
+        notice = self.bundle.notice
+        save_arrays(self.out, scan_id=names, y_sem=y_sem, model=self.model, notice=notice)
 
     def run(self, scans: list[InputScan]) -> Batch:
         """Encode all scans; the table is ``out`` with the suffix .tsv."""
-        table = self.out.with_suffix(".tsv")
-        batch = Batch(scans, table, {"command": "encode", "model": self.model}, self.save)
-        batch.run(self, lambda scan: scan.scan_id in self.codes, "encode")
-        for name in batch.failed:
-            self.codes.pop(name, None)
-        self.codes = {name: self.codes[name] for name in batch.rows if name in self.codes}
+        settings = {"command": "encode", "bundle": self.bundle.fingerprint, "force": self.force}
+        batch = Batch(
+            scans,
+            self.out.with_suffix(".tsv"),
+            settings,
+            is_kept=lambda scan: scan.scan_id in self.codes,
+            discard=lambda scan: self.codes.pop(scan.scan_id, None),
+            save=self.save,
+        )
+        batch.run(self, "encode")
+        first = [name for name in batch.rows if name in self.codes]
+        self.codes = {name: self.codes[name] for name in dict.fromkeys([*first, *self.codes])}
         self.save()
         return batch
 
 
-def novelty(bundle: Bundle, y_sem: np.ndarray) -> float:
+def novelty(bundle: Bundle, y_sem: Tensor | np.ndarray) -> float:
     """Percentile of a code's (1, d) distance from the training scans'."""
-    return round(float(bundle.training.novelty(y_sem)[0]), 1)
+    return round(float(bundle.training.novelty(np.asarray(y_sem))[0]), 1)
 
 
 def reconstruct(
@@ -136,7 +151,7 @@ def reconstruct(
     write_volume(decoded[0, 0], affine, out, bundle)
     x = x.to(decoded.device)
     score = float(ssim(x, decoded, brain_mask(x))[0])
-    return {"ssim": round(score, 4), "novelty_percentile": novelty(bundle, y.cpu().numpy())}
+    return {"ssim": round(score, 4), "novelty_percentile": novelty(bundle, y.cpu())}
 
 
 def manipulate(
@@ -163,7 +178,7 @@ def manipulate(
     image = system.image(system.decode(z_T, moved, steps))
     write_volume(image[0, 0], affine, out, bundle)
     measured = float(direction(system.y_sem(image)))
-    return {**change.report(measured), "novelty_percentile": novelty(bundle, y.cpu().numpy())}
+    return {**change.report(measured), "novelty_percentile": novelty(bundle, y.cpu())}
 
 
 def interpolate(
@@ -199,8 +214,7 @@ def interpolate(
     z_T = system.encode_zT(system.encode_z(x), y, steps)
     y_t, z_t = lerp(y[:1], y[1:], position), slerp(z_T[:1], z_T[1:], position)
     write_volume(system.image(system.decode(z_t, y_t, steps))[0, 0], affine, out, bundle)
-    distances = bundle.training.novelty(y.cpu().numpy())
-    return {"novelty_percentile": [round(float(value), 1) for value in distances]}
+    return {"novelty_percentile": [novelty(bundle, code[None]) for code in y.cpu()]}
 
 
 def generate(bundle: Bundle, count: int, seed: int, out: Path, steps: int) -> list[str]:

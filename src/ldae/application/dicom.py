@@ -16,6 +16,7 @@ from ldae.errors import UserError, require
 from ldae.files import atomic_folder, read_json, write_table
 
 SERIES = "series.tsv"
+BETWEEN = "__series-"  # stands between the examination's number and the name of a series
 # T1-weighted 3-D sequences by their vendors' names.
 _T1W = re.compile(r"mp[-_ ]?rage|spgr|bravo|tfe|tfl|t1|mp2rage", re.IGNORECASE)
 _OTHER = re.compile(r"t2|flair|scout|loc|survey|calib|pd|dwi|dti|bold|swi|b0", re.IGNORECASE)
@@ -44,11 +45,13 @@ def convert(folder: Path, out: Path) -> Path:
         The chosen NIfTI.
 
     Raises:
-        UserError: dcm2niix is not installed or fails, or no series is a T1-weighted head.
+        UserError: dcm2niix is not installed or fails, the files are of several examinations, or no
+            series is a T1-weighted head.
     """
     if not (out / SERIES).is_file():
         with atomic_folder(out, SERIES) as work:
             _dcm2niix(folder, work)
+            _take_off_study(folder, work)
             write_table(_series(work), work / SERIES)
     table = _series(out)
     chosen = table[table["reason"] == "chosen"]
@@ -69,7 +72,7 @@ def _dcm2niix(folder: Path, out: Path) -> None:
             "dcm2niix, which converts DICOM, is not on PATH: install it (`pip install dcm2niix`), "
             "or name a NIfTI."
         )
-    options = ["-z", "y", "-b", "y", "-ba", "y", "-f", "%s_%d", "-o", str(out)]
+    options = ["-z", "y", "-b", "y", "-ba", "y", "-f", f"%k{BETWEEN}%s_%d", "-o", str(out)]
     done = subprocess.run(
         [program, *options, str(folder)], capture_output=True, text=True, check=False
     )
@@ -77,6 +80,22 @@ def _dcm2niix(folder: Path, out: Path) -> None:
         done.returncode == 0,
         f"dcm2niix could not convert {folder}: {(done.stdout or done.stderr).strip()[-300:]}",
     )
+
+
+def _take_off_study(folder: Path, out: Path) -> None:
+    """Take the number of the examination off the names of the files.
+
+    Raises:
+        UserError: the files are of several examinations.
+    """
+    paths = sorted(out.iterdir())
+    studies = {path.name.partition(BETWEEN)[0] for path in paths if BETWEEN in path.name}
+    require(
+        len(studies) < 2,
+        f"{folder} holds {len(studies)} examinations: name the folder of one.",
+    )
+    for path in paths:
+        path.rename(out / path.name.rpartition(BETWEEN)[2])
 
 
 def _series(folder: Path) -> pd.DataFrame:

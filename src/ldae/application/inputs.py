@@ -8,12 +8,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ldae.application.dicom import convert, is_dicom_folder
+from ldae.application.dicom import is_dicom_folder
+from ldae.conversion.download import files_hash
 from ldae.conversion.t1w_preference import entities_of, never_taken, rank
 from ldae.delimited import read_delimited
 from ldae.errors import UserError, require
+from ldae.files import sha256
 
-NIFTI = (".nii", ".nii.gz")
+NIFTI = (".nii.gz", ".nii")
+# Folders of a BIDS data set whose images are no raw heads of it.
+NOT_RAW = {"derivatives", "sourcedata", "code"}
 TABLES = {".csv": ",", ".tsv": "\t"}
 PATH_COLUMNS = ("path", "file", "filename", "image", "scan")
 BRAIN, HEAD = "brain", "head"  # preprocessed scans, and raw heads
@@ -25,7 +29,7 @@ class InputScan:
 
     Attributes:
         scan_id: Name in every output, unique among the scans of a command.
-        path: NIfTI file.
+        path: NIfTI file, or a folder with the DICOM files of a raw head.
         participant: BIDS label of the person (``sub-01``); None where the name has none.
     """
 
@@ -33,10 +37,22 @@ class InputScan:
     path: Path
     participant: str | None
 
+    def content(self) -> str:
+        """Hash of the file; of a folder the names, sizes and times of its files.
 
-def find_scans(
-    given: Sequence[Path], kind: str, labels: Sequence[str] = (), converted: Path | None = None
-) -> list[InputScan]:
+        Raises:
+            UserError: it does not exist or cannot be read.
+        """
+        try:
+            if self.path.is_dir():
+                return files_hash(path for path in self.path.rglob("*") if path.is_file())
+            require(self.path.is_file(), f"{self.path} does not exist.")
+            return sha256(self.path)
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be read ({error.strerror}).") from error
+
+
+def find_scans(given: Sequence[Path], kind: str, labels: Sequence[str] = ()) -> list[InputScan]:
     """List the scans of files, folders, BIDS data sets and tables, in the order given.
 
     Args:
@@ -44,17 +60,17 @@ def find_scans(
             dataset_description.json); CSV or TSV tables with a column ``path`` (or file, filename,
             image, scan), whose relative paths start at the table. A column ``scan_id`` names the
             scans.
-        kind: ``head`` for raw heads, of which a BIDS data set gives one T1w a session; ``brain``
+        kind: ``head`` for raw heads, of which a BIDS data set gives one T1w a session, and a folder
+            of DICOM files (without NIfTI) is one; ``brain``
             for preprocessed scans, of which derivatives give the registered brains, called
             ``space-…_desc-brain``.
         labels: Only these participants (``01`` or ``sub-01``); empty: all.
-        converted: Where raw heads that come as DICOM are converted to; such a folder is one scan.
 
     Raises:
         UserError: an input does not exist or has no scan, a table has no such column, two scans
             have one name, or a participant has no scan.
     """
-    scans = [scan for path in given for scan in _of(path, kind, converted)]
+    scans = [scan for path in given for scan in _of(path, kind)]
     if labels:
         wanted = {f"sub-{label.removeprefix('sub-')}" for label in labels}
         scans = [scan for scan in scans if scan.participant in wanted]
@@ -71,14 +87,14 @@ def find_scans(
     return list({scan.scan_id: scan for scan in scans}.values())
 
 
-def _of(path: Path, kind: str, converted: Path | None) -> list[InputScan]:
+def _of(path: Path, kind: str) -> list[InputScan]:
     """Scans of one input."""
     require(path.exists(), f"{path} does not exist: name NIfTI files, folders or tables of paths.")
     if path.is_dir():
         found = _of_bids(path, kind) if (path / "dataset_description.json").is_file() else None
         scans = _of_folder(path) if found is None else found
-        if not scans and kind == HEAD and converted and is_dicom_folder(path):
-            return [InputScan(path.name, convert(path, converted / path.name), None)]
+        if not scans and kind == HEAD and is_dicom_folder(path):
+            return [_scan(path)]
         require(
             bool(scans),
             f"{path} has no {'T1w image' if kind == HEAD else 'preprocessed scan'}: expected "
@@ -108,6 +124,8 @@ def _of_bids(root: Path, kind: str) -> list[InputScan]:
     sessions: dict[str, list[Path]] = {}
     for path in sorted(root.rglob("sub-*_T1w.nii*")):
         entities = entities_of(path.name)
+        if kind == HEAD and NOT_RAW & set(path.relative_to(root).parts):
+            continue
         if kind == BRAIN:
             fits = entities.get("desc") == "brain" and "space" in entities
         else:

@@ -63,10 +63,11 @@ class Manipulated:
         """
         require(
             force or self.training.beyond(self.asked) <= FAR,
-            f"--alpha {self.alpha:g} moves the code by {self.standard_deviations:+.1f} standard "
-            f"deviations of the training codes, to a logit of {self.asked:.3g}; training codes lie "
-            f"between {self.training.logit_range[0]:.3g} and {self.training.logit_range[1]:.3g}. "
-            "The decoder has seen nothing like it: take a smaller alpha, or give --force.",
+            f"A strength of {self.alpha:.3g} (alpha) moves the code by "
+            f"{self.standard_deviations:+.1f} standard deviations of the training codes, to a "
+            f"logit of {self.asked:.3g}; training codes lie between "
+            f"{self.training.logit_range[0]:.3g} and {self.training.logit_range[1]:.3g}. The "
+            "decoder has seen nothing like it: take a smaller strength, or give --force.",
         )
 
     def report(self, measured: float) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import torch
 
 from ldae.application.bundle import Bundle
 from ldae.application.commands import novelty, read_volume, write_volume
+from ldae.application.dicom import convert
+from ldae.application.inputs import InputScan
 from ldae.application.manipulated import Manipulated, Strength
 from ldae.application.volume_check import require_head
 from ldae.derivatives import ScanFiles, scan_files
@@ -19,6 +21,10 @@ from ldae.files import read_json, write_json
 from ldae.preprocess.brain_extraction import run_brain_extraction
 from ldae.preprocess.n4 import run_n4
 from ldae.preprocess.registration import run_registration
+
+STEPS = ("n4", "brain", "registration")
+FINDINGS = "findings.json"
+VOLUMES = ("reconstruction.nii.gz", "counterfactual.nii.gz", "difference.nii.gz")
 
 
 def run_all(
@@ -44,7 +50,7 @@ def run_all(
         UserError: a template or weight file is missing.
     """
     manifests = Path(preproc_dir) / "manifests"
-    steps = [(run_n4, "n4"), (run_brain_extraction, "brain")]
+    steps = [(run_n4, STEPS[0]), (run_brain_extraction, STEPS[1])]
     if cfg["n4"]["mask"] == "brain":
         steps.reverse()
     earlier = None
@@ -91,9 +97,12 @@ def preprocess(
             f"{raw} did not pass the quality check ({reason}): look at the picture below {folder}. "
             "To use it nevertheless, give --despite-qc."
         )
-    require(status in ("ok", "qc"), f"{raw} could not be preprocessed: {reason}.")
-    verdict = "passed" if status == "ok" else f"did not pass: {reason}"
-    return scan_files(scans, folder, cfg["template"]["name"])[0], verdict
+    files = scan_files(scans, folder, cfg["template"]["name"])[0]
+    if status not in ("ok", "qc"):
+        for step in STEPS:  # the same command again tries them anew
+            files.stamp(step).unlink(missing_ok=True)
+        raise UserError(f"{raw} could not be preprocessed: {reason}.")
+    return files, "passed" if status == "ok" else f"did not pass: {reason}"
 
 
 def _rounded(measures: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,7 +129,7 @@ def apply(
 
     Args:
         bundle: The models.
-        raw: T1-weighted head, NIfTI.
+        raw: T1-weighted head, NIfTI, or a folder with the DICOM of one examination.
         out: Folder to write.
         strength: Strength of the counterfactual.
         steps: Steps of the solver.
@@ -129,17 +138,26 @@ def apply(
         force: Take a head without its skull, and a counterfactual far outside the training codes.
 
     Returns:
-        The content of ``findings.json``: notice (:attr:`Bundle.notice`), classes, probability of
+        The content of ``findings.json``: notice (:attr:`Bundle.notice`), hash of the head
+        (:meth:`InputScan.content`), classes, probability of
         the positive class, predicted class, age (years), how well the models read test subjects
         (``performance``), the percentile of the scan's novelty, the counterfactual
         (:meth:`Manipulated.report`), the verdict and measures of the QC, SHA-256 of the models.
 
     Raises:
-        UserError: the head, the template or the weights are missing, the skull has been removed
+        UserError: ``out`` has the findings of another head, the head, the template or the weights
+            are missing, the skull has been removed
             already, a step of the preprocessing failed, the quality check rejected the scan, or
             the counterfactual lies far outside the training codes.
     """
-    require(raw.is_file(), f"The head {raw} does not exist.")
+    content = InputScan(raw.name, raw, None).content()
+    findings_of = read_json(out / FINDINGS)["head"] if (out / FINDINGS).is_file() else content
+    require(
+        findings_of == content,
+        f"{out} has the findings of another head: name another --out, or delete it.",
+    )
+    if raw.is_dir():
+        raw = convert(raw, out / f"dicom-{content[-12:]}")
     if not force:
         require_head(raw)
     settings = bundle.settings
@@ -156,20 +174,18 @@ def apply(
     change.require_seen(force)
     z_T = system.encode_zT(system.encode_z(x), y, steps)
     pair = system.image(system.decode(torch.cat([z_T, z_T]), torch.cat([y, moved]), steps))
-    for volume, name in (
-        (pair[0, 0], "reconstruction"),
-        (pair[1, 0], "counterfactual"),
-        (pair[1, 0] - pair[0, 0], "difference"),
-    ):
-        write_volume(volume, affine, out / f"{name}.nii.gz", bundle)
+    shown = pair[0, 0], pair[1, 0], pair[1, 0] - pair[0, 0]
+    for volume, name in zip(shown, VOLUMES, strict=True):
+        write_volume(volume, affine, out / name, bundle)
     findings = {
         "notice": bundle.notice,
+        "head": content,
         "classes": list(direction.classes),
         f"probability_{direction.classes[1]}": round(1 / (1 + math.exp(-logit)), 2),
         "predicted": direction.classes[positive],
         "predicted_age": round(float(age(y))),
         "performance": settings["performance"],
-        "novelty_percentile": novelty(bundle, y.cpu().numpy()),
+        "novelty_percentile": novelty(bundle, y.cpu()),
         "counterfactual": {
             "towards": direction.classes[not positive],
             **change.report(float(direction(system.y_sem(pair[1:])))),
@@ -177,5 +193,5 @@ def apply(
         "quality": {"verdict": verdict, **_rounded(read_json(files.measures))},
         "models": settings["models"],
     }
-    write_json(findings, out / "findings.json")
+    write_json(findings, out / FINDINGS)
     return findings

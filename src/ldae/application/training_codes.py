@@ -54,6 +54,10 @@ class TrainingCodes:
         with np.load(classifier) as probe:
             standardised = (training - probe["mean"]) / probe["std"]
             logits = standardised @ probe["w"] + probe["b"]
+        require(
+            logits.std() > 0,
+            f"All training scans have the same logit by {classifier}: the probe tells nothing.",
+        )
         return cls(
             fitted.location_,
             fitted.precision_,

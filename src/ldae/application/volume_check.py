@@ -75,6 +75,8 @@ class TemplateCheck:
             tissue; both relative to the mask.
         """
         inside, near = self._on_grid(volume.shape, affine)
+        if not inside.any():  # the grid lies elsewhere than the template
+            return 0.0, 0.0
         tissue = volume > VISIBLE
         return float((tissue & ~near).sum() / inside.sum()), float(tissue[inside].mean())
 

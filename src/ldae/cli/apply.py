@@ -7,16 +7,14 @@ import click
 
 from ldae.cli import options
 from ldae.cli.options import PATH
-from ldae.cli.scans import finish, summary
 
 if TYPE_CHECKING:
-    from ldae.application.bundle import Bundle
     from ldae.application.inputs import InputScan
 
 
 @click.command()
 @options.several("[HEADS...]")
-@options.strength(required=False)
+@options.strength("away from the predicted class", required=False)
 @click.option("--despite-qc", is_flag=True, help="Go on where a scan fails the quality check.")
 @click.option(
     "--brain-weights",
@@ -53,12 +51,15 @@ def apply(
     from ldae.application.sample import HEAD as SAMPLE
 
     strength = options.chosen_strength(alpha, sd, required=False)
+    if strength.value <= 0:
+        raise click.UsageError("The counterfactual leads away from the predicted class: above 0.")
     if not given and not chosen["sample"]:
         raise click.UsageError(
             "Which head? Name a raw T1-weighted NIfTI, or try `ldae apply --sample`."
         )
-    scans = find_scans(given or (SAMPLE,), HEAD, labels, out / "dicom")
+    scans = find_scans(given or (SAMPLE,), HEAD, labels)
     bundle = options.load(**chosen, solver=solver)
+    from ldae.application.raw_head import FINDINGS, VOLUMES
     from ldae.application.raw_head import apply as apply_to
 
     steps = steps or bundle.settings["ddim_steps"]
@@ -66,32 +67,34 @@ def apply(
     def work(path: Path, folder: Path) -> dict[str, Any]:
         return apply_to(bundle, path, folder, strength, steps, despite_qc, brain_weights, force)
 
-    if len(scans) == 1:
+    if len(scans) == 1 and (not given or given == (scans[0].path,)):
         options.show(bundle, work(scans[0].path, out), out)
         return 0
-    settings = {"steps": steps, "solver": bundle.settings["solver"], "strength": vars(strength)}
-    return _several(bundle, scans, out, settings, work)
-
-
-def _several(bundle: "Bundle", scans: list["InputScan"], out: Path, settings, work) -> int:
     from ldae.application.batch import Batch
 
+    def discard(scan: "InputScan") -> None:
+        for name in (FINDINGS, *VOLUMES):
+            (out / scan.scan_id / name).unlink(missing_ok=True)
+
     out.mkdir(parents=True, exist_ok=True)
-    settings = {"command": "apply", "models": bundle.settings["models"], **settings}
-    batch = Batch(scans, out / "scans.tsv", settings)
-    batch.run(
-        lambda scan: _row(work(scan.path, out / scan.scan_id)),
-        lambda scan: (out / scan.scan_id / "findings.json").is_file(),
-        "apply",
+    settings = {"steps": steps, "strength": vars(strength), "force": [force, despite_qc]}
+    batch = Batch(
+        scans,
+        out / "scans.tsv",
+        {"command": "apply", "bundle": bundle.fingerprint, **settings},
+        is_kept=lambda scan: (out / scan.scan_id / FINDINGS).is_file(),
+        discard=discard,
     )
-    options.show(bundle, summary(batch), out)
-    return finish(batch)
+    batch.run(lambda scan: _row(work(scan.path, out / scan.scan_id)), "apply")
+    options.show(bundle, batch.summary, out)
+    return options.exit_status(batch)
 
 
 def _row(findings: dict[str, Any]) -> dict[str, Any]:
     """The findings that a table has: single values, and the logits of the counterfactual."""
     single = {key: value for key, value in findings.items() if not isinstance(value, dict | list)}
-    del single["notice"]
+    for key in ("notice", "head"):
+        del single[key]
     moved = findings["counterfactual"]
     logits = {key: moved[key] for key in ("logit_before", "logit_asked", "logit_measured")}
     return {**single, **logits, "quality": findings["quality"]["verdict"]}

@@ -90,11 +90,16 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(arguments: list[str] | None) -> int | None:
     try:
         return ldae.main(args=arguments, prog_name="ldae", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
     except click.ClickException as error:
         where = getattr(error, "ctx", None)
         more = f" (`{where.command_path} --help`)" if where else ""
         click.echo(f"error: {error.format_message()}{more}", err=True)
         return error.exit_code
-    except click.Abort:  # Ctrl-C
-        click.echo("Stopped. The same command goes on.", err=True)
+    except click.Abort as stopped:  # Ctrl-C; click takes the end of a file for one, too
+        if isinstance(stopped.__cause__, EOFError):
+            raise stopped.__cause__ from None
+        click.echo("Stopped. To continue, give the same command again.", err=True)
         return 130

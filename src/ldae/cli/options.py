@@ -10,12 +10,13 @@ import click
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
+    from ldae.application.batch import Batch
     from ldae.application.bundle import Bundle
     from ldae.application.manipulated import Strength
 
 SOLVERS = ("ddim", "ddim_refined", "multistep", "midpoint")  # named here: --help loads no torch
 MOST_STEPS = 1000  # of the noise schedule
-NIFTI = (".nii.gz", ".nii")
+SOME_FAILED = 3  # exit status where some of several scans failed
 
 
 class Finite(click.ParamType):
@@ -121,19 +122,19 @@ def several(kind: str) -> Callable[[Callable], Callable]:
     return add
 
 
-def strength(required: bool) -> Callable[[Callable], Callable]:
-    """Options --alpha and --sd, of which one may be given."""
+def strength(positive: str, required: bool) -> Callable[[Callable], Callable]:
+    """Options --alpha and --sd, of which one may be given; ``positive`` says where they lead."""
     default = "" if required else " Default: --sd 1."
 
     def add(command: Callable) -> Callable:
         command = click.option(
             "--sd",
             type=Finite(),
-            help="Strength in standard deviations of the training codes; positive towards AD."
+            help=f"Strength in standard deviations of the training codes; positive: {positive}."
             + default,
         )(command)
         return click.option(
-            "--alpha", type=Finite(), help="Strength as in the paper; positive towards AD."
+            "--alpha", type=Finite(), help=f"Strength as in the paper; positive: {positive}."
         )(command)
 
     return add
@@ -157,6 +158,12 @@ def chosen_strength(alpha: float | None, sd: float | None, required: bool) -> "S
             raise click.UsageError("How far? Give --sd (such as 1) or --alpha.")
         return Strength(1.0, in_sd=True)
     return Strength(alpha) if sd is None else Strength(sd, in_sd=True)
+
+
+def exit_status(batch: "Batch") -> int:
+    """Exit status of a batch: 0, 1 where all scans failed, 3 where some did."""
+    failed = len(batch.failed)
+    return 0 if not failed else 1 if failed == len(batch.scans) else SOME_FAILED
 
 
 def load(

@@ -6,27 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ldae.application.inputs import NIFTI
 from ldae.cli import options
-from ldae.cli.options import NIFTI, PATH, Finite, Output
+from ldae.cli.options import PATH, Finite, Output
+from ldae.errors import require
 
 if TYPE_CHECKING:
-    from ldae.application.batch import Batch
     from ldae.application.bundle import Bundle
     from ldae.application.inputs import InputScan
 
-FAILED = 3  # exit status where some of several scans failed
 SEVERAL = "written: NIfTI (.nii.gz) of one scan, or a folder for several."
-
-
-def finish(batch: "Batch") -> int:
-    """Exit status of a batch: 0, 1 where all scans failed, 3 where some did."""
-    failed = len(batch.failed)
-    return 0 if not failed else 1 if failed == len(batch.scans) else FAILED
-
-
-def summary(batch: "Batch") -> dict[str, Any]:
-    """What to print of a batch: the number of scans, those that failed, and its table."""
-    return {"scans": len(batch.scans), "failed": batch.failed, "table": str(batch.table)}
 
 
 def _find(given: tuple[Path, ...], labels: tuple[str, ...]) -> list["InputScan"]:
@@ -57,14 +46,16 @@ def _each(
         return out / f"{scan.scan_id}_desc-{settings['command']}_T1w.nii.gz"
 
     out.mkdir(parents=True, exist_ok=True)
-    batch = Batch(scans, out / "scans.tsv", {"models": bundle.settings["models"], **settings})
-    batch.run(
-        lambda scan: _as_cells(work(scan.path, written(scan))),
-        lambda scan: written(scan).is_file(),
-        settings["command"],
+    batch = Batch(
+        scans,
+        out / "scans.tsv",
+        {"bundle": bundle.fingerprint, **settings},
+        is_kept=lambda scan: written(scan).is_file(),
+        discard=lambda scan: written(scan).unlink(missing_ok=True),
     )
-    options.show(bundle, summary(batch), out)
-    return finish(batch)
+    batch.run(lambda scan: _as_cells(work(scan.path, written(scan))), settings["command"])
+    options.show(bundle, batch.summary, out)
+    return options.exit_status(batch)
 
 
 def _as_cells(values: dict[str, Any]) -> dict[str, Any]:
@@ -98,8 +89,8 @@ def encode(given, labels, out, force, **chosen) -> int:
     if len(scans) == 1 and batch.failed:
         raise click.ClickException(batch.rows[scans[0].scan_id]["reason"])
     dimensions = len(next(iter(encoding.codes.values()))) if encoding.codes else 0
-    options.show(bundle, {**summary(batch), "dimensions": dimensions}, out)
-    return finish(batch)
+    options.show(bundle, {**batch.summary, "dimensions": dimensions}, out)
+    return options.exit_status(batch)
 
 
 @click.command()
@@ -120,7 +111,7 @@ def reconstruct(given, labels, out, force, steps, solver, **chosen) -> int:
     from ldae.application import commands
 
     steps = steps or bundle.settings["ddim_steps"]
-    settings = {"command": "reconstruction", "steps": steps, "solver": bundle.settings["solver"]}
+    settings = {"command": "reconstruction", "steps": steps, "force": force}
 
     def work(scan: Path, path: Path) -> dict[str, Any]:
         return commands.reconstruct(bundle, scan, path, steps, force)
@@ -130,7 +121,7 @@ def reconstruct(given, labels, out, force, steps, solver, **chosen) -> int:
 
 @click.command()
 @options.several("SCANS...")
-@options.strength(required=True)
+@options.strength("towards AD", required=True)
 @click.option("--out", type=PATH, required=True, help=SEVERAL)
 @options.force
 @options.decoding
@@ -153,7 +144,7 @@ def manipulate(given, labels, alpha, sd, out, force, steps, solver, **chosen) ->
     settings = {
         "command": "manipulation",
         "steps": steps,
-        "solver": bundle.settings["solver"],
+        "force": force,
         "strength": vars(strength),
     }
 
@@ -186,7 +177,11 @@ def interpolate(first, second, position, out, force, steps, solver, **chosen) ->
     """
     from ldae.application.inputs import BRAIN, find_scans
 
-    pair = [find_scans([path], BRAIN)[0] for path in (first, second)]
+    pair = []
+    for path in (first, second):
+        scans = find_scans([path], BRAIN)
+        require(len(scans) == 1, f"{path} has {len(scans)} scans: name one.")
+        pair += scans
     bundle = options.load(**chosen, solver=solver)
     from ldae.application import commands
 

@@ -46,6 +46,9 @@ def join_mriqc(
     for cohort, path in tables.items():
         measured = read_group_table(path)
         scans = conversion[(conversion["cohort"] == cohort) & (conversion["status"] == "converted")]
+        if scans.empty:  # an external test set that could not be imported
+            log.warning("%s: %s has no scan, so the table is not used", path, cohort)
+            continue
         known = image_names(scans)
         found = measured[measured.index.isin(known)]
         require(
@@ -60,6 +63,8 @@ def join_mriqc(
             count(len(measured) - len(found), "row"),
         )  # fmt: skip
         parts.append(found.assign(scan_id=found.index.map(known)))
+    if not parts:
+        return pd.DataFrame(columns=["scan_id"])
     joined = pd.concat(parts, ignore_index=True)
     lost = sorted(set(bounded) - set(joined.columns))
     require(

@@ -53,16 +53,24 @@ def find_duplicates(scans: pd.DataFrame, external: Collection[str] = ()) -> pd.D
         scans = scans[~scans["scan_id"].isin([name for name, *_ in rows])]
     for _, group in scans.sort_values(["months", "scan_id"]).groupby("image_hash"):
         names = group["scan_id"].tolist()
-        if group["participant_id"].nunique() > 1:
+        if group["participant_id"].nunique() > 1 and group["cohort"].nunique() > 1:
+            shared = scans[scans["participant_id"].isin(group["participant_id"])]
+            reason = (
+                f"The subject shares a scan with another cohort's ({', '.join(names)}): one person "
+                "may not be on two sides of a split."
+            )
+            rows += [
+                (name, ",".join(sorted({*names} - {name})), reason) for name in shared["scan_id"]
+            ]
+        elif group["participant_id"].nunique() > 1:
             subjects = ", ".join(sorted(set(group["participant_id"])))
             reason = f"The same voxels under {subjects}: whose they are is unknown."
             rows += [(name, ",".join(sorted({*names} - {name})), reason) for name in names]
         else:
             reason = f"The same voxels as {names[0]}, the earliest session, which stays."
             rows += [(name, names[0], reason) for name in names[1:]]
-    return (
-        pd.DataFrame(rows, columns=DUPLICATE_COLUMNS).sort_values("scan_id").reset_index(drop=True)
-    )
+    found = pd.DataFrame(rows, columns=DUPLICATE_COLUMNS).drop_duplicates("scan_id")
+    return found.sort_values("scan_id").reset_index(drop=True)
 
 
 def _shared_subjects(scans: pd.DataFrame, outside: pd.Series) -> list[tuple[str, str, str]]:

@@ -74,7 +74,7 @@ def split_by_role(
     splits = role.map(OF_ROLE)
     fixed = subjects[["participant_id"]].assign(split=splits)[splits.notna()]
     if given and len(fixed):
-        listed = read_table(given, ["participant_id", "split"])
+        listed = read_tsv(given, ["participant_id", "split"])
         both = fixed.merge(listed, on="participant_id", suffixes=("", "_given"))
         torn = both[both["split"] != both["split_given"]]
         require(

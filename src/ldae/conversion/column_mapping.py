@@ -78,7 +78,9 @@ class _Tables:
     def __init__(self, root: Path, scans: pd.DataFrame, columns: Mapping[str, str], section: str):
         self._root, self._columns, self._section = root, columns, section
         self._length = len(scans)
-        self._one_visit = not scans["subject"].duplicated().any()
+        # In the data set, whichever of its sessions a filter has left.
+        sessions = (len(list(root.glob(f"sub-{name}/ses-*"))) for name in scans["subject"].unique())
+        self._one_visit = not scans["subject"].duplicated().any() and max(sessions, default=0) < 2
         path = root / "participants.tsv"
         of_subject = read_tsv(path, ["participant_id"]) if is_there(path) else None
         self._subject = self._rows(of_subject, scans, ["subject"], path)

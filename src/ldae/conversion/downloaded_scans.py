@@ -23,13 +23,13 @@ from ldae.conversion.clinica_choice import (
 )
 from ldae.conversion.clinica_exclusions import excluded_of
 from ldae.conversion.clinica_tables import SCANS
-from ldae.conversion.table_repairs import count
 from ldae.conversion.visit_codes import Exam, exams_of
 from ldae.files import write_table
+from ldae.labels import count
 
 CLINICA, DOWNLOADED = "clinica", "downloaded"  # values of cohort.prefer
 ABSENT = "It is not in the download."
-MISSING, NOT_CHOSEN = "missing", "not_chosen"
+NOT_DOWNLOADED, NOT_CHOSEN = "missing", "not_chosen"
 VISITS = [
     "subject_id", "phase", "viscode", "visit", "scan_date", "image_id", "description", "reason",
     "instead", "taken",
@@ -144,7 +144,7 @@ class _Subject:
 
     def _state(self, scan: Scan) -> tuple[str | None, str | None]:
         """Status and reason for which a scan's image cannot be converted; None twice: it can."""
-        status, reason = self.there.get(scan.image, (MISSING, ABSENT))
+        status, reason = self.there.get(scan.image, (NOT_DOWNLOADED, ABSENT))
         return (None, None) if pd.isna(status) else (status, reason)
 
     def _without_refused(self, scans: list[Scan]) -> list[Scan]:

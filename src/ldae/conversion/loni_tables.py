@@ -6,8 +6,9 @@ import pandas as pd
 
 from ldae.conversion.clinica_tables import STUDIES
 from ldae.conversion.study_tables import FIELD_STRENGTH, IMAGE, SERIES, STUDY, ReadTable, column_of
-from ldae.conversion.table_repairs import count, iso_dates, require_readable
+from ldae.conversion.table_repairs import iso_dates, require_readable
 from ldae.conversion.visit_codes import NOT_CONVERTED, visit_name
+from ldae.labels import count
 
 SCREENING = ("sc", "scmri")
 SCAN_COLUMNS = [

@@ -17,8 +17,8 @@ from ldae.conversion import loni_tables, table_repairs
 from ldae.conversion.clinica_exclusions import COLUMNS, exclude_scans
 from ldae.conversion.clinica_tables import MAYO, OTHER_IMAGES, QUALITY, SCANS, STUDIES, write_tables
 from ldae.conversion.study_tables import OPTIONAL, REQUIRED, ReadTable, read_download
-from ldae.conversion.table_repairs import count
 from ldae.files import write_table
+from ldae.labels import count
 
 PROVENANCE = ["table", "purpose", "file", "form", "rows", "repairs"]
 _EMPTY = {

@@ -77,7 +77,8 @@ def convert_study(
         )
     for note in notes:
         log.warning("%s: %s", study.title, note)
-    log.info("%s: %d images given to Clinica, %d made", study.title, len(given), made)
+    level = logging.WARNING if made < len(given) else logging.INFO
+    log.log(level, "%s: %d images given to Clinica, %d made", study.title, len(given), made)
 
 
 def _require_converted(name: str, error: str | None, section: str) -> None:

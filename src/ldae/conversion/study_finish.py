@@ -11,12 +11,14 @@ from pathlib import Path
 import pandas as pd
 
 from ldae.conversion.study_repairs import DAYS_A_YEAR, read_csv
+from ldae.conversion.visit_months import DAYS_A_MONTH
 from ldae.delimited import read_tsv
 from ldae.files import write_table
 from ldae.labels import count
 
 MAX_DAYS = 365  # between a scan of OASIS-3 and the clinical visit whose values it gets
-DAYS_A_MONTH = DAYS_A_YEAR / 12
+# Starts of OASIS-3's dx1 that mean dementia of Alzheimer's type.
+_AD = ("ad dem", "dat")
 
 
 def finish_aibl(bids: Path, found: dict[str, Path], notes: list[str]) -> None:
@@ -71,8 +73,9 @@ def _nearest(visits: pd.DataFrame, day: int) -> dict[str, object]:
         return dict.fromkeys(("diagnosis", "dx1", "mmse", "cdr_global", "days_to_visit"))
     row = visits.loc[away.idxmin()]
     first = row["dx1"].strip()
-    diagnosis = {"cognitively normal": "CN", "no dementia": "CN"}.get(first.lower())
-    if first.lower().startswith("ad dem"):
+    words = first.lower()
+    diagnosis = {"cognitively normal": "CN", "no dementia": "CN"}.get(words)
+    if words.startswith(_AD) and "cannot be primary" not in words:
         diagnosis = "AD"
     return {
         "diagnosis": diagnosis,

@@ -105,7 +105,8 @@ def tables_of_oasis3(found: dict[str, Path], images: Path, folder: Path, notes: 
     pd.DataFrame([["none"] * 4], columns=columns).to_csv(folder / "OASIS3_MR_json.csv", index=False)
     first: dict[tuple[str, int], str] = {}
     lost = 0
-    for session in sorted(images.iterdir(), key=lambda path: _oasis3_day(path.name)):
+    sessions = [path for path in images.iterdir() if any(path.rglob("*.nii.gz"))]
+    for session in sorted(sessions, key=lambda path: _oasis3_day(path.name)):
         subject = session.name.split("_")[0]
         half = round(_oasis3_day(session.name) / (DAYS_A_YEAR / 2))
         if first.setdefault((subject, half), session.name) != session.name:
@@ -126,18 +127,26 @@ def tables_of_oasis3(found: dict[str, Path], images: Path, folder: Path, notes: 
 
 
 def tables_of_ukb(found: dict[str, Path], images: Path, folder: Path, notes: list[str]) -> None:
-    """Link UK Biobank's table, unless two visits of a person have one age in years.
+    """Link UK Biobank's table; leave out second images whose months Clinica cannot count.
 
-    Clinica counts months from ages in whole years, and stops where both visits are month 0.
+    It counts months from ages in whole years, and stops where both visits are month 0, or where the
+    age at the first is unknown.
     """
     table = read_csv(found["ukb.csv"], ["eid", "21003-2.0", "21003-3.0"])
     ages = table[["21003-2.0", "21003-3.0"]].apply(pd.to_numeric, errors="coerce")
     both = {path.name.split("_")[0] for path in images.glob("*_20252_3_*.zip")}
     both &= {path.name.split("_")[0] for path in images.glob("*_20252_2_*.zip")}
     same = set(table.loc[ages["21003-2.0"] == ages["21003-3.0"], "eid"]) & both
-    for eid in same:
+    seconds = {path.name.split("_")[0] for path in images.glob("*_20252_3_*.zip")}
+    unknown = set(table.loc[ages["21003-2.0"].isna(), "eid"]) & seconds
+    for eid in same | unknown:
         for path in images.glob(f"{eid}_20252_3_*.zip"):
             path.unlink()
+    if unknown:
+        notes.append(
+            f"{count(len(unknown), 'second image')} left out: the age at the first imaging visit "
+            "(21003-2.0) is unknown, from which Clinica counts the months."
+        )
     if same:
         notes.append(
             f"{count(len(same), 'second image')} left out: its visit is at the same age in years "

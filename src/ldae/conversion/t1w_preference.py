@@ -18,7 +18,8 @@ MAGNITUDE = ("", "mag")
 # and (0018,0010), from which dcm2niix writes them.
 CONTRAST = ("ContrastBolusIngredient", "ContrastBolusAgent")
 _NONE = re.compile(
-    r"|0|-|n|n/?a|no(ne)?( given)?|false|unknown|(no|without)( (contrast|agent|gad\w*|bolus))*"
+    r"|0|-|n|n/?a|false|unknown"
+    r"|(no|non|none|without|w/?o)([ -]+(iv|contrast|agent|gad\w*|bolus|given|used|administered))*"
 )
 
 

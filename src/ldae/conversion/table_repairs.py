@@ -12,6 +12,7 @@ import pandas as pd
 
 from ldae.conversion.clinica_tables import MAYO, QUALITY, SCANS, STUDIES, repeat_a_row
 from ldae.errors import UserError
+from ldae.labels import count
 
 _MONTHS = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september",
@@ -33,11 +34,6 @@ MAX_UNREADABLE = 0.25  # of the values of a column that decides something
 DATES = "dates such as 2006-05-02, 5/2/2006 or 2-May-2006"
 # ADNIMERGE's DX, and words of older tables; of a change the state reached stands last.
 DIAGNOSES = {"CN": "CN", "NL": "CN", "MCI": "MCI", "Dementia": "Dementia", "AD": "Dementia"}
-
-
-def count(number: int, what: str) -> str:
-    """``1 row``, ``2 rows``."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def iso_dates(values: pd.Series) -> tuple[pd.Series, pd.Series]:

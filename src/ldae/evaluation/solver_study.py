@@ -91,7 +91,7 @@ def evaluate_solvers(
                 frames += _rows(experiment, values, rows, name, T)
         progress.step(int(part[-1]) + 1)
     codes = system.stored_codes(embeddings, trios["scan_id"])
-    for part in batches(len(series), max(1, size // 3)):
+    for part in batches(len(series), max(1, size // 3)):  # three scans at least, whatever the size
         three = slice(3 * int(part[0]), 3 * int(part[-1]) + 3)
         rows = trios.iloc[three]
         batch, targets = _Scans(system, store, rows, codes[three]), rows.iloc[1::3]

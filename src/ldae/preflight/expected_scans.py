@@ -21,9 +21,9 @@ from ldae.conversion.downloaded_scans import (
     count_by_visit,
 )
 from ldae.conversion.prepare_tables import prepare_tables
-from ldae.conversion.table_repairs import count
 from ldae.errors import UserError
 from ldae.files import read_table, write_table
+from ldae.labels import count
 from ldae.preflight.report import ERROR, OK, WARNING, Finding
 from ldae.preflight.run_facts import Facts
 from ldae.preflight.scans import Counts, image_folders

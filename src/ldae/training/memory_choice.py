@@ -87,7 +87,7 @@ def first_choice(settings: Settings, device: torch.device, precision: str) -> Me
     upstream = upstream_of(settings)
     share = cfg["batch_size"] // settings.processes
     asked = [share, cfg["micro_batch"], cfg["checkpointing"]]
-    made_for = digest([*asked, table_key(stage, cfg, upstream, "bf16")])
+    made_for = digest([*asked, table_key(stage, cfg, upstream, precision)])
     known = kept_choice(settings.run_dir, MEMORY_CHOICE)
     if known is not None and known.pop("made_for") == made_for:
         return MemoryChoice(**known)

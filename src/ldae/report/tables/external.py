@@ -61,8 +61,13 @@ class External:
                 if len(why):
                     parts.append(f"{name}, left out: {why.iloc[0]}.")
                     continue
-                sizes = part[["n_scans", "n_subjects"]].drop_duplicates().max().astype(int)
-                parts.append(f"{name}: {sizes.iloc[0]:,} scans of {sizes.iloc[1]:,} subjects.")
+                sizes = part.groupby("system", sort=False)[["n_scans", "n_subjects"]].max()
+                shown = [f"{s:,.0f} scans of {n:,.0f} subjects" for s, n in sizes.to_numpy()]
+                if len(set(shown)) > 1:  # evaluation caps the scans of slow systems
+                    shown = [
+                        f"{label}: {text}" for label, text in zip(sizes.index, shown, strict=True)
+                    ]
+                parts.append(f"{name}: {'; '.join(dict.fromkeys(shown))}.")
         return " ".join([BOTH, *parts])
 
     def _targets(self) -> list[str]:
