@@ -156,7 +156,7 @@ def require_device(device: str) -> None:
         require_gpu_build()
     require(
         device == "cpu" or torch.cuda.is_available(),
-        "config says device: cuda, but this process sees no GPU. Ask the scheduler for one "
+        "device: cuda is asked for, but this process sees no GPU. Ask the scheduler for one "
         "(in a container: --nv), or set device: cpu.",
     )
 
@@ -165,7 +165,7 @@ def require_gpu_build() -> None:
     """Raise :class:`UserError` if the installed torch is a build for CPUs."""
     require(
         torch.backends.cuda.is_built(),
-        f"config says device: cuda, but the torch {torch.__version__} installed here is a build "
+        f"device: cuda is asked for, but the torch {torch.__version__} installed here is a build "
         "for CPUs. Install the build with CUDA (`make env TORCH=cuda`, docs/install.md), or set "
         "device: cpu.",
     )

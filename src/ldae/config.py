@@ -64,6 +64,25 @@ def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
     )
 
 
+def read_configuration(path: Path) -> dict[str, Any]:
+    """Content of a configuration file; an empty one has none.
+
+    Raises:
+        UserError: the file is missing, is no YAML, or holds no keys.
+    """
+    require(path.is_file(), f"{path} is no file: name a configuration file (YAML).")
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{where} is not YAML: mend it there.") from error
+    require(
+        content is None or isinstance(content, dict), f"{path} holds no keys of a configuration."
+    )
+    return content or {}
+
+
 def merged(*configurations: Mapping[str, Any]) -> dict[str, Any]:
     """Configurations on top of each other, merged key by key as Snakemake merges its files."""
     whole: dict[str, Any] = {}

@@ -64,7 +64,9 @@ def _whole(path: Path) -> bytes:
         raise ImageUnreadable(f"The image cannot be read ({cause}).") from error
     if not content:
         raise ImageUnreadable("The image cannot be read (the file is empty).")
-    if path.suffix != ".gz":
+    if path.suffix.lower() != ".gz":
+        if content[:2] == b"\x1f\x8b":
+            raise ImageUnreadable("It is compressed by gzip, but its name does not end in .gz.")
         return content
     if content[:2] != b"\x1f\x8b":
         raise ImageUnreadable(

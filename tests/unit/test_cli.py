@@ -22,6 +22,7 @@ from ldae.cli.main import COMMANDS, HELP, ldae, main
 from ldae.data.embeddings import load_embeddings
 from ldae.errors import UserError
 from ldae.files import write_json
+from ldae.locks import locked
 from ldae.synthetic.download import KIND as DOWNLOAD
 from ldae.synthetic.preprocessed import KIND as PREPROCESSED
 from ldae.synthetic.tables import FORMS
@@ -58,13 +59,20 @@ def bad(tmp_path_factory) -> dict[str, Path]:
     found["empty"] = folder / "empty.nii.gz"
     found["empty"].touch()
     found["raw"] = RAW_HEAD
+    stacked = lambda v, a: (np.stack([v, v], -1), a)  # noqa: E731
+    found["four"] = image_like_visit(folder / "four.nii.gz", stacked)
+    colours = np.zeros((8, 8, 8), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    found["colours"] = folder / "colours.nii.gz"
+    nib.save(nib.Nifti1Image(colours, np.eye(4)), found["colours"])
+    found["gzip"] = folder / "gzip.nii"
+    found["gzip"].write_bytes(Path(SCAN).read_bytes())
     return found
 
 
 SILENT = ["--sample", "--out"]
 REFUSED = {
     # arguments, {…} a bad scan: exit status, part of the sentence
-    "encode {raw}": (1, "such as|as a skull does"),
+    "encode {raw}": (1, "as with a skull"),
     "encode {shifted}": (1, "template's brain"),
     "encode {thumbnail}": (1, "thumbnail"),
     "encode {constant}": (1, "template's brain|no contrast"),
@@ -72,6 +80,17 @@ REFUSED = {
     "encode {half}": (1, "cut off"),
     "encode {damaged}": (1, "cannot be read"),
     "encode {empty}": (1, "cannot be read"),
+    "encode {four}": (1, "one 3-D volume is expected"),
+    "encode {colours}": (1, "colours"),
+    "encode {gzip}": (1, "does not end in .gz"),
+    "encode {header}": (1, "a header and no row"),
+    "encode {scan} --out {dir}.npz": (2, "is a folder"),
+    "encode {scan} --out {text}/y.npz": (2, "is a file, so"),
+    "reconstruct {scan} --out {text}/sub": (2, "is a file, so"),
+    "reconstruct {scan} --out r.png": (2, "or be a folder"),
+    "reconstruct {one} --out {one}": (1, "is the input scan itself"),
+    "apply {raw} --brain-weights nosuch": (2, "does not exist"),
+    "apply {colours}": (1, "colours|numbers"),
     "encode nowhere.nii.gz": (1, "does not exist"),
     "encode": (2, "Which scans"),
     "encode {scan} --out y.txt": (2, r"must end in \.npz"),
@@ -118,6 +137,8 @@ def test_call_is_refused_in_one_sentence(call, bad, tmp_path, capsys, monkeypatc
     (tmp_path / "folder").mkdir()
     (tmp_path / "notes.txt").write_text("no scan")
     (tmp_path / "notes.txt.npz").write_text("no codes")
+    (tmp_path / "folder.npz").mkdir()
+    (tmp_path / "header.csv").write_text("path\n")
     (tmp_path / "two.csv").write_text(f"path\n{SCAN}\n{VISITS[1]}\n")
     (tmp_path / "table.tsv").write_text("subject\tvisit\nA\t1\n")
     for name in ("sub-1_ses-1_T1w.nii.gz", "sub-2_ses-1_T1w.nii.gz"):
@@ -131,6 +152,8 @@ def test_call_is_refused_in_one_sentence(call, bad, tmp_path, capsys, monkeypatc
         "text": "notes.txt",
         "table": "table.tsv",
         "two": "two.csv",
+        "header": "header.csv",
+        "dir": "folder",
         "one": "sub-1_ses-1_T1w.nii.gz",
         "other": "sub-2_ses-1_T1w.nii.gz",
     }
@@ -142,12 +165,14 @@ def test_call_is_refused_in_one_sentence(call, bad, tmp_path, capsys, monkeypatc
     if "--out" not in arguments and command not in ("codes", "apply"):
         one = {"encode": "out.npz", "generate": "out"}
         arguments += ["--out", one.get(command, "out.nii.gz")]
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     assert main(arguments) == status
     shown = capsys.readouterr()
     assert shown.out == ""
     assert re.search(sentence, shown.err), shown.err
     assert len(shown.err.strip().splitlines()) == 1, shown.err
     assert not list(tmp_path.glob("out*.n*"))
+    assert all(path.read_bytes() == content for path, content in before.items())
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -361,13 +386,29 @@ def test_generated_volume_depends_on_seed_and_number_alone(tmp_path, capsys):
     assert np.abs(one - two[1]).max() > 0.01 and np.abs(one - other).max() > 0.01
 
 
-def test_config_prints_what_a_run_reads(capsys):
+def test_config_prints_what_a_run_reads(capsys, tmp_path, monkeypatch):
     assert main(["config", "config/demo.yaml", "--key", "evaluation.manipulation.alpha"]) == 0
     assert capsys.readouterr().out == "0.1\n...\n"
     assert main(["config", "--key", "evaluation.nothing"]) == 1
     assert "there is no nothing" in capsys.readouterr().err
     assert main(["config", "config/none.yaml"]) == 1
-    assert "config/none.yaml does not exist" in capsys.readouterr().err
+    assert "config/none.yaml is no file" in capsys.readouterr().err
+    broken = tmp_path / "broken.yaml"
+    for text, sentence in (("a: [1", "line 1 is not YAML"), ("- a", "no keys"), ("", "")):
+        broken.write_text(text)
+        assert main(["config", str(broken)]) == (1 if sentence else 0)
+        assert sentence in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    assert main(["config"]) == main(["resources", "list"]) == 1
+    assert capsys.readouterr().err.count("in the project's folder") == 2
+    assert main(["resources", "stage", "--help"]) == 0
+
+
+def test_two_processes_do_not_write_one_table(tmp_path):
+    work = Work(tmp_path)
+    with locked(tmp_path / ".scans.tsv.lock", "scans.tsv"), pytest.raises(UserError) as refused:
+        work.run(steps=1)
+    assert "is being written by process" in str(refused.value) and not work.done
 
 
 def write_series(folder: Path, name: str, shape: tuple[int, ...], **about) -> None:

@@ -90,6 +90,6 @@ def test_auto_on_cuda_is_bf16_if_supported(monkeypatch, supported, precision):
 def test_auto_refuses_cuda_without_a_gpu_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     on_cuda = replace(settings(tmp_path, "auto"), device="cuda")
-    with pytest.raises(UserError, match="config says device: cuda"):
+    with pytest.raises(UserError, match="device: cuda is asked for"):
         training_precision(on_cuda)
     assert not (tmp_path / "runs").exists()

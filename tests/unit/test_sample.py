@@ -33,7 +33,7 @@ def applied(tmp_path_factory):
     folder = tmp_path_factory.mktemp("elsewhere")
     with chdir(folder):
         assert main(["apply", "--sample"]) == 0
-    return folder / "findings"
+    return folder / "applied"
 
 
 def brain(path) -> torch.Tensor:

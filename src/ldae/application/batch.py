@@ -18,6 +18,7 @@ from ldae.application.inputs import InputScan
 from ldae.delimited import read_tsv
 from ldae.errors import UserError, require
 from ldae.files import digest, write_table
+from ldae.locks import locked
 from ldae.progress import Progress
 
 OK, FAILED = "ok", "failed"
@@ -78,17 +79,27 @@ class Batch:
             work: Makes the results of a scan and returns columns of its row. A
                 :class:`UserError` is the reason of a failed row; other exceptions end the run.
             label: What is done, for the progress lines.
+
+        Raises:
+            UserError: another process works on the same table.
         """
         several = len(self.scans) > 1
         progress = Progress(label, len(self.scans))
+        lock = self.table.with_name(f".{self.table.name}.lock")
+        with locked(lock, str(self.table), patience=0):
+            self._run(work, progress if several else None)
+
+    def _run(
+        self, work: Callable[[InputScan], Mapping[str, Any]], progress: Progress | None
+    ) -> None:
         try:
             for number, scan in enumerate(self.scans, start=1):
                 self.rows[scan.scan_id] = row = self._row(scan, work)
-                if several and row["status"] == FAILED:
+                if progress and row["status"] == FAILED:
                     logging.warning("%s: %s", scan.scan_id, row["reason"])
                 if time.monotonic() - self._saved > SAVE_EVERY:
                     self._write()
-                if several:
+                if progress:
                     progress.step(number)
         finally:  # also after Ctrl-C
             self._write()

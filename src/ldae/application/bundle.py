@@ -125,7 +125,8 @@ class Bundle:
         require(
             card.is_file(),
             f"{card} does not exist: name the folder of the trained models by --models "
-            "(results/models of a finished run), or make it: `snakemake application`.",
+            "(results/models of a finished run), make it (`snakemake application`), or give "
+            "--sample for the models in the package.",
         )
         settings = read_json(card)
         require(

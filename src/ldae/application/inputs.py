@@ -4,6 +4,7 @@ All commands read the same kinds of input. Scans are named as in the workflow's 
 file's name has BIDS entities (``sub-01_ses-M000``), otherwise by the file's name.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,10 @@ def find_scans(given: Sequence[Path], kind: str, labels: Sequence[str] = ()) -> 
             f"{other} and {scan.path} would both be called {scan.scan_id}: rename one, or name "
             "them in a table with the columns scan_id and path.",
         )
-    return list({scan.scan_id: scan for scan in scans}.values())
+    single = list({scan.scan_id: scan for scan in scans}.values())
+    if len(single) < len(scans):
+        logging.warning("%d scan(s) are named twice, and read once.", len(scans) - len(single))
+    return single
 
 
 def _of(path: Path, kind: str) -> list[InputScan]:
@@ -140,6 +144,7 @@ def _of_bids(root: Path, kind: str) -> list[InputScan]:
 
 def _of_table(table: Path) -> list[InputScan]:
     rows, _ = read_delimited(table, TABLES[table.suffix.lower()])
+    require(len(rows) > 0, f"{table} has a header and no row: name a scan on each line.")
     column = next((name for name in PATH_COLUMNS if name in rows.columns), None)
     if column is None:
         raise UserError(

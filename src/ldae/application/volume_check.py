@@ -12,7 +12,7 @@ from nibabel.processing import resample_from_to
 from scipy.ndimage import distance_transform_edt
 
 from ldae.errors import UserError, require
-from ldae.nifti import ImageUnreadable, read_image
+from ldae.nifti import NOT_REAL, ImageUnreadable, is_real, read_image
 
 VISIBLE = 0.02  # of the largest intensity: what lies below is background
 MARGIN_MM = 8.0  # a registered brain may reach so far beyond the template's mask
@@ -58,8 +58,8 @@ class TemplateCheck:
         require(
             outside <= MAX_OUTSIDE,
             f"{path} is no extracted brain in the template's space: tissue of {outside:.0%} of the "
-            f"brain's volume lies outside the template's brain (at most {MAX_OUTSIDE:.0%}), as a "
-            f"skull does. {remedy}",
+            f"brain's volume lies outside the template's brain (at most {MAX_OUTSIDE:.0%}), as "
+            f"with a skull, a shift or a flip. {remedy}",
         )
         require(
             covered >= MIN_COVERED,
@@ -101,6 +101,7 @@ def require_head(path: Path) -> None:
         image, values = read_image(path)
     except ImageUnreadable as error:
         raise UserError(f"{path}: {error}") from error
+    require(is_real(values.dtype), f"{path}: {NOT_REAL}")
     zeros = float((values == 0).mean())
     litres = float((values != 0).sum() * abs(np.linalg.det(image.affine[:3, :3])) / 1e6)
     if zeros >= MIN_ZEROS and litres <= MAX_STRIPPED_LITRES:

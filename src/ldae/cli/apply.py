@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ldae.cli import options
-from ldae.cli.options import PATH
+from ldae.cli.options import Output
 
 if TYPE_CHECKING:
     from ldae.application.inputs import InputScan
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 @click.option("--despite-qc", is_flag=True, help="Go on where a scan fails the quality check.")
 @click.option(
     "--brain-weights",
-    type=PATH,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of the brain extraction's weights; else the folder that the run used.",
 )
 @click.option(
     "--out",
-    type=PATH,
-    default="findings",
+    type=Output(folder=True),
+    default="applied",
     show_default=True,
     help="written: a folder; of several heads, a folder each in it.",
 )
@@ -43,8 +43,8 @@ def apply(
     \b
     Examples:
       ldae apply --sample
-      ldae apply head.nii.gz --models models --out findings
-      ldae apply dicom/002_S_0413 --out findings
+      ldae apply head.nii.gz --models models --out applied
+      ldae apply dicom/002_S_0413 --out applied
       ldae apply bids --participant-label 01 --participant-label 02
     """
     from ldae.application.inputs import HEAD, find_scans

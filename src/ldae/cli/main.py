@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 import click
 
-from ldae.errors import exit_status
+from ldae.errors import UserError, exit_status
 
 # Command -> module below ldae.cli that defines it. A command loads only its own module.
 COMMANDS = {
@@ -98,6 +98,8 @@ def _run(arguments: list[str] | None) -> int | None:
         more = f" (`{where.command_path} --help`)" if where else ""
         click.echo(f"error: {error.format_message()}{more}", err=True)
         return error.exit_code
+    except OSError as error:
+        raise UserError(f"{error.filename or 'A file'}: {error.strerror or error}.") from error
     except click.Abort as stopped:  # Ctrl-C; click takes the end of a file for one, too
         if isinstance(stopped.__cause__, EOFError):
             raise stopped.__cause__ from None

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from ldae.errors import require
+
 if TYPE_CHECKING:
     from ldae.application.batch import Batch
     from ldae.application.bundle import Bundle
+    from ldae.application.inputs import InputScan
     from ldae.application.manipulated import Strength
 
 SOLVERS = ("ddim", "ddim_refined", "multistep", "midpoint")  # named here: --help loads no torch
@@ -40,17 +44,32 @@ class Finite(click.ParamType):
 
 
 class Output(click.ParamType):
-    """A path to write whose name ends as its content needs."""
+    """A file to write, whose name ends as its content needs, or a folder; both must be possible.
+
+    Args:
+        suffixes: Endings of a file.
+        folder: A name without any ending is a folder.
+    """
 
     name = "path"
 
-    def __init__(self, *suffixes: str):
-        self.suffixes = suffixes
+    def __init__(self, *suffixes: str, folder: bool = False):
+        self.suffixes, self.folder = suffixes, folder
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Path:
-        path = Path(value)
-        if self.suffixes and not path.name.endswith(self.suffixes):
-            self.fail(f"{value} must end in {' or '.join(self.suffixes)}.", param, ctx)
+        path, endings = Path(value), " or ".join(self.suffixes)
+        is_file = path.name.endswith(self.suffixes) if self.suffixes else False
+        if not is_file and not self.folder:
+            self.fail(f"{value} must end in {endings}.", param, ctx)
+        if not is_file and self.suffixes and path.suffix and not path.is_dir():
+            self.fail(f"{value} must end in {endings}, or be a folder.", param, ctx)
+        if path.exists() and path.is_dir() == is_file:
+            self.fail(f"{value} is {'a folder' if is_file else 'a file'}.", param, ctx)
+        parent = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
+        if parent.is_file() and parent != path.absolute():
+            self.fail(f"{parent} is a file, so {value} cannot be below it.", param, ctx)
+        if not os.access(parent, os.W_OK):
+            self.fail(f"{parent} cannot be written to.", param, ctx)
         return path
 
 
@@ -164,6 +183,18 @@ def exit_status(batch: "Batch") -> int:
     """Exit status of a batch: 0, 1 where all scans failed, 3 where some did."""
     failed = len(batch.failed)
     return 0 if not failed else 1 if failed == len(batch.scans) else SOME_FAILED
+
+
+def require_other(out: Path, scans: Sequence["InputScan"]) -> None:
+    """Refuse an output that is one of the scans.
+
+    Raises:
+        UserError: it is.
+    """
+    require(
+        out.resolve() not in {scan.path.resolve() for scan in scans},
+        f"--out {out} is the input scan itself: name another file.",
+    )
 
 
 def load(

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import yaml
 
 from ldae.cli.options import PATH
 
@@ -41,15 +40,24 @@ def resources(ctx, table, folder, configs) -> None:
       ldae resources list
       ldae resources --config config/config.yaml stage --mirror /data/mirror
     """
-    from ldae.config import merged
+    logging.getLogger().setLevel(logging.INFO)
+    ctx.obj = table, folder, configs
+
+
+def _chosen(table: Path, configs: tuple[Path, ...]) -> tuple["pd.DataFrame", list[str]]:
+    """The table of resources, and the names that the configuration files need; else all."""
+    from ldae.config import merged, read_configuration
+    from ldae.errors import require
     from ldae.resources.table import load_resources, needed
 
-    logging.getLogger().setLevel(logging.INFO)
+    require(
+        table.is_file(),
+        f"{table} is not here: call `ldae resources` in the project's folder, or give --table.",
+    )
     known = load_resources(table)
-    names = list(known.index)
-    if configs:
-        names = needed(merged(*(yaml.safe_load(path.read_text()) for path in configs)), known)
-    ctx.obj = known, folder, names, bool(configs)
+    if not configs:
+        return known, list(known.index)
+    return known, needed(merged(*map(read_configuration, configs)), known)
 
 
 @resources.command("list")
@@ -61,7 +69,8 @@ def list_resources(chosen, missing, tsv) -> None:
     from ldae.files import write_table
     from ldae.resources.staging import missing_table, missing_text
 
-    known, folder, names, _ = chosen
+    table, folder, configs = chosen
+    known, names = _chosen(table, configs)
     lacking = missing_table(names, known, folder)
     if tsv:
         write_table(lacking, tsv)
@@ -82,22 +91,24 @@ def stage(chosen, names, mirror) -> None:
     """Download or make files: those NAMED, or what --config needs."""
     from ldae.resources.staging import stage as stage_one
 
-    known, folder, needed, has_config = chosen
-    if not (names or has_config):
+    table, folder, configs = chosen
+    if not (names or configs):
         raise click.UsageError(
             "`stage` needs the names of resources, or --config FILE before `stage`."
         )
+    known, needed = _chosen(table, configs)
     for name in names or needed:
         stage_one(name, known, folder, list(mirror))
 
 
 @resources.command()
 @click.pass_obj
-def check(chosen: tuple["pd.DataFrame", Path, list[str], bool]) -> int:
+def check(chosen: tuple[Path, Path, tuple[Path, ...]]) -> int:
     """Verify the staged files; exit status 1 if one is wrong."""
     from ldae.resources.staging import check as state_of
 
-    known, folder, names, _ = chosen
+    table, folder, configs = chosen
+    known, names = _chosen(table, configs)
     wrong = False
     for name in names:
         state = state_of(name, known, folder)

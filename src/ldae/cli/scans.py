@@ -36,6 +36,7 @@ def _each(
     """Work on one scan, into the file ``out``, or on several, into the folder ``out``."""
     from ldae.application.batch import Batch
 
+    options.require_other(out, scans)
     if len(scans) == 1 and out.name.endswith(NIFTI):
         options.show(bundle, work(scans[0].path, out), out)
         return 0
@@ -95,7 +96,7 @@ def encode(given, labels, out, force, **chosen) -> int:
 
 @click.command()
 @options.several("SCANS...")
-@click.option("--out", type=PATH, required=True, help=SEVERAL)
+@click.option("--out", type=Output(*NIFTI, folder=True), required=True, help=SEVERAL)
 @options.force
 @options.decoding
 @options.models
@@ -122,7 +123,7 @@ def reconstruct(given, labels, out, force, steps, solver, **chosen) -> int:
 @click.command()
 @options.several("SCANS...")
 @options.strength("towards AD", required=True)
-@click.option("--out", type=PATH, required=True, help=SEVERAL)
+@click.option("--out", type=Output(*NIFTI, folder=True), required=True, help=SEVERAL)
 @options.force
 @options.decoding
 @options.models
@@ -182,6 +183,7 @@ def interpolate(first, second, position, out, force, steps, solver, **chosen) ->
         scans = find_scans([path], BRAIN)
         require(len(scans) == 1, f"{path} has {len(scans)} scans: name one.")
         pair += scans
+    options.require_other(out, pair)
     bundle = options.load(**chosen, solver=solver)
     from ldae.application import commands
 
@@ -194,7 +196,9 @@ def interpolate(first, second, position, out, force, steps, solver, **chosen) ->
 @click.command()
 @click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="How many.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the noise.")
-@click.option("--out", type=PATH, required=True, help="written: folder of NIfTI (.nii.gz).")
+@click.option(
+    "--out", type=Output(folder=True), required=True, help="written: folder of NIfTI (.nii.gz)."
+)
 @options.decoding
 @options.models
 def generate(count, seed, out, steps, solver, **chosen) -> int:

@@ -23,12 +23,14 @@ def config(files, key) -> None:
       ldae config config/demo.yaml
       ldae config config/demo.yaml --key ldae.encoder
     """
-    from ldae.config import check_config, merged
+    from ldae.config import check_config, merged, read_configuration
     from ldae.errors import require
 
-    for path in (DEFAULTS, *files):
-        require(path.is_file(), f"{path} does not exist here. Call `ldae config` in the project.")
-    content = merged(*(yaml.safe_load(path.read_text()) for path in (DEFAULTS, *files)))
+    require(
+        DEFAULTS.is_file() and SCHEMA.is_file(),
+        f"{DEFAULTS} and {SCHEMA} are not here: call `ldae config` in the project's folder.",
+    )
+    content = merged(*map(read_configuration, (DEFAULTS, *files)))
     check_config(content, SCHEMA)
     for name in key.split(".") if key else ():
         require(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ldae.errors import UserError, require
-from ldae.nifti import ImageUnreadable, geometry_fault, read_image
+from ldae.nifti import NOT_REAL, ImageUnreadable, geometry_fault, is_real, read_image
 
 if TYPE_CHECKING:
     import torch
@@ -79,8 +79,10 @@ class StoreTransform:
                 finite.
         """
         values, affine = self.on_grid(path)
-        if not np.isfinite(values).all() or values.max() <= max(0.0, values.min()):
-            raise UserError(f"{path} has no contrast or holds values that are not finite")
+        if lost := int((~np.isfinite(values)).sum()):
+            raise UserError(f"{path} has {lost:,} voxels that are not finite numbers")
+        if values.max() <= max(0.0, values.min()):
+            raise UserError(f"{path} has no contrast: it is constant, or has no value above 0")
         values = np.where(values > 0, values, np.float32(0))  # also -0 becomes 0
         low, high = values.min(), values.max()
         return (values - low) / (high - low), affine
@@ -95,6 +97,10 @@ class StoreTransform:
             image, values = read_image(path)
         except ImageUnreadable as error:
             raise UserError(f"{path}: {error}") from error
+        if not is_real(values.dtype):
+            raise UserError(f"{path}: {NOT_REAL}")
+        if values.ndim != 3:
+            raise UserError(f"{path} has the shape {values.shape}: one 3-D volume is expected")
         if fault := geometry_fault(image):
             raise UserError(f"{path}: {fault}")
         if self._has_spacing(image):
