@@ -1,4 +1,4 @@
-"""What a GPU has to confirm, in one go of at most eight minutes; prints one JSON object.
+"""Checks that a GPU has to confirm, in one go of at most eight minutes; prints one JSON object.
 
     PYTHONPATH=src python benchmarks/gpu.py > gpu.json
 

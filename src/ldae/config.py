@@ -12,6 +12,7 @@ from jsonschema.exceptions import ValidationError
 from ldae.errors import UserError, require
 
 AUTO = "auto"  # value of a key that a job chooses by the machine it runs on
+MRIQC = "mriqc_"  # start of the names of MRIQC's measures, in tables and bounds
 # Trainings that share a section of the configuration.
 SECTIONS = {"supervised_diagnosis": "supervised", "supervised_age": "supervised"}
 
@@ -56,12 +57,17 @@ def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
         f"synthetic.beside makes the data set(s) {', '.join(lost)}, but nothing reads them: set "
         "cohort.beside.NAME.preprocessed_dir for each, the folder to make.",
     )
-    bounded = [key for key in config["preprocess"]["qc"] if key.startswith("mriqc_")]
+    bounded = mriqc_bounds(config)
     require(
         not bounded or any(about.get("mriqc") for about in (config["cohort"], *beside.values())),
         f"preprocess.qc bounds {', '.join(bounded)}, but there is no table of MRIQC: set "
         "cohort.mriqc or cohort.beside.NAME.mriqc.",
     )
+
+
+def mriqc_bounds(config: Mapping[str, Any]) -> list[str]:
+    """Measures of MRIQC that have a bound, such as ``mriqc_cjv``."""
+    return [key for key in config["preprocess"]["qc"] if key.startswith(MRIQC)]
 
 
 def read_configuration(path: Path) -> dict[str, Any]:

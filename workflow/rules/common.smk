@@ -36,7 +36,8 @@ os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(LIBRARY), inherit
 # Compute nodes have no internet: no library may look there for newer versions or weights.
 os.environ.update(NO_ET="1", NIPYPE_NO_ET="1", HF_HUB_OFFLINE="1")
 
-from ldae.config import check_config, check_container, only_synthetic_brains
+from ldae.config import check_config, check_container, mriqc_bounds
+from ldae.config import only_synthetic_brains
 from ldae.data.sampling import check_batch
 from ldae.derivatives import Shards
 from ldae.errors import UserError

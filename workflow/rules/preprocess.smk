@@ -79,7 +79,7 @@ if MRIQC:
             runtime=growing(10),
         params:
             cohorts=list(MRIQC),
-            bounded=[key for key in config["preprocess"]["qc"] if key[:6] == "mriqc_"],
+            bounded=mriqc_bounds(config),
             source=source("cohort.mriqc:join_mriqc"),
         message:
             "Joining MRIQC's measures to the scans"

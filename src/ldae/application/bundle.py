@@ -4,8 +4,8 @@ Layout of ``results/models/application``: ``application.json`` (settings, the pr
 test subjects, and the SHA-256 of the models they belong to and of the template's files),
 ``classifier.npz`` and ``age_regressor.npz`` (linear probes of y_sem), ``training.npz``
 (:class:`ldae.application.training_codes.TrainingCodes`), ``template.nii.gz`` and
-``template_mask.nii.gz``. The folder of models may
-be copied anywhere. It does not hold the weights of the brain extraction.
+``template_mask.nii.gz``. The folder of models may be copied anywhere. It does not hold the weights
+of the brain extraction.
 
 Networks and probes are imported where they are loaded: to write a bundle takes no torch, and a
 command imports only what it uses.

@@ -1,4 +1,4 @@
-"""What a manipulation asks of the models, whether they have seen such codes, and what came."""
+"""Strength of a manipulation, whether the models have seen such codes, and what came of it."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Whether a volume is what the models were trained on: an extracted brain in the template's space.
+"""Checks of images: an extracted brain in the template's space, as in training, or a raw head.
 
 The networks take any array of the right shape, and would give a code of a skull, or of a brain that
 lies elsewhere, without a word.

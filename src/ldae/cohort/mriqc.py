@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from ldae.config import MRIQC
 from ldae.delimited import read_tsv
 from ldae.errors import require
 from ldae.files import MISSING
 from ldae.labels import count
 
 NAME = "bids_name"  # MRIQC's column: the image's file name without its suffixes
-PREFIX = "mriqc_"  # of MRIQC's measures in our tables and bounds
 SUFFIX = "_T1w"
 NO_VALUE = ("", MISSING, "nan")
 log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def read_group_table(path: str | Path) -> pd.DataFrame:
             f"{path}: {name} of {next(iter(wrong.index), '')} is {next(iter(wrong), '')!r}, not a "
             "number. Correct it.",
         )
-        values[f"{PREFIX}{name}"] = numbers.reindex(table.index)
+        values[f"{MRIQC}{name}"] = numbers.reindex(table.index)
     require(
         bool(values),
         f"{path} has no column of numbers beside {NAME}. Give MRIQC's group_T1w.tsv.",

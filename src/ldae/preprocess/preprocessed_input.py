@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from ldae.derivatives import ScanFiles, scan_files
-from ldae.files import atomic, digest, read_json, sha256, write_json
+from ldae.files import atomic, digest, sha256, write_json
 from ldae.fingerprint import source_fingerprint
 from ldae.preprocess._ants import ants
 from ldae.preprocess.image_io import as_mask, read_mask, read_scan
-from ldae.preprocess.qc_bounds import judge
+from ldae.preprocess.qc_bounds import judge_of
 from ldae.preprocess.qc_measures import measure, points_of
 from ldae.preprocess.qc_picture import Head, write_picture
 from ldae.preprocess.resampling import (
@@ -56,7 +56,6 @@ def run_preprocessed_input(
             ``cfg["qc"]`` gets the status ``qc`` and keeps its files.
         cfg: config["preprocess"]: template, qc.
         volumes_cfg: config["volumes"]: spacing (mm), interpolation, antialias.
-
         mriqc: MRIQC's measures (scan_id, ``mriqc_*``), which bounds of ``cfg["qc"]`` may concern;
             None: there are none.
 
@@ -69,8 +68,6 @@ def run_preprocessed_input(
     spacing = float(volumes_cfg["spacing"])
     interpolation, prefilter = volumes_cfg["interpolation"], volumes_cfg["antialias"]
     template = load_template(cfg["template"], spacing, spacing)
-
-    measured = {} if mriqc is None else mriqc.set_index("scan_id").to_dict("index")
 
     def sources(files: ScanFiles) -> tuple[Path, Path]:
         image = Path(bids_dir) / files.source
@@ -97,9 +94,7 @@ def run_preprocessed_input(
             files.measures,
         ],
         run=run,
-        qc_reason=lambda files: judge(
-            read_json(files.measures) | measured.get(files.scan_id, {}), cfg["qc"]
-        ),
+        qc_reason=judge_of(mriqc, cfg["qc"]),
     )
     return run_step(step, scan_files(scans, preproc_dir, cfg["template"]["name"]), manifest)
 

@@ -1,13 +1,15 @@
 """QC bounds: names and bounds of the quality measures, outlyingness of a scan in the cohort."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ldae.cohort.mriqc import PREFIX
+from ldae.config import MRIQC
+from ldae.derivatives import ScanFiles
+from ldae.files import read_json
 
 MAD_TO_SD = 1.4826  # of a normal distribution
 
@@ -62,10 +64,10 @@ def shown_measures(taken: Iterable[str], bounds: Mapping[str, Any]) -> tuple[Mea
         taken: Columns of the QC table.
         bounds: config["preprocess"]["qc"].
     """
-    others = [key for key in taken if key.startswith(PREFIX)]
+    others = [key for key in taken if key.startswith(MRIQC)]
     return MEASURES + tuple(
         Measure(key, f"MRIQC: {name}", 0, (key,) if key in bounds else (), ranked=False)
-        for key, name in ((key, key.removeprefix(PREFIX)) for key in others)
+        for key, name in ((key, key.removeprefix(MRIQC)) for key in others)
         if key in bounds or name in MRIQC_SHOWN
     )
 
@@ -88,13 +90,26 @@ def judge(measures: Mapping[str, float], bounds: Mapping[str, Any]) -> str | Non
             if bound is not None and (value < bound if low else value > bound):
                 side = "below" if low else "above"
                 return f"QC: {measure.key} {value:.4g} is {side} {key} {bound:.4g}"
-    for key in (key for key in bounds if key.startswith(PREFIX) and key in measures):
+    for key in (key for key in bounds if key.startswith(MRIQC) and key in measures):
         value, (lowest, highest) = measures[key], bounds[key]
         if lowest is not None and value < lowest:
             return f"QC: {key} {value:.4g} is below its lowest {lowest:.4g}"
         if highest is not None and value > highest:
             return f"QC: {key} {value:.4g} is above its highest {highest:.4g}"
     return None
+
+
+def judge_of(
+    mriqc: pd.DataFrame | None, bounds: Mapping[str, Any]
+) -> Callable[[ScanFiles], str | None]:
+    """:func:`judge` of a scan's own measures and those of MRIQC.
+
+    Args:
+        mriqc: MRIQC's measures (scan_id, ``mriqc_*``); None: there are none.
+        bounds: config["preprocess"]["qc"].
+    """
+    measured = {} if mriqc is None else mriqc.set_index("scan_id").to_dict("index")
+    return lambda files: judge(read_json(files.measures) | measured.get(files.scan_id, {}), bounds)
 
 
 def outlyingness(table: pd.DataFrame) -> pd.DataFrame:

@@ -11,11 +11,11 @@ import pandas as pd
 
 from ldae.derivatives import ScanFiles, scan_files
 from ldae.errors import UserError
-from ldae.files import atomic, digest, read_json, sha256, write_json
+from ldae.files import atomic, digest, sha256, write_json
 from ldae.fingerprint import source_fingerprint
 from ldae.preprocess._ants import ants
 from ldae.preprocess.affine import register
-from ldae.preprocess.qc_bounds import judge
+from ldae.preprocess.qc_bounds import judge_of
 from ldae.preprocess.qc_measures import measure
 from ldae.preprocess.qc_picture import Head, write_picture
 from ldae.preprocess.resampling import (
@@ -52,7 +52,6 @@ def run_registration(
         cfg: config["preprocess"].
         volumes_cfg: config["volumes"]: spacing (mm), interpolation, antialias.
         earlier: Manifest of the step before.
-
         mriqc: MRIQC's measures (scan_id, ``mriqc_*``), which bounds of ``cfg["qc"]`` may concern;
             None: there are none.
 
@@ -71,8 +70,6 @@ def run_registration(
         if value not in allowed:
             raise UserError(f"{key} is {value!r}; allowed: {', '.join(allowed)}.")
     template = load_template(cfg["template"], spacing, float(settings["estimate_spacing"]))
-
-    measured = {} if mriqc is None else mriqc.set_index("scan_id").to_dict("index")
 
     def run(files: ScanFiles) -> None:
         _register_scan(files, template, settings, interpolation, prefilter)
@@ -98,9 +95,7 @@ def run_registration(
             files.measures,
         ],
         run=run,
-        qc_reason=lambda files: judge(
-            read_json(files.measures) | measured.get(files.scan_id, {}), cfg["qc"]
-        ),
+        qc_reason=judge_of(mriqc, cfg["qc"]),
     )
     files = scan_files(scans, preproc_dir, cfg["template"]["name"])
     return run_step(step, files, manifest, earlier)

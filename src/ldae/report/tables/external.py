@@ -1,12 +1,13 @@
 """Rows of external test sets in Tables 6 and 7: their own, and differences to the own test set."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from ldae.files import read_table
+from ldae.report.tables.table import Table
 from ldae.systems import TARGETS
 
 Rows = list[list[str]]
@@ -35,6 +36,16 @@ class External:
             return None
         differences = read_table(paths[f"{name}_differences"], ("cohort", "difference"))
         return cls(reference, read_table(paths[name], ("cohort", "value", "note")), differences)
+
+    def beside(self, own: Table, make: Callable[[pd.DataFrame, str], Rows]) -> Table:
+        """The printed table of the cohort's own test set, with the rows of the external ones.
+
+        Args:
+            own: The table.
+            make: As for :meth:`rows`.
+        """
+        columns, rows = ["Test set", *own.columns], self.rows(own.rows, make)
+        return replace(own, columns=columns, rows=rows, note=f"{own.note} {self.note()}")
 
     def rows(self, own: Rows, make: Callable[[pd.DataFrame, str], Rows]) -> Rows:
         """All rows of a printed table, each with the name of its test set in front.

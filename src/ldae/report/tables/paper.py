@@ -148,11 +148,10 @@ def table6(means: pd.DataFrame, sizes: pd.DataFrame, external: External | None =
         f"{_size(means)} SSIM window: {windows} voxels. The paper does not name its LPIPS "
         "network; its 5,120 latent dimensions are those of one of the three channels."
     )
-    if external is not None:
-        columns = ["Test set", *columns]
-        rows = external.rows(rows, lambda part, name: _table6_rows(part, name, measures, sizes))
-        note = f"{note} {external.note()}"
-    return Table("Table 6: reconstruction of test scans", columns, rows, note)
+    own = Table("Table 6: reconstruction of test scans", columns, rows, note)
+    if external is None:
+        return own
+    return external.beside(own, lambda part, name: _table6_rows(part, name, measures, sizes))
 
 
 def _table6_rows(
@@ -266,11 +265,10 @@ def table7(probes: pd.DataFrame, external: External | None = None) -> Table:
         "seeds. The paper's recall, precision and F1 are those of CN. A bias is corrected only "
         "where predictions follow age. " + " ".join(notes)
     )
-    if external is not None:
-        columns = ["Test set", *columns]
-        rows = external.rows(rows, lambda part, name: _table7_rows(part, name, systems, published))
-        note = f"{note} {external.note()}"
-    return Table("Table 7: probes of frozen codes", columns, rows, note)
+    own = Table("Table 7: probes of frozen codes", columns, rows, note)
+    if external is None:
+        return own
+    return external.beside(own, lambda part, name: _table7_rows(part, name, systems, published))
 
 
 def _table7_rows(
