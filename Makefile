@@ -15,7 +15,7 @@ export PATH := $(BIN):$(PATH)
 
 NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 
-.PHONY: help demo proof sample test test-unit test-cluster lint format env caller clean-env
+.PHONY: help demo proof sample test test-unit test-browser test-cluster lint format env caller clean-env
 .DEFAULT_GOAL := help
 
 help:
@@ -30,6 +30,7 @@ help:
 #: proof         the demo's question in earnest, on three seeds: docs/proof.md; hours
 #: sample        the models and the head of `ldae apply --sample`, from the demo's run
 #: test-unit     unit tests alone; minutes
+#: test-browser  the HTML pages in Chromium, if there is one
 #: test-cluster  tests on a one-node Slurm, installed here (root, Debian) if there is none
 #: lint          style of Python and rules
 #: format        put right what can be of it
@@ -78,11 +79,15 @@ sample: env
 SIDE_BY_SIDE := --numprocesses 2
 
 # Those on a finished run take longest; in the order of names they begin first.
-test: lint test-unit
+test: lint test-unit test-browser
 	pytest tests/workflow $(SIDE_BY_SIDE) --no-loadscope-reorder
 
 test-unit: env
 	pytest tests/unit $(SIDE_BY_SIDE) --dist loadfile
+
+# The pages in a real Chromium: the system's, or CHROMIUM=/path/to/it; without one they are skipped.
+test-browser: env
+	pytest tests/browser -rs
 
 # On a real one-node Slurm, which tests/cluster/one_node_slurm.sh installs and starts (root, Debian;
 # elsewhere they are skipped). WHICH="-m 'not slow'" leaves out those that take more than a minute.
