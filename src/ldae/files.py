@@ -68,6 +68,38 @@ def atomic_folder(path: str | Path, mark: str) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
+@contextmanager
+def folder_beside(path: str | Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``path``, and remove it afterwards if it still exists.
+
+    One that a killed job left is removed first.
+    """
+    path = Path(path)
+    folder = path.with_name(f".tmp-{path.name}")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def replace_folder(source: str | Path, target: str | Path, mark: str) -> None:
+    """Rename ``source`` to ``target``, which may be empty or hold the file ``mark``, nothing else.
+
+    Raises:
+        UserError: ``target`` holds something else.
+    """
+    source, target = Path(source), Path(target)
+    if target.exists():
+        require(
+            (target / mark).is_file() or not any(target.iterdir()),
+            f"{target} is in the way: it is no part of an earlier run. Move it elsewhere.",
+        )
+        shutil.rmtree(target)
+    source.replace(target)
+
+
 def flush(path: str | Path) -> None:
     """Wait until a file or a folder is on the disk, safe from a crash of the node."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -28,7 +28,7 @@ with pd.ExcelWriter(path, engine="openpyxl") as book:
 """
 
 
-def noise(seed: int, shape: tuple[int, ...] = (8, 9, 10)) -> np.ndarray:
+def noise(seed: int, shape: tuple[int, ...] = (24, 9, 10)) -> np.ndarray:
     return np.random.default_rng(seed).integers(1, 900, shape).astype(np.int16)
 
 
@@ -77,14 +77,14 @@ def oasis1(root: Path) -> None:
     for number, name in enumerate(("OAS1_0001_MR1", "OAS1_0002_MR1", "OAS1_0001_MR2")):
         place = root / f"disc{number % 2 + 1}" / name / "PROCESSED/MPRAGE/SUBJ_111"
         place.mkdir(parents=True)
-        image = nib.Spm2AnalyzeImage(noise(number, (8, 9, 10, 1)), np.eye(4))
+        image = nib.Spm2AnalyzeImage(noise(number, (24, 9, 10, 1)), np.eye(4))
         nib.save(image, place / f"{name}_mpr_n4_anon_sbj_111.img")
         (place.parent / "RAW").mkdir()
         (place.parent / "RAW" / f"{name}_mpr-1_anon.img").write_bytes(b"raw, not converted")
     third = root / "disc2/OAS1_0003_MR1/PROCESSED/MPRAGE/SUBJ_111"
     third.mkdir(parents=True)
     nib.save(
-        nib.Spm2AnalyzeImage(noise(7, (8, 9, 10, 1)), np.eye(4)),
+        nib.Spm2AnalyzeImage(noise(7, (24, 9, 10, 1)), np.eye(4)),
         third / "OAS1_0003_MR1_mpr_n4_anon_sbj_111.img",
     )
     (root / "disc1/README.txt").write_text("a stranger among the subjects' folders")

@@ -11,6 +11,7 @@ import yaml
 
 from helpers.studies import put_csv, put_nifti, put_zip
 from ldae.config import check_config, study_downloads
+from ldae.conversion.change_hashes import file_state, study_hash
 from ldae.conversion.clinica_repairs import REPAIRS, unchecked_repairs
 from ldae.conversion.studies import STUDIES, study_columns
 from ldae.conversion.study_download import (
@@ -19,7 +20,6 @@ from ldae.conversion.study_download import (
     heads,
     image_links,
     link_download,
-    study_hash,
 )
 from ldae.conversion.study_finish import _nearest, finish_ukb
 from ldae.conversion.study_repairs import tables_of_habs, tables_of_nifd, tables_of_ukb
@@ -153,7 +153,16 @@ def test_hash_of_a_download_changes_with_images_and_tables_alone(tmp_path):
     put_csv(table, "other")
     os.utime(table, ns=(1, 1))
     seen.append(study_hash(tmp_path / "images", tmp_path / "tables"))
-    assert len(set(seen)) == 3
+    left_out = tmp_path / "left_out.tsv"
+    image = "IXI-T1/IXI007-Guys-0001-T1.nii.gz"
+    put_csv(left_out, "path\tstate", f"{image}\t{file_state(tmp_path / 'images', image)}")
+    assert study_hash(tmp_path / "images", tmp_path / "tables", left_out) == seen[-1]
+    with (tmp_path / "images" / image).open("r+b") as file:  # in place: no folder changes
+        file.truncate(10)
+    assert study_hash(tmp_path / "images", tmp_path / "tables") == seen[-1]
+    seen.append(study_hash(tmp_path / "images", tmp_path / "tables", left_out))
+    assert len(set(seen)) == 4
+    assert file_state(tmp_path, "images/none/x.nii.gz") == "absent"
     assert study_hash(tmp_path / "none", tmp_path) == "absent"
 
 
@@ -183,19 +192,23 @@ def test_image_whose_number_begins_with_that_of_another_is_not_taken_for_it(tmp_
     tables.mkdir()
     put_csv(tmp_path / "list.csv", "Image Data ID", "I100003", "I1000034", "I100008")
     (tmp_path / "n.xlsx").touch()
-    notes = []
+    notes, reasons = [], {}
     found = {"collection.csv": tmp_path / "list.csv", "nifd.xlsx": tmp_path / "n.xlsx"}
-    tables_of_nifd(found, images, tables, notes)
+    tables_of_nifd(found, images, tables, notes, reasons)
     # Not listed, or not of six digits: Clinica would join both to an image that is.
     assert [path.parent.name for path in images.rglob("*.dcm")] == ["I100003"]
     assert (tables / "collection.csv").read_text().split() == ["Image", "Data", "ID", "I100003"]
-    assert [note.split()[0] for note in notes] == ["1", "1"]
+    assert reasons == {
+        "I1000034": "Clinica reads numbers of images of six digits alone.",
+        "I100009": "The list of images does not name it.",
+    }
+    assert notes == ["1 image left out: listed, but not downloaded."]
 
 
 def test_table_that_is_another_is_refused_with_the_columns_it_has(tmp_path):
     put_csv(tmp_path / "ukb.csv", "eid,sex", "1000001,1")
     with pytest.raises(UserError, match=r"lacks the column\(s\) 21003-2\.0, .* it has eid, sex"):
-        tables_of_ukb({"ukb.csv": tmp_path / "ukb.csv"}, tmp_path, tmp_path, [])
+        tables_of_ukb({"ukb.csv": tmp_path / "ukb.csv"}, tmp_path, tmp_path, [], {})
 
 
 def test_archives_of_habs_keep_one_image_a_session(tmp_path):
@@ -204,12 +217,12 @@ def test_archives_of_habs_keep_one_image_a_session(tmp_path):
     images = tmp_path / "images"
     images.mkdir()
     (images / "a.zip").symlink_to(tmp_path / "raw/a_HABS_DataRelease.zip")
-    notes = []
-    tables_of_habs({}, images, images, notes)
+    reasons = {}
+    tables_of_habs({}, images, images, [], reasons)
     with ZipFile(images / "a.zip") as kept:
         assert kept.namelist() == [names[1]]
     assert len(ZipFile(tmp_path / "raw/a_HABS_DataRelease.zip").namelist()) == 2  # as it was
-    assert notes == ["1 second image of a session left out."]
+    assert list(reasons) == [f"a.zip/{names[0]}"]
 
 
 def test_age_of_uk_biobank_is_that_at_the_visit_not_at_recruitment(tmp_path):

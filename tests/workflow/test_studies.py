@@ -1,6 +1,7 @@
 """Raw downloads of other studies, by Clinica's own converters, then imported: images and values."""
 
 import logging
+from zipfile import ZipFile
 
 import nibabel as nib
 import numpy as np
@@ -8,9 +9,9 @@ import pandas as pd
 import pytest
 
 from helpers import studies
-from helpers.studies import CLINICA, noise, put_series
+from helpers.studies import CLINICA, noise
 from ldae.conversion.import_bids import import_bids
-from ldae.conversion.studies import STUDIES, study_columns
+from ldae.conversion.studies import LEFT_OUT, STUDIES, study_columns
 from ldae.conversion.study_conversion import convert_study
 from ldae.errors import UserError
 from ldae.files import read_table
@@ -66,14 +67,19 @@ EXPECTED = {
 }
 
 
-def convert(name, root):
-    """Make a download, convert and import it; returns the imported part."""
+def convert(name, root, damage=None):
+    """Make a download, damage it, convert and import it; returns the imported part."""
     raw = root / "raw"
     raw.mkdir()
     getattr(studies, name)(raw)
+    if damage:
+        damage(raw)
     convert_study(name, raw, raw, root / "bids", str(CLINICA), 2, "cohort.beside.X")
     given = study_columns({"study": name})
-    import_bids(root / "bids", "X", part_dir=root / "part", conversion=root / "x.tsv", **given)
+    import_bids(
+        root / "bids", "X", part_dir=root / "part", conversion=root / "x.tsv", left_out=LEFT_OUT,
+        **given,
+    )  # fmt: skip
     return root / "part"
 
 
@@ -109,11 +115,20 @@ def test_study_is_converted_with_its_own_images_and_values(name, tmp_path):
     assert not list(tmp_path.glob(".tmp*"))  # no folder of links is left
 
 
-def test_what_is_left_out_of_a_study_is_said_with_the_reason(tmp_path, caplog):
+def test_every_image_that_is_left_out_has_a_row_with_its_reason(tmp_path, caplog):
     caplog.set_level(logging.WARNING)
-    convert("oasis3", tmp_path)
-    assert "1 image of a second MR session in one half-year left out" in caplog.text
-    assert "1 subject without a row in the demographics left out" in caplog.text
+    table = read_table(convert("oasis3", tmp_path) / "conversion.tsv")
+    assert len(table) == 6  # all T1-weighted images of the download
+    rows = table[table["status"] == "failed"].set_index("path")["reason"].to_dict()
+    assert rows == {
+        "images/OAS30001_MR_d0150/anat1/sub-OAS30001_ses-d0150_run-01_T1w.nii.gz": (
+            "A second MR session in one half-year: Clinica gives both one name."
+        ),
+        "images/OAS30003_MR_d0000/anat1/sub-OAS30003_ses-d0000_T1w.nii.gz": (
+            "The subject has no row in the demographics."
+        ),
+    }
+    assert "1 image left out: The subject has no row in the demographics." in caplog.text
 
 
 def test_study_that_clinica_cannot_convert_leaves_nothing_and_a_sentence(tmp_path):
@@ -127,15 +142,54 @@ def test_study_that_clinica_cannot_convert_leaves_nothing_and_a_sentence(tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
-def test_unreadable_series_stops_a_study_and_is_named_in_the_log(tmp_path, caplog):
-    caplog.set_level(logging.INFO)
-    raw = tmp_path / "raw"
-    studies.aibl(raw)
+def cut_off(raw):
     place = raw / "AIBL/21/MPRAGE/2008-06-03_11_30_00.0/I103"
     for path in place.iterdir():
         path.write_bytes(path.read_bytes()[:200])
-    put_series(raw / "AIBL/7/MPRAGE/2008-06-03_11_30_00.0/I104", "{:03d}.dcm", 104)
-    with pytest.raises(UserError, match=r"take that folder out of cohort\.beside\.A\.images"):
+
+
+def no_image(raw):
+    (raw / "IXI-T1/IXI002-Guys-0828-T1.nii.gz").write_bytes(b"no image")
+
+
+def not_an_archive(raw):
+    (raw / "bulk/1000003_20252_2_0.zip").write_bytes(b"no archive")
+
+
+def not_an_image(raw):
+    with ZipFile(raw / "P_AAAAAA_HAB_1.0_HABS_DataRelease_2.0.zip", "w") as archive:
+        archive.writestr("x/P_AAAAAA_2010-01-31_HAB_1.0_ADNI_1X-MPRAGE.nii.gz", b"no image")
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "path", "reason"),
+    [
+        ("aibl", cut_off, "AIBL/21/MPRAGE/2008-06-03_11_30_00.0/I103", "files"),
+        ("ixi", no_image, "IXI-T1/IXI002-Guys-0828-T1.nii.gz", "cannot be read"),
+        ("ukb", not_an_archive, "bulk/1000003_20252_2_0.zip", "cannot be read"),
+        (
+            "habs",
+            not_an_image,
+            "P_AAAAAA_HAB_1.0_HABS_DataRelease_2.0.zip/x/"
+            "P_AAAAAA_2010-01-31_HAB_1.0_ADNI_1X-MPRAGE.nii.gz",
+            "cannot be read",
+        ),
+    ],
+)
+def test_bad_image_is_left_out_and_the_others_are_converted(name, damage, path, reason, tmp_path):
+    table = read_table(convert(name, tmp_path, damage) / "conversion.tsv")
+    bad = table.set_index("path").loc[path]
+    assert bad["status"] == "failed" and reason in bad["reason"]
+    good = table[table["status"] == "converted"]
+    assert len(good) == len(EXPECTED[name]) - 1
+
+
+def test_column_that_a_table_lacks_is_named(tmp_path):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    studies.aibl(raw)
+    path = next((raw / "tables").glob("aibl_cdr_*.csv"))
+    path.write_text(path.read_text().replace("CDGLOBAL", "GLOBAL"))
+    with pytest.raises(UserError, match=r"lacks the column\(s\) .*CDGLOBAL"):
         convert_study("aibl", raw, raw, tmp_path / "bids", str(CLINICA), 1, "cohort.beside.A")
-    assert "Processing subject 21 in session bl" in caplog.text
     assert not (tmp_path / "bids").exists()

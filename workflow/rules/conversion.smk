@@ -77,7 +77,13 @@ rule import_bids:
         part=results("bids_parts/{cohort}"),
         change_hash=dataset_change_hash,
         settings=dataset_settings(
-            "columns", "values", "prefix", "section", "space", "bids_filter"
+            "columns",
+            "values",
+            "prefix",
+            "section",
+            "space",
+            "bids_filter",
+            "left_out",
         ),
         external=lambda wildcards: wildcards.cohort in EXTERNAL_COHORTS,
         source=source(

@@ -7,8 +7,7 @@ from ldae.config import preprocessed_cohorts, study_downloads
 from ldae.conversion.change_hashes import bids_hash
 from ldae.conversion.change_hashes import download_hash
 from ldae.conversion.change_hashes import tables_hash
-from ldae.conversion.studies import study_columns
-from ldae.conversion.study_download import study_hash
+from ldae.conversion.studies import LEFT_OUT, study_columns
 from ldae.files import read_json
 
 COHORT = config["cohort"]
@@ -98,7 +97,7 @@ if not FROM_DOWNLOAD:
     DATASETS[MAIN_COHORT] = {key: COHORT[key] for key in keys} | {"section": "cohort"}
 for name, about in STUDY_DOWNLOADS.items():
     mapped = study_columns({**DATASETS[name], "study": about["study"]})
-    DATASETS[name] |= mapped | {"bids_dir": about["bids"]}
+    DATASETS[name] |= mapped | {"bids_dir": about["bids"], "left_out": LEFT_OUT}
 for about in DATASETS.values():
     if None not in (about.get("bids_dir"), about.get("preprocessed_dir")):
         raise WorkflowError(
@@ -207,4 +206,5 @@ def study_folder(kind):
 def study_change_hash(wildcards):
     """A param that changes with the files of a study's download."""
     about = STUDY_DOWNLOADS[wildcards.cohort]
-    return study_hash(about["images"], about["tables"])
+    left_out = Path(about["bids"], LEFT_OUT)
+    return study_hash(about["images"], about["tables"], left_out)

@@ -130,4 +130,6 @@ def _rows(
 
 
 def _counts(images: pd.DataFrame) -> tuple[int, int]:
-    return len(images), images["subject_id"].nunique()
+    # Two cohorts may give two people one label.
+    people = images.dropna(subset="subject_id").drop_duplicates(["cohort", "subject_id"])
+    return len(images), len(people)

@@ -62,6 +62,56 @@ def download_hash(images: str | Path, index: str | Path | None = None) -> str:
     return total.hexdigest()[:16]
 
 
+def study_hash(images: str | Path, tables: str | Path, left_out: str | Path | None = None) -> str:
+    """Hash a study's download: changes when files are added, removed or renamed, or a table edited.
+
+    It covers names and modification times of all folders of images, and names, sizes and times of
+    tables in the folder of tables. A file of images that is overwritten changes no folder; those
+    that were left out as bad are checked for this. ``absent`` without a folder.
+
+    Args:
+        images: Folder of its images.
+        tables: Folder of its tables; may be the same.
+        left_out: Table of images that an earlier conversion left out (path, state), if any.
+    """
+    total = hashlib.sha256()
+    for folder in (Path(images), Path(tables)):
+        if not folder.is_dir():
+            return "absent"
+    for place, folders, _ in os.walk(images, followlinks=True):
+        folders.sort()
+        total.update(os.fsencode(f"{place} {Path(place).stat().st_mtime_ns}\n"))
+    for place, folders, files in os.walk(tables, followlinks=True):
+        folders.sort()
+        for path in (Path(place, name) for name in sorted(files)):
+            if path.suffix.lower() in (".csv", ".xls", ".xlsx") and not path.name.startswith("."):
+                about = path.stat()
+                total.update(os.fsencode(f"{path} {about.st_size} {about.st_mtime_ns}\n"))
+    if left_out is not None and Path(left_out).is_file():
+        for row in read_table(left_out, ["path", "state"]).itertuples():
+            if (now := file_state(images, row.path)) != row.state:
+                total.update(os.fsencode(f"{row.path} {now}\n"))
+    return total.hexdigest()[:16]
+
+
+def file_state(folder: str | Path, place: str) -> str:
+    """Sizes and times of the files of an image, hashed; of the archive that holds it; ``absent``.
+
+    Args:
+        folder: Folder of images.
+        place: Path of a file, a folder of files or a member of an archive, from there.
+    """
+    path = Path(folder, place)
+    for each in (path, *path.parents):
+        if each == Path(folder):
+            break
+        if each.exists() and (each == path or each.is_file()):
+            files = sorted(each.iterdir()) if each.is_dir() else [each]
+            stats = [file.stat() for file in files]
+            return digest([(about.st_size, about.st_mtime_ns) for about in stats])
+    return "absent"
+
+
 def _replaced(images: Path, index: str | Path | None) -> list[str]:
     """Images that were corrupt and whose files have changed since, each with its new hash."""
     if index is None or not Path(index).is_file():

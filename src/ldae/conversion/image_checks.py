@@ -51,8 +51,10 @@ class _Slice:
     complete: bool
 
 
-def dicom_fault(files: Iterable[Path], ptid: str) -> str | None:
+def dicom_fault(files: Iterable[Path], ptid: str | None) -> str | None:
     """Check that the DICOM files of one series form one regular 3-D image of ``ptid``.
+
+    None: of anybody.
 
     Returns:
         The first fault, in a sentence, or None.
@@ -72,7 +74,7 @@ def dicom_fault(files: Iterable[Path], ptid: str) -> str | None:
     cut = sum(not piece.complete for piece in slices)
     if cut:
         return f"{cut} of {total} files are cut off: their pixels are not complete."
-    if any(piece.patient not in ("", _plain(ptid)) for piece in slices):
+    if ptid is not None and any(piece.patient not in ("", _plain(ptid)) for piece in slices):
         return "The PatientID in the header is not that of the subject's folder."
     if len({piece.series for piece in slices}) > 1:
         return f"{len({piece.series for piece in slices})} series are mixed in this image."

@@ -6,10 +6,8 @@ brains lie in a BIDS derivatives folder, with or without masks beside them.
 
 import logging
 import re
-import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ from ldae.conversion.conversion_table import COLUMNS
 from ldae.conversion.t1w_preference import asked_for, entities_of, never_taken, rank
 from ldae.derivatives import BIDS_VERSION
 from ldae.errors import UserError, require
-from ldae.files import write_json, write_table
+from ldae.files import folder_beside, read_table, replace_folder, write_json, write_table
 from ldae.progress import Progress
 
 NO_SESSION = "M000"
@@ -110,6 +108,7 @@ def import_bids(
     section: str = "cohort",
     space: str | None = None,
     bids_filter: Mapping[str, Any] | None = None,
+    left_out: str | None = None,
 ) -> pd.DataFrame:
     """Import a BIDS data set as a part (``bids/``, ``conversion.tsv``); its files do not change.
 
@@ -133,9 +132,12 @@ def import_bids(
         space: The images are brains in this template's space; None: raw heads.
         bids_filter: Entities that images must have (:mod:`ldae.conversion.bids_filter`), of raw
             heads alone. What it asks for by ``ceagent``, ``part`` or ``inv`` is not refused.
+        left_out: Table in the data set (subject, path, reason) of images of its download that are
+            none of its images. Each gets a row: status failed.
 
     Returns:
-        The conversion table, sorted by subject, session and order in the session.
+        The conversion table, sorted by subject, session and order in the session; images of
+        ``left_out`` last.
 
     Raises:
         UserError: the folder does not exist, has no image or no good image, its tables cannot be
@@ -173,7 +175,7 @@ def import_bids(
     strengths = [_strength(about) for about in chosen.pop("about")]
     chosen["field_strength"] = chosen["field_strength"].fillna(pd.Series(strengths, dtype=float))
 
-    with _folder_beside(part_dir) as temporary:
+    with folder_beside(part_dir) as temporary:
         chosen["fault"], chosen["image_hash"] = _take_all(root, chosen, temporary / "bids", jobs)
         good = chosen[chosen["fault"].isna()]
         if good.empty:
@@ -185,8 +187,11 @@ def import_bids(
             brain_masks(root, good, temporary / "bids")
         _write_tables(good, temporary / "bids", name)
         table = _conversion(images, chosen, name)
+        if left_out:
+            more = _not_in_data_set(read_table(root / left_out), name)
+            table = pd.concat([table, more], ignore_index=True)
         write_table(table, temporary / "conversion.tsv")
-        _replace(temporary, part_dir)
+        replace_folder(temporary, part_dir, "conversion.tsv")
     write_table(table, conversion)
     return table
 
@@ -208,23 +213,11 @@ def write_refused(
     row = {"cohort": name, "image_id": name, "path": Path(bids_dir).name, "status": "failed"}
     table = pd.DataFrame([row | {"reason": reason}], columns=COLUMNS)
     part_dir = Path(part_dir)
-    with _folder_beside(part_dir) as temporary:
+    with folder_beside(part_dir) as temporary:
         (temporary / "bids").mkdir()
         write_table(table, temporary / "conversion.tsv")
-        _replace(temporary, part_dir)
+        replace_folder(temporary, part_dir, "conversion.tsv")
     write_table(table, conversion)
-
-
-@contextmanager
-def _folder_beside(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``path``, and remove it afterwards if it still exists."""
-    folder = path.with_name(f".tmp-{path.name}")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _index(root: Path, key: str, bids_filter: Mapping[str, Any], section: str) -> pd.DataFrame:
@@ -337,12 +330,17 @@ def _conversion(images: pd.DataFrame, chosen: pd.DataFrame, name: str) -> pd.Dat
     return table
 
 
-def _replace(source: Path, target: Path) -> None:
-    """Rename ``source`` to ``target``, which may hold an earlier part but nothing else."""
-    if target.exists():
-        require(
-            (target / "conversion.tsv").is_file() or not any(target.iterdir()),
-            f"{target} is in the way: it is no part of an earlier run. Move it elsewhere.",
-        )
-        shutil.rmtree(target)
-    source.replace(target)
+def _not_in_data_set(left_out: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Conversion table of the images of a download that did not become one of the data set."""
+    rows = [
+        {
+            "cohort": name,
+            "image_id": f"{name}/{row.path}".replace(" ", "_"),
+            "subject_id": row.subject,
+            "path": row.path,
+            "status": "failed",
+            "reason": row.reason,
+        }
+        for row in left_out.itertuples()
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)

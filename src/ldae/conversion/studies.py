@@ -7,9 +7,12 @@ download are mended in :mod:`ldae.conversion.study_repairs`.
 Every start of the workflow imports this module: it imports nothing heavy.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+LEFT_OUT = "sourcedata/left_out.tsv"  # table of the data set made: images not converted
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,9 @@ class Study:
             are not.
         tables_with_images: Clinica looks for the tables in the folder of images.
         parallel: Clinica takes a number of processes.
+        series: Regular expression of the places of T1-weighted images, where the download has
+            others in the same form; None: all are.
+        label: Regular expression of a subject's name and the template of Clinica's BIDS label.
     """
 
     title: str
@@ -58,6 +64,13 @@ class Study:
     member: str | None = None
     tables_with_images: bool = False
     parallel: bool = False
+    series: str | None = None
+    label: tuple[str, str] = (r"(.*)", r"\1")
+
+    def label_of(self, subject: str) -> str:
+        """BIDS label that Clinica gives a subject, without ``sub-``."""
+        pattern, template = self.label
+        return re.sub(r"[^A-Za-z0-9]", "", re.fullmatch(pattern, subject).expand(template))
 
 
 _OASIS = "sites.wustl.edu/oasisbrains"
@@ -109,6 +122,7 @@ STUDIES: Mapping[str, Study] = {
             "cdr_global": "cdr",
             "mmse": "MMS",
         },
+        label=(r"OAS(1_.*)", r"OASIS\1"),
         parallel=True,
     ),
     "oasis3": Study(
@@ -135,6 +149,7 @@ STUDIES: Mapping[str, Study] = {
         tables=tuple(map(_aibl, ("ptdemog", "apoeres", "neurobat", "cdr", "mmse", "pdxconv")))
         + tuple(map(_aibl, ("mrimeta", "mri3meta"))),
         columns={"mmse": "MMS"},
+        label=(r"(.*)", r"AIBL\1"),
         parallel=True,
     ),
     "ixi": Study(
@@ -170,6 +185,7 @@ STUDIES: Mapping[str, Study] = {
             "diagnosis": {"Dementia": "AD", "NC": "CN", "HC": "CN"},
             "sex": {"Male": "M", "Female": "F"},
         },
+        label=(r"P_(.*)", r"HABS\1"),
         tables_with_images=True,
     ),
     "nifd": Study(
@@ -198,6 +214,8 @@ STUDIES: Mapping[str, Study] = {
                 "SV": None,
             },
         },
+        series=r"(?i)mprage|mt1|gradwarp|n3m",
+        label=(r"(.*)", r"NIFD\1"),
         tables_with_images=True,
     ),
     "genfi": Study(
@@ -212,6 +230,7 @@ STUDIES: Mapping[str, Study] = {
         tables=tuple(
             map(_genfi, ("IMAGING", "DEMOGRAPHICS", "CLINICAL", "BIOSAMPLES", "NEUROPSYCH"))
         ),
+        series=r"(?i)t1(?!_1\.25mm_iso)",
         columns={"age": "age_at_visit"},
     ),
     "ukb": Study(
@@ -224,6 +243,7 @@ STUDIES: Mapping[str, Study] = {
         image=r"(?P<subject>\d+)_20252_([23])_(\d+)\.zip",
         place=r"\g<subject>_20252_\2_\3.zip",
         member=r"T1/T1\.nii\.gz",
+        label=(r"(.*)", r"UKB\1"),
         tables=(
             Table(
                 r".*\.csv",

@@ -5,16 +5,24 @@ The data set is written whole or not at all. It is then imported like any other
 """
 
 import logging
-import tempfile
+import re
 from pathlib import Path
 
+from ldae.conversion.change_hashes import file_state
 from ldae.conversion.clinica import find_tools, processes, run_converter
-from ldae.conversion.studies import STUDIES
+from ldae.conversion.studies import LEFT_OUT, STUDIES
 from ldae.conversion.study_download import heads, link_download
 from ldae.conversion.study_finish import AFTER
+from ldae.conversion.study_images import (
+    not_converted,
+    original_paths,
+    remove_bad_archives,
+    remove_bad_images,
+    sentences,
+)
 from ldae.conversion.study_repairs import BEFORE, ERRORS, link_tables
 from ldae.errors import UserError, require
-from ldae.files import atomic_folder
+from ldae.files import folder_beside, replace_folder, write_table
 from ldae.labels import count
 
 log = logging.getLogger(__name__)
@@ -32,13 +40,16 @@ def convert_study(
 ) -> None:
     """Convert the download of a study to the BIDS data set ``out``.
 
+    Images that cannot be read are not given to Clinica, which would stop at the first. Every image
+    that is not converted has a row in ``out``'s :data:`LEFT_OUT`, with the reason.
+
     Args:
         name: Name of the study, a key of :data:`ldae.conversion.studies.STUDIES`.
         images: Folder of its images, at any depth.
         tables: Folder of its tables; may be the same.
         out: BIDS folder to make; an earlier one is replaced.
         clinica_bin: Folder with ``clinica`` and ``dcm2niix``; None: found on PATH.
-        jobs: Parallel conversions, where the converter can.
+        jobs: Parallel processes that read images, and conversions where the converter can.
         section: Section of the configuration that messages name.
 
     Raises:
@@ -47,25 +58,27 @@ def convert_study(
     """
     study, out = STUDIES[name], Path(out)
     environment = find_tools(clinica_bin)
-    out.parent.mkdir(parents=True, exist_ok=True)
     notes: list[str] = []
-    with (
-        tempfile.TemporaryDirectory(prefix=".tmp-study-", dir=out.parent) as folder,
-        atomic_folder(out, MARK) as bids,
-    ):
-        shown, own, found = link_download(study, images, tables, Path(folder).resolve(), section)
+    reasons: dict[str, str] = {}
+    with folder_beside(out) as folder:
+        shown, own, found = link_download(study, images, tables, folder.resolve(), section)
+        origins = original_paths(study, images)
+        before = remove_bad_archives(study, shown, reasons) + heads(study, shown)
+        remove_bad_images(study, shown, before, reasons, jobs)
         if name in BEFORE:
-            BEFORE[name](found, shown, own, notes)
+            BEFORE[name](found, shown, own, notes, reasons)
         else:
             link_tables(found, own)
         given = heads(study, shown)
-        require(bool(given), f"No image of {study.title} is left. {' '.join(notes)}")
-        bids = bids.resolve()
+        why = " ".join(sentences(reasons.values()) + notes)
+        require(bool(given), f"No image of {study.title} is left. {why}")
+        bids = (folder / "bids").resolve()
+        bids.mkdir()
         words = {"images": shown, "tables": own, "bids": bids}
         arguments = [word.format(**words) for word in study.arguments.split()]
         if study.parallel:
             arguments += ["-np", str(processes(jobs))]
-        error = run_converter(arguments, Path(folder), bids / MARK, environment)
+        error = run_converter(arguments, folder, bids / MARK, environment)
         _require_converted(name, error, section)
         if name in AFTER:
             AFTER[name](bids, found, notes)
@@ -73,12 +86,17 @@ def convert_study(
         require(
             made > 0,
             f"Clinica ended well, but converted none of {study.title}'s "
-            f"{count(len(given), 'T1-weighted image')}. {' '.join(notes)} The log has its words.",
+            f"{count(len(given), 'T1-weighted image')}. {why} The log has its words.",
         )
-    for note in notes:
+        left_out = not_converted(study, before, reasons, bids)
+        left_out["path"] = [origins(place) for place in left_out["path"]]
+        left_out["state"] = [file_state(images, place) for place in left_out["path"]]
+        (bids / LEFT_OUT).parent.mkdir(exist_ok=True)
+        write_table(left_out, bids / LEFT_OUT)
+        replace_folder(bids, out, MARK)
+    for note in sentences(left_out["reason"]) + notes:
         log.warning("%s: %s", study.title, note)
-    level = logging.WARNING if made < len(given) else logging.INFO
-    log.log(level, "%s: %d images given to Clinica, %d made", study.title, len(given), made)
+    log.info("%s: %d images given to Clinica, %d made", study.title, len(given), made)
 
 
 def _require_converted(name: str, error: str | None, section: str) -> None:
@@ -90,6 +108,13 @@ def _require_converted(name: str, error: str | None, section: str) -> None:
         raise UserError(
             f"Clinica cannot read the Excel file of {title}: its environment is older than this "
             "version of the workflow. Run `make env`."
+        )
+    if error.startswith("KeyError"):
+        columns = ", ".join(re.findall(r"'([^']+)'", error)) or error
+        raise UserError(
+            f"Clinica's converter of {title} stopped: a table lacks the column(s) {columns}, or is "
+            f"of another release. Compare the tables in {section}.tables with docs/studies.md. "
+            "Nothing was written."
         )
     meant = next((words for part, words in ERRORS.get(name, {}).items() if part in error), None)
     raise UserError(

@@ -5,10 +5,9 @@ so each is given a folder of links: T1-weighted images at the places where it lo
 tables under the names that it knows.
 """
 
-import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
@@ -44,24 +43,45 @@ def image_links(study: Study, images: str | Path) -> dict[str, Path]:
     return dict(sorted(links.items()))
 
 
-def heads(study: Study, images: str | Path) -> list[Head]:
+def heads(study: Study, images: str | Path, without: Collection[str] = ()) -> list[Head]:
     """Images of a download, sorted by place; archives are opened for the names of their members.
+
+    Those whose place is in ``without`` are not opened, and have no images.
 
     Raises:
         UserError: an archive cannot be read.
     """
-    pattern = re.compile(rf"(?:^|.*/){study.image}", re.IGNORECASE)
     found = {}
-    for place, path in image_links(study, images).items():
-        subject = pattern.fullmatch(path.relative_to(images).as_posix())["subject"]
-        if study.member:
+    for place, subject, path in image_files(study, images):
+        if study.member and place not in without:
             for name, match in archive_members(study, path):
                 found[f"{place}/{name}"] = match.groupdict().get("subject", subject)
         elif place.lower().endswith((".dcm", ".img", ".hdr")):
             found[str(Path(place).parent)] = subject
-        elif not place.endswith(".json"):
+        elif not (study.member or place.endswith(".json")):
             found[place] = subject
-    return [Head(subject, place) for place, subject in sorted(found.items())]
+    series = re.compile(study.series or "")
+    return [Head(who, place) for place, who in sorted(found.items()) if series.search(place)]
+
+
+def image_files(study: Study, images: str | Path) -> list[tuple[str, str, Path]]:
+    """Files of images, or archives of them: place, subject (empty: in the archive), file."""
+    pattern = re.compile(rf"(?:^|.*/){study.image}", re.IGNORECASE)
+    return [
+        (place, pattern.fullmatch(path.relative_to(images).as_posix())["subject"], path)
+        for place, path in image_links(study, images).items()
+    ]
+
+
+def unreadable_archives(study: Study, images: str | Path) -> list[tuple[Head, str]]:
+    """Archives of images that cannot be opened, each with why: nobody knows what is inside."""
+    found = []
+    for place, subject, path in image_files(study, images) if study.member else []:
+        try:
+            archive_members(study, path)
+        except UserError as error:
+            found.append((Head(subject, place), str(error)))
+    return found
 
 
 def archive_members(study: Study, archive: Path) -> list[tuple[str, re.Match]]:
@@ -169,34 +189,10 @@ def link_download(
     return folder / "images", beside, find_tables(study, tables)[0]
 
 
-def study_hash(images: str | Path, tables: str | Path) -> str:
-    """Hash a download: changes when files are added, removed or renamed, or a table is edited.
-
-    It covers names and modification times of all folders of images, and names, sizes and times of
-    files in the folder of tables that are no images. ``absent`` without a folder.
-    """
-    total = hashlib.sha256()
-    for folder in (Path(images), Path(tables)):
-        if not folder.is_dir():
-            return "absent"
-    for place, _, _ in _walk(Path(images)):
-        total.update(os.fsencode(f"{place} {Path(place).stat().st_mtime_ns}\n"))
-    for path, relative in _files(Path(tables)):
-        if path.suffix.lower() in (".csv", ".xls", ".xlsx"):
-            about = path.stat()
-            total.update(os.fsencode(f"{relative} {about.st_size} {about.st_mtime_ns}\n"))
-    return total.hexdigest()[:16]
-
-
-def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
-        yield place, folders, files
-
-
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:
     """All files below a folder, each with its path from there; hidden ones are left out."""
-    for place, _, files in _walk(folder):
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders.sort()
         for name in sorted(files):
             if not name.startswith("."):
                 path = Path(place, name)

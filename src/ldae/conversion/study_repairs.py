@@ -2,19 +2,19 @@
 
 Each is of a fault on a valid download: a converter stops, loses an image, or writes a value of
 another person. They were found by running the converters on made-up downloads
-(tests/workflow/test_studies.py). Functions append sentences with counts to ``notes``; none names a
-person.
+(tests/workflow/test_studies.py). Functions append sentences with counts to ``notes``, and give an
+image that they leave out a reason in ``reasons``; none names a person.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from zipfile import ZipFile
 
 import pandas as pd
 
 from ldae.conversion.studies import STUDIES
 from ldae.conversion.study_download import archive_members
+from ldae.conversion.study_images import keep_members
 from ldae.conversion.table_repairs import iso_dates
 from ldae.delimited import read_delimited
 from ldae.errors import require
@@ -28,6 +28,17 @@ _OASIS3_SCORES = (
     "MMSE", "CDRTOT", "CDRSUM", "commun", "dx1", "homehobb", "judgment", "memory", "orient",
     "perscare",
 )  # fmt: skip
+# Why an image is left out.
+_SECOND_SESSION = "A second MR session in one half-year: Clinica gives both one name."
+_NO_DEMOGRAPHICS = "The subject has no row in the demographics."
+_UNKNOWN_AGE = (
+    "The age at the first imaging visit (21003-2.0) is unknown, from which Clinica counts the "
+    "months of a second."
+)
+_SAME_AGE = "A second visit at the same age in years as the first: Clinica gives both one name."
+_LONG_NUMBER = "Clinica reads numbers of images of six digits alone."
+_UNLISTED = "The list of images does not name it."
+_SECOND_IMAGE = "A second image of a session, at which Clinica stops."
 # Errors of a converter (part of the last line) -> what they mean.
 ERRORS = {
     "genfi": {
@@ -50,7 +61,13 @@ def link_tables(found: dict[str, Path], folder: Path) -> None:
         (folder / name).symlink_to(path.resolve())
 
 
-def tables_of_aibl(found: dict[str, Path], images: Path, folder: Path, notes: list[str]) -> None:
+def tables_of_aibl(
+    found: dict[str, Path],
+    images: Path,
+    folder: Path,
+    notes: list[str],
+    reasons: dict[str, str],
+) -> None:
     """Write AIBL's tables so that Clinica does not stop at them, or join them wrongly.
 
     A visit that a table has twice, or a date other than month/day/year, stops it. Genotypes are
@@ -82,7 +99,13 @@ def tables_of_aibl(found: dict[str, Path], images: Path, folder: Path, notes: li
         pd.DataFrame(columns=columns).to_csv(folder / f"aibl_{tracer}meta_0.csv", index=False)
 
 
-def tables_of_oasis3(found: dict[str, Path], images: Path, folder: Path, notes: list[str]) -> None:
+def tables_of_oasis3(
+    found: dict[str, Path],
+    images: Path,
+    folder: Path,
+    notes: list[str],
+    reasons: dict[str, str],
+) -> None:
     """Write tables of OASIS-3 from which Clinica names the images, and nothing else.
 
     Clinica joins clinical visits to scans by the half-year alone and not by the person, so each
@@ -104,29 +127,25 @@ def tables_of_oasis3(found: dict[str, Path], images: Path, folder: Path, notes: 
     columns = ["label", "Manufacturer", "ManufacturersModelName", "MagneticFieldStrength"]
     pd.DataFrame([["none"] * 4], columns=columns).to_csv(folder / "OASIS3_MR_json.csv", index=False)
     first: dict[tuple[str, int], str] = {}
-    lost = 0
     sessions = [path for path in images.iterdir() if any(path.rglob("*.nii.gz"))]
     for session in sorted(sessions, key=lambda path: _oasis3_day(path.name)):
         subject = session.name.split("_")[0]
         half = round(_oasis3_day(session.name) / (DAYS_A_YEAR / 2))
         if first.setdefault((subject, half), session.name) != session.name:
-            for path in session.rglob("*.*"):
-                lost += path.name.endswith(".nii.gz")
-                path.unlink(missing_ok=True)
-    if lost:
-        notes.append(
-            f"{count(lost, 'image')} of a second MR session in one half-year left out: Clinica "
-            "gives both one name."
-        )
+            _leave_out(session.rglob("*.*"), images, _SECOND_SESSION, reasons)
     known = set(people["OASISID"])
-    unknown = {path.name.split("_")[0] for path in images.iterdir()} - known
-    if unknown:
-        notes.append(
-            f"{count(len(unknown), 'subject')} without a row in the demographics left out."
-        )
+    for session in sessions:
+        if session.name.split("_")[0] not in known:
+            _leave_out(session.rglob("*.*"), images, _NO_DEMOGRAPHICS, reasons)
 
 
-def tables_of_ukb(found: dict[str, Path], images: Path, folder: Path, notes: list[str]) -> None:
+def tables_of_ukb(
+    found: dict[str, Path],
+    images: Path,
+    folder: Path,
+    notes: list[str],
+    reasons: dict[str, str],
+) -> None:
     """Link UK Biobank's table; leave out second images whose months Clinica cannot count.
 
     It counts months from ages in whole years, and stops where both visits are month 0, or where the
@@ -139,23 +158,19 @@ def tables_of_ukb(found: dict[str, Path], images: Path, folder: Path, notes: lis
     same = set(table.loc[ages["21003-2.0"] == ages["21003-3.0"], "eid"]) & both
     seconds = {path.name.split("_")[0] for path in images.glob("*_20252_3_*.zip")}
     unknown = set(table.loc[ages["21003-2.0"].isna(), "eid"]) & seconds
-    for eid in same | unknown:
-        for path in images.glob(f"{eid}_20252_3_*.zip"):
-            path.unlink()
-    if unknown:
-        notes.append(
-            f"{count(len(unknown), 'second image')} left out: the age at the first imaging visit "
-            "(21003-2.0) is unknown, from which Clinica counts the months."
-        )
-    if same:
-        notes.append(
-            f"{count(len(same), 'second image')} left out: its visit is at the same age in years "
-            "as the first, and Clinica gives both one name."
-        )
+    for eid in sorted(same | unknown):
+        reason = _UNKNOWN_AGE if eid in unknown else _SAME_AGE
+        _leave_out(images.glob(f"{eid}_20252_3_*.zip"), images, reason, reasons, "/T1/T1.nii.gz")
     link_tables(found, folder)
 
 
-def tables_of_nifd(found: dict[str, Path], images: Path, folder: Path, notes: list[str]) -> None:
+def tables_of_nifd(
+    found: dict[str, Path],
+    images: Path,
+    folder: Path,
+    notes: list[str],
+    reasons: dict[str, str],
+) -> None:
     """Write NIFD's list of images without those whose numbers Clinica does not read.
 
     It reads the first six digits of an image's number, and so joins a longer one to another image;
@@ -169,12 +184,9 @@ def tables_of_nifd(found: dict[str, Path], images: Path, folder: Path, notes: li
         if number and number[1] in set(listed) and re.fullmatch(_NIFD_NUMBER, number[1]):
             there.add(number[1])
         else:
-            path.unlink()
+            odd = number and not re.fullmatch(_NIFD_NUMBER, number[1])
+            _leave_out([path], images, _LONG_NUMBER if odd else _UNLISTED, reasons)
     odd = ~listed.str.fullmatch(_NIFD_NUMBER)
-    if odd.any():
-        notes.append(
-            f"{count(int(odd.sum()), 'image')} left out: Clinica reads numbers of six digits alone."
-        )
     gone = ~odd & ~listed.isin(there)
     if gone.any():
         notes.append(f"{count(int(gone.sum()), 'image')} left out: listed, but not downloaded.")
@@ -182,30 +194,41 @@ def tables_of_nifd(found: dict[str, Path], images: Path, folder: Path, notes: li
     link_tables({"nifd.xlsx": found["nifd.xlsx"]}, folder)
 
 
-def tables_of_habs(found: dict[str, Path], images: Path, folder: Path, notes: list[str]) -> None:
+def tables_of_habs(
+    found: dict[str, Path],
+    images: Path,
+    folder: Path,
+    notes: list[str],
+    reasons: dict[str, str],
+) -> None:
     """Link HABS's tables; leave in its archives one T1-weighted image of each session.
 
     The converter stops where a session has two (ADNI_1X-MPRAGE and ADNI_2X-MPRAGE).
     """
     seen: set[tuple[str, str]] = set()
-    again = 0
     for path in sorted(images.glob("*.zip")):
-        original = path.resolve()
-        path.unlink()
         kept = []
-        for name, match in archive_members(STUDIES["habs"], original):
+        for name, match in archive_members(STUDIES["habs"], path):
             visit = match["subject"], match["session"]
-            again += visit in seen
-            if visit not in seen:
+            if visit in seen:
+                reasons[f"{path.name}/{name}"] = _SECOND_IMAGE
+            else:
                 seen.add(visit)
                 kept.append(name)
-        if kept:
-            with ZipFile(original) as source, ZipFile(path, "w") as target:
-                for name in kept:
-                    target.writestr(name, source.read(name))
-    if again:
-        notes.append(f"{count(again, 'second image')} of a session left out.")
+        keep_members(path, kept)
     link_tables(found, folder)
+
+
+def _leave_out(
+    paths: Iterable[Path], images: Path, reason: str, reasons: dict[str, str], member: str = ""
+) -> None:
+    """Remove links to images; the place of each image (a series: its folder) gets the reason."""
+    for path in [*paths]:
+        path.unlink()
+        place = path.relative_to(images)
+        if path.suffix != ".json":
+            series = path.suffix.lower() == ".dcm"
+            reasons[f"{place.parent if series else place}{member}"] = reason
 
 
 def read_csv(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
@@ -228,7 +251,7 @@ def _oasis3_day(session: str) -> int:
     return int(session.rpartition("_d")[2])
 
 
-Before = Callable[[dict[str, Path], Path, Path, list[str]], None]
+Before = Callable[[dict[str, Path], Path, Path, list[str], dict[str, str]], None]
 BEFORE: dict[str, Before] = {
     "aibl": tables_of_aibl, "oasis3": tables_of_oasis3, "ukb": tables_of_ukb,
     "nifd": tables_of_nifd, "habs": tables_of_habs,

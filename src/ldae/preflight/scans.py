@@ -31,17 +31,22 @@ class Counts:
         subjects: Number of subjects.
         scans: Number of scans to process, one a visit; exact if ``known``, else an upper bound.
         raw: How many of them are raw heads; the others come preprocessed.
+        converted: How many Clinica makes of the downloads of other studies (cohort.study).
         known: Whether the scans are listed already (results/cohort/scans.tsv).
     """
 
     subjects: int
     scans: int
     raw: int
+    converted: int = 0
     known: bool = False
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(
-            self.subjects + other.subjects, self.scans + other.scans, self.raw + other.raw
+            self.subjects + other.subjects,
+            self.scans + other.scans,
+            self.raw + other.raw,
+            self.converted + other.converted,
         )
 
 
@@ -98,12 +103,13 @@ def count(
             total += counted(subjects, scans, datasets[name])
             found.append(about)
     for subjects, scans, about in map(partial(count_study, facts), facts.studies):
-        total += Counts(subjects, scans, scans)
+        total += Counts(subjects, scans, scans, scans)
         found.append(about)
     if listed.is_file():
         table = read_table(listed, ["participant_id", "cohort"])
         raw = int((~table["cohort"].isin(preprocessed_cohorts(cohort))).sum())
-        total = Counts(table["participant_id"].nunique(), len(table), raw, known=True)
+        made = int(table["cohort"].isin(facts.studies).sum())
+        total = Counts(table["participant_id"].nunique(), len(table), raw, made, known=True)
         text = f"{len(table):,} scans of {total.subjects:,} subjects are listed in {listed}"
         found.append(Finding(OK, TOPIC, text))
     return (total if total.scans else None), found

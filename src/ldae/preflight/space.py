@@ -74,7 +74,7 @@ def check_space(facts: Facts, plan: Plan, counts: Counts | None) -> list[Finding
     if counts is None:
         text = "The space cannot be estimated: the number of scans is not known"
         return [Finding(WARNING, TOPIC, text, "Correct the errors under paths.")]
-    parts = [*_scans(facts, counts), *_stores(facts, counts.scans)]
+    parts = [*_studies(facts, counts), *_scans(facts, counts), *_stores(facts, counts.scans)]
     if facts.container is None:  # outside it no PyTorch counts parameters
         parts.append(_models(facts, plan))
     found = [
@@ -108,6 +108,25 @@ def size(number: float) -> str:
         if number >= 10**power:
             return f"{number / 10**power:.3g} {unit}"
     return f"{number / 1000:.0f} kB"
+
+
+def _studies(facts: Facts, counts: Counts) -> list[Output]:
+    """Estimate the BIDS data sets that Clinica makes of the downloads of other studies."""
+    if not counts.converted:
+        return []
+    measured = [_measured(facts.results / "studies" / name) for name in facts.studies]
+    sessions = sum(number for number, _ in measured)
+    each, how = BIDS * HEAD_MM3, "from the size of images"
+    if sessions:
+        each = sum(number * mean for number, mean in measured) / sessions
+        how = "measured on some of those there"
+    text = f"{counts.converted:,} scans of {size(each)}, {how}"
+    there = min(sessions, counts.converted)
+    files = counts.converted * FILES["bids"]
+    return [
+        Output("results/studies", ("convert_study",), counts.converted * each, there * each, text,
+             files, there / counts.converted)
+    ]  # fmt: skip
 
 
 def _scans(facts: Facts, counts: Counts) -> list[Output]:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from ldae.conversion.studies import STUDIES
-from ldae.conversion.study_download import faults_of, find_tables, heads
-from ldae.errors import UserError
-from ldae.preflight.report import ERROR, OK, Finding
+from ldae.conversion.study_download import faults_of, find_tables, heads, unreadable_archives
+from ldae.labels import count
+from ldae.preflight.report import ERROR, OK, WARNING, Finding
 from ldae.preflight.run_facts import Facts
 
 TOPIC = "studies"
@@ -29,10 +29,13 @@ def count_study(facts: Facts, name: str) -> tuple[int, int, Finding]:
     """Number of subjects and images of a download, by file names; the conversion makes no more."""
     about = facts.studies[name]
     study, images = STUDIES[about["study"]], facts.root / about["images"]
-    try:
-        found = heads(study, images) if Path(images).is_dir() else []
-    except UserError as error:
-        return 0, 0, Finding(ERROR, TOPIC, f"{about['section']}.images: {error}")
+    if not Path(images).is_dir():
+        return 0, 0, Finding(OK, TOPIC, f"{name}: no image of {study.title} is there yet")
+    bad = unreadable_archives(study, images)
+    found = heads(study, images, {archive.place for archive, _ in bad})
     subjects = len({head.subject for head in found})
     text = f"{name}: {subjects:,} subjects, {len(found):,} images of {study.title} to convert"
+    if bad:
+        text += f"; {count(len(bad), 'archive')} cannot be read: {bad[0][1]}"
+        return subjects, len(found), Finding(WARNING, TOPIC, text)
     return subjects, len(found), Finding(OK, TOPIC, text)
