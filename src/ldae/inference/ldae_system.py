@@ -102,10 +102,14 @@ class LdaeSystem(TrainedSystem):
             f"The model in {ldae} was trained with another autoencoder than the one in "
             f"{autoencoder} (SHA-256 differs). Train the later stages again.",
         )
+        guided = compute.place(guided)
+        # Not its projection of y_sem, which is float32 (ldae.nets.gradient_estimator).
+        for part in (guided.unet, guided.estimator.up):
+            compute.store_reduced(part)
         return cls(
-            compute.place(compression),
+            compute.place_frozen(compression),
             compute.place(encoder),
-            compute.place(guided),
+            guided,
             card,
             {str(autoencoder): autoencoder_card, str(ldm): load_card(ldm), str(ldae): card},
             cfg["guidance"],

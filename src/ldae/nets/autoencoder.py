@@ -7,13 +7,13 @@ from monai.networks.nets import AutoencoderKL, PatchDiscriminator
 from monai.networks.nets.autoencoderkl import AEKLResBlock, Decoder, Encoder
 from torch import Tensor, nn
 
+from ldae.nets.blocks import FACTORS, repeat_voxels
 from ldae.nets.execution import (
     Recomputable,
     apply_execution_options,
     call_recomputed,
     guard_gradients,
 )
-from ldae.nets.blocks import FACTORS, repeat_voxels
 from ldae.nets.normalisation import GroupNorm, GroupNormSiLU, keeps_reduced
 from ldae.nets.pretrained import load_strictly, load_weights, monai_autoencoder
 

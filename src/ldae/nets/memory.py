@@ -140,8 +140,11 @@ def hollow_copy(net: Net) -> Net:
 def _filled(net: Net, device: str) -> Net:
     """The network with its tensors replaced by new ones."""
     for module in net.modules():
+        if hasattr(module, "skip_empty_slices"):
+            module.skip_empty_slices = False  # no slice may be empty
         for name, value in list(module.named_parameters(recurse=False)):
-            filled = nn.Parameter(0.02 * torch.randn(value.shape, device=device))
+            random = 0.02 * torch.randn(value.shape, device=device)
+            filled = nn.Parameter(random.to(value.dtype))
             module.register_parameter(name, filled.requires_grad_(value.requires_grad))
         for name, value in list(module.named_buffers(recurse=False)):
             zeros = torch.zeros(value.shape, dtype=value.dtype, device=device)

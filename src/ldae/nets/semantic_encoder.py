@@ -13,9 +13,11 @@ import ldae.nets._torchvision  # noqa: F401
 import timm
 import torch
 import torch.nn.functional as F
+from timm.layers import DropPath
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
+from ldae.config import AUTO
 from ldae.errors import UserError, require
 from ldae.nets.execution import Recomputable, apply_execution_options, call_recomputed
 from ldae.nets.pretrained import load_strictly, load_weights, timm_convnext
@@ -62,7 +64,8 @@ class SemanticEncoder(Recomputable):
         slice_batch: Slices that go through the backbone at once; None: all of them, or 16 with
             :attr:`checkpointing`, which never keeps the activations of more slices than this.
         skip_empty_slices: Embed all slices without any signal (zero throughout, as outside the
-            brain) once instead of one by one. The result is the same.
+            brain) once instead of one by one. The result is the same. ``auto``: where that holds
+            in training as well, for a backbone without batch normalisation, dropout and drop path.
 
     Attributes:
         dim: Length d of y_sem, the backbone's number of features.
@@ -83,7 +86,7 @@ class SemanticEncoder(Recomputable):
         position_dropout: float = 0.0,
         layer_norm: Literal["input", "output"] = "input",
         slice_batch: int | None = None,
-        skip_empty_slices: bool = False,
+        skip_empty_slices: bool | str = False,
     ):
         super().__init__()
         require(plane in PLANES, f"ldae.encoder.plane is one of {', '.join(PLANES)}, not {plane}.")
@@ -98,6 +101,8 @@ class SemanticEncoder(Recomputable):
         self.batch_norms = any(
             isinstance(module, nn.modules.batchnorm._BatchNorm) for module in backbone.modules()
         )
+        if skip_empty_slices == AUTO:
+            skip_empty_slices = not (self.batch_norms or _draws(backbone))
         self._require_no_batch_norms(bool(slice_batch or skip_empty_slices))
         self.dim: int = backbone.head_hidden_size
         require(
@@ -200,6 +205,15 @@ class SemanticEncoder(Recomputable):
         if self.layer_norm == "output":
             y_sem = self.norm(y_sem)
         return self.standardize(y_sem.squeeze(1))
+
+
+def _draws(backbone: nn.Module) -> bool:
+    """Whether a backbone draws random numbers in training: dropout, or blocks left out."""
+    return any(
+        (layer.p if isinstance(layer, nn.Dropout) else layer.drop_prob) > 0
+        for layer in backbone.modules()
+        if isinstance(layer, nn.Dropout | DropPath)
+    )
 
 
 def load_backbone(backbone: nn.Module, path: str, what: str) -> None:

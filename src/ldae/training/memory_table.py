@@ -19,6 +19,7 @@ TABLE = Path(__file__).with_name("memory_table.json")
 # Keys of a training's section that change no byte of a step.
 IRRELEVANT = frozenset(
     {
+        "noise",
         "micro_batch",  # these two are columns of the table
         "checkpointing",
         "age_loss",

@@ -77,7 +77,8 @@ class AutoencoderObjective(Objective):
         loss = losses["l1"] + cfg["kl_weight"] * losses["kl"]
         if self.perceptual is not None:
             slices = torch.Generator().manual_seed(int(draws["slices"][0]))
-            losses["perceptual"] = self.perceptual(x_hat, x, slices)
+            with self.compute.autocast_on_gpu():
+                losses["perceptual"] = self.perceptual(x_hat, x, slices).float()
             loss = loss + cfg["perceptual"]["weight"] * losses["perceptual"]
         if adversarial:
             self.discriminator.requires_grad_(False)

@@ -65,6 +65,10 @@ class Objective(ABC):
             name: module for group in self.groups.values() for name, module in group.modules.items()
         }
 
+    def executed(self) -> list[nn.Module]:
+        """Networks that a step runs, the frozen ones included: those that may be compiled."""
+        return list(self.modules().values())
+
     @abstractmethod
     def dataset(self) -> Dataset:
         """Training scans: position in ``train_rows`` -> tensors, without any random draw."""
