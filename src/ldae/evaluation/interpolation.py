@@ -28,10 +28,10 @@ from ldae.evaluation.interpolation_tables import (
     summary_table,
 )
 from ldae.evaluation.longitudinal import VisitCodes, longitudinal_series
-from ldae.evaluation.metrics.image import ssim_window
 from ldae.files import save_arrays, write_table
 from ldae.inference.ldae_system import LdaeSystem
 from ldae.progress import Progress
+from ldae.ssim import ssim_window
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ldae.data.sampling import batches
 from ldae.data.volume_store import VolumeStore
 from ldae.evaluation.examples import as_arrays, example_scans
 from ldae.evaluation.manipulation_tables import summarise, trends
-from ldae.evaluation.metrics.image import brain_mask, ssim, ssim_map
+from ldae.evaluation.metrics.image import brain_mask
 from ldae.evaluation.metrics.volumes import Regions, soft_volumes, weighted
 from ldae.evaluation.probes.direction import Direction, LinearModel
 from ldae.evaluation.probes.features import TRAINING
@@ -26,6 +26,7 @@ from ldae.evaluation.test_scans import spread_over_subjects
 from ldae.files import save_arrays, write_table
 from ldae.inference.ldae_system import LdaeSystem
 from ldae.progress import Progress
+from ldae.ssim import ssim, ssim_map
 
 
 @dataclass(frozen=True)

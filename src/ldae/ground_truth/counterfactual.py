@@ -16,13 +16,14 @@ from ldae.data.sampling import batches
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
 from ldae.evaluation.examples import as_arrays
-from ldae.evaluation.metrics.image import brain_mask, ssim_map
+from ldae.evaluation.metrics.image import brain_mask
 from ldae.evaluation.metrics.volumes import Regions, soft_volumes, weighted
 from ldae.evaluation.probes.direction import Direction, LinearModel
 from ldae.files import save_arrays, write_table
 from ldae.ground_truth.counterfactual_tables import differences, summarise
 from ldae.inference.ldae_system import LdaeSystem
 from ldae.progress import Progress
+from ldae.ssim import ssim_map
 
 REGIONS = ("brain", "ventricles", "hippocampus", "elsewhere")
 

@@ -239,20 +239,21 @@ def build_encoder(cfg: Mapping[str, Any]) -> SemanticEncoder:
     """Build the encoder of the ``ldae.encoder`` section of the config (Table 4).
 
     Optional keys: ``backbone_kwargs`` (a mapping handed to the timm model; none by default),
+    ``drop_path_rate`` (0; chance that a slice skips the last block in training, less before),
     ``projections`` (true), ``layer_norm`` (input), ``position_dropout`` (0), ``slice_batch`` (null)
     and ``skip_empty_slices`` (false).
 
     Raises:
         UserError: an unknown backbone or option, or weights that are missing or do not fit.
     """
-    name = cfg["backbone"]
+    name, kwargs = cfg["backbone"], dict(cfg.get("backbone_kwargs", {}))
     require(
         timm.is_model(name),
         f"ldae.encoder.backbone: timm {timm.__version__} has no model {name!r}.",
     )
-    backbone = timm.create_model(
-        name, pretrained=False, in_chans=1, num_classes=0, **cfg.get("backbone_kwargs", {})
-    )
+    if cfg.get("drop_path_rate", 0.0) > 0:
+        kwargs["drop_path_rate"] = cfg["drop_path_rate"]
+    backbone = timm.create_model(name, pretrained=False, in_chans=1, num_classes=0, **kwargs)
     if cfg["pretrained"] is not None:
         load_backbone(backbone, cfg["pretrained"], "ldae.encoder.pretrained")
     return SemanticEncoder(

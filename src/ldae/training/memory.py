@@ -94,7 +94,7 @@ def autocast(precision: str, device: str = "cpu") -> Callable[[], Any]:
 
 
 def _frozen(net: nn.Module, cast: Callable[[], Any], device: str) -> nn.Module:
-    """The network as a GPU keeps it that is not trained: :meth:`ldae.compute.Compute.place_frozen`."""
+    """The network with weights in the type that a GPU keeps them in where they are not trained."""
     with cast():
         if torch.is_autocast_enabled(device):
             reduce_weights(net, torch.get_autocast_dtype(device))

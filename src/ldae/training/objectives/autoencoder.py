@@ -49,9 +49,13 @@ class AutoencoderObjective(Objective):
         if adversary["weight"] > 0:
             self.discriminator = compute.place(build_discriminator(adversary))
             self.groups["discriminator"] = Group(
-                {"discriminator": self.discriminator}, adversary["learning_rate"]
+                {"discriminator": self.discriminator},
+                adversary["learning_rate"],
+                adversary["grad_clip"],
             )
-            self.adversarial_loss = PatchAdversarialLoss(criterion="least_squares")
+            self.adversarial_loss = PatchAdversarialLoss(
+                criterion="least_squares", no_activation_leastsq=adversary["activation"] == "none"
+            )
         self.perceptual = build_perceptual(cfg["perceptual"], compute)
 
     def dataset(self) -> Dataset:
@@ -118,7 +122,7 @@ class AutoencoderObjective(Objective):
                 mean, std = self.model.encode(x)
                 x_hat = self.model.decode(mean).float()
             total += functional.l1_loss(x_hat, x).item() * len(x)
-            ssim += mean_ssim(x_hat, x) * len(x)
+            ssim += mean_ssim(x_hat, x, self.cfg["selection"]) * len(x)
             activity.add(mean, std)
         count = len(self.val_rows)
         return {"l1": total / count, "ssim": ssim / count, **activity.result()}

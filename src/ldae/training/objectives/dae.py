@@ -131,7 +131,8 @@ class DaeObjective(SemanticObjective):
                 x = self.compute.move(self.volumes.volumes(rows))
                 code = self.encode(x)
                 codes.append(code)
-                ssim += mean_ssim(self.generate(rows, code, check_interrupted), x) * len(rows)
+                made = self.generate(rows, code, check_interrupted)
+                ssim += mean_ssim(made, x, self.cfg["selection"]) * len(rows)
                 losses += self.fixed_losses(rows, x, code, check_interrupted)
         ssim, losses = ssim / len(self.val_rows), losses / len(self.val_rows)
         parts = {f"loss_q{q + 1}": losses[q].item() for q in range(QUARTILES)}

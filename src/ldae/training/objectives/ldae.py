@@ -209,9 +209,8 @@ class LdaeObjective(SemanticObjective):
         for start in range(0, len(self.val_rows), size):
             rows = self.val_rows[start : start + size]
             x = self.compute.move(self.volumes.volumes(rows))
-            total += mean_ssim(
-                self.generate(rows, codes[start : start + size], check_interrupted), x
-            ) * len(x)
+            made = self.generate(rows, codes[start : start + size], check_interrupted)
+            total += mean_ssim(made, x, self.cfg["selection"]) * len(x)
         return total / len(self.val_rows)
 
     def generate(
