@@ -87,7 +87,8 @@ def test_lpips_is_the_mean_over_its_slices(tmp_path):
     net = lpips.LPIPS(pretrained=False, net="alex", pnet_rand=True, verbose=False).eval()
     state = {name: value.clone() for name, value in net.state_dict().items()}  # some are shared
     save_file(state, tmp_path / "alex.safetensors")
-    ours = ImageMetrics({"net": "alex", "weights": tmp_path / "alex.safetensors"})
+    given = {"net": "alex", "weights": tmp_path / "alex.safetensors", "protocol": "fixed_slices"}
+    ours = ImageMetrics(given)
     a, b = (_volume(x) for x in _pair((40, 40, 8)))
     found = ours(torch.cat([a, a]), torch.cat([a, b]))
     assert list(found) == ours.columns == ["ssim", "ssim_brain", "mse", "lpips_alex"]
@@ -97,6 +98,17 @@ def test_lpips_is_the_mean_over_its_slices(tmp_path):
         for z in SliceLpips.slices(8)
     ]
     assert found["lpips_alex"][1].item() == pytest.approx(np.mean(one), rel=1e-4)
+    a, b = (_volume(x) for x in _pair((40, 40, 40)))
+    planes = ImageMetrics(given | {"protocol": "fake_3d"})
+    every = planes(torch.cat([a, a]), torch.cat([a, b]))["lpips_alex_fake3d"]
+    assert every[0].item() == 0
+    expected = 0.0
+    for axis in (2, 3, 4):  # half of the slices of a plane, intensities as they are
+        count = round(0.5 * a.shape[axis])
+        index = ((torch.arange(count) + 0.5) * a.shape[axis] / count).long()
+        pair = (x.index_select(axis, index).movedim(axis, 0)[:, 0] for x in (a, b))
+        expected += net(*(x.expand(-1, 3, -1, -1) for x in pair)).mean().item()
+    assert every[1].item() == pytest.approx(expected, rel=1e-3)
 
 
 # --- bootstrap and scores ------------------------------------------------------------------------
