@@ -14,7 +14,7 @@ from ldae.nets.execution import (
     call_recomputed,
     guard_gradients,
 )
-from ldae.nets.normalisation import GroupNorm, GroupNormSiLU, keeps_reduced
+from ldae.nets.normalisation import GroupNorm, GroupNormSiLU, channels_last, keeps_reduced
 from ldae.nets.pretrained import load_strictly, load_weights, monai_autoencoder
 
 HOW_TO_STAGE = (
@@ -29,7 +29,7 @@ class _Blocks(Recomputable):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, X, Y, Z) through all blocks."""
         for block in self.blocks:
-            x = call_recomputed(block, x, recompute=self.checkpointing)
+            x = channels_last(call_recomputed(block, x, recompute=self.checkpointing))
         return x
 
 

@@ -37,11 +37,12 @@ def zero_init(module: nn.Module) -> nn.Module:
 def average_pool(x: Tensor, factor: tuple[int, int, int]) -> Tensor:
     """Average non-overlapping blocks of ``factor`` voxels of (B, C, X, Y, Z).
 
-    Written as a mean over a view, because AvgPool3d has no deterministic backward on CUDA.
+    Written as a mean over a view, because AvgPool3d has no deterministic backward on CUDA. A
+    channels-last volume stays so.
     """
-    batch, channels, *size = x.shape
-    blocks = [n for side, f in zip(size, factor, strict=True) for n in (side // f, f)]
-    return x.reshape(batch, channels, *blocks).mean(dim=(3, 5, 7))
+    if _is_channels_last(x):
+        return _block_means(x.movedim(1, -1), factor, 1).movedim(-1, 1)
+    return _block_means(x, factor, 2)
 
 
 def repeat_voxels(x: Tensor, factor: tuple[int, int, int]) -> Tensor:
@@ -49,23 +50,31 @@ def repeat_voxels(x: Tensor, factor: tuple[int, int, int]) -> Tensor:
 
     A channels-last volume stays so.
     """
-    if x.is_contiguous(memory_format=torch.channels_last_3d) and not x.is_contiguous():
-        return _repeat_blocks(x.movedim(1, -1), factor, 1).movedim(-1, 1)
-    return _repeat_blocks(x, factor, 2)
+    if _is_channels_last(x):
+        return _repeated_blocks(x.movedim(1, -1), factor, 1).movedim(-1, 1)
+    return _repeated_blocks(x, factor, 2)
 
 
-def _repeat_blocks(x: Tensor, factor: tuple[int, int, int], axis: int) -> Tensor:
+def _is_channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last_3d) and not x.is_contiguous()
+
+
+def _block_means(x: Tensor, factor: tuple[int, int, int], axis: int) -> Tensor:
+    """Means over blocks along three axes from ``axis`` on."""
+    sides = zip(x.shape[axis : axis + 3], factor, strict=True)
+    blocks = [n for side, f in sides for n in (side // f, f)]
+    view = x.reshape(*x.shape[:axis], *blocks, *x.shape[axis + 3 :])
+    return view.mean(dim=(axis + 1, axis + 3, axis + 5))
+
+
+def _repeated_blocks(x: Tensor, factor: tuple[int, int, int], axis: int) -> Tensor:
     """Repeat along three axes from ``axis`` on; the result is contiguous."""
-    size = x.shape[axis : axis + 3]
+    before, sides, after = x.shape[:axis], x.shape[axis : axis + 3], x.shape[axis + 3 :]
     for place in (3, 2, 1):
         x = x.unsqueeze(axis + place)
-    blocks = [n for side, f in zip(size, factor, strict=True) for n in (side, f)]
-    grown = x.expand(*x.shape[:axis], *blocks, *x.shape[axis + 6 :])
-    return grown.reshape(
-        *x.shape[:axis],
-        *[s * f for s, f in zip(size, factor, strict=True)],
-        *x.shape[axis + 6 :],
-    )
+    pairs = list(zip(sides, factor, strict=True))
+    grown = x.expand(*before, *[n for pair in pairs for n in pair], *after)
+    return grown.reshape(*before, *[side * f for side, f in pairs], *after)
 
 
 class ResBlock(nn.Module):

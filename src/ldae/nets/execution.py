@@ -76,14 +76,15 @@ def apply_execution_options(net: Net, cfg: Mapping[str, Any], backend: str = "in
 
     Args:
         net: Changed in place: those of its modules that are a :class:`Recomputable`.
-        cfg: Section of the stage, such as ``ldm``; absent keys are false.
+        cfg: Section of the stage, such as ``ldm``; absent keys are false. With ``compile: auto``
+            nothing is compiled here, but by the training (:mod:`ldae.training.compile_choice`).
         backend: Backend of ``torch.compile``.
 
     Returns:
         ``net``. Compilation happens at the first call and takes minutes at the paper's size.
 
     Raises:
-        ValueError: ``checkpointing`` or ``compile`` is still ``auto``.
+        ValueError: ``checkpointing`` is still ``auto``.
     """
     recompute = cfg.get("checkpointing", False)
     if not isinstance(recompute, bool):
@@ -91,10 +92,7 @@ def apply_execution_options(net: Net, cfg: Mapping[str, Any], backend: str = "in
     parts = [part for part in net.modules() if isinstance(part, Recomputable)]
     for part in parts:
         part.checkpointing = recompute
-    compiles = cfg.get("compile", False)
-    if not isinstance(compiles, bool):
-        raise ValueError(f"compile is {compiles!r}; it is to be chosen before")
-    if compiles:
+    if cfg.get("compile", False) is True:
         compile_parts([net], backend)
     return net
 

@@ -36,6 +36,15 @@ def keeps_reduced(x: Tensor) -> bool:
     return x.dtype in REDUCED and (x.is_cuda or _cpu_as_gpu)
 
 
+def channels_last(x: Tensor) -> Tensor:
+    """A volume in reduced precision on a GPU, laid out channels last; others as they are.
+
+    A convolution of a single channel, whose layout is ambiguous, leaves its result channels first,
+    and every residual sum after it would follow.
+    """
+    return x.contiguous(memory_format=torch.channels_last_3d) if keeps_reduced(x) else x
+
+
 class GroupNorm(nn.GroupNorm):
     """Group normalisation, with an optional affine map for each item (AdaGN).
 

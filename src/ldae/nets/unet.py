@@ -26,7 +26,7 @@ from ldae.nets.execution import (
     call_recomputed,
     guard_gradients,
 )
-from ldae.nets.normalisation import GroupNormSiLU
+from ldae.nets.normalisation import GroupNormSiLU, channels_last
 from ldae.nets.preconditioning import Preconditioning
 
 BF16_ADVICE = "precision: fp32, or choose another volumes.shape"
@@ -122,7 +122,7 @@ class DownPath(Recomputable):
 
     def forward(self, z: Tensor, t_emb: Tensor, y_emb: Tensor | None = None) -> list[Tensor]:
         """Return the features of every stage, finest first; the last one enters the middle."""
-        features = [self.conv(z)]
+        features = [channels_last(self.conv(z))]
         for stage in self.stages:
             features.append(
                 call_recomputed(stage, features[-1], t_emb, y_emb, recompute=self.checkpointing)

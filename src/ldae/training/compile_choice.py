@@ -10,7 +10,6 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -27,6 +26,7 @@ from ldae.training.settings import COMPILE_CHOICE, Settings
 # Largest relative difference of the gradient with and without compilation, by precision: some ten
 # times what another order of the same sums makes.
 TOLERANCE = {"bf16": 0.05, "fp16": 0.02, "fp32": 0.005}
+REASON_LINES = 2  # of an error of torch.compile: what failed, and why
 FILL = 0.02  # spread of the weights that a first step has in place of zeros
 CPU = "a CPU, where compiling takes longer than it saves"
 log = logging.getLogger(__name__)
@@ -37,13 +37,6 @@ class CompileChoice(NamedTuple):
 
     compiles: bool
     reason: str
-
-
-def without_compile(settings: Settings) -> Settings:
-    """Settings of networks that are built as they are, to be compiled by :func:`choose_compile`."""
-    if settings.cfg["compile"] != AUTO:
-        return settings
-    return replace(settings, cfg=settings.cfg | {"compile": False})
 
 
 def choose_compile(
@@ -93,7 +86,7 @@ def try_compile(
     try:
         fault = difference(plain, first_step(objective, settings), objective.compute.precision)
     except (TorchDynamoException, torch.OutOfMemoryError) as error:
-        fault = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        fault = " ".join([f"{type(error).__name__}:", *str(error).split("\n")[:REASON_LINES]])
     failed = torch.tensor([float(fault is not None)], device=objective.compute.device)
     processes.sum([failed])
     if not failed:

@@ -19,9 +19,9 @@ TABLE = Path(__file__).with_name("memory_table.json")
 # Keys of a training's section that change no byte of a step.
 IRRELEVANT = frozenset(
     {
-        "noise",
         "micro_batch",  # these two are columns of the table
         "checkpointing",
+        "activation",
         "age_loss",
         "batch_size",
         "clamp",
@@ -35,6 +35,7 @@ IRRELEVANT = frozenset(
         "grad_clip",
         "kl_weight",
         "learning_rate",
+        "noise",
         "precision",
         "pretrained",
         "probe_scans",
@@ -42,6 +43,7 @@ IRRELEVANT = frozenset(
         "resize",
         "sample_every",
         "sample_steps",
+        "selection",
         "skip_empty_slices",  # no slice may be empty
         "steps",
         "test_scans",
