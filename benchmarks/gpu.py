@@ -155,7 +155,7 @@ class Bench:
             section |= {"micro_batch": batch, "checkpointing": False}
             step = self.step(section, "ldae")
             found[f"batch_{batch}"] = self.timed(step.validate)
-        unet = step.frozen[0].eval()
+        unet = step.frozen[0].float().eval()  # kept in bf16
         shape = (2, unet.shape.in_channels, 16, 16, 16)
         z, t = torch.randn(shape, device=self.device), torch.tensor([10, 500], device=self.device)
         with torch.no_grad():

@@ -153,7 +153,9 @@ def metric(name: str) -> Metric:
         return METRICS[name]
     family, _, rest = name.partition("_")
     if family == "lpips":
-        return Metric(f"LPIPS ({rest})", METRICS["lpips"].higher_is_better)
+        net, _, protocol = rest.partition("_")
+        planes = ", three planes" if protocol else ""
+        return Metric(f"LPIPS ({net}{planes})", METRICS["lpips"].higher_is_better)
     if family in CLASS_METRICS:
         return Metric(f"{CLASS_METRICS[family]} ({rest.upper()})")
     return Metric(name.replace("_", " "))
@@ -162,6 +164,11 @@ def metric(name: str) -> Metric:
 def is_lpips(name: str) -> bool:
     """Whether a metric is LPIPS, of any network."""
     return name.partition("_")[0] == "lpips"
+
+
+def comparable_with_paper(name: str) -> bool:
+    """Whether the paper's values may stand beside a metric: LPIPS only as in the authors' code."""
+    return not is_lpips(name) or name == "lpips_squeeze_fake3d"
 
 
 def lower_first(text: str) -> str:

@@ -8,7 +8,8 @@ from torch import nn
 
 PAPER = yaml.safe_load((Path(__file__).parents[2] / "config/config.yaml").read_text())
 for _section in ("autoencoder", "ldm", "ldae", "dae", "supervised"):
-    PAPER[_section]["checkpointing"] = False  # the networks take what a training has chosen
+    # The networks take what a training has chosen.
+    PAPER[_section] |= {"checkpointing": False, "compile": False}
 SMALL_LDM = {
     **PAPER["ldm"],
     "base_channels": 8,

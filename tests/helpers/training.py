@@ -19,7 +19,7 @@ from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.schedule import Schedule
 from ldae.inference.latents import build_latent_store, encode_shard
 from ldae.models.loading import load_autoencoder, load_ldm
-from ldae.training.checkpointing import Checkpoints
+from ldae.training.checkpoint_files import Checkpoints
 from ldae.training.distributed.processes import Processes
 from ldae.training.objectives.autoencoder import AutoencoderObjective
 from ldae.training.objectives.dae import DaeObjective

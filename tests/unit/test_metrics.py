@@ -13,9 +13,10 @@ from ldae.evaluation import interpolation
 from ldae.evaluation.examples import example_scans
 from ldae.evaluation.metrics import classification
 from ldae.evaluation.metrics.bootstrap import ClusterBootstrap, difference_of
-from ldae.evaluation.metrics.image import ImageMetrics, SliceLpips, mse, ssim, ssim_map, ssim_window
+from ldae.evaluation.metrics.image import ImageMetrics, SliceLpips, mse
 from ldae.evaluation.test_scans import spread_over_subjects, wrong_scans
 from ldae.seeds import fixed_noise
+from ldae.ssim import ssim, ssim_map, ssim_window
 from ldae.training.validation import mean_ssim
 
 SHAPE = (16, 16, 16)
@@ -53,7 +54,7 @@ def test_ssim_equals_skimage_in_volume_and_in_brain():
 
 def test_ssim_equals_mean_ssim_of_the_training_validation():
     a, b = (_volume(x) for x in _pair((32, 40, 32)))
-    assert ssim(a, b, a > 0.3)[0].item() == pytest.approx(mean_ssim(b, a), abs=1e-4)
+    assert ssim(a, b, a > 0.3)[0].item() == pytest.approx(mean_ssim(b, a, "unclamped"), abs=1e-4)
 
 
 def test_ssim_window_shrinks_for_tiny_volumes():
@@ -86,7 +87,8 @@ def test_lpips_is_the_mean_over_its_slices(tmp_path):
     net = lpips.LPIPS(pretrained=False, net="alex", pnet_rand=True, verbose=False).eval()
     state = {name: value.clone() for name, value in net.state_dict().items()}  # some are shared
     save_file(state, tmp_path / "alex.safetensors")
-    ours = ImageMetrics({"net": "alex", "weights": tmp_path / "alex.safetensors"})
+    given = {"net": "alex", "weights": tmp_path / "alex.safetensors", "protocol": "fixed_slices"}
+    ours = ImageMetrics(given)
     a, b = (_volume(x) for x in _pair((40, 40, 8)))
     found = ours(torch.cat([a, a]), torch.cat([a, b]))
     assert list(found) == ours.columns == ["ssim", "ssim_brain", "mse", "lpips_alex"]
@@ -96,6 +98,17 @@ def test_lpips_is_the_mean_over_its_slices(tmp_path):
         for z in SliceLpips.slices(8)
     ]
     assert found["lpips_alex"][1].item() == pytest.approx(np.mean(one), rel=1e-4)
+    a, b = (_volume(x) for x in _pair((40, 40, 40)))
+    planes = ImageMetrics(given | {"protocol": "fake_3d"})
+    every = planes(torch.cat([a, a]), torch.cat([a, b]))["lpips_alex_fake3d"]
+    assert every[0].item() == 0
+    expected = 0.0
+    for axis in (2, 3, 4):  # half of the slices of a plane, intensities as they are
+        count = round(0.5 * a.shape[axis])
+        index = ((torch.arange(count) + 0.5) * a.shape[axis] / count).long()
+        pair = (x.index_select(axis, index).movedim(axis, 0)[:, 0] for x in (a, b))
+        expected += net(*(x.expand(-1, 3, -1, -1) for x in pair)).mean().item()
+    assert every[1].item() == pytest.approx(expected, rel=1e-3)
 
 
 # --- bootstrap and scores ------------------------------------------------------------------------

@@ -250,14 +250,33 @@ def test_paper_probes_fit_linear_targets():
     x = draw.normal(3, [1, 5, 200], size=(400, 3))
     age = 70 + 4 * (x[:, 0] - 3) - 0.02 * (x[:, 2] - 3)
     cfg = CFG["probes"]["paper"] | {"learning_rate": 0.02, "regressor_epochs": 60}
-    found = paper.train_regressor(x, age, cfg, 0)
+    found = paper.train_regressor(x, age, (x, age), cfg, 0)
     assert np.abs(found(x) - age).max() < 0.1
     positive = x[:, 1] > 3
-    logit = paper.train_classifier(x, positive, cfg, 0)(x)
+    logit = paper.train_classifier(x, positive, (x, positive), cfg, 0)(x)
     assert ((logit > 0) == positive).mean() > 0.97
-    again = paper.train_classifier(x, positive, cfg, 0)(x)
+    again = paper.train_classifier(x, positive, (x, positive), cfg, 0)(x)
     assert (logit == again).all()
-    assert (logit != paper.train_classifier(x, positive, cfg, 1)(x)).any()
+    assert (logit != paper.train_classifier(x, positive, (x, positive), cfg, 1)(x)).any()
+
+
+def test_paper_probe_keeps_the_epoch_that_is_best_on_the_held_out_scans():
+    draw = np.random.default_rng(2)
+    x = draw.normal(size=(12, 40))  # few scans of many features: it overfits
+    positive = draw.random(12) > 0.5
+    other = draw.normal(size=(200, 40)), draw.random(200) > 0.5
+    cfg = CFG["probes"]["paper"] | {"learning_rate": 0.05, "classifier_epochs": 100}
+
+    def loss(epoch: str, epochs: int = 100) -> float:
+        own = cfg | {"epoch": epoch, "classifier_epochs": epochs}
+        logit = paper.train_classifier(x, positive, other, own, 0)(other[0])
+        return np.logaddexp(0, np.where(other[1], -logit, logit)).mean()
+
+    every = [loss("last", epochs) for epochs in range(1, 101)]
+    assert loss("best") == pytest.approx(min(every), rel=1e-5)
+    assert min(every) < 0.9 * every[-1]
+    with pytest.raises(UserError, match="epoch is 'first'"):
+        loss("first")
 
 
 def test_paper_probe_split_is_by_subject_with_both_classes():

@@ -24,7 +24,7 @@ from ldae.errors import UserError
 from ldae.locks import acquire_lock
 from ldae.models.storage import load_card, load_state
 from ldae.training.callbacks import Callback
-from ldae.training.checkpointing import Checkpoints, card
+from ldae.training.checkpoint_files import Checkpoints, card
 from ldae.training.distributed.processes import Processes
 from ldae.training.distributed.signals import EXIT_CODE, Interrupted
 from ldae.training.loop import Trainer, fit
@@ -221,7 +221,7 @@ def test_training_does_not_restart_after_disk_error(chain, tmp_path, monkeypatch
             raise error
 
         with monkeypatch.context() as patched:
-            patched.setattr("ldae.training.checkpointing.sha256", failing)
+            patched.setattr("ldae.training.checkpoint_files.sha256", failing)
             with pytest.raises(type(error)):
                 fit(objective(chain, "ldm", epochs=3)[0], run)
     best = saved(tmp_path).save_best(5, state(5))
@@ -231,7 +231,7 @@ def test_training_does_not_restart_after_disk_error(chain, tmp_path, monkeypatch
         raise OSError(errno.ESTALE, "Stale file handle")
 
     with monkeypatch.context() as patched:
-        patched.setattr("ldae.training.checkpointing.read_json", failing)
+        patched.setattr("ldae.training.checkpoint_files.read_json", failing)
         with pytest.raises(OSError, match="Stale"):
             saved(tmp_path).delete_best()
     assert saved(tmp_path).sound_best(best) == best

@@ -21,10 +21,11 @@ from ldae.application.sample_packing import (
 )
 from ldae.cli.main import main
 from ldae.errors import UserError
-from ldae.evaluation.metrics.image import brain_mask, ssim
+from ldae.evaluation.metrics.image import brain_mask
 from ldae.files import read_json, sha256
 from ldae.inference.ldae_system import LdaeSystem
 from ldae.models.storage import load_card
+from ldae.ssim import ssim
 
 
 @pytest.fixture(scope="module")

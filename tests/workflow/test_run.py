@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from helpers.models import load_ldae
-from ldae.evaluation.metrics.image import brain_mask, ssim
+from ldae.evaluation.metrics.image import brain_mask
+from ldae.ssim import ssim
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,6 +5,7 @@ rule examples:
     input:
         **MODELS,
         volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
+        codes=CODES,
         classifier=rules.probes.output.classifier,
     output:
         reconstruction=results("evaluation/reconstruction_examples.npz"),

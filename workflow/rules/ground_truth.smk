@@ -84,6 +84,7 @@ if TRUTHS:
         input:
             **MODELS,
             volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
+            codes=CODES,
             classifier=rules.probes.output.classifier,
             age_regressor=rules.probes.output.age_regressor,
             counterfactuals=rules.counterfactual_volumes.output.arrays,

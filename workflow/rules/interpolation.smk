@@ -5,6 +5,7 @@ rule interpolation:
     input:
         **MODELS,
         volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
+        codes=CODES,
     output:
         triplets=results("evaluation/interpolation_triplets.tsv"),
         example=results("evaluation/interpolation_example.npz"),

@@ -5,6 +5,7 @@ rule manipulation:
     input:
         **MODELS,
         volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
+        codes=CODES,
         classifier=rules.probes.output.classifier,
         age_regressor=rules.probes.output.age_regressor,
     output:

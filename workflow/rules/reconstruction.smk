@@ -8,6 +8,7 @@ for system, about in TRAINED_SYSTEMS.items():
         input:
             **about["models"],
             volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
+            codes=CODES if system == "ldae" else [],
             lpips=config["evaluation"]["lpips"]["weights"],
         output:
             **(

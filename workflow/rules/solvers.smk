@@ -5,6 +5,7 @@ rule solvers:
     input:
         **MODELS,
         volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
+        codes=CODES,
         classifier=rules.probes.output.classifier,
     output:
         scans=results("evaluation/solvers_scans.tsv"),

@@ -50,8 +50,16 @@ def load_system(snakemake):
 
 
 def load_system_and_settings(snakemake):
-    """The system of :func:`load_system`, and the rule's settings with a batch size that fits."""
+    """The system of :func:`load_system`, and the rule's settings with a batch size that fits.
+
+    Inversions of scans are read from the store of codes, if it is among the rule's inputs.
+    """
     from ldae.inference.memory import fitting_settings
 
     system = load_system(snakemake)
+    if snakemake.input.get("codes"):
+        from ldae.inference.code_store import CodeStore
+
+        cards = snakemake.input.codes
+        system = system.with_codes(CodeStore([cards] if isinstance(cards, str) else cards))
     return system, fitting_settings(system, snakemake.params.settings)

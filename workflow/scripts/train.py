@@ -28,5 +28,6 @@ with job(snakemake):
         checkpoint_seconds=snakemake.config["checkpoint_seconds"],
         keep_checkpoints=True,  # until Snakemake has seen the end of this job
         scratch=snakemake.config["paths"]["scratch"],
+        compile_cache=f"{snakemake.params.stores}/compiled",
     )
     run(settings, log_file=snakemake.log[0])

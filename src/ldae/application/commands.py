@@ -22,9 +22,10 @@ from ldae.data.embeddings import load_embeddings
 from ldae.data.volume_transform import StoreTransform
 from ldae.diffusion.interpolation import lerp, slerp
 from ldae.errors import UserError, require
-from ldae.evaluation.metrics.image import brain_mask, ssim
+from ldae.evaluation.metrics.image import brain_mask
 from ldae.files import atomic, save_arrays
 from ldae.inference.ldae_system import semantic_codes
+from ldae.ssim import ssim
 
 OF_LDAE = "LDAE, a research model's output"  # NIfTI's field holds 79 characters
 OF_SYNTHETIC = f"{OF_LDAE}; trained on synthetic brains, no patient seen"

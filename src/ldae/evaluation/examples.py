@@ -78,7 +78,7 @@ def reconstruction_examples(
     y = system.compute.move(codes)
     x = store.volumes(chosen["row"].to_numpy())
     z_0 = system.encode_z(x)
-    starts = [system.encode_zT(z_0, y, steps)]
+    starts = [system.invert(chosen["scan_id"].tolist(), z_0, y, steps)]
     for number in range(samples):
         noise = fixed_noise(chosen["scan_id"], z_0.shape[1:], cfg["noise_seed"], number)
         starts.append(system.compute.move(noise))

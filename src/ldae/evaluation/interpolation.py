@@ -4,6 +4,7 @@ Sections 3.8 and 5.5 of the paper. Later visits are also extrapolated from two e
 (:mod:`ldae.evaluation.extrapolation`).
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -27,11 +28,13 @@ from ldae.evaluation.interpolation_tables import (
     interpolation_groups,
     summary_table,
 )
-from ldae.evaluation.longitudinal import VisitCodes, longitudinal_series
-from ldae.evaluation.metrics.image import ssim_window
+from ldae.evaluation.longitudinal import VisitCodes, interpolation_calls, longitudinal_series
 from ldae.files import save_arrays, write_table
 from ldae.inference.ldae_system import LdaeSystem
 from ldae.progress import Progress
+from ldae.ssim import ssim_window
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def evaluate_interpolation(
     store = system.volume_store(volumes)
     test = store.index.loc[store.rows("test")]
     series = longitudinal_series(test, settings["min_visits"], settings["subjects"])
-    shown = _shown(test, series, subject)
+    shown = shown_visits(test, series, subject)
     evaluated = pd.concat(series)
     example_only = shown[~shown["scan_id"].isin(evaluated["scan_id"])]
     visits = pd.concat([evaluated, example_only]).sort_values(
@@ -144,6 +147,10 @@ def evaluate_interpolation(
     all_triplets: list[Triplet] = []
     for _, rows in codes.visits[known].groupby("participant_id", sort=False):
         all_triplets += triplets(rows["months"].tolist(), int(rows.index[0]))
+    calls = interpolation_calls(
+        len(codes.visits), len(all_triplets), settings["solver"], settings["ddim_steps"]
+    )
+    log.info("%d triplets of visits: %s", len(all_triplets), calls.described)
     tables = {"": _interpolate(codes, all_triplets, size)}
     extrapolated = extrapolation.extrapolate(codes, size)
     tables["extrapolation_"] = extrapolated[
@@ -183,7 +190,9 @@ def _interpolate(codes: VisitCodes, all_triplets: list[Triplet], size: int) -> p
     return pd.concat(frames).sort_values(key, kind="stable", ignore_index=True)
 
 
-def _shown(test: pd.DataFrame, series: list[pd.DataFrame], subject: str | None) -> pd.DataFrame:
+def shown_visits(
+    test: pd.DataFrame, series: list[pd.DataFrame], subject: str | None
+) -> pd.DataFrame:
     """Visits of the example participant, at most one per month."""
     if subject is None:
         longest = max(series, key=lambda visits: visits["months"].nunique())

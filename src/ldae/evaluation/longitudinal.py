@@ -4,6 +4,7 @@ Interpolation and extrapolation predict visits of the same participants from the
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,11 +14,14 @@ from torch import Tensor
 from ldae.data.sampling import batches
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.interpolation import lerp, slerp
+from ldae.diffusion.solvers import find_solver
 from ldae.errors import UserError
 from ldae.evaluation.metrics.image import compare
 from ldae.evaluation.test_scans import evenly_spaced
 from ldae.inference.ldae_system import LdaeSystem
 from ldae.progress import Progress
+
+AUTHORS_STEPS = 100
 
 
 def longitudinal_series(
@@ -41,6 +45,40 @@ def longitudinal_series(
             "Lower evaluation.interpolation.min_visits (3 is the least) or add follow-up scans."
         )
     return [series[i] for i in evenly_spaced(len(series), most)]
+
+
+class InterpolationCalls(NamedTuple):
+    """Network calls of an interpolation study, one scan a call.
+
+    Attributes:
+        inversions: Of every visit, once.
+        decodings: Of every triplet.
+        anew: What the study takes where both ends of every triplet are inverted anew, by DDIM with
+            100 steps: the authors' code.
+    """
+
+    inversions: int
+    decodings: int
+    anew: int
+
+    @property
+    def total(self) -> int:
+        """All calls."""
+        return self.inversions + self.decodings
+
+    @property
+    def described(self) -> str:
+        """Sentence for the log."""
+        return (
+            f"{self.total:,} network calls, {self.inversions:,} of them for inversions, each made "
+            f"once; {self.anew:,} if every triplet were made anew with 100 steps of DDIM"
+        )
+
+
+def interpolation_calls(visits: int, triplets: int, solver: str, steps: int) -> InterpolationCalls:
+    """Calls of a study of so many visits and triplets (start, target, end)."""
+    up, down = find_solver(solver).calls(steps)
+    return InterpolationCalls(visits * up, triplets * down, 3 * AUTHORS_STEPS * triplets)
 
 
 class VisitCodes:
@@ -77,7 +115,8 @@ class VisitCodes:
         progress = Progress("visits encoded", len(visits))
         for part in batches(len(visits), batch_size):
             z_0 = system.encode_z(self.original(part))
-            z_T = system.encode_zT(z_0, system.compute.move(self.y[part]), steps)
+            scans = self.visits["scan_id"].iloc[part].tolist()
+            z_T = system.invert(scans, z_0, system.compute.move(self.y[part]), steps)
             parts.append([x.cpu() for x in (z_0, z_T, system.image(z_0))])
             progress.step(int(part[-1]) + 1)
         self.z_0, self.z_T, self.decoded = (torch.cat(x) for x in zip(*parts, strict=True))

@@ -17,7 +17,7 @@ from ldae.data.sampling import batches
 from ldae.data.volume_store import VolumeStore
 from ldae.evaluation.examples import as_arrays, example_scans
 from ldae.evaluation.manipulation_tables import summarise, trends
-from ldae.evaluation.metrics.image import brain_mask, ssim, ssim_map
+from ldae.evaluation.metrics.image import brain_mask
 from ldae.evaluation.metrics.volumes import Regions, soft_volumes, weighted
 from ldae.evaluation.probes.direction import Direction, LinearModel
 from ldae.evaluation.probes.features import TRAINING
@@ -25,7 +25,9 @@ from ldae.evaluation.probes.linear import fit_classifier
 from ldae.evaluation.test_scans import spread_over_subjects
 from ldae.files import save_arrays, write_table
 from ldae.inference.ldae_system import LdaeSystem
+from ldae.inference.shared_estimate import SharedEstimate
 from ldae.progress import Progress
+from ldae.ssim import ssim, ssim_map
 
 
 @dataclass(frozen=True)
@@ -204,8 +206,9 @@ def _measure_batch(
 ) -> list[pd.DataFrame]:
     """Rows of one batch of scans for every variant and alpha."""
     steps = settings["ddim_steps"]
-    z_T = system.encode_zT(system.encode_z(store.volumes(rows.index.to_numpy())), y, steps)
-    base = system.image(system.decode(z_T, y, steps))
+    z_0 = system.encode_z(store.volumes(rows.index.to_numpy()))
+    z_T, shared = system.invert(rows["scan_id"].tolist(), z_0, y, steps), SharedEstimate()
+    base = system.image(system.decode(z_T, y, steps, shared))
     known = rows[["scan_id", "participant_id"]]
     frames = []
     variants = judges.direction.variants(
@@ -214,7 +217,9 @@ def _measure_batch(
     for variant, step in variants.items():
         for alpha in sorted({0.0, *map(float, settings["alphas"])}):
             moved = (y.double() + sign * alpha * step).to(y.dtype)
-            image = base if alpha == 0 else system.image(system.decode(z_T, moved, steps))
+            image = base
+            if alpha:
+                image = system.image(system.decode(z_T, moved, steps, shared))
             values = measure(image, base, regions) | judge(system, judges, moved, image, base)
             columns = {name: value.cpu().numpy() for name, value in values.items()}
             frames.append(known.assign(way=variant, alpha=alpha, **columns))
@@ -267,7 +272,7 @@ def manipulation_examples(
         y = system.compute.move(
             torch.from_numpy(system.stored_codes(embeddings, pd.Series([scan["scan_id"]]))).float()
         )
-        z_T = system.encode_zT(system.encode_z(x), y, steps)
+        z_T = system.invert([scan["scan_id"]], system.encode_z(x), y, steps)
         strengths = sorted({0.0, float(settings["alpha"]), *alphas})
         many = y.expand(len(strengths), -1)
         moved = direction.move(many, sign * torch.tensor(strengths), settings["mode"])

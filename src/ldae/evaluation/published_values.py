@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ldae.files import read_json
-from ldae.systems import is_lpips
+from ldae.systems import comparable_with_paper, is_lpips
 
 
 @cache
@@ -33,11 +33,14 @@ def probe_value(target: str, metric: str, system: str) -> tuple[float, str | Non
 def reconstruction_value(system: str, variant: str, steps: int | None, metric: str) -> float:
     """Table 6's value of a system; nan where the paper has none.
 
-    ``lpips_<net>`` of any network gets the paper's LPIPS, because the paper does not name its
-    network. The voxel-space DAE is measured on two grids here (``dae``, ``dae_own_grid``). Both get
-    the paper's value, because the paper does not say which grid it uses.
+    LPIPS has the paper's value only with the network, planes and scaling of the authors' code
+    (:func:`ldae.systems.comparable_with_paper`). The voxel-space DAE is measured on two grids here
+    (``dae``, ``dae_own_grid``). Both get the paper's value, because the paper does not say which
+    grid it uses.
     """
     system = system.removesuffix("_own_grid")
+    if not comparable_with_paper(metric):
+        return np.nan
     name = "lpips" if is_lpips(metric) else metric
     for row in paper_tables()["reconstruction"]["rows"]:
         if (row["system"], row["variant"], row["T"]) == (system, variant, steps):

@@ -12,7 +12,7 @@ from torch import Tensor
 from ldae.cohort.splits import EXTERNAL
 from ldae.data.sampling import batches
 from ldae.data.volume_store import VolumeStore
-from ldae.evaluation.metrics.image import ImageMetrics, brain_mask, mse, ssim, ssim_window
+from ldae.evaluation.metrics.image import ImageMetrics, brain_mask, mse
 from ldae.evaluation.metrics.volumes import Regions, soft_volumes
 from ldae.evaluation.reconstruction_tables import control_table, summary_table
 from ldae.evaluation.test_scans import spread_over_subjects, wrong_scans
@@ -20,6 +20,7 @@ from ldae.files import write_table
 from ldae.inference.ldae_system import LdaeSystem
 from ldae.inference.trained_system import Reconstruction, TrainedSystem
 from ldae.progress import Progress
+from ldae.ssim import ssim, ssim_window
 
 ORDER = ["system", "variant", "T", "scan_id"]
 DESCRIBED = ["participant_id", "diagnosis"]  # columns of the scan table in the result

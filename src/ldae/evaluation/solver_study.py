@@ -30,6 +30,7 @@ from ldae.evaluation.probes.direction import Direction
 from ldae.evaluation.test_scans import spread_over_subjects
 from ldae.files import write_table
 from ldae.inference.ldae_system import LdaeSystem
+from ldae.inference.shared_estimate import SharedEstimate
 from ldae.progress import Progress
 
 REFERENCE = "ddim"
@@ -126,13 +127,28 @@ class _Scans:
         original, decoded: The scans and the autoencoder's reconstructions, (B, 1, X, Y, Z).
         y: Semantic codes, (B, d).
         z_0: Latents, (B, C, *S).
+        scan_ids: Names of the scans.
     """
 
     def __init__(self, system: LdaeSystem, store: VolumeStore, rows: pd.DataFrame, y: np.ndarray):
         self.y = system.compute.move(torch.from_numpy(y).float())
         self.original = system.compute.move(store.volumes(rows.index.to_numpy()))
         self.z_0 = system.encode_z(self.original)
+        self.scan_ids = rows["scan_id"].tolist()
+        self.shared = SharedEstimate()
         self.decoded = system.image(self.z_0)
+
+    @property
+    def ends(self) -> list[int]:
+        """Places of the first visits of all participants, then of the last ones."""
+        return [*range(0, len(self.y), 3), *range(2, len(self.y), 3)]
+
+    def invert(self, system: LdaeSystem, steps: int, places: list[int] | None = None) -> Tensor:
+        """z_T of the scans at some places (None: of all), by the system's solver."""
+        scans, z_0, y = self.scan_ids, self.z_0, self.y
+        if places is not None:
+            scans, z_0, y = [scans[i] for i in places], z_0[places], y[places]
+        return system.invert(scans, z_0, y, steps, self.shared)
 
     def compare(self, image: Tensor, places: slice = slice(None)) -> dict[str, Tensor]:
         """``ssim`` and ``mse`` to the scans, ``ssim_to_ae`` to their reconstructions; (B,) each."""
@@ -159,12 +175,12 @@ def _round_trips(
         and the measures of :meth:`_Scans.compare`; ``manipulation`` with ``ventricle_ml``. (B,)
         each.
     """
-    z_T = system.encode_zT(batch.z_0, batch.y, steps)
-    z_0 = system.decode(z_T, batch.y, steps)
+    z_T, shared = batch.invert(system, steps), SharedEstimate()
+    z_0 = system.decode(z_T, batch.y, steps, shared)
     error = (z_0 - batch.z_0).square().flatten(1).mean(1).sqrt()
     base = system.image(z_0)
     yield "reconstruction", {"latent_rmse": error, **batch.compare(base)}
-    image = system.image(system.decode(z_T, moved, steps))
+    image = system.image(system.decode(z_T, moved, steps, shared))
     volume = soft_volumes(image, base, regions)["ventricle_ml"]
     yield "manipulation", {"ventricle_ml": volume}
 
@@ -183,8 +199,7 @@ def _middle_visits(
     start, target, end = slice(0, None, 3), slice(1, None, 3), slice(2, None, 3)
     first, middle, last = (torch.tensor(months.to_numpy(float)[i::3]) for i in range(3))
     alpha = ((middle - first) / (last - first)).to(batch.y.device)
-    ends = torch.cat([batch.z_0[start], batch.z_0[end]])
-    z_T = system.encode_zT(ends, torch.cat([batch.y[start], batch.y[end]]), steps)
+    z_T = batch.invert(system, steps, batch.ends)
     between = slerp(*z_T.chunk(2), alpha)
     y = lerp(batch.y[start], batch.y[end], alpha)
     return batch.compare(system.image(system.decode(between, y, steps)), target)

@@ -16,13 +16,15 @@ from ldae.data.sampling import batches
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
 from ldae.evaluation.examples import as_arrays
-from ldae.evaluation.metrics.image import brain_mask, ssim_map
+from ldae.evaluation.metrics.image import brain_mask
 from ldae.evaluation.metrics.volumes import Regions, soft_volumes, weighted
 from ldae.evaluation.probes.direction import Direction, LinearModel
 from ldae.files import save_arrays, write_table
 from ldae.ground_truth.counterfactual_tables import differences, summarise
 from ldae.inference.ldae_system import LdaeSystem
+from ldae.inference.shared_estimate import SharedEstimate
 from ldae.progress import Progress
+from ldae.ssim import ssim_map
 
 REGIONS = ("brain", "ventricles", "hippocampus", "elsewhere")
 
@@ -170,7 +172,8 @@ def evaluate_counterfactual(
         original = system.compute.move(store.volumes(rows["at"].to_numpy()))
         steps = direction.variants(age, settings["mode"], rows["scan_id"].tolist(), seed)
         steps = {variant: sign.to(step)[:, None] * step for variant, step in steps.items()}
-        case, images = _images(system, original, y, truth, steps, settings)
+        scans_of_part = rows["scan_id"].tolist()
+        case, images = _images(system, scans_of_part, original, y, truth, steps, settings)
         base = images["none", None]
         for (method, alpha), image in images.items():
             before = {"autoencoder": case.start, "truth": original}.get(method, base)
@@ -192,6 +195,7 @@ def evaluate_counterfactual(
 
 def _images(
     system: LdaeSystem,
+    scan_ids: list[str],
     original: Tensor,
     y: Tensor,
     truth: Tensor,
@@ -201,11 +205,11 @@ def _images(
     """The true counterfactuals, and the images to compare with them by (method, alpha)."""
     steps = settings["ddim_steps"]
     z_0, z_true = system.encode_z(original), system.encode_z(truth)
-    z_T = system.encode_zT(z_0, y, steps)
+    z_T, shared = system.invert(scan_ids, z_0, y, steps), SharedEstimate()
     case = Case(original, truth, system.image(z_0), system.image(z_true))
 
     def show(code: Tensor) -> Tensor:
-        return system.image(system.decode(z_T, code, steps))
+        return system.image(system.decode(z_T, code, steps, shared))
 
     images: dict[tuple[str, float | None], Tensor] = {("none", None): show(y)}
     alphas = sorted({float(settings["alpha"]), *map(float, settings["alphas"])} - {0.0})

@@ -74,7 +74,8 @@ class DaeSystem(TrainedSystem):
         """See :meth:`TrainedSystem.load`. The precision is that of the encoder as well."""
         compute = Compute.prepare(device, threads, precision or PRECISION.get(device, "fp32"))
         encoder, unet, card = load_dae(models["dae"])
-        return cls(compute.place(encoder), compute.place(unet), card, models["dae"], compute)
+        encoder, unet = compute.place(encoder), compute.place_frozen(unet)
+        return cls(encoder, unet, card, models["dae"], compute)
 
     def volume_store(self, folder: str | Path) -> VolumeStore:
         """See :meth:`TrainedSystem.volume_store`."""

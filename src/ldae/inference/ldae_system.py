@@ -5,9 +5,10 @@ to unit variance; semantic codes y_sem (B, d). All are float32 on the compute de
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,9 @@ from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.schedule import Guidance, Schedule
 from ldae.errors import require
+from ldae.files import digest
+from ldae.inference.code_store import CodeStore, Inversion
+from ldae.inference.shared_estimate import SharedEstimate
 from ldae.inference.trained_system import (
     PRECISION,
     Reconstruction,
@@ -58,6 +62,7 @@ class LdaeSystem(TrainedSystem):
     """
 
     stages, name, has_autoencoder = ("autoencoder", "ldm", "ldae"), "ldae", True
+    codes: CodeStore | None = None
 
     def __init__(
         self,
@@ -102,10 +107,14 @@ class LdaeSystem(TrainedSystem):
             f"The model in {ldae} was trained with another autoencoder than the one in "
             f"{autoencoder} (SHA-256 differs). Train the later stages again.",
         )
+        guided = compute.place(guided)
+        # Not its projection of y_sem, which is float32 (ldae.nets.gradient_estimator).
+        for part in (guided.unet, guided.estimator.up):
+            compute.store_reduced(part)
         return cls(
-            compute.place(compression),
+            compute.place_frozen(compression),
             compute.place(encoder),
-            compute.place(guided),
+            guided,
             card,
             {str(autoencoder): autoencoder_card, str(ldm): load_card(ldm), str(ldae): card},
             cfg["guidance"],
@@ -136,6 +145,22 @@ class LdaeSystem(TrainedSystem):
             refuse_leakage(store, card, model)
         self.volumes = store.card["volumes"]
         return store
+
+    def with_codes(self, store: CodeStore) -> Self:
+        """The same system, and the same networks, with stored inversions of scans.
+
+        Raises:
+            UserError: they are of other models.
+        """
+        store.require_models(self.models_hash, self.guidance)
+        other = copy(self)
+        other.codes = store
+        return other
+
+    @property
+    def models_hash(self) -> str:
+        """Digest of the SHA-256 of all three models."""
+        return digest({card["kind"]: card["sha256"] for card in self.cards.values()})
 
     def stored_codes(self, embeddings: str | Path, scan_ids: pd.Series) -> np.ndarray:
         """y_sem of scans from the embeddings on disk: (N, d) float64.
@@ -185,34 +210,66 @@ class LdaeSystem(TrainedSystem):
         eps = eps.float()
         return eps, [self.schedule.guided_eps(eps, g.float(), t, self.guidance) for g in shifts]
 
-    def _eps_fn(self, y: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
-        """Noise estimate guided by ``y``; None: the unconditional one (LDDIM)."""
-        if y is not None:
-            return lambda z, t: self.estimates(z, t, y)[1][0]
+    def _eps_fn(
+        self, y: Tensor | None, shared: SharedEstimate | None = None
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        """Noise estimate guided by ``y``; None: the unconditional one (LDDIM).
 
-        def unconditional(z: Tensor, t: Tensor) -> Tensor:
+        Its first call shares the frozen part with those of other codes.
+        """
+        first = shared
+
+        def estimate(z: Tensor, t: Tensor) -> Tensor:
+            nonlocal first
+            own, first = first, None
             with self.compute.autocast():
-                return self.guided.unet(z, t).float()
+                if y is None and own is None:
+                    return self.guided.unet(z, t).float()
+                frozen = own.frozen(self.guided, z, t) if own else self.guided.frozen(z, t)
+                if y is None:
+                    return frozen.eps.float()
+                g = self.guided.shift(frozen, t, y)
+            return self.schedule.guided_eps(frozen.eps.float(), g.float(), t, self.guidance)
 
-        return unconditional
+        return estimate
 
     @torch.inference_mode()
-    def encode_zT(self, z_0: Tensor, y: Tensor | None, steps: int) -> Tensor:
+    def encode_zT(
+        self, z_0: Tensor, y: Tensor | None, steps: int, shared: SharedEstimate | None = None
+    ) -> Tensor:
         """Invert z_0 in ``steps`` calls (DDIM: Eq. 11); ``y=None`` is the unconditional LDM.
 
-        The code has ``solver.states`` times the channels of z_0.
+        The code has ``solver.states`` times the channels of z_0. ``shared`` is that of other
+        inversions of the same z_0.
         """
-        return self.solver.encode(self._eps_fn(y), z_0, self.schedule, steps)
+        return self.solver.encode(self._eps_fn(y, shared), z_0, self.schedule, steps)
+
+    def invert(
+        self,
+        scan_ids: Sequence[str],
+        z_0: Tensor,
+        y: Tensor | None,
+        steps: int,
+        shared: SharedEstimate | None = None,
+    ) -> Tensor:
+        """As :meth:`encode_zT` for scans with their own y_sem: read where they are stored."""
+        if self.codes is not None:
+            found = self.codes.read(Inversion(self.solver_name, steps, y is not None), scan_ids)
+            if found is not None:
+                return self.compute.move(found)
+        return self.encode_zT(z_0, y, steps, shared)
 
     @torch.inference_mode()
-    def decode(self, z_T: Tensor, y: Tensor | None, steps: int) -> Tensor:
+    def decode(
+        self, z_T: Tensor, y: Tensor | None, steps: int, shared: SharedEstimate | None = None
+    ) -> Tensor:
         """From z_T to z_0 in ``steps`` calls, deterministically; ``y`` as in :meth:`encode_zT`.
 
-        z_T is a code, or noise shaped like z_0.
+        z_T is a code, or noise shaped like z_0. ``shared`` is that of other decodings of it.
         """
         is_noise = z_T.shape[1] == self.autoencoder_card["architecture"]["latent_channels"]
         solve = self.solver.sample if is_noise else self.solver.decode
-        return solve(self._eps_fn(y), z_T, self.schedule, steps)
+        return solve(self._eps_fn(y, shared), z_T, self.schedule, steps)
 
     def images(self, z_T: Tensor, y: Tensor, steps: int, batch_size: int) -> Tensor:
         """Decode many codes to volumes, ``batch_size`` at a time; the result is on the CPU."""
@@ -245,6 +302,7 @@ class LdaeSystem(TrainedSystem):
         z_0 = self.encode_z(x)
         compressed = self.image(z_0)
         noise = self.noise(scan_ids, x.shape[2:], noise_seed)
+        of_scans, of_noise = SharedEstimate(), SharedEstimate()
 
         def made(system: str, variant: str, T: int | None, image: Tensor) -> Reconstruction:
             return Reconstruction(system, variant, T, x, image, compressed)
@@ -252,11 +310,12 @@ class LdaeSystem(TrainedSystem):
         yield made("autoencoder", "reconstruction", None, compressed)
         for T in steps:
             for system, code in (("lddim", None), (self.name, codes["y_sem"])):
-                z_T = self.encode_zT(z_0, code, T)
+                z_T = self.invert(scan_ids, z_0, code, T, of_scans)
                 yield made(system, "encoded", T, self.image(self.decode(z_T, code, T)))
             for variant, code in codes.items():
                 if variant == "y_sem" or max(steps) == T:
-                    yield made(self.name, variant, T, self.image(self.decode(noise, code, T)))
+                    decoded = self.decode(noise, code, T, of_noise)
+                    yield made(self.name, variant, T, self.image(decoded))
 
     def runs(
         self, x: Tensor, scan_id: str, steps: int, noise_seed: int

@@ -53,7 +53,7 @@ class TrainedSystem(ABC):
         name: Name of the system in tables.
         compute: Device and precision.
         has_autoencoder: Whether reconstructions are compared with an autoencoder's as well.
-        solver: Solver of both directions of the diffusion; the paper's unless
+        solver, solver_name: Solver of both directions of the diffusion; the paper's unless
             :meth:`with_solver` sets another.
     """
 
@@ -62,6 +62,7 @@ class TrainedSystem(ABC):
     compute: Compute
     has_autoencoder: bool = False
     solver: Solver = find_solver("ddim")
+    solver_name: str = "ddim"
 
     @classmethod
     @abstractmethod
@@ -91,7 +92,7 @@ class TrainedSystem(ABC):
     def with_solver(self, name: str) -> Self:
         """The same system, and the same networks, with a solver of :data:`SOLVERS` by name."""
         other = copy(self)
-        other.solver = find_solver(name)
+        other.solver, other.solver_name = find_solver(name), name
         return other
 
     @abstractmethod

@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from monai.networks.nets import AutoencoderKL, PatchDiscriminator
-from monai.networks.nets.autoencoderkl import Decoder, Encoder
-from torch import Tensor
+from monai.networks.nets.autoencoderkl import AEKLResBlock, Decoder, Encoder
+from torch import Tensor, nn
 
+from ldae.nets.blocks import FACTORS, repeat_voxels
 from ldae.nets.execution import (
     Recomputable,
     apply_execution_options,
     call_recomputed,
     guard_gradients,
 )
+from ldae.nets.normalisation import GroupNorm, GroupNormSiLU, channels_last, keeps_reduced
 from ldae.nets.pretrained import load_strictly, load_weights, monai_autoencoder
 
 HOW_TO_STAGE = (
@@ -27,7 +29,7 @@ class _Blocks(Recomputable):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, X, Y, Z) through all blocks."""
         for block in self.blocks:
-            x = call_recomputed(block, x, recompute=self.checkpointing)
+            x = channels_last(call_recomputed(block, x, recompute=self.checkpointing))
         return x
 
 
@@ -37,6 +39,46 @@ class BlockEncoder(_Blocks, Encoder):
 
 class BlockDecoder(_Blocks, Decoder):
     """MONAI's decoder with recomputable blocks."""
+
+
+class ResidualBlock(AEKLResBlock):
+    """MONAI's residual block, whose normalisations apply SiLU themselves."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, X, Y, Z) to (B, C', X, Y, Z)."""
+        h = self.conv2(self.norm2(self.conv1(self.norm1(x))))
+        return self.nin_shortcut(x) + h
+
+
+class NearestUpsample(nn.Upsample):
+    """Upsampling of MONAI's decoder, by 2; on a GPU it stays in reduced precision.
+
+    CUDA's autocast would copy the volume to float32, and PyTorch's kernel would undo its layout.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, X, Y, Z) to twice the size."""
+        return repeat_voxels(x, FACTORS["isotropic"]) if keeps_reduced(x) else super().forward(x)
+
+
+# Same attributes and state dict: only the forward pass differs.
+CLASSES: dict[type[nn.Module], type[nn.Module]] = {
+    Encoder: BlockEncoder,
+    Decoder: BlockDecoder,
+    AEKLResBlock: ResidualBlock,
+    nn.Upsample: NearestUpsample,
+}
+
+
+def _adopt_classes(net: nn.Module) -> None:
+    """Give the modules of MONAI's autoencoder the classes of this project, in place."""
+    for module in net.modules():
+        if isinstance(module, AEKLResBlock):
+            module.norm1.__class__ = module.norm2.__class__ = GroupNormSiLU
+        module.__class__ = CLASSES.get(type(module), type(module))
+    for module in net.modules():
+        if type(module) is nn.GroupNorm:  # the encoder's last one
+            module.__class__ = GroupNorm
 
 
 def build_autoencoder(cfg: Mapping[str, Any]) -> AutoencoderKL:
@@ -65,8 +107,7 @@ def build_autoencoder(cfg: Mapping[str, Any]) -> AutoencoderKL:
         with_encoder_nonlocal_attn=False,
         with_decoder_nonlocal_attn=False,
     )
-    # Same attributes and state dict; only the loop over the blocks differs.
-    net.encoder.__class__, net.decoder.__class__ = BlockEncoder, BlockDecoder
+    _adopt_classes(net)
     if cfg["pretrained"] is not None:
         path = str(cfg["pretrained"])
         state = load_weights(path, "autoencoder.pretrained", HOW_TO_STAGE)

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ldae.nets.normalisation import GroupNorm, GroupNormSiLU
+
 Resample = Literal["isotropic", "inner_axes"]
 FACTORS: dict[str, tuple[int, int, int]] = {"isotropic": (2, 2, 2), "inner_axes": (1, 2, 2)}
 
@@ -35,20 +37,44 @@ def zero_init(module: nn.Module) -> nn.Module:
 def average_pool(x: Tensor, factor: tuple[int, int, int]) -> Tensor:
     """Average non-overlapping blocks of ``factor`` voxels of (B, C, X, Y, Z).
 
-    Written as a mean over a view, because AvgPool3d has no deterministic backward on CUDA.
+    Written as a mean over a view, because AvgPool3d has no deterministic backward on CUDA. A
+    channels-last volume stays so.
     """
-    batch, channels, *size = x.shape
-    blocks = [n for side, f in zip(size, factor, strict=True) for n in (side // f, f)]
-    return x.reshape(batch, channels, *blocks).mean(dim=(3, 5, 7))
+    if _is_channels_last(x):
+        return _block_means(x.movedim(1, -1), factor, 1).movedim(-1, 1)
+    return _block_means(x, factor, 2)
 
 
 def repeat_voxels(x: Tensor, factor: tuple[int, int, int]) -> Tensor:
-    """Upsample (B, C, X, Y, Z) by nearest neighbour: the inverse layout of :func:`average_pool`."""
-    batch, channels, *size = x.shape
-    grown = x[:, :, :, None, :, None, :, None].expand(
-        batch, channels, size[0], factor[0], size[1], factor[1], size[2], factor[2]
-    )
-    return grown.reshape(batch, channels, *[s * f for s, f in zip(size, factor, strict=True)])
+    """Upsample (B, C, X, Y, Z) by nearest neighbour: the inverse layout of :func:`average_pool`.
+
+    A channels-last volume stays so.
+    """
+    if _is_channels_last(x):
+        return _repeated_blocks(x.movedim(1, -1), factor, 1).movedim(-1, 1)
+    return _repeated_blocks(x, factor, 2)
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last_3d) and not x.is_contiguous()
+
+
+def _block_means(x: Tensor, factor: tuple[int, int, int], axis: int) -> Tensor:
+    """Means over blocks along three axes from ``axis`` on."""
+    sides = zip(x.shape[axis : axis + 3], factor, strict=True)
+    blocks = [n for side, f in sides for n in (side // f, f)]
+    view = x.reshape(*x.shape[:axis], *blocks, *x.shape[axis + 3 :])
+    return view.mean(dim=(axis + 1, axis + 3, axis + 5))
+
+
+def _repeated_blocks(x: Tensor, factor: tuple[int, int, int], axis: int) -> Tensor:
+    """Repeat along three axes from ``axis`` on; the result is contiguous."""
+    before, sides, after = x.shape[:axis], x.shape[axis : axis + 3], x.shape[axis + 3 :]
+    for place in (3, 2, 1):
+        x = x.unsqueeze(axis + place)
+    pairs = list(zip(sides, factor, strict=True))
+    grown = x.expand(*before, *[n for pair in pairs for n in pair], *after)
+    return grown.reshape(*before, *[side * f for side, f in pairs], *after)
 
 
 class ResBlock(nn.Module):
@@ -82,11 +108,11 @@ class ResBlock(nn.Module):
     ):
         super().__init__()
         self.factor, self.up = factor, up
-        self.norm_in = nn.GroupNorm(groups, in_channels)
+        self.norm_in = GroupNormSiLU(groups, in_channels)
         self.conv_in = nn.Conv3d(in_channels, out_channels, 3, padding=1)
         self.time = nn.Linear(embedding_dim, 2 * out_channels)
         self.semantic = nn.Linear(embedding_dim, 2 * out_channels) if conditional else None
-        self.norm_out = nn.GroupNorm(groups, out_channels)
+        self.norm_out = GroupNormSiLU(groups, out_channels)
         self.dropout = nn.Dropout(dropout)
         self.conv_out = zero_init(nn.Conv3d(out_channels, out_channels, 3, padding=1))
         same = in_channels == out_channels
@@ -99,15 +125,14 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, t_emb: Tensor, y_emb: Tensor | None = None) -> Tensor:
         """Map x (B, C, X, Y, Z), t_emb (B, E) and y_emb (B, E) to (B, C', X', Y', Z')."""
-        h = self.conv_in(self._resample(F.silu(self.norm_in(x))))
+        h = self.conv_in(self._resample(self.norm_in(x)))
         scale, shift = self.time(F.silu(t_emb)).chunk(2, dim=1)
         scale = 1 + scale
         if self.semantic is not None:
             y_scale, y_shift = self.semantic(F.silu(y_emb)).chunk(2, dim=1)
             # Both affine maps folded into one: a single pass over the voxels.
             scale, shift = (1 + y_scale) * scale, (1 + y_scale) * shift + y_shift
-        h = self.norm_out(h) * scale[:, :, None, None, None] + shift[:, :, None, None, None]
-        h = self.conv_out(self.dropout(F.silu(h)))
+        h = self.conv_out(self.dropout(self.norm_out(h, scale, shift)))
         return self.skip(self._resample(x)) + h
 
 
@@ -117,7 +142,7 @@ class SelfAttention(nn.Module):
     def __init__(self, channels: int, num_heads: int, groups: int):
         super().__init__()
         self.num_heads = num_heads
-        self.norm = nn.GroupNorm(groups, channels)
+        self.norm = GroupNorm(groups, channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.out = zero_init(nn.Conv1d(channels, channels, 1))
 

@@ -1,12 +1,11 @@
 """Execution of networks: recomputed activations, compiled parts, a guard against wrong gradients.
 
 Recomputing and compiling change no result beyond rounding, and no name in a state dict. A model
-that was trained with them is used without them, and the reverse. Compiled dropout alone draws other
-numbers from the same seed. The guard stops a training where torch's kernels would return garbage
-instead of gradients.
+that was trained with them is used without them, and the reverse. The guard stops a training where
+torch's kernels would return garbage instead of gradients.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -77,7 +76,8 @@ def apply_execution_options(net: Net, cfg: Mapping[str, Any], backend: str = "in
 
     Args:
         net: Changed in place: those of its modules that are a :class:`Recomputable`.
-        cfg: Section of the stage, such as ``ldm``; absent keys are false.
+        cfg: Section of the stage, such as ``ldm``; absent keys are false. With ``compile: auto``
+            nothing is compiled here, but by the training (:mod:`ldae.training.compile_choice`).
         backend: Backend of ``torch.compile``.
 
     Returns:
@@ -92,8 +92,31 @@ def apply_execution_options(net: Net, cfg: Mapping[str, Any], backend: str = "in
     parts = [part for part in net.modules() if isinstance(part, Recomputable)]
     for part in parts:
         part.checkpointing = recompute
-    if cfg.get("compile", False):
-        for part in parts:
-            for module in part.compiled_parts():
-                module.compile(backend=backend)
+    if cfg.get("compile", False) is True:
+        compile_parts([net], backend)
     return net
+
+
+def compile_parts(nets: Iterable[nn.Module], backend: str = "inductor") -> None:
+    """Compile the parts of networks that are :class:`Recomputable`, in place, at their next call.
+
+    Dropout draws the numbers that it draws without compilation.
+    """
+    import torch._inductor.config
+
+    torch._inductor.config.fallback_random = True
+    for module in _compiled_parts(nets):
+        module.compile(backend=backend)
+
+
+def uncompile_parts(nets: Iterable[nn.Module]) -> None:
+    """Undo :func:`compile_parts`."""
+    for module in _compiled_parts(nets):
+        module._compiled_call_impl = None
+
+
+def _compiled_parts(nets: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    for net in nets:
+        for part in net.modules():
+            if isinstance(part, Recomputable):
+                yield from part.compiled_parts()

@@ -1,7 +1,7 @@
 """Gradient estimator G(z_t, y_sem, t) on top of a frozen UNet (paper section 3.5)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,20 @@ class GradientEstimator(nn.Module):
         with torch.autocast(y_sem.device.type, enabled=False):
             code = self.semantic(y_sem.float())
         return self.up(features, t_emb, code)
+
+
+class FrozenEstimate(NamedTuple):
+    """What the frozen UNet gives at one z_t: the same for every y_sem.
+
+    Attributes:
+        features: Features of the down path, finest first.
+        t_emb: Time code (B, E).
+        eps: Unconditional noise estimate, shaped like z_t.
+    """
+
+    features: list[Tensor]
+    t_emb: Tensor
+    eps: Tensor
 
 
 class GuidedUNet(nn.Module):
@@ -75,12 +89,20 @@ class GuidedUNet(nn.Module):
 
     def estimates(self, z_t: Tensor, t: Tensor, *codes: Tensor) -> tuple[Tensor, list[Tensor]]:
         """As :meth:`forward` for several y_sem: eps, and G of each. The frozen part runs once."""
+        frozen = self.frozen(z_t, t)
+        return frozen.eps, [self.shift(frozen, t, y_sem) for y_sem in codes]
+
+    def frozen(self, z_t: Tensor, t: Tensor) -> FrozenEstimate:
+        """The part that no y_sem changes; it records no graph."""
         with torch.no_grad():
             features, t_emb = self.unet.encode(z_t, t)
-            eps = self.unet.decode(features, t_emb, z_t, t)
-        shifts = [self.estimator(features, t_emb, y_sem).to(z_t.dtype) for y_sem in codes]
+            return FrozenEstimate(features, t_emb, self.unet.decode(features, t_emb, z_t, t))
+
+    def shift(self, frozen: FrozenEstimate, t: Tensor, y_sem: Tensor) -> Tensor:
+        """G for y_sem (B, y_dim), shaped like eps and in its dtype."""
+        g = self.estimator(frozen.features, frozen.t_emb, y_sem).to(frozen.eps.dtype)
         known = self.unet.preconditioning
-        return eps, shifts if known is None else [known.gradient(g, t) for g in shifts]
+        return g if known is None else known.gradient(g, t)
 
 
 def build_guided_unet(unet: UNet, ldm_cfg: Mapping[str, Any], y_dim: int) -> GuidedUNet:

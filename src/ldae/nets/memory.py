@@ -20,6 +20,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from ldae.nets.normalisation import cpu_as_gpu
+
 RESERVE = 0.1  # fraction of a GPU's memory left to what is not counted
 GIB = 2**30
 # Operators that CUDA's autocast computes in float32 and the CPU's does not, of those that the
@@ -58,6 +60,7 @@ def cuda_autocast() -> Iterator[None]:
     """Within the context autocast on the CPU gives results of the types that CUDA's gives.
 
     Dropout keeps a mask of one byte an element, as on CUDA, and not one of the type of its input.
+    Normalisations of 3-D networks are those of a GPU (:mod:`ldae.nets.normalisation`).
     """
 
     def in_float32(operator: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -72,7 +75,7 @@ def cuda_autocast() -> Iterator[None]:
         with torch.autocast("cpu", enabled=False):
             return torch.native_dropout(x, p, train)[0] if train and p else x
 
-    with torch.library._scoped_library("aten", "IMPL") as library:
+    with torch.library._scoped_library("aten", "IMPL") as library, cpu_as_gpu():
         for name in FLOAT32_ON_CUDA:
             operator = attrgetter(name)(torch.ops.aten)
             library.impl(name, in_float32(operator), "AutocastCPU")
@@ -137,8 +140,11 @@ def hollow_copy(net: Net) -> Net:
 def _filled(net: Net, device: str) -> Net:
     """The network with its tensors replaced by new ones."""
     for module in net.modules():
+        if hasattr(module, "skip_empty_slices"):
+            module.skip_empty_slices = False  # no slice may be empty
         for name, value in list(module.named_parameters(recurse=False)):
-            filled = nn.Parameter(0.02 * torch.randn(value.shape, device=device))
+            random = 0.02 * torch.randn(value.shape, device=device)
+            filled = nn.Parameter(random.to(value.dtype))
             module.register_parameter(name, filled.requires_grad_(value.requires_grad))
         for name, value in list(module.named_buffers(recurse=False)):
             zeros = torch.zeros(value.shape, dtype=value.dtype, device=device)

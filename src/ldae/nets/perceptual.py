@@ -82,16 +82,18 @@ class Fake3DPerceptual(nn.Module):
     Args:
         lpips: The 2-D distance.
         ratio: Fraction of the slices of every plane to compare (Table 2: 0.5).
+        scaled: Whether intensities are mapped from [0, 1] to [-1, 1], which the networks are made
+            for; False: they are taken as they are, as in the authors' code.
 
     Raises:
         ValueError: the ratio is not within (0, 1].
     """
 
-    def __init__(self, lpips: Lpips, ratio: float):
+    def __init__(self, lpips: Lpips, ratio: float, scaled: bool = True):
         super().__init__()
         if not 0 < ratio <= 1:
             raise ValueError(f"fake_3d_ratio must be within (0, 1], got {ratio}")
-        self.lpips, self.ratio = lpips, ratio
+        self.lpips, self.ratio, self.scaled = lpips, ratio, scaled
 
     def forward(self, a: Tensor, b: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Compare volumes.
@@ -117,7 +119,7 @@ class Fake3DPerceptual(nn.Module):
             return torch.randperm(length, generator=generator)[:count]
         return ((torch.arange(count, dtype=torch.float64) + 0.5) * length / count).long()
 
-    @staticmethod
-    def _planes(x: Tensor, axis: int, index: Tensor) -> Tensor:
-        """Take slices along ``axis`` as images (B * count, 1, H, W) in [-1, 1]."""
-        return 2 * x.index_select(axis, index).movedim(axis, 1).flatten(0, 1) - 1
+    def _planes(self, x: Tensor, axis: int, index: Tensor) -> Tensor:
+        """Take slices along ``axis`` as images (B * count, 1, H, W), in [-1, 1] if scaled."""
+        images = x.index_select(axis, index).movedim(axis, 1).flatten(0, 1)
+        return 2 * images - 1 if self.scaled else images

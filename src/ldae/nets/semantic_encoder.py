@@ -13,9 +13,11 @@ import ldae.nets._torchvision  # noqa: F401
 import timm
 import torch
 import torch.nn.functional as F
+from timm.layers import DropPath
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
+from ldae.config import AUTO
 from ldae.errors import UserError, require
 from ldae.nets.execution import Recomputable, apply_execution_options, call_recomputed
 from ldae.nets.pretrained import load_strictly, load_weights, timm_convnext
@@ -62,7 +64,8 @@ class SemanticEncoder(Recomputable):
         slice_batch: Slices that go through the backbone at once; None: all of them, or 16 with
             :attr:`checkpointing`, which never keeps the activations of more slices than this.
         skip_empty_slices: Embed all slices without any signal (zero throughout, as outside the
-            brain) once instead of one by one. The result is the same.
+            brain) once instead of one by one. The result is the same. ``auto``: where that holds
+            in training as well, for a backbone without batch normalisation, dropout and drop path.
 
     Attributes:
         dim: Length d of y_sem, the backbone's number of features.
@@ -83,7 +86,7 @@ class SemanticEncoder(Recomputable):
         position_dropout: float = 0.0,
         layer_norm: Literal["input", "output"] = "input",
         slice_batch: int | None = None,
-        skip_empty_slices: bool = False,
+        skip_empty_slices: bool | str = False,
     ):
         super().__init__()
         require(plane in PLANES, f"ldae.encoder.plane is one of {', '.join(PLANES)}, not {plane}.")
@@ -98,6 +101,8 @@ class SemanticEncoder(Recomputable):
         self.batch_norms = any(
             isinstance(module, nn.modules.batchnorm._BatchNorm) for module in backbone.modules()
         )
+        if skip_empty_slices == AUTO:
+            skip_empty_slices = not (self.batch_norms or _draws(backbone))
         self._require_no_batch_norms(bool(slice_batch or skip_empty_slices))
         self.dim: int = backbone.head_hidden_size
         require(
@@ -202,6 +207,15 @@ class SemanticEncoder(Recomputable):
         return self.standardize(y_sem.squeeze(1))
 
 
+def _draws(backbone: nn.Module) -> bool:
+    """Whether a backbone draws random numbers in training: dropout, or blocks left out."""
+    return any(
+        (layer.p if isinstance(layer, nn.Dropout) else layer.drop_prob) > 0
+        for layer in backbone.modules()
+        if isinstance(layer, nn.Dropout | DropPath)
+    )
+
+
 def load_backbone(backbone: nn.Module, path: str, what: str) -> None:
     """Load ImageNet weights into a one-channel backbone in place.
 
@@ -225,20 +239,21 @@ def build_encoder(cfg: Mapping[str, Any]) -> SemanticEncoder:
     """Build the encoder of the ``ldae.encoder`` section of the config (Table 4).
 
     Optional keys: ``backbone_kwargs`` (a mapping handed to the timm model; none by default),
+    ``drop_path_rate`` (0; chance that a slice skips the last block in training, less before),
     ``projections`` (true), ``layer_norm`` (input), ``position_dropout`` (0), ``slice_batch`` (null)
     and ``skip_empty_slices`` (false).
 
     Raises:
         UserError: an unknown backbone or option, or weights that are missing or do not fit.
     """
-    name = cfg["backbone"]
+    name, kwargs = cfg["backbone"], dict(cfg.get("backbone_kwargs", {}))
     require(
         timm.is_model(name),
         f"ldae.encoder.backbone: timm {timm.__version__} has no model {name!r}.",
     )
-    backbone = timm.create_model(
-        name, pretrained=False, in_chans=1, num_classes=0, **cfg.get("backbone_kwargs", {})
-    )
+    if cfg.get("drop_path_rate", 0.0) > 0:
+        kwargs["drop_path_rate"] = cfg["drop_path_rate"]
+    backbone = timm.create_model(name, pretrained=False, in_chans=1, num_classes=0, **kwargs)
     if cfg["pretrained"] is not None:
         load_backbone(backbone, cfg["pretrained"], "ldae.encoder.pretrained")
     return SemanticEncoder(

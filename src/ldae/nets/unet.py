@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ldae.nets.blocks import (
@@ -27,6 +26,7 @@ from ldae.nets.execution import (
     call_recomputed,
     guard_gradients,
 )
+from ldae.nets.normalisation import GroupNormSiLU, channels_last
 from ldae.nets.preconditioning import Preconditioning
 
 BF16_ADVICE = "precision: fp32, or choose another volumes.shape"
@@ -122,7 +122,7 @@ class DownPath(Recomputable):
 
     def forward(self, z: Tensor, t_emb: Tensor, y_emb: Tensor | None = None) -> list[Tensor]:
         """Return the features of every stage, finest first; the last one enters the middle."""
-        features = [self.conv(z)]
+        features = [channels_last(self.conv(z))]
         for stage in self.stages:
             features.append(
                 call_recomputed(stage, features[-1], t_emb, y_emb, recompute=self.checkpointing)
@@ -163,7 +163,7 @@ class UpPath(Recomputable):
                     Stage(shape.block(channels, channels, conditional, resample="up"))
                 )
                 self.joins.append(False)
-        self.norm = nn.GroupNorm(shape.norm_num_groups, channels)
+        self.norm = GroupNormSiLU(shape.norm_num_groups, channels)
         self.conv = zero_init(nn.Conv3d(channels, shape.out_channels, 3, padding=1))
         guard_gradients(self, "estimator" if conditional else "UNet", BF16_ADVICE)
 
@@ -181,7 +181,7 @@ class UpPath(Recomputable):
         for stage, joins in zip(self.stages, self.joins, strict=True):
             skip = skips.pop() if joins else None
             h = call_recomputed(stage, h, t_emb, y_emb, skip, recompute=self.checkpointing)
-        return self.conv(F.silu(self.norm(h)))
+        return self.conv(self.norm(h))
 
 
 def time_embedding(shape: UNetShape) -> nn.Sequential:

@@ -96,6 +96,7 @@ def _jobs(rule: Any, config: Mapping[str, Any]) -> dict[str, int]:
     """The number of a rule's jobs, if it has one a shard or batch; else an empty dict."""
     raw, preprocessed = map(len, Shards.of(config["cohort"], config["preprocess"]["shards"]))
     shards = {
+        "code_shard": config["evaluation"]["code_shards"],
         "latent_shard": config["latents"]["shards"],
         "preprocessed_input": preprocessed,
         "volume_shard": raw + preprocessed,

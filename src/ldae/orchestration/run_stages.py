@@ -27,7 +27,7 @@ STAGES: tuple[tuple[str, str], ...] = (
     ("Voxel-space DAE", "dae"),
     ("Supervised encoders", r"supervised_(?!predictions)\w+"),
     ("Embeddings (y_sem)", r"embeddings(_\w+)?"),
-    ("Reconstruction", r"(reconstruction|inference)(_\w+)?|guidance|volume_correlation"),
+    ("Reconstruction", r"code_shard|(reconstruction|inference)(_\w+)?|guidance|volume_correlation"),
     (
         "Probes of diagnosis and age",
         r"tissue_volumes|probes(_external)?|supervised_predictions_\w+",

@@ -20,6 +20,10 @@ from ldae.report.warnings import trained_on_other_scans
 Cards = dict[str, dict[str, Any]]
 EXTRACTION = {"antspynet": "ANTsPyNet [@tustison2021]", "deepbet": "deepbet [@fisch2024]"}
 # Solvers of config["evaluation"], within a sentence.
+LPIPS_SLICES = {
+    "fixed_slices": "fixed axial slices",
+    "fake_3d": "half of the slices of each plane",
+}
 SOLVERS = {
     "ddim": "DDIM [@song2021]",
     "ddim_refined": "DDIM [@song2021] whose inversion is corrected once a step",
@@ -155,8 +159,8 @@ def _evaluation(config: dict[str, Any]) -> str:
             f"All numbers are of test subjects that {seen}. {solver[0].upper()}{solver[1:]} "
             f"with {listing(cfg['ddim_steps'])} steps, guidance coefficient {cfg['guidance']}, "
             "latents not clamped. SSIM [@wang2004] with a Gaussian window over the whole volume "
-            f"and within the brain, MSE, LPIPS [@zhang2018] ({cfg['lpips']['net']}) over fixed "
-            "axial slices.",
+            f"and within the brain, MSE, LPIPS [@zhang2018] ({cfg['lpips']['net']}) over "
+            f"{LPIPS_SLICES[cfg['lpips']['protocol']]}.",
             _probing(cfg["probes"]),
             f"Manipulation ({moves['mode']} y_sem, α = "
             f"{listing([f'{a:g}' for a in moves['alphas']])}, {_steps(moves)}) is "

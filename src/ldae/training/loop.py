@@ -125,7 +125,7 @@ class Trainer:
                         int(self.checkpoints.due), self.compute.device
                     )
                     if due and not self.detector.suspicious:
-                        self.checkpoints.save()
+                        self.checkpoints.save_later()
             except Interrupted:
                 self.save_before_leaving()
                 log.info(

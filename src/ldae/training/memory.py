@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
+from ldae.compute import reduce_weights
 from ldae.config import section_name
 from ldae.nets.memory import build_hollow, peak_bytes, weight_bytes, without_content
 from ldae.nets.shapes import latent_shape
@@ -92,6 +93,14 @@ def autocast(precision: str, device: str = "cpu") -> Callable[[], Any]:
     return lambda: torch.autocast(device, dtype=dtype, enabled=precision != "fp32")
 
 
+def _frozen(net: nn.Module, cast: Callable[[], Any], device: str) -> nn.Module:
+    """The network with weights in the type that a GPU keeps them in where they are not trained."""
+    with cast():
+        if torch.is_autocast_enabled(device):
+            reduce_weights(net, torch.get_autocast_dtype(device))
+    return net.eval()
+
+
 def _drop_gradients(step: Step) -> None:
     """Free every gradient as soon as it is complete: its memory is counted with the state."""
     for net in step.trained:
@@ -126,7 +135,8 @@ def autoencoder_step(
         latest[:] = [x_hat.detach()]
         loss = (x_hat - x).abs().mean()
         if perceptual is not None:
-            loss = loss + perceptual(x_hat, x)
+            with cast():
+                loss = loss + perceptual(x_hat, x).float()
         adversary.requires_grad_(False)
         loss = loss + judged(x_hat)
         adversary.requires_grad_(True)
@@ -155,7 +165,7 @@ def ldm_step(
     size, batch = latent_shape(upstream.shape, upstream.autoencoder), section["micro_batch"]
     net = build_hollow(lambda: build_unet(section, size[0]), device)
     restored = {**upstream.autoencoder, "pretrained": None, "checkpointing": False}
-    decoder = build_hollow(lambda: build_autoencoder(restored), device).eval()
+    decoder = _frozen(build_hollow(lambda: build_autoencoder(restored), device), cast, device)
     z = torch.randn(batch, *size, device=device)
     t = torch.zeros(batch, dtype=torch.long, device=device)
 
@@ -190,8 +200,9 @@ def ldae_step(
     )
     for net in (encoder, guided):
         apply_execution_options(net, section)
+    _frozen(guided.unet, cast, device)
     restored = {**upstream.autoencoder, "pretrained": None, "checkpointing": False}
-    decoder = build_hollow(lambda: build_autoencoder(restored), device).eval()
+    decoder = _frozen(build_hollow(lambda: build_autoencoder(restored), device), cast, device)
     draws = section["draws"]
     x = torch.rand(batch, 1, *upstream.shape, device=device)
     z = torch.randn(batch * draws, *size, device=device)

@@ -21,6 +21,7 @@ IRRELEVANT = frozenset(
     {
         "micro_batch",  # these two are columns of the table
         "checkpointing",
+        "activation",
         "age_loss",
         "batch_size",
         "clamp",
@@ -34,6 +35,7 @@ IRRELEVANT = frozenset(
         "grad_clip",
         "kl_weight",
         "learning_rate",
+        "noise",
         "precision",
         "pretrained",
         "probe_scans",
@@ -41,6 +43,7 @@ IRRELEVANT = frozenset(
         "resize",
         "sample_every",
         "sample_steps",
+        "selection",
         "skip_empty_slices",  # no slice may be empty
         "steps",
         "test_scans",

@@ -18,7 +18,7 @@ from ldae.errors import require
 from ldae.seeds import derive_seed, generator
 from ldae.training.distributed.batch_norm import RunningStatistics
 from ldae.training.distributed.processes import Processes
-from ldae.training.objectives.base import Losses, Objective, PartialLoss
+from ldae.training.objectives.base import AS_STAGE, Losses, Objective, PartialLoss
 from ldae.training.state import Sums
 
 Rate = Callable[[int], float]  # step -> factor of the configured learning rate
@@ -62,7 +62,8 @@ class OptimizerStep:
     Args:
         objective: Objective of the training, with its networks.
         sampler: Assigns the micro-batches of a step to the processes.
-        grad_clip: Largest gradient norm of an optimizer; None: gradients are not clipped.
+        grad_clip: Largest gradient norm of an optimizer, unless its group has its own; None:
+            gradients are not clipped.
         seed: Seed of every random draw.
         processes: This process among those that train together.
         rate: Factor of the learning rates by step.
@@ -78,7 +79,10 @@ class OptimizerStep:
         rate: Rate = constant,
     ):
         self.objective, self.sampler, self.processes = objective, sampler, processes
-        self.limit = math.inf if grad_clip is None else grad_clip
+        self.limits = {
+            name: grad_clip if group.grad_clip == AS_STAGE else group.grad_clip
+            for name, group in objective.groups.items()
+        }
         self.seeds = (seed, objective.stage)
         self.optimizers = {
             name: torch.optim.Adam(
@@ -129,7 +133,7 @@ class OptimizerStep:
         weights = [weight for optimizer in self.optimizers.values() for weight in live(optimizer)]
         self.processes.sum([weight.grad for weight in weights])
         sums, stopped = self.join(partial_losses, stop())
-        norms = {name: self.clip(optimizer) for name, optimizer in self.optimizers.items()}
+        norms = {name: self.clip(name) for name in self.optimizers}
         return sums, norms, stopped
 
     def accumulate(self, step: int, batches: Iterator[Tensors]) -> dict[str, PartialLoss]:
@@ -159,12 +163,13 @@ class OptimizerStep:
         pairs = zip(values[::2], values[1::2], strict=True)
         return dict(zip(partial_losses, pairs, strict=True)), stopped > 0
 
-    def clip(self, optimizer: torch.optim.Optimizer) -> float:
+    def clip(self, name: str) -> float:
         """Unscale and clip one optimizer's gradient; return its norm before clipping."""
+        optimizer, limit = self.optimizers[name], self.limits[name]
         weights = live(optimizer)
         if weights:
             self.objective.compute.scaler.unscale_(optimizer)
-        return float(nn.utils.clip_grad_norm_(weights, self.limit))
+        return float(nn.utils.clip_grad_norm_(weights, math.inf if limit is None else limit))
 
     def update(self, step: int, average: bool = True) -> None:
         """Take the step after ``step`` others, in every optimizer that has gradients.

@@ -18,7 +18,8 @@ FINISHED = "finished"  # empty file in a checkpoint folder: the model of the tra
 # In the stage's folder of checkpoints: what auto chose.
 PRECISION_CHOICE = "precision.json"
 MEMORY_CHOICE = "memory.json"
-CHOICES = (PRECISION_CHOICE, MEMORY_CHOICE)
+COMPILE_CHOICE = "compile.json"
+CHOICES = (PRECISION_CHOICE, MEMORY_CHOICE, COMPILE_CHOICE)
 
 
 def training_section(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
@@ -61,6 +62,8 @@ class Settings:
             can continue with more epochs.
         scratch: Folder on a disk of the node, to which the stores are copied; None: they are read
             in place.
+        compile_cache: Folder that compiled networks are kept in for later trainings; None: torch's
+            own, in the machine's temporary folder.
         stop_after: Stop as if interrupted after this step; None: never. For tests.
 
     Raises:
@@ -79,9 +82,10 @@ class Settings:
     diffusion: dict[str, Any] | None = None
     fingerprint: str = ""
     record: dict[str, Any] | None = None
-    checkpoint_seconds: float = 600.0
+    checkpoint_seconds: float = 1800.0
     keep_checkpoints: bool = False
     scratch: str | None = None
+    compile_cache: str | None = None
     stop_after: int | None = None
 
     def __post_init__(self) -> None:

@@ -68,6 +68,7 @@ def train(settings: Settings, processes: "Processes") -> None:
     """Train in this process; the first process saves the model and deletes the checkpoints."""
     from ldae.data.scratch import on_scratch
     from ldae.training.callbacks import TensorBoard
+    from ldae.training.compile_choice import choose_compile
     from ldae.training.distributed.processes import process_group
     from ldae.training.loop import fit
     from ldae.training.memory_choice import fit_to_memory
@@ -83,12 +84,15 @@ def train(settings: Settings, processes: "Processes") -> None:
         settings, memory_reason = fit_to_memory(settings, compute.device, precision.name, processes)
         here = replace(settings, inputs=on_scratch(settings.inputs, settings.scratch))
         objective, store, card = STAGES[settings.stage](here, compute)
+        compile_reason = choose_compile(objective, here, processes)
         callback = TensorBoard(settings.out_dir, settings.stage) if processes.first else None
 
         def keep(trained: Trained) -> None:
             machine = compute.describe() | {"precision_reason": precision.reason}
             if memory_reason is not None:
                 machine |= {"memory_reason": memory_reason}
+            if compile_reason is not None:
+                machine |= {"compile_reason": compile_reason}
             save_trained(settings, trained, machine, store, **card)
             if settings.keep_checkpoints:
                 (trained.folder / FINISHED).touch()

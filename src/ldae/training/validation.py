@@ -6,18 +6,35 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ldae.errors import require
 from ldae.seeds import generator
+from ldae.ssim import ssim
 from ldae.training.objectives.base import PartialLoss
 
+SELECTIONS = ("as_tables", "unclamped")
 QUARTILES = 4  # of the timesteps
 SHOWN = 4  # validation scans in a picture
 
 
-def mean_ssim(x_hat: torch.Tensor, x: torch.Tensor) -> float:
-    """Mean structural similarity (SSIM) over whole volumes (B, 1, X, Y, Z) in [0, 1].
+def mean_ssim(x_hat: torch.Tensor, x: torch.Tensor, selection: str) -> float:
+    """Mean structural similarity (SSIM) over whole volumes (B, 1, X, Y, Z), by which is selected.
 
-    With MONAI's standard window (Gaussian, 11 voxels, sigma 1.5).
+    Args:
+        x_hat: Decoded volumes.
+        x: Scans in [0, 1].
+        selection: ``as_tables``, the SSIM of the tables (:mod:`ldae.ssim`), of decoded volumes that
+            are clamped to [0, 1] as there; ``unclamped``, MONAI's with its standard window
+            (Gaussian, 11 voxels, sigma 1.5), of decoded volumes as they are.
+
+    Raises:
+        UserError: an unknown ``selection``.
     """
+    require(
+        selection in SELECTIONS,
+        f"selection is {selection!r}; allowed are {', '.join(SELECTIONS)}.",
+    )
+    if selection == "as_tables":
+        return ssim(x, x_hat.float().clamp(0, 1), x > 0)[0].mean().item()
     from monai.metrics.regression import SSIMMetric
 
     metric = SSIMMetric(spatial_dims=3, data_range=1.0)

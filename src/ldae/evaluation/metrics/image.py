@@ -4,102 +4,22 @@ Volumes are (B, 1, X, Y, Z) in [0, 1]. Every function returns one value per volu
 over the batch, so that intervals can be computed over subjects.
 """
 
-from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-WINDOW = 11  # voxels; sigma 1.5: skimage's and MONAI's standard Gaussian window
-SIGMA_PER_VOXEL = 1.5 / 11
-K1, K2 = 0.01, 0.03
+from ldae.ssim import ssim
+
 BRAIN_LEVEL = 0.02  # of the [0, 1] range: above it a skull-stripped volume is brain
+FAKE_3D_RATIO = 0.5  # of the slices of a plane (Table 2)
 LPIPS_SLICES = 16
 LPIPS_RANGE = (0.2, 0.8)  # of the axial extent
-
-
-def ssim_window(shape: Sequence[int]) -> int:
-    """Side of the SSIM window in voxels: 11, or less for small volumes.
-
-    A window must not span more than half of the smallest side, so below 22 voxels it shrinks
-    (odd, at least 3; sigma shrinks with it). Tables state it in the column ``ssim_window``.
-    """
-    widest = min(shape) // 2
-    return max(3, min(WINDOW, widest if widest % 2 else widest - 1))
-
-
-@cache
-def _gaussian(window: int) -> Tensor:
-    offset = torch.arange(window, dtype=torch.float64) - (window - 1) / 2
-    weight = torch.exp(-0.5 * (offset / (SIGMA_PER_VOXEL * window)) ** 2)
-    return weight / weight.sum()
-
-
-def ssim_map(a: Tensor, b: Tensor, window: int | None = None) -> Tensor:
-    """Local SSIM with data range 1 around every voxel.
-
-    Args:
-        a, b: (B, 1, X, Y, Z) in [0, 1].
-        window: Side of the Gaussian window, voxels; None for :func:`ssim_window`. The authors' code
-            uses 3 to 4.
-
-    Returns:
-        (B, 1, X, Y, Z). Volumes are padded by repeating their border voxels. Where the window lies
-        inside the volume, the map equals skimage's.
-
-    Raises:
-        ValueError: the window is larger than the volume.
-    """
-    window = ssim_window(a.shape[2:]) if window is None else window
-    if window > min(a.shape[2:]):
-        raise ValueError(f"an SSIM window of {window} does not fit volumes of {tuple(a.shape[2:])}")
-    kernel = _gaussian(window).to(a.device, torch.float32)
-    kernels = [
-        kernel.view(1, 1, -1, 1, 1),
-        kernel.view(1, 1, 1, -1, 1),
-        kernel.view(1, 1, 1, 1, -1),
-    ]
-    border = ((window - 1) // 2, window // 2) * 3
-    a, b = (functional.pad(x.float(), border, mode="replicate") for x in (a, b))
-
-    def blur(x: Tensor) -> Tensor:
-        for one_axis in kernels:
-            x = functional.conv3d(x, one_axis)
-        return x
-
-    mean_a, mean_b = blur(a), blur(b)
-    var_a = blur(a**2) - mean_a**2
-    var_b = blur(b**2) - mean_b**2
-    covariance = blur(a * b) - mean_a * mean_b
-    luminance = (2 * mean_a * mean_b + K1**2) / (mean_a**2 + mean_b**2 + K1**2)
-    return luminance * (2 * covariance + K2**2) / (var_a + var_b + K2**2)
 
 
 def brain_mask(volume: Tensor) -> Tensor:
     """Brain mask (bool) of skull-stripped volumes: voxels above 2 % of the range."""
     return volume > BRAIN_LEVEL
-
-
-def ssim(a: Tensor, b: Tensor, brain: Tensor, window: int | None = None) -> tuple[Tensor, Tensor]:
-    """SSIM of the whole volume, and within the brain (the flat background inflates the former).
-
-    Args:
-        a, b: (B, 1, X, Y, Z) in [0, 1].
-        brain: (B, 1, X, Y, Z) bool, brain of the original.
-        window: As in :func:`ssim_map`.
-
-    Returns:
-        Two (B,) tensors. The first is the mean of :func:`ssim_map` over the voxels whose window
-        lies inside the volume, as in skimage and MONAI. The second is its mean over the brain.
-    """
-    window = ssim_window(a.shape[2:]) if window is None else window
-    local = ssim_map(a, b, window)
-    low, high = (window - 1) // 2, window // 2
-    inside = (..., *(slice(low, size - high) for size in a.shape[2:]))
-    within = (local * brain).flatten(1).sum(1) / brain.flatten(1).sum(1)
-    return local[inside].flatten(1).mean(1), within
 
 
 def mse(a: Tensor, b: Tensor) -> Tensor:
@@ -169,16 +89,48 @@ class SliceLpips:
         return self.net(*planes).reshape(len(a), len(chosen)).mean(1)
 
 
+class Fake3dLpips:
+    """LPIPS as in the authors' code: half of the slices of every plane, planes summed, in [0, 1].
+
+    Their slices are drawn anew for every batch; here they are fixed, evenly spaced.
+
+    Args:
+        net, weights, device: As in :class:`SliceLpips`.
+
+    Attributes:
+        column: Name of the metric in tables, ``lpips_<net>_fake3d``.
+    """
+
+    def __init__(self, net: str, weights: str | Path, device: torch.device | str = "cpu"):
+        from ldae.nets.perceptual import Fake3DPerceptual, Lpips
+
+        self.column = f"lpips_{net}_fake3d"
+        lpips = Lpips(net, weights).to(device).eval()
+        self.net = Fake3DPerceptual(lpips, FAKE_3D_RATIO, scaled=False)
+
+    @torch.inference_mode()
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+        """LPIPS distance (B,) of each pair of volumes (B, 1, X, Y, Z) in [0, 1]."""
+        pairs = zip(a.float().split(1), b.float().split(1), strict=True)
+        return torch.stack([self.net(*pair) for pair in pairs])
+
+
+LPIPS_PROTOCOLS = {"fixed_slices": SliceLpips, "fake_3d": Fake3dLpips}
+
+
 class ImageMetrics:
     """SSIM, MSE and LPIPS of reconstructions.
 
     Args:
-        lpips: ``{"net", "weights"}`` of the config, or None for no LPIPS column.
+        lpips: ``{"net", "weights", "protocol"}`` of the config, or None for no LPIPS column.
         device: Device of LPIPS.
     """
 
     def __init__(self, lpips: dict | None, device: torch.device | str = "cpu"):
-        self.lpips = SliceLpips(lpips["net"], lpips["weights"], device) if lpips else None
+        self.lpips = None
+        if lpips:
+            measure = LPIPS_PROTOCOLS[lpips["protocol"]]
+            self.lpips = measure(lpips["net"], lpips["weights"], device)
 
     @property
     def columns(self) -> list[str]:

@@ -99,7 +99,8 @@ def paper_diagnosis(data: ProbeData, positive: str, cfg: dict[str, Any]) -> pd.D
         for seed in cfg["seeds"]:
             fraction = cfg["paper"]["train_fraction"]
             chosen = subject_split(known["participant_id"], truth, fraction, seed)
-            model = train_classifier(x[training][chosen], truth[chosen], cfg["paper"], seed)
+            mine, held_out = x[training][chosen], (x[training][~chosen], truth[~chosen])
+            model = train_classifier(mine, truth[chosen], held_out, cfg["paper"], seed)
             logit = model(x[test])
             predicted = np.where(logit >= 0, positive, negative)
             probability = 0.5 * (1 + np.tanh(logit / 2))  # the logistic function, without overflow
@@ -169,7 +170,8 @@ def paper_age(data: ProbeData, cfg: dict[str, Any]) -> pd.DataFrame:
         for seed in cfg["seeds"]:
             fraction = cfg["paper"]["train_fraction"]
             chosen = subject_split(groups, np.zeros(len(groups)), fraction, seed)
-            model = train_regressor(x_training[chosen], age_training[chosen], cfg["paper"], seed)
+            mine, held_out = x_training[chosen], (x_training[~chosen], age_training[~chosen])
+            model = train_regressor(mine, age_training[chosen], held_out, cfg["paper"], seed)
             predicted = model(x[test])
             corrected = corrected_age(predicted, age_training[~chosen], model(x_training[~chosen]))
             columns = {"age": age[test], "predicted": predicted, "corrected": corrected}

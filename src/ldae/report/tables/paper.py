@@ -18,7 +18,15 @@ from ldae.models.storage import load_card
 from ldae.report.tables.external import External
 from ldae.report.tables.results import VARIANTS
 from ldae.report.tables.table import Table, cell, write
-from ldae.systems import SYSTEMS, TARGETS, is_lpips, metric, system, table_position
+from ldae.systems import (
+    SYSTEMS,
+    TARGETS,
+    comparable_with_paper,
+    is_lpips,
+    metric,
+    system,
+    table_position,
+)
 
 CONTROLS = ("wrong_y_sem", "mean_y_sem")
 PROBES = {"regularised": "Regularised", "paper": "Section 4.2"}
@@ -77,7 +85,8 @@ def table5(
     for words, key, name in ((f"SSIM, T = {steps}", "ssim", "ssim"), ("LPIPS", "lpips", lpips)):
         mine = best[best["metric"] == name]
         words = words if key == "ssim" else f"{metric(lpips or 'lpips').label}, T = {steps}"
-        add(words, {row["system"]: cell(row, name=key) for _, row in mine.iterrows()}, key)
+        published = key if name and comparable_with_paper(name) else ""
+        add(words, {row["system"]: cell(row, name=key) for _, row in mine.iterrows()}, published)
     columns = ["Quantity"]
     for name in shown:
         columns += [system(name).label, _paper(system(name).label)]
@@ -140,18 +149,28 @@ def table6(means: pd.DataFrame, sizes: pd.DataFrame, external: External | None =
     columns = ["Model", "From", "Latent dim.", "Latent dim., paper", "T"]
     for name in measures:
         columns.append(metric(name).label)
-        if name != "ssim_brain":
+        if _published(name):
             columns.append(_paper(metric(name).label))
     windows = ", ".join(f"{int(one)}" for one in means["ssim_window"].drop_duplicates())
     rows = _table6_rows(means, "value", measures, sizes)
     note = (
-        f"{_size(means)} SSIM window: {windows} voxels. The paper does not name its LPIPS "
-        "network; its 5,120 latent dimensions are those of one of the three channels."
+        f"{_size(means)} SSIM window: {windows} voxels. The paper's 5,120 latent dimensions are "
+        "those of one of the three channels."
     )
+    if lpips and not any(map(comparable_with_paper, lpips)):
+        note += (
+            " LPIPS without the paper's values: they are of another network, other slices and "
+            "another scale of intensities."
+        )
     own = Table("Table 6: reconstruction of test scans", columns, rows, note)
     if external is None:
         return own
     return external.beside(own, lambda part, name: _table6_rows(part, name, measures, sizes))
+
+
+def _published(name: str) -> bool:
+    """Whether a measure has the paper's values beside it."""
+    return name != "ssim_brain" and comparable_with_paper(name)
 
 
 def _table6_rows(
@@ -177,7 +196,7 @@ def _table6_rows(
         ]
         for key in measures:
             cells.append(cell(found.loc[key], column, key) if key in found.index else ABSENT)
-            if key != "ssim_brain":
+            if _published(key):
                 cells.append(number(found["paper"].get(key)) if "paper" in found else ABSENT)
         rows.append(cells)
     return rows

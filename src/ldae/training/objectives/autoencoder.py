@@ -49,9 +49,13 @@ class AutoencoderObjective(Objective):
         if adversary["weight"] > 0:
             self.discriminator = compute.place(build_discriminator(adversary))
             self.groups["discriminator"] = Group(
-                {"discriminator": self.discriminator}, adversary["learning_rate"]
+                {"discriminator": self.discriminator},
+                adversary["learning_rate"],
+                adversary["grad_clip"],
             )
-            self.adversarial_loss = PatchAdversarialLoss(criterion="least_squares")
+            self.adversarial_loss = PatchAdversarialLoss(
+                criterion="least_squares", no_activation_leastsq=adversary["activation"] == "none"
+            )
         self.perceptual = build_perceptual(cfg["perceptual"], compute)
 
     def dataset(self) -> Dataset:
@@ -77,7 +81,8 @@ class AutoencoderObjective(Objective):
         loss = losses["l1"] + cfg["kl_weight"] * losses["kl"]
         if self.perceptual is not None:
             slices = torch.Generator().manual_seed(int(draws["slices"][0]))
-            losses["perceptual"] = self.perceptual(x_hat, x, slices)
+            with self.compute.autocast_on_gpu():
+                losses["perceptual"] = self.perceptual(x_hat, x, slices).float()
             loss = loss + cfg["perceptual"]["weight"] * losses["perceptual"]
         if adversarial:
             self.discriminator.requires_grad_(False)
@@ -117,7 +122,7 @@ class AutoencoderObjective(Objective):
                 mean, std = self.model.encode(x)
                 x_hat = self.model.decode(mean).float()
             total += functional.l1_loss(x_hat, x).item() * len(x)
-            ssim += mean_ssim(x_hat, x) * len(x)
+            ssim += mean_ssim(x_hat, x, self.cfg["selection"]) * len(x)
             activity.add(mean, std)
         count = len(self.val_rows)
         return {"l1": total / count, "ssim": ssim / count, **activity.result()}

@@ -18,6 +18,7 @@ from ldae.compute import Compute, Tensors
 from ldae.training.callbacks import Pictures
 from ldae.training.ema import Ema
 
+AS_STAGE = "as_stage"  # a gradient is clipped at the section's grad_clip
 CheckInterrupted = Callable[[], None]  # called often in long work; raises Interrupted to end it
 
 
@@ -33,10 +34,17 @@ Losses = dict[str, torch.Tensor | PartialLoss]  # a tensor is a mean over the mi
 
 @dataclass(frozen=True)
 class Group:
-    """Modules trained by one Adam optimizer."""
+    """Modules trained by one Adam optimizer.
+
+    Attributes:
+        modules: The modules by name.
+        learning_rate: Of the optimizer.
+        grad_clip: Largest norm of their gradient; None: not clipped; AS_STAGE: the stage's.
+    """
 
     modules: dict[str, nn.Module]
     learning_rate: float
+    grad_clip: float | str | None = AS_STAGE
 
 
 class Objective(ABC):
@@ -64,6 +72,10 @@ class Objective(ABC):
         return {
             name: module for group in self.groups.values() for name, module in group.modules.items()
         }
+
+    def executed(self) -> list[nn.Module]:
+        """Networks that a step runs, the frozen ones included: those that may be compiled."""
+        return list(self.modules().values())
 
     @abstractmethod
     def dataset(self) -> Dataset:

@@ -86,11 +86,19 @@ class DaeObjective(SemanticObjective):
         return Volumes(self.volumes, self.train_rows)
 
     def draw(self, generator: torch.Generator, batch_size: int) -> Tensors:
-        """Timesteps and noise."""
-        return {
-            "t": torch.randint(self.schedule.timesteps, (batch_size,), generator=generator),
-            "eps": torch.randn(batch_size, *self.shape, generator=generator),
-        }
+        """Timesteps, and noise, or a seed for the noise of each scan (``dae.noise``)."""
+        t = torch.randint(self.schedule.timesteps, (batch_size,), generator=generator)
+        if self.cfg["noise"] == "by_scan":
+            return {"t": t, "seed": torch.randint(2**62, (batch_size,), generator=generator)}
+        return {"t": t, "eps": torch.randn(batch_size, *self.shape, generator=generator)}
+
+    def noise(self, seeds: torch.Tensor) -> torch.Tensor:
+        """Noise (B, 1, X, Y, Z) of scans with seeds (B,), drawn on the CPU, scan by scan."""
+        drawn = [
+            torch.randn(self.shape, generator=torch.Generator().manual_seed(seed))
+            for seed in seeds.tolist()
+        ]
+        return self.compute.move(torch.stack(drawn))
 
     def losses(
         self, x: torch.Tensor, code: torch.Tensor, t: torch.Tensor, eps: torch.Tensor
@@ -104,7 +112,8 @@ class DaeObjective(SemanticObjective):
     def backward(self, batch: Tensors, draws: Tensors, weight: float, epoch: int) -> Losses:
         """Gradient of the loss for encoder and denoiser."""
         x, t = batch["volume"], draws["t"]
-        losses = self.losses(x, self.encode(x), t, draws["eps"])
+        eps = draws["eps"] if "eps" in draws else self.noise(draws["seed"])
+        losses = self.losses(x, self.encode(x), t, eps)
         self.compute.backward(weight * losses.mean())
         losses = losses.detach()
         return {"loss": losses.mean(), **by_quartile(losses, t, self.schedule.timesteps)}
@@ -122,7 +131,8 @@ class DaeObjective(SemanticObjective):
                 x = self.compute.move(self.volumes.volumes(rows))
                 code = self.encode(x)
                 codes.append(code)
-                ssim += mean_ssim(self.generate(rows, code, check_interrupted), x) * len(rows)
+                made = self.generate(rows, code, check_interrupted)
+                ssim += mean_ssim(made, x, self.cfg["selection"]) * len(rows)
                 losses += self.fixed_losses(rows, x, code, check_interrupted)
         ssim, losses = ssim / len(self.val_rows), losses / len(self.val_rows)
         parts = {f"loss_q{q + 1}": losses[q].item() for q in range(QUARTILES)}

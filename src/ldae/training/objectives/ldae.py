@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.data import Dataset
 
 from ldae.compute import Compute, Tensors, detached
@@ -105,13 +106,14 @@ class LdaeObjective(SemanticObjective):
         self.online_probes = OnlineProbes.choose(
             volumes.index, self.train_rows, val, cfg["probe_scans"]
         )
-        self.autoencoder = compute.place(autoencoder)
+        self.autoencoder = compute.place_frozen(autoencoder)
         self.encoder = compute.place(
             apply_execution_options(initial_encoder(cfg["encoder"], seed), cfg)
         )
         torch.manual_seed(derive_seed(seed, self.stage, "estimator"))
         guided = build_guided_unet(unet, ldm_card["architecture"], self.encoder.dim)
         self.guided = compute.place(apply_execution_options(guided, cfg))
+        compute.store_reduced(self.guided.unet)
         estimator = self.guided.estimator
         trained = {"encoder": self.encoder, "estimator": estimator}
         rate = cfg["encoder_learning_rate"]
@@ -124,6 +126,10 @@ class LdaeObjective(SemanticObjective):
         self.averaged_weights = AveragedWeights(
             self.ema, self.encoder, self.encode, volumes, self.train_rows, compute
         )
+
+    def executed(self) -> list[nn.Module]:
+        """See :meth:`Objective.executed`; the frozen denoiser is a part of the guided network."""
+        return [self.encoder, self.guided]
 
     def dataset(self) -> Dataset:
         """Training latents with their volumes."""
@@ -203,9 +209,8 @@ class LdaeObjective(SemanticObjective):
         for start in range(0, len(self.val_rows), size):
             rows = self.val_rows[start : start + size]
             x = self.compute.move(self.volumes.volumes(rows))
-            total += mean_ssim(
-                self.generate(rows, codes[start : start + size], check_interrupted), x
-            ) * len(x)
+            made = self.generate(rows, codes[start : start + size], check_interrupted)
+            total += mean_ssim(made, x, self.cfg["selection"]) * len(x)
         return total / len(self.val_rows)
 
     def generate(

@@ -52,7 +52,7 @@ class LdmObjective(Objective):
         autoencoder: "AutoencoderKL | None" = None,
     ):
         super().__init__(compute, seed)
-        self.autoencoder = None if autoencoder is None else compute.place(autoencoder)
+        self.autoencoder = None if autoencoder is None else compute.place_frozen(autoencoder)
         self.latents, self.cfg, self.schedule = latents, cfg, schedule.to(compute.device)
         self.train_rows, self.val_rows = latents.rows("train"), latents.rows("val")
         torch.manual_seed(derive_seed(seed, self.stage, "weights"))
