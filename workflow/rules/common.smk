@@ -90,7 +90,7 @@ RAW_SHARDS, PREPROCESSED_SHARDS = Shards.of(
 )
 SHARDS = [*RAW_SHARDS, *PREPROCESSED_SHARDS]
 GPUS = 1 if config["device"] == "cuda" else 0
-RUN_LOCK = []  # holds the lock's file open until this process ends
+RUN_LOCK = []  # the lock, held until this process ends
 
 
 def runs_without_lock():

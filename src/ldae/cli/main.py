@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 import click
 
+from ldae.cli.extras import explained
 from ldae.errors import UserError, exit_status
 
 # Command -> module below ldae.cli that defines it. A command loads only its own module.
@@ -91,7 +92,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int | None:
     try:
-        return ldae.main(args=arguments, prog_name="ldae", standalone_mode=False)
+        with explained():
+            return ldae.main(args=arguments, prog_name="ldae", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code

@@ -252,7 +252,7 @@ class CheckpointManager:
     def release(self) -> None:
         """Release the lock of the folder."""
         if self.lock:
-            self.lock.close()
+            self.lock.release()
 
     @property
     def due(self) -> bool:
