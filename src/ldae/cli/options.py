@@ -42,6 +42,15 @@ class Finite(click.ParamType):
             self.fail(f"{value} is not between {self.low:g} and {self.high:g}.", param, ctx)
         return number
 
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """The range, for the help."""
+        has_low, has_high = self.low > -math.inf, self.high < math.inf
+        if has_low and has_high:
+            return f"NUMBER [{self.low:g}<=x<={self.high:g}]"
+        if has_low or has_high:
+            return f"NUMBER [x{'>=' if has_low else '<='}{self.low if has_low else self.high:g}]"
+        return "NUMBER"
+
 
 class Output(click.ParamType):
     """A file to write, whose name ends as its content needs, or a folder; both must be possible.
