@@ -60,3 +60,6 @@ rule all:
         rules.application.output,
         rules.model_card.output,
         rules.report.output,
+
+
+check_targets()

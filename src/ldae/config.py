@@ -1,7 +1,7 @@
 """Validation of the configuration; errors name the key, its value and what is allowed."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,55 @@ def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
         f"preprocess.qc bounds {', '.join(bounded)}, but there is no table of MRIQC: set "
         "cohort.mriqc or cohort.beside.NAME.mriqc.",
     )
+
+
+def restore_types(config: dict[str, Any], given: Mapping[str, Any], schema: str | Path) -> None:
+    """Restore numbers, booleans and null inside the mappings of ``--config``, in place.
+
+    Snakemake reads ``--config 'ldae={batch_size: 8}'`` as text. A text becomes the value that it is
+    in YAML where the schema allows that value.
+
+    Args:
+        config: The whole configuration, with ``given`` on top.
+        given: What the command line gave.
+        schema: JSON schema (YAML file).
+    """
+    validator = Draft202012Validator(yaml.safe_load(Path(schema).read_text()))
+    for path, text in _nested_texts(given, ()):
+        holder = _holder(config, path)
+        if holder is None or holder[path[-1]] != text:
+            continue
+        try:
+            holder[path[-1]] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            continue
+        places = (tuple(error.absolute_path) for error in validator.iter_errors(config))
+        if any(place[: len(path)] == path for place in places):
+            holder[path[-1]] = text
+
+
+def _nested_texts(value: Any, path: tuple) -> Iterator[tuple[tuple, str]]:
+    """Place and text of each string inside mappings and lists."""
+    if isinstance(value, str) and len(path) > 1:
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _nested_texts(inner, (*path, key))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _nested_texts(inner, (*path, place))
+
+
+def _holder(config: Any, path: tuple) -> Any:
+    """The mapping or list of ``config`` that has the last key of a path; None: there is none."""
+    for key in path[:-1]:
+        try:
+            config = config[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    has_key = isinstance(config, dict) and path[-1] in config
+    has_place = isinstance(config, list) and path[-1] in range(len(config))
+    return config if has_key or has_place else None
 
 
 def mriqc_bounds(config: Mapping[str, Any]) -> list[str]:

@@ -35,7 +35,7 @@ def read_delimited(
 
     Args:
         path: The file.
-        delimiter: ``","`` or a tab.
+        delimiter: ``","``, ``";"`` or a tab.
         latin1: Read as Latin-1 what is not UTF-8 (LONI's free text sometimes is not).
         downloaded: The file was written by a program: one that ends early in its last row, without
             an end of line, was cut off.
@@ -106,6 +106,18 @@ def read_tsv(path: str | Path, columns: Sequence[str] = ()) -> pd.DataFrame:
         f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(table.columns)}.",
     )
     return table
+
+
+def delimiter_of(path: str | Path, *possible: str) -> str:
+    """The delimiter of a table: of those possible, the only one that its first line has.
+
+    The first one where the line has none of them, or several: :func:`read_delimited` then says
+    what is wrong.
+    """
+    with Path(path).open(encoding="utf-8-sig", errors="replace") as stream:
+        first = stream.readline()
+    found = [mark for mark in possible if mark in first]
+    return found[0] if len(found) == 1 else possible[0]
 
 
 def is_there(path: Path) -> bool:

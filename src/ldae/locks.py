@@ -5,7 +5,6 @@ its network comes back. The lock is the kernel's: it ends with its process, howe
 """
 
 import errno
-import fcntl
 import logging
 import os
 import socket
@@ -13,7 +12,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from ldae.errors import UserError, require
 
@@ -25,8 +25,8 @@ LOCKS_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 log = logging.getLogger(__name__)
 
 
-def acquire_lock(path: str | Path, what: str, patience: float = PATIENCE) -> IO[str]:
-    """Lock ``path`` until the returned file is closed or the process ends.
+def acquire_lock(path: str | Path, what: str, patience: float = PATIENCE) -> FileLock:
+    """Lock ``path`` until the returned lock is released or the process ends.
 
     Args:
         path: File to lock, created if absent. The holder writes its process, machine and job into
@@ -40,11 +40,10 @@ def acquire_lock(path: str | Path, what: str, patience: float = PATIENCE) -> IO[
     """
     path = Path(path)
     deadline, announced = time.monotonic() + patience, False
-    # Opened again each time: its holder may have deleted it, with its folder.
-    while not (_acquired(file := _opened(path, what), path) and _is_at(file, path)):
-        file.seek(0)
-        holder = file.read().strip()
-        file.close()
+    # Not a file whose presence alone is the lock: it would outlive a killed holder.
+    lock = FileLock(path, thread_local=False, fallback_to_soft=False)
+    while not _acquired(lock, path, what):
+        holder = _holder(path)
         if not announced:
             log.warning("waiting for %s, which writes %s as well", holder, what)
             announced = True
@@ -54,46 +53,44 @@ def acquire_lock(path: str | Path, what: str, patience: float = PATIENCE) -> IO[
             "job), or wait for it, and run again.",
         )
         time.sleep(min(POLL, patience))
-    file.truncate(0)
     job = os.environ.get("SLURM_JOB_ID")
     within = f" in Slurm job {job}" if job else ""
-    file.write(f"process {os.getpid()} on {socket.gethostname()}{within}\n")
-    file.flush()
-    return file
+    path.write_text(f"process {os.getpid()} on {socket.gethostname()}{within}\n")
+    return lock
 
 
 @contextmanager
 def locked(path: str | Path, what: str, patience: float = PATIENCE) -> Iterator[None]:
     """Hold the lock ``path`` within the context; see :func:`acquire_lock`."""
-    with acquire_lock(path, what, patience):
-        yield
-
-
-def _opened(path: Path, what: str) -> IO[str]:
-    """The lock file, open. It is not truncated here, since it may name another holder."""
+    lock = acquire_lock(path, what, patience)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("a+")
+        yield
+    finally:
+        lock.release()
+
+
+def _acquired(lock: FileLock, path: Path, what: str) -> bool:
+    """Try to lock a file; True, with a warning, also where the file system has no locks."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)  # its holder may have deleted the folder
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
     except PermissionError as error:
         raise UserError(
             f"You may not write {path}, the lock of {what}: it or its folder belongs to somebody "
             "else. Wait until they have finished, or set a folder of your own (paths.results)."
         ) from error
-
-
-def _is_at(file: IO[str], path: Path) -> bool:
-    """Whether an open file is the one at ``path``."""
-    return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
-
-
-def _acquired(file: IO[str], path: Path) -> bool:
-    """Try to lock a file; True, with a warning, also where the file system has no locks."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
     except OSError as error:
         if error.errno not in LOCKS_UNSUPPORTED:
             raise
         log.warning("%s: this file system has no locks; see that no job runs twice", path.parent)
     return True
+
+
+def _holder(path: Path) -> str:
+    """What the holder of a lock wrote into it."""
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return "a process that has just deleted it"

@@ -58,3 +58,20 @@ def downloads(tmp_path_factory) -> Path:
 def today(downloads, tmp_path) -> Path:
     """A copy of today's form that a test may edit."""
     return shutil.copytree(downloads / "today", tmp_path / "today")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A model hub on this machine, which huggingface_hub asks; its cache is empty."""
+    from huggingface_hub import constants
+
+    from helpers.hub import TOKEN, running_hub
+
+    with running_hub() as hub:
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield hub

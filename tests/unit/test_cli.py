@@ -23,8 +23,11 @@ from ldae.data.embeddings import load_embeddings
 from ldae.errors import UserError
 from ldae.files import write_json
 from ldae.locks import locked
+from ldae.synthetic import subjects
 from ldae.synthetic.download import KIND as DOWNLOAD
+from ldae.synthetic.population import MAX_PEOPLE, MAX_VISITS
 from ldae.synthetic.preprocessed import KIND as PREPROCESSED
+from ldae.synthetic.subjects import MAX_SUBJECTS
 from ldae.synthetic.tables import FORMS
 
 VISITS = [str(path) for path in sample_visits()["file"]]
@@ -128,6 +131,11 @@ REFUSED = {
     "apply": (2, "ldae apply --sample"),
     "generate --count 0": (2, "count"),
     "codes {scan}": (2, "No such command"),
+    "synthetic --spacing 60": (2, "not between 0.5 and 6"),
+    "synthetic --visits 60": (2, "1<=x<=5"),
+    "synthetic --subjects 6000": (2, "1<=x<=5000"),
+    "synthetic --seed -1": (2, "x>=0"),
+    "synthetic --variation 2": (2, "not between 0 and 1"),
 }
 
 
@@ -160,7 +168,7 @@ def test_call_is_refused_in_one_sentence(call, bad, tmp_path, capsys, monkeypatc
     status, sentence = REFUSED[call]
     arguments = [re.sub(r"\{(.*)\}", lambda m: str(names[m[1]]), part) for part in call.split()]
     command = arguments[0]
-    if command != "codes" and call != "apply":
+    if command not in ("codes", "synthetic") and call != "apply":
         arguments.append("--sample")
     if "--out" not in arguments and command not in ("codes", "apply"):
         one = {"encode": "out.npz", "generate": "out"}
@@ -183,11 +191,22 @@ def test_help_of_every_command_has_no_empty_default(name):
     assert COMMANDS.keys() == HELP.keys()
 
 
+def test_help_states_the_ranges_of_numbers():
+    synthetic = CliRunner().invoke(ldae, ["synthetic", "--help"]).output
+    for option in ("--subjects", "--visits", "--spacing", "--variation", "--jobs"):
+        (text,) = re.findall(rf"\n  {option} .*?(?=\n  --|\Z)", synthetic, re.S)
+        assert re.search(r"x>=1\]|\d<=x<=\d", text), text
+    position = CliRunner().invoke(ldae, ["interpolate", "--help"]).output
+    assert "0<=x<=1" in position
+
+
 def test_version_and_kinds_are_those_of_the_library(capsys):
     assert main(["--version"]) == 0
     assert re.fullmatch(r"ldae, version \d+\.\d+\.\d+\n", capsys.readouterr().out)
     assert (synthetic.DOWNLOAD, synthetic.PREPROCESSED) == (DOWNLOAD, PREPROCESSED)
     assert synthetic.FORMS == FORMS
+    assert synthetic.MOST_SUBJECTS == {DOWNLOAD: MAX_SUBJECTS, PREPROCESSED: MAX_PEOPLE}
+    assert synthetic.MOST_VISITS == MAX_VISITS == subjects.MAX_VISITS
 
 
 def fill(folder: Path, bad: dict[str, Path]) -> Path:
@@ -344,7 +363,7 @@ def test_bids_data_set_gives_one_scan_a_session(tmp_path):
     assert second.participant == "sub-2"
 
 
-@pytest.mark.parametrize(("suffix", "delimiter"), [(".csv", ","), (".tsv", "\t")])
+@pytest.mark.parametrize(("suffix", "delimiter"), [(".csv", ","), (".csv", ";"), (".tsv", "\t")])
 def test_table_of_paths_names_its_scans(tmp_path, suffix, delimiter):
     rows = [["scan_id", "path"], ["first", "scans/a.nii.gz"], ["second", SCAN]]
     table = tmp_path / f"list{suffix}"
@@ -354,6 +373,9 @@ def test_table_of_paths_names_its_scans(tmp_path, suffix, delimiter):
     assert (second.scan_id, second.path) == ("second", Path(SCAN))
     table.write_text(table.read_text().replace("second", "first"))
     with pytest.raises(UserError, match="would both be called first"):
+        find_scans([table], BRAIN)
+    table.write_text("scan_id,path;site\nfirst,a.nii.gz;1\n")
+    with pytest.raises(UserError, match="one of them must be called path"):
         find_scans([table], BRAIN)
 
 

@@ -234,7 +234,8 @@ def test_both_containers_are_built_by_the_makefile_from_lock_files():
     texts = [one.pop("text"), other.pop("text")]
     assert one == other
     assert one["make"] == ["make -C /opt/ldae env TORCH=?"]
-    assert one["copied"] == ["Makefile", "envs", "pyproject.toml", "src"]
+    texts_of_package = {"LICENSE", "NOTICE", "README.md"}  # pyproject.toml names them
+    assert set(one["copied"]) == {"Makefile", "envs", "pyproject.toml", "src"} | texts_of_package
     assert one["torch"] == ["cuda"]
     assert not [pin for text in texts for pin in re.findall(PIN, text)]
     (version,) = re.findall(r"^python:(\d+\.\d+)-", one["base"][0])
@@ -243,6 +244,17 @@ def test_both_containers_are_built_by_the_makefile_from_lock_files():
     assert f"python={version}" in conda
     ignored = (ROOT / ".dockerignore").read_text().split()
     assert {f"!{name}" for name in one["copied"]} == {line for line in ignored if line[0] == "!"}
+
+
+def test_dockerfile_is_read_by_a_parser_of_dockerfiles():
+    parser = pytest.importorskip("dockerfile_parse").DockerfileParser(str(ENVS / "Dockerfile"))
+    assert [parser.baseimage] == docker()["base"]
+    found = [one for one in parser.structure if one["instruction"] != "COMMENT"]
+    assert {one["instruction"] for one in found} == {"FROM", "ARG", "RUN", "COPY", "ENV"}
+    copied = [one["value"].split() for one in found if one["instruction"] == "COPY"]
+    for *sources, target in copied:
+        assert target.startswith("/opt/ldae/")
+        assert all((ROOT / source).exists() for source in sources)
 
 
 def test_container_path_has_main_environment_first_and_clinica_last():

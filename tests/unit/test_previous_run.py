@@ -5,7 +5,7 @@ import os
 import pytest
 
 from ldae.errors import UserError
-from ldae.locks import acquire_lock
+from ldae.locks import locked
 from ldae.orchestration import previous_run
 from ldae.orchestration.previous_run import end_previous_run
 
@@ -44,7 +44,7 @@ def slurm(tmp_path, monkeypatch):
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     slurm = Slurm(tmp_path / "bin")
-    end_previous_run("results", tmp_path / "notes", "ldae_a").close()
+    end_previous_run("results", tmp_path / "notes", "ldae_a").release()
     slurm.queue(("ldae_a", 7, os.getuid(), "me"), ("ldae_b", 8, os.getuid(), "me"))
     return slurm
 
@@ -52,7 +52,7 @@ def slurm(tmp_path, monkeypatch):
 def test_second_snakemake_is_refused_and_cancels_no_jobs(slurm, tmp_path, monkeypatch):
     monkeypatch.setattr(previous_run, "ENDING", 0.0)
     with (
-        acquire_lock(next((tmp_path / "notes").glob("*.lock")), "the first"),
+        locked(next((tmp_path / "notes").glob("*.lock")), "the first"),
         pytest.raises(UserError, match=rf"folder results is being .* process {os.getpid()} on"),
     ):
         end_previous_run("results", tmp_path / "notes", "ldae_c")
@@ -61,12 +61,12 @@ def test_second_snakemake_is_refused_and_cancels_no_jobs(slurm, tmp_path, monkey
 
 def test_previous_run_cancels_only_jobs_of_the_same_results(slurm, tmp_path):
     notes = tmp_path / "notes"
-    end_previous_run("other", notes, "ldae_c").close()
+    end_previous_run("other", notes, "ldae_c").release()
     assert slurm.cancelled == []
-    end_previous_run("results", notes, "ldae_d").close()
+    end_previous_run("results", notes, "ldae_d").release()
     assert slurm.cancelled == ["7"]
     slurm.queue(("ldae_d", 9, os.getuid(), "me"))
-    end_previous_run("results", notes, "ldae_e").close()
+    end_previous_run("results", notes, "ldae_e").release()
     assert slurm.cancelled == ["7", "9"]
 
 
@@ -83,4 +83,4 @@ def test_silent_slurm_stops_slurm_runs_but_not_local_runs(slurm, tmp_path, monke
     slurm.command("squeue", f"#!/bin/sh\n{fault}\n")
     with pytest.raises(UserError, match=r"squeue says ('no controller'|nothing for)"):
         end_previous_run("results", tmp_path / "notes", "ldae_c")
-    end_previous_run("results", tmp_path / "notes", None).close()
+    end_previous_run("results", tmp_path / "notes", None).release()

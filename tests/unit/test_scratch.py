@@ -19,7 +19,7 @@ from ldae.data import scratch
 from ldae.data.latent_store import LatentStore
 from ldae.data.scratch import KINDS, on_scratch
 from ldae.errors import UserError
-from ldae.locks import acquire_lock
+from ldae.locks import locked
 from ldae.models.storage import load_state
 from ldae.training.distributed.processes import Processes
 from ldae.training.distributed.signals import Interrupted
@@ -183,7 +183,7 @@ def test_scratch_wait_for_a_locked_copy_ends_and_names_its_owner(stores, monkeyp
     lock = Path(on_scratch(inputs, str(disk))["volumes"]).with_suffix(".lock")
     monkeypatch.setattr(scratch, "PATIENCE", 0.0)
     with (
-        acquire_lock(lock, "it"),
+        locked(lock, "it"),
         pytest.raises(
             UserError, match=rf"volumes-\w+ is being written by process {os.getpid()} on"
         ),

@@ -108,10 +108,10 @@ def test_lock_deleted_by_its_holder_is_recreated(tmp_path):
 
 
 def test_lock_without_write_permission_is_explained(tmp_path, monkeypatch):
-    def refused(*_):
+    def refused(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refused)  # root may write any file
+    monkeypatch.setattr("ldae.locks.FileLock.acquire", refused)  # root may write any file
     with pytest.raises(UserError, match=r"may not write .*\.lock.*somebody else"):
         acquire_lock(tmp_path / ".lock", "it")
 

@@ -8,7 +8,7 @@ import yaml
 
 from helpers.project import GOLDEN
 from ldae.files import digest
-from ldae.locks import acquire_lock
+from ldae.locks import locked
 
 pytestmark = pytest.mark.workflow
 
@@ -86,7 +86,7 @@ def test_missing_folder_of_an_additional_data_set_is_named(project):
 def test_results_lock_refuses_a_second_snakemake_but_allows_retry(project):
     """Snakemake's own lock does not suffice: each Snakemake removes it when it ends."""
     lock = project.path / ".snakemake/ldae" / f"{digest(str(project.path / 'results'))}.lock"
-    with acquire_lock(lock, "results"):
+    with locked(lock, "results"):
         second = project.snakemake("synthetic", check=False)
         retry = project.snakemake("retry", check=False)
     assert second.returncode != 0

@@ -37,12 +37,14 @@ os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(LIBRARY), inherit
 os.environ.update(NO_ET="1", NIPYPE_NO_ET="1", HF_HUB_OFFLINE="1")
 
 from ldae.config import check_config, check_container, mriqc_bounds
-from ldae.config import only_synthetic_brains
+from ldae.config import only_synthetic_brains, restore_types
 from ldae.data.sampling import check_batch
 from ldae.derivatives import Shards
 from ldae.errors import UserError
 from ldae.files import sha256
 from ldae.fingerprint import source_fingerprint
+from ldae.orchestration.command_line import given_arguments, require_targets
+from ldae.orchestration.command_line import require_profile_configuration
 from ldae.orchestration.previous_run import delete_finished_checkpoints
 from ldae.orchestration.previous_run import end_previous_run
 from ldae.orchestration.training_record import ENCODING
@@ -54,8 +56,18 @@ from ldae.models.published.authors_model import ARCHITECTURE, published_files
 from ldae.nets.shapes import check_dae_shape, check_shapes
 from ldae.training.settings import training_section
 
+ASKED = given_arguments()  # None in jobs
+TARGETS = set(ASKED.targets or []) if ASKED else set()
+
 try:
-    check_config(config, PROJECT / "workflow/schemas/config.schema.yaml")
+    schema = PROJECT / "workflow/schemas/config.schema.yaml"
+    restore_types(config, workflow.config_settings.config, schema)
+    check_config(config, schema)
+    require_profile_configuration(
+        ASKED.profile or [] if ASKED else [],
+        workflow.config_settings.configfiles,
+        config,
+    )
     deployed = map(str, workflow.deployment_settings.deployment_method)
     check_container(config["software"]["container"], "apptainer" in deployed)
     # Files of the authors' published weights, by part; empty: the three models are trained.
@@ -90,13 +102,23 @@ RAW_SHARDS, PREPROCESSED_SHARDS = Shards.of(
 )
 SHARDS = [*RAW_SHARDS, *PREPROCESSED_SHARDS]
 GPUS = 1 if config["device"] == "cuda" else 0
-RUN_LOCK = []  # holds the lock's file open until this process ends
+RUN_LOCK = []  # the lock, held until this process ends
 
 
 def runs_without_lock():
     """Whether all targets only check, list or reset: then another Snakemake may run meanwhile."""
     targets = set(workflow.dag_settings.targets)
     return bool(targets) and targets <= {"check", "retry", "redo", "resources_list"}
+
+
+def check_targets():
+    """Refuse a target that does not exist, unless another workflow imports this one."""
+    if not Path(workflow.main_snakefile).resolve().is_relative_to(PROJECT.resolve()):
+        return
+    try:
+        require_targets(TARGETS, [rule.name for rule in workflow.rules])
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def lock_results():

@@ -36,7 +36,8 @@ def sources():
 # Results of two downloads in one folder would be mixed silently, so that is refused. Data sets
 # beside the main cohort may be added and removed.
 DOWNLOAD = Path(RESULTS) / "cohort/download.json"
-if DOWNLOAD.is_file():
+STAGING = {"resources", "resources_list"}  # targets that touch no results
+if ASKED and DOWNLOAD.is_file() and not (TARGETS and TARGETS <= STAGING):
     of, wanted = (
         {key: value for key, value in found.items() if key != "beside"}
         for found in (read_json(DOWNLOAD), sources())
@@ -44,8 +45,9 @@ if DOWNLOAD.is_file():
     if of != wanted:
         raise WorkflowError(
             f"paths.results: the results in '{RESULTS}' are of another download ({of}) than the "
-            f"one asked for ({wanted}). Set paths.results to a folder of its own; or, if the "
-            f"download has only moved, delete {DOWNLOAD}."
+            f"one asked for ({wanted}), such as the demo's. Keep them under another name (`mv "
+            f"{RESULTS} {RESULTS}-earlier`), or set paths.results to a folder of its own; or, if "
+            f"the download has only moved, delete {DOWNLOAD}."
         )
 
 

@@ -1,7 +1,10 @@
 """Staging of weights and templates, validated by checksum, and the table of their sources."""
 
+import os
+
 from _adapter import job
 
+os.environ.pop("HF_HUB_OFFLINE", None)  # set for all other jobs (rules/common.smk)
 with job(snakemake):
     from ldae.files import write_table
     from ldae.resources.staging import stage, staged_table

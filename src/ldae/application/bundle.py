@@ -117,10 +117,17 @@ class Bundle:
     def load(cls, models: str | Path, device: str, threads: int) -> "Bundle":
         """Open a folder of models; no network is read yet.
 
+        Args:
+            models: ``results/models``, or a folder that has it as ``models``: the results of a run,
+                or a shared model (:mod:`ldae.application.sharing`).
+            device, threads: Where the networks run.
+
         Raises:
             UserError: the bundle or a model is missing, or they do not belong together.
         """
         models = Path(models)
+        if (models / "models/application" / CARD).is_file():
+            models = models / "models"
         card = models / "application" / CARD
         require(
             card.is_file(),

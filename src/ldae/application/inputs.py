@@ -12,14 +12,15 @@ from pathlib import Path
 from ldae.application.dicom import is_dicom_folder
 from ldae.conversion.download import files_hash
 from ldae.conversion.t1w_preference import entities_of, never_taken, rank
-from ldae.delimited import read_delimited
+from ldae.delimited import delimiter_of, read_delimited
 from ldae.errors import UserError, require
 from ldae.files import sha256
 
 NIFTI = (".nii.gz", ".nii")
 # Folders of a BIDS data set whose images are no raw heads of it.
 NOT_RAW = {"derivatives", "sourcedata", "code"}
-TABLES = {".csv": ",", ".tsv": "\t"}
+# Spreadsheets of many languages write a CSV with semicolons.
+TABLES = {".csv": (",", ";"), ".tsv": ("\t",)}
 PATH_COLUMNS = ("path", "file", "filename", "image", "scan")
 BRAIN, HEAD = "brain", "head"  # preprocessed scans, and raw heads
 
@@ -143,7 +144,7 @@ def _of_bids(root: Path, kind: str) -> list[InputScan]:
 
 
 def _of_table(table: Path) -> list[InputScan]:
-    rows, _ = read_delimited(table, TABLES[table.suffix.lower()])
+    rows, _ = read_delimited(table, delimiter_of(table, *TABLES[table.suffix.lower()]))
     require(len(rows) > 0, f"{table} has a header and no row: name a scan on each line.")
     column = next((name for name in PATH_COLUMNS if name in rows.columns), None)
     if column is None:

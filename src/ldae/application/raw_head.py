@@ -105,6 +105,17 @@ def preprocess(
     return files, "passed" if status == "ok" else f"did not pass: {reason}"
 
 
+def _quality(verdict: str, measures: Mapping[str, Any]) -> dict[str, Any]:
+    """Verdict, measures, and a warning where the sides may be swapped."""
+    found = {"verdict": verdict, **_rounded(measures)}
+    if found.get("asymmetry", 0.0) < 0:
+        found["warnings"] = [
+            f"Left and right may be swapped: the asymmetry is {found['asymmetry']:.2f}, and most "
+            "brains are above 0. It is a hint and no proof (docs/qc.md)."
+        ]
+    return found
+
+
 def _rounded(measures: Mapping[str, Any]) -> dict[str, Any]:
     """QC measures to four significant digits, without the name of the scan and its attempts."""
     numbers = {key: value for key, value in measures.items() if isinstance(value, int | float)}
@@ -190,7 +201,7 @@ def apply(
             "towards": direction.classes[not positive],
             **change.report(float(direction(system.y_sem(pair[1:])))),
         },
-        "quality": {"verdict": verdict, **_rounded(read_json(files.measures))},
+        "quality": _quality(verdict, read_json(files.measures)),
         "models": settings["models"],
     }
     write_json(findings, out / FINDINGS)

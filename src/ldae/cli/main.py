@@ -2,13 +2,16 @@
 
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from importlib import import_module
 from importlib.metadata import version
 
 import click
 
+from ldae.cli.extras import explained
 from ldae.errors import UserError, exit_status
 
 # Command -> module below ldae.cli that defines it. A command loads only its own module.
@@ -19,6 +22,7 @@ COMMANDS = {
     "manipulate": "scans",
     "interpolate": "scans",
     "generate": "scans",
+    "share": "share",
     "config": "settings",
     "check-download": "download",
     "resources": "resources",
@@ -35,6 +39,7 @@ HELP = {
     "manipulate": "Scans moved along the diagnosis direction.",
     "interpolate": "The scan between two visits of a person.",
     "generate": "New volumes, drawn from noise.",
+    "share": "Trained models as a folder for others, or on a model hub.",
     "config": "The configuration of a run, merged and checked.",
     "check-download": "Check the study tables and images of an ADNI download.",
     "resources": "List, stage and check the workflow's external files.",
@@ -44,6 +49,7 @@ HELP = {
     "times": "Write the times of a finished run's rules to a table.",
     "verify": "Compare every array of a store with its checksum.",
 }
+CONTINUE = "What is finished is kept. To continue, give the same command again."
 EPILOG = """\b
 Try it without any data:
   ldae apply --sample
@@ -73,15 +79,35 @@ def ldae() -> None:
     """Apply trained Latent Diffusion Autoencoders to your scans, and tools of the workflow.
 
     `ldae COMMAND --help` has the options and examples of each. Exit status: 0; 1 after an error; 2
-    for options that cannot be; 3 where some of several scans failed.
+    for options that cannot be; 3 where some of several scans failed; 130 after Ctrl-C, 143 after
+    SIGTERM.
     """
+
+
+class Terminated(BaseException):
+    """SIGTERM: the end that a cluster, a container or `kill` asks for. Work is saved on its way."""
+
+
+def _terminate(owner: int) -> None:
+    """Raise :class:`Terminated` at SIGTERM in this process; its children end as by default."""
+
+    def stop(number: int, frame: object) -> None:
+        if os.getpid() == owner:
+            raise Terminated
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    _terminate(os.getpid())
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("ldae.progress").setLevel(logging.INFO)
-    logging.getLogger("monai").setLevel(logging.ERROR)
+    for library in ("monai", "huggingface_hub"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.simplefilter("ignore")
     return exit_status(lambda: _run(arguments))
@@ -89,7 +115,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int | None:
     try:
-        return ldae.main(args=arguments, prog_name="ldae", standalone_mode=False)
+        with explained():
+            return ldae.main(args=arguments, prog_name="ldae", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
@@ -103,5 +130,8 @@ def _run(arguments: list[str] | None) -> int | None:
     except click.Abort as stopped:  # Ctrl-C; click takes the end of a file for one, too
         if isinstance(stopped.__cause__, EOFError):
             raise stopped.__cause__ from None
-        click.echo("Stopped. To continue, give the same command again.", err=True)
-        return 130
+        click.echo(f"Stopped. {CONTINUE}", err=True)
+        return 128 + signal.SIGINT
+    except Terminated:
+        click.echo(f"Stopped by SIGTERM. {CONTINUE}", err=True)
+        return 128 + signal.SIGTERM

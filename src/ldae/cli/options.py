@@ -42,6 +42,15 @@ class Finite(click.ParamType):
             self.fail(f"{value} is not between {self.low:g} and {self.high:g}.", param, ctx)
         return number
 
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """The range, for the help."""
+        has_low, has_high = self.low > -math.inf, self.high < math.inf
+        if has_low and has_high:
+            return f"NUMBER [{self.low:g}<=x<={self.high:g}]"
+        if has_low or has_high:
+            return f"NUMBER [x{'>=' if has_low else '<='}{self.low if has_low else self.high:g}]"
+        return "NUMBER"
+
 
 class Output(click.ParamType):
     """A file to write, whose name ends as its content needs, or a folder; both must be possible.
@@ -86,6 +95,12 @@ def models(command: Callable) -> Callable:
                 default="results/models",
                 show_default=True,
                 help="Folder of the trained models.",
+            ),
+            click.option(
+                "--model",
+                "shared",
+                metavar="WHERE",
+                help="A shared model: its folder, or ORG/NAME[@REVISION] of a model hub.",
             ),
             click.option(
                 "--sample",
@@ -198,23 +213,36 @@ def require_other(out: Path, scans: Sequence["InputScan"]) -> None:
 
 
 def load(
-    models: Path, sample: bool, device: str, threads: int, solver: str | None = None
+    models: Path,
+    shared: str | None,
+    sample: bool,
+    device: str,
+    threads: int,
+    solver: str | None = None,
 ) -> "Bundle":
     """The bundle of the models chosen.
 
     Raises:
-        click.UsageError: --models and --sample are both given.
+        click.UsageError: two of --models, --model and --sample are given.
+        UserError: there are no such models.
     """
     from dataclasses import replace
 
     source = click.get_current_context().get_parameter_source("models")
-    if sample and source is not ParameterSource.DEFAULT:
-        raise click.UsageError("Give --models or --sample, not both.")
+    if sum((sample, shared is not None, source is not ParameterSource.DEFAULT)) > 1:
+        raise click.UsageError("Give one of --models, --model and --sample.")
 
     from ldae.application.bundle import Bundle
     from ldae.application.sample import MODELS
 
-    bundle = Bundle.load(MODELS if sample else models, device, threads)
+    folder: Path = MODELS if sample else models
+    if shared is not None:
+        folder = Path(shared)
+        if not folder.is_dir():
+            from ldae.resources.hub import fetch_repository
+
+            folder, _ = fetch_repository(shared, ["models/**"])
+    bundle = Bundle.load(folder, device, threads)
     if solver:
         bundle = replace(bundle, settings=bundle.settings | {"solver": solver})
     return bundle

@@ -8,6 +8,9 @@ from ldae.cli.options import PATH, Finite
 
 DOWNLOAD, PREPROCESSED = "download", "preprocessed"
 FORMS = ("clinica", "today")
+# Named here: --help loads no other module of the library.
+MOST_SUBJECTS = {DOWNLOAD: 800, PREPROCESSED: 5000}
+MOST_VISITS = 5
 
 
 @click.command()
@@ -19,18 +22,26 @@ FORMS = ("clinica", "today")
     show_default=True,
     help="An ADNI download, or preprocessed scans in template space.",
 )
-@click.option("--subjects", type=click.IntRange(1), default=40, show_default=True)
+@click.option(
+    "--subjects",
+    type=click.IntRange(1, max(MOST_SUBJECTS.values())),
+    default=40,
+    show_default=True,
+    help=f"At most {MOST_SUBJECTS[DOWNLOAD]} in a download.",
+)
 @click.option(
     "--visits",
-    type=click.IntRange(1),
+    type=click.IntRange(1, MOST_VISITS),
     default=3,
     show_default=True,
     help="Visits of a subject (preprocessed: at most).",
 )
 @click.option(
-    "--spacing", type=Finite(0.1), default=2.0, show_default=True, help="Voxel edge in mm."
+    "--spacing", type=Finite(0.5, 6), default=2.0, show_default=True, help="Voxel edge in mm."
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Of all random choices.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of all random choices."
+)
 @click.option(
     "--tables",
     type=click.Choice(FORMS),
@@ -46,7 +57,7 @@ FORMS = ("clinica", "today")
 )
 @click.option(
     "--variation",
-    type=Finite(0),
+    type=Finite(0, 1),
     default=1.0,
     show_default=True,
     help="Preprocessed: of shape, pose and contrast.",

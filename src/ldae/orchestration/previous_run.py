@@ -12,7 +12,9 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
+
+from filelock import FileLock
 
 from ldae.errors import require
 from ldae.files import atomic, digest
@@ -36,7 +38,7 @@ class Job(NamedTuple):
 
 def end_previous_run(
     results: str | Path, notes: str | Path, run: str | None, patience: float = PATIENCE
-) -> IO[str]:
+) -> FileLock:
     """Lock a results folder for this Snakemake, and cancel the Slurm jobs of its previous run.
 
     Snakemake's own lock does not suffice: any Snakemake removes it when it ends, ``check`` too.
@@ -50,7 +52,7 @@ def end_previous_run(
         patience: Seconds to wait for the end of cancelled jobs.
 
     Returns:
-        The lock, held until it is closed or this process ends.
+        The lock, held until it is released or this process ends.
 
     Raises:
         UserError: another Snakemake uses these results, Slurm does not answer, or a job of the

@@ -5,68 +5,62 @@ The page shows citations as numbers; methods.md keeps the marks for pandoc.
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from ldae.report.references import REFERENCES, Reference
+from ldae.report.references import bibliography
+
+if TYPE_CHECKING:
+    from pybtex.database import Entry
 
 MARK = re.compile(r" ?\[@[^\]]+\]")
-BY_KEY = {reference.key: reference for reference in REFERENCES}
+OTHERS = "others"  # BibTeX's name for the authors that a cut list leaves out
+PLACES = ("journal", "booktitle", "howpublished")  # fields that say where a work was published
 
 
 def keys(mark: str) -> list[str]:
     """The keys of one mark: ``[@a; @b]`` gives a and b.
 
     Raises:
-        KeyError: a key is not in ``REFERENCES``.
+        KeyError: the bibliography has no such key.
     """
     found = re.findall(r"@(\w+)", mark)
     for key in found:
-        BY_KEY[key]
+        bibliography().entries[key]
     return found
 
 
-def cited(texts: Iterable[str]) -> list[Reference]:
+def cited(texts: Iterable[str]) -> "list[Entry]":
     """The references that the texts cite, in the order of their first citation.
 
     Raises:
-        KeyError: a cited key is not in ``REFERENCES``.
+        KeyError: the bibliography has no such key.
     """
     order = dict.fromkeys(
         key for text in texts for mark in MARK.findall(text) for key in keys(mark)
     )
-    return [BY_KEY[key] for key in order]
+    return [bibliography().entries[key] for key in order]
 
 
-def printed(reference: Reference) -> str:
+def printed(reference: "Entry") -> str:
     """One line of text: authors, title, journal, year, DOI, arXiv number."""
-    *names, last = [name.split(",")[0] for name in reference.authors]
-    authors = f"{', '.join(names)} et al." if last == "others" else ", ".join([*names, last])
-    volume = reference.volume + (f"({reference.number})" if reference.number else "")
-    place = ", ".join(filter(None, [f"{reference.where} {volume}".strip(), reference.pages]))
-    doi = f" doi:{reference.doi}." if reference.doi else ""
-    eprint = f" arXiv:{reference.eprint}." if reference.eprint else ""
+    fields = reference.fields
+    names = [" ".join(one.prelast_names + one.last_names) for one in reference.persons["author"]]
+    *others, last = names
+    authors = f"{', '.join(others)} et al." if last == OTHERS else ", ".join(names)
+    number = f"({fields['number']})" if "number" in fields else ""
+    volume = fields.get("volume", "") + number
+    where = next(fields[name] for name in PLACES if name in fields)
+    pages = fields.get("pages", "").replace("--", "–")
+    place = ", ".join(filter(None, [f"{where} {volume}".strip(), pages]))
+    doi = f" doi:{fields['doi']}." if "doi" in fields else ""
+    eprint = f" arXiv:{fields['eprint']}." if "eprint" in fields else ""
     stop = "" if authors.endswith(".") else "."
-    return f"{authors}{stop} {reference.title}. {place}, {reference.year}.{doi}{eprint}"
+    title = fields["title"].strip("{}")
+    return f"{authors}{stop} {title}. {place}, {fields['year']}.{doi}{eprint}"
 
 
-def bibtex(references: Iterable[Reference]) -> str:
-    """Content of references.bib; a comment above each entry names the verified fields."""
-    return "\n".join(map(_entry, references))
+def bibtex(references: "Iterable[Entry]") -> str:
+    """Content of references.bib: these entries; their field ``checked`` names what was verified."""
+    from pybtex.database import BibliographyData
 
-
-def _entry(reference: Reference) -> str:
-    where = {"article": "journal", "inproceedings": "booktitle"}.get(reference.kind, "howpublished")
-    fields = {
-        "author": " and ".join(reference.authors),
-        "title": f"{{{reference.title}}}",
-        where: reference.where,
-        "year": str(reference.year),
-        "volume": reference.volume,
-        "number": reference.number,
-        "pages": reference.pages.replace("–", "--"),
-        "doi": reference.doi,
-        "eprint": reference.eprint,
-        "archiveprefix": "arXiv" if reference.eprint else "",
-    }
-    lines = [f"  {name} = {{{text}}}," for name, text in fields.items() if text]
-    note = f"% checked: {reference.checked}" if reference.checked else "% not checked"
-    return "\n".join([note, f"@{reference.kind}{{{reference.key},", *lines, "}", ""])
+    return BibliographyData({one.key: one for one in references}).to_string("bibtex")

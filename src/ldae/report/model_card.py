@@ -12,9 +12,9 @@ from ldae.files import atomic, read_table
 from ldae.labels import ABSENT, count, number
 from ldae.models.card import CITATION
 from ldae.report.build import read_cards
-from ldae.report.citations import BY_KEY, printed
+from ldae.report.citations import printed
 from ldae.report.page import without_paths
-from ldae.report.references import ADNI
+from ldae.report.references import ADNI, bibliography
 from ldae.report.tables.results import probes as probe_table
 from ldae.report.tables.table import Table, cell, markdown_table
 from ldae.report.warnings import changed_scans_warning, warnings
@@ -250,4 +250,5 @@ def _probes(table: pd.DataFrame, target: str) -> str:
 
 def _citation(cards: dict[str, dict[str, Any]]) -> str:
     cites = dict.fromkeys(card.get("citation", CITATION) for card in cards.values())
-    return "\n\n".join([*cites, f"In full: {printed(BY_KEY['lozupone2026'])}", ADNI])
+    paper = printed(bibliography().entries["lozupone2026"])
+    return "\n\n".join([*cites, f"In full: {paper}", ADNI])

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 from markupsafe import Markup, escape
@@ -17,8 +17,10 @@ from markupsafe import Markup, escape
 from ldae.errors import UserError, require
 from ldae.figures.registry import FIGURES
 from ldae.report.citations import MARK, keys
-from ldae.report.references import Reference
 from ldae.report.tables.table import Table
+
+if TYPE_CHECKING:
+    from pybtex.database import Entry
 
 # An absolute path of two parts or more; not a fraction, a date or a closing tag.
 PATH = re.compile(r"(?<![\w.:/<~-])/(?:[\w.+@~-]+/)+[\w.+@~-]*")
@@ -100,7 +102,7 @@ def picture(folder: Path, name: str, number: int) -> Picture:
     return Picture(name, number, paper[1] if paper else "", title, body.strip(), uri)
 
 
-def render(references: Sequence[Reference], **content: Any) -> str:
+def render(references: "Sequence[Entry]", **content: Any) -> str:
     """The HTML page.
 
     Args:

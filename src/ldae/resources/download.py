@@ -78,8 +78,6 @@ def _whole_safetensors(path: Path) -> None:
         raise ValueError(f"{size} bytes instead of {8 + length + max(ends, default=0)}")
 
 
-
-
 class Unavailable(Exception):
     """The source did not provide the file; the next source is tried."""
 
@@ -117,10 +115,11 @@ def fetch(source: str, path: Path, identity: str | None) -> tuple[Path, bool]:
         Unavailable: the source does not answer, or does not send this file.
         UserError: the partial file cannot be written: no space, no permission.
     """
-    return (_download if "://" in source else _copy)(source, path, identity)
+    return (_download if "://" in source else copy_file)(source, path, identity)
 
 
-def _copy(source: str, path: Path, identity: str | None) -> tuple[Path, bool]:
+def copy_file(source: str, path: Path, identity: str | None) -> tuple[Path, bool]:
+    """Copy a local file to a partial file beside ``path``; arguments and errors as :func:`fetch`."""
     part = partial_file(path, identity or source)
     try:
         with Path(source).open("rb") as stream:

@@ -13,8 +13,9 @@ import pandas as pd
 
 from ldae.errors import UserError, require
 from ldae.files import MISSING, read_json, sha256, write_json
-from ldae.resources.download import ConnectionBroken, Unavailable, checksum, find_damage, fetch
-from ldae.resources.table import UNKNOWN
+from ldae.resources.download import ConnectionBroken, Unavailable, checksum, fetch, find_damage
+from ldae.resources.hub import HubFile, fetch_hub
+from ldae.resources.table import UNKNOWN, hub_files
 
 RECORDS = "records"  # folder below the resources: one JSON file for each staged file
 BY_HAND = "brought by hand"
@@ -76,7 +77,10 @@ def missing_table(
         if row["kind"] != "package" and not path.is_file():
             kept = {key: row[key] for key in ("checksum", "licence", "used_by", "note")}
             size = None if row["bytes"] == "" else int(row["bytes"])
-            at = {"name": name, "url": row["source"], "to": str(path.absolute()), "bytes": size}
+            urls = row["source"]
+            if row["kind"] == "hub":
+                urls = " ".join(file.url for file in hub_files(row))
+            at = {"name": name, "url": urls, "to": str(path.absolute()), "bytes": size}
             rows.append(at | kept)
     columns = ["name", "url", "to", "bytes", "checksum", "licence", "used_by", "note"]
     return pd.DataFrame(rows, columns=columns).astype({"bytes": "Int64"})
@@ -105,8 +109,6 @@ def _urls(source: str) -> list[str]:
     return source.split() if source and source != MISSING else ["made by hand, see note"]
 
 
-
-
 def stage(
     name: str, resources: pd.DataFrame, resources_dir: str | Path, mirrors: Sequence[str] = ()
 ) -> Path:
@@ -119,7 +121,7 @@ def stage(
         resources: From :func:`load_resources`.
         resources_dir: The resources folder, which the paths of the table are relative to.
         mirrors: Folders or base URLs that hold the files, under the same paths or all at the top;
-            tried first, in this order.
+            tried first, in this order. A base URL may also be a hub that has the repositories.
 
     Returns:
         The staged file.
@@ -204,8 +206,8 @@ def _make(row: Mapping[str, Any], path: Path) -> None:
     MAKERS[row["name"]](package_file(row["source"], row["checksum"]), path)
 
 
-def _sources(row: Mapping[str, Any], mirrors: Sequence[str]) -> Iterator[str]:
-    """The sources of a file, in the order to try: mirrors, then the URLs of the table.
+def _sources(row: Mapping[str, Any], mirrors: Sequence[str]) -> Iterator[str | HubFile]:
+    """The sources of a file, in the order to try: mirrors, then those of the table.
 
     Raises:
         UserError: the folder of a mirror does not exist.
@@ -219,6 +221,10 @@ def _sources(row: Mapping[str, Any], mirrors: Sequence[str]) -> Iterator[str]:
         yield from (f"{mirror.rstrip('/')}/{name}" for name in (path, path.name))
     if row["kind"] == "url":
         yield from row["source"].split()
+    if row["kind"] == "hub":
+        files = hub_files(row)
+        yield from (file.at(mirror) for mirror in mirrors if "://" in mirror for file in files)
+        yield from files
 
 
 def _bring(row: Mapping[str, Any], path: Path, mirrors: Sequence[str]) -> str:
@@ -237,7 +243,7 @@ def _bring(row: Mapping[str, Any], path: Path, mirrors: Sequence[str]) -> str:
             faults.append(f"{source}: {error}")
             continue
         part.replace(path)
-        return source
+        return str(source)
     tried = f" Tried: {'; '.join(faults)}." if faults else ""
     if row["kind"] == "manual":
         raise UserError(f"{row['name']} is not at {path} and has no address.{tried} {row['note']}")
@@ -249,7 +255,7 @@ def _bring(row: Mapping[str, Any], path: Path, mirrors: Sequence[str]) -> str:
     )
 
 
-def _right_part(source: str, path: Path, expected: str) -> Path:
+def _right_part(source: str | HubFile, path: Path, expected: str) -> Path:
     """Fetch and check the file from one source; return the checked partial file.
 
     A file continued from an earlier attempt that fails its check is fetched once more from the
@@ -260,7 +266,10 @@ def _right_part(source: str, path: Path, expected: str) -> Path:
     """
     while True:
         try:
-            part, continued = fetch(source, path, None if expected == UNKNOWN else expected)
+            if isinstance(source, HubFile):
+                part, continued = fetch_hub(source, path, expected)
+            else:
+                part, continued = fetch(source, path, None if expected == UNKNOWN else expected)
         except ConnectionBroken as error:
             if not error.gained:
                 raise

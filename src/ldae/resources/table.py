@@ -8,19 +8,44 @@ from typing import Any
 import pandas as pd
 
 from ldae.derivatives import Shards
+from ldae.errors import require
 from ldae.files import read_table
+from ldae.resources.hub import HubFile
 
 COLUMNS = ("name", "path", "kind", "source", "checksum", "bytes", "licence", "used_by", "note")
 UNKNOWN = "unknown"
+KINDS = ("url", "hub", "package", "manual")
 
 
 def load_resources(table: str | Path) -> pd.DataFrame:
     """The table of resources (columns ``COLUMNS``), indexed by name; empty fields are "".
 
     Raises:
-        UserError: the table does not exist or lacks a column.
+        UserError: the table does not exist or lacks a column, a kind is unknown, or a file of a
+            hub has no pinned commit or no SHA-256.
     """
-    return read_table(table, COLUMNS).set_index("name", drop=False).astype(object).fillna("")
+    resources = read_table(table, COLUMNS).set_index("name", drop=False).astype(object).fillna("")
+    for name, row in resources.iterrows():
+        require(
+            row["kind"] in KINDS,
+            f"{table}: {name} is of the kind {row['kind']!r}; known: {', '.join(KINDS)}.",
+        )
+        if row["kind"] == "hub":
+            hub_files(row)
+            require(
+                row["checksum"].startswith("sha256:"),
+                f"{table}: {name} comes from a hub and needs its checksum, sha256:...",
+            )
+    return resources
+
+
+def hub_files(row: Mapping[str, Any]) -> list[HubFile]:
+    """Files of a hub that a row names, in the order to try them.
+
+    Raises:
+        UserError: the source of the row names none.
+    """
+    return [HubFile.parse(text) for text in row["source"].split()]
 
 
 def needed(config: Mapping[str, Any], resources: pd.DataFrame) -> list[str]:

@@ -79,7 +79,7 @@ class CheckpointManager:
             self.checkpoints.close()
         finally:
             if self.lock:
-                self.lock.close()
+                self.lock.release()
 
     @property
     def due(self) -> bool:
