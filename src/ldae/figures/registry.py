@@ -134,14 +134,16 @@ def draw(
     outputs: dict[str, str | Path],
     settings: dict[str, Any] | None = None,
 ) -> None:
-    """Draw one figure from tables and arrays and write its four files.
+    """Draw one figure from tables and arrays and write its five files.
 
     Args:
         name: One of ``FIGURES``.
         inputs: Path (or list of paths, where the figure says so) of each input, by name.
-        outputs: Paths of ``pdf``, ``png``, ``data`` and ``caption``.
-        settings: The ``figures`` section of the config, and other settings of single figures
-            (``spacing`` in mm, for volumes whose file does not hold it).
+        outputs: Paths of ``pdf``, ``png``, ``data``, ``caption`` and ``result`` (text).
+        settings: ``dpi``; and settings of single figures: ``spacing`` in mm, for volumes whose file
+            does not hold it, ``paper``, the systems beside which the paper's values are drawn
+            (:func:`ldae.evaluation.published_values.comparable_systems`), ``qc``, the bounds of the
+            quality measures, and ``template``, the name of the template's space.
 
     Raises:
         UserError: unknown name, missing input, or an input without the columns or arrays needed.
@@ -165,8 +167,9 @@ def draw(
         drawing = figure.draw(inputs, settings)
         save(drawing.figure, outputs["pdf"], outputs["png"], settings["dpi"])
     _write_data(drawing.data, Path(outputs["data"]))
-    with atomic(outputs["caption"]) as path:
-        path.write_text(drawing.caption, encoding="utf-8")
+    for name_of_text, text in (("caption", drawing.caption), ("result", f"{drawing.result}\n")):
+        with atomic(outputs[name_of_text]) as path:
+            path.write_text(text, encoding="utf-8")
     logging.info("%s: %s", name, drawing.title)
 
 
