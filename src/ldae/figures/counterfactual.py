@@ -74,9 +74,9 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     data = pd.concat([part for part, *_ in parts], ignore_index=True)
     body = (
         "Manipulated synthetic scans against the same heads made with the other diagnosis. "
-        "Correlation: of the change from α = 0 with the true one, in the brain. MSE: to the AE "
-        "reconstruction of the truth, below 0 where moving helps. Level lines: the truth; its "
-        "y_sem with the scan's z_T. 95 % intervals from resampled subjects."
+        "Correlation of the change from α = 0 with the true one, in the brain. MSE to the truth's "
+        "AE reconstruction, below 0 where moving helps. Level lines: the truth; its y_sem with the "
+        "scan's z_T. 95 % intervals over subjects."
     )
     title = "Manipulation against the true counterfactual"
     return Drawing(figure, data, title, body, _result(table, gaps))

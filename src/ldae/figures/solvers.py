@@ -112,7 +112,7 @@ def _lines(ax: Axes, table: pd.DataFrame, log: bool) -> bool:
 def _body(means: pd.DataFrame, cut_off: list[str]) -> str:
     text = (
         "(a) Root mean square error of z_0 (unit variance) after inversion and decoding. SSIM to "
-        "the AE reconstruction (b) of the scan, (c) of a visit between two others; (d) ventricle "
+        "the AE reconstruction (b) of the scan, (c) of a missing visit; (d) ventricle "
         f"volume moved towards AD: each less DDIM's at T = {int(means['T'].max())}, with 95 % "
         "intervals."
     )
