@@ -202,10 +202,9 @@ def _example(codes: VisitCodes, places: list[int], path: str | Path, size: int) 
     """Write all visits of one participant, predicted from the first and the last one."""
     visits = codes.visits.iloc[places]
     months = visits["months"].to_numpy()
-    known = places[0], places[-1]
-    ends = months[0], months[-1]
+    first, last = months[0], months[-1]
     wanted = [
-        Triplet((known[0], place, known[1]), (ends[0], month, ends[1]))
+        Triplet((places[0], place, places[-1]), (first, month, last))
         for place, month in zip(places, months, strict=True)
     ]
     predicted: dict[str, list[np.ndarray]] = {method: [] for method in METHODS}
@@ -218,7 +217,7 @@ def _example(codes: VisitCodes, places: list[int], path: str | Path, size: int) 
         participant_id=visits["participant_id"].iloc[0],
         scan_id=visits["scan_id"],
         months=months,
-        factor=(months - ends[0]) / (ends[1] - ends[0]),
+        factor=(months - first) / (last - first),
         original=as_arrays(codes.original(places)),
         autoencoder=as_arrays(codes.decoded[places]),
         interpolated=arrays.pop("ldae"),
