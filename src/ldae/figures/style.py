@@ -34,8 +34,8 @@ class Kind(NamedTuple):
 
 
 # Colours of classes (of Okabe & Ito, 2008) and of kinds of systems. None means anything else, but
-# black and grey also draw axes and reference lines (docs/figures.md). Each group stays apart with
-# any colour vision: tests/unit/test_figures.py measures it.
+# black and grey also draw axes, reference lines and series that are neither (docs/figures.md). Each
+# group stays apart with any colour vision: tests/unit/test_figure_colours.py measures it.
 DIAGNOSIS = {"CN": "#0072B2", "MCI": "#CC79A7", "AD": "#D55E00"}
 KINDS = {
     "ldae": Kind("LDAE", "#6A3D9A"),

@@ -50,7 +50,7 @@ LINES = {
     "l1": Line("L1", SHADES[1], DASHED, "D"),
     "perceptual": Line("perceptual", SHADES[2], DASHED, "^"),
     "adversarial": Line("adversarial", SHADES[3], DASHED, "v"),
-    "discriminator": Line("discriminator", GREY, DOTTED, "X"),
+    "discriminator": Line("discriminator", INK, DOTTED, "X"),
     "loss_frozen": Line(r"loss without $y_\mathrm{sem}$", GREY, DASHED, "s"),
     "loss_q1": Line("loss, t in Q1", SHADES[3], marker="v"),
     "loss_q2": Line("loss, t in Q2", SHADES[2], marker="^"),
