@@ -7,10 +7,10 @@ from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import yaml
-from PIL import Image
 
 from helpers.result_tables import make_change_tables
 from ldae.cohort.flow import flow_table
@@ -25,6 +25,8 @@ SUBJECTS = 12
 SHAPE = (14, 18, 14)
 SPACING = 10.0
 RESAMPLES = 20
+TEMPLATE = "MNI"
+LEAST_LIKE = 12  # scans of lowest correlation with the template, of which there is an image
 
 
 def scans() -> pd.DataFrame:
@@ -79,7 +81,11 @@ def make_results(folder: Path) -> tuple[dict[str, dict], dict]:
     config["evaluation"]["truth"] = "truth.tsv"
     inputs = {
         "cohort_flow": {"flow": tables / "flow.tsv", "index": folder / "cache/volumes/index.tsv"},
-        "cohort_qc": {"manifests": manifests, "preproc": folder / "preproc"},
+        "cohort_qc": {
+            "manifests": manifests,
+            "preproc": folder / "preproc",
+            "mask": folder / "template/mask.nii.gz",
+        },
         "training_curves": histories,
         "figure3_reconstruction": {"arrays": evaluation / "reconstruction_examples.npz"},
         "ddim_steps": {
@@ -146,7 +152,10 @@ def _cohort(index: pd.DataFrame, tables: Path) -> None:
 
 def _qc(index: pd.DataFrame, folder: Path) -> list[Path]:
     rows, measured = [], []
-    picture = Image.new("RGB", (84, 80), (90, 90, 90))
+    affine = np.diag([SPACING, SPACING, SPACING, 1.0])
+    inside = nib.Nifti1Image((brain(0) > 0).astype(np.uint8), affine)
+    (folder / "template").mkdir()
+    nib.save(inside, folder / "template/mask.nii.gz")
     for number, scan in enumerate(index.itertuples()):
         anat = folder / "preproc" / scan.participant_id / scan.session_id / "anat"
         values = {"brain_ml": 1200.0 + number, "dice": 0.95, "ncc": 0.9 - 0.01 * number}
@@ -154,7 +163,9 @@ def _qc(index: pd.DataFrame, folder: Path) -> list[Path]:
         values |= {"cnr": 1.5, "residual_bias": 0.02, "fov_cut": 0.0, "border": 0.0}
         values |= {"asymmetry": 0.2}
         write_json(values, anat / f"{scan.scan_id}_desc-qc.json")
-        picture.save(anat / f"{scan.scan_id}_desc-qc.png")
+        if number >= len(index) - LEAST_LIKE:
+            volume = nib.Nifti1Image(brain(number).astype(np.float32), affine)
+            nib.save(volume, anat / f"{scan.scan_id}_space-{TEMPLATE}_desc-brain_T1w.nii.gz")
         measured.append(values)
         bad = number == len(index) - 1
         reason = "QC: ncc 0.2 is below min_ncc 0.35" if bad else ""
@@ -249,7 +260,11 @@ def _examples(evaluation: Path) -> None:
         months=np.array([0, 6, 12, 24]),
         factor=np.array([0, 0.25, 0.5, 1]),
         original=visits,
+        autoencoder=visits,
         interpolated=visits[::-1],
+        nearest_visit=visits[[0, 0, 0, 3]],
+        voxel_average=np.linspace(visits[0], visits[3], 4),
+        latent_lerp=np.linspace(visits[0], visits[3], 4),
         spacing=SPACING,
     )
 

@@ -77,12 +77,55 @@ def test_flow_chart_texts_fit_their_boxes_and_boxes_do_not_overlap(drawing):
     shown = " ".join(text.get_text() for text in texts)
     for part in ("32,905 images on disk", "10,340 scans used", "Not chosen for the visit: 21,877"):
         assert part in shown
-    assert "of which 345 without diagnosis" in shown and "dice below 0.85 (107)" in shown
+    assert (
+        "of which 345 without diagnosis" in shown
+        and "Dice with template mask below 0.85 (107)" in shown
+    )
+    for internal in ("MPRAGEMETA", "ADNIMERGE", "dice below", "snr below"):
+        assert internal not in shown
+
+
+def test_flow_chart_has_a_box_for_each_phase_also_where_nothing_is_lost(drawing):
+    (axes,) = drawing.figure.axes
+    shown = [text.get_text() for text in axes.texts]
+    for phase in ("Download", "Conversion", "Preprocessing", "Quality", "Splits"):
+        assert shown.count(phase) == 1
+    for left in ("scans to convert", "scans converted", "scans preprocessed", "scans used"):
+        assert sum(text.endswith(left) for text in shown) == 1
+    assert "Lost in conversion: 6 scans" in shown
+
+
+def test_flow_chart_says_none_where_a_phase_loses_nothing():
+    flow = pd.DataFrame(
+        {"stage": [stage for *_, stages, _ in cohort_flow.PHASES for stage in stages]}
+    )
+    flow = pd.concat(
+        [
+            pd.DataFrame({"stage": ["download"]}),
+            flow,
+            pd.DataFrame({"stage": ["used", "missing", "no_diagnosis", "no_age"]}),
+        ]
+    ).assign(images=0, remaining=7, remaining_subjects=3, reasons=None)
+    steps = cohort_flow._steps(flow.set_index("stage"), pd.Series(dtype=float))
+    assert [step.losses[0].text for step in steps[1:]] == [
+        "Not to be converted: none", "Lost in conversion: none", "Lost in preprocessing: none",
+        "Excluded for their quality: none",
+    ]  # fmt: skip
+
+
+def test_flow_chart_reasons_have_words_for_keys_and_tables():
+    plain = cohort_flow.plain_reason
+    assert plain("snr below 2") == "Signal to noise below 2"
+    assert plain("QC: mriqc_cjv … is above its highest …") == "MRIQC: cjv … is above its highest …"
+    assert plain("MPRAGEMETA has no row for this image (3)") == (
+        "The study table of scans has no row for this image (3)"
+    )
+    assert plain("motion") == "Motion"
 
 
 def test_flow_chart_names_cohorts_only_if_there_are_several(drawing):
     several = len(set(drawing.data["cohort"])) > 1
-    assert ("OASIS3 2,585" in drawing.body) == several
+    assert ("OASIS3 2,585" in drawing.result) == several
     table = report_table(drawing.data)
     assert (table.columns[0] == "Cohort") == several
     assert {len(row) for row in table.rows} == {len(table.columns)}

@@ -208,7 +208,7 @@ def test_figure_of_the_probes_has_a_row_of_the_ldae_for_each_external_test_set(p
     ]  # fmt: skip
     own = beside.data[beside.data["cohort"].isna()].drop(columns="cohort")
     pd.testing.assert_frame_equal(own.reset_index(drop=True), alone.data, check_dtype=False)
-    assert "LDAE, OTHER 1.00" in beside.body
+    assert "LDAE, OTHER 1.00" in beside.result
 
 
 def test_claims_on_an_external_test_set_need_its_rows(reconstruction_tables, probes):

@@ -52,6 +52,10 @@ def test_interpolation_tables(outputs):
     with np.load(outputs["example"]) as file:
         assert file["factor"].tolist() == [0, 0.5, 1]
         assert file["interpolated"].shape == file["original"].shape == (3, *SHAPE)
+        known = file["autoencoder"].astype(np.float32)
+        assert (file["nearest_visit"] == known[[0, 0, 2]]).all()
+        np.testing.assert_allclose(file["voxel_average"][1], known[[0, 2]].mean(axis=0), atol=1e-3)
+        assert file["latent_lerp"].shape == known.shape
 
 
 def test_extrapolation_tables(outputs):

@@ -43,6 +43,7 @@ def first(tmp_path_factory):
     for name in SHOWN_FIGURES:
         (folder / "figures" / f"{name}.png").write_bytes(b"png of " + name.encode())
         (folder / "figures" / f"{name}.caption.txt").write_text(f"Title\n\nCaption of {name}.\n")
+        (folder / "figures" / f"{name}.result.txt").write_text(f"Result of {name}.\n")
     return folder
 
 
@@ -128,7 +129,7 @@ def test_proof_page_has_figures_settings_hours_and_command(runs, tmp_path):
     text = page.read_text()
     for name in SHOWN_FIGURES:
         assert f"(images/proof/{name}.png)" in text
-        assert f"Caption of {name}." in text
+        assert f"Result of {name}.\n\nCaption of {name}." in text
         assert (page.parent / f"images/proof/{name}.png").read_bytes().endswith(name.encode())
     assert "```yaml\nseed: 1\n```" in text
     assert "`make proof`" in text

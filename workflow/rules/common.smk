@@ -41,6 +41,7 @@ from ldae.config import only_synthetic_brains, restore_types
 from ldae.data.sampling import check_batch
 from ldae.derivatives import Shards
 from ldae.errors import UserError
+from ldae.evaluation.published_values import comparable_systems
 from ldae.files import sha256
 from ldae.fingerprint import source_fingerprint
 from ldae.orchestration.command_line import given_arguments, require_targets
@@ -287,6 +288,8 @@ def figure_settings():
         dpi=config["figures"]["dpi"],
         spacing=config["volumes"]["spacing"],
         qc=config["preprocess"]["qc"],
+        template=config["preprocess"]["template"]["name"],
+        paper=comparable_systems(config),
     )
 
 

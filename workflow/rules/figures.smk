@@ -10,7 +10,13 @@ FIGURE_INPUTS = {
         dict(flow=rules.ledger.output.flow, index=rules.volumes.output.index),
         "tsv",
     ),
-    "cohort_qc": (dict(manifests=MANIFESTS["registration"]), "tsv"),
+    "cohort_qc": (
+        dict(
+            manifests=MANIFESTS["registration"],
+            mask=config["preprocess"]["template"]["mask"],
+        ),
+        "tsv",
+    ),
     "training_curves": (
         {
             stage: results(f"models/{stage}/history.tsv")
@@ -107,6 +113,7 @@ for figure, (inputs, data) in FIGURE_INPUTS.items():
             ),
             data=results(f"figures/{figure}.{data}"),
             caption=results(f"figures/{figure}.caption.txt"),
+            result=results(f"figures/{figure}.result.txt"),
         log:
             logfile(f"figures/{figure}.log"),
         benchmark:
@@ -133,5 +140,5 @@ rule figures:
         expand(
             results("figures/{name}.{kind}"),
             name=FIGURE_INPUTS,
-            kind=["pdf", "png", "caption.txt"],
+            kind=["pdf", "png", "caption.txt", "result.txt"],
         ),

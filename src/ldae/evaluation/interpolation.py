@@ -120,9 +120,9 @@ def evaluate_interpolation(
             three tables for :func:`ldae.evaluation.extrapolation.extrapolate`; groupings overall,
             horizon, time_gap.
             ``example``: npz of the example (Figure 9): participant_id, scan_id, months, factor
-            (V,), original, autoencoder, interpolated (V, X, Y, Z), spacing. All V visits are
-            interpolated between the first and the last, which are decoded from their own codes
-            (factors 0 and 1).
+            (V,), original, autoencoder, interpolated (V, X, Y, Z), the same of every baseline by
+            its name, spacing. All V visits are predicted from the first and the last, which are
+            decoded from their own codes (factors 0 and 1).
         cfg: Section ``evaluation`` (``interpolation``, ``batch_size``, ``bootstrap``).
         subject: ``figures.interpolation_subject``; None: the participant with most visits.
         seed: Seed of the resamples.
@@ -208,22 +208,28 @@ def shown_visits(
 
 
 def _example(codes: VisitCodes, places: list[int], path: str | Path, size: int) -> None:
-    """Write all visits of one participant, interpolated between the first and the last one."""
+    """Write all visits of one participant, predicted from the first and the last one."""
     visits = codes.visits.iloc[places]
     months = visits["months"].to_numpy()
-    factor = (months - months[0]) / (months[-1] - months[0])
-    interpolated = []
-    for part in batches(len(months), size):
-        first, last = [places[0]] * len(part), [places[-1]] * len(part)
-        interpolated.append(as_arrays(codes.between(first, last, torch.from_numpy(factor[part]))))
+    first, last = months[0], months[-1]
+    wanted = [
+        Triplet((places[0], place, places[-1]), (first, month, last))
+        for place, month in zip(places, months, strict=True)
+    ]
+    predicted: dict[str, list[np.ndarray]] = {method: [] for method in METHODS}
+    for part in batches(len(wanted), size):
+        for method, image in predictions(codes, [wanted[i] for i in part]):
+            predicted[method].append(as_arrays(image))
+    arrays = {method: np.concatenate(parts) for method, parts in predicted.items()}
     save_arrays(
         path,
         participant_id=visits["participant_id"].iloc[0],
         scan_id=visits["scan_id"],
         months=months,
-        factor=factor,
+        factor=(months - first) / (last - first),
         original=as_arrays(codes.original(places)),
         autoencoder=as_arrays(codes.decoded[places]),
-        interpolated=np.concatenate(interpolated),
+        interpolated=arrays.pop("ldae"),
         spacing=codes.store.spacing,
+        **arrays,
     )

@@ -1,11 +1,13 @@
 """Values published in the paper, shown beside ours in tables and figures."""
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ldae.config import cohort_roles
 from ldae.files import read_json
 from ldae.systems import comparable_with_paper, is_lpips
 
@@ -14,6 +16,26 @@ from ldae.systems import comparable_with_paper, is_lpips
 def paper_tables() -> dict[str, Any]:
     """Content of ``published_values.json``: values with the table or section they come from."""
     return read_json(Path(__file__).with_name("published_values.json"))
+
+
+def comparable_systems(config: Mapping[str, Any]) -> list[str]:
+    """Systems whose published values can be drawn beside those of a run.
+
+    They are of ADNI's scans on the paper's grid. A run is comparable if its test scans are ADNI's,
+    none of them synthetic, in the same voxels; the DAE has a grid of its own.
+
+    Args:
+        config: The run's whole configuration.
+    """
+    grid, cohort, volumes = paper_tables()["grid"], config["cohort"], config["volumes"]
+    mixed = "both" in cohort_roles(cohort).values()
+    data = cohort["name"] == grid["cohort"] and cohort["study"] is None and not mixed
+    made = "synthetic" in config or bool(config["evaluation"]["truth"])
+    voxels = volumes["spacing"] == grid["spacing"] and list(volumes["shape"]) == grid["shape"]
+    if made or not data or not voxels:
+        return []
+    dae = ["dae"] if list(config["dae"]["shape"]) == grid["dae_shape"] else []
+    return ["autoencoder", "lddim", "ldae", "supervised", *dae]
 
 
 def probe_value(target: str, metric: str, system: str) -> tuple[float, str | None]:

@@ -40,7 +40,11 @@ LAYOUTS: dict[str, dict[str, int]] = {
         "months": 1,
         "factor": 1,
         "original": 4,
+        "autoencoder": 4,
         "interpolated": 4,
+        "nearest_visit": 4,
+        "voxel_average": 4,
+        "latent_lerp": 4,
     },
 }
 

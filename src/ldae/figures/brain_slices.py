@@ -19,7 +19,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from ldae.errors import require
-from ldae.figures.style import BRAIN, INK, PAGE, new_figure
+from ldae.figures.style import BRAIN, BRIGHT, INK, PAGE, new_figure
 
 PLANES = ("axial", "coronal", "sagittal")
 # Where the planes cut the brain's bounding box, as a fraction of its length: body of the lateral
@@ -190,12 +190,12 @@ class Mosaic:
             Rectangle((x0 + 4 * unit, bottom - 5 * unit), length, 1.8 * unit, color="white", lw=0)
         )
         ax.text(
-            x0 + 4 * unit + length / 2,
+            x0 + 4 * unit,
             bottom - 6 * unit,
             f"{millimetres:.0f} mm",
             color="white",
             fontsize=5,
-            ha="center",
+            ha="left",
             va="bottom",
         )
 
@@ -249,6 +249,18 @@ class Mosaic:
             va="bottom",
         )
 
+    def outline(self, row: int, column: int, inside: np.ndarray) -> None:
+        """A bright line around a region of a panel: a picture that is at least 0.5 inside."""
+        self.axes[row, column].contour(inside, levels=[0.5], colors=[BRIGHT], linewidths=0.7)
+
+    def frame(self, row: int, column: int, text: str) -> None:
+        """A bright frame around a panel, and a word in its upper left corner."""
+        ax = self.axes[row, column]
+        place = {"transform": ax.transAxes, "clip_on": False}
+        ax.add_patch(Rectangle((0, 0), 1, 1, fill=False, edgecolor=BRIGHT, lw=1.6, **place))
+        style = {"color": BRIGHT, "fontsize": 6.5, "fontweight": "bold", "va": "top"}
+        ax.text(0.04, 0.96, text, transform=ax.transAxes, **style)
+
     def colour_bar(
         self, row: int, rows: int, low: float, high: float, cmap: str, label: str, column: int = -1
     ) -> None:
@@ -270,10 +282,7 @@ class Mosaic:
 
 def display_sentence(spacing: float) -> str:
     """Sentence of every caption on voxel size and orientation of the slices."""
-    return (
-        f"One pixel is one voxel of {spacing:g} mm, not interpolated; radiological convention "
-        "(R, the subject's right, on the left), A anterior, P posterior."
-    )
+    return f"Voxels of {spacing:g} mm; radiological convention (R on the left)."
 
 
 def evenly_spaced(total: int, shown: int) -> list[int]:

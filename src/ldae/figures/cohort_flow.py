@@ -6,11 +6,13 @@ from typing import Any
 import pandas as pd
 
 from ldae.cohort.splits import EXTERNAL
+from ldae.config import MRIQC
 from ldae.errors import require
 from ldae.figures.flow_boxes import GAP, Sheet, Text, box_height, items
 from ldae.figures.style import DIAGNOSIS, PAGE, Drawing
 from ldae.files import read_table
 from ldae.labels import count, listing
+from ldae.preprocess.qc_bounds import MEASURES
 
 INPUTS = {
     "flow": "images lost at each stage (flow.tsv)",
@@ -20,16 +22,25 @@ OPTIONAL: dict[str, str] = {}
 DATA = "tsv"
 FLOW = ("cohort", "stage", "images", "subjects", "remaining", "remaining_subjects", "reasons")
 SPLITS = {"train": "Training", "val": "Validation", "test": "Test", EXTERNAL: "External test"}
-# Phases from top to bottom: label, heading of the losses beside, noun for what is lost, stages.
+# Phases from top to bottom: label, heading of the losses beside, noun for what is lost, its stages,
+# and what is left after them.
 PHASES = (
-    ("Download", "Not to be converted", "image", ("file", "metadata", "adni_qc", "selection")),
-    ("Conversion", "Lost in conversion", "scan", ("conversion", "duplicate")),
+    (
+        "Download",
+        "Not to be converted",
+        "image",
+        ("file", "metadata", "adni_qc", "selection"),
+        "to convert",
+    ),
+    ("Conversion", "Lost in conversion", "scan", ("conversion", "duplicate"), "converted"),
     (
         "Preprocessing",
         "Lost in preprocessing",
         "scan",
-        ("n4", "brain", "registration", "pack", "qc", "exclude"),
+        ("n4", "brain", "registration", "pack"),
+        "preprocessed",
     ),
+    ("Quality", "Excluded for their quality", "scan", ("qc", "exclude"), "used"),
 )
 STAGES = {
     "file": "Damaged or unrecognised file",
@@ -42,9 +53,15 @@ STAGES = {
     "brain": "Brain extraction failed",
     "registration": "Registration failed",
     "pack": "Registered image of no use",
-    "qc": "Outside the bounds of our quality control",
+    "qc": "Outside the bounds of a quality measure",
     "exclude": "Left out by a person",
 }
+# Words for ADNI's tables, and for our quality measures, in reasons.
+TABLES = {
+    "MPRAGEMETA": "the study table of scans",
+    "ADNIMERGE": "the study table of visits",
+}
+MEASURE_LABELS = {measure.key: measure.label for measure in MEASURES}
 MARGIN, LEFT, SIDE = 3.0, 12.0, 75.0  # mm: edge, main column from, side boxes from
 BETWEEN = 4.0  # mm between the boxes of the splits
 MIDDLE = (PAGE - LEFT - MARGIN - 2 * BETWEEN) / 3  # the training box hangs right below
@@ -81,36 +98,38 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         ]
     )
     body = (
-        f"Every one of the {count(total, 'image')} of "
-        f"{count(rows.loc['download', 'subjects'], 'subject')} is accounted for: "
-        f"{count(used, 'image')} used, {count(total - used, 'image')} excluded for the reasons "
-        "shown (one by one in the ledger; in brackets how often, and a scan that two measures of "
-        f"quality refuse counts for both). Splits are by subject: {splits}."
+        "Images, scans and subjects left after each phase; beside them how many were lost and the "
+        "most frequent reasons, with their numbers. A scan that two quality measures refuse counts "
+        "for both. Splits are by subject. The ledger has the outcome of every image."
+    )
+    result = (
+        f"Of {count(total, 'image')} of {count(rows.loc['download', 'subjects'], 'subject')}, "
+        f"{used:,} are used and {total - used:,} excluded: {splits}."
     )
     if len(by_cohort):
-        body += f" Cohorts: {listing(_cohort_sizes(by_cohort, 'used'))} of the scans used."
+        result += f" By cohort: {listing(_cohort_sizes(by_cohort, 'used'))} scans used."
     if rows.loc["missing", "images"]:
         lacking = count(rows.loc["missing", "images"], "scan")
-        body += f" The study tables name {lacking} more that the download lacks."
-    return Drawing(sheet.figure, flow, "Flow of images through the workflow", body)
+        result += f" The study tables name {lacking} more that the download lacks."
+    return Drawing(sheet.figure, flow, "Flow of images through the workflow", body, result)
 
 
 def _steps(rows: pd.DataFrame, by_cohort: pd.Series) -> list[Step]:
-    """The boxes of the main column; a phase without losses has none."""
-    first = [*_left(rows, "download", "image", " on disk"), *_cohorts(by_cohort, "download")]
+    """The boxes of the main column, one a phase, also where nothing was lost."""
+    first = [*_left(rows, "download", "image", "on disk"), *_cohorts(by_cohort, "download")]
     steps = [Step("", first, [])]
-    for phase, heading, noun, stages in PHASES:
+    for phase, heading, noun, stages, left in PHASES:
         lost = rows.loc[list(stages), "images"]
-        if lost.sum() == 0:
-            continue
-        losses = [Text(f"{heading}: {count(int(lost.sum()), noun)}", bold=True)]
+        number = count(int(lost.sum()), noun) if lost.sum() else "none"
+        losses = [Text(f"{heading}: {number}", bold=bool(lost.sum()))]
         for stage in lost[lost > 0].sort_values(ascending=False, kind="stable").index:
             losses.append(Text(f"{STAGES[stage]}: {lost[stage]:,}"))
             reasons = rows.loc[stage, "reasons"]
             if not pd.isna(reasons):
-                losses += items(str(reasons).split("; "), SIDE_WIDTH, indent=2.5)
-        steps.append(Step(phase, _left(rows, stages[-1], "scan", " left"), losses))
-    steps[-1].box = [*_left(rows, "used", "scan", " used"), *_cohorts(by_cohort, "used")]
+                words = [plain_reason(each) for each in str(reasons).split("; ")]
+                losses += items(words, SIDE_WIDTH, indent=2.5)
+        steps.append(Step(phase, _left(rows, stages[-1], "scan", left), losses))
+    steps[-1].box = [*_left(rows, "used", "scan", "used"), *_cohorts(by_cohort, "used")]
     for label in ("diagnosis", "age"):
         lacking = rows.loc[f"no_{label}", "images"]
         if lacking:
@@ -118,9 +137,21 @@ def _steps(rows: pd.DataFrame, by_cohort: pd.Series) -> list[Step]:
     return steps
 
 
+def plain_reason(reason: str) -> str:
+    """A reason of flow.tsv without keys of measures and without names of ADNI's tables."""
+    measure, _, rest = reason.removeprefix("QC: ").partition(" ")
+    if measure in MEASURE_LABELS:
+        return f"{MEASURE_LABELS[measure]} {rest}"
+    if measure.startswith(MRIQC):
+        return f"MRIQC: {measure.removeprefix(MRIQC)} {rest}"
+    for name, words in TABLES.items():
+        reason = reason.replace(name, words)
+    return reason[:1].upper() + reason[1:]
+
+
 def _left(rows: pd.DataFrame, stage: str, noun: str, what: str) -> list[Text]:
     images, subjects = (int(rows.loc[stage, name]) for name in ("remaining", "remaining_subjects"))
-    return [Text(f"{count(images, noun)}{what}", bold=True), Text(count(subjects, "subject"))]
+    return [Text(f"{count(images, noun)} {what}", bold=True), Text(count(subjects, "subject"))]
 
 
 def _cohorts(by_cohort: pd.Series, stage: str) -> list[Text]:
@@ -154,7 +185,8 @@ def _chart(steps: list[Step], rows: pd.DataFrame, scans: pd.DataFrame) -> Sheet:
             sheet.arrow((x, y), (x, y + side + GAP))
             sheet.arrow((x, y + (side + GAP) / 2), (SIDE, y + (side + GAP) / 2))
             sheet.box(SIDE, y + GAP / 2, SIDE_WIDTH, step.losses, align="left", loss=True)
-            sheet.phase(MARGIN, y + GAP / 2, side, step.phase)
+            with_box = side + GAP / 2 + box_height(step.box)
+            sheet.phase(MARGIN, y + GAP / 2, with_box, step.phase)
             y += side + GAP
         size = box_height(step.box)
         if number == 0 and missing:

@@ -3,13 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from PIL import Image
+from nibabel.processing import resample_from_to
 
+from ldae.derivatives import ScanFiles
 from ldae.errors import require
-from ldae.figures.style import BLUE, GREY, PAGE, RED, Drawing, letter, new_figure
+from ldae.figures import brain_slices
+from ldae.figures.style import GREY, INK, SHADES, Drawing, letter
 from ldae.files import read_json, read_table
 from ldae.labels import count, number
 from ldae.preprocess.qc_bounds import MEASURES
@@ -17,85 +20,58 @@ from ldae.preprocess.qc_bounds import MEASURES
 INPUTS = {
     "manifests": "manifests of the registration, one a shard",
     "preproc": "folder of the preprocessed scans",
+    "mask": "the template's brain mask",
 }
 OPTIONAL: dict[str, str] = {}
 DATA = "tsv"
 SHOWN = 5  # histograms: as many as fit
-COLUMNS, ROWS = 4, 3
-TITLE = 24  # px: line of text above each QC picture, cropped as it is legible only on screen
+COLUMNS, ROWS = 3, 4
+HISTOGRAMS = (6.0, 27.0)  # mm from the top: upper and lower end
+USED, EXCLUDED = SHADES[2], INK
 
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
-    """Histograms of the measures above, QC pictures of the lowest correlations below."""
-    measures = load_measures(inputs["manifests"], inputs["preproc"])
-    shown = measures[measures["picture"].notna()].head(COLUMNS * ROWS)
-    rows = max(1, -(-len(shown) // COLUMNS))
-    left, gap, top = 9.0, 1.2, 42.0
-    width = (PAGE - left - 3 - (COLUMNS - 1) * gap) / COLUMNS
-    tall = width * 2 / 3
-    height = top + rows * (tall + 4.0) + 2
-    figure = new_figure(PAGE, height)
-    grid = figure.add_gridspec(
-        1,
-        SHOWN,
-        left=left / PAGE,
-        right=1 - 3 / PAGE,
-        top=1 - 6 / height,
-        bottom=1 - 27 / height,
-        wspace=0.28,
+    """Histograms of the measures above; below, the registered brains least like the template."""
+    measures = load_measures(inputs["manifests"], inputs["preproc"], settings["template"])
+    shown = measures[measures["brain"].notna()].head(COLUMNS * ROWS)
+    require(
+        len(shown) > 0,
+        f"No registered brain of the manifests' scans lies below {inputs['preproc']}.",
     )
+    page = _brains(shown, Path(inputs["mask"]))
     bounds = settings.get("qc") or {}
-    taken = [measure for measure in MEASURES if measure.key in measures]
-    for index, measure in enumerate(taken[:SHOWN]):
-        ax = figure.add_subplot(grid[index])
-        limits = [bounds[key] for key in measure.bounds if bounds.get(key) is not None]
-        _histogram(ax, measures, measure.key, limits)
-        ax.set_xlabel(measure.label)
-        if index == 0:
-            ax.set_ylabel("Scans")
-            letter(ax, "a", dx=-8)
-    for place, scan in enumerate(shown.itertuples()):
-        row, column = divmod(place, COLUMNS)
-        x = left + column * (width + gap)
-        y = top + row * (tall + 4.0)
-        ax = figure.add_axes([x / PAGE, 1 - (y + tall) / height, width / PAGE, tall / height])
-        ax.imshow(
-            _thumbnail(Path(scan.picture), round(width / 25.4 * settings.get("dpi", 200))),
-            interpolation="nearest",
-            aspect="auto",
-        )
-        ax.axis("off")
-        failed = scan.status != "ok"
-        ax.set_title(
-            f"{scan.scan_id}: {number(scan.ncc, 2)}",
-            loc="left",
-            fontsize=5.5,
-            pad=2,
-            color=RED if failed else "black",
-        )
-        if place == 0:
-            letter(ax, "b", dx=-8, dy=0)
+    _histograms(page, measures, bounds)
+
     out = measures[measures["status"] != "ok"]
-    lowest = f" (lowest {number(float(measures['ncc'].min()), 2)})" if len(measures) else ""
     body = (
-        f"(a) Measures of {count(len(measures), 'registered scan')}; "
-        f"{count(len(out), 'scan')} excluded, in the second colour"
-        f"{'; dashed: the bounds that exclude' if bounds else ''}. Median "
-        f"correlation with the template {number(float(measures['ncc'].median()), 2)}{lowest}, "
-        f"median Dice {number(float(measures['dice'].median()), 2)}, median brain volume "
-        f"{number(float(measures['brain_ml'].median()), 0)} ml. (b) The "
-        f"{count(len(shown), 'scan')} least correlated with the template: native head with the "
-        "brain mask's outline above, registered brain with the template's outline below; the "
-        "number is the correlation. The subject's left is on the left in these pictures."
+        "(a) Measures of every registered scan; dark: excluded"
+        f"{'; dashed: the bounds that exclude' if bounds else ''}. (b) The "
+        f"{count(len(shown), 'registered brain')} least correlated with the template, with the "
+        "correlation; yellow: outline of the template's brain. "
+        + brain_slices.display_sentence(page.spacing)
     )
-    data = measures.drop(columns="picture")
-    return Drawing(figure, data, "Quality of preprocessing", body)
+    medians = {key: float(measures[key].median()) for key in ("ncc", "dice", "brain_ml")}
+    result = (
+        f"{len(out):,} of {count(len(measures), 'registered scan')} excluded. Correlation with the "
+        f"template: median {number(medians['ncc'], 2)}, lowest "
+        f"{number(float(measures['ncc'].min()), 2)}; median Dice {number(medians['dice'], 2)}; "
+        f"median brain volume {number(medians['brain_ml'], 0)} ml."
+    )
+    data = measures.drop(columns="brain")
+    return Drawing(page.figure, data, "Quality of preprocessing", body, result)
 
 
-def load_measures(manifests: str | list[str], preproc: str | Path) -> pd.DataFrame:
+def load_measures(manifests: str | list[str], preproc: str | Path, template: str) -> pd.DataFrame:
     """Measures of every registered scan, lowest correlation with the template first.
 
-    Columns: scan_id, status, reason, those of ``MEASURES`` that were taken, picture (path or None).
+    Args:
+        manifests: Manifests of the registration.
+        preproc: Folder of the preprocessed scans.
+        template: Name of the template's space.
+
+    Returns:
+        scan_id, status, reason, those of ``MEASURES`` that were taken, brain (path of the
+        registered brain, or None).
 
     Raises:
         UserError: no scan of the manifests has a ``*_desc-qc.json``.
@@ -105,17 +81,17 @@ def load_measures(manifests: str | list[str], preproc: str | Path) -> pd.DataFra
     rows = []
     for scan in scans.itertuples():
         participant, session = scan.scan_id.split("_")[:2]
-        stem = Path(preproc) / participant / session / "anat" / scan.scan_id
-        measured = stem.with_name(f"{scan.scan_id}_desc-qc.json")
+        folder = Path(preproc) / participant / session / "anat"
+        files = ScanFiles(scan.scan_id, Path(), folder, template)
         # failed before registration: counted in the flow chart; files of earlier runs are ignored
-        if scan.status == "skipped" or not measured.is_file():
+        if scan.status == "skipped" or not files.measures.is_file():
             continue
-        picture = stem.with_name(f"{scan.scan_id}_desc-qc.png")
-        values = read_json(measured)
+        values = read_json(files.measures)
+        brain = files.registered_brain
         rows.append(
             {"scan_id": scan.scan_id, "status": scan.status, "reason": scan.reason}
             | {measure.key: values[measure.key] for measure in MEASURES if measure.key in values}
-            | {"picture": str(picture) if picture.is_file() else None}
+            | {"brain": str(brain) if brain.is_file() else None}
         )
     require(
         len(rows) > 0,
@@ -125,22 +101,71 @@ def load_measures(manifests: str | list[str], preproc: str | Path) -> pd.DataFra
     return pd.DataFrame(rows).sort_values(["ncc", "scan_id"], ignore_index=True)
 
 
+def _brains(shown: pd.DataFrame, mask: Path) -> brain_slices.Mosaic:
+    """Panels of the brains in three planes each, with the outline of the template's brain."""
+    images = [nib.as_closest_canonical(nib.load(path)) for path in shown["brain"]]
+    volumes = np.stack([image.get_fdata(dtype=np.float32) for image in images])
+    template = resample_from_to(nib.load(mask), images[0], order=1).get_fdata(dtype=np.float32)
+    window = brain_slices.Window.around(np.concatenate([volumes, template[None]]))
+    planes = brain_slices.PLANES
+    columns, rows = min(COLUMNS, len(shown)), -(-len(shown) // COLUMNS)
+    gaps = [0.3, 0.3, 2.0] * columns
+    page = brain_slices.Mosaic(
+        [window.size(plane)[0] for plane in planes] * columns,
+        [max(window.size(plane)[1] for plane in planes)] * rows,
+        float(images[0].header.get_zooms()[0]),
+        gaps[: 3 * columns - 1],
+        row_gaps=4.5,
+        left=9,
+        right=3,
+        top=HISTOGRAMS[1] + 17,
+    )
+    for place, (scan, volume) in enumerate(zip(shown.itertuples(), volumes, strict=True)):
+        row, first = place // COLUMNS, 3 * (place % COLUMNS)
+        for offset, plane in enumerate(planes):
+            picture = window.slice(volume, plane)
+            page.show(row, first + offset, picture, *brain_slices.intensity_limits(volume))
+            page.outline(row, first + offset, window.slice(template, plane))
+            page.sides(row, first + offset, plane)
+        words = f"{scan.scan_id}: {number(scan.ncc, 2)}"
+        failed = scan.status != "ok"
+        page.column_label(
+            first,
+            f"{words}, excluded" if failed else words,
+            3,
+            row=row,
+            offset=0.6,
+            fontsize=5.5,
+            fontweight="bold" if failed else "normal",
+        )
+    page.scale_bar(0, 1)
+    page.corner_letter(1, 0, offset=3.6)
+    return page
+
+
+def _histograms(page: brain_slices.Mosaic, table: pd.DataFrame, bounds: dict[str, Any]) -> None:
+    top, bottom = (1 - end / page.height for end in HISTOGRAMS)
+    grid = page.figure.add_gridspec(
+        1, SHOWN, left=9 / page.width, right=1 - 3 / page.width, top=top, bottom=bottom, wspace=0.28
+    )
+    taken = [measure for measure in MEASURES if measure.key in table]
+    for index, measure in enumerate(taken[:SHOWN]):
+        ax = page.figure.add_subplot(grid[index])
+        limits = [bounds[key] for key in measure.bounds if bounds.get(key) is not None]
+        _histogram(ax, table, measure.key, limits)
+        ax.set_xlabel(measure.label)
+        if index == 0:
+            ax.set_ylabel("Scans")
+            letter(ax, "a", dx=0)
+
+
 def _histogram(ax: Axes, table: pd.DataFrame, key: str, bounds: list[float]) -> None:
     table = table[table[key].notna()]  # scans that came preprocessed have no affine
     values = table[key].to_numpy(dtype=float)
     bins = np.histogram_bin_edges(values, bins=min(30, max(8, int(len(values) ** 0.5) + 4)))
     ok = (table["status"] == "ok").to_numpy()
-    ax.hist([values[ok], values[~ok]], bins=bins, stacked=True, color=[BLUE, RED], lw=0)
+    ax.hist([values[ok], values[~ok]], bins=bins, stacked=True, color=[USED, EXCLUDED], lw=0)
     low, high = ax.get_xlim()
     for bound in bounds:
         if low - 0.5 * (high - low) <= bound <= high + 0.5 * (high - low):
             ax.axvline(bound, color=GREY, lw=0.9, ls=(0, (3, 2)))
-
-
-def _thumbnail(path: Path, width: int) -> np.ndarray:
-    """A scan's QC picture without its line of text, ``width`` pixels wide."""
-    with Image.open(path) as picture:
-        picture = picture.convert("RGB")
-        cut = picture.crop((0, TITLE, picture.width, picture.height))
-        size = (width, max(1, round(width * cut.height / cut.width)))
-        return np.asarray(cut.resize(size, Image.Resampling.LANCZOS))

@@ -10,16 +10,15 @@ from ldae import systems
 from ldae.errors import require
 from ldae.figures.style import (
     BLACK,
-    BLUE,
     GREY,
+    LDAE,
     LIGHT,
-    ORANGE,
     PAGE,
-    RED,
     Drawing,
     letter,
     log_steps,
     new_figure,
+    system_colour,
 )
 from ldae.files import read_table
 from ldae.labels import count, interval
@@ -31,12 +30,13 @@ INPUTS = {
 }
 OPTIONAL: dict[str, str] = {}
 DATA = "tsv"
-LINES = {  # (system, variant): label, colour, marker
-    ("autoencoder", "reconstruction"): ("AutoencoderKL", BLACK, ""),
-    ("lddim", "encoded"): ("LDDIM, encoded $z_T$", BLUE, "s"),
-    ("ldae", "encoded"): ("LDAE, encoded $z_T$", RED, "o"),
-    ("ldae", "y_sem"): (r"LDAE, $y_\mathrm{sem}$ and noise", ORANGE, "^"),
+LINES = {  # (system, variant): label, marker, line style
+    ("autoencoder", "reconstruction"): ("AutoencoderKL", "", "-"),
+    ("lddim", "encoded"): ("LDDIM, encoded $z_T$", "s", "-"),
+    ("ldae", "encoded"): ("LDAE, encoded $z_T$", "o", "-"),
+    ("ldae", "y_sem"): (r"LDAE, $y_\mathrm{sem}$ and noise", "^", (0, (4, 1.6))),
 }
+PAPER = {"marker": "D", "ls": ":", "lw": 0.7, "ms": 3.6, "mfc": "white", "mew": 0.8}
 CONTROLS = {"y_sem": "own", "wrong_y_sem": "another\nsubject's", "mean_y_sem": "training\nmean"}
 
 
@@ -66,6 +66,9 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     measures = set(table["metric"])
     second = next((m for m in sorted(measures) if systems.is_lpips(m)), "ssim_brain")
     panels = [name for name in ("ssim", second, "mse") if name in measures]
+    # The paper's values stay where data and grid are comparable.
+    table["paper"] = table["paper"].where(table["system"].isin(settings.get("paper", ())))
+    published = table.loc[table["metric"].isin(panels), "paper"].notna().any()
 
     figure = new_figure(PAGE, 66)
     grid = figure.add_gridspec(1, 4, left=0.06, right=0.99, top=0.80, bottom=0.16, wspace=0.42)
@@ -80,66 +83,51 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     ax.set_title("SSIM, given whose $y_\\mathrm{sem}$", loc="left")
     letter(ax, "abcd"[len(panels)])
     marks = [
-        Line2D([], [], color=colour, marker=marker, ms=4, label=label)
-        for label, colour, marker in LINES.values()
+        Line2D([], [], color=system_colour(system), marker=marker, ls=line, ms=4, label=label)
+        for (system, _), (label, marker, line) in LINES.items()
     ]
-    marks.append(
-        Line2D([], [], ls=":", marker="D", ms=3.6, mfc="white", color=GREY, label="paper (ADNI)")
-    )
+    if published:
+        marks.append(Line2D([], [], color=GREY, label="paper", **PAPER))
     figure.legend(
         handles=marks,
         ncols=len(marks),
         loc="upper left",
         bbox_to_anchor=(0.05, 1.0),
         columnspacing=1.8,
+        handlelength=2.4,
     )
 
-    title = "Reconstruction against DDIM steps, and what y_sem contributes"
-    return Drawing(
-        figure, _data(table, panels, paired), title, _body(table, controls, panels, steps)
+    body = (
+        f"(a–{'abc'[len(panels) - 1]}) Test scans against the original, with 95 % intervals from "
+        f"resampled subjects{'; diamonds: the paper, Table 6' if published else ''}. "
+        f"({'abcd'[len(panels)]}) Decoded from y_sem and the same noise at T = {steps}, one line a "
+        "scan: from the scan's own y_sem, another subject's, and the training scans' mean; bars: "
+        "means."
     )
+    title = "Reconstruction against DDIM steps, and what y_sem contributes"
+    result = _result(table, controls)
+    return Drawing(figure, _data(table, panels, paired), title, body, result)
 
 
 def _against_steps(ax: Axes, table: pd.DataFrame) -> None:
     steps = sorted(table["T"].dropna().unique())
     ends = (steps[0] / 1.35, steps[-1] * 1.35)
-    for index, ((system, variant), (_, colour, marker)) in enumerate(LINES.items()):
+    for index, ((system, variant), (_, marker, line)) in enumerate(LINES.items()):
         mine = table[(table["system"] == system) & (table["variant"] == variant)].sort_values("T")
         if mine.empty:
             continue
+        colour = system_colour(system)
         if mine["T"].isna().all():  # the autoencoder has no T
             one = mine.iloc[0]
             ax.axhline(one["value"], color=colour, lw=1.0)
             ax.axhspan(one["ci_low"], one["ci_high"], color=colour, alpha=0.08, lw=0)
             if pd.notna(one["paper"]):
-                ax.plot(
-                    ends[1],
-                    one["paper"],
-                    "D",
-                    ms=3.6,
-                    mfc="white",
-                    mec=colour,
-                    mew=0.8,
-                    clip_on=False,
-                    zorder=5,
-                )
+                ax.plot(ends[1], one["paper"], mec=colour, clip_on=False, zorder=5, **PAPER)
             continue
         x = mine["T"].astype(float) * 1.05 ** (index - 2)
         ax.vlines(x, mine["ci_low"], mine["ci_high"], color=colour, lw=1.0)
-        ax.plot(x, mine["value"], marker=marker, ms=4, color=colour, mec="white", mew=0.4)
-        ax.plot(
-            mine["T"].astype(float),
-            mine["paper"],
-            "D",
-            ls=":",
-            lw=0.7,
-            ms=3.6,
-            mfc="white",
-            mec=colour,
-            color=colour,
-            mew=0.8,
-            zorder=4,
-        )
+        ax.plot(x, mine["value"], marker=marker, ls=line, ms=4, color=colour, mec="white", mew=0.4)
+        ax.plot(mine["T"].astype(float), mine["paper"], color=colour, zorder=4, **PAPER)
     log_steps(ax, steps)
     ax.set(xlim=ends, xlabel="DDIM steps $T$")
     ax.grid(axis="y", color=LIGHT)
@@ -166,7 +154,7 @@ def _paired(ax: Axes, scans: pd.DataFrame) -> tuple[int, pd.DataFrame]:
             wide[name].mean(),
             place - 0.28,
             place + 0.28,
-            color=ORANGE if not place else BLACK,
+            color=LDAE if not place else BLACK,
             lw=2,
             zorder=3,
         )
@@ -185,7 +173,9 @@ def _data(table: pd.DataFrame, panels: list[str], paired: pd.DataFrame) -> pd.Da
     return pd.concat([shown, lines.assign(panel="y_sem", metric="ssim", system="ldae")])
 
 
-def _body(table: pd.DataFrame, controls: pd.DataFrame, panels: list[str], steps: int) -> str:
+def _result(table: pd.DataFrame, controls: pd.DataFrame) -> str:
+    """SSIM of every system at the largest T, and what the scan's own y_sem adds to it."""
+
     def value(system: str, variant: str, at: int | None) -> str:
         mine = table[(table["system"] == system) & (table["variant"] == variant)]
         mine = mine[
@@ -193,29 +183,23 @@ def _body(table: pd.DataFrame, controls: pd.DataFrame, panels: list[str], steps:
         ]
         return interval(*mine[["value", "ci_low", "ci_high"]].iloc[0]) if len(mine) else "–"
 
-    size = table.iloc[0]
-    last = int(table["T"].max())
-    measured = ", ".join(systems.metric(name).label for name in panels)
+    size, last = table.iloc[0], int(table["T"].max())
     text = (
-        f"(a–{'abc'[len(panels) - 1]}) {measured} against "
-        f"the original (↑ higher, ↓ lower is better), {count(int(size['n_scans']), 'scan')} of "
-        f"{count(int(size['n_subjects']), 'test subject')}; bars and band: 95 % intervals from "
-        f"resampled subjects; diamonds: the paper's Table 6 (ADNI, full size). SSIM: AutoencoderKL "
+        f"SSIM of {count(int(size['n_scans']), 'scan')} of "
+        f"{count(int(size['n_subjects']), 'test subject')}: AutoencoderKL "
         f"{value('autoencoder', 'reconstruction', None)}; at T = {last} LDDIM "
         f"{value('lddim', 'encoded', last)}, LDAE with encoded z_T "
-        f"{value('ldae', 'encoded', last)}, with y_sem and noise {value('ldae', 'y_sem', last)}. "
-        f"({'abcd'[len(panels)]}) Decoding of y_sem and the same noise at T = {steps}, one line a "
-        "scan: with the scan's own y_sem, another subject's, and the training scans' mean; bars: "
-        "means."
+        f"{value('ldae', 'encoded', last)}, with y_sem and noise {value('ldae', 'y_sem', last)}."
     )
+    gains = []
     for other, words in (("wrong_y_sem", "another subject's"), ("mean_y_sem", "the mean")):
         gap = controls[
             (controls["comparison"] == f"y_sem - {other}") & (controls["metric"] == "ssim")
         ]
         if len(gap):
             one = gap.iloc[0]
-            text += (
-                f" Own less {words}: {interval(one['difference'], one['ci_low'], one['ci_high'])}, "
-                f"higher for {int(one['n_better'])} of {count(int(one['n_scans']), 'scan')}."
+            gains.append(
+                f"{interval(one['difference'], one['ci_low'], one['ci_high'])} less {words}, "
+                f"higher for {int(one['n_better'])} of {count(int(one['n_scans']), 'scan')}"
             )
-    return text
+    return f"{text} SSIM with the scan's own y_sem: {'; '.join(gains)}." if gains else text

@@ -6,7 +6,7 @@ import numpy as np
 
 from ldae.figures import array_layouts, brain_slices
 from ldae.figures.style import DIFFERENCE, Drawing
-from ldae.labels import count, number, subject
+from ldae.labels import count, listing, number, subject
 
 INPUTS = {"arrays": "volumes of test scans and their autoencoder reconstructions"}
 OPTIONAL: dict[str, str] = {}
@@ -54,15 +54,21 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
 
     mae = error.reshape(len(scans), -1).mean(axis=1)
     body = (
-        f"{count(len(scans), 'scan')} of the test split that no stage was trained on "
-        f"({', '.join(subject(s) for s in data['scan_id'][: len(scans)])}). Top: input volume; "
-        f"middle: decoded from the posterior mean of its latent code; bottom: absolute error, one "
-        f"scale for all panels. Mean absolute error over the whole volume: "
-        f"{', '.join(number(float(m), 4) for m in mae)} of an intensity range of 0 to 1. "
-        + brain_slices.display_sentence(spacing)
+        "Test scans that no stage was trained on: input, decoding of the posterior mean of its "
+        "latent code, absolute error; one scale for all panels. MAE: mean absolute error over the "
+        f"whole volume, of intensities from 0 to 1. {brain_slices.display_sentence(spacing)}"
+    )
+    shown = [
+        f"{number(float(value), 4)} for {subject(scan)} ({diagnosis})"
+        for value, scan, diagnosis in zip(mae, data["scan_id"], data["diagnosis"], strict=False)
+    ]
+    result = (
+        f"The autoencoder reproduces {count(len(scans), 'unseen scan')} with a mean absolute error "
+        f"of {listing(shown)}, of an intensity range of 0 to 1."
     )
     drawn = page.pictures | {
         "scan_id": data["scan_id"][: len(scans)],
         "mean_absolute_error": mae,
     }
-    return Drawing(page.figure, drawn, "Autoencoder reconstructions of unseen scans", body)
+    title = "Autoencoder reconstructions of unseen scans"
+    return Drawing(page.figure, drawn, title, body, result)

@@ -1,10 +1,15 @@
-"""Figure 4: reconstructions with one y_sem and several z_T, for one CN and one AD scan."""
+"""Figure 4: reconstructions with one y_sem and several z_T, for one CN and one AD scan.
+
+A sample that failed is marked as such: it is farther from its scan than a brain of one grey value.
+"""
 
 from typing import Any
 
+import numpy as np
+
 from ldae.figures import array_layouts, brain_slices
 from ldae.figures.style import DIFFERENCE, Drawing
-from ldae.labels import count, number, subject
+from ldae.labels import count, listing, number, subject
 
 INPUTS = {"arrays": "originals, encoded reconstructions and stochastic samples of two scans"}
 OPTIONAL: dict[str, str] = {}
@@ -30,12 +35,20 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     )
     low, high = brain_slices.intensity_limits(original)
     top = brain_slices.difference_limit(deviation)
+    errors = np.stack(
+        [squared_error(each, original) for each in (encoded, *samples.swapaxes(0, 1))], axis=1
+    )  # (N, 1 + K)
+    failed = errors[:, 1:] > squared_error(flat_brains(original), original)[:, None]
     for scan in range(scans):
         volumes = [original[scan], encoded[scan], *samples[scan]]
         for offset, plane in enumerate(brain_slices.PLANES):
             row = 3 * scan + offset
             for column, volume in enumerate(volumes):
                 page.show(row, column, window.slice(volume, plane), low, high)
+                if column > 0 and plane == "sagittal":
+                    page.note(row, column, f"MSE {number(float(errors[scan, column - 1]), 4)}")
+                if column > 1 and failed[scan, column - 2]:
+                    page.frame(row, column, "failed" if plane == "axial" else "")
             if drawn > 1:
                 page.show(
                     row, columns - 1, window.slice(deviation[scan], plane), 0, top, DIFFERENCE
@@ -60,22 +73,44 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     if drawn > 1:
         page.colour_bar(0, 3, 0, top, DIFFERENCE, "SD over samples")
 
-    encoded_mse = ((encoded - original) ** 2).reshape(scans, -1).mean(axis=1)
-    sample_mse = ((samples - original[:, None]) ** 2).reshape(scans, -1).mean(axis=1)
-    per_scan = "; ".join(
-        f"{data['diagnosis'][i]}: {number(float(encoded_mse[i]), 4)} encoded, "
-        f"{number(float(sample_mse[i]), 4)} sampled"
-        for i in range(scans)
-    )
     body = (
-        f"{count(scans, 'test scan')}. Original; reconstruction from y_sem and the z_T that DDIM "
-        f"inversion finds; {count(drawn, 'reconstruction')} with y_sem kept and z_T drawn anew. "
-        + ("Last column: standard deviation over these, one scale. " if drawn > 1 else "")
-        + f"Mean squared error to the original over the whole volume ({per_scan}). "
+        f"Original; reconstruction from y_sem and the z_T of DDIM inversion; "
+        f"{count(drawn, 'reconstruction')} from the same y_sem and new z_T"
+        f"{', and their standard deviation' if drawn > 1 else ''}. MSE: mean squared error to the "
+        "original. Framed: farther than a brain of one grey value. "
         + brain_slices.display_sentence(spacing)
     )
     drawn_data = page.pictures | {
         "scan_id": data["scan_id"],
+        "encoded_mse": errors[:, 0],
+        "sample_mse": errors[:, 1:],
+        "failed": failed,
     }
     title = "Reconstruction from the semantic code and a stochastic code"
-    return Drawing(page.figure, drawn_data, title, body)
+    result = _result(data["diagnosis"], errors, failed)
+    return Drawing(page.figure, drawn_data, title, body, result)
+
+
+def squared_error(volumes: np.ndarray, originals: np.ndarray) -> np.ndarray:
+    """Mean squared error (N,) over the whole volumes (N, X, Y, Z)."""
+    return ((volumes - originals) ** 2).reshape(len(originals), -1).mean(axis=1)
+
+
+def flat_brains(originals: np.ndarray) -> np.ndarray:
+    """Volumes (N, X, Y, Z) whose brains have one grey value each, the mean of theirs."""
+    inside = originals > 0.05 * originals.max(axis=(1, 2, 3), keepdims=True)
+    size = np.maximum(inside.sum(axis=(1, 2, 3), keepdims=True), 1)
+    return inside * ((originals * inside).sum(axis=(1, 2, 3), keepdims=True) / size)
+
+
+def _result(diagnosis: np.ndarray, errors: np.ndarray, failed: np.ndarray) -> str:
+    """Errors of both ways by scan, and the number of samples that failed."""
+    means = [
+        f"{number(float(own[0]), 4)} with the encoded z_T and {number(float(own[1:].mean()), 4)} "
+        f"with a new one ({name} scan)"
+        for name, own in zip(diagnosis, errors, strict=True)
+    ]
+    text = f"Mean squared error to the original: {listing(means)}. "
+    if failed.any():
+        return f"{text}{failed.sum()} of {count(failed.size, 'sample')} failed (framed)."
+    return f"{text}None of the {count(failed.size, 'sample')} failed."

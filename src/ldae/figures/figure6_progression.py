@@ -58,20 +58,22 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     size = np.abs(change).reshape(len(alphas), -1).mean(axis=1)
     rising = bool(np.all(np.diff(size[np.argsort(np.abs(alphas - alphas[base]))]) >= 0))
     body = (
-        f"{subject(str(data['scan_id']))} of the test split, moved from {data['source']} towards "
-        f"{data['target']}: z_T is kept, "
-        f"y_sem moves by α along the weights of the AD–CN classifier. Below each plane: the signed "
-        f"change from α = {alphas[base]:g}, one scale, white is no change. Mean absolute change: "
-        + ", ".join(
-            f"{number(float(s), 4)} at α = {a:g}" for a, s in zip(alphas, size, strict=True)
-        )
-        + f"; it {'grows' if rising else 'does not grow'} with every step. "
+        f"A test scan moved from {data['source']} towards {data['target']}: z_T is kept, y_sem "
+        "moves by α along the weights of the AD–CN classifier. Below each plane: signed change "
+        f"from α = {alphas[base]:g}, one scale, white is none. "
         + brain_slices.display_sentence(spacing)
     )
+    ends = [int(np.argsort(alphas)[place]) for place in (1, -1)] if len(alphas) > 1 else [base]
     title = f"Progressive manipulation of a scan: {data['source']} towards {data['target']}"
+    result = (
+        f"Moving {subject(str(data['scan_id']))} from {data['source']} towards {data['target']} "
+        "changes the image by a mean absolute "
+        + " and ".join(f"{number(float(size[i]), 4)} at α = {alphas[i]:g}" for i in ends)
+        + f"; the change {'grows' if rising else 'does not grow'} with every step."
+    )
     drawn = page.pictures | {
         "scan_id": data["scan_id"],
         "alphas": alphas,
         "mean_absolute_change": size,
     }
-    return Drawing(page.figure, drawn, title, body)
+    return Drawing(page.figure, drawn, title, body, result)

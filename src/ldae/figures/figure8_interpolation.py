@@ -13,28 +13,36 @@ from ldae import systems
 from ldae.errors import require
 from ldae.figures.style import GREY, LIGHT, PAGE, Drawing, letter, new_figure, system_colour
 from ldae.files import read_table
-from ldae.labels import count, interval
+from ldae.labels import count, interval, listing
 
 INPUTS = {
     "table": "means by prediction gap and method (interpolation.tsv)",
 }
 OPTIONAL = {
-    "differences": "paired differences of the LDAE with the baselines, for the caption",
+    "differences": "paired differences of the LDAE with the baselines, for the text",
     "extrapolation": "means of extrapolated visits by horizon and method (extrapolation.tsv)",
 }
 DATA = "tsv"
-MARKS = {"ldae": "o", "nearest_visit": "s", "voxel_average": "^", "latent_lerp": "v"}
-EXTRAPOLATION_MARKS = {
-    "ldae": "o",
-    "ldae_last_noise": "D",
-    "last_visit": "s",
-    "voxel_linear": "^",
-    "latent_linear": "v",
+# Method: marker, line style, filled or not.
+MARKS = {
+    "ldae": ("o", "-", True),
+    "nearest_visit": ("s", "-", True),
+    "voxel_average": ("^", "-", True),
+    "latent_lerp": ("v", (0, (4, 1.6)), True),
 }
+EXTRAPOLATION_MARKS = {
+    "ldae": ("o", "-", True),
+    "ldae_last_noise": ("D", (0, (4, 1.6)), False),
+    "last_visit": ("s", "-", True),
+    "voxel_linear": ("^", "-", True),
+    "latent_linear": ("v", (0, (4, 1.6)), True),
+}
+COMPARED = ("ldae", "ldae_last_noise", "last_visit")  # extrapolated: in the text
+# Metric, axis label, factor on its values, the paper's bound (section 5.5).
 PANELS = (
-    ("mse_to_ae", "MSE to AE reconstruction ↓", 0.004),
-    ("ssim_to_ae", "SSIM to AE reconstruction ↑", 0.93),
-)  # bounds: section 5.5
+    ("mse_to_ae", "MSE to AE reconstruction (×10⁻³) ↓", 1e3, 0.004),
+    ("ssim_to_ae", "SSIM to AE reconstruction ↑", 1.0, 0.93),
+)
 MOST_GAPS = 8
 COLUMNS = (
     "grouping",
@@ -50,7 +58,11 @@ COLUMNS = (
 
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
-    """MSE and SSIM against the gap in months; below, for extrapolated visits if they are given."""
+    """MSE and SSIM against the gap in months; below, for extrapolated visits if they are given.
+
+    The axes show the data. The paper's bounds are drawn, or named at the edge that they lie beyond,
+    where data and grid are comparable.
+    """
     table = read_table(inputs["table"], COLUMNS)
     gaps = extrapolated = None
     if inputs.get("differences"):
@@ -68,6 +80,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         "Prediction gap (months to the nearer visit)",
         "Months from the last known visit, two known",
     )
+    published = "ldae" in settings.get("paper", ())
     height = 70.0 * len(parts)
     figure = new_figure(PAGE, height)
     for row, (shown, marks) in enumerate(parts):
@@ -81,17 +94,33 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
             bottom=top - 54.25 / height,
             wspace=0.25,
         )
-        for index, (metric, label, bound) in enumerate(PANELS):
+        for index, (metric, label, scale, bound) in enumerate(PANELS):
             ax = figure.add_subplot(grid[index])
-            _panel(ax, shown[shown["metric"] == metric], marks, None if row else bound)
+            mine = shown[shown["metric"] == metric]
+            _panel(ax, mine, marks, scale, "visits" if row else "triplets")
+            if row == 0 and published:
+                _bound(ax, scale * bound)
             ax.set(ylabel=label, xlabel=labels[row])
             letter(ax, "abcd"[2 * row + index], dx=-9)
-        _legend(figure, shown, marks, top, bound=row == 0)
+        _legend(figure, shown, marks, top)
     data = pd.concat([shown for shown, _ in parts], ignore_index=True)
-    body = _body(table, gaps) + (
-        _extrapolation_sentence(extrapolated) if extrapolated is not None else ""
+    body = (
+        "Visits predicted from two others, compared with the autoencoder's reconstruction of the "
+        f"real one: {'(a, b) ' if len(parts) > 1 else ''}between the two"
+        + (
+            "; (c, d) after the two, going on along the line through them, where the last visit "
+            "stands for no change"
+            if len(parts) > 1
+            else ""
+        )
+        + ". 95 % intervals from resampled subjects (none for one subject)."
     )
-    return Drawing(figure, data, "Predicted visits against the prediction gap", body)
+    if published:
+        body += " Bounds: the paper's, section 5.5."
+    result = _result(table, gaps) + (
+        _extrapolation(extrapolated) if extrapolated is not None else ""
+    )
+    return Drawing(figure, data, "Predicted visits against the prediction gap", body, result)
 
 
 def _grouped(table: pd.DataFrame, grouping: str, path: Any) -> pd.DataFrame:
@@ -106,29 +135,47 @@ def _grouped(table: pd.DataFrame, grouping: str, path: Any) -> pd.DataFrame:
     return shown.assign(group=shown["group"].astype(float)).reset_index(drop=True)
 
 
-def _legend(
-    figure: Figure, shown: pd.DataFrame, marks: dict[str, str], top: float, bound: bool
-) -> None:
+def _legend(figure: Figure, shown: pd.DataFrame, marks: dict[str, tuple], top: float) -> None:
     handles = [
-        Line2D(
-            [], [], color=system_colour(name), marker=mark, ms=4, label=systems.system(name).label
-        )
+        Line2D([], [], label=systems.system(name).label, **_style(name, mark))
         for name, mark in marks.items()
         if name in set(shown["method"])
     ]
-    if bound:
-        label = "bound stated by the paper"
-        handles.append(Line2D([], [], color=GREY, ls=(0, (3, 2)), lw=0.9, label=label))
     figure.legend(
         handles=handles,
         ncols=len(handles),
         loc="upper left",
         bbox_to_anchor=(0.065, top),
         columnspacing=1.8,
+        handlelength=2.2,
     )
 
 
-def _panel(ax: Axes, table: pd.DataFrame, marks: dict[str, str], bound: float | None) -> None:
+def _style(method: str, mark: tuple) -> dict[str, Any]:
+    """Look of a method's line: colour of its kind; its own marker and line."""
+    marker, line, filled = mark
+    colour = system_colour(method)
+    face = {"mec": "white", "mew": 0.4} if filled else {"mfc": "white", "mew": 0.8}
+    return {"color": colour, "marker": marker, "ls": line, "ms": 4.2, "lw": 0.9, **face}
+
+
+def _bound(ax: Axes, bound: float) -> None:
+    """A dashed line at the paper's bound, or its value at the edge that it lies beyond."""
+    low, high = ax.get_ylim()
+    words = f"paper's bound: {bound:g}"
+    style = {"fontsize": 6, "color": GREY, "ha": "right", "xycoords": ("axes fraction", "data")}
+    if low <= bound <= high:
+        ax.axhline(bound, color=GREY, lw=0.9, ls=(0, (3, 2)), zorder=0)
+        ax.annotate(words, (1.0, bound), va="bottom", **style)
+    else:
+        above = bound > high
+        edge = {"va": "top" if above else "bottom"}
+        ax.annotate(
+            f"{words} {'↑' if above else '↓'}", (1.0, high if above else low), **edge, **style
+        )
+
+
+def _panel(ax: Axes, table: pd.DataFrame, marks: dict[str, tuple], scale: float, what: str) -> None:
     gaps = np.sort(table["group"].unique())
     even = len(gaps) <= MOST_GAPS  # few gaps: evenly spaced; many: months to scale
     place = {gap: float(i if even else gap) for i, gap in enumerate(gaps)}
@@ -141,19 +188,9 @@ def _panel(ax: Axes, table: pd.DataFrame, marks: dict[str, str], bound: float | 
             np.array([place[gap] for gap in mine["group"]])
             + (index - (len(marks) - 1) / 2) * 0.11 * step
         )
-        ax.vlines(x, mine["ci_low"], mine["ci_high"], color=system_colour(method), lw=1.1)
-        ax.plot(
-            x,
-            mine["value"],
-            marker=mark,
-            ms=4.2,
-            lw=0.9,
-            color=system_colour(method),
-            mec="white",
-            mew=0.4,
-        )
-    if bound is not None:
-        ax.axhline(bound, color=GREY, lw=0.9, ls=(0, (3, 2)), zorder=0)
+        low, high = scale * mine["ci_low"], scale * mine["ci_high"]
+        ax.vlines(x, low, high, color=system_colour(method), lw=1.1)
+        ax.plot(x, scale * mine["value"], **_style(method, mark))
     sizes = table.drop_duplicates("group").set_index("group")
     if even:
         labels = [
@@ -161,7 +198,7 @@ def _panel(ax: Axes, table: pd.DataFrame, marks: dict[str, str], bound: float | 
             for gap in gaps
         ]
         ax.set(xticks=list(place.values()), xticklabels=labels)
-        for line, text in enumerate(("months", "triplets", "subjects")):
+        for line, text in enumerate(("months", what, "subjects")):
             ax.annotate(
                 text,
                 xy=(0, 0),
@@ -177,50 +214,39 @@ def _panel(ax: Axes, table: pd.DataFrame, marks: dict[str, str], bound: float | 
     ax.grid(axis="y", color=LIGHT)
 
 
-def _body(table: pd.DataFrame, gaps: pd.DataFrame | None) -> str:
-    overall = table[(table["grouping"] == "overall")]
+def _result(table: pd.DataFrame, gaps: pd.DataFrame | None) -> str:
+    """SSIM of every method over all gaps, and the LDAE's gain over the baselines."""
+    overall = table[table["grouping"] == "overall"]
     size = overall.iloc[0]
     text = (
-        f"{count(int(size['n_triplets']), 'triplet')} of "
-        f"{count(int(size['n_subjects']), 'test subject')}: every visit between two others is "
-        "predicted from them and compared with the autoencoder's reconstruction of the real one, "
-        "(a) mean squared error, (b) SSIM; 95 % intervals from resampled subjects (none for one "
-        "subject). Over all gaps: "
+        f"SSIM of visits between two others ({count(int(size['n_triplets']), 'triplet')} of "
+        f"{count(int(size['n_subjects']), 'test subject')}): {_means(overall, MARKS)}."
     )
-    text += _means(overall, MARKS)
     if gaps is None:
         return text
-    for one in gaps[gaps["metric"] == "ssim_to_ae"].itertuples():
-        text += (
-            f" SSIM of the LDAE less {systems.phrase(one.reference)}: "
-            f"{interval(one.difference, one.ci_low, one.ci_high)}, higher in {one.n_better:,} of "
-            f"{one.n_triplets:,}."
-        )
-    return text
+    gains = [
+        f"{interval(one.difference, one.ci_low, one.ci_high, 4)} from "
+        f"{systems.phrase(one.reference)} (higher in {one.n_better:,} of {one.n_triplets:,})"
+        for one in gaps[gaps["metric"] == "ssim_to_ae"].itertuples()
+    ]
+    return f"{text} The LDAE's differs by {listing(gains)}."
 
 
 def _means(overall: pd.DataFrame, methods: Iterable[str]) -> str:
-    """SSIM and MSE of every method, as the end of a sentence."""
-    means = []
-    for method in methods:
-        mine = overall[overall["method"] == method].set_index("metric")
-        if "ssim_to_ae" in mine.index:
-            ssim, mse = mine.loc["ssim_to_ae"], mine.loc["mse_to_ae"]
-            means.append(
-                f"{systems.system(method).label} SSIM "
-                f"{interval(ssim['value'], ssim['ci_low'], ssim['ci_high'])}, MSE "
-                f"{interval(mse['value'], mse['ci_low'], mse['ci_high'], 4)}"
-            )
-    return "; ".join(means) + "."
+    """SSIM of every method."""
+    means = overall[overall["metric"] == "ssim_to_ae"].set_index("method")
+    return ", ".join(
+        f"{systems.system(method).label} "
+        f"{interval(*means.loc[method, ['value', 'ci_low', 'ci_high']])}"
+        for method in methods
+        if method in means.index
+    )
 
 
-def _extrapolation_sentence(table: pd.DataFrame) -> str:
+def _extrapolation(table: pd.DataFrame) -> str:
     overall = table[table["grouping"] == "overall"]
     size = overall.iloc[0]
     return (
-        " (c, d) The next visit predicted from the two before it, "
-        f"{count(int(size['n_triplets']), 'visit')} of "
-        f"{count(int(size['n_subjects']), 'subject')}: every method goes on along the line from "
-        "the one to the other; the last visit stands for no change. Over all: "
-        + _means(overall, EXTRAPOLATION_MARKS)
+        f" Of visits after two others ({count(int(size['n_triplets']), 'visit')} of "
+        f"{count(int(size['n_subjects']), 'subject')}): {_means(overall, COMPARED)}."
     )

@@ -6,11 +6,10 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.textpath import text_to_path
 
-from ldae.figures.style import BLUE, GREY, INCH, INK, new_figure
+from ldae.figures.style import BAND, DIM, FILL, GREY, INCH, INK, SHADES, TINT, new_figure
 
 LINE, PAD, GAP = 3.5, 1.8, 5.0  # mm: a line of text, padding of a box, distance between boxes
 NORMAL, SMALL = 7.0, 6.0  # points
-FILL, STRONG, LOSS, BAND = "#F7F8FA", "#E4EDF5", "#FFFFFF", "#DCE7F1"
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,8 @@ class Sheet:
         """A box with its upper left corner at ``x``, ``y``; as high as its text, or ``height``."""
         size = box_height(lines)
         height = size if height is None else height
-        fill = STRONG if strong else LOSS if loss or dashed else FILL
-        edge = BLUE if strong else GREY
+        fill = TINT if strong else "white" if loss or dashed else FILL
+        edge = SHADES[1] if strong else GREY
         self._frame(x, y, width, height, fill, edge, "--" if dashed else "-")
         at, top = x + width / 2 if align == "center" else x + PAD, y + PAD
         for line in lines:
@@ -97,14 +96,14 @@ class Sheet:
                 ha=align,
                 va="center_baseline",
                 fontsize=SMALL if line.small else NORMAL,
-                color="#555555" if line.small else INK,
+                color=DIM if line.small else INK,
                 fontweight="bold" if line.bold else "normal",
             )
             top += _size(line)
 
     def phase(self, x: float, y: float, height: float, text: str) -> None:
         """A band 5 mm wide with a label written upwards; omitted if the label does not fit."""
-        if height < 1.55 * len(text) + 2:
+        if height < 1.3 * len(text) + 2:
             return
         self._frame(x, y, 5.0, height, BAND, BAND, "-")
         self._ax.text(
@@ -116,7 +115,7 @@ class Sheet:
             va="center",
             fontsize=6.5,
             fontweight="bold",
-            color=BLUE,
+            color=SHADES[1],
         )
 
     def line(self, start: tuple[float, float], end: tuple[float, float]) -> None:

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 
 from ldae import systems
 from ldae.errors import require
-from ldae.figures.style import BLUE, GREY, LIGHT, PAGE, Drawing, letter, new_figure, system_colour
+from ldae.figures.forest import draw_forest
+from ldae.figures.style import GREY, LDAE, LIGHT, PAGE, Drawing, letter, new_figure
 from ldae.files import read_table
 from ldae.labels import count, interval
 
@@ -63,55 +64,44 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
             one = score.iloc[0]
             words = interval(one["r"], one["ci_low"], one["ci_high"], 2)
             ax.set_title(f"r = {words}", loc="left", fontsize=6.5)
-            found.append(f"({'abc'[index]}) {systems.lower_first(ylabel)}: r = {words}")
+            found.append(f"{systems.lower_first(ylabel.removesuffix(' (years)'))} r = {words}")
         letter(ax, "abc"[index], dx=-9)
         drawn.append(part)
     ax = figure.add_subplot(beside[0])
     compared = own[(own["prediction"] == "atrophy_probe") & (own["truth"] == "atrophy")]
-    _forest(ax, compared.reset_index(drop=True))
+    compared = compared.reset_index(drop=True)
+    names = [systems.system(name).label for name in compared["system"]]
+    draw_forest(ax, compared, "r", names, reference=0.0)
+    ax.set_xlabel("r with known atrophy")
     letter(ax, "d", dx=-23)
     size = own.iloc[0]
     body = (
-        f"{count(int(size['n_scans']), 'scan')} of "
-        f"{count(int(size['n_subjects']), 'test subject')} of a synthetic cohort whose truth is "
-        f"known. {'; '.join(found)}. Lines join visits of one subject; grey: perfect agreement, "
-        "where both axes have one unit. (d) Correlation of the atrophy probe with the truth for "
-        "every system: "
-        + "; ".join(
-            f"{systems.system(one.system).label} {interval(one.r, one.ci_low, one.ci_high, 2)}"
-            for one in compared.itertuples()
-        )
-        + ". Probes are fitted on training subjects."
+        "Linear probes of y_sem, fitted on training subjects, against the truth of synthetic test "
+        "scans; lines join the visits of a subject; grey: perfect agreement, where both axes have "
+        "one unit. (d) Correlation of the atrophy probe with the truth by system. 95 % intervals "
+        "from resampled subjects."
     )
+    others = [
+        f"{systems.system(one.system).label} {interval(one.r, one.ci_low, one.ci_high, 2)}"
+        for one in compared.itertuples()
+        if one.system != "ldae"
+    ]
+    result = (
+        f"Correlation with the truth in {count(int(size['n_scans']), 'scan')} of "
+        f"{count(int(size['n_subjects']), 'test subject')}: {'; '.join(found)}."
+    )
+    if others:
+        result += f" Other systems' atrophy probe: {'; '.join(others)}."
     data = pd.concat(drawn, ignore_index=True)
-    return Drawing(figure, data, "What y_sem knows of the synthetic truth", body)
+    return Drawing(figure, data, "What y_sem knows of the synthetic truth", body, result)
 
 
 def _scatter(ax: Axes, table: pd.DataFrame, truth: str, equal: bool) -> None:
     for _, visits in table.groupby("participant_id"):
         visits = visits.sort_values(truth)
-        ax.plot(visits[truth], visits["output"], color=BLUE, lw=0.6, alpha=0.5)
-    ax.plot(table[truth], table["output"], "o", ms=3.4, color=BLUE, mec="white", mew=0.4)
+        ax.plot(visits[truth], visits["output"], color=LDAE, lw=0.6, alpha=0.5)
+    ax.plot(table[truth], table["output"], "o", ms=3.4, color=LDAE, mec="white", mew=0.4)
     if equal:
         ends = table[[truth, "output"]].to_numpy()
         ax.plot([ends.min(), ends.max()], [ends.min(), ends.max()], color=GREY, lw=0.8, zorder=0)
     ax.grid(color=LIGHT)
-
-
-def _forest(ax: Axes, table: pd.DataFrame) -> None:
-    for row, one in table.iterrows():
-        colour = system_colour(one["system"])
-        ax.plot(
-            [one["ci_low"], one["ci_high"]], [row, row], color=colour, lw=1.6, solid_capstyle="butt"
-        )
-        ax.plot(one["r"], row, "o", ms=5, color=colour, mec="white", mew=0.5)
-    ax.axvline(0, color=GREY, lw=0.8, ls=(0, (3, 2)), zorder=0)
-    ax.set(
-        yticks=range(len(table)),
-        yticklabels=[systems.system(n).label for n in table["system"]],
-        ylim=(len(table) - 0.4, -0.6),
-        xlabel="r with known atrophy",
-    )
-    ax.grid(axis="x", color=LIGHT)
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)

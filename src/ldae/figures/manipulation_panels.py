@@ -44,7 +44,14 @@ def draw_scans(
     gaps = ([0.6, 0.6, 4.0] * len(original))[: len(widths) - 1]
     labels: Sequence[str] = [*images, *changes]
     page = brain_slices.Mosaic(
-        widths, [height] * len(labels), spacing, gaps, top=11, left=9, max_scale=max_scale
+        widths,
+        [height] * len(labels),
+        spacing,
+        gaps,
+        top=11,
+        left=11,
+        right=16,
+        max_scale=max_scale,
     )
     bright = brain_slices.intensity_limits(original)
     for scan in range(len(original)):

@@ -5,11 +5,10 @@ from typing import Any
 import pandas as pd
 
 from ldae.errors import require
-from ldae.evaluation.manipulation_tables import monotonicity_sentence
-from ldae.figures.strength_lines import VARIANTS, draw_line, legend_marks
+from ldae.figures.strength_lines import VARIANTS, draw_line, has_content, legend_marks
 from ldae.figures.style import GREY, LIGHT, PAGE, Drawing, letter, new_figure
 from ldae.files import read_table
-from ldae.labels import count, interval, listing
+from ldae.labels import count, interval, listing, number
 from ldae.systems import lower_first
 
 INPUTS = {"table": "measures by direction, variant and strength (manipulation.tsv)"}
@@ -23,10 +22,14 @@ PANELS = (
     ("change_age_decoded", "Age predicted from the\nimage (change, years)"),
     ("sex_kept", "Share with the same\npredicted sex"),
 )
+COLUMNS = 3
 
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
-    """Six panels against alpha, one line per direction and variant; random variants are grey."""
+    """Panels against alpha, one line per direction and variant.
+
+    A panel whose measure has one value throughout is left out, and the value stated.
+    """
     table = read_table(
         inputs["table"],
         (
@@ -49,21 +52,26 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     shown = table[table["metric"].isin(wanted)].reset_index(drop=True)
     require(len(shown) > 0, f"{inputs['table']} has none of the measures {', '.join(wanted)}.")
     directions = list(shown["direction"].drop_duplicates())
-    figure = new_figure(PAGE, 104)
+    measured = {metric: shown[shown["metric"] == metric] for metric in wanted}
+    panels = [(metric, label) for metric, label in PANELS if has_content(measured[metric])]
+    require(bool(panels), f"{inputs['table']} has no measure that differs between strengths.")
+    rows = -(-len(panels) // COLUMNS)
+    height = 16 + 44 * rows
+    figure = new_figure(PAGE, height)
     grid = figure.add_gridspec(
-        2, 3, left=0.105, right=0.985, top=0.885, bottom=0.085, wspace=0.52, hspace=0.32
-    )
-    for index, (metric, label) in enumerate(PANELS):
-        ax = figure.add_subplot(grid[divmod(index, 3)])
-        mine = shown[shown["metric"] == metric]
+        rows, COLUMNS, left=0.105, right=0.985, top=1 - 12 / height, bottom=9 / height,
+        wspace=0.52, hspace=0.32,
+    )  # fmt: skip
+    for index, (metric, label) in enumerate(panels):
+        ax = figure.add_subplot(grid[divmod(index, COLUMNS)])
+        mine = measured[metric]
         for place, (direction, variant) in enumerate((d, v) for d in directions for v in VARIANTS):
             part = mine[(mine["direction"] == direction) & (mine["way"] == variant)]
             draw_line(ax, part, direction, variant, place - 2.5)
         if metric.startswith("change"):
             ax.axhline(0, color=GREY, lw=0.7, zorder=0)
-        if metric == "sex_kept":
-            ax.set_ylim(-0.04, 1.04)
-        ax.set(xlabel=r"Strength $\alpha$" if index > 2 else "", ylabel=label)
+        last = index >= len(panels) - COLUMNS
+        ax.set(xlabel=r"Strength $\alpha$" if last else "", ylabel=label)
         ax.grid(axis="y", color=LIGHT)
         letter(ax, "abcdef"[index], dx=-15)
     marks = legend_marks(directions)
@@ -75,51 +83,52 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         columnspacing=1.8,
         handlelength=2.4,
     )
-    body = _body(shown, trends)
-    return Drawing(figure, shown, "Effect of manipulation against its strength", body)
-
-
-def _body(table: pd.DataFrame, trends: pd.DataFrame | None) -> str:
-    last = table["alpha"].max()
-    text = (
-        "Means over test scans with 95 % intervals from resampled subjects; changes are paired, "
-        "from α = 0. (a) Fluid in a fixed box around the lateral ventricles and (b) grey matter in "
-        "fixed ellipsoids around the hippocampi: soft proxies, not segmentations, expected to fall "
-        "and to rise towards CN, to rise and to fall towards AD. (c) Logit for AD of the decoded "
-        "image, encoded again. (d–f) What should stay: the brain elsewhere, and age and sex as "
-        "linear probes predict them. Orthogonal: without the part of the direction that changes "
-        "the predicted age; random: as far in a direction drawn for each scan."
+    title = "Effect of manipulation against its strength"
+    body = (
+        "Test scans decoded from y_sem moved along the AD–CN classifier, along its part that keeps "
+        "the predicted age, and as far at random; 95 % intervals from resampled subjects. Fluid in "
+        "a box at the ventricles and grey matter at the hippocampi: proxies, not segmentations. "
+        "Logit, age and sex: probes of the decoded image."
     )
+    return Drawing(figure, shown, title, body, _result(shown, trends))
+
+
+def _result(table: pd.DataFrame, trends: pd.DataFrame | None) -> str:
+    """Changes at the largest strength, how steady they are, and measures that do not change."""
+    last, found = table["alpha"].max(), []
     plain = table[table["way"] == "plain"]
     for direction, part in plain[plain["alpha"] == last].groupby("direction", sort=False):
-        found = part.set_index("metric")
+        values = part.set_index("metric")
         words = [
-            f"{name} {interval(*found.loc[metric, ['value', 'ci_low', 'ci_high']], digits)}{unit}"
+            f"{name} {interval(*values.loc[metric, ['value', 'ci_low', 'ci_high']], digits)}{unit}"
             for metric, name, unit, digits in (
                 ("change_ventricle_ml", "ventricles", " ml", 2),
                 ("change_hippocampus_ml", "hippocampi", " ml", 2),
                 ("change_age_decoded", "predicted age", " years", 1),
             )
-            if metric in found.index
+            if metric in values.index
         ]
         size = part.iloc[0]
-        text += (
-            f" {direction.replace(' to ', ' → ')} at α = {last:g}, along the classifier: "
-            f"{listing(words)} ({count(int(size['n_scans']), 'scan')} of "
-            f"{count(int(size['n_subjects']), 'subject')})."
+        found.append(
+            f"{direction.replace(' to ', ' → ')}: {listing(words)} "
+            f"({count(int(size['n_scans']), 'scan')} of "
+            f"{count(int(size['n_subjects']), 'subject')}{_steady(trends, direction)})"
         )
-        volume = plain[(plain["direction"] == direction) & (plain["metric"] == PANELS[0][0])]
-        text += f" Ventricles: {lower_first(monotonicity_sentence(volume))}" if len(volume) else ""
-        text += _steady(trends, direction)
+    text = f"Changes at α = {last:g} along the classifier. {'; '.join(found)}."
+    for metric, label in PANELS:
+        values = table.loc[table["metric"] == metric, "value"]
+        if values.nunique() == 1:
+            name = lower_first(" ".join(label.split()))
+            text += f" Not drawn, being {number(values.max(), 2)} throughout: {name}."
     return text
 
 
 def _steady(trends: pd.DataFrame | None, direction: str) -> str:
-    """Sentence on the share of scans that change as expected at every step of alpha."""
+    """Share of scans whose volume changes as expected at every step of alpha."""
     if trends is None:
         return ""
     mine = trends[(trends["direction"] == direction) & (trends["way"] == "plain")]
     mine = mine[mine["statistic"] == "monotone"].set_index("measure")["value"]
-    names = (("ventricle_ml", "of the ventricles"), ("hippocampus_ml", "of the hippocampi"))
-    parts = [f"{name} in {mine[key]:.0%}" for key, name in names if key in mine.index]
-    return f" The change {listing(parts)} of the scans goes the expected way at every step of α."
+    names = (("ventricle_ml", "ventricles"), ("hippocampus_ml", "hippocampi"))
+    parts = [f"{name} in {100 * mine[key]:.0f} %" for key, name in names if key in mine.index]
+    return f"; as expected at every step: {listing(parts)}" if parts else ""

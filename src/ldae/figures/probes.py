@@ -9,7 +9,8 @@ from matplotlib.lines import Line2D
 from ldae import systems
 from ldae.errors import require
 from ldae.evaluation.probes.scores import COMPARED
-from ldae.figures.style import BLACK, GREY, LIGHT, PAGE, Drawing, letter, new_figure, system_colour
+from ldae.figures.forest import draw_forest, kind_marks
+from ldae.figures.style import GREY, INK, PAGE, Drawing, letter, new_figure
 from ldae.files import read_table
 from ldae.labels import count, interval, number
 
@@ -28,6 +29,7 @@ COLUMNS = (
     "n_subjects",
     "paper",
 )
+PAPER = {"marker": "D", "ms": 4.5, "mfc": "none", "mec": INK, "mew": 0.9}
 PANELS = (
     ("diagnosis", "auroc", "AUROC, AD against CN", 0.5, "chance"),
     ("age", "mae", "Mean absolute error of age (years)", None, ""),
@@ -35,7 +37,7 @@ PANELS = (
 
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
-    """Two forest plots, one row a system: estimate, 95 % interval, the paper's value.
+    """Two forest plots, one row a system, coloured by kind: estimate, 95 % interval, the paper's.
 
     Below them the LDAE's rows on external test sets, if there are any.
     """
@@ -51,59 +53,62 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         ignore_index=True,
     )
     require(len(wanted) > 0, f"{inputs['table']} has neither AUROC of diagnosis nor MAE of age.")
+    # The paper's values stay where data and grid are comparable.
+    wanted["paper"] = wanted["paper"].where(wanted["system"].isin(settings.get("paper", ())))
     rows = max(len(wanted[wanted["target"] == target]) for target, *_ in PANELS)
-    height = 24 + 7.5 * rows
+    height = 27 + 6.5 * rows
     figure = new_figure(PAGE, height)
     grid = figure.add_gridspec(
-        1, 2, left=0.165, right=0.89, wspace=1.2, top=1 - 8 / height, bottom=11 / height
+        1, 2, left=0.165, right=0.89, wspace=1.2, top=1 - 13 / height, bottom=10 / height
     )
-    sentences = []
+    found = []
     for index, (target, _, label, reference, word) in enumerate(PANELS):
         ax = figure.add_subplot(grid[index])
         mine = wanted[wanted["target"] == target].reset_index(drop=True)
-        _forest(ax, mine, label, reference, word, digits=2)
-        letter(ax, "ab"[index], dx=-25)
+        _panel(ax, mine, label, reference, word)
+        letter(ax, "ab"[index], dx=-25, dy=1.0)
         if len(mine):
-            sentences.append(_sentence("ab"[index], mine, label))
+            found.append(_sentence(mine, label))
+    marks = kind_marks(wanted["system"])
+    published = wanted["paper"].notna().any()
+    if published:
+        marks.append(Line2D([], [], ls="", label="paper", **PAPER))
+    figure.legend(
+        handles=marks,
+        ncols=len(marks),
+        loc="upper left",
+        bbox_to_anchor=(0.01, 1.0),
+        columnspacing=1.4,
+    )
     body = (
-        " ".join(sentences)
-        + " Dots: estimate on the test subjects; bars: 95 % intervals from resampled subjects"
-        + (
-            "; diamonds: the paper's value for the same system on ADNI"
-            if wanted["paper"].notna().any()
-            else ""
-        )
-        + ". Controls: the same encoder without training, principal components of the "
-        "autoencoder's latents, volumes of tissues and ventricles, and what age and sex (or the "
-        "mean age) give alone."
+        "(a) AD against CN, (b) age, predicted from frozen embeddings on test subjects: estimates "
+        "and 95 % intervals from resampled subjects, coloured by kind of system"
+        f"{'; diamonds: the paper' if published else ''}. Controls: an untrained encoder, "
+        "principal components of the latents, volumes, age and sex (or the mean age) alone."
     )
     if "external" in inputs:
-        body += " Below: the same LDAE and probes on the subjects of external test sets."
+        body += " Below: external test sets."
     else:
         wanted = wanted.drop(columns="cohort")
-    return Drawing(figure, wanted, "Linear probes of frozen embeddings", body)
+    title = "Linear probes of frozen embeddings"
+    return Drawing(figure, wanted, title, body, " ".join(found))
 
 
-def _forest(
-    ax: Axes, table: pd.DataFrame, label: str, reference: float | None, word: str, digits: int
-) -> None:
+def _panel(ax: Axes, table: pd.DataFrame, label: str, reference: float | None, word: str) -> None:
+    """A forest plot with the numbers beside it; a named reference at the lower end."""
+    draw_forest(ax, table, "value", [_label(one) for _, one in table.iterrows()], reference)
     for row, one in table.iterrows():
-        colour = system_colour(one["system"])
-        ax.plot(
-            [one["ci_low"], one["ci_high"]], [row, row], color=colour, lw=1.6, solid_capstyle="butt"
-        )
-        ax.plot(one["value"], row, "o", ms=5, color=colour, mec="white", mew=0.5)
         if pd.notna(one["paper"]):
-            ax.plot(one["paper"], row, "D", ms=4.5, mfc="none", mec=BLACK, mew=0.9, zorder=4)
+            ax.plot(one["paper"], row, zorder=4, **PAPER)
         ax.annotate(
-            interval(one["value"], one["ci_low"], one["ci_high"], digits),
+            interval(one["value"], one["ci_low"], one["ci_high"], 2),
             xy=(1.03, row),
             xycoords=("axes fraction", "data"),
             va="center",
             fontsize=6.2,
         )
+    ax.set_xlabel(label)
     if reference is not None:
-        ax.axvline(reference, color=GREY, lw=0.8, ls=(0, (3, 2)), zorder=0)
         ax.annotate(
             word,
             xy=(reference, 0.0),
@@ -114,25 +119,6 @@ def _forest(
             color=GREY,
         )
         ax.set_xlim(left=min(ax.get_xlim()[0], reference - 0.05), right=min(ax.get_xlim()[1], 1.03))
-    ax.set(
-        yticks=range(len(table)),
-        yticklabels=[_label(one) for _, one in table.iterrows()],
-        ylim=(len(table) - 0.4, -0.6),
-        xlabel=label,
-    )
-    ax.grid(axis="x", color=LIGHT)
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    if table["paper"].notna().any():
-        mark = Line2D([], [], ls="", marker="D", ms=4.5, mfc="none", mec=BLACK, mew=0.9)
-        ax.legend(
-            [mark],
-            ["paper"],
-            loc="lower right",
-            bbox_to_anchor=(1.0, 0.99),
-            borderpad=0,
-            handletextpad=0.2,
-        )
 
 
 def _label(row: pd.Series) -> str:
@@ -141,12 +127,14 @@ def _label(row: pd.Series) -> str:
     return name if pd.isna(row["cohort"]) else f"{name}, {row['cohort']}"
 
 
-def _sentence(panel: str, table: pd.DataFrame, label: str) -> str:
+def _sentence(table: pd.DataFrame, label: str) -> str:
+    """The first system with its interval, and the others."""
     first = table.iloc[0]
     rest = "; ".join(f"{_label(one)} {number(one['value'], 2)}" for _, one in table[1:].iterrows())
     return (
-        f"({panel}) {label}: {systems.system(first['system']).label} "
+        f"{label} ({count(int(first['n_scans']), 'scan')} of "
+        f"{count(int(first['n_subjects']), 'test subject')}): "
+        f"{systems.system(first['system']).label} "
         f"{interval(first['value'], first['ci_low'], first['ci_high'], 2)}"
-        f"{'; ' + rest if rest else ''} ({count(int(first['n_scans']), 'scan')} of "
-        f"{count(int(first['n_subjects']), 'test subject')})."
+        f"{'; ' + rest if rest else ''}."
     )

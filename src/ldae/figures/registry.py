@@ -41,8 +41,8 @@ FIGURES = {
     "cohort_qc": Figure(
         "quality",
         "Quality of preprocessing: distributions of correlation with the template, Dice "
-        "overlap, brain volume, determinant of the affine and signal to noise, and the QC "
-        "pictures of the scans least like the template.",
+        "overlap, brain volume, determinant of the affine and signal to noise, and the "
+        "registered brains least like the template.",
     ),
     "training_curves": Figure(
         "training",
@@ -76,7 +76,7 @@ FIGURES = {
     "figure5_lda": Figure(
         "representation",
         "Figure 5 of the paper: linear discriminant projection of y_sem, fitted on "
-        "training scans; only test scans (filled) show how well the classes separate.",
+        "training scans; only test people (filled) show how well the classes separate.",
     ),
     "probes": Figure(
         "representation",
@@ -91,7 +91,7 @@ FIGURES = {
     "figure7_manipulation": Figure(
         "manipulation",
         "Figure 7 of the paper: an AD scan moved towards CN and a CN scan moved towards "
-        "AD, with the difference to the original and to the unmanipulated decoding.",
+        "AD, with signed differences to the original and to the unmanipulated decoding.",
     ),
     "manipulation_dose": Figure(
         "manipulation",
@@ -106,8 +106,8 @@ FIGURES = {
     ),
     "figure9_interpolation_example": Figure(
         "interpolation",
-        "Figure 9 of the paper: one subject's visits, real and interpolated from the "
-        "first and the last.",
+        "Figure 9 of the paper: one subject's visits, real, interpolated from the first and "
+        "the last, and predicted by trivial baselines, with changes from the first visit.",
     ),
     "truth": Figure(
         "truth",
@@ -134,14 +134,16 @@ def draw(
     outputs: dict[str, str | Path],
     settings: dict[str, Any] | None = None,
 ) -> None:
-    """Draw one figure from tables and arrays and write its four files.
+    """Draw one figure from tables and arrays and write its five files.
 
     Args:
         name: One of ``FIGURES``.
         inputs: Path (or list of paths, where the figure says so) of each input, by name.
-        outputs: Paths of ``pdf``, ``png``, ``data`` and ``caption``.
-        settings: The ``figures`` section of the config, and other settings of single figures
-            (``spacing`` in mm, for volumes whose file does not hold it).
+        outputs: Paths of ``pdf``, ``png``, ``data``, ``caption`` and ``result`` (text).
+        settings: ``dpi``; and settings of single figures: ``spacing`` in mm, for volumes whose file
+            does not hold it, ``paper``, the systems beside which the paper's values are drawn
+            (:func:`ldae.evaluation.published_values.comparable_systems`), ``qc``, the bounds of the
+            quality measures, and ``template``, the name of the template's space.
 
     Raises:
         UserError: unknown name, missing input, or an input without the columns or arrays needed.
@@ -165,8 +167,9 @@ def draw(
         drawing = figure.draw(inputs, settings)
         save(drawing.figure, outputs["pdf"], outputs["png"], settings["dpi"])
     _write_data(drawing.data, Path(outputs["data"]))
-    with atomic(outputs["caption"]) as path:
-        path.write_text(drawing.caption, encoding="utf-8")
+    for key, text in (("caption", drawing.caption), ("result", f"{drawing.result}\n")):
+        with atomic(outputs[key]) as path:
+            path.write_text(text, encoding="utf-8")
     logging.info("%s: %s", name, drawing.title)
 
 

@@ -7,13 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from ldae.figures.style import (
-    BLUE,
-    GREEN,
     GREY,
     LIGHT,
-    ORANGE,
     PAGE,
-    RED,
+    SHADES,
     Drawing,
     letter,
     log_steps,
@@ -30,15 +27,15 @@ OPTIONAL: dict[str, str] = {}
 DATA = "tsv"
 KEY = ["experiment", "metric", "solver", "T", "calls"]
 REST = ["ci_low", "ci_high", "n_scans", "n_subjects"]
-LINES = {  # solver: label, colour, marker
-    "ddim": ("DDIM (the paper's)", BLUE, "s"),
-    "ddim_refined": ("DDIM, inversion refined", GREEN, "^"),
-    "multistep": ("Second-order multistep", RED, "o"),
-    "midpoint": ("Midpoint (invertible)", ORANGE, "D"),
+LINES = {  # solver: label, colour, marker, line style
+    "ddim": ("DDIM (the paper's)", SHADES[0], "s", "-"),
+    "ddim_refined": ("DDIM, inversion refined", SHADES[2], "^", "-"),
+    "multistep": ("Second-order multistep", SHADES[1], "o", (0, (4, 1.6))),
+    "midpoint": ("Midpoint (invertible)", GREY, "D", (0, (1, 1.2))),
 }
 # Experiment and metric, title, whether the difference from the reference is shown, log scale.
 PANELS = (
-    ("reconstruction", "latent_rmse", "Latent error, round trip ↓", False, True),
+    ("reconstruction", "latent_rmse", "Latent error ↓", False, True),
     ("reconstruction", "ssim_to_ae", "SSIM, reconstruction ↑", True, False),
     ("interpolation", "ssim_to_ae", "SSIM, missing visit ↑", True, False),
     ("manipulation", "ventricle_ml", "Ventricles moved, ml", True, False),
@@ -62,25 +59,29 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         if not _lines(ax, mine, log):
             cut_off.append("abcd"[index])
         ax.set_title(title, loc="left")
-        letter(ax, "abcd"[index], dx=-8.0)
+        letter(ax, "abcd"[index], dx=-9.0)
         if relative:
             ax.axhline(0, color=GREY, lw=0.8, zorder=0)
         shown.append(mine.assign(panel="abcd"[index], difference=relative))
     figure.axes[1].set_ylabel("less that of DDIM at the largest $T$", labelpad=1)
     marks = [
-        Line2D([], [], color=colour, marker=marker, ms=4, label=label)
-        for label, colour, marker in _known(means).values()
+        Line2D([], [], color=colour, marker=marker, ls=line, ms=4, label=label)
+        for label, colour, marker, line in _known(means).values()
     ]
     figure.legend(
         handles=marks, ncols=4, loc="upper left", bbox_to_anchor=(0.06, 1.0), columnspacing=1.8
     )
     data = pd.concat(shown, ignore_index=True)
     return Drawing(
-        figure, data, "Quality against calls of the network", _body(means, gaps, cut_off)
+        figure,
+        data,
+        "Quality against calls of the network",
+        _body(means, cut_off),
+        _result(means, gaps),
     )
 
 
-def _known(means: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
+def _known(means: pd.DataFrame) -> dict[str, tuple[str, str, str, Any]]:
     """Those of ``LINES`` that the study compared."""
     compared = set(means["solver"])
     return {name: line for name, line in LINES.items() if name in compared}
@@ -96,40 +97,45 @@ def _lines(ax: Axes, table: pd.DataFrame, log: bool) -> bool:
     reach = max(low - odd["value"].min(), odd["value"].max() - high)
     whole = log or not 0 < OUTSIDE * (high - low) < reach
     drawn = table if whole else others
-    for name, (_, colour, marker) in LINES.items():
+    for name, (_, colour, marker, line) in LINES.items():
         mine = drawn[drawn["solver"] == name].sort_values("calls")
         value = mine["value"].clip(lower=FLOOR) if log else mine["value"]
         ax.vlines(mine["calls"], mine["ci_low"], mine["ci_high"], color=colour, lw=1.0)
-        ax.plot(mine["calls"], value, marker=marker, ms=3.6, color=colour, mec="white", mew=0.4)
+        style = {"marker": marker, "ls": line, "ms": 3.6, "mec": "white", "mew": 0.4}
+        ax.plot(mine["calls"], value, color=colour, **style)
     log_steps(ax, sorted(table.loc[table["solver"] == "ddim", "calls"].unique()))
     ax.set(xlabel="Calls for one scan", yscale="log" if log else "linear")
     ax.grid(axis="y", color=LIGHT)
     return whole
 
 
-def _body(means: pd.DataFrame, gaps: pd.DataFrame, cut_off: list[str]) -> str:
-    most = int(means["T"].max())
-    size = means.set_index("experiment")[["n_scans", "n_subjects"]]
-    scans, subjects = (int(n) for n in size.loc["reconstruction"].iloc[0])
-    visits = int(size.loc["interpolation", "n_scans"].iloc[0])
-
+def _body(means: pd.DataFrame, cut_off: list[str]) -> str:
     text = (
-        f"Inversion with a scan's own y_sem and decoding, {count(scans, 'scan')} of "
-        f"{count(subjects, 'test subject')}; {count(visits, 'visit')} between a first and a last "
-        "one; 95 % intervals from resampled subjects. (a) Root mean square error of z_0, which has "
-        "unit variance, after the round trip. (b) SSIM to the autoencoder's reconstruction; (c) "
-        "the same of the predicted visit; (d) ventricle volume after a move along the AD direction "
-        f"from the same z_T: each less DDIM's at T = {most}, scan by scan."
+        "(a) Root mean square error of z_0 (unit variance) after inversion and decoding. SSIM to "
+        "the AE reconstruction (b) of the scan, (c) of a missing visit; (d) ventricle "
+        f"volume moved towards AD: each less DDIM's at T = {int(means['T'].max())}, with 95 % "
+        "intervals."
     )
     if cut_off:
-        text += f" Midpoint lies far outside of {listing(cut_off)} and is not drawn there."
+        text += f" Midpoint lies far outside of {listing(cut_off)}."
+    return text
+
+
+def _result(means: pd.DataFrame, gaps: pd.DataFrame) -> str:
+    """Errors of every solver at the smallest T."""
+    size = means[means["experiment"] == "reconstruction"].iloc[0]
     first = min(means["T"])
     errors, gaps = (table.set_index(KEY[:-1]).sort_index() for table in (means, gaps))
+    found = []
     for solver, (label, *_) in _known(means).items():
         error = errors.loc[("reconstruction", "latent_rmse", solver, first), "value"]
         gap = gaps.loc[("reconstruction", "ssim_to_ae", solver, first)]
-        text += (
-            f" {label}, T = {first}: error {number(error)}, SSIM "
-            f"{interval(gap['value'], gap['ci_low'], gap['ci_high'], 4)} from the reference."
+        found.append(
+            f"{label} {number(error)} and "
+            f"{interval(gap['value'], gap['ci_low'], gap['ci_high'], 4)}"
         )
-    return text
+    return (
+        f"Latent error and SSIM less the reference at T = {first}, "
+        f"{count(int(size['n_scans']), 'scan')} of "
+        f"{count(int(size['n_subjects']), 'test subject')}: {'; '.join(found)}."
+    )

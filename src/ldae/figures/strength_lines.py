@@ -6,20 +6,20 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from ldae.figures.style import DIAGNOSIS, GREY
+from ldae.figures.style import DIAGNOSIS, GREY, INK
 
-# Variants of moving y_sem: marker, line style, filled marker or not, legend label.
+# Variants of moving y_sem: marker, line style, filled marker or not, width, legend label.
 VARIANTS = {
-    "plain": ("o", "-", True, "along the classifier"),
-    "orthogonal": ("s", (0, (4, 1.6)), False, "orthogonal to age"),
-    "random": ("^", (0, (1, 1.4)), True, "random direction"),
+    "plain": ("o", "-", True, 1.1, "along the classifier"),
+    "orthogonal": ("s", (0, (4, 1.6)), False, 1.0, "orthogonal to age"),
+    "random": ("^", (0, (1, 1.4)), False, 0.8, "random direction"),
 }
 OFFSET = 0.008  # of the largest alpha; distance between points that would hide each other
 
 
-def colour(direction: str, variant: str = "plain") -> str:
-    """Colour of the diagnosis moved towards; grey for a random direction."""
-    return GREY if variant == "random" else DIAGNOSIS.get(direction.split(" to ")[-1], GREY)
+def colour(direction: str) -> str:
+    """Colour of the diagnosis moved towards: the last of ``"CN to AD"``."""
+    return DIAGNOSIS.get(direction.split(" to ")[-1], GREY)
 
 
 def draw_line(
@@ -37,12 +37,17 @@ def draw_line(
         scale: Factor on the values.
     """
     shown = table.dropna(subset="value").sort_values("alpha")
-    mark, line, filled, _ = VARIANTS[variant]
-    own = colour(direction, variant)
+    mark, line, filled, width, _ = VARIANTS[variant]
+    own = colour(direction)
     x = shown["alpha"] + place * OFFSET * shown["alpha"].max() * (shown["alpha"] > 0)
-    ax.vlines(x, scale * shown["ci_low"], scale * shown["ci_high"], color=own, lw=0.9)
-    style = {"marker": mark, "ls": line, "lw": 1, "ms": 3.6, "mew": 0.7}
+    ax.vlines(x, scale * shown["ci_low"], scale * shown["ci_high"], color=own, lw=0.8 * width)
+    style = {"marker": mark, "ls": line, "lw": width, "ms": 3.6, "mew": 0.7}
     ax.plot(x, scale * shown["value"], color=own, mfc=own if filled else "white", **style)
+
+
+def has_content(table: pd.DataFrame) -> bool:
+    """Whether a measure (column value) differs anywhere, so that a panel has something to show."""
+    return table["value"].nunique() > 1
 
 
 def legend_marks(directions: Iterable[str]) -> list[Line2D]:
@@ -51,10 +56,13 @@ def legend_marks(directions: Iterable[str]) -> list[Line2D]:
         Line2D([], [], color=colour(name), lw=2, label=name.replace(" to ", " → "))
         for name in directions
     ]
-    for variant, (mark, line, filled, label) in VARIANTS.items():
-        own = GREY if variant == "random" else "black"
-        face = own if filled else "white"
-        marks.append(
-            Line2D([], [], color=own, marker=mark, ls=line, ms=4, mfc=face, lw=1, label=label)
-        )
+    for mark, line, filled, width, label in VARIANTS.values():
+        style = {
+            "marker": mark,
+            "ls": line,
+            "ms": 4,
+            "lw": width,
+            "mfc": INK if filled else "white",
+        }
+        marks.append(Line2D([], [], color=INK, label=label, **style))
     return marks

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -22,12 +23,56 @@ from ldae.files import atomic
 
 PAGE = 180.0  # mm: width of a figure across two columns
 INCH = 25.4
-# Okabe & Ito (2008): eight colours that are distinguishable with any colour vision.
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-YELLOW, BLUE, RED, PINK = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
-GREY, LIGHT, INK = "#8A8A8A", "#E3E3E3", "#222222"
-DIAGNOSIS = {"CN": BLUE, "MCI": GREEN, "AD": RED}
-SERIES = (RED, BLUE, GREEN, ORANGE, PINK, SKY, GREY, BLACK)
+BLACK, GREY, LIGHT, INK = "#000000", "#8A8A8A", "#E3E3E3", "#222222"
+
+
+class Kind(NamedTuple):
+    """A kind of systems that share a colour: its name in legends, and the colour."""
+
+    label: str
+    colour: str
+
+
+# Colours of classes (of Okabe & Ito, 2008) and of kinds of systems. None means anything else, but
+# black and grey also draw axes, reference lines and series that are neither (docs/figures.md). Each
+# group stays apart with any colour vision: tests/unit/test_figure_colours.py measures it.
+DIAGNOSIS = {"CN": "#0072B2", "MCI": "#CC79A7", "AD": "#D55E00"}
+KINDS = {
+    "ldae": Kind("LDAE", "#6A3D9A"),
+    "autoencoder": Kind("Autoencoder", BLACK),
+    "trained": Kind("Other trained model", "#8C510A"),
+    "latents": Kind("AE latents", "#3BA3D0"),
+    "voxels": Kind("Voxels and volumes", "#D99000"),
+    "none": Kind("Nothing learnt, or no image", GREY),
+    "truth": Kind("Known truth", "#005F40"),
+}
+KIND_OF_SYSTEM = {
+    "autoencoder": "autoencoder",
+    "lddim": "trained",
+    "ldae": "ldae",
+    "dae": "trained",
+    "dae_own_grid": "trained",
+    "supervised": "trained",
+    "untrained": "none",
+    "latents_pca": "latents",
+    "volumes": "voxels",
+    "oracle": "truth",
+    "age_sex": "none",
+    "sex": "none",
+    "mean_age": "none",
+    "nearest_visit": "none",
+    "voxel_average": "voxels",
+    "latent_lerp": "latents",
+    "ldae_last_noise": "ldae",
+    "last_visit": "none",
+    "voxel_linear": "voxels",
+    "latent_linear": "latents",
+}
+LDAE = KINDS["ldae"].colour
+# Shades from dark to light: steps of one quantity, or series that are no systems.
+SHADES = ("#16263D", "#44617F", "#7D9BB8", "#B3C6D6")
+FILL, TINT, BAND, DIM = "#F7F8FA", "#E4EDF5", "#DCE7F1", "#555555"  # of flow charts
+BRIGHT = "#F0E442"  # on black pictures: outlines, frames of what failed
 DIFFERENCE = "magma"  # absolute differences: perceptually uniform, dark at zero
 SIGNED = "RdBu_r"  # signed differences: diverging about zero
 BRAIN = "gray"
@@ -66,27 +111,6 @@ _RC = {
     "pdf.fonttype": 42,
     "svg.hashsalt": "ldae",
     "image.composite_image": False,
-}
-COLOURS = {
-    "autoencoder": BLACK,
-    "lddim": BLUE,
-    "ldae": RED,
-    "untrained": GREY,
-    "latents_pca": BLUE,
-    "volumes": PINK,
-    "oracle": ORANGE,
-    "dae": BLACK,
-    "supervised": SKY,
-    "age_sex": GREEN,
-    "sex": GREEN,
-    "mean_age": SKY,
-    "nearest_visit": BLUE,
-    "voxel_average": GREEN,
-    "latent_lerp": PINK,
-    "ldae_last_noise": ORANGE,
-    "last_visit": BLUE,
-    "voxel_linear": GREEN,
-    "latent_linear": PINK,
 }
 
 
@@ -144,23 +168,32 @@ def save(figure: Figure, pdf: str | Path, png: str | Path, dpi: int) -> None:
         )
 
 
-def system_colour(name: str) -> str:
-    """Colour of a system; grey if it has none of its own."""
-    return COLOURS.get(name, GREY)
+def kind_of(system: str) -> str:
+    """Key in ``KINDS`` of a system; ``none`` for an unknown one."""
+    return KIND_OF_SYSTEM.get(system, "none")
+
+
+def system_colour(system: str) -> str:
+    """Colour of a system: that of its kind."""
+    return KINDS[kind_of(system)].colour
 
 
 @dataclass
 class Drawing:
-    """A drawn figure, the data behind it, and its caption (title line, then body).
+    """A drawn figure, the data behind it, its caption and what it shows.
 
     Attributes:
         data: The plotted data: a table (written as TSV) or arrays by name (as NPZ).
+        title, body: Of the caption: what is drawn and how to read it, at most 60 words together.
+        result: What the figure shows, in one to three sentences with numbers of the data; for the
+            text of the report, and for readers who do not see the picture.
     """
 
     figure: Figure
     data: pd.DataFrame | dict[str, np.ndarray]
     title: str
     body: str
+    result: str
 
     @property
     def caption(self) -> str:

@@ -224,21 +224,23 @@ def _diagnosis(histories: Mapping[int, pd.DataFrame]) -> str:
 
 
 def _copy(source: Path, images: Path, page: Path) -> list[str]:
-    """Copy the figures; return the Markdown of each with its caption."""
+    """Copy the figures; return the Markdown of each with what it shows and its caption."""
     shutil.rmtree(images, ignore_errors=True)
     images.mkdir(parents=True)
     parts = []
     for name, heading in SHOWN_FIGURES.items():
-        file, caption = source / f"{name}.png", source / f"{name}.caption.txt"
+        file = source / f"{name}.png"
+        caption, result = (source / f"{name}.{kind}.txt" for kind in ("caption", "result"))
         require(
-            file.is_file() and caption.is_file(),
+            file.is_file() and caption.is_file() and result.is_file(),
             f"The figure {file} or its caption is missing: this run of the proof is not finished. "
             "Finish it first.",
         )
         shutil.copyfile(file, images / file.name)
         place = (images / file.name).relative_to(page).as_posix()
         text = " ".join(caption.read_text().split("\n", 1)[1].split())
-        parts.append(f"## {heading}\n\n![{heading}]({place})\n\n{text}")
+        shown = result.read_text().strip()
+        parts.append(f"## {heading}\n\n![{heading}]({place})\n\n{shown}\n\n{text}")
     return parts
 
 
