@@ -64,6 +64,7 @@ def write_all(trained) -> None:
         [trained / stage for stage in SECONDS],
         out / "probes.tsv",
         {name: {form: out / f"{name}.{form}" for form in FORMS} for name in NAMES},
+        out / "systems.tsv",
         CFG["bootstrap"],
         0,
     )
@@ -94,6 +95,13 @@ def test_paper_tables_have_the_same_numbers_in_every_format(tables, name):
         assert _numbers(row) == _numbers([re.sub(r"\^2", "", two)])
     assert latex.count("{") - latex.count(r"\{") == latex.count("}") - latex.count(r"\}")
     assert rf"\label{{tab:{name}}}" in latex and r"\begin{tabular}" in latex
+
+
+def test_numbers_of_table6_have_every_system(tables):
+    numbers = read_table(tables / "systems.tsv")
+    assert {"ldae", "dae"} <= set(numbers["system"])
+    mine = numbers[(numbers["system"] == "dae") & (numbers["metric"] == "ssim")]
+    assert (mine["value"] == 1).all() and {"T", "variant", "ci_low", "paper"} <= set(numbers)
 
 
 def test_table6_has_means_of_all_systems_and_paper_values(tables):

@@ -268,6 +268,11 @@ def figure_settings():
     )
 
 
+# Pages below results/ that the report links to, beside that of quality: each rule that makes one adds
+# it, before report.smk is read (ldae.report.build.PAGES has their titles).
+REPORT_PAGES = []
+
+
 def input_names(inputs, folder, suffix):
     """Sorted names, without `suffix`, of the inputs that lie below a folder of the results."""
     found = [str(path) for path in inputs if str(path).endswith(suffix)]
