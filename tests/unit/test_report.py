@@ -12,9 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from PIL import Image
 
-from helpers.results import make_results
+from helpers.report import make_report, outputs, write
 from ldae.diffusion.solvers import SOLVERS as SOLVERS_BY_NAME
 from ldae.errors import UserError
 from ldae.figures.registry import FIGURES
@@ -26,7 +25,7 @@ from ldae.orchestration.job_usage import (
     set_resources_yaml,
     store_largest_usage,
 )
-from ldae.report.build import build, full_size, read_cards
+from ldae.report.build import full_size, read_cards
 from ldae.report.citations import printed
 from ldae.report.methods import SOLVERS, methods, rates
 from ldae.report.model_card import write_model_card
@@ -41,8 +40,6 @@ from ldae.report.tables.table import Table
 from ldae.report.tables.table import write as write_table_files
 from ldae.report.verdicts import QUESTIONS
 from ldae.report.warnings import departures, warnings
-
-ASKED = {"autoencoder": {"gpu": 2, "threads": 8, "mem_mb": 48000, "runtime": 5760}}
 
 
 class Page(HTMLParser):
@@ -76,42 +73,10 @@ class Page(HTMLParser):
             self.text.append(data)
 
 
-def outputs(folder):
-    """Paths of the files that the report is written to."""
-    names = {"html": "report.html", "summary": "summary.md", "methods": "methods.md"}
-    names["references"] = "references.bib"
-    return {key: folder / name for key, name in names.items()} | {"resources": folder / "took.tsv"}
-
-
-def write(folder, config, out, **more):
-    """Build the report with the arguments of its rule; returns the page."""
-    tables = sorted(path.stem for path in (folder / "tables").glob("*.tsv"))
-    figures = list(FIGURES)
-    if not config["evaluation"]["truth"]:
-        tables, figures = (
-            [name for name in names if not name.startswith(("truth", "counterfactual"))]
-            for names in (tables, figures)
-        )
-    given = {"tables": tables, "figures": figures, "asked": ASKED} | more
-    build(folder, config, outputs(out), **given)
-    return outputs(out)["html"].read_text()
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Results folder with an image for every figure, its configuration, and the page."""
-    folder = tmp_path_factory.mktemp("results")
-    _, config = make_results(folder)
-    (folder / "figures").mkdir()
-    for number, name in enumerate(FIGURES):
-        Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / f"figures/{name}.png")
-        caption = f"Title of {name}\n\nBody of {name} with y_sem & <numbers>.\n"
-        (folder / f"figures/{name}.caption.txt").write_text(caption)
-        (folder / f"figures/{name}.pdf").write_bytes(b"%PDF")
-    (folder / "figures/probes.result.txt").write_text("AUROC 0.83,\nabove chance.\n")
-    write_table(pd.DataFrame({"new_thing": [1.5, None], "empty": None}), folder / "tables/new.tsv")
-    config["paths"]["images"] = "/data/secret/ADNI"
-    return folder, config, write(folder, config, folder / "report")
+    return make_report(tmp_path_factory.mktemp("results"))
 
 
 def full(cautions):
