@@ -276,7 +276,7 @@ def table7(probes: pd.DataFrame, external: External | None = None) -> Table:
 
 
 def _failed(probes: pd.DataFrame) -> list[str]:
-    """A sentence on each system whose probe of the diagnosis calls (nearly) all scans AD, or none.
+    """A sentence on each way in which thresholds of a two-class target failed, with its systems.
 
     Args:
         probes: Scores of the probes.
@@ -284,10 +284,15 @@ def _failed(probes: pd.DataFrame) -> list[str]:
     found = []
     for target in ("diagnosis", "conversion"):
         mine = probes[(probes["target"] == target) & (probes["probe"] != "paper")]
+        systems: dict[str, list[str]] = {}
         for name, part in mine.groupby("system", sort=False):
             why = threshold_failure(part.set_index("metric")["value"])
             if why:
-                found.append(f"{TARGETS[target].label}, {_label(name)}: threshold {why}.")
+                systems.setdefault(why, []).append(_label(name))
+        found += [
+            f"{TARGETS[target].label}, threshold {why}: {listing(names)}."
+            for why, names in systems.items()
+        ]
     return found
 
 
