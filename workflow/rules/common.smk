@@ -268,9 +268,14 @@ def figure_settings():
     )
 
 
-# Pages below results/ that the report links to, beside that of quality: each rule that makes one adds
-# it, before report.smk is read (ldae.report.build.PAGES has their titles).
-REPORT_PAGES = []
+# Pages that the report links to. A rule that makes one more adds it here; its title: PAGES of
+# ldae.report.build.
+REPORT_PAGES = [results("qc/index.html")]
+
+
+def report_pages(wildcards):
+    """The pages that the report links to, when all rules have been read."""
+    return REPORT_PAGES
 
 
 def input_names(inputs, folder, suffix):

@@ -123,7 +123,7 @@ rule report:
         rules.cohort.input,
         rules.qc.output.measures,
         rules.study_tables.output.provenance if FROM_DOWNLOAD else [],
-        pages=[rules.qc.output.page, *REPORT_PAGES],
+        pages=report_pages,
     output:
         html=results("report/report.html"),
         summary=results("report/summary.md"),
