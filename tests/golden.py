@@ -108,7 +108,7 @@ TEXTS = ("report/report.html", "tables/table5.*", "*proof.md")
 DURATION = re.compile(
     r"\d(\.\d+)? ?(s|min|h|minutes|hours|GiB)\b|[Ss]econds|CPU-hours|mem_mb"
     r"|^\| \w+ \|.*\d \| \d\.\d+ \|$"  # hours by seed
-    r"|<dt>(Written|Source)</dt>"  # of the report: day and commit
+    r"|<dt>(Date|Source)</dt>"  # of the report: day and commit
 )
 
 

@@ -225,7 +225,7 @@ def test_facts_of_a_run_stand_first(run):
     usage = job_usage_table(folder / "benchmarks", folder / "models", {})
     cards, day = read_cards(folder / "models"), datetime.date(2026, 3, 1)
     known = run_facts("results", config, index, cards, usage, "abcdef0123456789-dirty", day)
-    assert known["Written"] == "1 March 2026" and known["Source"].endswith("abcdef012 with changes")
+    assert known["Date"] == "1 March 2026" and known["Source"].endswith("abcdef012 with changes")
     unknown = run_facts("results", config, index, cards, usage.head(0), None, day)
     assert "not known" in unknown["Source"] and unknown["Time"] == "not recorded"
 

@@ -75,9 +75,10 @@ def build(
     of preprocessing and what the figures show.
 
     Args:
-        results: ``paths.results``: reads tables/*.{tsv,md}, figures/*.{png,caption.txt},
-            models/*/{model.json,history.tsv,scans.tsv}, cache/volumes/index.tsv,
-            qc/measures.tsv, cohort/tables.tsv (of a download), benchmarks/**/*.tsv.
+        results: ``paths.results``: reads tables/*.{tsv,md},
+            figures/*.{png,caption.txt,result.txt}, models/*/{model.json,history.tsv,scans.tsv},
+            cache/volumes/index.tsv, qc/measures.tsv, cohort/tables.tsv (of a download),
+            benchmarks/**/*.tsv.
         config: The whole, merged configuration of the run.
         outputs: Where to write ``html``, ``summary`` and ``methods`` (Markdown), ``references``
             (BibTeX) and ``resources`` (TSV).

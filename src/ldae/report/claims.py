@@ -17,6 +17,7 @@ from ldae.systems import metric, phrase, system
 
 ABOVE_ZERO, BELOW_ZERO = Criterion(), Criterion(above=False)
 AUTOENCODER_SSIM, ROUND_TRIP_SSIM, DECODED_SSIM = 0.85, 0.99, 0.8  # bounds for the paper's grid
+VISIT_DIGITS = 4  # of SSIM: methods differ in the fourth decimal
 # Target of the probes: metric, whether higher is better, baselines of the proof, word, decimals.
 COMPARED = (
     ("diagnosis", "auroc", True, RIVALS, 3),
@@ -251,8 +252,8 @@ def _interpolation(table: pd.DataFrame, differences: pd.DataFrame) -> list[Claim
         leads = reference == "voxel_average"
         brief = "difference of SSIM {found}"
         if own is not None:
-            brief = f"SSIM {number(own['value'])}, difference {{found}}"
-        estimate = f" {number(theirs['value'])}" if theirs is not None else ""
+            brief = f"SSIM {number(own['value'], VISIT_DIGITS)}, difference {{found}}"
+        estimate = f" {number(theirs['value'], VISIT_DIGITS)}" if theirs is not None else ""
         found += claim_of(
             "visits",
             "interpolation_differences",

@@ -36,7 +36,7 @@ FOLLOWING = {"ventricle_ml": "Ventricles", "hippocampus_ml": "Hippocampi"}
 # Reference of the distance to the true counterfactual: words in a claim, words in the summary.
 COUNTERFACTUAL = {
     "none": ("leaving it", "the unchanged scan"),
-    "random": ("moving it as far at random", "a random move as far"),
+    "random": ("moving it as far at random", "a random move of the same length"),
 }
 
 

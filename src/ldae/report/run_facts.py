@@ -60,7 +60,7 @@ def run_facts(
             if len(usage)
             else "not recorded"
         ),
-        "Written": f"{day.day} {day:%B %Y}",
+        "Date": f"{day.day} {day:%B %Y}",
         "Source": f"version {__version__}, commit {_short(commit) if commit else 'not known'}",
     }
 
@@ -96,7 +96,7 @@ def grounds(
     """
     stages = flow[flow["cohort"] == flow["cohort"].iloc[0]].set_index("stage")["images"]
     left_out = stages["download"] - stages["used"]
-    why = "each of the others has its reason" if left_out else "none was left out"
+    why = "the reason is kept for each of the others" if left_out else "none was left out"
     people = index.loc[index["split"] == "test", "participant_id"].nunique()
     unseen = "No probe" if published else "No model and no probe"
     return [

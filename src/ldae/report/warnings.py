@@ -86,8 +86,8 @@ def warnings(
     if departed:
         found.append(
             Caution(
-                f"The run leaves the paper in {count(len(departed), 'point')}: its values are no "
-                "repetition of the paper's.",
+                f"The run leaves the paper in {count(len(departed), 'point')}: its values do "
+                "not repeat the paper's.",
                 f"Where this run leaves the paper: {'; '.join(departed)}.",
             )
         )
