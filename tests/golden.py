@@ -103,11 +103,12 @@ EXCLUDED_COLUMNS = {
 EXCLUDED_KEYS = {"seconds": "timed", "mtime_ns": "times of files", "versions": "of this project"}
 FINGERPRINT_KEYS = {"fingerprint", "source", "encoding"}  # keys, if the value matches FINGERPRINT
 FINGERPRINT = re.compile(r"[0-9a-f]{16}")
-# Texts whose lines with durations are not compared.
+# Texts whose lines with durations, dates and commits are not compared.
 TEXTS = ("report/report.html", "tables/table5.*", "*proof.md")
 DURATION = re.compile(
     r"\d(\.\d+)? ?(s|min|h|minutes|hours|GiB)\b|[Ss]econds|CPU-hours|mem_mb"
     r"|^\| \w+ \|.*\d \| \d\.\d+ \|$"  # hours by seed
+    r"|<dt>(Date|Source)</dt>"  # of the report: day and commit
 )
 
 

@@ -4,6 +4,7 @@ import math
 import re
 
 ABSENT = "–"
+MOST_DECIMALS = 6  # of a small number; smaller ones have an exponent
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -12,16 +13,24 @@ def number(value: float, digits: int = 3) -> str:
         return ABSENT
     value = value or 0.0  # no negative zero
     if value and abs(value) < 0.5 * 10**-digits:
-        return f"{value:.2g}".replace("-", "−")
+        digits = 1 - math.floor(math.log10(abs(value)))  # two significant digits
+        text = f"{value:.2g}" if digits > MOST_DECIMALS else f"{value:.{digits}f}".rstrip("0")
+        return text.replace("-", "−")
     return f"{value:.{digits}f}".replace("-", "−")
 
 
 def interval(estimate: float, low: float, high: float, digits: int = 3) -> str:
-    """``estimate [low, high]``; the estimate alone where there is no interval."""
-    shown = number(estimate, digits)
+    """``estimate [low, high]``; the estimate alone where there is no interval.
+
+    An interval that would span fewer than ten units of the last decimal gets more of them:
+    −0.00023 [−0.00037, −0.00008], not −0.000 [−0.000, −0.000].
+    """
     if not all(isinstance(v, int | float) and math.isfinite(v) for v in (low, high)):
-        return shown
-    return f"{shown} [{number(low, digits)}, {number(high, digits)}]"
+        return number(estimate, digits)
+    if high > low:
+        needed = math.ceil(1 - math.log10(high - low))
+        digits = max(digits, min(needed, MOST_DECIMALS))
+    return f"{number(estimate, digits)} [{number(low, digits)}, {number(high, digits)}]"
 
 
 def count(amount: int, noun: str, plural: str | None = None) -> str:

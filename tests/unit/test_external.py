@@ -18,9 +18,10 @@ from ldae.figures import probes as probes_figure
 from ldae.figures.style import style
 from ldae.files import read_table
 from ldae.inference.embeddings import embed, ldae_encoder
-from ldae.report.claims import SHOWN, external_claims
+from ldae.report.claims import external_claims
 from ldae.report.tables.external import External
 from ldae.report.tables.paper import table6, table7
+from ldae.report.verdicts import SHOWN
 
 SIZES = ["system", "variant", "latent_dim", "parameters"]
 KEYS = ["target", "probe", "system", "metric"]

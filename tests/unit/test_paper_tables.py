@@ -17,7 +17,7 @@ from ldae.evaluation.reconstruction import evaluate_reconstruction, write_recons
 from ldae.evaluation.reconstruction_tables import summary_table
 from ldae.files import read_json, read_table, write_json, write_table
 from ldae.inference.trained_system import parameters
-from ldae.report.tables.paper import write_tables
+from ldae.report.tables.paper import table7, write_tables
 from ldae.report.tables.table import escape
 
 SECONDS = {"autoencoder": 3600.0, "ldm": 86400.0, "ldae": 129600.0}
@@ -64,6 +64,7 @@ def write_all(trained) -> None:
         [trained / stage for stage in SECONDS],
         out / "probes.tsv",
         {name: {form: out / f"{name}.{form}" for form in FORMS} for name in NAMES},
+        out / "systems.tsv",
         CFG["bootstrap"],
         0,
     )
@@ -94,6 +95,13 @@ def test_paper_tables_have_the_same_numbers_in_every_format(tables, name):
         assert _numbers(row) == _numbers([re.sub(r"\^2", "", two)])
     assert latex.count("{") - latex.count(r"\{") == latex.count("}") - latex.count(r"\}")
     assert rf"\label{{tab:{name}}}" in latex and r"\begin{tabular}" in latex
+
+
+def test_numbers_of_table6_have_every_system(tables):
+    numbers = read_table(tables / "systems.tsv")
+    assert {"ldae", "dae"} <= set(numbers["system"])
+    mine = numbers[(numbers["system"] == "dae") & (numbers["metric"] == "ssim")]
+    assert (mine["value"] == 1).all() and {"T", "variant", "ci_low", "paper"} <= set(numbers)
 
 
 def test_table6_has_means_of_all_systems_and_paper_values(tables):
@@ -206,3 +214,15 @@ def test_escape_of_latex_text():
     assert escape(text) == (
         r"$y_\mathrm{sem}$ \& $z_T$: 95 \% of x\_1 $-$ 2 $\times$ \{a\} $\sim$3$^2$"
     )
+
+
+def test_table7_names_the_systems_whose_threshold_failed(tables):
+    probes = read_table(tables / "probes.tsv")
+    mine = (probes["target"] == "diagnosis") & (probes["probe"] != "paper")
+    both = probes["system"].isin(["ldae", "untrained"])
+    for metric, value in (("sensitivity", 1.0), ("specificity", 0.0)):
+        probes.loc[mine & both & (probes["metric"] == metric), "value"] = value
+    note = table7(probes).note
+    assert "AD against CN, threshold failed: every scan called AD: " in note
+    sentence = note[note.index("AD against CN, threshold failed: every scan") :].partition(".")[0]
+    assert "LDAE" in sentence and "Untrained encoder" in sentence

@@ -293,6 +293,16 @@ def figure_settings():
     )
 
 
+# Pages that the report links to. A rule that makes one more adds it here; its title: PAGES of
+# ldae.report.build.
+REPORT_PAGES = [results("qc/index.html")]
+
+
+def report_pages(wildcards):
+    """The pages that the report links to, when all rules have been read."""
+    return REPORT_PAGES
+
+
 def input_names(inputs, folder, suffix):
     """Sorted names, without `suffix`, of the inputs that lie below a folder of the results."""
     found = [str(path) for path in inputs if str(path).endswith(suffix)]

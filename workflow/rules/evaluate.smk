@@ -60,6 +60,7 @@ rule evaluate:
             for number in (5, 6, 7)
             for form in ("tsv", "md", "tex")
         ],
+        results("tables/reconstruction_systems.tsv"),
         rules.manipulation.output,
         rules.interpolation.output,
         rules.solvers.output,

@@ -32,6 +32,7 @@ rule tables_paper:
             for number in (5, 6, 7)
             for form in ("tsv", "md", "tex")
         },
+        numbers=results("tables/reconstruction_systems.tsv"),
     log:
         logfile("tables_paper.log"),
     benchmark:

@@ -123,6 +123,7 @@ rule report:
         rules.cohort.input,
         rules.qc.output.measures,
         rules.study_tables.output.provenance if FROM_DOWNLOAD else [],
+        pages=report_pages,
     output:
         html=results("report/report.html"),
         summary=results("report/summary.md"),
@@ -143,6 +144,7 @@ rule report:
         tables=lambda wildcards, input: input_names(input, "tables", ".tsv"),
         figures=lambda wildcards, input: input_names(input, "figures", ".png"),
         asked=job_requests,
+        pages=lambda wildcards, input: list(input.pages),
         config=config,
         source=source("report.build:build"),
     message:

@@ -12,4 +12,5 @@ with job(snakemake):
         snakemake.params.tables,
         snakemake.params.figures,
         snakemake.params.asked,
+        snakemake.params.pages,
     )

@@ -15,6 +15,7 @@ with job(snakemake):
             name: {form: snakemake.output[f"{name}_{form}"] for form in ("tsv", "md", "tex")}
             for name in ("table5", "table6", "table7")
         },
+        snakemake.output.numbers,
         snakemake.params.resamples,
         snakemake.params.seed,
         {name: snakemake.input[name] for name in snakemake.params.external},

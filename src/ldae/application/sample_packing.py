@@ -1,7 +1,6 @@
 """Packing of the sample in the package (:mod:`ldae.application.sample`) from a finished run."""
 
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,14 @@ from ldae.application.manipulated import Strength
 from ldae.application.raw_head import apply, preprocess
 from ldae.application.sample import CARD, HEAD_NAME, PAGE, VISITS
 from ldae.compute import versions
-from ldae.errors import require
+from ldae.errors import UserError, require
 from ldae.files import atomic_folder, sha256, write_json, write_table
 from ldae.inference.ldae_system import LdaeSystem
 from ldae.models.storage import load_card, load_state, save_model
 from ldae.preprocess._ants import ants
 from ldae.preprocess.image_io import affine, write_image
 from ldae.preprocess.resampling import at_spacing, target_grid
+from ldae.source_commit import source_commit
 from ldae.synthetic.bases import load_base
 from ldae.synthetic.heads import Anatomy, apply_atrophy
 from ldae.synthetic.scanner import PROTOCOLS, acquire
@@ -273,17 +273,12 @@ def _change(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor
 
 def _commit() -> str:
     """Commit of the source; with ``-dirty`` if files other than the sample differ from it."""
-    folder = Path(__file__).parent
-    git = ["git", "-C", str(folder)]
-    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    require(
-        head.returncode == 0,
-        f"{folder} is in no git checkout, whose commit the card names: {head.stderr.strip()}",
-    )
-    changed = subprocess.run(
-        [*git, "diff", "--quiet", "HEAD", "--", ":/", ":(exclude,top)src/ldae/sample"], check=False
-    )
-    return head.stdout.strip() + ("-dirty" if changed.returncode else "")
+    commit = source_commit(but=["src/ldae/sample"])
+    if commit is None:
+        raise UserError(
+            f"{Path(__file__).parent} is in no git checkout; the card names its commit."
+        )
+    return commit
 
 
 def _page(card: Mapping[str, Any], folder: Path) -> str:

@@ -20,7 +20,7 @@ class Figure(NamedTuple):
     """Entry of a figure in the report, and the module that draws it.
 
     Attributes:
-        section: Key of the report's section (:data:`ldae.report.build.SECTIONS`).
+        section: Key of the report's section (:data:`ldae.report.sections.SECTIONS`).
         about: Description in a sentence, in reStructuredText.
         module: Module of this package that draws it; empty if named like the figure.
     """

@@ -15,7 +15,7 @@ from ldae.report.build import read_cards
 from ldae.report.citations import printed
 from ldae.report.page import without_paths
 from ldae.report.references import ADNI, bibliography
-from ldae.report.tables.results import probes as probe_table
+from ldae.report.tables.probes import probes as probe_table
 from ldae.report.tables.table import Table, cell, markdown_table
 from ldae.report.warnings import changed_scans_warning, warnings
 from ldae.systems import metric
@@ -102,7 +102,7 @@ def write_model_card(results: str | Path, config: dict[str, Any], out: str | Pat
             for target, title in (("diagnosis", "diagnosis"), ("age", "age"))
             if (probes["target"] == target).any()
         ),
-        "## Limits and flags\n\n" + _bullets(flags),
+        "## Limits and flags\n\n" + _bullets([one.text for one in flags]),
         "## Citation\n\n" + _citation(cards),
     ]
     with atomic(out) as path:

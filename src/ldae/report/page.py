@@ -1,27 +1,24 @@
-"""HTML page of the report: its sections, its template, and the conversion of text to HTML.
+"""HTML page of the report: its template, and the conversion of text to HTML.
 
 No absolute path gets into the page, since reports are passed on: paths are shortened to their last
 part.
 """
 
-import base64
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import jinja2
 from markupsafe import Markup, escape
 
-from ldae.errors import UserError, require
-from ldae.figures.registry import FIGURES
 from ldae.report.citations import MARK, keys
-from ldae.report.tables.table import Table
 
 if TYPE_CHECKING:
     from pybtex.database import Entry
 
+TEMPLATE = "report.html.j2"
+PARTS = ("report.css.j2", "report.js.j2", "report_parts.html.j2")  # that the template includes
 # An absolute path of two parts or more; not a fraction, a date or a closing tag.
 PATH = re.compile(r"(?<![\w.:/<~-])/(?:[\w.+@~-]+/)+[\w.+@~-]*")
 SYMBOLS = {
@@ -29,6 +26,10 @@ SYMBOLS = {
     "z_T": "<i>z</i><sub><i>T</i></sub>",
     "z_0": "<i>z</i><sub>0</sub>",
 }
+# A hyphen before a number where nothing stands before it: a minus sign.
+MINUS = re.compile(r"(?<![^\s(\[|])-(?=\.?\d)|(?<=\d[eE])-(?=\d)| - (?=[A-Z])")
+DOI = re.compile(r"\b(doi|arXiv):((?:10\.\d{4,}/)?\S+?)(?=\.?(?:\s|$))")
+RESOLVERS = {"doi": "https://doi.org/", "arXiv": "https://arxiv.org/abs/"}
 
 
 def without_paths(text: str) -> str:
@@ -46,60 +47,6 @@ def plain(config: Any) -> Any:
         return config
     text = str(config)
     return f"…/{PurePosixPath(text).name}" if text.startswith("/") else without_paths(text)
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure in the report.
-
-    Attributes:
-        name: In the registry of figures.
-        number: In this report.
-        paper: Number in the paper; empty for a figure that the paper does not have.
-        title, body: Of the caption.
-        uri: The PNG as a data URI.
-    """
-
-    name: str
-    number: int
-    paper: str
-    title: str
-    body: str
-    uri: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """A section of the report; ``sources`` are the files that its tables come from."""
-
-    key: str
-    title: str
-    pictures: list[Picture] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    sources: list[str] = field(default_factory=list)
-
-
-def picture(folder: Path, name: str, number: int) -> Picture:
-    """One figure with its caption, the PNG inline.
-
-    Args:
-        folder: Of the figures: ``<name>.png`` and ``<name>.caption.txt``.
-        name: In the registry of figures.
-        number: In the report.
-
-    Raises:
-        UserError: no figure has this name, or the PNG or its caption is missing.
-    """
-    if name not in FIGURES:
-        raise UserError(f"There is no figure {name!r}; known: {', '.join(FIGURES)}.")
-    png, caption = folder / f"{name}.png", folder / f"{name}.caption.txt"
-    for path in (png, caption):
-        require(path.is_file(), f"The report needs {path}. Run `snakemake figures` first.")
-    title, _, body = caption.read_text(encoding="utf-8").partition("\n\n")
-    data = base64.b64encode(png.read_bytes()).decode("ascii")
-    paper = re.match(r"figure(\d+)_", name)
-    uri = f"data:image/png;base64,{data}"
-    return Picture(name, number, paper[1] if paper else "", title, body.strip(), uri)
 
 
 def render(references: "Sequence[Entry]", **content: Any) -> str:
@@ -121,24 +68,33 @@ def render(references: "Sequence[Entry]", **content: Any) -> str:
         return Markup(MARK.sub(link, symbols(text)))
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.DictLoader(
+            {name: Path(__file__).with_name(name).read_text() for name in (TEMPLATE, *PARTS)}
+        ),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"symbols": symbols, "estimate": estimate, "cite": cite}
-    template = environment.get_template("report.html.j2")
-    return template.render(references=references, **content)
+    environment.filters |= {
+        "symbols": symbols,
+        "estimate": estimate,
+        "cite": cite,
+        "linked": linked,
+        "words": words,
+    }
+    return environment.get_template(TEMPLATE).render(references=references, **content)
+
+
+def words(text: str) -> str:
+    """Plain text for the page: absolute paths shortened, mathtext as plain names, minus signs."""
+    plain = without_paths(text).replace(r"$y_\mathrm{sem}$", "y_sem").replace("$z_T$", "z_T")
+    return MINUS.sub(lambda found: found[0].replace("-", "−"), plain)
 
 
 def symbols(text: str) -> Markup:
-    """Plain text as HTML: absolute paths shortened, y_sem, z_T and z_0 as symbols.
-
-    y_sem and z_T are also recognised as mathtext.
-    """
-    plain = without_paths(text).replace(r"$y_\mathrm{sem}$", "y_sem").replace("$z_T$", "z_T")
-    found = str(escape(plain))
+    """Plain text as HTML: as by :func:`words`, and y_sem, z_T and z_0 as symbols."""
+    found = str(escape(words(text)))
     for name, symbol in SYMBOLS.items():
         found = re.sub(rf"\b{name}\b", symbol, found)
     return Markup(found)  # escaped above; only the symbols' own tags are added
@@ -150,3 +106,13 @@ def estimate(text: str) -> Markup:
     found = re.sub(r"(\[[^\[\]]*\])", r'<span class="ci">\1</span>', found)
     found = re.sub(r" \| (\S+)$", r' <span class="paper">paper \1</span>', found)
     return Markup(found)
+
+
+def linked(text: str) -> Markup:
+    """Plain text as HTML, its DOIs and arXiv numbers as links."""
+
+    def link(found: re.Match) -> str:
+        kind, name = found[1], found[2]
+        return f'<a href="{RESOLVERS[kind]}{name}">{kind}:{name}</a>'
+
+    return Markup(DOI.sub(link, str(escape(text))))

@@ -1,13 +1,44 @@
-"""Summary of a run: its most telling claims in plain sentences, and the tally of all verdicts.
+"""Summary of a run: one plain sentence a question, made from the claims, and the tally of verdicts.
 
 It stands on the report's first screen, and at the end of ``make demo``.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from ldae.labels import listing
-from ldae.report.claims import OPEN, OPPOSITE, SHOWN, Claim
+from ldae.report.verdicts import OPEN, OPPOSITE, QUESTIONS, SHOWN, Claim
+from ldae.systems import lower_first
+
+# Words before what is compared with, by verdict: of one question, and of all others.
+COMPARISONS = {
+    "manipulation": {
+        SHOWN: "nearer to the true counterfactual than",
+        OPEN: "not shown nearer to the true counterfactual than",
+        OPPOSITE: "farther from the true counterfactual than",
+    },
+}
+BETTER = {SHOWN: "better than", OPEN: "not shown better than", OPPOSITE: "worse than"}
 
 
-def tally(found: list[Claim]) -> str:
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence of the summary.
+
+    Attributes:
+        question: Key of :data:`ldae.report.verdicts.QUESTIONS`.
+        text: The sentence, which says its verdict.
+        verdict: Of the claim that it says first.
+        table: Name of the table that decides that claim.
+    """
+
+    question: str
+    text: str
+    verdict: str
+    table: str
+
+
+def tally(found: Sequence[Claim]) -> str:
     """Number of claims with each verdict, as a sentence."""
     verdicts = [one.verdict for one in found]
     parts = [f"{verdicts.count(SHOWN)} of {len(found)} claims are shown"]
@@ -17,18 +48,35 @@ def tally(found: list[Claim]) -> str:
     return f"{listing(parts)}."
 
 
-def sentences(found: list[Claim]) -> list[str]:
-    """The claims of the summary in plain sentences, each with its verdict, and then the tally."""
+def sentences(found: Sequence[Claim]) -> list[Sentence]:
+    """A sentence for each question that has a leading claim, in the order of the questions.
+
+    It says the leading claim with its number, then which comparisons of the same question come
+    out better, which are open and which come out worse, then the question's further clauses.
+    """
     lines = []
-    for claim in found:
-        if not claim.brief:
-            continue
-        that = claim.text[0].lower() + claim.text[1:]
-        says = {
-            SHOWN: claim.text,
-            OPEN: f"Not shown at this size that {that}",
-            OPPOSITE: f"It is not so here that {that}",
-        }[claim.verdict]
-        asked = f", asked for: {claim.criterion}" if claim.verdict == OPPOSITE else ""
-        lines.append(f"{says}: {claim.brief}{asked} ({claim.size}).")
-    return [*lines, tally(found)]
+    for question in QUESTIONS:
+        mine = [one for one in found if one.question == question]
+        for lead in (one for one in mine if one.brief):
+            clauses = [f"{_said(lead)}: {lead.brief}", *_compared(question, mine)]
+            clauses += [one.aside for one in mine if one.aside]
+            text = f"{'; '.join(clauses)} ({lead.size})."
+            lines.append(Sentence(question, text, lead.verdict, lead.table))
+    return lines
+
+
+def _said(claim: Claim) -> str:
+    """A leading claim as far as it is shown."""
+    if claim.verdict == OPEN:
+        return f"Not shown at this size that {lower_first(claim.text)}"
+    return claim.text if claim.verdict == SHOWN else claim.opposite
+
+
+def _compared(question: str, claims: Sequence[Claim]) -> list[str]:
+    """Clauses on what a question compares with, one for each verdict that occurs."""
+    words = COMPARISONS.get(question, BETTER)
+    rivals = {
+        verdict: [one.rival for one in claims if one.rival and one.verdict == verdict]
+        for verdict in words
+    }
+    return [f"{words[verdict]} {listing(there)}" for verdict, there in rivals.items() if there]

@@ -4,6 +4,7 @@ They concern the cohort and its size, departures from the paper, the network of 
 model cards, and training scans that have changed since.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,22 @@ FEW_SUBJECTS = 50  # test subjects below which the report warns
 PAPER_LPIPS = ("squeeze", "fake_3d")  # of the authors' code
 
 
+@dataclass(frozen=True)
+class Caution:
+    """A warning about a run.
+
+    Attributes:
+        brief: In a sentence, for the report's first screen.
+        text: In full.
+    """
+
+    brief: str
+    text: str
+
+
 def changed_scans_warning(
     cards: dict[str, dict[str, Any]], models: Path, index: pd.DataFrame
-) -> list[str]:
+) -> list[Caution]:
     """A warning if training scans have changed since models were trained on them, else none.
 
     Scans are compared by their thumbnails (:mod:`ldae.data.thumbnails`). A model trained on
@@ -40,60 +54,94 @@ def changed_scans_warning(
     if not found:
         return []
     return [
-        "Scans that these models were trained on have changed since, as after another "
-        f"preprocessing, and the models were not trained again: {'; '.join(found)}."
+        Caution(
+            f"Training scans have changed since the training of {count(len(found), 'model')}.",
+            "Scans that these models were trained on have changed since, as after another "
+            f"preprocessing, and the models were not trained again: {'; '.join(found)}.",
+        )
     ]
 
 
 def warnings(
     config: dict[str, Any], index: pd.DataFrame, cards: dict[str, dict[str, Any]]
-) -> list[str]:
-    """Warnings about a run, one paragraph each.
+) -> list[Caution]:
+    """Warnings about a run.
 
     Args:
         config: The run's whole configuration.
         index: ``index.tsv`` of the volume store.
         cards: ``model.json`` by model: their departures and flags are repeated.
     """
+    found = [*_of_the_cohort(config, index)]
+    others = trained_on_other_scans(cards, index)
+    if others:
+        found.append(
+            Caution(
+                "Scans have come or gone since the models were trained.",
+                "Scans have come or gone since these models were trained, and they were not "
+                f"trained again: {'; '.join(others)}. Tests are of the scans there are now.",
+            )
+        )
+    departed = departures(config, cards)
+    if departed:
+        found.append(
+            Caution(
+                f"The run leaves the paper in {count(len(departed), 'point')}: its values do "
+                "not repeat the paper's.",
+                f"Where this run leaves the paper: {'; '.join(departed)}.",
+            )
+        )
+    lpips = config["evaluation"]["lpips"]
+    if (lpips["net"], lpips["protocol"]) != PAPER_LPIPS:
+        found.append(
+            Caution(
+                f"LPIPS is measured by {lpips['net']}, and not as the paper's is.",
+                f"LPIPS in the tables is measured by {lpips['net']}, protocol "
+                f"{lpips['protocol']}. It cannot be compared with the paper's, whose values are "
+                "left out.",
+            )
+        )
+    for stage, card in cards.items():
+        for flag in card.get("flags", []):
+            text = f"The model card of {stage} says: {flag}."
+            found.append(Caution(text, text))
+    return found
+
+
+def _of_the_cohort(config: dict[str, Any], index: pd.DataFrame) -> list[Caution]:
+    """Warnings about whose scans they are, and how many."""
     found = []
     if "synthetic" in config:
         found.append(
-            "The cohort is synthetic. The numbers say whether the workflow works from end to end, "
-            "not how well the method does on patients; the paper's values are from ADNI at full "
-            "size and are set beside them for orientation alone."
+            Caution(
+                "The heads are synthetic: this tests the workflow and says nothing of patients.",
+                "The cohort is synthetic. The numbers say whether the workflow works from end to "
+                "end, not how well the method does on patients; the paper's values are from ADNI "
+                "at full size and are set beside them for orientation alone.",
+            )
         )
     if config["evaluation"]["truth"]:
         found.append(
-            "All synthetic subjects are smooth deformations of three real base heads, and the same "
-            "base heads occur in training and in test subjects: no test brain is wholly new. Where "
-            "a scan's own y_sem does better than another subject's (decoding, guidance), the "
-            "advantage can come from recognising the base head rather than the individual."
+            Caution(
+                "All heads are made from three real ones, which training and test people share.",
+                "All synthetic subjects are smooth deformations of three real base heads, and the "
+                "same base heads occur in training and in test subjects: no test brain is wholly "
+                "new. Where a scan's own y_sem does better than another subject's (decoding, "
+                "guidance), the advantage can come from recognising the base head rather than the "
+                "individual.",
+            )
         )
     test = index[index["split"] == "test"]
     subjects = test["participant_id"].nunique()
     if subjects < FEW_SUBJECTS:
         found.append(
-            f"Only {count(subjects, 'test subject')} ({count(len(test), 'scan')}). Intervals are "
-            "wide, percentile intervals of so few subjects tend to be too narrow still, and a "
-            "claim that is not shown here is not thereby refuted."
+            Caution(
+                f"Only {count(subjects, 'test subject')}: what is not shown is not refuted.",
+                f"Only {count(subjects, 'test subject')} ({count(len(test), 'scan')}). Intervals "
+                "are wide, percentile intervals of so few subjects tend to be too narrow still, "
+                "and a claim that is not shown here is not thereby refuted.",
+            )
         )
-    others = trained_on_other_scans(cards, index)
-    if others:
-        found.append(
-            "Scans have come or gone since these models were trained, and they were not trained "
-            f"again: {'; '.join(others)}. Tests are of the scans there are now."
-        )
-    departed = departures(config, cards)
-    if departed:
-        found.append(f"Where this run leaves the paper: {'; '.join(departed)}.")
-    lpips = config["evaluation"]["lpips"]
-    if (lpips["net"], lpips["protocol"]) != PAPER_LPIPS:
-        found.append(
-            f"LPIPS in the tables is measured by {lpips['net']}, protocol {lpips['protocol']}. It "
-            "cannot be compared with the paper's, whose values are left out."
-        )
-    for stage, card in cards.items():
-        found += [f"The model card of {stage} says: {flag}." for flag in card.get("flags", [])]
     return found
 
 

@@ -12,10 +12,11 @@ import pandas as pd
 
 from ldae.evaluation.published_values import cost_value, latent_size, paper_tables
 from ldae.evaluation.reconstruction_tables import summary_table
-from ldae.files import read_table
+from ldae.files import read_table, write_table
 from ldae.labels import ABSENT, listing, number
 from ldae.models.storage import load_card
 from ldae.report.tables.external import External
+from ldae.report.tables.probes import threshold_failure
 from ldae.report.tables.results import VARIANTS
 from ldae.report.tables.table import Table, cell, write
 from ldae.systems import (
@@ -209,12 +210,13 @@ def write_tables(
     models: Sequence[str | Path],
     probes: str | Path,
     outputs: dict[str, dict[str, str | Path]],
+    numbers: str | Path,
     resamples: int,
     seed: int,
     external: Mapping[str, str | Path] | None = None,
     reference: str = "",
 ) -> None:
-    """Write Tables 5, 6 and 7 as TSV, Markdown and LaTeX.
+    """Write Tables 5, 6 and 7 as TSV, Markdown and LaTeX, and the numbers of Table 6.
 
     Args:
         scans: Per-scan tables of the reconstruction, of all systems.
@@ -223,6 +225,7 @@ def write_tables(
         probes: Scores of the probes.
         outputs: For ``table5``, ``table6`` and ``table7`` the paths that
             :func:`ldae.report.tables.table.write` takes.
+        numbers: Where to write Table 6 as numbers, a row a system, variant, T and metric (TSV).
         resamples, seed: Of the bootstrap intervals.
         external: Tables of external test sets by name: ``reconstruction_external`` and
             ``probes_external``, each with its ``_differences``. None or empty: there are none.
@@ -232,6 +235,7 @@ def write_tables(
         UserError: a table or a model is missing.
     """
     means = summary_table(_joined(scans), resamples, seed)
+    write_table(means, numbers)
     size = _joined(sizes)
     stages: Stages = {}
     for folder in map(Path, models):
@@ -282,12 +286,33 @@ def table7(probes: pd.DataFrame, external: External | None = None) -> Table:
         "Estimate [95 % interval over subjects]. Regularised: penalty chosen by inner "
         "cross-validation over subjects. Section 4.2: the paper's optimisers and epochs, mean over "
         "seeds. The paper's recall, precision and F1 are those of CN. A bias is corrected only "
-        "where predictions follow age. " + " ".join(notes)
+        "where predictions follow age. " + " ".join([*notes, *_failed(probes)])
     )
     own = Table("Table 7: probes of frozen codes", columns, rows, note)
     if external is None:
         return own
     return external.beside(own, lambda part, name: _table7_rows(part, name, systems, published))
+
+
+def _failed(probes: pd.DataFrame) -> list[str]:
+    """A sentence on each way in which thresholds of a two-class target failed, with its systems.
+
+    Args:
+        probes: Scores of the probes.
+    """
+    found = []
+    for target in ("diagnosis", "conversion"):
+        mine = probes[(probes["target"] == target) & (probes["probe"] != "paper")]
+        systems: dict[str, list[str]] = {}
+        for name, part in mine.groupby("system", sort=False):
+            why = threshold_failure(part.set_index("metric")["value"])
+            if why:
+                systems.setdefault(why, []).append(_label(name))
+        found += [
+            f"{TARGETS[target].label}, threshold {why}: {listing(names)}."
+            for why, names in systems.items()
+        ]
+    return found
 
 
 def _table7_rows(

@@ -13,7 +13,7 @@ import pandas as pd
 from ldae.errors import require
 from ldae.files import MISSING
 from ldae.labels import ABSENT, interval
-from ldae.report.tables import cohort, interpolation, manipulation
+from ldae.report.tables import cohort, interpolation, manipulation, probes
 from ldae.report.tables import results as make
 from ldae.report.tables.table import Table
 
@@ -26,21 +26,23 @@ PAPER_TABLES = {
     "table5": (),
     "table6": (
         "reconstruction",
+        "reconstruction_systems",
         "reconstruction_external",
         "reconstruction_external_differences",
     ),
-    "table7": ("probes", "probes_external", "probes_external_differences"),
+    "table7": ("probes_external", "probes_external_differences"),
 }
 PRINTERS: dict[str, Callable[[pd.DataFrame], list[Table]]] = {
     "cohort": lambda table: [cohort.cohort(table)],
     "flow": lambda table: [cohort.flow(table)],
     "reconstruction": lambda table: [make.reconstruction(table)],
+    "reconstruction_volumes": lambda table: [make.reconstruction_volumes(table)],
     "reconstruction_controls": lambda table: [make.reconstruction_controls(table)],
     "guidance_differences": lambda table: [make.guidance_differences(table)],
     "solvers": lambda table: [make.solvers(table)],
     "solvers_differences": lambda table: [make.solver_differences(table)],
-    "probes": lambda table: [make.probes(table, target) for target in ("diagnosis", "age")],
-    "probes_differences": lambda table: [make.probe_differences(table)],
+    "probes": lambda table: [probes.by_system(table, target) for target in ("diagnosis", "age")],
+    "probes_differences": lambda table: [probes.probe_differences(table)],
     "manipulation": lambda table: [manipulation.manipulation(table)],
     "manipulation_trends": lambda table: [manipulation.trends(table)],
     "counterfactual": lambda table: [manipulation.counterfactual(table)],
@@ -58,6 +60,13 @@ PRINTERS: dict[str, Callable[[pd.DataFrame], list[Table]]] = {
         interpolation.predicted_visit_differences(table, "The next visit")
     ],
     "truth": lambda table: [make.truth(table)],
+}
+
+# Titles of tables without a function of their own; others are called like their file.
+TITLES = {
+    "guidance": "Noise-prediction loss of every code",
+    "inference": "Seconds of one reconstruction",
+    "inference_dae": "Seconds of one reconstruction by the DAE",
 }
 
 
@@ -126,7 +135,7 @@ def column_by_column(name: str, table: pd.DataFrame) -> Table:
                 cells.append(_cell(row[column]))
         rows.append(cells)
     cut = f"The first {ROWS} of {len(table):,} rows." if len(table) > ROWS else ""
-    title = name.replace("_", " ")
+    title = TITLES.get(name, name.replace("_", " "))
     columns = [column.replace("_", " ") for column in shown]
     return Table(title[:1].upper() + title[1:], columns, rows, cut)
 

@@ -1,4 +1,4 @@
-"""Tables of reconstruction, guidance, probes and ground truth, laid out side by side.
+"""Tables of reconstruction, guidance, solvers and ground truth, laid out side by side.
 
 Each function turns a long TSV table of ``results/tables`` into a printed one.
 """
@@ -7,7 +7,7 @@ import pandas as pd
 
 from ldae.labels import ABSENT, interval, number
 from ldae.report.tables.table import Table, cell
-from ldae.systems import TARGETS, metric, system
+from ldae.systems import metric, system
 
 VARIANTS = {
     "reconstruction": "",
@@ -17,6 +17,8 @@ VARIANTS = {
     "mean_y_sem": "mean y_sem and noise",
     "resized": "resized and back, no model",
 }
+
+VOLUMES = {"ventricle_ml": "Ventricles", "hippocampus_ml": "Hippocampi"}
 
 
 def _metrics(table: pd.DataFrame) -> list[str]:
@@ -53,6 +55,28 @@ def reconstruction(table: pd.DataFrame) -> Table:
 def _beside(row: pd.Series, name: str) -> str:
     text = cell(row, name=name)
     return f"{text} | {number(row['paper'])}" if pd.notna(row.get("paper")) else text
+
+
+def reconstruction_volumes(table: pd.DataFrame) -> Table:
+    """Correlation of volumes in decoded images with those in the scans: a row a system and T."""
+    rows = []
+    for (name, variant, steps), part in table.groupby(
+        ["system", "variant", "T"], sort=False, dropna=False
+    ):
+        found = part.set_index("measure")
+        cells = [
+            interval(*map(float, found.loc[key, ["r", "ci_low", "ci_high"]]), 2) for key in VOLUMES
+        ]
+        steps = ABSENT if pd.isna(steps) else f"{steps:g}"
+        rows.append([system(name).label, VARIANTS.get(variant, variant) or ABSENT, steps, *cells])
+    size = table.iloc[0]
+    return Table(
+        "Volumes in decoded images against those in the scans",
+        ["System", "From", "T", *VOLUMES.values()],
+        rows,
+        f"Correlation [95 % interval] over {int(size['n_scans']):,} scans of "
+        f"{int(size['n_subjects']):,} test subjects.",
+    )
 
 
 def reconstruction_controls(table: pd.DataFrame) -> Table:
@@ -144,61 +168,6 @@ def _by_solver(table: pd.DataFrame, column: str, title: str, note: str) -> Table
         calls = part.loc[part["experiment"] == "reconstruction", "calls"].iloc[0]
         rows.append([name.replace("_", " "), str(steps), str(calls), *cells])
     return Table(title, ["Solver", "T", "Calls", *SOLVER_COLUMNS.values()], rows, note)
-
-
-def _default(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the regularised probes, and of systems that predict without a probe."""
-    return table[table["probe"] != "paper"]
-
-
-def probes(table: pd.DataFrame, target: str) -> Table:
-    """Table 7 for one target: a row a metric, a column a system, the paper's LDAE last.
-
-    Args:
-        table: ``probes.tsv``.
-        target: ``diagnosis`` or ``age``.
-    """
-    mine = _default(table[table["target"] == target])
-    systems = list(mine["system"].drop_duplicates())
-    rows = []
-    for key in _metrics(mine):
-        found = mine[mine["metric"] == key].set_index("system")
-        cells = [
-            cell(found.loc[name], name=key) if name in found.index else ABSENT for name in systems
-        ]
-        rows.append([metric(key).label, *cells, number(found["paper"].get("ldae"))])
-    size = mine.iloc[0]
-    positive = f", {int(size['n_positive']):,} of them AD" if target == "diagnosis" else ""
-    title = "AD against CN" if target == "diagnosis" else "Age (years)"
-    return Table(
-        f"Linear probes: {title} (Table 7)",
-        ["Measure", *(system(name).label for name in systems), "Paper (LDAE)"],
-        rows,
-        f"{int(size['n_scans']):,} scans{positive}, of {int(size['n_subjects']):,} test subjects.",
-    )
-
-
-def probe_differences(table: pd.DataFrame) -> Table:
-    """Paired differences of the LDAE with the other systems, in the main metrics."""
-    rows = [
-        [
-            TARGETS[one["target"]].label,
-            metric(one["metric"]).label,
-            system(one["reference"]).label,
-            cell(one, "difference", one["metric"]),
-            number(one["p"]),
-            number(one["p_holm"]),
-        ]
-        for _, one in _default(table).iterrows()
-        if one["metric"] in ("auroc", "balanced_accuracy", "macro_auroc", "mae", "rmse")
-    ]
-    return Table(
-        "LDAE less other systems",
-        ["Target", "Measure", "Other system", "Difference", "p", "p (Holm)"],
-        rows,
-        "On the same resampled subjects; p two-sided from them, and corrected for the number of "
-        "systems. Above zero is better for AUROC and accuracy, below for errors.",
-    )
 
 
 def truth(table: pd.DataFrame) -> Table:
