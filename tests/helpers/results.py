@@ -146,7 +146,7 @@ def _cohort(index: pd.DataFrame, tables: Path) -> None:
 
 def _qc(index: pd.DataFrame, folder: Path) -> list[Path]:
     rows, measured = [], []
-    picture = Image.new("RGB", (84, 80), (90, 90, 90))
+    picture = Image.new("RGB", (70, 60), (90, 90, 90))
     for number, scan in enumerate(index.itertuples()):
         anat = folder / "preproc" / scan.participant_id / scan.session_id / "anat"
         values = {"brain_ml": 1200.0 + number, "dice": 0.95, "ncc": 0.9 - 0.01 * number}
@@ -154,7 +154,7 @@ def _qc(index: pd.DataFrame, folder: Path) -> list[Path]:
         values |= {"cnr": 1.5, "residual_bias": 0.02, "fov_cut": 0.0, "border": 0.0}
         values |= {"asymmetry": 0.2}
         write_json(values, anat / f"{scan.scan_id}_desc-qc.json")
-        picture.save(anat / f"{scan.scan_id}_desc-qc.png")
+        picture.save(anat / f"{scan.scan_id}_desc-qc.webp")
         measured.append(values)
         bad = number == len(index) - 1
         reason = "QC: ncc 0.2 is below min_ncc 0.35" if bad else ""

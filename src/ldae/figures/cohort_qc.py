@@ -13,6 +13,7 @@ from ldae.figures.style import BLUE, GREY, PAGE, RED, Drawing, letter, new_figur
 from ldae.files import read_json, read_table
 from ldae.labels import count, number
 from ldae.preprocess.qc_bounds import MEASURES
+from ldae.preprocess.qc_layout import overview
 
 INPUTS = {
     "manifests": "manifests of the registration, one a shard",
@@ -22,7 +23,6 @@ OPTIONAL: dict[str, str] = {}
 DATA = "tsv"
 SHOWN = 5  # histograms: as many as fit
 COLUMNS, ROWS = 4, 3
-TITLE = 24  # px: line of text above each QC picture, cropped as it is legible only on screen
 
 
 def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
@@ -86,7 +86,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         f"{number(float(measures['brain_ml'].median()), 0)} ml. (b) The "
         f"{count(len(shown), 'scan')} least correlated with the template: native head with the "
         "brain mask's outline above, registered brain with the template's outline below; the "
-        "number is the correlation. The subject's left is on the left in these pictures."
+        "number is the correlation. The subject's left is on the right in these pictures."
     )
     data = measures.drop(columns="picture")
     return Drawing(figure, data, "Quality of preprocessing", body)
@@ -110,7 +110,7 @@ def load_measures(manifests: str | list[str], preproc: str | Path) -> pd.DataFra
         # failed before registration: counted in the flow chart; files of earlier runs are ignored
         if scan.status == "skipped" or not measured.is_file():
             continue
-        picture = stem.with_name(f"{scan.scan_id}_desc-qc.png")
+        picture = stem.with_name(f"{scan.scan_id}_desc-qc.webp")
         values = read_json(measured)
         rows.append(
             {"scan_id": scan.scan_id, "status": scan.status, "reason": scan.reason}
@@ -138,9 +138,8 @@ def _histogram(ax: Axes, table: pd.DataFrame, key: str, bounds: list[float]) -> 
 
 
 def _thumbnail(path: Path, width: int) -> np.ndarray:
-    """A scan's QC picture without its line of text, ``width`` pixels wide."""
+    """The middle slices of a scan's QC picture, ``width`` pixels wide."""
     with Image.open(path) as picture:
-        picture = picture.convert("RGB")
-        cut = picture.crop((0, TITLE, picture.width, picture.height))
+        cut = overview(picture)
         size = (width, max(1, round(width * cut.height / cut.width)))
         return np.asarray(cut.resize(size, Image.Resampling.LANCZOS))
