@@ -165,7 +165,7 @@ class Cohort:
         manifests, preproc = self.manifests(), self.path("preproc")
         given = {}, [], ANY, duplicates, *outputs, cfg, ["ADNI"]
         write_page(scans, manifests, preproc, *given)
-        parts = [path.stat().st_size / 1e6 for path in self.path("qc/scans").iterdir()]
+        parts = [path.stat().st_size / 1e6 for path in self.path("qc/scans").glob("*.js")]
         page = outputs[0].stat().st_size / 1e6
         print(f"{'':7s}page of {page:.2f} MB, {len(parts)} parts of at most {max(parts):.2f} MB")
 

@@ -79,7 +79,7 @@ def ratings_table(rows: list[tuple[str, ...]]) -> pd.DataFrame:
 
 def cards(folder: Path) -> list[dict[str, Any]]:
     """Cards of the page in ``folder``, in their order, with words in place of their numbers."""
-    parts = sorted((folder / "scans").iterdir(), key=lambda path: int(path.stem))
+    parts = sorted((folder / "scans").glob("*.js"), key=lambda path: int(path.stem))
     found = []
     for number, path in enumerate(parts, 1):
         text = path.read_text().strip()

@@ -18,11 +18,12 @@ import pandas as pd
 from ldae.cohort.ratings import RATING_COLUMNS, agreement, decisions_of
 from ldae.derivatives import QC, lost_scans, scan_files
 from ldae.errors import require
-from ldae.files import atomic, digest, read_json, write_table
+from ldae.files import atomic, digest, read_json, write_json, write_table
 from ldae.labels import count, number
 from ldae.preprocess.qc_bounds import MEASURES, Measure, limits, outlyingness, shown_measures
 from ldae.preprocess.qc_layout import PLANES, SLICES
 
+FILES = "scans/files.json"  # beside the page: the raters' files, for `ldae qc`
 OUTLIER_Z = 3.5  # robust SDs from which a scan is an outlier (Iglewicz and Hoaglin 1993)
 PART = 500  # scans in a part of the page
 DIGITS = 5  # significant, of a measure
@@ -87,6 +88,7 @@ def write_page(
     page = Path(page)
     records = _records(known, measures, cfg["qc"], _by_scan(ratings))
     _write_parts(records, page.parent / "scans")
+    write_json(list(files), page.parent / FILES)
     listed = set(known["scan_id"])
     about = {
         "run": digest([*cohorts, cfg["template"]["name"]]),
