@@ -161,6 +161,8 @@ def test_letters_typed_in_a_field_rate_nothing(page: Page, cohort, tmp_path):
     page.locator("#rater").press("Enter")
     page.locator("#reason").fill('dark "spot"\tbelow')
     page.locator("#reason").press("Enter")
+    press(page, "k")  # a key again, not a letter of the field
+    assert shown(page) == "B"
     table = read_ratings(downloaded(page, tmp_path))
     assert table[["verdict", "reason", "rater"]].values.tolist() == [
         ["exclude", "dark 'spot' below", "j2"]
