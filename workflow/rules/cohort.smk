@@ -141,6 +141,7 @@ rule ledger:
         source=source(
             "cohort.ledger:build_ledger",
             "cohort.ledger:check_images",
+            "cohort.ratings:load_decisions",
             "cohort.flow:flow_table",
             "cohort.table1:cohort_table",
             "conversion.downloaded_scans:instead_of",

@@ -169,6 +169,7 @@ rule template_picture:
         spacing=config["volumes"]["spacing"],
         source=source(
             "preprocess.resampling:load_template",
+            "preprocess.qc_picture:Head",
             "preprocess.qc_picture:write_template",
         ),
     message:

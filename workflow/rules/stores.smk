@@ -64,6 +64,7 @@ rule volumes:
             "data.volume_index:build_volume_store",
             "cohort.inclusion:included_scans",
             "cohort.inclusion:check_failures",
+            "cohort.ratings:load_decisions",
             "derivatives:read_manifests",
         ),
     message:

@@ -161,6 +161,11 @@ def decisions_of(ratings: Mapping[str, pd.DataFrame], rule: str = ANY) -> pd.Dat
     return pd.DataFrame(rows, columns=COLUMNS, dtype=object)
 
 
+def load_decisions(path: str | Path) -> pd.DataFrame:
+    """Decisions as :func:`decisions_of` made them, from the table of the rule ``decisions``."""
+    return read_tsv(path, COLUMNS)
+
+
 def _winner(votes: Mapping[str, int], rule: str) -> str | None:
     decided = votes[EXCLUDE] + votes[KEEP]
     least = {ANY: 1, MAJORITY: decided // 2 + 1, ALL: decided}[rule]
