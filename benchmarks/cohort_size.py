@@ -21,8 +21,9 @@ import numpy as np
 import pandas as pd
 
 from ldae.cohort.flow import flow_table
-from ldae.cohort.inclusion import included_scans, read_decisions
+from ldae.cohort.inclusion import included_scans
 from ldae.cohort.ledger import build_ledger
+from ldae.cohort.ratings import ANY, read_decisions
 from ldae.cohort.scans import build_scans
 from ldae.cohort.splits import make_splits, strata
 from ldae.cohort.table1 import cohort_table
@@ -150,7 +151,7 @@ class Cohort:
         for files in scan_files(scans, self.path("preproc"), TEMPLATE):
             files.folder.mkdir(parents=True)
             noisy = {key: value * random.normal(1, 0.05) for key, value in MEASURE.items()}
-            files.measures.write_text(json.dumps(noisy))
+            files.measures.write_text(json.dumps(noisy | {"picture": "0" * 16}))
 
     def manifests(self) -> dict[str, pd.DataFrame]:
         folder = self.path("preproc/manifests")
@@ -160,11 +161,13 @@ class Cohort:
         bounds = {key: None for measure in MEASURES for key in measure.bounds}
         cfg = {"template": {"name": TEMPLATE}, "qc": bounds}
         scans, duplicates = (read_table(self.path(f"{name}.tsv")) for name in TABLES)
-        decisions = read_decisions(None, set())
         outputs = self.path("qc/index.html"), self.path("qc/measures.tsv")
         manifests, preproc = self.manifests(), self.path("preproc")
-        write_page(scans, manifests, preproc, decisions, duplicates, *outputs, cfg)
-        print(f"{'':7s}page of {outputs[0].stat().st_size / 1e6:.1f} MB")
+        given = {}, [], ANY, duplicates, *outputs, cfg, ["ADNI"]
+        write_page(scans, manifests, preproc, *given)
+        parts = [path.stat().st_size / 1e6 for path in self.path("qc/scans").glob("*.js")]
+        page = outputs[0].stat().st_size / 1e6
+        print(f"{'':7s}page of {page:.2f} MB, {len(parts)} parts of at most {max(parts):.2f} MB")
 
     def volumes(self) -> None:
         scans, splits = (read_table(self.path(f"{name}.tsv")) for name in ("scans", "splits"))

@@ -86,8 +86,8 @@ class ScanFiles:
 
     @property
     def picture(self) -> Path:
-        """Quality picture (PNG)."""
-        return self._path("desc-qc.png")
+        """Quality picture (WebP)."""
+        return self._path("desc-qc.webp")
 
     def stamp(self, step: str) -> Path:
         """Record of the inputs and parameters with which ``step`` last finished."""

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from ldae.cohort.inclusion import read_decisions
+from ldae.cohort.ratings import read_decisions
 from ldae.cohort.splits import make_splits
 from ldae.conversion.bids import inspect_image
 from ldae.conversion.image_checks import dicom_fault, nifti_fault

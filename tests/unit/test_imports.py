@@ -27,6 +27,7 @@ ALLOWED = {
     "n4": ANTS,
     "preprocessed_input": ANTS,
     "registration": ANTS,
+    "template_picture": ANTS,
     "counterfactual_volumes": ANTS | {"torch"},
     "supervised": {"torch"},
     "synthetic": {"torch"},

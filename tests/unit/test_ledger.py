@@ -7,14 +7,9 @@ import pandas as pd
 import pytest
 
 from ldae.cohort.flow import flow_table, summarise
-from ldae.cohort.inclusion import (
-    check_conversion,
-    check_failures,
-    included_scans,
-    known_scans,
-    read_decisions,
-)
+from ldae.cohort.inclusion import check_conversion, check_failures, included_scans
 from ldae.cohort.ledger import STAGES, build_ledger, check_images
+from ldae.cohort.ratings import known_scans, read_decisions
 from ldae.cohort.splits import EXTERNAL
 from ldae.cohort.table1 import cohort_table
 from ldae.derivatives import RAW_STEPS, STEPS, lost_scans, read_manifests
@@ -144,7 +139,7 @@ def test_included_scans_refuse_incomplete_tables_and_leakage(inputs):
     [
         ("sub-1_ses-M00\t\tmotion\n", "nor in conversion.tsv: sub-1_ses-M00"),
         ("sub-1_ses-M000\t\t \n", "no reason"),
-        ("sub-1_ses-M000\tmaybe\tmotion\n", "other than exclude and keep"),
+        ("sub-1_ses-M000\tmaybe\tmotion\n", "other than exclude, keep, unsure"),
         ("sub-1_ses-M000\tkeep\tgood\nsub-1_ses-M000\t\tbad\n", "twice"),
     ],
 )

@@ -385,9 +385,10 @@ def test_registered_brain_is_the_native_brain_interpolated_once(pipeline, templa
     assert measures["scan_id"] == "sub-A_ses-M000"
     assert measures["dice"] > 0.9 and measures["ncc"] > 0.5
     assert [attempt["start"] for attempt in measures["attempts"]] == [FIRST]
-    assert set(measures) == {"scan_id", "attempts", *(measure.key for measure in MEASURES)}
+    keys = {measure.key for measure in MEASURES}
+    assert set(measures) == {"scan_id", "attempts", "picture", *keys}
     assert measures["brain_ml"] == pytest.approx(pipeline.brain.sum() * 0.027, rel=0.1)
-    assert Image.open(files.picture).size == (840, 584)
+    assert Image.open(files.picture).size == (1400, 1200)
 
 
 def test_preprocessing_is_reproducible_byte_for_byte(pipeline, tmp_path):

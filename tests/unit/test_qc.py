@@ -7,27 +7,23 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from helpers.heads import SPACING, base, save, scan_table
+from helpers.quality import BOUNDS, GOOD, cards, quality_cohort, ratings_table
 from ldae.derivatives import scan_files
 from ldae.errors import UserError
-from ldae.files import read_table, write_json
+from ldae.files import read_table, sha256, write_json
 from ldae.preprocess._ants import ants
 from ldae.preprocess.bids_derivatives import describe_dataset, remove_withdrawn
 from ldae.preprocess.image_io import border_fraction
-from ldae.preprocess.qc_bounds import MEASURES, judge, outlyingness
+from ldae.preprocess.qc_bounds import judge, outlyingness
+from ldae.preprocess.qc_layout import overview
 from ldae.preprocess.qc_measures import dice, outside_fraction, tissue_measures
 from ldae.preprocess.qc_page import write_page
-from ldae.preprocess.qc_picture import Head, write_picture
+from ldae.preprocess.qc_picture import PANEL, Head, write_picture
 from ldae.preprocess.shard_runner import ScanRejected
 from ldae.report.tables.cohort import measures as report_measures
-
-GOOD = {
-    "ncc": 0.7, "dice": 0.95, "brain_ml": 1400, "affine_determinant": 0.7, "snr": 16, "cnr": 1.6,
-    "residual_bias": 0.02, "fov_cut": 0.0, "border": 0.0, "asymmetry": 0.2,
-}  # fmt: skip
-BOUNDS = {key: None for measure in MEASURES for key in measure.bounds}
-
 
 # --- measures -------------------------------------------------------------------------------
 
@@ -152,53 +148,40 @@ def test_judge_bounds_measures_of_mriqc_where_they_were_taken():
 
 @pytest.fixture
 def cohort(tmp_path):
-    """Arguments of write_page: A and B good (B an outlier), C outside the bounds, D failed."""
-    scans = scan_table("A", "B", "C", "D")
-    rows = [("ok", ""), ("ok", ""), ("qc", "QC: dice 0.5 is below min_dice 0.9"), ("skipped", "x")]
-    registration = scans[["scan_id"]].assign(
-        status=[status for status, _ in rows], reason=[reason for _, reason in rows]
-    )
-    n4 = registration.assign(status=["ok"] * 3 + ["failed"], reason=["", "", "", "<bad> header"])
-    files = scan_files(scans, tmp_path / "preproc", "T")
-    changed = {"B": {"snr": 3.0}, "C": {"dice": 0.5}, "D": {"dice": 0.99}}
-    for file, name in zip(files, "ABCD", strict=True):
-        write_json({"scan_id": file.scan_id, **GOOD, **changed.get(name, {})}, file.measures)
-    decisions = pd.DataFrame([("sub-A_ses-M000", "exclude", "moved")])
-    return {
-        "scans": scans,
-        "manifests": {
-            "n4": n4,
-            "brain": registration,
-            "registration": registration,
-            "pack": registration.assign(status="ok"),
-        },
-        "preproc_dir": tmp_path / "preproc",
-        "decisions": decisions.set_axis(["scan_id", "verdict", "reason"], axis=1),
-        "duplicates": pd.DataFrame(
-            [("sub-A_ses-M012", "sub-A_ses-M000", "The same <voxels>.")],
-            columns=["scan_id", "duplicate_of", "reason"],
-        ),
-        "page": tmp_path / "qc/index.html",
-        "table": tmp_path / "qc/measures.tsv",
-        "cfg": {"template": {"name": "T"}, "qc": {**BOUNDS, "min_dice": 0.9}},
-    }
+    return quality_cohort(tmp_path)
 
 
-def test_qc_page_puts_failures_and_outliers_first(cohort):
+def order(folder):
+    return [card["scan_id"][4] for card in cards(folder)]
+
+
+def test_qc_page_puts_failures_and_outliers_first_in_plain_words(cohort):
     write_page(**cohort)
+    folder = cohort["page"].parent
+    shown = cards(folder)
+    assert [(card["scan_id"][4], card["word"]) for card in shown] == [
+        ("D", "failed"), ("C", "failed"), ("B", "look"), ("A", "ok")
+    ]  # fmt: skip
+    failed, outside, outlier, good = shown
+    assert failed["text"] == "Failed in bias field correction: <bad> header"
+    assert outside["text"] == "Dice with template mask: 0.5 is below the bound 0.9"
+    pattern = r"Signal to noise: 3 is [\d.]+ robust standard deviations from the median 15\.9"
+    assert re.fullmatch(pattern, outlier["text"])
+    assert good["text"] == "" and good["ratings"] == [[0, "exclude", "moved", "", "", ""]]
+    assert failed["picture"] == ""  # a picture left by an earlier run
+    picture = scan_files(cohort["scans"], cohort["preproc_dir"], "T")[0].picture
+    assert good["picture"] == sha256(picture)[:16]
     html = cohort["page"].read_text()
-    assert re.findall(r"<h2>sub-(\w)_", html) == ["D", "C", "B", "A"]
-    assert "failed in n4: &lt;bad&gt; header" in html
-    assert 'src="../preproc/sub-B/ses-M000/anat/sub-B_ses-M000_desc-qc.png"' in html
-    assert "sub-D_ses-M000_desc-qc.png" not in html  # left by an earlier run
-    assert "sub-C_ses-M000\tkeep\tlooked at: fine" in html
-    assert "sub-B_ses-M000\texclude\tsnr is an outlier" in html
-    assert "Verdict: exclude: moved" in html
+    about = json.loads(re.search(r'id="about">(.*?)</script>', html)[1])
+    assert (folder / about["preproc"]).resolve() == cohort["preproc_dir"].resolve()
     assert not re.search(r"(src|href)=\"https?:", html)
+    internal = [key for key in (*GOOD, *BOUNDS) if re.search(rf"\b{key}\b", json.dumps(shown))]
+    assert internal == []
     table = read_table(cohort["table"])
     assert list(table["scan_id"].str[4]) == ["D", "C", "B", "A"]
     assert list(table["status"]) == ["failed", "qc", "ok", "ok"]
     assert np.isnan(table["dice"][0]) and table["worst"][2] == "snr"
+    assert "picture" not in table
 
 
 def test_qc_page_lists_duplicates_and_scans_that_failed_packing(cohort):
@@ -206,22 +189,21 @@ def test_qc_page_lists_duplicates_and_scans_that_failed_packing(cohort):
     pack.loc[0, ["status", "reason"]] = ["failed", "no contrast"]
     write_page(**cohort)
     html = " ".join(cohort["page"].read_text().split())
-    assert "failed in pack: no contrast" in html and "2 failed; 1 more left out" in html
-    assert "Duplicates: 1 scans" in html
-    assert "<td>sub-A_ses-M012<td>sub-A_ses-M000<td>The same &lt;voxels&gt;." in html
+    assert cards(cohort["page"].parent)[0]["text"] == "Failed in packing: no contrast"
+    assert "1 ok, 0 to look at, 3 failed" in html
+    assert "Duplicates: 1 more scan" in html
+    assert "<td>sub-A_ses-M012</td><td>sub-A_ses-M000</td><td>The same &lt;voxels&gt;.</td>" in html
     write_page(**{**cohort, "duplicates": cohort["duplicates"][:0]})
-    html = cohort["page"].read_text()
-    assert "Duplicates:" not in html and "0 more left out" in html
+    assert "Duplicates:" not in cohort["page"].read_text()
 
 
 def test_qc_page_names_scans_whose_sides_may_be_swapped_without_ranking_them(cohort):
     file = scan_files(cohort["scans"], cohort["preproc_dir"], "T")[0].measures
-    write_json({"scan_id": "sub-A_ses-M000", **GOOD, "asymmetry": -0.2}, file)
+    write_json({"scan_id": "sub-A_ses-M000", **GOOD, "asymmetry": -0.2, "picture": "0"}, file)
     write_page(**cohort)
-    html = cohort["page"].read_text()
-    assert re.findall(r"<h2>sub-(\w)_", html) == ["D", "C", "B", "A"]
-    assert html.count("left and right may be swapped: asymmetry -0.20") == 1
-    assert "In 1 of the scans left and right may be swapped" in html
+    assert order(cohort["page"].parent) == ["D", "C", "B", "A"]
+    assert [card["swapped"] for card in cards(cohort["page"].parent)] == [0, 0, 0, 1]
+    assert "In 1 of the scans left and right may be swapped" in cohort["page"].read_text()
     reason = judge({**GOOD, "asymmetry": -0.2}, {**BOUNDS, "min_asymmetry": -0.1})
     assert reason == "QC: asymmetry -0.2 is below min_asymmetry -0.1"
 
@@ -234,8 +216,11 @@ def test_qc_page_and_report_show_measures_of_mriqc(cohort):
     before = read_table(cohort["table"])
     write_page(**cohort, mriqc=mriqc)
     html, table = cohort["page"].read_text(), read_table(cohort["table"])
-    assert "mriqc_size_x [100, None]" in html and "<dt>mriqc_cjv<dd>0.41" in html
-    assert "mriqc_size_y" not in html  # has no bound and is none of those always shown
+    measures = json.loads(re.search(r'id="about">(.*?)</script>', html)[1])["measures"]
+    assert measures[-2] == {"label": "MRIQC: cjv", "worse": 1, "median": 0.41, "bounds": ""}
+    assert measures[-1]["label"] == "MRIQC: size_x" and measures[-1]["bounds"] == "at least 100"
+    assert cards(cohort["page"].parent)[2]["values"][-2:] == [0.41, 176]
+    assert "size_y" not in html  # has no bound and is none of those always shown
     pd.testing.assert_frame_equal(table[before.columns], before)
     assert table.set_index("scan_id")["mriqc_size_y"].dropna().to_dict() == {"sub-B_ses-M000": 256}
     rows = report_measures(table, cohort["cfg"]["qc"]).rows
@@ -243,19 +228,48 @@ def test_qc_page_and_report_show_measures_of_mriqc(cohort):
     assert rows[-1][1:4] == ["176", "176 to 176", "at least 100"]
 
 
-def test_qc_page_is_reproducible(cohort):
+def test_qc_page_names_the_bound_of_a_measure_with_two(cohort):
+    file = scan_files(cohort["scans"], cohort["preproc_dir"], "T")[2].measures
+    write_json({"scan_id": "sub-C_ses-M000", **GOOD, "brain_ml": 2300, "picture": "0"}, file)
+    cohort["cfg"]["qc"] |= {"min_dice": None, "min_brain_ml": 700, "max_brain_ml": 2200}
     write_page(**cohort)
-    before = cohort["page"].read_bytes()
+    outside = cards(cohort["page"].parent)[1]
+    assert outside["text"] == "Brain volume (ml): 2300 is above the bound 2200"
+
+
+def test_qc_page_is_reproducible_and_leaves_no_part_of_an_earlier_one(cohort):
     write_page(**cohort)
-    assert cohort["page"].read_bytes() == before
+    folder = cohort["page"].parent
+    before = {path: path.read_bytes() for path in folder.rglob("*.*")}
+    (folder / "scans/2.js").write_text("addScans(2, []);")
+    write_page(**cohort)
+    assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
+
+
+def test_qc_page_shows_agreement_of_several_raters(cohort):
+    ratings = {
+        "anna": ratings_table([("sub-A_ses-M000", "exclude", "moved")]),
+        "ben": ratings_table([("sub-A_ses-M000", "keep", "fine"), ("sub-X_ses-M000", "keep", "x")]),
+    }
+    write_page(**cohort | {"ratings": ratings, "files": ["anna.tsv", "b.tsv"], "rule": "all"})
+    html = " ".join(cohort["page"].read_text().split())
+    row = "<td>anna and ben</td><td>1 scan</td><td>0</td><td>0.00</td>"
+    assert row in html and "1 scans decided, by the rule &#34;all&#34;" not in html
+    raters = json.loads(re.search(r'id="about">(.*?)</script>', html)[1])["raters"]
+    assert [(one["name"], one["file"], len(one["others"])) for one in raters] == [
+        ("anna", "anna.tsv", 0), ("ben", "b.tsv", 1)
+    ]  # fmt: skip
+    good = cards(cohort["page"].parent)[-1]
+    assert [rating[:2] for rating in good["ratings"]] == [[0, "exclude"], [1, "keep"]]
 
 
 def test_qc_page_of_a_cohort_in_which_all_scans_failed(cohort):
     bad = cohort["manifests"]["n4"].assign(status="failed", reason="broken")
     skipped = bad.assign(status="skipped")
     manifests = {"n4": bad, "brain": skipped, "registration": skipped, "pack": skipped}
-    write_page(**{**cohort, "manifests": manifests, "decisions": cohort["decisions"][:0]})
-    assert cohort["page"].read_text().count("failed in n4: broken") == 4
+    write_page(**{**cohort, "manifests": manifests, "ratings": {}, "files": []})
+    texts = {card["text"] for card in cards(cohort["page"].parent)}
+    assert texts == {"Failed in bias field correction: broken"}
 
 
 def test_qc_page_refuses_scans_without_manifest(cohort):
@@ -279,10 +293,53 @@ def test_qc_picture_is_independent_of_voxel_order(tmp_path):
             turned = stored.as_reoriented(turn)
             path = save(turned.get_fdata(), turned.affine, tmp_path / f"{codes}{number}.nii")
             parts.append(ants.image_read(str(path)))
-        path = tmp_path / f"{codes}.png"
-        write_picture(path, Head(*parts, limit=100), Head(*parts, limit=100), "title")
+        path = tmp_path / f"{codes}.webp"
+        checksum = write_picture(path, Head(*parts, limit=100), Head(*parts, limit=100))
+        assert checksum == sha256(path)[:16]
         pictures.append(path.read_bytes())
     assert pictures[0] == pictures[1] == pictures[2]
+
+
+def test_qc_picture_shows_the_subjects_left_on_the_right(tmp_path):
+    """A bright block in the brain's left, front and upper part, in all panels that it is in."""
+    values = np.full((60, 70, 50), 20.0, np.float32)  # 3 mm, axes right, anterior, superior
+    mask = np.zeros(values.shape, np.float32)
+    mask[10:50, 10:60, 10:40] = 1
+    values[14:24, 45:55, 28:36] = 100  # low index: left
+    lps = {"direction": np.diag([-1.0, -1, 1]), "spacing": (3.0, 3.0, 3.0)}
+    image, outline = (ants.from_numpy(array, **lps) for array in (values, mask))
+    path = tmp_path / "a.webp"
+    write_picture(path, Head(image, outline, 100), Head(image, outline, 100))
+    blue = np.asarray(Image.open(path))[..., 2]  # which outlines lack
+    rows = blue.reshape(6, PANEL, 7, PANEL).transpose(0, 2, 1, 3)  # row, slice, y, x
+    for plane, (horizontal, vertical) in enumerate([(1, 0), (1, 0), (0, 0)]):
+        for view in (plane, plane + 3):
+            lit = rows[view] > 180
+            y, x = np.nonzero(lit[lit.sum(axis=(1, 2)).argmax()])
+            assert (np.median(x) > PANEL / 2) == horizontal, plane
+            assert (np.median(y) > PANEL / 2) == vertical, plane
+    sagittal = (rows[2] > 180).sum(axis=(1, 2))
+    assert sagittal[4:].sum() > 4 * sagittal[:4].sum()  # right slices first
+
+
+def test_qc_outline_is_two_pixels_wide_and_coloured(tmp_path):
+    values = np.full((60, 60, 60), 50.0, np.float32)
+    mask = np.zeros(values.shape, np.float32)
+    mask[15:45, 15:45, 15:45] = 1
+    image, outline = (ants.from_numpy(array, spacing=(3.0,) * 3) for array in (values, mask))
+    path = tmp_path / "a.webp"
+    write_picture(path, Head(image, outline, 100), Head(image, outline, 100))
+    line = np.asarray(Image.open(path), int)[PANEL // 2 + 20, 3 * PANEL : 4 * PANEL]
+    coloured = np.flatnonzero(np.ptp(line, axis=1) > 90)
+    assert 2 <= len(coloured) / 2 <= 4  # two edges; the WebP spreads colour by a pixel
+
+
+def test_qc_overview_shows_the_middle_slices(tmp_path):
+    sheet = np.zeros((6, 10, 7, 10, 3), np.uint8)
+    sheet[:, :, 3] = np.arange(6, dtype=np.uint8)[:, None, None, None] * 40
+    small = np.asarray(overview(Image.fromarray(sheet.reshape(60, 70, 3))))
+    assert small.shape == (20, 30, 3)
+    assert small[::10, ::10, 0].tolist() == [[0, 40, 80], [120, 160, 200]]
 
 
 def test_describe_dataset_names_programs_and_source(tmp_path):

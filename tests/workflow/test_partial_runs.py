@@ -26,7 +26,7 @@ import json
 from pathlib import Path
 
 for path in map(Path, snakemake.output):
-    if path.name in ("images", "tables", "bids"):
+    if path.name in ("images", "tables", "bids", "scans"):
         path.mkdir(parents=True, exist_ok=True)
     elif path.name == "download.json":
         path.write_text(json.dumps(snakemake.params.sources))

@@ -77,6 +77,40 @@ rule splits:
         "../scripts/splits.py"
 
 
+# Read in one place: a typing error in a file fails this job, which has no other output to lose.
+rule decisions:
+    input:
+        scans=rules.scans.output.scans,
+        conversion=rules.bids.output.conversion,
+        ratings=[ancient(path) for path in rating_files()],
+    output:
+        decisions=results("cohort/decisions.tsv"),
+        ratings=results("cohort/ratings.tsv"),
+    log:
+        logfile("decisions.log"),
+    benchmark:
+        timing("decisions.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        files=rating_files(),
+        content=[content_hash(path) for path in rating_files()],
+        rule=config["cohort"]["disagreement"],
+        source=source(
+            "cohort.ratings:read_all_ratings",
+            "cohort.ratings:joined_ratings",
+            "cohort.ratings:decisions_of",
+            "cohort.ratings:known_scans",
+        ),
+    message:
+        "Reading the decisions of people on scans"
+    script:
+        "../scripts/decisions.py"
+
+
 rule ledger:
     input:
         **MANIFESTS,
@@ -87,7 +121,7 @@ rule ledger:
         duplicates=rules.scans.output.duplicates,
         splits=rules.splits.output.splits,
         volumes=results("cache/volumes/index.tsv"),
-        exclude=[ancient(path) for path in optional_input(config["cohort"]["exclude"])],
+        decisions=rules.decisions.output.decisions,
     output:
         ledger=results("cohort/ledger.tsv"),
         flow=results("tables/flow.tsv"),
@@ -102,17 +136,14 @@ rule ledger:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
-        exclude=config["cohort"]["exclude"],
-        decisions=content_hash(config["cohort"]["exclude"]),
         cohort=config["cohort"]["name"],
         preprocessed=preprocessed_cohorts(COHORT),
         source=source(
             "cohort.ledger:build_ledger",
             "cohort.ledger:check_images",
+            "cohort.ratings:load_decisions",
             "cohort.flow:flow_table",
             "cohort.table1:cohort_table",
-            "cohort.inclusion:read_decisions",
-            "cohort.inclusion:known_scans",
             "conversion.downloaded_scans:instead_of",
             "derivatives:read_manifests",
         ),

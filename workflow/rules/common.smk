@@ -241,6 +241,12 @@ def optional_input(path):
     return [path] if path else []
 
 
+def rating_files():
+    """Files of people's ratings (cohort.exclude), one a rater."""
+    files = config["cohort"]["exclude"]
+    return optional_input(files) if isinstance(files, str) else files or []
+
+
 def content_hash(path):
     """SHA-256 of a file, a param for an `ancient` input; None without a file.
 

@@ -150,16 +150,45 @@ rule preprocessed_input:
         "../scripts/preprocessed_input.py"
 
 
+rule template_picture:
+    input:
+        template=config["preprocess"]["template"]["image"],
+        mask=config["preprocess"]["template"]["mask"],
+    output:
+        picture=results("qc/template.webp"),
+    log:
+        logfile("template_picture.log"),
+    benchmark:
+        timing("template_picture.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        spacing=config["volumes"]["spacing"],
+        source=source(
+            "preprocess.resampling:load_template",
+            "preprocess.qc_picture:Head",
+            "preprocess.qc_picture:write_template",
+        ),
+    message:
+        "Drawing the template at the slices of the QC pictures"
+    script:
+        "../scripts/template_picture.py"
+
+
 rule qc:
     input:
         **MANIFESTS,
         scans=rules.scans.output.scans,
-        conversion=rules.bids.output.conversion,
         duplicates=rules.scans.output.duplicates,
-        exclude=[ancient(path) for path in optional_input(config["cohort"]["exclude"])],
+        ratings=rules.decisions.output.ratings,
+        template=rules.template_picture.output.picture,
         mriqc=rules.mriqc.output.measures if MRIQC else [],
     output:
         page=results("qc/index.html"),
+        parts=directory(results("qc/scans")),
         measures=results("qc/measures.tsv"),
         quarantine=results("preproc/quarantine.tsv"),
         description=results("preproc/dataset_description.json"),
@@ -174,21 +203,21 @@ rule qc:
         runtime=growing(60),
     params:
         bids=results("bids"),
-        exclude=config["cohort"]["exclude"],
-        decisions=content_hash(config["cohort"]["exclude"]),
+        files=rating_files(),
+        rule=config["cohort"]["disagreement"],
+        cohorts=[config["cohort"]["name"], *config["cohort"]["beside"]],
         settings=step_settings("brain_extraction", "qc"),
         raw=bool(RAW_SHARDS),
         source=source(
             "preprocess.qc_page:write_page",
             "preprocess.bids_derivatives:describe_dataset",
             "preprocess.bids_derivatives:remove_withdrawn",
-            "cohort.inclusion:read_decisions",
-            "cohort.inclusion:known_scans",
+            "cohort.ratings:split_ratings",
             "derivatives:read_manifests",
             "derivatives:lost_scans",
         ),
     message:
-        "Writing the QC page: picture and measures of every scan, outliers first"
+        "Writing the QC page: picture and measures of every scan, trouble first"
     script:
         "../scripts/qc.py"
 

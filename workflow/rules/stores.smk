@@ -38,10 +38,9 @@ rule volume_shard:
 rule volumes:
     input:
         **MANIFESTS,
-        conversion=rules.bids.output.conversion,
         scans=rules.scans.output.scans,
         splits=rules.splits.output.splits,
-        exclude=[ancient(path) for path in optional_input(config["cohort"]["exclude"])],
+        decisions=rules.decisions.output.decisions,
         shards=expand(rules.volume_shard.output.card, shard=SHARDS),
         # If too many scans failed, the error refers to this page.
         page=rules.qc.output.page,
@@ -59,16 +58,13 @@ rule volumes:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
-        exclude=config["cohort"]["exclude"],
-        decisions=content_hash(config["cohort"]["exclude"]),
         max_failed_fraction=config["cohort"]["max_failed_fraction"],
         external=EXTERNAL_COHORTS,
         source=source(
             "data.volume_index:build_volume_store",
             "cohort.inclusion:included_scans",
             "cohort.inclusion:check_failures",
-            "cohort.inclusion:read_decisions",
-            "cohort.inclusion:known_scans",
+            "cohort.ratings:load_decisions",
             "derivatives:read_manifests",
         ),
     message:

@@ -4,8 +4,8 @@ from _adapter import job
 
 with job(snakemake):
     from ldae.cohort.flow import flow_table
-    from ldae.cohort.inclusion import known_scans, read_decisions
     from ldae.cohort.ledger import build_ledger, check_images
+    from ldae.cohort.ratings import load_decisions
     from ldae.cohort.table1 import cohort_table
     from ldae.conversion.downloaded_scans import instead_of
     from ldae.derivatives import read_manifests
@@ -17,7 +17,7 @@ with job(snakemake):
         for name in ("conversion", "duplicates", "scans", "splits", "volumes")
     )
     manifests = read_manifests(dict(source.items()))
-    decisions = read_decisions(snakemake.params.exclude, known_scans(scans, conversion))
+    decisions = load_decisions(source.decisions)
     passed_over = source.passed_over
     instead = instead_of(read_table(passed_over)) if passed_over else {}
     ledger = build_ledger(

@@ -5,7 +5,8 @@ from _adapter import folder, job
 with job(snakemake):
     from pathlib import Path
 
-    from ldae.cohort.inclusion import check_failures, included_scans, known_scans, read_decisions
+    from ldae.cohort.inclusion import check_failures, included_scans
+    from ldae.cohort.ratings import load_decisions
     from ldae.data.volume_index import build_volume_store
     from ldae.derivatives import read_manifests
     from ldae.files import read_table
@@ -13,8 +14,7 @@ with job(snakemake):
     source = snakemake.input
     manifests = read_manifests(dict(source.items()))
     scans = read_table(source.scans, ["scan_id", "cohort"])
-    known = known_scans(scans, read_table(source.conversion, ["scan_id"]))
-    decisions = read_decisions(snakemake.params.exclude, known)
+    decisions = load_decisions(source.decisions)
     outside = scans.loc[scans["cohort"].isin(snakemake.params.external), "scan_id"]
     check_failures(manifests, decisions, snakemake.params.max_failed_fraction, set(outside))
     included = included_scans(scans, read_table(source.splits), manifests, decisions)

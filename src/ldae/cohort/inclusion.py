@@ -1,80 +1,25 @@
-"""Inclusion criteria: the rater's decisions, the scans that models may use, the failure limit.
+"""Inclusion criteria: the scans that models may use, and the failure limit.
 
-A scan is included if it passed all steps and our quality control (QC). The decisions of a rater
-(``cohort.exclude``) override QC in both directions: they exclude a scan that passed, or keep one
-that QC rejected. A scan on which a step failed has no image and is never included.
+A scan is included if it passed all steps and our quality control (QC). The decisions of people
+(``cohort.exclude``, :mod:`ldae.cohort.ratings`) override QC in both directions: they exclude a
+scan that passed, or keep one that QC rejected. A scan on which a step failed has no image and is
+never included.
 
 The failure limit (``cohort.max_failed_fraction``): a few failures do not stop a run, many do.
 """
 
 import logging
 from collections.abc import Collection, Mapping
-from pathlib import Path
 
 import pandas as pd
 
+from ldae.cohort.ratings import EXCLUDE, KEEP
 from ldae.cohort.splits import assert_disjoint
-from ldae.delimited import read_tsv
 from ldae.derivatives import OK, QC, lost_scans
 from ldae.errors import UserError, require
-from ldae.files import MISSING
 
-COLUMNS = ["scan_id", "verdict", "reason"]
-EXCLUDE, KEEP = "exclude", "keep"
 log = logging.getLogger(__name__)
 SHOWN = 50  # scans listed in the message
-
-
-def read_decisions(path: str | Path | None, scan_ids: Collection[str]) -> pd.DataFrame:
-    """Read the rater's decisions on scans.
-
-    Args:
-        path: TSV with columns scan_id, reason and optionally verdict. The verdict is ``exclude``
-            (also where it is empty or the column is absent) or ``keep``, which includes a scan
-            that our quality control rejected. None: no decisions.
-        scan_ids: Scans on which a decision may be made, from :func:`known_scans`.
-
-    Returns:
-        Columns ``COLUMNS``, one row a decision.
-
-    Raises:
-        UserError: a scan is listed twice, has no reason or a verdict that is neither exclude nor
-            keep, or is not one of ``scan_ids``: a typing error would leave a bad scan in.
-    """
-    if path is None:
-        return pd.DataFrame(columns=COLUMNS, dtype=object)
-    table = read_tsv(path, ["scan_id", "reason"])
-    table = table.reindex(columns=COLUMNS, fill_value="").replace(MISSING, "").astype(object)
-    table["verdict"] = table["verdict"].replace("", EXCLUDE)
-    wrong = table.loc[~table["verdict"].isin([EXCLUDE, KEEP]), "scan_id"]
-    require(
-        wrong.empty,
-        f"{path} has a verdict other than exclude and keep for {', '.join(wrong)}. Correct it.",
-    )
-    unknown = sorted(set(table["scan_id"]) - set(scan_ids))
-    require(
-        not unknown,
-        f"{path} names scan(s) that are neither in the scan table nor in conversion.tsv: "
-        f"{', '.join(unknown)}. Correct them or remove the rows.",
-    )
-    twice = table.loc[table["scan_id"].duplicated(), "scan_id"]
-    require(twice.empty, f"{path} names {', '.join(twice)} twice. Remove one of the rows.")
-    without_reason = table.loc[table["reason"] == "", "scan_id"]
-    require(
-        without_reason.empty, f"{path} gives no reason for {', '.join(without_reason)}. Add one."
-    )
-    return table
-
-
-def known_scans(scans: pd.DataFrame, conversion: pd.DataFrame) -> set[str]:
-    """Scan_ids on which a rater's decision may stand: in the scan table, or left out of it.
-
-    Args:
-        scans: Scan table (scan_id).
-        conversion: conversion.tsv (scan_id; n/a for images that are no scan). It adds scans that
-            were not converted or whose image is corrupt, and duplicates left out of ``scans``.
-    """
-    return {*scans["scan_id"], *conversion["scan_id"].dropna()}
 
 
 def included_scans(
@@ -92,7 +37,7 @@ def included_scans(
         scans: Scan table.
         splits: participant_id, split.
         manifests: From :func:`ldae.derivatives.read_manifests`.
-        decisions: From :func:`read_decisions`.
+        decisions: From :func:`ldae.cohort.ratings.read_decisions`.
 
     Returns:
         Columns of ``scans`` and split, sorted by scan_id.
@@ -150,7 +95,7 @@ def check_failures(
 
     Args:
         manifests: From :func:`ldae.derivatives.read_manifests`.
-        decisions: From :func:`read_decisions`.
+        decisions: From :func:`ldae.cohort.ratings.read_decisions`.
         max_failed_fraction: Largest fraction of all scans in the manifests that may be lost.
         external: Scans of external test sets. They do not count: a test set that lost many has few
             rows, but the models and the cohort's own results are not the worse for it.

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 
 import pandas as pd
 
-from ldae.cohort.inclusion import EXCLUDE
+from ldae.cohort.ratings import EXCLUDE
 from ldae.cohort.splits import assert_disjoint
 from ldae.derivatives import OK, RAW_STEPS, STEPS, lost_scans
 from ldae.errors import UserError, require
@@ -59,7 +59,7 @@ def build_ledger(
         splits: participant_id, split.
         manifests: From :func:`ldae.derivatives.read_manifests`.
         volumes: Index of the volume store (scan_id, participant_id, split).
-        decisions: From :func:`ldae.cohort.inclusion.read_decisions`.
+        decisions: From :func:`ldae.cohort.ratings.read_decisions`.
         preprocessed: Cohorts whose scans came preprocessed and do not pass ``RAW_STEPS``.
         instead: From :func:`ldae.conversion.downloaded_scans.instead_of`: by image, a sentence on
             the image in whose place it was taken; the reason of such an image, if it is used.

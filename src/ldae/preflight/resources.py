@@ -77,5 +77,6 @@ def _files(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         value: Any = sections
         for name in key.split("."):
             value = value and value[name]
-        if value:
-            yield key, str(value)
+        for file in value if isinstance(value, list) else [value]:
+            if file:
+                yield key, str(file)

@@ -51,7 +51,7 @@ def run_preprocessed_input(
         scans: Rows of scans.tsv.
         bids_dir: Folder that their paths are relative to; the mask of a scan lies beside the scan.
         preproc_dir: Receives brain and mask on the target grid, ``*_desc-qc.json`` and
-            ``*_desc-qc.png``.
+            ``*_desc-qc.webp``.
         manifest: Manifest to write, as that of the registration. A scan outside the bounds of
             ``cfg["qc"]`` gets the status ``qc`` and keeps its files.
         cfg: config["preprocess"]: template, qc.
@@ -115,16 +115,12 @@ def _put_on_grid(
     for made, path in ((moved, files.registered_brain), (moved_mask, files.registered_mask)):
         with atomic(path) as temporary:
             ants.image_write(made, str(temporary))
-    inside = brain.numpy()[mask.numpy() > 0]
-    write_picture(
+    picture = write_picture(
         files.picture,
-        Head(brain, mask, limit=float(np.percentile(inside, 99))),
-        Head(moved, template.grid_mask, limit=float(np.percentile(moved.numpy(), 99.5))),
-        f"{files.scan_id}   brain {measures['brain_ml']:.0f} ml   "
-        f"Dice {measures['dice']:.3f}   NCC {measures['ncc']:.3f}   "
-        f"SNR {measures['snr']:.1f}   CNR {measures['cnr']:.1f}",
+        Head.native(brain, mask),
+        Head.registered(moved, template.grid_mask),
     )
-    write_json({"scan_id": files.scan_id, **measures}, files.measures)
+    write_json({"scan_id": files.scan_id, **measures, "picture": picture}, files.measures)
 
 
 def read_brain(image: Path, mask_file: Path) -> tuple[ants.ANTsImage, ants.ANTsImage]:

@@ -53,8 +53,12 @@ MEASURES = (
 )
 
 
-# MRIQC's measures that are shown without a bound as well (Esteban et al. 2017)
-MRIQC_SHOWN = ("cjv", "cnr", "efc", "fber", "fwhm_avg", "inu_med", "qi_1", "snr_total", "wm2max")
+# MRIQC's measures that are shown without a bound as well, with the direction of bad values
+# (``Measure.worse``, Esteban et al. 2017)
+MRIQC_SHOWN = {
+    "cjv": 1, "cnr": -1, "efc": 1, "fber": -1, "fwhm_avg": 1, "inu_med": 0, "qi_1": 1,
+    "snr_total": -1, "wm2max": 0,
+}  # fmt: skip
 
 
 def shown_measures(taken: Iterable[str], bounds: Mapping[str, Any]) -> tuple[Measure, ...]:
@@ -66,10 +70,29 @@ def shown_measures(taken: Iterable[str], bounds: Mapping[str, Any]) -> tuple[Mea
     """
     others = [key for key in taken if key.startswith(MRIQC)]
     return MEASURES + tuple(
-        Measure(key, f"MRIQC: {name}", 0, (key,) if key in bounds else (), ranked=False)
+        Measure(
+            key,
+            f"MRIQC: {name}",
+            MRIQC_SHOWN.get(name, 0),
+            (key,) if key in bounds else (),
+            ranked=False,
+        )
         for key, name in ((key, key.removeprefix(MRIQC)) for key in others)
         if key in bounds or name in MRIQC_SHOWN
     )
+
+
+def limits(measure: Measure, bounds: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Lowest and highest value of a measure that the bounds allow; None where there is no bound."""
+    low = high = None
+    for key in measure.bounds:
+        if key.startswith(MRIQC):
+            low, high = bounds.get(key) or (None, None)
+        elif key.startswith("min"):
+            low = bounds.get(key)
+        else:
+            high = bounds.get(key)
+    return low, high
 
 
 def judge(measures: Mapping[str, float], bounds: Mapping[str, Any]) -> str | None:

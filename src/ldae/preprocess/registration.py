@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ldae.derivatives import ScanFiles, scan_files
@@ -46,7 +45,7 @@ def run_registration(
     Args:
         scans: Rows of scans.tsv.
         preproc_dir: Folder of the earlier steps; receives brain and mask on the target grid, the
-            transform, ``*_desc-qc.json`` and ``*_desc-qc.png``.
+            transform, ``*_desc-qc.json`` and ``*_desc-qc.webp``.
         manifest: Manifest to write. A scan outside the bounds of ``cfg["qc"]`` gets the status
             ``qc`` and keeps its files; changed bounds are applied without registering again.
         cfg: config["preprocess"].
@@ -125,13 +124,10 @@ def _register_scan(
     for image, path in ((moved, files.registered_brain), (moved_mask, files.registered_mask)):
         with atomic(path) as temporary:
             ants.image_write(image, str(temporary))
-    write_picture(
+    picture = write_picture(
         files.picture,
-        Head(head, mask, limit=float(np.percentile(inside, 99))),
-        Head(moved, template.grid_mask, limit=float(np.percentile(moved.numpy(), 99.5))),
-        f"{files.scan_id}   brain {measures['brain_ml']:.0f} ml   "
-        f"Dice {measures['dice']:.3f}   NCC {measures['ncc']:.3f}   "
-        f"det {measures['affine_determinant']:.2f}   SNR {measures['snr']:.1f}   "
-        f"CNR {measures['cnr']:.1f}",
+        Head.native(head, mask),
+        Head.registered(moved, template.grid_mask),
     )
-    write_json({"scan_id": files.scan_id, **measures, "attempts": found.attempts}, files.measures)
+    written = {"scan_id": files.scan_id, **measures, "picture": picture}
+    write_json(written | {"attempts": found.attempts}, files.measures)
