@@ -9,9 +9,7 @@ rule explore:
         age_regressor=rules.probes.output.age_regressor,
         training=rules.application.output.training,
         manipulation=rules.manipulation.output.table,
-        counterfactuals=(
-            rules.counterfactual_volumes.output.arrays if TRUTHS else []
-        ),
+        counterfactuals=(rules.counterfactual_volumes.output.arrays if TRUTHS else []),
     output:
         page=results("report/explore.html"),
     log:

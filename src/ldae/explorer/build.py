@@ -13,6 +13,7 @@ from ldae.application.training_codes import TrainingCodes
 from ldae.data.volume_store import VolumeStore
 from ldae.evaluation.metrics.volumes import Regions
 from ldae.evaluation.probes.direction import Direction, LinearModel
+from ldae.explorer.batching import Task, run_together
 from ldae.explorer.code_map import make_map
 from ldae.explorer.page import MEGABYTE, grid, measures, overhead, write_page
 from ldae.explorer.people import chosen_people, rule
@@ -29,7 +30,6 @@ from ldae.explorer.series import (
 from ldae.explorer.stack_coding import encode_within
 from ldae.files import read_table
 from ldae.inference.ldae_system import LdaeSystem
-from ldae.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ TOLERANCES = (0, 1, 2, 3, 4, 6, 8)  # of intensities, in steps of 1/255; the sma
 SHARE_OF_NUMBERS = 0.05  # of the page's size, for its numbers
 CAUTION = (
     "A manipulated scan shows what these models hold to go with the diagnosis. It is no forecast "
-    "for a person, and where α leaves the range of the training codes (hatched), the models have "
+    "for a person, and where α leaves the range of the training codes (grey), the models have "
     "seen nothing like it."
 )
 INTERVALS = (
@@ -92,13 +92,16 @@ def build_explorer(
     truths = _truths(counterfactuals)
     chosen = chosen_people(store.index.loc[store.rows("test")], people, truths)
     alphas = signed_alphas(cfg["manipulation"]["alphas"])
-    progress = Progress("explorer", len(chosen))
-    persons, described = [], []
-    for done, row in enumerate(chosen.itertuples(), start=1):
-        person = _person(reader, store, embeddings, row, alphas, codes, cfg, samples)
-        described.append(_described(person, store, row, truths.get(row.scan_id), codes))
+    persons, tasks = [], []
+    for row in chosen.itertuples():
+        person = Person(reader, _coded(reader, store, embeddings, row))
         persons.append(person)
-        progress.step(done)
+        tasks.append(_series(person, store, embeddings, row, alphas, codes, cfg, samples))
+    run_together(system, tasks, cfg["batch_size"])
+    described = [
+        _described(person, store, row, truths.get(row.scan_id), codes)
+        for person, row in zip(persons, chosen.itertuples(), strict=True)
+    ]
     moved = {person.scan.scan_id: person.series[0].readings.codes for person in persons}
     shown = list(moved)
     found, trails = make_map(system, store, embeddings, age, direction.classes, shown, moved)
@@ -180,8 +183,8 @@ def _coded(reader: Reader, store: VolumeStore, embeddings: str | Path, row: Any)
     return CodedScan.of(reader.system, row.scan_id, x, torch.from_numpy(stored).float())
 
 
-def _person(
-    reader: Reader,
+def _series(
+    person: Person,
     store: VolumeStore,
     embeddings: str | Path,
     row: Any,
@@ -189,24 +192,23 @@ def _person(
     codes: TrainingCodes,
     cfg: Mapping[str, Any],
     samples: int,
-) -> Person:
-    """All series of one person."""
-    scan = _coded(reader, store, embeddings, row)
-    person = Person(reader, scan, cfg["batch_size"])
-    add_manipulation(person, alphas, cfg["manipulation"], codes.logit_range)
+) -> Task:
+    """All series of one person, whose shown scan is ``row`` of the store's index."""
+    yield from add_manipulation(person, alphas, cfg["manipulation"], codes.logit_range)
     visits = _visits(store, row.participant_id)
     if len(visits) > 1:
-        ends = [visits.iloc[[place]] for place in (0, -1)]
+        ends = [next(visits.iloc[[place]].itertuples()) for place in (0, -1)]
         first, last = (
-            scan if end.scan_id == row.scan_id else _coded(reader, store, embeddings, end)
-            for end in (next(each.itertuples()) for each in ends)
+            person.scan
+            if end.scan_id == row.scan_id
+            else _coded(person.reader, store, embeddings, end)
+            for end in ends
         )
-        months = [float(visits["months"].iloc[place]) for place in (0, -1)]
-        add_visits(person, first, last, months, cfg["interpolation"])
-    add_reconstruction(person, cfg)
+        months = [float(end.months) for end in ends]
+        yield from add_visits(person, first, last, months, cfg["interpolation"])
+    yield from add_reconstruction(person, cfg)
     if samples:
-        add_variations(person, samples, cfg["manipulation"], cfg["noise_seed"])
-    return person
+        yield from add_variations(person, samples, cfg["manipulation"], cfg["noise_seed"])
 
 
 def _visits(store: VolumeStore, participant: str) -> pd.DataFrame:

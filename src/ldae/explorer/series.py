@@ -1,6 +1,9 @@
-"""Series of volumes under one slider: manipulation, time between visits, steps T, and noise."""
+"""Series of volumes under one slider: manipulation, time between visits, steps T, and noise.
 
-from collections.abc import Callable, Sequence
+They are generators of requests (:mod:`ldae.explorer.batching`), and append to a person what came.
+"""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,12 +13,13 @@ from torch import Tensor
 
 from ldae.diffusion.interpolation import lerp, slerp
 from ldae.evaluation.metrics.image import brain_mask, ssim
+from ldae.explorer.batching import Decode, Invert, Task
 from ldae.explorer.readings import Reader, Readings, plain
 from ldae.explorer.stack_coding import ALONE, Stack
 from ldae.inference.ldae_system import LdaeSystem
 from ldae.seeds import fixed_noise
 
-POSITIONS = 11  # between two visits, with both of them
+POSITIONS = 9  # between two visits, with both of them
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,6 @@ class Person:
         reader: The instruments, whose system decodes.
         scan: The scan that is shown.
         stack: All volumes; the first one is the scan.
-        batch_size: Volumes decoded at a time.
         series: What has been computed, in the order of the page.
         unmoved: The scan decoded from its own codes (1, 1, X, Y, Z) with the settings of the
             manipulation, and its place in the stack; the first series sets it.
@@ -96,7 +99,6 @@ class Person:
 
     reader: Reader
     scan: CodedScan
-    batch_size: int
     stack: Stack = field(default_factory=Stack)
     series: list[Series] = field(default_factory=list)
     unmoved: tuple[int, Tensor] | None = None
@@ -105,18 +107,15 @@ class Person:
     def __post_init__(self) -> None:
         self.stack.add(self.scan.x[0, 0].cpu().numpy())
 
-    def z_T(self, solver: str, steps: int, scan: CodedScan | None = None) -> Tensor:
+    def z_T(
+        self, solver: str, steps: int, scan: CodedScan | None = None
+    ) -> Generator[Invert, Tensor, Tensor]:
         """Stochastic code (1, C, *S) of a scan, the shown one for None; inverted once."""
         scan = scan or self.scan
         key = (scan.scan_id, solver, steps)
         if key not in self._inverted:
-            system = self.reader.system.with_solver(solver)
-            self._inverted[key] = system.encode_zT(scan.z_0, scan.y, steps)
+            self._inverted[key] = yield Invert(solver, steps, scan.z_0, scan.y)
         return self._inverted[key]
-
-    def decode(self, solver: str, steps: int, z_T: Tensor, y: Tensor) -> Tensor:
-        """Volumes (F, 1, X, Y, Z) on the CPU of codes z_T and y, (F, ...) each."""
-        return self.reader.system.with_solver(solver).images(z_T, y, steps, self.batch_size)
 
     def add_frames(
         self,
@@ -160,25 +159,30 @@ def signed_alphas(alphas: Sequence[float]) -> list[float]:
 
 
 def add_manipulation(
-    person: Person, alphas: Sequence[float], settings: dict[str, Any], logit_range: np.ndarray
-) -> None:
+    person: Person,
+    alphas: Sequence[float],
+    settings: Mapping[str, Any],
+    logit_range: np.ndarray,
+    labels: Sequence[str] | None = None,
+) -> Task:
     """Move y_sem along the classifier's direction, with z_T fixed (section 5.4.1).
 
     Positive alpha leads to the classifier's positive class, AD.
 
     Args:
         person: Receives the series.
-        alphas: From :func:`signed_alphas`.
+        alphas: Ascending, with 0.
         settings: ``evaluation.manipulation``: ``mode``, ``solver``, ``ddim_steps``.
         logit_range: Smallest and largest logit of the training codes; ``more.seen`` has the alphas
             that lead there.
+        labels: Text of every alpha; None: its number.
     """
     reader, scan = person.reader, person.scan
     solver, steps = settings["solver"], settings["ddim_steps"]
     count, start = len(alphas), alphas.index(0.0)
     moved = reader.direction.move(scan.y.expand(count, -1), torch.tensor(alphas), settings["mode"])
-    z_T = person.z_T(solver, steps)
-    images = person.decode(solver, steps, z_T.expand(count, *z_T.shape[1:]), moved)
+    z_T = yield from person.z_T(solver, steps)
+    images = yield Decode(solver, steps, z_T.expand(count, *z_T.shape[1:]), moved)
     frames = person.add_frames(images, outwards(count, start), towards(start))
     unmoved = images[start : start + 1]
     person.unmoved = frames[start], unmoved
@@ -191,7 +195,7 @@ def add_manipulation(
             "manipulation",
             "α",
             alphas,
-            [f"{alpha:+g}" if alpha else "0" for alpha in alphas],
+            labels or [f"{alpha:+g}" if alpha else "0" for alpha in alphas],
             frames,
             start,
             readings,
@@ -201,8 +205,12 @@ def add_manipulation(
 
 
 def add_visits(
-    person: Person, first: CodedScan, last: CodedScan, months: Sequence[float], cfg: dict[str, Any]
-) -> None:
+    person: Person,
+    first: CodedScan,
+    last: CodedScan,
+    months: Sequence[float],
+    cfg: Mapping[str, Any],
+) -> Task:
     """Positions in time between two visits: LERP of y_sem, SLERP of z_T (section 5.5).
 
     Args:
@@ -213,10 +221,12 @@ def add_visits(
     """
     solver, steps = cfg["solver"], cfg["ddim_steps"]
     fraction = torch.linspace(0, 1, POSITIONS, dtype=torch.float64)
-    ends = [person.z_T(solver, steps, visit) for visit in (first, last)]
+    ends = []
+    for visit in (first, last):
+        ends.append((yield from person.z_T(solver, steps, visit)))
     z_T = slerp(*(z.expand(POSITIONS, *z.shape[1:]) for z in ends), fraction)
     y = lerp(*(visit.y.expand(POSITIONS, -1) for visit in (first, last)), fraction)
-    images = person.decode(solver, steps, z_T, y)
+    images = yield Decode(solver, steps, z_T, y)
     frames = person.add_frames(images, range(POSITIONS), towards(0), person.unmoved[0])
     start, end = months
     times = [start + (end - start) * float(part) for part in fraction]
@@ -225,7 +235,7 @@ def add_visits(
     person.series.append(Series("visits", "month", times, labels, frames, 0, readings))
 
 
-def add_reconstruction(person: Person, cfg: dict[str, Any]) -> None:
+def add_reconstruction(person: Person, cfg: Mapping[str, Any]) -> Task:
     """The scan, the autoencoder's reconstruction, and the LDAE's at every number of steps T.
 
     Args:
@@ -235,7 +245,9 @@ def add_reconstruction(person: Person, cfg: dict[str, Any]) -> None:
     scan, solver = person.scan, cfg["solver"]
     steps = sorted(cfg["ddim_steps"])
     images = [scan.x.cpu(), person.reader.system.image(scan.z_0).cpu()]
-    images += [person.decode(solver, T, person.z_T(solver, T), scan.y) for T in steps]
+    for T in steps:
+        z_T = yield from person.z_T(solver, T)
+        images.append((yield Decode(solver, T, z_T, scan.y)))
     stacked = torch.cat(images)
     made = stacked[1:]
     places = person.add_frames(made, range(len(made)), towards(0), person.unmoved[0])
@@ -256,7 +268,9 @@ def add_reconstruction(person: Person, cfg: dict[str, Any]) -> None:
     )
 
 
-def add_variations(person: Person, samples: int, settings: dict[str, Any], noise_seed: int) -> None:
+def add_variations(
+    person: Person, samples: int, settings: Mapping[str, Any], noise_seed: int
+) -> Task:
     """One y_sem with several stochastic codes: what the semantic code leaves open (Figure 4).
 
     Args:
@@ -273,7 +287,7 @@ def add_variations(person: Person, samples: int, settings: dict[str, Any], noise
         [fixed_noise([scan.scan_id], shape, noise_seed, number) for number in range(samples)]
     )
     y = scan.y.expand(samples, -1)
-    drawn = person.decode(solver, steps, system.compute.move(noise), y)
+    drawn = yield Decode(solver, steps, system.compute.move(noise), y)
     images = torch.cat([own, drawn])
     places = [place, *person.add_frames(drawn, range(samples), lambda i: i, place)]
     person.series.append(

@@ -19,9 +19,9 @@ function number(value, digits, sign) {
   return (value < 0 && !isZero ? "−" : sign && !isZero ? "+" : "") + text;
 }
 
-/** Round values that divide an interval into two to five parts. */
+/** Round values in an interval, seven at most. */
 function ticks(low, high) {
-  const raw = (high - low) / 4, power = 10 ** Math.floor(Math.log10(raw));
+  const raw = (high - low) / 6, power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= raw);
   const found = [];
   for (let n = Math.ceil(low / step); n * step <= high + 1e-9 * step; n++) found.push(n * step);

@@ -33,9 +33,14 @@ function stackOf(place) {
   return stacks[place];
 }
 
-/** Radio buttons that look like chips. */
+/** Radio buttons that look like chips; those that are there already stay, and keep the focus. */
 function chips(fieldset, name, entries, chosen, choose) {
-  fieldset.querySelectorAll("label").forEach((label) => label.remove());
+  const labels = [...fieldset.querySelectorAll("label")];
+  if (labels.map((label) => label.textContent).join() === entries.map(({ text }) => text).join()) {
+    labels[chosen].querySelector("input").checked = true;
+    return;
+  }
+  labels.forEach((label) => label.remove());
   entries.forEach(({ text, colour }, i) => {
     const input = element("input", { type: "radio", name, checked: i === chosen, onchange: () => choose(i) });
     const label = element("label", {}, input);
@@ -45,13 +50,18 @@ function chips(fieldset, name, entries, chosen, choose) {
   });
 }
 
+/** Participant and month of a scan; its name where it has no month. */
+function shortName({ scan, month }) {
+  return month === undefined ? [scan] : [scan.split("_")[0], `month ${month}`];
+}
+
 async function openPerson(place) {
   const kind = series().key;
   stop();
   state.person = place;
   const found = person().series.findIndex((each) => each.key === kind);
   chips(get("people"), "person", content.people.map((each) => ({
-    text: [each.diagnosis, each.scan].filter(Boolean).join(" · "), colour: each.diagnosis,
+    text: [each.diagnosis, ...shortName(each)].filter(Boolean).join(" · "), colour: each.diagnosis,
   })), place, openPerson);
   map?.mark(content.map.points.findIndex((point) => point.scan === person().scan));
   showPicture(content.map ? content.map.points.findIndex((point) => point.scan === person().scan) : -1);
@@ -65,7 +75,10 @@ async function openSeries(place) {
   chips(get("series"), "series", person().series.map((each) => ({ text: KINDS[each.key].name })), place, openSeries);
   get("question").textContent = KINDS[own.key].question(content);
   own.axisLabel = own.key === "manipulation" ? "α" : own.key === "visits" ? "month" : "";
-  own.short = own.key === "visits" ? own.positions.map((month) => month.toFixed(0)) : own.labels.map((label) => label.replace("-", "−"));
+  own.short = {
+    manipulation: () => own.positions.map((alpha) => String(Number(alpha.toPrecision(2))).replace("-", "−")),
+    visits: () => own.positions.map((month) => month.toFixed(0)),
+  }[own.key]?.() ?? own.labels;
   const slider = get("slider");
   slider.max = own.positions.length - 1;
   get("slider-name").textContent = own.key === "manipulation" ? `α: towards ${content.classes[0]} ← → towards ${content.classes[1]}` : own.key === "visits" ? "Month" : "Volume";
@@ -129,7 +142,7 @@ function overlay() {
   const key = get("key");
   key.textContent = "";
   if (state.overlay === "change" || state.overlay === "true change") {
-    key.append(element("b", { textContent: "Orange: brighter; blue: darker" }), ` by at least ${CHANGE_LOW} of 255; full colour from ${state.full.toFixed(0)}.`);
+    key.append(element("b", { textContent: "Red: brighter; blue: darker" }), ` by at least ${CHANGE_LOW} of 255; full colour from ${state.full.toFixed(0)}.`);
     return { change: state.overlay === "change" ? change(image, base) : change(state.truth, state.original) };
   }
   if (state.overlay === "truth") {
@@ -220,7 +233,7 @@ function writeNumbers() {
 function sentence() {
   const own = series(), i = state.position, [logit] = content.measures;
   const value = number(own.decoded.logit[i], logit.digits);
-  const label = own.labels[i].replace("-", "−");
+  const label = own.labels[i].replaceAll("-", "−");
   if (own.key === "manipulation") {
     const alpha = own.positions[i], outside = own.seen && (alpha < own.seen[0] || alpha > own.seen[1]);
     const where = alpha === 0 ? "not moved" : `towards ${content.classes[alpha > 0 ? 1 : 0]}`;
@@ -236,7 +249,7 @@ function move(position) {
   const own = series();
   state.position = Math.max(0, Math.min(own.positions.length - 1, position));
   viewer.show(state.position, overlay());
-  const slider = get("slider"), text = own.labels[state.position].replace("-", "−");
+  const slider = get("slider"), text = own.labels[state.position].replaceAll("-", "−");
   slider.value = state.position;
   const shown = own.key === "manipulation" ? `α = ${text}` : text;
   slider.setAttribute("aria-valuetext", shown);

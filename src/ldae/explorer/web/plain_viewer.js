@@ -62,7 +62,8 @@ class PlainViewer {
           const change = overlay.change.image[from] - overlay.change.base[from];
           const part = Math.min(1, Math.abs(change) / overlay.change.high);
           if (Math.abs(change) >= overlay.change.low) {
-            colour = change > 0 ? [255, 127 + 127 * part, 0] : [0, 128 * part, 255 - 127 * part];
+            const [first, last] = change > 0 ? SIGNED.rise : SIGNED.fall;
+            colour = first.map((value, i) => value + part * (last[i] - value));
           }
         }
         pixels.data.set([...colour, 255], to);

@@ -3,6 +3,15 @@
 const VIEWS = { slices: 3, axial: 0, coronal: 1, sagittal: 2, rendering: 4 };
 const CONTOURS = { now: "#56d4ff", base: "#ffe14d", truth: "#ff8ad8" };
 
+// Signed changes as in the figures: red for brighter, blue for darker, from small to large.
+const SIGNED = { rise: [[178, 24, 43], [255, 180, 140]], fall: [[33, 102, 200], [160, 225, 255]] };
+
+/** A colour map of the viewer between two colours. */
+function colormap([first, last]) {
+  const channels = [0, 1, 2].map((i) => [first[i], first[i], last[i]]);
+  return { R: channels[0], G: channels[1], B: channels[2], A: [0, 255, 255], I: [0, 1, 255] };
+}
+
 /** The library, from the page itself; null where the browser has no WebGL 2. */
 async function loadNiivue() {
   if (!document.createElement("canvas").getContext("webgl2")) return null;
@@ -27,10 +36,11 @@ class Viewer {
     viewer.nv = new library.Niivue({
       logLevel: "error", dragAndDropEnabled: false, isRadiologicalConvention: true,
       multiplanarShowRender: 0, multiplanarLayout: 0, multiplanarPadPixels: 4, multiplanarEqualSize: false,
-      crosshairWidth: 0.5, crosshairColor: [0.4, 0.75, 1, 0.7], backColor: [0, 0, 0, 1], fontColor: [1, 1, 1, 1],
+      crosshairWidth: 0.6, crosshairWidthUnit: "mm", crosshairColor: [0.4, 0.75, 1, 0.6], backColor: [0, 0, 0, 1], fontColor: [1, 1, 1, 1],
       isColorbar: false, sagittalNoseLeft: true, show3Dcrosshair: false, clipPlaneHotKey: "", viewModeHotKey: "", cycleClipPlaneHotKey: "",
       loadingText: "", scrollRequiresFocus: true,
     });
+    for (const [name, colours] of Object.entries(SIGNED)) viewer.nv.addColormap(name, colormap(colours));
     await viewer.nv.attachToCanvas(viewer.canvas, false);
     const draw = viewer.nv.drawScene.bind(viewer.nv);
     viewer.nv.drawScene = () => { const drawn = draw(); viewer.drawContours(); return drawn; };
@@ -49,7 +59,7 @@ class Viewer {
     const make = (file, name, colour, low, high, negative) => this.library.NVImage.new(
       file.buffer, name, colour, 1, null, low, high, true, 0.02, false, false, negative);
     this.scan = await make(scan, "scan.nii", "gray", 0, 255, "");
-    this.change = await make(change, "change.nii", "warm", 1, 255, "winter");
+    this.change = await make(change, "change.nii", "rise", 1, 255, "fall");
     this.other = await make(other, "other.nii", "gray", 1, 255, "");
     for (const volume of [this.scan, this.change, this.other]) {
       volume.colorbarVisible = false;
@@ -78,6 +88,7 @@ class Viewer {
   }
 
   setView(name) {
+    this.canvas.parentElement.dataset.view = name;
     this.nv.setSliceType(VIEWS[name]);
   }
 
