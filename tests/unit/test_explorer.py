@@ -21,6 +21,7 @@ from ldae.explorer.series import POSITIONS, outwards, signed_alphas, towards
 from ldae.explorer.stack_coding import ALONE, Stack
 from ldae.figures.style import DIAGNOSIS
 from ldae.files import read_table, write_table
+from ldae.fingerprint import closure
 
 REPO = Path(__file__).parents[2]
 # dist/niivue.umd.js of the npm package @niivue/niivue 0.69.0.
@@ -279,6 +280,11 @@ def test_vendored_viewer_is_the_published_file_with_its_licence():
     assert f"src/ldae/explorer/vendor/{VIEWER}" in notice and "NiiVue 0.69.0" in notice
     packaged = (REPO / "pyproject.toml").read_text()
     assert '"explorer/web/*"' in packaged and '"explorer/vendor/*"' in packaged
+
+
+def test_fingerprint_of_the_rule_covers_scripts_and_viewer():
+    files = {path.name for path in closure("explorer.build:build_explorer").files}
+    assert files >= {VIEWER, "explore.html.j2", "explore.css", *SCRIPTS}
 
 
 def test_classes_have_the_colours_of_the_figures():

@@ -38,6 +38,7 @@ ALLOWED = {
     "counterfactual": NETWORKS,
     "embeddings": NETWORKS,
     "examples": NETWORKS,
+    "explore": NETWORKS,
     "guidance": NETWORKS,
     "inference": NETWORKS,
     "interpolation": NETWORKS,
