@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 TITLE = "Explorer: test scans moved through the models' codes"
 LINKS = (("Report", "report.html"),)
-TOLERANCES = (0, 1, 2, 3, 4, 6, 8)  # of intensities, in steps of 1/255; the smallest that fits
+TOLERANCES = (1, 2, 3, 4, 6, 8)  # of intensities, in steps of 1/255; the smallest that fits
 SHARE_OF_NUMBERS = 0.05  # of the page's size, for its numbers
 CAUTION = (
     "A manipulated scan shows what these models hold to go with the diagnosis. It is no forecast "
@@ -132,8 +132,6 @@ def build_explorer(
 
 def rounding(tolerance: int) -> str:
     """How exact the page's volumes are, in a sentence."""
-    if tolerance == 0:
-        return "Volumes have 8 bits a voxel; all numbers were measured before they were rounded."
     return (
         f"To keep the page small, intensities are rounded to ±{tolerance} of 255; all numbers were "
         "measured before. Changes of that size are not drawn."

@@ -19,7 +19,7 @@ from ldae.explorer.stack_coding import ALONE, Stack
 from ldae.inference.ldae_system import LdaeSystem
 from ldae.seeds import fixed_noise
 
-POSITIONS = 9  # between two visits, with both of them
+POSITIONS = 7  # between two visits, with both of them
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,21 @@ class Series:
         }
 
 
+@dataclass(frozen=True)
+class Unmoved:
+    """A scan decoded from its own codes, which other series show too.
+
+    Attributes:
+        place: Its place in the stack.
+        image: The volume, (1, 1, X, Y, Z).
+        settings: Solver and steps that it was decoded with.
+    """
+
+    place: int
+    image: Tensor
+    settings: tuple[str, int]
+
+
 @dataclass
 class Person:
     """A person's volumes and series, while they are computed.
@@ -93,15 +108,14 @@ class Person:
         scan: The scan that is shown.
         stack: All volumes; the first one is the scan.
         series: What has been computed, in the order of the page.
-        unmoved: The scan decoded from its own codes (1, 1, X, Y, Z) with the settings of the
-            manipulation, and its place in the stack; the first series sets it.
+        unmoved: The scan decoded with the settings of the manipulation, which comes first.
     """
 
     reader: Reader
     scan: CodedScan
     stack: Stack = field(default_factory=Stack)
     series: list[Series] = field(default_factory=list)
-    unmoved: tuple[int, Tensor] | None = None
+    unmoved: Unmoved | None = None
     _inverted: dict[tuple[str, str, int], Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -185,7 +199,7 @@ def add_manipulation(
     images = yield Decode(solver, steps, z_T.expand(count, *z_T.shape[1:]), moved)
     frames = person.add_frames(images, outwards(count, start), towards(start))
     unmoved = images[start : start + 1]
-    person.unmoved = frames[start], unmoved
+    person.unmoved = Unmoved(frames[start], unmoved, (solver, steps))
     readings = reader(images, moved, base=unmoved)
     first, last = readings.asked["logit"][[0, -1]]
     slope = (last - first) / (alphas[-1] - alphas[0])
@@ -226,8 +240,14 @@ def add_visits(
         ends.append((yield from person.z_T(solver, steps, visit)))
     z_T = slerp(*(z.expand(POSITIONS, *z.shape[1:]) for z in ends), fraction)
     y = lerp(*(visit.y.expand(POSITIONS, -1) for visit in (first, last)), fraction)
-    images = yield Decode(solver, steps, z_T, y)
-    frames = person.add_frames(images, range(POSITIONS), towards(0), person.unmoved[0])
+    unmoved = person.unmoved
+    if first is person.scan and unmoved.settings == (solver, steps):  # the first volume is there
+        later = yield Decode(solver, steps, z_T[1:], y[1:])
+        places = person.add_frames(later, range(len(later)), towards(0), unmoved.place)
+        images, frames = torch.cat([unmoved.image, later]), [unmoved.place, *places]
+    else:
+        images = yield Decode(solver, steps, z_T, y)
+        frames = person.add_frames(images, range(POSITIONS), towards(0), unmoved.place)
     start, end = months
     times = [start + (end - start) * float(part) for part in fraction]
     labels = [f"month {time:.0f}" for time in times]
@@ -250,7 +270,7 @@ def add_reconstruction(person: Person, cfg: Mapping[str, Any]) -> Task:
         images.append((yield Decode(solver, T, z_T, scan.y)))
     stacked = torch.cat(images)
     made = stacked[1:]
-    places = person.add_frames(made, range(len(made)), towards(0), person.unmoved[0])
+    places = person.add_frames(made, range(len(made)), towards(0), person.unmoved.place)
     asked = scan.y.expand(len(stacked), -1)
     original = scan.x.expand_as(stacked).cpu()
     scores = ssim(original, stacked, brain_mask(original))[0]
@@ -281,7 +301,7 @@ def add_variations(
     """
     scan, system = person.scan, person.reader.system
     solver, steps = settings["solver"], settings["ddim_steps"]
-    place, own = person.unmoved
+    place, own = person.unmoved.place, person.unmoved.image
     shape = scan.z_0.shape[1:]
     noise = torch.cat(
         [fixed_noise([scan.scan_id], shape, noise_seed, number) for number in range(samples)]

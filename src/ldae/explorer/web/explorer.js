@@ -9,7 +9,7 @@ const KINDS = {
   reconstruction: { name: "Scan and reconstructions", question: () => "The scan, the autoencoder's reconstruction, and the LDAE's from the scan's own codes in T steps each way." },
   variation: { name: "Same code, other noise", question: () => "One y_sem, decoded from the scan's own z_T and from noise: what stays is in y_sem, what changes is not." },
 };
-const CHANGE_LOW = 5;    // of 255: smaller changes are not drawn
+const CHANGE_LOW = 5;    // of 255: smaller changes are not drawn, nor those of one step of rounding
 const CHANGE_FULL = 0.6; // quantile of the largest change that has the full colour
 const PLAY_MS = 350;
 
@@ -88,6 +88,7 @@ async function openSeries(place) {
   state.truth = own.key === "manipulation" && person().truth ? stack.frame(person().truth.frame) : null;
   state.original = stack.frame(0);
   await viewer.load(stack.shape, state.volumes);
+  state.low = Math.max(CHANGE_LOW, stack.step + 1);
   state.full = fullChange(state.volumes, state.volumes[own.reference]);
   overlayChoices();
   drawCharts();
@@ -103,7 +104,7 @@ function fullChange(volumes, base) {
   }
   let highest = 255;
   while (highest > 0 && !counts[highest]) highest--;
-  return Math.max(4 * CHANGE_LOW, CHANGE_FULL * highest);
+  return Math.max(4 * state.low, CHANGE_FULL * highest);
 }
 
 /** Hatch the part of the slider whose codes lie outside the training codes' range. */
@@ -137,12 +138,12 @@ function overlayChoices() {
 
 function overlay() {
   const own = series(), image = state.volumes[state.position], base = state.volumes[own.reference];
-  const change = (now, before) => ({ image: now, base: before, low: CHANGE_LOW, high: state.full });
+  const change = (now, before) => ({ image: now, base: before, low: state.low, high: state.full });
   const level = fluidLevel(base, content.grid);
   const key = get("key");
   key.textContent = "";
   if (state.overlay === "change" || state.overlay === "true change") {
-    key.append(element("b", { textContent: "Red: brighter; blue: darker" }), ` by at least ${CHANGE_LOW} of 255; full colour from ${state.full.toFixed(0)}.`);
+    key.append(element("b", { textContent: "Red: brighter; blue: darker" }), ` by at least ${state.low} of 255; full colour from ${state.full.toFixed(0)}.`);
     return { change: state.overlay === "change" ? change(image, base) : change(state.truth, state.original) };
   }
   if (state.overlay === "truth") {
