@@ -32,6 +32,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/paper_tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/explorer.smk"
 include: "workflow/rules/check.smk"
 
 
@@ -48,7 +49,7 @@ onsuccess:
 
 
 # Named targets: check (before a long run), and one for each stage: resources, synthetic, bids, cohort,
-# preprocess, autoencoder, latents, ldm, ldae, embeddings, evaluate, figures, report.
+# preprocess, autoencoder, latents, ldm, ldae, embeddings, evaluate, figures, report, explore.
 rule all:
     default_target: True
     # With the inputs of the report: Snakemake remakes a deleted file only if a target names it.
@@ -60,6 +61,7 @@ rule all:
         rules.application.output,
         rules.model_card.output,
         rules.report.output,
+        rules.explore.output,
 
 
 check_targets()

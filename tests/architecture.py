@@ -33,6 +33,7 @@ LAYERS = (
     ("figures",),
     ("report",),
     ("application", "preflight"),
+    ("explorer",),
     ("cli",),
 )
 # Modules beside the rooms that only start something: they belong to the room that they start.

@@ -39,6 +39,7 @@ ALLOWED = {
     "counterfactual": NETWORKS,
     "embeddings": NETWORKS,
     "examples": NETWORKS,
+    "explore": NETWORKS,
     "guidance": NETWORKS,
     "inference": NETWORKS,
     "interpolation": NETWORKS,

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ldae.preprocess.n4 import run_n4
 from ldae.preprocess.registration import run_registration
 
 STEPS = ("n4", "brain", "registration")
-FINDINGS = "findings.json"
+FINDINGS, PAGE = "findings.json", "explore.html"
 VOLUMES = ("reconstruction.nii.gz", "counterfactual.nii.gz", "difference.nii.gz")
 
 
@@ -122,6 +123,52 @@ def _rounded(measures: Mapping[str, Any]) -> dict[str, Any]:
     return {key: float(f"{value:.4g}") for key, value in numbers.items()}
 
 
+@dataclass(frozen=True)
+class PreparedHead:
+    """A raw head, preprocessed as in training.
+
+    Attributes:
+        content: Hash of the head (:meth:`InputScan.content`).
+        files: Its derivatives.
+        verdict: Of the quality check, in words.
+    """
+
+    content: str
+    files: ScanFiles
+    verdict: str
+
+
+def prepare(
+    bundle: Bundle,
+    raw: Path,
+    out: Path,
+    despite_qc: bool = False,
+    brain_weights: Path | None = None,
+    force: bool = False,
+) -> PreparedHead:
+    """Preprocess a raw head below ``out``; steps that are done are skipped.
+
+    Args:
+        bundle, raw, out, despite_qc, brain_weights, force: As in :func:`apply`.
+
+    Raises:
+        UserError: as in :func:`apply`, counterfactuals apart.
+    """
+    content = InputScan(raw.name, raw, None).content()
+    findings_of = read_json(out / FINDINGS)["head"] if (out / FINDINGS).is_file() else content
+    require(
+        findings_of == content,
+        f"{out} has the findings of another head: name another --out, or delete it.",
+    )
+    if raw.is_dir():
+        raw = convert(raw, out / f"dicom-{content[-12:]}")
+    if not force:
+        require_head(raw)
+    cfg, volumes = bundle.preprocessing(brain_weights), bundle.settings["volumes"]
+    files, verdict = preprocess(raw, out / "preproc", cfg, volumes, despite_qc)
+    return PreparedHead(content, files, verdict)
+
+
 def apply(
     bundle: Bundle,
     raw: Path,
@@ -161,20 +208,9 @@ def apply(
             already, a step of the preprocessing failed, the quality check rejected the scan, or
             the counterfactual lies far outside the training codes.
     """
-    content = InputScan(raw.name, raw, None).content()
-    findings_of = read_json(out / FINDINGS)["head"] if (out / FINDINGS).is_file() else content
-    require(
-        findings_of == content,
-        f"{out} has the findings of another head: name another --out, or delete it.",
-    )
-    if raw.is_dir():
-        raw = convert(raw, out / f"dicom-{content[-12:]}")
-    if not force:
-        require_head(raw)
-    settings = bundle.settings
-    cfg, volumes = bundle.preprocessing(brain_weights), settings["volumes"]
-    files, verdict = preprocess(raw, out / "preproc", cfg, volumes, despite_qc)
-    x, affine = read_volume(files.registered_brain, volumes)
+    head = prepare(bundle, raw, out, despite_qc, brain_weights, force)
+    files, settings = head.files, bundle.settings
+    x, affine = read_volume(files.registered_brain, settings["volumes"])
     system, direction, age = bundle.system, bundle.direction(), bundle.age()
     y = system.y_sem(x)
     logit = float(direction(y))
@@ -190,7 +226,7 @@ def apply(
         write_volume(volume, affine, out / name, bundle)
     findings = {
         "notice": bundle.notice,
-        "head": content,
+        "head": head.content,
         "classes": list(direction.classes),
         f"probability_{direction.classes[1]}": round(1 / (1 + math.exp(-logit)), 2),
         "predicted": direction.classes[positive],
@@ -201,7 +237,7 @@ def apply(
             "towards": direction.classes[not positive],
             **change.report(float(direction(system.y_sem(pair[1:])))),
         },
-        "quality": _quality(verdict, read_json(files.measures)),
+        "quality": _quality(head.verdict, read_json(files.measures)),
         "models": settings["models"],
     }
     write_json(findings, out / FINDINGS)

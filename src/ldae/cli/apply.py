@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 @click.command()
 @options.several("[HEADS...]")
 @options.strength("away from the predicted class", required=False)
+@click.option(
+    "--page", is_flag=True, help="Write explore.html as well: the head, moved by a slider."
+)
 @click.option("--despite-qc", is_flag=True, help="Go on where a scan fails the quality check.")
 @click.option(
     "--brain-weights",
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 @options.decoding
 @options.models
 def apply(
-    given, labels, alpha, sd, despite_qc, brain_weights, out, force, steps, solver, **chosen
+    given, labels, alpha, sd, page, despite_qc, brain_weights, out, force, steps, solver, **chosen
 ) -> int:
     """Preprocess raw heads as in training; write diagnosis, age and a counterfactual of each.
 
@@ -43,6 +46,7 @@ def apply(
     \b
     Examples:
       ldae apply --sample
+      ldae apply --sample --page
       ldae apply head.nii.gz --models models --out applied
       ldae apply dicom/002_S_0413 --out applied
       ldae apply bids --participant-label 01 --participant-label 02
@@ -59,13 +63,19 @@ def apply(
         )
     scans = find_scans(given or (SAMPLE,), HEAD, labels)
     bundle = options.load(**chosen, solver=solver)
-    from ldae.application.raw_head import FINDINGS, VOLUMES
+    from ldae.application.raw_head import FINDINGS, PAGE, VOLUMES
     from ldae.application.raw_head import apply as apply_to
 
     steps = steps or bundle.settings["ddim_steps"]
 
     def work(path: Path, folder: Path) -> dict[str, Any]:
-        return apply_to(bundle, path, folder, strength, steps, despite_qc, brain_weights, force)
+        checks = despite_qc, brain_weights, force
+        findings = apply_to(bundle, path, folder, strength, steps, *checks)
+        if not page:
+            return findings
+        from ldae.explorer.own_head import write_head_page
+
+        return findings | {"page": str(write_head_page(bundle, path, folder, steps, *checks))}
 
     if len(scans) == 1 and (not given or given == (scans[0].path,)):
         options.show(bundle, work(scans[0].path, out), out)
@@ -73,16 +83,17 @@ def apply(
     from ldae.application.batch import Batch
 
     def discard(scan: "InputScan") -> None:
-        for name in (FINDINGS, *VOLUMES):
+        for name in (FINDINGS, PAGE, *VOLUMES):
             (out / scan.scan_id / name).unlink(missing_ok=True)
 
+    written = (FINDINGS, PAGE) if page else (FINDINGS,)
     out.mkdir(parents=True, exist_ok=True)
     settings = {"steps": steps, "strength": vars(strength), "force": [force, despite_qc]}
     batch = Batch(
         scans,
         out / "scans.tsv",
         {"command": "apply", "bundle": bundle.fingerprint, **settings},
-        is_kept=lambda scan: (out / scan.scan_id / FINDINGS).is_file(),
+        is_kept=lambda scan: all((out / scan.scan_id / name).is_file() for name in written),
         discard=discard,
     )
     batch.run(lambda scan: _row(work(scan.path, out / scan.scan_id)), "apply")
@@ -93,8 +104,8 @@ def apply(
 def _row(findings: dict[str, Any]) -> dict[str, Any]:
     """The findings that a table has: single values, and the logits of the counterfactual."""
     single = {key: value for key, value in findings.items() if not isinstance(value, dict | list)}
-    for key in ("notice", "head"):
-        del single[key]
+    for key in ("notice", "head", "page"):
+        single.pop(key, None)
     moved = findings["counterfactual"]
     logits = {key: moved[key] for key in ("logit_before", "logit_asked", "logit_measured")}
     return {**single, **logits, "quality": findings["quality"]["verdict"]}

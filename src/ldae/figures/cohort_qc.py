@@ -16,7 +16,6 @@ from ldae.figures.style import GREY, INK, SHADES, Drawing, letter
 from ldae.files import read_json, read_table
 from ldae.labels import count, number
 from ldae.preprocess.qc_bounds import MEASURES
-from ldae.preprocess.qc_layout import overview
 
 INPUTS = {
     "manifests": "manifests of the registration, one a shard",

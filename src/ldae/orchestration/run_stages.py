@@ -37,6 +37,7 @@ STAGES: tuple[tuple[str, str], ...] = (
     ("Solvers against network calls", "solvers"),
     ("Against the known truth", "true_volumes|truth|counterfactual(_volumes)?"),
     ("Figures and tables", r"tables_paper|figure\d*_\w+"),
+    ("Explorer", "explore"),
     ("Report", "report|model_card|application|proof"),
     ("Preflight check", "check"),
     ("Reset of scans", "retry|redo"),
