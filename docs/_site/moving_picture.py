@@ -46,7 +46,7 @@ def volumes(results: Path) -> np.ndarray:
     require(len(rows) > 0, f"{results} has no scan of {SUBJECT}: name another in SUBJECT.")
     x = store.volumes(rows.index.to_numpy()[:1])
     y = system.y_sem(x)
-    steps = 2 * bundle.settings["ddim_steps"]
+    steps = bundle.settings["ddim_steps"]
     z_T = system.encode_zT(system.encode_z(x), y, steps)
     step = direction.step(bundle.settings["mode"])
     # Codes are placed about the middle between the classes, where the logit is 0.

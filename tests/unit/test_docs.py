@@ -119,7 +119,7 @@ def said() -> str:
 def test_troubleshooting_quotes_messages_of_the_program():
     texts = said()
     quoted = [row[0] for row in cells("docs/troubleshooting.md", "the message")]
-    messages = [cell.strip("`") for cell in quoted if cell.startswith("`")]
+    messages = [cell.strip("` ") for cell in quoted if cell.startswith("`")]
     assert len(messages) > 50
     lost = [
         part
