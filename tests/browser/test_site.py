@@ -3,7 +3,11 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from playwright.sync_api import Page
@@ -12,8 +16,9 @@ from helpers.browser import violations
 from helpers.project import ROOT
 
 NARROW = {"width": 390, "height": 844}
+BROKEN = "[...document.images].filter(i => !(i.complete && i.naturalWidth)).map(i => i.src)"
 # Faults of the theme, not of the pages.
-OF_THE_THEME = ("color-contrast", "scrollable-region-focusable", "link-in-text-block")
+OF_THE_THEME: tuple[str, ...] = ()
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +40,7 @@ def pages(site: Path) -> list[Path]:
     return sorted(path for path in site.glob("*.html") if path.name != "404.html")
 
 
-def test_every_page_opens_without_errors_and_fits_a_narrow_screen(site: Path, page: Page):
+def test_every_page_opens_with_its_pictures_and_fits_a_narrow_screen(site: Path, page: Page):
     assert len(pages(site)) > 25
     for path in pages(site):
         for size in (page.viewport_size, NARROW):
@@ -44,6 +49,7 @@ def test_every_page_opens_without_errors_and_fits_a_narrow_screen(site: Path, pa
             assert page.locator("h1").count() == 1, path.name
             wide = page.evaluate("document.documentElement.scrollWidth")
             assert wide <= size["width"], f"{path.name} at {size['width']}"
+        assert page.evaluate(BROKEN) == [], path.name
         page.set_viewport_size({"width": 1400, "height": 900})
 
 
@@ -67,25 +73,29 @@ def test_links_of_the_site_lead_to_files_and_anchors(site: Path, page: Page):
                 assert anchor in anchors(file), f"{path.name}: {target}"
 
 
-def test_pictures_are_shown(site: Path, page: Page):
-    for path in pages(site):
-        page.goto(path.as_uri())
-        broken = page.evaluate(
-            "[...document.images].filter(i => !(i.complete && i.naturalWidth)).map(i => i.src)"
-        )
-        assert broken == [], path.name
-
-
 def test_search_finds_a_page(site: Path, page: Page):
     page.goto((site / "index.html").as_uri())
     page.locator("input.md-search__input").fill("exclude a scan")
-    first = page.locator(".md-search-result__link").first
-    first.wait_for()
-    assert "faq" in first.get_attribute("href")
+    page.locator(".md-search-result__link[href*='faq.html']").first.wait_for()
 
 
-def test_pages_have_no_faults_of_accessibility(site: Path, page: Page):
+@pytest.fixture
+def address(site: Path) -> Iterator[str]:
+    """The site on a server of this machine, whose style sheets axe may read."""
+    handler = partial(QuietHandler, directory=site)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """No line for each request."""
+
+
+def test_pages_have_no_faults_of_accessibility(address: str, page: Page):
     for name in ("index", "how-it-works", "configuration", "troubleshooting"):
-        page.goto((site / f"{name}.html").as_uri())
+        page.goto(f"{address}/{name}.html")
         found = [fault for fault in violations(page) if not fault.startswith(OF_THE_THEME)]
         assert found == [], name
