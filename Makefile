@@ -13,9 +13,9 @@ BIN    := $(abspath $(ENV))/bin
 export OMP_NUM_THREADS ?= 1
 export PATH := $(BIN):$(PATH)
 
-NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+SUITABLE := 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.11")'
 
-.PHONY: help demo proof sample test test-unit test-browser test-cluster lint format env caller clean-env
+.PHONY: help demo proof sample docs test test-unit test-browser test-cluster lint format env caller clean-env
 .DEFAULT_GOAL := help
 
 help:
@@ -23,12 +23,13 @@ help:
 
 #: make TARGET [VARIABLE=VALUE ...]     (what needs the environments makes them first)
 #:
-#: demo          the whole workflow on a synthetic ADNI download; 10-30 minutes on two cores
+#: demo          the whole workflow on a synthetic ADNI download; about 12 minutes on two cores
 #: test          style, unit tests, and those that run parts of the workflow
 #: env           the environments below .venv/, once; 2-3 minutes
 #:
 #: proof         the demo's question in earnest, on three seeds: docs/proof.md; hours
 #: sample        the models and the head of `ldae apply --sample`, from the demo's run
+#: docs          the pages as a site, site/index.html
 #: test-unit     unit tests alone; minutes
 #: test-browser  the HTML pages in Chromium, if there is one
 #: test-cluster  tests on a one-node Slurm, installed here (root, Debian) if there is none
@@ -37,7 +38,7 @@ help:
 #: caller        Snakemake alone, for jobs in a container or in conda environments
 #: clean-env     delete .venv/
 #:
-#: PYTHON=python3.11       Python that makes the environments, 3.11 or newer (python3)
+#: PYTHON=python3.11       Python that makes the environments, 3.11, 3.12 or 3.13 (python3)
 #: TORCH=cpu|cuda          build of torch (the installed one; at first cuda if a GPU is seen, else cpu)
 #: DEVICE=cpu|cuda         where the proof is trained (cpu)
 #: V=1                     make demo: Snakemake's own log instead of a line a stage
@@ -75,6 +76,11 @@ $(SEEDS): proof-%:
 sample: env
 	snakemake --profile demo --configfile config/demo.yaml config/sample.yaml -- sample
 
+# The pages of docs/ and those beside it as a site that needs no server and no other machine.
+docs: env
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "Done. Open $(abspath site/index.html) in a browser."
+
 # Two files of tests at a time, each in one process, so that what a file shares is made once.
 SIDE_BY_SIDE := --numprocesses 2
 
@@ -109,7 +115,7 @@ format: env
 REQUIRED = $(or $(TORCH:%=envs/torch-%.txt),$$($(BIN)/python envs/choose_torch.py))
 
 $(ENV)/.done$(BUILD): envs/torch$(BUILD).txt envs/ldae.lock.txt
-	$(PYTHON) -c $(NEW_ENOUGH)
+	$(PYTHON) -c $(SUITABLE)
 	$(PYTHON) -m venv --clear $(ENV)
 	$(BIN)/python -m pip install -q -c envs/ldae.lock.txt -r $(REQUIRED)
 	$(BIN)/python -m pip install -q --no-deps -r envs/ldae.lock.txt
@@ -125,7 +131,7 @@ $(ENV)/.done$(BUILD): envs/torch$(BUILD).txt envs/ldae.lock.txt
 caller: .venv/caller/.done
 
 .venv/caller/.done: envs/caller.txt envs/ldae.lock.txt
-	$(PYTHON) -c $(NEW_ENOUGH)
+	$(PYTHON) -c $(SUITABLE)
 	$(PYTHON) -m venv --clear .venv/caller
 	.venv/caller/bin/python -m pip install -q --no-deps -r envs/caller.txt -c envs/ldae.lock.txt
 	touch $@

@@ -12,6 +12,7 @@ from jsonschema.exceptions import ValidationError
 from ldae.errors import UserError, require
 
 AUTO = "auto"  # value of a key that a job chooses by the machine it runs on
+REFERENCE = "docs/configuration.md"
 MRIQC = "mriqc_"  # start of the names of MRIQC's measures, in tables and bounds
 # Trainings that share a section of the configuration.
 SECTIONS = {"supervised_diagnosis": "supervised", "supervised_age": "supervised"}
@@ -37,7 +38,7 @@ def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
         faults = "; ".join(_sentence(error) for error in errors)
         raise UserError(
             f"The configuration (config/config.yaml and the files given on top of it) is wrong: "
-            f"{faults}. config/config.yaml explains each key."
+            f"{faults}. {REFERENCE} lists all keys."
         )
     require(
         not ("synthetic" in config and config["cohort"]["study"]),

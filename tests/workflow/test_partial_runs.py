@@ -1,22 +1,21 @@
-"""Partial runs: Snakemake's plan after each change equals the table of docs/partial-runs.md.
+"""Partial runs: Snakemake's plan after each change equals that of tests/data/partial_runs.yaml.
 
 The plans are of a hollow project: the real rules and their metadata, outputs without content.
 """
 
 import os
-import re
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from helpers.project import ROOT, Project, copy_project
+from helpers.plans import GROUPS, PLANS, rules
+from helpers.project import Project, copy_project
 from ldae.orchestration.rerun import reset_scans
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
-PAGE = "docs/partial-runs.md"
 STAGES = ("autoencoder", "ldm", "ldae", "dae", "supervised")
 Jobs = dict[str, int]
 
@@ -54,30 +53,6 @@ def hollow(tmp_path_factory) -> Project:
         script.write_text(HOLLOW)
     project.snakemake("--quiet", "all")
     return project
-
-
-def rows(title: str) -> dict[str, list[str]]:
-    """Rows of the page's table with this first column title, by first cell without marks."""
-    lines = (ROOT / PAGE).read_text().splitlines()
-    start = next(n for n, line in enumerate(lines) if line.startswith(f"| {title} |"))
-    found = {}
-    for line in lines[start + 2 :]:
-        if not line.startswith("|"):
-            break
-        first, *others = [cell.strip() for cell in line.strip("|").split("|")]
-        found[re.sub(r"[`*]", "", first)] = others
-    return found
-
-
-def rules(text: str) -> dict[str, int | None]:
-    """Rules named in a cell, groups resolved, with the number of jobs where it is given."""
-    groups, found = rows("group"), {}
-    for group, rule, number in re.findall(r"\*([^*]+)\*|`(\w+)`(?: ×(\d+))?", text):
-        if group:
-            found = rules(groups[group][0]) | found
-        else:
-            found[rule] = int(number) if number else None
-    return found
 
 
 def plan(*arguments: str, **changes) -> Callable[[Project], Jobs]:
@@ -257,28 +232,27 @@ CHANGES = {
 }
 
 
-def assert_plan(jobs: Jobs, cell: str, full: Jobs) -> None:
-    """The plan has the rules of a table's cell, with their numbers of jobs."""
-    expected = rules(cell)
-    assert (cell.startswith("nothing")) == (not expected)
+def assert_plan(jobs: Jobs, situation: str, full: Jobs) -> None:
+    """The plan has the rules of the situation, with their numbers of jobs."""
+    expected = rules(PLANS[situation]["runs"])
     # A rule makes the hollow download; a real one is changed by the user.
     jobs = {rule: number for rule, number in jobs.items() if rule != "synthetic"}
     assert set(jobs) == set(expected)
     assert jobs == {rule: full[rule] if n is None else n for rule, n in expected.items()}
 
 
-def test_partial_runs_table_lists_every_tested_situation():
-    assert set(rows("situation")) == set(SITUATIONS) | set(CHANGES)
+def test_every_situation_has_a_plan():
+    assert set(PLANS) == set(SITUATIONS) | set(CHANGES)
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
-def test_plan_equals_partial_runs_table(plans, situation):
-    assert_plan(plans[situation], rows("situation")[situation][1], plans["all"])
+def test_plan_after_a_change_of_the_configuration(plans, situation):
+    assert_plan(plans[situation], situation, plans["all"])
 
 
 @pytest.mark.parametrize("situation", CHANGES)
-def test_plan_after_file_changes_equals_partial_runs_table(hollow, plans, situation):
-    assert_plan(CHANGES[situation](hollow), rows("situation")[situation][1], plans["all"])
+def test_plan_after_a_change_of_files(hollow, plans, situation):
+    assert_plan(CHANGES[situation](hollow), situation, plans["all"])
     assert hollow.jobs() == {}
 
 
@@ -324,4 +298,4 @@ def test_missing_volume_store_plans_no_training(hollow):
     store.unlink()
     jobs = hollow.jobs("--forcerun", "tissue_volumes")
     store.write_bytes(kept)
-    assert "volumes" in jobs and not set(jobs) & set(rules("*trainings*"))
+    assert "volumes" in jobs and not set(jobs) & set(GROUPS["trainings"])
