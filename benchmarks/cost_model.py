@@ -7,9 +7,9 @@ autocast (ldae.nets.memory). It takes the longer of its arithmetic at 40 % of an
 traffic at 85 % of its bandwidth. Nothing is measured: the ratios say more than the hours. Of what
 torch.compile fuses, by default on GPUs (``compile: auto``), only the normalisations of the 3-D
 networks are taken as fused: three passes over the volume forwards, five backwards. ``--eager``
-takes them as the operators they are written in. Reading, validation and the optimizer are not modelled,
-nor the copies by which PyTorch's own group_norm undoes the channels-last layout. ``--base``
-follows the source and configuration of an earlier commit with the same script.
+takes them as the operators they are written in. Not modelled: reading, validation, the optimizer,
+and the copies by which PyTorch's own group_norm undoes the channels-last layout. ``--base`` follows
+the source and configuration of an earlier commit with the same script.
 """
 
 import argparse

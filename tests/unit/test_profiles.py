@@ -95,6 +95,7 @@ def test_first_attempts_evaluates_requests_that_grow_with_attempts():
     snakemake = SimpleNamespace(async_run=None, rules=[n4])
     cohort = {"name": "ADNI", "batches": 4, "preprocessed_dir": None, "beside": {}}
     config = {"preprocess": {"shards": 3}, "latents": {"shards": 2}, "cohort": cohort}
+    config |= {"evaluation": {"code_shards": 4}}
     known = first_attempts(snakemake, config)["n4"]
     assert known == {"threads": 2, "mem_mb": 1024, "jobs": 3}  # its inputs are unknown
 

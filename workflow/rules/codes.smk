@@ -43,7 +43,11 @@ rule code_shard:
         interpolation_subject=config["figures"]["interpolation_subject"],
         # A scan is inverted again only if this changes.
         inverting=source("inference.codes:invert_shard", LDAE),
-        source=source("evaluation.inversion_plan:plan_of_store"),
+        source=source(
+            "evaluation.inversion_plan:plan_of_store",
+            "inference.codes:invert_shard",
+            LDAE,
+        ),
     message:
         "Inverting test scans, shard {wildcards.shard}"
     script:
