@@ -375,7 +375,7 @@ def test_table_of_paths_names_its_scans(tmp_path, suffix, delimiter):
     with pytest.raises(UserError, match="would both be called first"):
         find_scans([table], BRAIN)
     table.write_text("scan_id,path;site\nfirst,a.nii.gz;1\n")
-    with pytest.raises(UserError, match="one of them must be called path"):
+    with pytest.raises(UserError, match=r"one of them must be called path|is it separated by"):
         find_scans([table], BRAIN)
 
 

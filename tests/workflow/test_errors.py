@@ -35,6 +35,12 @@ def test_configuration_with_misspelt_key_is_refused_with_a_suggestion(project):
     assert "unknown key ldm.lerning_rate (did you mean learning_rate?)" in done.stdout
 
 
+def test_target_that_does_not_exist_is_refused_with_a_suggestion(project):
+    done = project.snakemake("-n", "figurs", check=False)
+    assert done.returncode != 0
+    assert "There is no target figurs. Did you mean figures?" in done.stdout
+
+
 def test_configuration_with_wrong_value_is_refused_with_allowed_ones(project):
     config = write_config(project, {"device": "gpu"})
     done = project.snakemake("-n", config=config, check=False)

@@ -6,6 +6,7 @@ command has worked on stay.
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -136,7 +137,8 @@ class Batch:
         self.save()
         if rows := list(self._all_rows()):
             table = pd.DataFrame(rows).reindex(columns=self._columns(rows))
-            write_table(table, self.table)
+            # As text, since numbers of an earlier command are: pandas would write 100 and 100.0.
+            write_table(table.map(_as_text), self.table)
         self._saved = time.monotonic()
 
     @staticmethod
@@ -148,3 +150,9 @@ class Batch:
         """Rows of this run in the order of its scans, then those of earlier commands."""
         yield from self.rows.values()
         yield from (row for name, row in self._earlier.items() if name not in self.rows)
+
+
+def _as_text(value: Any) -> Any:
+    """A finite float as text with six digits; anything else as it is."""
+    is_number = isinstance(value, float) and math.isfinite(value)
+    return f"{value:.6g}" if is_number else value
