@@ -241,36 +241,45 @@ def _age(values: pd.DataFrame, differences: pd.DataFrame) -> list[Claim]:
 
 
 def _interpolation(table: pd.DataFrame, differences: pd.DataFrame) -> list[Claim]:
-    found = []
+    """Claims by SSIM to the visit's AE reconstruction, and by SSIM to the scan, as in the proof."""
     overall = table[(table["grouping"] == "overall") & (table["metric"] == "ssim_to_ae")]
     own = row_of(overall, method="ldae")
+    found = []
     for row in differences[differences["metric"] == "ssim_to_ae"].to_dict("records"):
         reference, other = row["reference"], phrase(row["reference"])
         theirs = row_of(overall, method=reference)
         to_scan = row_of(differences, reference=reference, metric="ssim")
-        also = _also(to_scan) if to_scan is not None else ""
         leads = reference == "voxel_average"
-        brief = "difference of SSIM {found}"
-        if own is not None:
-            brief = f"SSIM {number(own['value'], VISIT_DIGITS)}, difference {{found}}"
         estimate = f" {number(theirs['value'], VISIT_DIGITS)}" if theirs is not None else ""
         found += claim_of(
             "visits",
             "interpolation_differences",
             f"A missing visit is predicted better than by {other}",
-            f"SSIM to the AE reconstruction of the visit, LDAE less {other}{also}",
+            f"SSIM to the AE reconstruction of the visit, LDAE less {other}",
             pd.Series(row),
             ABOVE_ZERO,
-            brief=brief if leads else "",
+            brief=_visit_brief(own, to_scan) if leads else "",
             opposite=f"A missing visit is predicted worse than by {other}",
             rival="" if leads else f"{other}{estimate}",
+        ) + claim_of(
+            "visits",
+            "interpolation_differences",
+            f"A missing visit is predicted better than by {other}, judged by the scan itself",
+            f"SSIM to the scan of the visit, LDAE less {other}",
+            to_scan,
+            ABOVE_ZERO,
         )
     return found
 
 
-def _also(row: pd.Series) -> str:
-    """The same difference to the scan itself, which the proof judges."""
-    return f" (to the scan: {interval(row['difference'], row['ci_low'], row['ci_high'])})"
+def _visit_brief(own: pd.Series | None, to_scan: pd.Series | None) -> str:
+    """SSIM of the LDAE and its two differences, in few words; without what is missing."""
+    level = f"SSIM {number(own['value'], VISIT_DIGITS)}, " if own is not None else ""
+    brief = f"{level}difference {{found}} to the AE reconstruction"
+    if to_scan is not None:
+        numbers = (to_scan[key] for key in ("difference", "ci_low", "ci_high"))
+        brief += f" and {interval(*numbers)} to the scan itself"
+    return brief
 
 
 def _extrapolation(table: pd.DataFrame) -> list[Claim]:
