@@ -6,7 +6,7 @@ import yaml
 from helpers.quality import cards
 from ldae.files import read_table
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 SMALL = {
     "synthetic": {"subjects": 12, "visits": 2, "spacing": 5.0},
