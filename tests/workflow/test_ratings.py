@@ -6,10 +6,10 @@ import yaml
 from helpers.quality import cards
 from ldae.files import read_table
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 SMALL = {
-    "synthetic": {"subjects": 8, "visits": 2, "spacing": 5.0},
+    "synthetic": {"subjects": 12, "visits": 2, "spacing": 5.0},
     "preprocess": {"shards": 1},
     "cohort": {
         "exclude": ["anna.tsv", "ben.tsv"],
@@ -36,7 +36,7 @@ def test_ratings_take_scans_out_and_a_typing_error_deletes_nothing_else(project)
 
     run("")
     scans = sorted(read_table(results / "cache/volumes/index.tsv")["scan_id"])
-    assert len(scans) == 16
+    assert len(scans) == 24
     bad, disputed = scans[1], scans[2]
 
     before = {name: (results / name).read_bytes() for name in KEPT}
