@@ -45,7 +45,8 @@ def made_person(number: int, shape: tuple[int, int, int]) -> tuple[dict[str, Any
     texture /= texture.std()
     decoded = ndi.gaussian_filter(base, 0.6 * shape[0] / 64)
     stack = Stack()
-    stack.add(base * (1 + 0.02 * rng.normal(size=shape)))
+    scan = base * (1 + 0.02 * rng.normal(size=shape))
+    stack.add(scan)
     start = ALPHAS.index(0.0)
     places = {start: stack.add(decoded)}
     for step in (1, -1):
@@ -56,7 +57,7 @@ def made_person(number: int, shape: tuple[int, int, int]) -> tuple[dict[str, Any
     for part in range(1, 11):
         between.append(stack.add(moved(decoded, 0.03 * part, -texture), between[-1]))
     noise = [stack.add(moved(decoded, 0.2, np.roll(texture, 5 * k)), places[start]) for k in (1, 2)]
-    truth = stack.add(moved(base, 0.5, texture * 0), 0)
+    truth = stack.add(moved(scan, 0.5, texture * 0), 0)
     diagnosis = DIAGNOSES[number % PEOPLE]
 
     def readings(slopes: np.ndarray) -> dict[str, list[float]]:

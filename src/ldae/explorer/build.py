@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 TITLE = "Explorer: test scans moved through the models' codes"
 LINKS = (("Report", "report.html"),)
-TOLERANCES = (1, 2, 3, 4, 6, 8)  # of intensities, in steps of 1/255; the smallest that fits
+TOLERANCES = (1, 4, 7, 10, 13)  # of intensities, in steps of 1/255; the smallest that fits
 SHARE_OF_NUMBERS = 0.05  # of the page's size, for its numbers
 CAUTION = (
     "A manipulated scan shows what these models hold to go with the diagnosis. It is no forecast "
@@ -77,8 +77,8 @@ def build_explorer(
         cfg: Section ``evaluation``.
         people: Test participants of each diagnosis (``explorer.people_per_class``).
         samples: Number of codes drawn as noise (``figures.stochastic_samples``).
-        megabytes: Largest size of the page (``explorer.megabytes``); intensities are rounded until
-            it is kept.
+        megabytes: Largest size of the page (``explorer.megabytes``); small differences are left out
+            until it is kept.
 
     Raises:
         UserError: a file is missing, or the models, volumes and embeddings do not belong together.
@@ -122,7 +122,7 @@ def build_explorer(
     size = write_page(page, TITLE, about, content, stacks, LINKS) / MEGABYTE
     if size > megabytes:
         log.warning(
-            "The page has %.1f MB, more than explorer.megabytes (%g), with intensities rounded to "
+            "The page has %.1f MB, more than explorer.megabytes (%g), with intensities exact to "
             "±%d of 255: lower explorer.people_per_class.",
             size,
             megabytes,
@@ -133,7 +133,7 @@ def build_explorer(
 def rounding(tolerance: int) -> str:
     """How exact the page's volumes are, in a sentence."""
     return (
-        f"To keep the page small, intensities are rounded to ±{tolerance} of 255; all numbers were "
+        f"To keep the page small, intensities are exact to ±{tolerance} of 255; all numbers were "
         "measured before. Changes of that size are not drawn."
     )
 

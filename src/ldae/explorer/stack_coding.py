@@ -1,9 +1,10 @@
 """Coding of a person's volumes in few bytes: rounded intensities, differences, gzip.
 
-Intensities (0 to 255) are rounded to steps of ``2 tolerance + 1``. Then a frame is replaced by its
-difference from an earlier one that it resembles, or, if it resembles none, by differences of
-neighbouring voxels where they take fewer bytes. Differences wrap around at 256, so that decoding is
-exact after the rounding; ``web/stack.js`` decodes in the browser.
+Intensities (0 to 255) are rounded to steps of 3, unless the coding is exact. Then a frame is
+replaced by its difference from an earlier one that it resembles, where the difference exceeds the
+tolerance; so a frame keeps the fine grain of the earlier one. A frame that resembles none is
+replaced by differences of neighbouring voxels where they take fewer bytes. Differences wrap around
+at 256, so that decoding is exact after the rounding; ``web/stack.js`` decodes in the browser.
 """
 
 import base64
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+COARSEST = 1  # tolerance of a frame that resembles none, steps of 1/255
 WHITE = 255  # the largest intensity of an 8-bit volume
 ALONE = -1  # in place of an earlier frame: the frame resembles none
 
@@ -59,23 +61,30 @@ def encode(stack: Stack, tolerance: int) -> dict[str, Any]:
         tolerance: Largest error of a decoded voxel, in steps of 1/255 of the range.
 
     Returns:
-        ``shape`` (X, Y, Z); ``step`` of the rounding; ``after``; ``smooth``, whether a frame holds
-        differences of neighbours; ``data``, base64 of gzip of the frames, x fastest.
+        ``shape`` (X, Y, Z); ``step`` of the rounding; ``tolerance``; ``after``; ``smooth``, whether
+        a frame holds differences of neighbours; ``data``, base64 of gzip of the frames, x fastest.
     """
-    step = 2 * tolerance + 1
-    levels = [
-        ((frame.astype(np.uint16) + tolerance) // step).astype(np.uint8) for frame in stack.frames
-    ]
+    own = min(tolerance, COARSEST)
+    step = 2 * own + 1
+    levels: list[np.ndarray] = []
     coded, smooth = [], []
-    for level, after in zip(levels, stack.after, strict=True):
-        plain = level if after == ALONE else level - levels[after]
-        smoothed = neighbour_differences(level) if after == ALONE else plain
-        is_smaller = after == ALONE and _bytes(smoothed) < _bytes(plain)
-        coded.append(_flat(smoothed if is_smaller else plain))
-        smooth.append(is_smaller)
+    for frame, after in zip(stack.frames, stack.after, strict=True):
+        level = ((frame.astype(np.int16) + own) // step).astype(np.int16)
+        if after == ALONE:
+            plain, smoothed = level.astype(np.uint8), neighbour_differences(level.astype(np.uint8))
+            smooth.append(_bytes(smoothed) < _bytes(plain))
+            coded.append(_flat(smoothed if smooth[-1] else plain))
+        else:
+            change = level - levels[after]
+            change[np.abs(change) * step + own <= tolerance] = 0
+            level = levels[after] + change
+            smooth.append(False)
+            coded.append(_flat(change.astype(np.uint8)))
+        levels.append(level)
     return {
         "shape": list(stack.frames[0].shape),
         "step": step,
+        "tolerance": tolerance,
         "after": stack.after,
         "smooth": smooth,
         "data": packed(b"".join(coded)),

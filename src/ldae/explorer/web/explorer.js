@@ -9,7 +9,7 @@ const KINDS = {
   reconstruction: { name: "Scan and reconstructions", question: () => "The scan, the autoencoder's reconstruction, and the LDAE's from the scan's own codes in T steps each way." },
   variation: { name: "Same code, other noise", question: () => "One y_sem, decoded from the scan's own z_T and from noise: what stays is in y_sem, what changes is not." },
 };
-const CHANGE_LOW = 5;    // of 255: smaller changes are not drawn, nor those of one step of rounding
+const CHANGE_LOW = 5;    // of 255: smaller changes are not drawn, nor those within the rounding
 const CHANGE_FULL = 0.6; // quantile of the largest change that has the full colour
 const PLAY_MS = 350;
 
@@ -88,7 +88,7 @@ async function openSeries(place) {
   state.truth = own.key === "manipulation" && person().truth ? stack.frame(person().truth.frame) : null;
   state.original = stack.frame(0);
   await viewer.load(stack.shape, state.volumes);
-  state.low = Math.max(CHANGE_LOW, stack.step + 1);
+  state.low = Math.max(CHANGE_LOW, stack.tolerance + 2);
   state.full = fullChange(state.volumes, state.volumes[own.reference]);
   overlayChoices();
   drawCharts();

@@ -7,7 +7,7 @@ async function unpacked(text) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-/** Volumes of one person: {shape, step, size, frame(i)}; frame(i) holds 8-bit voxels, x fastest. */
+/** Volumes of one person: {shape, tolerance, size, frame(i)}; frame(i) holds 8-bit voxels, x fastest. */
 async function decodeStack(coded) {
   const levels = await unpacked(coded.data);
   const [nx, ny, nz] = coded.shape;
@@ -30,5 +30,5 @@ async function decodeStack(coded) {
   if (coded.step > 1) {
     for (let v = 0; v < levels.length; v++) levels[v] = Math.min(255, levels[v] * coded.step);
   }
-  return { shape: coded.shape, step: coded.step, size, frame: (i) => levels.subarray(i * size, (i + 1) * size) };
+  return { shape: coded.shape, tolerance: coded.tolerance, size, frame: (i) => levels.subarray(i * size, (i + 1) * size) };
 }
