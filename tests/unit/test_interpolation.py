@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from helpers.models import CFG, SHAPE
-from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
 from ldae.evaluation import extrapolation, interpolation
 from ldae.evaluation.longitudinal import VisitCodes
@@ -32,7 +31,7 @@ def outputs(system, project) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def codes(system, project) -> VisitCodes:
     """The three visits of one participant."""
-    store = VolumeStore(project / "volumes")
+    store = system.volume_store(project / "volumes")
     visits = store.index[store.index["participant_id"] == "sub-01"]
     return VisitCodes(system, store, project / "ldae.npz", visits, 2, 8)
 
