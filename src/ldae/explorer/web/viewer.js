@@ -84,6 +84,9 @@ class Viewer {
     }
     if (overlay.other) this.other.img.set(overlay.other);
     this.contours = overlay.contours || [];
+    // The viewer would upload an invisible layer as well.
+    const layers = [overlay.change && this.change, overlay.other && this.other].filter(Boolean);
+    this.nv.volumes = [this.scan, ...layers];
     this.nv.updateGLVolume();
   }
 
