@@ -36,6 +36,7 @@ ALLOWED = {
     "probes": PROBES,
     "probes_external": PROBES,
     "truth": PROBES,
+    "code_shard": NETWORKS,
     "counterfactual": NETWORKS,
     "embeddings": NETWORKS,
     "examples": NETWORKS,

@@ -114,7 +114,7 @@ def test_sample_and_models_exclude_each_other(capsys):
     scan = str(sample_visits()["file"][0])
     arguments = ["encode", scan, "--sample", "--models", "results/models", "--out", "y.npz"]
     assert main(arguments) == 2
-    assert "Give --models or --sample, not both" in capsys.readouterr().err
+    assert "Give one of --models, --model and --sample" in capsys.readouterr().err
 
 
 @pytest.fixture

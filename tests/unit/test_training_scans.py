@@ -125,7 +125,7 @@ def test_changed_scans_warning_counts_a_few_changed_scans(model, tmp_path):
     store = make_store(tmp_path / "one", seeds={"sub-a": 99})
     require_fit(store, card, folder)
     (warning,) = changed_scans_warning({"ae": card, "given": {}}, folder.parent, store.index)
-    assert "ae (1 of 3 scans)" in warning
+    assert "ae (1 of 3 scans)" in warning.text
 
 
 def test_changed_scans_warning_skips_models_of_latents(model, tmp_path):
