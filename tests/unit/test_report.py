@@ -638,7 +638,8 @@ def test_warnings_name_departures_few_subjects_and_lpips_net(run):
     assert text.count("autoencoder trained from scratch") == 1 and "deepbet" in text
     assert "The model card of ldae says: it collapsed." in text
     assert "LPIPS in the tables is measured by alex" in text
-    squeeze = {**config["evaluation"], "truth": None, "lpips": {"net": "squeeze", "protocol": "fake_3d"}}
+    lpips = {"net": "squeeze", "protocol": "fake_3d"}
+    squeeze = {**config["evaluation"], "truth": None, "lpips": lpips}
     text = full(warnings({**config, "evaluation": squeeze}, index, {}))
     assert "base heads" not in text and "LPIPS" not in text
 
