@@ -1,6 +1,7 @@
 """Preflight checks of `snakemake check`, without Snakemake: each fault has its remedy."""
 
 import copy
+import json
 import shutil
 import sys
 from collections import namedtuple
@@ -16,6 +17,7 @@ from ldae.preflight import paths, plan, resources, scans, slurm, space
 from ldae.preflight.cost import estimate
 from ldae.preflight.environment import check_environment
 from ldae.preflight.expected_scans import expected_scans
+from ldae.preflight.parameters import TABLE, count_parameters, key_of, parameters
 from ldae.preflight.paths import check_tables
 from ldae.preflight.plan import Plan
 from ldae.preflight.report import ERROR, OK, WARNING, Finding, text, write
@@ -511,3 +513,18 @@ def test_check_report_is_aligned_and_does_not_wrap_remedies(tmp_path):
     rows = (tmp_path / "check/check.tsv").read_text().splitlines()
     assert rows[0].split("\t") == ["level", "topic", "what", "remedy"]
     assert rows[1] == "OK\tpaths\tfine\tn/a"
+
+
+def test_table_of_parameters_is_that_of_the_shipped_configuration():
+    assert json.loads(TABLE.read_text()) == {
+        "key": key_of(PAPER),
+        "parameters": count_parameters(PAPER),
+    }
+
+
+def test_parameters_of_another_configuration_are_counted(monkeypatch):
+    rate = {**PAPER, "ldm": {**PAPER["ldm"], "learning_rate": 0.5}}
+    assert key_of(rate) == key_of(PAPER)
+    wide = {**PAPER, "ldm": {**PAPER["ldm"], "base_channels": 32}}
+    monkeypatch.setattr("ldae.preflight.parameters.count_parameters", lambda config: "counted")
+    assert parameters(wide) == "counted" and isinstance(parameters(rate), dict)

@@ -8,14 +8,13 @@ demo (2 mm, compressed). Outputs that the plan does not make need nothing.
 import math
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ldae.nets.shapes import latent_shape
+from ldae.preflight.parameters import parameters
 from ldae.preflight.paths import existing
 from ldae.preflight.plan import Plan
 from ldae.preflight.report import ERROR, OK, WARNING, Finding
@@ -207,44 +206,6 @@ def _models(facts: Facts, plan: Plan) -> Output:
     there = sum(min(part, _sizes(runs / name, "*")) for name, part in need.items())
     how = f"trained parameters: {listed or 'none'}"
     return Output("models and checkpoints", tuple(numbers), sum(need.values()), there, how)
-
-
-def parameters(config: Mapping[str, Any]) -> dict[str, int]:
-    """Number of trained parameters by training; the networks are built without memory.
-
-    They do not depend on ``checkpointing``, which may still be ``auto``.
-    """
-    import torch
-
-    from ldae.nets.autoencoder import build_autoencoder, build_discriminator
-    from ldae.nets.conditional_unet import build_conditional_unet
-    from ldae.nets.gradient_estimator import build_guided_unet
-    from ldae.nets.semantic_encoder import build_encoder
-    from ldae.nets.unet import build_unet
-
-    def number(net: torch.nn.Module) -> int:
-        return sum(parameter.numel() for parameter in net.parameters())
-
-    found = {}
-    sections = ("autoencoder", "ldm", "dae")
-    config = {**config, **{name: {**config[name], "checkpointing": False} for name in sections}}
-    with torch.device("meta"):
-        encoder = build_encoder({**config["ldae"]["encoder"], "pretrained": None})
-        if not any(config["published"].values()):
-            cfg, channels = config["autoencoder"], config["autoencoder"]["latent_channels"]
-            unet = build_unet(config["ldm"], channels)
-            guided = build_guided_unet(build_unet(config["ldm"], channels), config["ldm"],
-                                       encoder.dim)  # fmt: skip
-            found["autoencoder"] = number(build_autoencoder({**cfg, "pretrained": None}))
-            found["autoencoder"] += number(build_discriminator(cfg["adversarial"]))
-            found["ldm"] = number(unet)
-            found["ldae"] = number(guided) - number(unet) + number(encoder)
-        if "dae" in config["baselines"]:
-            found["dae"] = number(build_conditional_unet(config["dae"], encoder.dim))
-            found["dae"] += number(encoder)
-        if "supervised" in config["baselines"]:
-            found |= dict.fromkeys(("supervised_diagnosis", "supervised_age"), number(encoder))
-    return found
 
 
 def _files(place: Path, need: int) -> Finding:

@@ -14,46 +14,9 @@ from typing import Any
 from ldae.config import section_name
 from ldae.files import digest
 from ldae.training.memory import Upstream, training_memory
+from ldae.training.network_keys import relevant
 
 TABLE = Path(__file__).with_name("memory_table.json")
-# Keys of a training's section that change no byte of a step.
-IRRELEVANT = frozenset(
-    {
-        "micro_batch",  # these two are columns of the table
-        "checkpointing",
-        "activation",
-        "age_loss",
-        "batch_size",
-        "clamp",
-        "class_weights",
-        "classes",  # outputs of one linear layer
-        "compile",
-        "decay",
-        "ema_decay",
-        "encoder_learning_rate",
-        "epochs",
-        "grad_clip",
-        "kl_weight",
-        "learning_rate",
-        "noise",
-        "precision",
-        "pretrained",
-        "probe_scans",
-        "processes",
-        "resize",
-        "sample_every",
-        "sample_steps",
-        "selection",
-        "skip_empty_slices",  # no slice may be empty
-        "steps",
-        "test_scans",
-        "validate_every",
-        "validate_scans",
-        "validate_steps",
-        "weights",
-        "workers",
-    }
-)
 log = logging.getLogger(__name__)
 
 
@@ -62,11 +25,11 @@ def table_key(stage: str, section: Mapping[str, Any], upstream: Upstream, precis
     name = section_name(stage)
     used = {"shape": list(upstream.shape)} if name != "dae" else {}
     if name in ("ldm", "ldae"):
-        used["autoencoder"] = _relevant(upstream.autoencoder)
+        used["autoencoder"] = relevant(upstream.autoencoder)
     if name == "ldae":
-        used["ldm"] = _relevant(upstream.ldm)
+        used["ldm"] = relevant(upstream.ldm)
     width = 4 if precision == "fp32" else 2
-    return digest({"stage": name, "section": _relevant(section), "bytes": width, **used})
+    return digest({"stage": name, "section": relevant(section), "bytes": width, **used})
 
 
 def needed_bytes(
@@ -105,13 +68,4 @@ def rows() -> dict[tuple[str, int, bool], int]:
     return {
         (row["key"], row["micro_batch"], row["checkpointing"]): row["bytes"]
         for row in content["rows"]
-    }
-
-
-def _relevant(section: Mapping[str, Any]) -> dict[str, Any]:
-    """The section without :data:`IRRELEVANT` keys, at any depth."""
-    return {
-        key: _relevant(value) if isinstance(value, Mapping) else value
-        for key, value in section.items()
-        if key not in IRRELEVANT
     }
