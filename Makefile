@@ -23,7 +23,7 @@ help:
 
 #: make TARGET [VARIABLE=VALUE ...]     (what needs the environments makes them first)
 #:
-#: demo          the whole workflow on a synthetic ADNI download; about 12 minutes on two cores
+#: demo          the whole workflow on a synthetic ADNI download; 35-50 minutes on two cores
 #: test          style, unit tests, and those that run parts of the workflow
 #: env           the environments below .venv/, once; 2-3 minutes
 #:
@@ -93,7 +93,7 @@ test-unit: env
 
 # The pages in a real Chromium: the system's, or CHROMIUM=/path/to/it; without one they are skipped.
 test-browser: env
-	pytest tests/browser -rs
+	pytest tests/browser -rs -m "not slow"
 
 # On a real one-node Slurm, which tests/cluster/one_node_slurm.sh installs and starts (root, Debian;
 # elsewhere they are skipped). WHICH="-m 'not slow'" leaves out those that take more than a minute.

@@ -35,7 +35,7 @@ def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
     rules = yaml.safe_load(Path(schema).read_text())
     errors = sorted(Draft202012Validator(rules).iter_errors(config), key=lambda e: list(e.path))
     if errors:
-        faults = "; ".join(_sentence(error) for error in errors)
+        faults = "; ".join(dict.fromkeys(map(_sentence, errors)))
         raise UserError(
             f"The configuration (config/config.yaml and the files given on top of it) is wrong: "
             f"{faults}. {REFERENCE} lists all keys."

@@ -60,8 +60,11 @@ def ssim_map(a: Tensor, b: Tensor, window: int | None = None) -> Tensor:
     a, b = (functional.pad(x.float(), border, mode="replicate") for x in (a, b))
 
     def blur(x: Tensor) -> Tensor:
-        for one_axis in kernels:
-            x = functional.conv3d(x, one_axis)
+        # The variances below are small differences: TF32 would change the third digit.
+        steady = torch.backends.cudnn.deterministic
+        with torch.backends.cudnn.flags(enabled=True, deterministic=steady, allow_tf32=False):
+            for one_axis in kernels:
+                x = functional.conv3d(x, one_axis)
         return x
 
     mean_a, mean_b = blur(a), blur(b)

@@ -20,11 +20,11 @@ HTMLCanvasElement.prototype.getContext = function (kind, ...more) {
 """
 # One step: new frame, drawn to the last pixel.
 STEP = """position => {
-  const slider = document.getElementById("slider"), gl = viewer.nv.gl, pixel = new Uint8Array(4);
+  const slider = document.getElementById("slider");
   const start = performance.now();
   slider.value = position;
   slider.dispatchEvent(new Event("input"));
-  gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, pixel);
+  viewer.planes.forEach(({ canvas }) => canvas.getContext("2d").getImageData(0, 0, 1, 1));
   return (performance.now() - start) / 1000;
 }"""
 
@@ -37,7 +37,7 @@ def demo_page(tmp_path_factory) -> Path:
 
 
 def open_page(page: Page, path: Path, how: str = "webgl") -> None:
-    page.goto(path.as_uri())
+    page.goto(path.as_uri() + ("#webgl" if how == "webgl" else ""))
     page.wait_for_selector(f"body[data-ready={how}]", timeout=60_000)
 
 
@@ -156,13 +156,29 @@ def test_without_webgl_slices_are_plain_pictures(page, demo_page):
     expect(page.locator(".planes figure:visible")).to_have_count(1)
 
 
+def test_without_a_graphics_card_slices_are_plain_and_a_press_moves_them(page, demo_page):
+    open_page(page, demo_page, "plain")
+    expect(page.locator("#trouble")).to_contain_text("without a graphics card")
+    assert violations(page) == []
+    before = picture(page)
+    page.locator(".planes canvas").first.click(position={"x": 40, "y": 40})
+    moved = picture(page)
+    assert moved != before
+    seconds = [page.evaluate(STEP, place) for place in range(len(ALPHAS))]
+    assert median(seconds) <= MOST_SECONDS, seconds
+    page.get_by_role("link", name="Use it all the same").click()
+    page.wait_for_selector("body[data-ready=webgl]", timeout=60_000)
+
+
 @pytest.mark.slow
 def test_page_of_the_papers_grid_is_small_and_its_slider_quick(page, tmp_path):
     path = tmp_path / "explore.html"
     assert made_page(path, PAPER) <= MOST_BYTES[PAPER]
-    open_page(page, path)
+    open_page(page, path, "plain")
     seconds = [page.evaluate(STEP, place) for place in range(len(ALPHAS))]
-    assert median(seconds[1:]) <= MOST_SECONDS, seconds
+    print(f"slider: {median(seconds):.3f} s a step")
+    assert median(seconds) <= MOST_SECONDS, seconds
     page.locator("#overlay").select_option("change")
     seconds = [page.evaluate(STEP, place) for place in range(len(ALPHAS))]
-    assert median(seconds[1:]) <= 2 * MOST_SECONDS, seconds
+    print(f"with changes: {median(seconds):.3f} s a step")
+    assert median(seconds) <= MOST_SECONDS, seconds

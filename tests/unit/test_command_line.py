@@ -82,6 +82,14 @@ def test_configuration_of_a_profile_is_not_dropped_in_silence(tmp_path, monkeypa
     require_profile_configuration(["small"], [mine], given | {"synthetic": {}})
     with pytest.raises(UserError, match=r"replaces small\.yaml of the profile small, and synth"):
         require_profile_configuration(["small"], [mine], given)
+    # Snakemake finds one file also beside the profile; of a file that is gone nothing is missing.
+    (tmp_path / "small/own.yaml").write_text("synthetic: {}\n")
+    (tmp_path / "small/config.yaml").write_text("configfile: own.yaml\n")
+    require_profile_configuration(["small"], [Path("small/own.yaml")], given)
+    with pytest.raises(UserError, match=r"replaces own\.yaml"):
+        require_profile_configuration(["small"], [mine], given)
+    (tmp_path / "small/config.yaml").write_text("configfile: gone.yaml\n")
+    require_profile_configuration(["small"], [mine], given)
 
 
 def test_arguments_are_those_of_a_snakemake_that_a_person_called(monkeypatch):

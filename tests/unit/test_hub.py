@@ -70,6 +70,15 @@ def test_damaged_file_in_the_cache_is_downloaded_again(hub, source, tmp_path):
     assert stage("net", known, tmp_path).read_bytes() == DATA
 
 
+def test_cached_file_survives_a_wrong_checksum_in_the_table(hub, source, tmp_path, monkeypatch):
+    stage("net", table(tmp_path, source), tmp_path).unlink()
+    (cached,) = (tmp_path / "hub-cache").rglob("snapshots/*/nets/*")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError):
+        stage("net", table(tmp_path, source, checksum="sha256:" + 64 * "0"), tmp_path)
+    assert cached.read_bytes() == DATA
+
+
 def test_mirror_is_a_folder_a_plain_server_or_another_hub(hub, source, tmp_path):
     known = table(tmp_path, source)
     (tmp_path / "mirror").mkdir()

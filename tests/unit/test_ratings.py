@@ -114,17 +114,24 @@ def test_two_files_of_one_rater_are_refused(tmp_path):
 
 def test_rating_file_keeps_rows_written_by_hand(tmp_path):
     path = tmp_path / "exclude.tsv"
-    path.write_text("scan_id\treason\nsub-X_ses-M012\ta duplicate\nsub-A_ses-M000\told\n")
+    path.write_text(
+        "scan_id\treason\tnote\nsub-X_ses-M012\ta duplicate\tasked Eva\nsub-A_ses-M000\told\t\n"
+    )
     file = RatingFile(path, "anna", set(SCANS))
     row = file.give(SCANS[0], "keep", ' "fine"\tnow\n', "abc")
     assert (row["rater"], row["reason"], row["picture"]) == ("anna", "'fine' now", "abc")
     table = read_ratings(path).set_index("scan_id")
     assert table["verdict"].to_dict() == {SCANS[0]: "keep", "sub-X_ses-M012": "exclude"}
-    assert table.loc["sub-X_ses-M012", "reason"] == "a duplicate"
+    assert table.loc["sub-X_ses-M012", ["reason", "note"]].tolist() == ["a duplicate", "asked Eva"]
     file.give(SCANS[0], "", "", "abc")
     assert list(read_ratings(path)["scan_id"]) == ["sub-X_ses-M012"]
     before = path.read_bytes()
-    for wrong in (("sub-Z", "keep", "x"), (SCANS[1], "drop", "x"), (SCANS[1], "exclude", " ")):
+    for wrong in (
+        ("sub-Z", "keep", "x"),
+        (SCANS[1], "drop", "x"),
+        (SCANS[1], "exclude", " "),
+        (SCANS[1], "exclude", "n/a"),
+    ):
         with pytest.raises(UserError):
             file.give(*wrong, "abc")
     assert path.read_bytes() == before

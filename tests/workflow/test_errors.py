@@ -98,4 +98,4 @@ def test_results_lock_refuses_a_second_snakemake_but_allows_retry(project):
     assert second.returncode != 0
     assert f"the folder results is being written by process {os.getpid()} on" in second.stdout
     assert not (project.path / "raw").exists()
-    assert "run `snakemake preprocess` first" in retry.stdout
+    assert "run the target `preprocess` first" in retry.stdout

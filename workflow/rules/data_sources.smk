@@ -6,7 +6,7 @@ from ldae.config import folder_key
 from ldae.config import preprocessed_cohorts, study_downloads
 from ldae.conversion.change_hashes import bids_hash
 from ldae.conversion.change_hashes import download_hash
-from ldae.conversion.change_hashes import tables_hash
+from ldae.conversion.change_hashes import study_hash, tables_hash
 from ldae.conversion.studies import LEFT_OUT, study_columns
 from ldae.files import read_json
 

@@ -132,19 +132,19 @@ class Bundle:
         require(
             card.is_file(),
             f"{card} does not exist: name the folder of the trained models by --models "
-            "(results/models of a finished run), make it (`snakemake application`), or give "
+            "(results/models of a finished run), make it (the target `application`), or give "
             "--sample for the models in the package.",
         )
         settings = read_json(card)
         require(
             "performance" in settings,
-            f"{card} was written by an earlier version: run `snakemake application`.",
+            f"{card} was written by an earlier version: run the target `application`.",
         )
         for stage, expected in settings["models"].items():
             require(
                 load_card(models / stage)["sha256"] == expected,
                 f"The {stage} in {models} was trained anew since {card.parent} was written. Run "
-                "`snakemake application`.",
+                "the target `application`.",
             )
         from ldae.compute import Compute
 
@@ -225,7 +225,7 @@ class Bundle:
             require(
                 path.is_file() and sha256(path) == self.settings["files"][path.name],
                 f"{path} is missing or is not the template the models were trained with. Copy the "
-                "folder of the models as a whole, or run `snakemake application` where they were "
+                "folder of the models as a whole, or run the target `application` where they were "
                 "made.",
             )
         extraction = cfg["brain_extraction"]

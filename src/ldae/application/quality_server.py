@@ -21,15 +21,15 @@ import pandas as pd
 from ldae.cohort.ratings import COLUMNS, RATING_COLUMNS, VERDICTS, read_ratings, write_ratings
 from ldae.delimited import is_there, read_tsv
 from ldae.errors import UserError, require
-from ldae.files import read_json
+from ldae.files import MISSING, read_json
 from ldae.labels import listing
 from ldae.preprocess.qc_page import FILES
 
 ADDRESS = "127.0.0.1"
 NAMES = (ADDRESS, "localhost")  # by which a browser may know it, at any port of a tunnel
-PAGE = "qc/index.html"
+PAGE, MEASURES = "qc/index.html", "qc/measures.tsv"
 NO_PAGE = (
-    f"{{}} has no page of quality ({PAGE}). Run `snakemake qc` first, or name the results folder "
+    f"{{}} has no page of quality ({PAGE}). Run the target `qc` first, or name the results folder "
     "of the run."
 )
 PLACE = 'data-server=""'  # in the page: the address of the ratings, where there is a server
@@ -38,6 +38,16 @@ LONGEST = 1000  # characters of a value
 TYPES = {".html": "text/html", ".js": "text/javascript", ".webp": "image/webp"}
 POLICY = "default-src 'self' data: blob: 'unsafe-inline'; frame-ancestors 'none'"
 log = logging.getLogger(__name__)
+
+
+def require_page(results: Path) -> None:
+    """Refuse a folder without the page.
+
+    Raises:
+        UserError: there is none.
+    """
+    there = (results / PAGE).is_file() and (results / MEASURES).is_file()
+    require(there, NO_PAGE.format(results))
 
 
 def rating_file(results: Path) -> Path:
@@ -93,7 +103,9 @@ class RatingFile:
         require(scan_id in self.scan_ids, f"{scan_id!r} is no scan of this page.")
         require(verdict in ("", *VERDICTS), f"{verdict!r} is none of {', '.join(VERDICTS)}.")
         words = [" ".join(text.replace('"', "'").split()) for text in (reason, picture)]
-        require(not verdict or bool(words[0]), f"The rating of {scan_id} has no reason.")
+        require(
+            not verdict or words[0] not in ("", MISSING), f"The rating of {scan_id} has no reason."
+        )
         require(max(map(len, words)) <= LONGEST, f"The reason has more than {LONGEST} characters.")
         date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         row = [scan_id, verdict, words[0], self.rater, date, words[1]]
@@ -101,7 +113,8 @@ class RatingFile:
             before = self.rows()
             others = before[before["scan_id"] != scan_id]
             new = pd.DataFrame([row] if verdict else [], columns=RATING_COLUMNS, dtype=object)
-            write_ratings(pd.concat([others, new], ignore_index=True), self.path)
+            table = pd.concat([others, new], ignore_index=True).fillna("")
+            write_ratings(table, self.path)
         return dict(zip(RATING_COLUMNS, row, strict=True))
 
 
@@ -123,9 +136,9 @@ class QualityServer(ThreadingHTTPServer):
 
     def __init__(self, results: Path, path: Path, rater: str, port: int = 0):
         self.results = results.resolve()
-        page, table = self.results / PAGE, self.results / "qc/measures.tsv"
-        require(page.is_file() and table.is_file(), NO_PAGE.format(results))
-        self.ratings = RatingFile(path, rater, set(read_tsv(table, COLUMNS[:1])["scan_id"]))
+        require_page(results)
+        scans = read_tsv(self.results / MEASURES, COLUMNS[:1])["scan_id"]
+        self.ratings = RatingFile(path, rater, set(scans))
         self.token = secrets.token_urlsafe(24)
         super().__init__((ADDRESS, port), _Handler)
 
@@ -169,10 +182,13 @@ class _Handler(BaseHTTPRequestHandler):
         origin = self.headers.get("Origin")
         if origin not in (None, f"http://{host}") or (origin is None and self.command == "POST"):
             raise _Refused(HTTPStatus.FORBIDDEN, "Another page may not ask.")
-        _, token, *rest = urlsplit(self.path).path.split("/", 2)
+        token, _, rest = urlsplit(self.path).path.removeprefix("/").partition("/")
         if not secrets.compare_digest(token.encode(), self.server.token.encode()):
             raise _Refused(HTTPStatus.FORBIDDEN, "The token is missing or wrong.")
-        return unquote(rest[0]) if rest else ""
+        place = unquote(rest)
+        if "\0" in place:
+            raise _Refused(HTTPStatus.BAD_REQUEST, "This is no address.")
+        return place
 
     def _get(self, place: str) -> None:
         ratings = self.server.ratings
@@ -193,9 +209,10 @@ class _Handler(BaseHTTPRequestHandler):
             _Refused: it is none, or does not exist.
         """
         path = (self.server.results / place).resolve()
-        of_page = path.is_relative_to(self.server.results / "qc") and path.suffix in TYPES
+        pages, pictures = ((self.server.results / name).resolve() for name in ("qc", "preproc"))
+        of_page = path.is_relative_to(pages) and path.suffix in TYPES
         picture = path.name.endswith("_desc-qc.webp")
-        inside = picture and path.is_relative_to(self.server.results / "preproc")
+        inside = picture and path.is_relative_to(pictures)
         if not ((of_page or inside) and path.is_file()):
             raise _Refused(HTTPStatus.NOT_FOUND, f"{place} is no file of the page.")
         return path

@@ -37,6 +37,7 @@ from ldae.report.references import bibliography
 
 CONFIGS, METADATA, INFERENCE = "configs", "metadata.json", "inference.json"
 CARD_PAGE = "README.md"
+APP = "ldae-workflow"  # name of this software in the metadata
 PAGE_TEMPLATE = Path(__file__).with_name("shared_card.md.j2")
 # Keys of a model's card that are shared: what it takes to load it, and what a reader asks.
 CARD_KEYS = (
@@ -111,6 +112,15 @@ def share(
     Raises:
         UserError: a model is damaged, or ``out`` holds something else.
     """
+    mark = Path(out, CONFIGS, METADATA)
+    require(
+        not mark.is_file() or APP in read_json(mark).get("supported_apps", {}),
+        f"{out} is a bundle that this command did not write; name a new folder.",
+    )
+    require(
+        not Path(out, ".git").exists(),
+        f"{out} is a git clone: write to a new folder, and copy its files into the clone.",
+    )
     with atomic_folder(out, f"{CONFIGS}/{METADATA}") as work:
         cards = _copy_models(bundle, work / "models")
         facts = _facts(bundle, cards, name, terms) | {"repository": repository}
@@ -174,7 +184,7 @@ def _facts(
         "not_intended": NOT_INTENDED,
         "citation": CITATION,
         "paper": printed(bibliography().entries["lozupone2026"]),
-        "code": f"ldae-workflow {__version__}",
+        "code": f"{APP} {__version__}",
     }
 
 
@@ -201,7 +211,7 @@ def _page(facts: Mapping[str, Any]) -> str:
     ]
     about = ModelCardData(
         license=facts["licence"],
-        library_name="ldae-workflow",
+        library_name=APP,
         pipeline_tag=TASK,
         tags=list(TAGS),
         model_name=facts["name"],
@@ -238,7 +248,7 @@ def _metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
         "required_packages_version": {
             name: versions[name] for name in ("nibabel", "safetensors", "timm")
         },
-        "supported_apps": {"ldae-workflow": __version__},
+        "supported_apps": {APP: __version__},
         "name": facts["name"],
         "task": "Representation of T1-weighted brain MRI: semantic codes, and images decoded",
         "description": "Latent diffusion autoencoder: an autoencoder, a latent diffusion model, "

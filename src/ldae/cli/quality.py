@@ -34,15 +34,14 @@ def qc(results, out, rater, port) -> None:
       ldae qc results
       ldae qc results --rater anna --out config/exclude-anna.tsv --port 8765
     """
-    from ldae.application.quality_server import QualityServer, rating_file
-    from ldae.files import digest
+    from ldae.application.quality_server import QualityServer, rating_file, require_page
     from ldae.locks import locked
 
-    out = out or rating_file(results)
-    lock = results / f"qc/.ratings-{digest(str(out.resolve()))}.lock"
+    out = (out or rating_file(results)).resolve()
+    require_page(results)
 
     with (
-        locked(lock, str(out), patience=0),
+        locked(out.with_name(f".{out.name}.lock"), str(out), patience=0),
         QualityServer(results, out, rater or getpass.getuser(), port) as server,
     ):
         click.echo(f"Ratings of {server.ratings.rater} go to {out}. Open:\n{server.address}")

@@ -138,7 +138,7 @@ def check_conversion(
         "failed in the conversion",
         max_failed_fraction,
         "All are in cohort/conversion.tsv of the results. Download damaged images again and run "
-        "with --forcerun check_download; mend what the machine lacked and run `snakemake retry`; "
+        "with --forcerun check_download; mend what the machine lacked and run the target `retry`; "
         "or raise that limit to go on without these.",
     )
 

@@ -34,14 +34,17 @@ def read_ratings(path: str | Path, scan_ids: Collection[str] | None = None) -> p
         scan_ids: Scans that may be rated, from :func:`known_scans`; None: any.
 
     Returns:
-        Columns ``RATING_COLUMNS`` of text ("" where there is none), one row a scan.
+        Columns ``RATING_COLUMNS`` and others that the file has, of text ("" where there is none),
+        one row a scan.
 
     Raises:
         UserError: a scan is listed twice, has no reason or another verdict, or is not one of
             ``scan_ids``: a typing error would leave a bad scan in.
     """
     table = read_tsv(path, ["scan_id", "reason"])
-    table = table.reindex(columns=RATING_COLUMNS, fill_value="").replace(MISSING, "").astype(object)
+    more = [name for name in table if name not in RATING_COLUMNS]
+    table = table.reindex(columns=[*RATING_COLUMNS, *more], fill_value="")
+    table = table.replace(MISSING, "").astype(object)
     table["verdict"] = table["verdict"].replace("", EXCLUDE)
     wrong = table.loc[~table["verdict"].isin(VERDICTS), "scan_id"]
     require(
@@ -69,10 +72,11 @@ def write_ratings(ratings: pd.DataFrame, path: str | Path) -> None:
     """Write one rater's file, whole or not at all, in the order of the scans' names.
 
     Args:
-        ratings: Columns ``RATING_COLUMNS``.
+        ratings: Columns ``RATING_COLUMNS``, and others, which are kept.
         path: The TSV.
     """
-    table = ratings[RATING_COLUMNS].sort_values("scan_id", ignore_index=True)
+    more = [name for name in ratings if name not in RATING_COLUMNS]
+    table = ratings[[*RATING_COLUMNS, *more]].sort_values("scan_id", ignore_index=True)
     write_table(table.replace("", None), path)
 
 
@@ -118,7 +122,10 @@ def joined_ratings(ratings: Mapping[str, pd.DataFrame], paths: Sequence[str]) ->
         ratings: From :func:`read_all_ratings`.
         paths: The files, in the same order.
     """
-    tables = [table.assign(file=path) for path, table in zip(paths, ratings.values(), strict=True)]
+    tables = [
+        table[RATING_COLUMNS].assign(file=path)
+        for path, table in zip(paths, ratings.values(), strict=True)
+    ]
     columns = [*RATING_COLUMNS, "file"]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
 

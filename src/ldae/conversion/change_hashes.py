@@ -85,7 +85,7 @@ def study_hash(images: str | Path, tables: str | Path, left_out: str | Path | No
         folders.sort()
         for path in (Path(place, name) for name in sorted(files)):
             if path.suffix.lower() in (".csv", ".xls", ".xlsx") and not path.name.startswith("."):
-                about = path.stat()
+                about = path.stat() if path.exists() else path.lstat()  # a link to nothing
                 total.update(os.fsencode(f"{path} {about.st_size} {about.st_mtime_ns}\n"))
     if left_out is not None and Path(left_out).is_file():
         for row in read_table(left_out, ["path", "state"]).itertuples():
@@ -107,7 +107,7 @@ def file_state(folder: str | Path, place: str) -> str:
             break
         if each.exists() and (each == path or each.is_file()):
             files = sorted(each.iterdir()) if each.is_dir() else [each]
-            stats = [file.stat() for file in files]
+            stats = [file.stat() if file.exists() else file.lstat() for file in files]
             return digest([(about.st_size, about.st_mtime_ns) for about in stats])
     return "absent"
 

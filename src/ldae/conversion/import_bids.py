@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import nibabel as nib
 import pandas as pd
@@ -132,8 +133,8 @@ def import_bids(
         space: The images are brains in this template's space; None: raw heads.
         bids_filter: Entities that images must have (:mod:`ldae.conversion.bids_filter`), of raw
             heads alone. What it asks for by ``ceagent``, ``part`` or ``inv`` is not refused.
-        left_out: Table in the data set (subject, path, reason) of images of its download that are
-            none of its images. Each gets a row: status failed.
+        left_out: Table in the data set (subject, path, status, reason) of images of its download
+            that are none of its images. Each gets a row.
 
     Returns:
         The conversion table, sorted by subject, session and order in the session; images of
@@ -335,10 +336,10 @@ def _not_in_data_set(left_out: pd.DataFrame, name: str) -> pd.DataFrame:
     rows = [
         {
             "cohort": name,
-            "image_id": f"{name}/{row.path}".replace(" ", "_"),
+            "image_id": f"{name}/{quote(row.path)}",
             "subject_id": row.subject,
             "path": row.path,
-            "status": "failed",
+            "status": row.status,
             "reason": row.reason,
         }
         for row in left_out.itertuples()

@@ -65,6 +65,7 @@ def convert_study(
         origins = original_paths(study, images)
         before = remove_bad_archives(study, shown, reasons) + heads(study, shown)
         remove_bad_images(study, shown, before, reasons, jobs)
+        bad = set(reasons)
         if name in BEFORE:
             BEFORE[name](found, shown, own, notes, reasons)
         else:
@@ -88,7 +89,7 @@ def convert_study(
             f"Clinica ended well, but converted none of {study.title}'s "
             f"{count(len(given), 'T1-weighted image')}. {why} The log has its words.",
         )
-        left_out = not_converted(study, before, reasons, bids)
+        left_out = not_converted(study, before, reasons, bad, bids)
         left_out["path"] = [origins(place) for place in left_out["path"]]
         left_out["state"] = [file_state(images, place) for place in left_out["path"]]
         (bids / LEFT_OUT).parent.mkdir(exist_ok=True)

@@ -7,8 +7,9 @@ image that does not become one of the data set gets a row with its reason.
 
 import logging
 import tempfile
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
@@ -26,7 +27,7 @@ from ldae.conversion.study_download import Head, image_files, unreadable_archive
 from ldae.labels import count
 
 log = logging.getLogger(__name__)
-COLUMNS = ["subject", "path", "reason"]
+COLUMNS = ["subject", "path", "status", "reason"]
 
 
 def remove_bad_archives(study: Study, shown: Path, reasons: dict[str, str]) -> list[Head]:
@@ -121,7 +122,7 @@ def _member_fault(archive: Path, member: str) -> str | None:
         path = Path(folder, "image.nii.gz" if member.endswith(".gz") else "image.nii")
         try:
             path.write_bytes(opened.read(member))
-        except (BadZipFile, OSError, EOFError) as error:
+        except (BadZipFile, OSError, EOFError, RuntimeError, zlib.error) as error:
             return f"The image cannot be taken out of its archive ({type(error).__name__})."
         return inspect_image(path)[0]
 
@@ -140,11 +141,16 @@ def _files_of(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(path.iterdir())
     stem = path.name.removesuffix(".gz").rpartition(".")[0]
-    return sorted(each for each in path.parent.iterdir() if each.name.partition(".")[0] == stem)
+    beside = sorted(path.parent.iterdir())
+    return [each for each in beside if each.name.removesuffix(".gz").rpartition(".")[0] == stem]
 
 
 def not_converted(
-    study: Study, before: list[Head], reasons: Mapping[str, str], bids: Path
+    study: Study,
+    before: list[Head],
+    reasons: Mapping[str, str],
+    bad: Collection[str],
+    bids: Path,
 ) -> pd.DataFrame:
     """Table of the images that did not become one of the data set.
 
@@ -152,15 +158,23 @@ def not_converted(
         study: The study.
         before: All images of the download.
         reasons: Place -> reason, of those that were not given to Clinica.
+        bad: Places of those among them that cannot be read.
         bids: The data set that Clinica made.
 
     Returns:
-        Columns subject (label without ``sub-``), path (of the image among the links) and reason;
-        one row an image. Where Clinica made fewer images of a subject than it was given, nobody
-        can say which: as many rows as are missing, each with the number.
+        Columns subject (label without ``sub-``), path (of the image among the links), status
+        (``corrupt``: it cannot be read; ``failed``: Clinica made no image of its subject;
+        ``not_chosen``: passed over by a rule) and reason; one row an image. Where Clinica made
+        fewer images of a subject than it was given, nobody can say which: as many rows as are
+        missing, each with the number.
     """
     rows = [
-        (study.label_of(each.subject), each.place, reasons[each.place])
+        (
+            study.label_of(each.subject),
+            each.place,
+            "corrupt" if each.place in bad else "not_chosen",
+            reasons[each.place],
+        )
         for each in before
         if each.place in reasons
     ]
@@ -172,10 +186,14 @@ def not_converted(
         made = len(list(bids.glob(f"sub-{label}/ses-*/anat/*_T1w.nii.gz")))
         missing = len(places) - made
         if made == 0:
-            rows += [(label, place, "Clinica made no image of this subject.") for place in places]
+            reason = "Clinica made no image of this subject."
+            rows += [(label, place, "failed", reason) for place in places]
         elif missing > 0:
             reason = f"Clinica made {made} of this subject's {count(len(places), 'image')}."
-            rows += [(label, f"{label}/unknown-{number + 1}", reason) for number in range(missing)]
+            rows += [
+                (label, f"{label}/unknown-{number + 1}", "not_chosen", reason)
+                for number in range(missing)
+            ]
     return pd.DataFrame(rows, columns=COLUMNS).sort_values(COLUMNS, ignore_index=True)
 
 

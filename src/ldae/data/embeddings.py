@@ -50,10 +50,10 @@ def load_embeddings(
         UserError: the file does not exist, holds values that are not finite, or was computed by
             another model or from another store.
     """
-    remake = f"Delete {path} and run `snakemake embeddings`."
+    remake = f"Delete {path} and run the target `embeddings`."
     require(
         Path(path).is_file(),
-        f"The embeddings {path} do not exist. Run `snakemake embeddings` first.",
+        f"The embeddings {path} do not exist. Run the target `embeddings` first.",
     )
     with np.load(path) as content:
         scan_ids, y_sem = content["scan_id"].tolist(), content["y_sem"]

@@ -49,7 +49,7 @@ class LatentStore(Store):
     ):
         super().__init__(folder)
         self._scale: float = self.card["scale"] if scale is None else scale
-        remake = "Remake them: `snakemake latents`."
+        remake = "Remake them: the target `latents`."
         require(
             autoencoder_sha256 in (None, self.card["autoencoder"]),
             f"The latents in {folder} were made by another autoencoder. {remake}",

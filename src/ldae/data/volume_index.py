@@ -40,7 +40,7 @@ def build_volume_store(included: pd.DataFrame, shards: Sequence[Path], out_dir: 
     cards = {Path(path): read_json(path) for path in shards}
     included = included.sort_values("scan_id", ignore_index=True)
     index = included.merge(_packed(cards, out_dir), on="scan_id", how="left")
-    again = "Run `snakemake preprocess` again."
+    again = "Run the target `preprocess` again."
     lost = index.loc[index["sha256"].isna(), "scan_id"].tolist()
     require(
         not lost,
@@ -98,7 +98,7 @@ def _packed(cards: dict[Path, dict[str, Any]], out_dir: Path) -> pd.DataFrame:
     require(
         not twice,
         f"{len(twice)} scans are in two shards of {out_dir}, first {twice[:1]}. Delete the folder "
-        "and run `snakemake preprocess` again.",
+        "and run the target `preprocess` again.",
     )
     return table
 

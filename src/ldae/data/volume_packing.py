@@ -167,7 +167,7 @@ def _pack(
             require(
                 found is None or np.allclose(found, affine, atol=GRID_TOLERANCE),
                 f"{files[number].registered_brain} lies on another grid than the scans before it. "
-                "Run `snakemake preprocess` again.",
+                "Run the target `preprocess` again.",
             )
             repacked += is_new
             progress.step(number + 1, packed=repacked)
@@ -190,7 +190,7 @@ def _registered(
     require(
         not absent,
         f"{len(absent)} scans are in no registration manifest (first: "
-        f"{absent[0] if absent else ''}). Run `snakemake preprocess` again.",
+        f"{absent[0] if absent else ''}). Run the target `preprocess` again.",
     )
     scans = scans[scans["scan_id"].map(status).isin(REGISTERED)].sort_values("scan_id")
     files = scan_files(scans, preproc_dir, template)
@@ -199,7 +199,7 @@ def _registered(
         not missing,
         f"{len(missing)} registered images are missing although their manifest says ok, first "
         f"{missing[0] if missing else ''}. Delete the manifest of their shard below "
-        "preproc/manifests/registration and run `snakemake preprocess` again.",
+        "preproc/manifests/registration and run the target `preprocess` again.",
     )
     return files
 

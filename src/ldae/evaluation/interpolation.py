@@ -150,7 +150,8 @@ def evaluate_interpolation(
     calls = interpolation_calls(
         len(codes.visits), len(all_triplets), settings["solver"], settings["ddim_steps"]
     )
-    log.info("%d triplets of visits: %s", len(all_triplets), calls.described)
+    made = f"{calls.decodings:,} network calls" if system.codes else calls.described
+    log.info("%d triplets of visits, without the extrapolation: %s", len(all_triplets), made)
     tables = {"": _interpolate(codes, all_triplets, size)}
     extrapolated = extrapolation.extrapolate(codes, size)
     tables["extrapolation_"] = extrapolated[

@@ -7,12 +7,14 @@ authors' code, most calls of the network repeat others.
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
 
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.solvers import find_solver
+from ldae.errors import UserError
 from ldae.evaluation.examples import example_scans
 from ldae.evaluation.interpolation import shown_visits
 from ldae.evaluation.longitudinal import longitudinal_series
@@ -37,10 +39,8 @@ def planned_inversions(
         subjects, interpolation_subject: ``figures.subjects`` and ``figures.interpolation_subject``.
 
     Returns:
-        Those of reconstruction, manipulation, interpolation, examples and the study of solvers.
-
-    Raises:
-        UserError: no test participant has enough visits, or one to show has no such scan.
+        Those of reconstruction, manipulation, interpolation, examples and the study of solvers, as
+        far as the cohort allows them: interpolation needs participants with enough visits.
     """
     wanted: dict[Inversion, set[str]] = {}
 
@@ -57,15 +57,19 @@ def planned_inversions(
     for name in cfg["probes"]["classes"]:
         of_class = spread_over_subjects(test[test["diagnosis"] == name], moved["max_scans"])
         want(of_class, [manipulation])
-    shown = example_scans(test, dict(subjects))
-    want(shown, [max(guided, key=lambda inversion: inversion.steps), manipulation])
-    series = longitudinal_series(test, between["min_visits"], between["subjects"])
-    visits = pd.concat([*series, shown_visits(test, series, interpolation_subject)])
-    want(visits, [Inversion(between["solver"], between["ddim_steps"], True)])
     settings = [Inversion(s, T, True) for s in study["solvers"] for T in study["ddim_steps"]]
-    trios = longitudinal_series(test, between["min_visits"], study["subjects"])
     want(spread_over_subjects(test, study["max_scans"]), settings)
-    want(pd.concat([first_middle_last(each).iloc[::2] for each in trios]), settings)
+    # An experiment that the cohort does not allow says so itself, and stops no other.
+    with suppress(UserError):
+        shown = example_scans(test, dict(subjects))
+        want(shown, [max(guided, key=lambda inversion: inversion.steps), manipulation])
+    with suppress(UserError):
+        series = longitudinal_series(test, between["min_visits"], between["subjects"])
+        visits = pd.concat([*series, shown_visits(test, series, interpolation_subject)])
+        want(visits, [Inversion(between["solver"], between["ddim_steps"], True)])
+    with suppress(UserError):
+        trios = longitudinal_series(test, between["min_visits"], study["subjects"])
+        want(pd.concat([first_middle_last(each).iloc[::2] for each in trios]), settings)
     return {inversion: sorted(scans) for inversion, scans in sorted(wanted.items())}
 
 

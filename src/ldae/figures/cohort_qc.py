@@ -96,7 +96,7 @@ def load_measures(manifests: str | list[str], preproc: str | Path, template: str
     require(
         len(rows) > 0,
         f"No *_desc-qc.json was found under {preproc} for the scans of the manifests. "
-        "Run `snakemake preprocess` first.",
+        "Run the target `preprocess` first.",
     )
     return pd.DataFrame(rows).sort_values(["ncc", "scan_id"], ignore_index=True)
 

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from ldae.errors import require
-from ldae.files import digest, read_json
+from ldae.files import read_json
 
-HOW_TO_MAKE = "Make them again: `snakemake --forcerun code_shard`."
+HOW_TO_MAKE = "Make them again: --forcerun code_shard."
 log = logging.getLogger(__name__)
 
 
@@ -73,10 +73,12 @@ class CodeStore:
             f"The shards of stored codes are of different models. {HOW_TO_MAKE}",
         )
 
-    @property
-    def content_hash(self) -> str:
-        """Digest of the names and contents of all codes."""
-        return digest(sorted((*key, checksum) for key, (_, checksum) in self.files.items()))
+    def require_volumes(self, volumes: str) -> None:
+        """Raise :class:`UserError` unless the codes are of the volume store with this hash."""
+        require(
+            {card["volumes"] for card in self.cards} == {volumes},
+            f"The stored codes are of other volumes. {HOW_TO_MAKE}",
+        )
 
     def require_models(self, models: str, guidance: str) -> None:
         """Raise :class:`UserError` unless the codes are of these models and this guidance."""

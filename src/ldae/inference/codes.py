@@ -74,7 +74,7 @@ def invert_shard(
             missing = [
                 inversion
                 for inversion, of_scan in files.items()
-                if not all(file.is_file() for file in of_scan.values())
+                if not all(map(_is_sound, of_scan.values()))
             ]
             if missing:
                 z_0 = system.encode_z(store.volumes(batch["place"].to_numpy()))
@@ -101,5 +101,19 @@ def invert_shard(
 
 
 def _write(file: Path, code: np.ndarray) -> None:
-    with atomic(file) as temporary, temporary.open("wb") as stream:
-        np.save(stream, code)
+    """Write a code, and beside it its SHA-256."""
+    with atomic(file) as temporary:
+        with temporary.open("wb") as stream:
+            np.save(stream, code)
+        with atomic(_checksum(file)) as mark:
+            mark.write_text(sha256(temporary))
+
+
+def _checksum(file: Path) -> Path:
+    return file.with_suffix(".sha256")
+
+
+def _is_sound(file: Path) -> bool:
+    """Whether a code is there as it was written."""
+    mark = _checksum(file)
+    return file.is_file() and mark.is_file() and mark.read_text() == sha256(file)

@@ -125,13 +125,16 @@ class LdaeSystem(TrainedSystem):
         """Open the volume store, whose test subjects no model may have been trained on.
 
         Raises:
-            UserError: a model does not fit the store (:mod:`ldae.models.training_scans`).
+            UserError: a model does not fit the store (:mod:`ldae.models.training_scans`), or stored
+                codes are of another one.
         """
         store = VolumeStore(folder)
         for model, card in self.cards.items():
             check = refuse_leakage if card["kind"] == "ldm" else require_fit
             check(store, card, model)
         self.volumes = store.content_hash
+        if self.codes is not None:
+            self.codes.require_volumes(store.content_hash)
         return store
 
     def latent_store(self, folder: str | Path) -> LatentStore:
@@ -159,8 +162,11 @@ class LdaeSystem(TrainedSystem):
 
     @property
     def models_hash(self) -> str:
-        """Digest of the SHA-256 of all three models."""
-        return digest({card["kind"]: card["sha256"] for card in self.cards.values()})
+        """Digest of all three models: their weights, and what else a card has that decides z_T."""
+        keys = ("sha256", "latent_scale", "diffusion")
+        return digest(
+            {card["kind"]: [card.get(key) for key in keys] for card in self.cards.values()}
+        )
 
     def stored_codes(self, embeddings: str | Path, scan_ids: pd.Series) -> np.ndarray:
         """y_sem of scans from the embeddings on disk: (N, d) float64.

@@ -117,6 +117,8 @@ class _ReducedGroupNorm(torch.autograd.Function):
                 h = _mapped(x, *_linear_map(mean, rstd, weight, bias, scale, shift))
                 grad = torch.ops.aten.silu_backward(grad.to(h.dtype), h)
                 del h
+            else:
+                grad = grad.float()
             voxels = tuple(range(2, x.ndim))
             # Sums over voxels, (B, C): of the gradient of h, and of it times the normalised x.
             total = grad.sum(voxels, dtype=torch.float32)

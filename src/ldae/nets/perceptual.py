@@ -40,7 +40,7 @@ class Lpips(nn.Module):
             raise UserError(f"The LPIPS net is one of {', '.join(NETS)}, not {net}.")
         self.net_name = net
         state = load_weights(
-            weights_path, f"LPIPS ({net})", "Run `snakemake resources`, or stage the file there."
+            weights_path, f"LPIPS ({net})", "Run the target `resources`, or stage the file there."
         )
         # On the meta device, so that no classifier is initialised only to be overwritten.
         with warnings.catch_warnings(), torch.device("meta"):

@@ -1,6 +1,7 @@
 """Snakemake's command line: targets that do not exist, profiles whose configuration was dropped."""
 
 import difflib
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
@@ -81,10 +82,20 @@ def require_profile_configuration(
             continue
         stated = read_configuration(folder / "config.yaml").get("configfile", [])
         files = [stated] if isinstance(stated, str) else stated
-        missing = {key for file in files for key in read_configuration(Path(file))} - config.keys()
-        if missing and not read & {Path(file).resolve() for file in files}:
+        paths = [_place(folder, file, isinstance(stated, str)) for file in files]
+        if read & {path.resolve() for path in paths}:
+            continue
+        there = [path for path in paths if path.is_file()]
+        missing = {key for path in there for key in read_configuration(path)} - config.keys()
+        if missing:
             raise UserError(
                 f"--configfile replaces {listing(files)} of the profile {folder}, and "
                 f"{listing(sorted(missing))} of it is missing. Name both: --configfile "
                 f"{' '.join(files)} and yours."
             )
+
+
+def _place(folder: Path, file: str, alone: bool) -> Path:
+    """Where Snakemake looks for a profile's configuration file; ``alone``: also beside it."""
+    beside = folder / Path(os.path.expandvars(file)).expanduser()
+    return beside if alone and beside.exists() else Path(file)

@@ -3,6 +3,7 @@
 A reset deletes the stamps and tables by which the workflow skips finished work.
 """
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,9 @@ def reset_failed_conversions(results: str | Path) -> list[str]:
     results, reset = Path(results), []
     for path in sorted((results / "cohort/parts").glob("*.tsv")):
         if (read_table(path, ["status"])["status"] == "failed").any():
+            study = results / "studies" / path.stem
+            if study.is_dir():  # made of a raw download, which may have been mended
+                shutil.rmtree(study)
             (results / "bids_parts" / path.stem / "stamp.json").unlink(missing_ok=True)
             path.unlink()
             reset.append(path.stem)
@@ -84,7 +88,8 @@ def reset_failed_scans(preproc_dir: str | Path, scan_ids: Sequence[str] | None =
     found = sorted((preproc_dir / "manifests").glob("*/shard-*.tsv"))
     require(
         bool(found),
-        f"There are no manifests in {preproc_dir / 'manifests'}: run `snakemake preprocess` first.",
+        f"There are no manifests in {preproc_dir / 'manifests'}: run the target `preprocess` "
+        "first.",
     )
     failed = [
         (scan_id, path)

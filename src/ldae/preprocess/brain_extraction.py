@@ -49,7 +49,7 @@ class AntsNet:
             not missing,
             f"ANTsPyNet's brain extraction needs {' and '.join(ANTSXNET_FILES)} in {weights} "
             f"(preprocess.brain_extraction.weights), missing: {', '.join(missing)}. Run "
-            "`snakemake resources` on a machine with internet, or set "
+            "the target `resources` on a machine with internet, or set "
             "preprocess.brain_extraction.method: deepbet.",
         )
         # Read by TensorFlow and Keras when they are imported: one thread, for repeatable results.

@@ -152,7 +152,7 @@ def gather(
     require(
         not absent,
         f"{len(absent)} scan(s) are in no manifest of the preprocessing, first {absent[:1]}: run "
-        "`snakemake preprocess` again.",
+        "the target `preprocess` again.",
     )
     files = {file.scan_id: file for file in scan_files(scans, preproc_dir, template)}
     table = table[table["scan_id"].isin(files)].reset_index(drop=True)

@@ -137,7 +137,7 @@ def load_template(cfg: Mapping[str, Any], spacing: float, estimate_spacing: floa
         require(
             Path(cfg[key]).is_file(),
             f"The template file {cfg[key]} (preprocess.template.{key}) does not exist. Run "
-            "`snakemake resources` on a machine with internet, or name your own file there.",
+            "the target `resources` on a machine with internet, or name your own file there.",
         )
     image, mask = (ants.image_read(str(cfg[key])) for key in ("image", "mask"))
     require(

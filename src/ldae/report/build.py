@@ -223,7 +223,7 @@ def read_cards(models: Path) -> dict[str, dict[str, Any]]:
     """
     for stage in STAGES:
         path = models / stage / "model.json"
-        require(path.is_file(), f"The report needs {path}. Run `snakemake ldae` first.")
+        require(path.is_file(), f"The report needs {path}. Run the target `ldae` first.")
     others = sorted(path.parent.name for path in models.glob("*/model.json"))
     names = dict.fromkeys([*STAGES, *others])
     return {name: read_json(models / name / "model.json") for name in names}

@@ -5,6 +5,8 @@ Claims on manipulated scans are in :mod:`ldae.report.manipulation_claims`.
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -12,7 +14,7 @@ from ldae.labels import interval, number
 from ldae.report.manipulation_claims import manipulation_claims, truth_claims
 from ldae.report.proof_thresholds import AGE_RIVALS, ORACLE_FRACTION, RIVALS, VOLUME_CORRELATION
 from ldae.report.tables.table import row_of
-from ldae.report.verdicts import Claim, Criterion, claim_of
+from ldae.report.verdicts import OPPOSITE, SHOWN, Claim, Criterion, claim_of
 from ldae.systems import metric, phrase, system
 
 ABOVE_ZERO, BELOW_ZERO = Criterion(), Criterion(above=False)
@@ -99,8 +101,7 @@ def _reconstruction(table: pd.DataFrame, controls: pd.DataFrame, full_size: bool
             _quality(AUTOENCODER_SSIM, full_size),
             "value",
             paper=paper,
-            aside="the autoencoder alone gives scans back at SSIM {found}, where {asked} is asked "
-            "for",
+            aside="the autoencoder alone reaches SSIM {found}; {asked} is asked for",
         )
         + claim_of(
             *where,
@@ -259,6 +260,7 @@ def _interpolation(table: pd.DataFrame, differences: pd.DataFrame) -> list[Claim
             pd.Series(row),
             ABOVE_ZERO,
             brief=_visit_brief(own, to_scan) if leads else "",
+            disputed=_disagree(row, to_scan),
             opposite=f"A missing visit is predicted worse than by {other}",
             rival="" if leads else f"{other}{estimate}",
         ) + claim_of(
@@ -270,6 +272,13 @@ def _interpolation(table: pd.DataFrame, differences: pd.DataFrame) -> list[Claim
             ABOVE_ZERO,
         )
     return found
+
+
+def _disagree(*rows: pd.Series | Mapping[str, Any] | None) -> bool:
+    """Whether one of the differences is above 0 and another below, each with its interval."""
+    there = [row for row in rows if row is not None]
+    verdicts = {ABOVE_ZERO.verdict(row["ci_low"], row["ci_high"]) for row in there}
+    return {SHOWN, OPPOSITE} <= verdicts
 
 
 def _visit_brief(own: pd.Series | None, to_scan: pd.Series | None) -> str:

@@ -60,7 +60,7 @@ def picture(folder: Path, name: str, number: int, folded: bool = False) -> Pictu
         raise UserError(f"There is no figure {name!r}; known: {', '.join(FIGURES)}.")
     png, caption = folder / f"{name}.png", folder / f"{name}.caption.txt"
     for path in (png, caption):
-        require(path.is_file(), f"The report needs {path}. Run `snakemake figures` first.")
+        require(path.is_file(), f"The report needs {path}. Run the target `figures` first.")
     title, _, body = caption.read_text(encoding="utf-8").partition("\n\n")
     body = body.strip()
     said = folder / f"{name}.result.txt"

@@ -56,7 +56,7 @@ def run_facts(
             else "the authors' published weights"
         ),
         "Time": (
-            f"{duration(usage['seconds'].sum())} of jobs, {duration(hours)} of CPU"
+            f"all jobs together {duration(usage['seconds'].sum())}, {duration(hours)} of CPU"
             if len(usage)
             else "not recorded"
         ),

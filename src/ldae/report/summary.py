@@ -30,12 +30,15 @@ class Sentence:
         text: The sentence, which says its verdict.
         verdict: Of the claim that it says first.
         table: Name of the table that decides that claim.
+        shown, claims: Number of the question's claims that are shown, and of all.
     """
 
     question: str
     text: str
     verdict: str
     table: str
+    shown: int
+    claims: int
 
 
 def tally(found: Sequence[Claim]) -> str:
@@ -44,7 +47,7 @@ def tally(found: Sequence[Claim]) -> str:
     parts = [f"{verdicts.count(SHOWN)} of {len(found)} claims are shown"]
     parts.append(f"{verdicts.count(OPEN)} are not shown at this size")
     if OPPOSITE in verdicts:
-        parts.append(f"for {verdicts.count(OPPOSITE)} the opposite is seen")
+        parts.append(f"{verdicts.count(OPPOSITE)} are refuted")
     return f"{listing(parts)}."
 
 
@@ -61,12 +64,16 @@ def sentences(found: Sequence[Claim]) -> list[Sentence]:
             clauses = [f"{_said(lead)}: {lead.brief}", *_compared(question, mine)]
             clauses += [one.aside for one in mine if one.aside]
             text = f"{'; '.join(clauses)} ({lead.size})."
-            lines.append(Sentence(question, text, lead.verdict, lead.table))
+            shown = sum(one.verdict == SHOWN for one in mine)
+            verdict = OPEN if lead.disputed else lead.verdict
+            lines.append(Sentence(question, text, verdict, lead.table, shown, len(mine)))
     return lines
 
 
 def _said(claim: Claim) -> str:
     """A leading claim as far as it is shown."""
+    if claim.disputed:
+        return f"Two measures disagree on whether {lower_first(claim.text)}"
     if claim.verdict == OPEN:
         return f"Not shown at this size that {lower_first(claim.text)}"
     return claim.text if claim.verdict == SHOWN else claim.opposite

@@ -1,7 +1,7 @@
 """Verdicts: a claim with its number, its interval, its criterion, and whether it is shown.
 
 The verdict depends on the 95 % interval over resampled subjects. A claim is shown when the whole
-interval lies on the claimed side of the bound. The opposite is seen when it lies wholly on the
+interval lies on the claimed side of the bound. It is refuted when the interval lies wholly on the
 other side. Anything between is not shown at this size. A bound of image quality is set for the
 paper's grid; a run on a coarser one that misses it has not refuted the claim, so that the claim is
 not shown at this size.
@@ -14,7 +14,7 @@ import pandas as pd
 
 from ldae.labels import interval, number
 
-SHOWN, OPEN, OPPOSITE = "shown", "not shown at this size", "the opposite is seen"
+SHOWN, OPEN, OPPOSITE = "shown", "not shown at this size", "refuted"
 # What is asked of a run, in the order of the report. Every claim belongs to one of them.
 QUESTIONS = {
     "reconstruction": "Reconstruction",
@@ -38,7 +38,7 @@ class Claim:
         found: Estimate and interval.
         paper: The paper's value, or a dash.
         criterion: When the claim counts as shown.
-        verdict: ``shown``, ``not shown at this size`` or ``the opposite is seen``.
+        verdict: ``shown``, ``not shown at this size`` or ``refuted``.
         size: Numbers of scans or triplets, and of subjects.
         subjects: Number of subjects; 0: not known.
         table: Name of the table that decides it.
@@ -48,6 +48,7 @@ class Claim:
         rival: What is compared with, and its estimate (``tissue volumes 0.760``), of a comparison
             that the sentence of its question lists; else empty.
         aside: A whole clause that the sentence of its question adds; else empty.
+        disputed: Whether a second measure of the same claim says the opposite.
     """
 
     question: str
@@ -64,6 +65,7 @@ class Claim:
     opposite: str = ""
     rival: str = ""
     aside: str = ""
+    disputed: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ def claim_of(
     opposite: str = "",
     rival: str = "",
     aside: str = "",
+    disputed: bool = False,
 ) -> list[Claim]:
     """The claim that a row of a table decides, as a list of one; empty without a row.
 
@@ -135,7 +138,7 @@ def claim_of(
         paper: The paper's value; nan: none.
         brief, aside: As for :class:`Claim`, with ``{found}`` in place of estimate and interval and
             ``{asked}`` in place of the criterion.
-        opposite, rival: As for :class:`Claim`.
+        opposite, rival, disputed: As for :class:`Claim`.
     """
     if row is None:
         return []

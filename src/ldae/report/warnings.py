@@ -86,8 +86,8 @@ def warnings(
     if departed:
         found.append(
             Caution(
-                f"The run leaves the paper in {count(len(departed), 'point')}: its values do "
-                "not repeat the paper's.",
+                f"The run differs from the paper in {count(len(departed), 'point')}: its numbers "
+                "cannot be compared with the paper's.",
                 f"Where this run leaves the paper: {'; '.join(departed)}.",
             )
         )
@@ -95,7 +95,7 @@ def warnings(
     if (lpips["net"], lpips["protocol"]) != PAPER_LPIPS:
         found.append(
             Caution(
-                f"LPIPS is measured by {lpips['net']}, and not as the paper's is.",
+                f"LPIPS is that of {lpips['net']}, not the paper's: do not compare the two.",
                 f"LPIPS in the tables is measured by {lpips['net']}, protocol "
                 f"{lpips['protocol']}. It cannot be compared with the paper's, whose values are "
                 "left out.",

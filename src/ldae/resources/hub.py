@@ -85,14 +85,16 @@ def fetch_hub(file: HubFile, path: Path, identity: str) -> tuple[Path, bool]:
         Unavailable: the hub does not answer, or does not give this file.
         UserError: the partial file cannot be written.
     """
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
     cached = try_to_load_from_cache(file.repository, file.file, revision=file.commit)
     if isinstance(cached, str):
         if checksum(Path(cached), identity) == identity:
             return copy_file(cached, path, identity)
-        Path(cached).resolve().unlink()  # what the link in the cache points to
+        if constants.HF_HUB_OFFLINE:
+            raise Unavailable(f"the file in the hub's cache has another checksum, and {_unreached()}")
     at: dict[str, Any] = {"revision": file.commit, "endpoint": file.endpoint}
+    at["force_download"] = isinstance(cached, str)  # what is there stays if this fails
     cached = _asked(str(file), lambda: hf_hub_download(file.repository, file.file, **at))
     return copy_file(cached, path, identity)
 
@@ -158,7 +160,8 @@ def upload_folder(folder: Path, repository: str, public: bool, message: str) -> 
         The commit, 40 hexadecimal digits.
 
     Raises:
-        UserError: the hub does not take it.
+        UserError: the hub does not take it, or the repository exists, is public and ``public`` is
+            not set.
     """
     from huggingface_hub import HfApi
 
@@ -166,6 +169,10 @@ def upload_folder(folder: Path, repository: str, public: bool, message: str) -> 
 
     def upload() -> str:
         api.create_repo(repository, private=not public, exist_ok=True)
+        if not public and not api.repo_info(repository).private:
+            raise UserError(
+                f"{repository} exists and everybody can read it: give --public, or another name."
+            )
         done = api.upload_folder(
             repo_id=repository, folder_path=folder, commit_message=message, run_as_future=False
         )

@@ -95,7 +95,7 @@ def missing_text(missing: pd.DataFrame) -> str:
         f"{len(missing)} file(s) to get, {known.sum() / 1e6:.0f} MB"
         + (" and those of unknown size" if known.isna().any() else "")
         + ". Where there is internet, download each and put it at the path given (or at the same "
-        "path below a mirror); `snakemake resources` then checks it.",
+        "path below a mirror); the target `resources` then checks it.",
     ]
     for row in missing.to_dict("records"):
         lines += ["", f"{row['name']}  ({row['used_by']})"]

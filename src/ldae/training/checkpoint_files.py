@@ -64,7 +64,10 @@ class Checkpoints:
 
     def save(self, content: dict[str, Any]) -> None:
         """Write the checkpoint of ``content["step"]`` and remove all but the last two."""
-        self.wait()
+        try:
+            self.wait()
+        except OSError as error:  # there may be room by now
+            log.warning("The checkpoint before was not written (%s).", error)
         self._save(content)
 
     def save_later(self, content: dict[str, Any]) -> None:
@@ -88,9 +91,11 @@ class Checkpoints:
             pending.result()
 
     def close(self) -> None:
-        """As :meth:`wait`, for the last time."""
+        """As :meth:`wait`, for the last time; a failure is logged: the training ends by it."""
         try:
             self.wait()
+        except OSError as error:
+            log.error("The last checkpoint was not written (%s).", error)
         finally:
             self.writer.shutdown()
 
@@ -206,7 +211,7 @@ def card(file: Path) -> Path:
 
 
 def write(content: dict[str, Any], file: Path, **more: Any) -> str:
-    """Save ``content`` and its card; return its SHA-256.
+    """Save ``content`` and its card; return its SHA-256; raise OSError if the disk is full.
 
     After a power cut the file is there as a whole or not at all.
     """
@@ -214,7 +219,10 @@ def write(content: dict[str, Any], file: Path, **more: Any) -> str:
     with atomic(file) as temporary:
         with temporary.open("wb") as stream:
             hashed = HashedStream(stream)
-            torch.save(content, hashed)
+            try:
+                torch.save(content, hashed)
+            except RuntimeError as error:  # torch's own words for a full disk
+                raise hashed.error or error from error
         flush(temporary)
     file_hash = hashed.sha256.hexdigest()
     write_json({"sha256": file_hash, **more}, card(file))
@@ -246,15 +254,21 @@ class HashedStream:
 
     Attributes:
         sha256: Of all bytes so far.
+        error: Why the last bytes could not be written; None: they were.
     """
 
     def __init__(self, stream: BinaryIO):
         self.stream, self.sha256 = stream, hashlib.sha256()
+        self.error: OSError | None = None
 
     def write(self, data: bytes | memoryview) -> int:
         """Write and hash; torch writes its archives from the first byte to the last."""
         self.sha256.update(data)
-        return self.stream.write(data)
+        try:
+            return self.stream.write(data)
+        except OSError as error:
+            self.error = error
+            raise
 
     def flush(self) -> None:
         """Flush the stream."""

@@ -74,7 +74,7 @@ def try_compile(
     objective: Objective, settings: Settings, processes: Processes, backend: str
 ) -> CompileChoice:
     """Compile the networks if a first step with and without compilation agrees in all processes."""
-    from torch._dynamo.exc import TorchDynamoException
+    import torch._dynamo
 
     from ldae.nets.execution import compile_parts, uncompile_parts
 
@@ -85,11 +85,13 @@ def try_compile(
     compile_parts(nets, backend)
     try:
         fault = difference(plain, first_step(objective, settings), objective.compute.precision)
-    except (TorchDynamoException, torch.OutOfMemoryError) as error:
+    except Exception as error:  # whatever fails in a compiled step, the training goes on without
         fault = " ".join([f"{type(error).__name__}:", *str(error).split("\n")[:REASON_LINES]])
     failed = torch.tensor([float(fault is not None)], device=objective.compute.device)
     processes.sum([failed])
     if not failed:
+        # Validation and a smaller last micro-batch are compiled later: what fails there runs plain.
+        torch._dynamo.config.suppress_errors = True
         return CompileChoice(True, "a first step with and without compilation agrees")
     uncompile_parts(nets)
     return CompileChoice(False, fault or "another process could not compile the networks")

@@ -48,7 +48,9 @@ class LinearModel:
         Raises:
             UserError: the file does not exist.
         """
-        require(Path(path).is_file(), f"The probe {path} does not exist. Run `snakemake evaluate`.")
+        require(
+            Path(path).is_file(), f"The probe {path} does not exist. Run the target `evaluate`."
+        )
         with np.load(path) as file:
             tensors = [torch.from_numpy(file[name]).to(device) for name in ("mean", "std", "w")]
             return cls(*tensors, float(file["b"]), *cls._more(file))

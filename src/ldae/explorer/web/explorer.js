@@ -68,8 +68,11 @@ async function openPerson(place) {
   await openSeries(Math.max(0, found));
 }
 
+let opened = 0;  // number of the series opened last; one that is ready later than it is dropped
+
 async function openSeries(place) {
   stop();
+  const mine = ++opened;
   state.series = place;
   const own = series();
   chips(get("series"), "series", person().series.map((each) => ({ text: KINDS[each.key].name })), place, openSeries);
@@ -84,10 +87,12 @@ async function openSeries(place) {
   get("slider-name").textContent = own.key === "manipulation" ? `α: towards ${content.classes[0]} ← → towards ${content.classes[1]}` : own.key === "visits" ? "Month" : "Volume";
   markUnseen(own);
   const stack = await stackOf(state.person);
+  if (mine !== opened) return;
   state.volumes = own.frames.map(stack.frame);
   state.truth = own.key === "manipulation" && person().truth ? stack.frame(person().truth.frame) : null;
   state.original = stack.frame(0);
   await viewer.load(stack.shape, state.volumes);
+  if (mine !== opened) return;
   state.low = Math.max(CHANGE_LOW, stack.tolerance + 2);
   state.full = fullChange(state.volumes, state.volumes[own.reference]);
   overlayChoices();
@@ -238,7 +243,7 @@ function sentence() {
   if (own.key === "manipulation") {
     const alpha = own.positions[i], outside = own.seen && (alpha < own.seen[0] || alpha > own.seen[1]);
     const where = alpha === 0 ? "not moved" : `towards ${content.classes[alpha > 0 ? 1 : 0]}`;
-    return `α = ${label} (${where}): ${logit.label} asked ${number(own.asked.logit[i], logit.digits)}, decoded ${value}.` +
+    return `α = ${label} (${where}): ${logit.label} (above 0: more like it) of the moved code ${number(own.asked.logit[i], logit.digits)}, of the decoded brain, encoded again, ${value}.` +
       (outside ? " Outside the range of the training codes." : "");
   }
   const extra = own.ssim ? `, SSIM to the scan ${number(own.ssim[i], 3)}` : "";
@@ -328,10 +333,15 @@ function listen() {
 }
 
 async function start() {
-  const library = await loadNiivue();
-  viewer = await (library ? Viewer.create(get("viewer"), content.grid, library) : PlainViewer.create(get("viewer"), content.grid));
-  if (!library) {
-    get("trouble").textContent = "This browser has no WebGL 2: the volumes are shown as plain slices, without the 3-D rendering.";
+  const reason = whyPlain();
+  viewer = await (reason ? PlainViewer.create(get("viewer"), content.grid) : Viewer.create(get("viewer"), content.grid, await loadNiivue()));
+  if (reason) {
+    get("trouble").textContent = `${reason}: the volumes are shown as plain slices, without the 3-D rendering. `;
+    if (document.createElement("canvas").getContext("webgl2")) {
+      const link = element("a", { href: FORCED }, "Use it all the same.");
+      link.addEventListener("click", () => setTimeout(() => location.reload()));
+      get("trouble").append(link);
+    }
     get("trouble").hidden = false;
     get("view").querySelector("[value=rendering]").remove();
   }
@@ -344,7 +354,7 @@ async function start() {
   }
   listen();
   await openPerson(0);
-  document.body.dataset.ready = library ? "webgl" : "plain";
+  document.body.dataset.ready = reason ? "plain" : "webgl";
 }
 
 start().catch((error) => {

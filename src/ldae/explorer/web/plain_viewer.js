@@ -1,4 +1,4 @@
-// Viewer without WebGL: three slices of the same volumes as plain pictures.
+// Viewer without a graphics card: three slices of the same volumes as plain pictures.
 
 const PLANES = [
   { name: "Axial", axis: 2, sides: ["R", "L"], cut: 0.54 },
@@ -21,6 +21,7 @@ class PlainViewer {
       caption.textContent = `${plane.name} (${plane.sides.join(" – ")})`;
       figure.append(canvas, caption);
       row.append(figure);
+      canvas.addEventListener("click", (event) => viewer.cut(plane.axis, event));
       return { ...plane, canvas };
     });
     holder.querySelectorAll("canvas.volume, canvas.lines").forEach((canvas) => canvas.remove());
@@ -34,7 +35,20 @@ class PlainViewer {
   }
 
   show(frame, overlay) {
+    this.shown = [frame, overlay];
     for (const plane of this.planes) this.draw(plane, overlay.other || this.frames[frame], overlay);
+  }
+
+  /** Move the other two slices to where a slice was pressed. */
+  cut(axis, event) {
+    const [a, b] = [0, 1, 2].filter((other) => other !== axis);
+    const box = event.target.getBoundingClientRect();
+    const across = (event.clientX - box.left) / box.width, down = (event.clientY - box.top) / box.height;
+    for (const plane of this.planes) {
+      if (plane.axis === a) plane.cut = Math.min(0.999, Math.max(0, 1 - across));
+      if (plane.axis === b) plane.cut = Math.min(0.999, Math.max(0, 1 - down));
+    }
+    this.show(...this.shown);
   }
 
   setView(name) {

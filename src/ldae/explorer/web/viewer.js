@@ -12,9 +12,22 @@ function colormap([first, last]) {
   return { R: channels[0], G: channels[1], B: channels[2], A: [0, 255, 255], I: [0, 1, 255] };
 }
 
-/** The library, from the page itself; null where the browser has no WebGL 2. */
+// Names of renderers without a graphics card, where a step at the paper's grid takes seconds.
+const SOFTWARE = /swiftshader|llvmpipe|software|basic render/i;
+const FORCED = "#webgl"; // at the end of the address: WebGL also in software
+
+/** Why volumes are shown as plain slices; null: they are not. */
+function whyPlain() {
+  const gl = document.createElement("canvas").getContext("webgl2");
+  if (!gl) return "This browser has no WebGL 2";
+  const named = gl.getExtension("WEBGL_debug_renderer_info");
+  const renderer = named ? gl.getParameter(named.UNMASKED_RENDERER_WEBGL) : "";
+  gl.getExtension("WEBGL_lose_context")?.loseContext();
+  return SOFTWARE.test(renderer) && location.hash !== FORCED ? "This browser draws WebGL without a graphics card, which is slow" : null;
+}
+
+/** The library, from the page itself. */
 async function loadNiivue() {
-  if (!document.createElement("canvas").getContext("webgl2")) return null;
   const text = await unpacked(document.getElementById("niivue").textContent);
   const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
   await new Promise((resolve, reject) => {
@@ -48,7 +61,12 @@ class Viewer {
   }
 
   /** Show a series: `frames` are 8-bit volumes; the overlay starts empty. */
-  async load(shape, frames) {
+  load(shape, frames) {
+    this.loading = (this.loading ?? Promise.resolve()).then(() => this.loadNow(shape, frames));
+    return this.loading;
+  }
+
+  async loadNow(shape, frames) {
     this.shape = shape;
     const scan = emptyNifti(shape, this.grid.affine, frames.length, UINT8);
     frames.forEach((frame, i) => scan.voxels.set(frame, i * frame.length));

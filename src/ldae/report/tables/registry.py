@@ -103,7 +103,7 @@ def paper_table(folder: Path, name: str) -> Table:
         UserError: the Markdown is missing.
     """
     text = folder / f"{name}.md"
-    require(text.is_file(), f"The report needs {text}. Run `snakemake evaluate` first.")
+    require(text.is_file(), f"The report needs {text}. Run the target `evaluate` first.")
     title, _, note = [*text.read_text(encoding="utf-8").strip().split("\n\n", 2), ""][:3]
     with (folder / f"{name}.tsv").open(newline="", encoding="utf-8") as stream:
         columns, *rows = csv.reader(stream, delimiter="\t")

@@ -89,7 +89,7 @@ class DaeObjective(SemanticObjective):
         """Timesteps, and noise, or a seed for the noise of each scan (``dae.noise``)."""
         t = torch.randint(self.schedule.timesteps, (batch_size,), generator=generator)
         if self.cfg["noise"] == "by_scan":
-            return {"t": t, "seed": torch.randint(2**62, (batch_size,), generator=generator)}
+            return {"t": t, "seed": torch.randint(2**32, (batch_size,), generator=generator)}
         return {"t": t, "eps": torch.randn(batch_size, *self.shape, generator=generator)}
 
     def noise(self, seeds: torch.Tensor) -> torch.Tensor:
