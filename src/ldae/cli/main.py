@@ -6,6 +6,8 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
 
@@ -90,7 +92,8 @@ class Terminated(BaseException):
     """SIGTERM: the end that a cluster, a container or `kill` asks for. Work is saved on its way."""
 
 
-def _terminate(owner: int) -> None:
+@contextmanager
+def _termination(owner: int) -> Iterator[None]:
     """Raise :class:`Terminated` at SIGTERM in this process; its children end as by default."""
 
     def stop(number: int, frame: object) -> None:
@@ -99,20 +102,26 @@ def _terminate(owner: int) -> None:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, stop)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    _terminate(os.getpid())
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("ldae.progress").setLevel(logging.INFO)
     for library in ("monai", "huggingface_hub"):
         logging.getLogger(library).setLevel(logging.ERROR)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.simplefilter("ignore")
-    return exit_status(lambda: _run(arguments))
+    with _termination(os.getpid()):
+        return exit_status(lambda: _run(arguments))
 
 
 def _run(arguments: list[str] | None) -> int | None:

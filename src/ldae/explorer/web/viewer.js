@@ -49,7 +49,7 @@ class Viewer {
     viewer.nv = new library.Niivue({
       logLevel: "error", dragAndDropEnabled: false, isRadiologicalConvention: true,
       multiplanarShowRender: 0, multiplanarLayout: 0, multiplanarPadPixels: 4, multiplanarEqualSize: false,
-      crosshairWidth: 0.6, crosshairWidthUnit: "mm", crosshairColor: [0.4, 0.75, 1, 0.6], backColor: [0, 0, 0, 1], fontColor: [1, 1, 1, 1],
+      crosshairWidth: 0, backColor: [0, 0, 0, 1], fontColor: [1, 1, 1, 1],
       isColorbar: false, sagittalNoseLeft: true, show3Dcrosshair: false, clipPlaneHotKey: "", viewModeHotKey: "", cycleClipPlaneHotKey: "",
       loadingText: "", scrollRequiresFocus: true,
     });
