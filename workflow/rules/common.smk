@@ -300,8 +300,8 @@ def figure_settings():
     )
 
 
-# Pages that the report links to. A rule that makes one more adds it here; its title: PAGES of
-# ldae.report.build.
+# Pages that the report links to. A file of rules with one more adds it here, and its title to PAGES
+# of ldae.report.build.
 REPORT_PAGES = [results("qc/index.html")]
 
 
