@@ -138,7 +138,7 @@ def test_application_refuses_settings_of_other_models(models, capsys):
 
 
 def test_direction_load_names_remedy_for_missing_classifier(tmp_path):
-    with pytest.raises(UserError, match="snakemake evaluate"):
+    with pytest.raises(UserError, match="the target `evaluate`"):
         Direction.load(tmp_path / "classifier.npz")
 
 

@@ -127,7 +127,7 @@ def test_every_imported_package_is_declared():
         for name, modules in imported().items()
         if not {normal(one) for one in distributions.get(name, [name])} & stated
     }
-    assert undeclared == {"httpx2": ["hub.py"]}  # huggingface-hub's errors are its errors
+    assert undeclared == {}
 
 
 # Runs commands of `ldae`, each given as JSON, where the packages of its first argument are missing.

@@ -183,7 +183,7 @@ def test_missing_antsxnet_weights_are_named(tmp_path):
     (tmp_path / ANTSXNET_FILES[1]).touch()
     with pytest.raises(UserError) as caught:
         build_extractor({"method": "antspynet", "weights": tmp_path})
-    for part in (*ANTSXNET_FILES, "snakemake resources", f"missing: {ANTSXNET_FILES[0]}"):
+    for part in (*ANTSXNET_FILES, "the target `resources`", f"missing: {ANTSXNET_FILES[0]}"):
         assert part in str(caught.value)
 
 

@@ -75,8 +75,8 @@ class TrainingCodes:
         """
         require(
             Path(path).is_file(),
-            f"{path} does not exist: it was written by an earlier version. Run `snakemake "
-            "application` where the models were made.",
+            f"{path} does not exist: it was written by an earlier version. Run the target "
+            "`application` where the models were made.",
         )
         with np.load(path) as file:
             arrays = {name: file[name].astype(np.float64) for name in file.files}

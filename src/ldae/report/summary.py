@@ -47,7 +47,8 @@ def tally(found: Sequence[Claim]) -> str:
     parts = [f"{verdicts.count(SHOWN)} of {len(found)} claims are shown"]
     parts.append(f"{verdicts.count(OPEN)} are not shown at this size")
     if OPPOSITE in verdicts:
-        parts.append(f"{verdicts.count(OPPOSITE)} are refuted")
+        number = verdicts.count(OPPOSITE)
+        parts.append(f"{number} {'is' if number == 1 else 'are'} refuted")
     return f"{listing(parts)}."
 
 

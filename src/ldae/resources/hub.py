@@ -163,16 +163,22 @@ def upload_folder(folder: Path, repository: str, public: bool, message: str) -> 
         UserError: the hub does not take it, or the repository exists, is public and ``public`` is
             not set.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, errors
 
     api = HfApi()
 
+    def is_public() -> bool:
+        try:
+            return api.repo_info(repository).private is False
+        except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError):
+            return False  # there is none, or an empty one
+
     def upload() -> str:
-        api.create_repo(repository, private=not public, exist_ok=True)
-        if not public and not api.repo_info(repository).private:
+        if not public and is_public():
             raise UserError(
                 f"{repository} exists and everybody can read it: give --public, or another name."
             )
+        api.create_repo(repository, private=not public, exist_ok=True)
         done = api.upload_folder(
             repo_id=repository, folder_path=folder, commit_message=message, run_as_future=False
         )

@@ -146,8 +146,8 @@ def stage(
         source, state = row["source"], "ok"
     require(
         state in ("ok", "present, checksum unknown"),
-        f"{path} ({name}) {state}, expected {row['checksum']}: remove it and run `snakemake "
-        "resources` again, or bring the right file.",
+        f"{path} ({name}) {state}, expected {row['checksum']}: remove it and run the "
+        "target `resources` again, or bring the right file.",
     )
     write_record(name, path, resources_dir, source)
     log.info("%s is staged: %s (%s)", name, path, state)

@@ -82,6 +82,7 @@ def try_compile(
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(settings.compile_cache)
     nets = objective.executed()
     plain = first_step(objective, settings)
+    torch._dynamo.config.suppress_errors = False
     compile_parts(nets, backend)
     try:
         fault = difference(plain, first_step(objective, settings), objective.compute.precision)
