@@ -198,7 +198,6 @@ def test_column_that_a_table_lacks_is_named(tmp_path):
 
 def test_study_is_planned_from_its_download(project, tmp_path):
     studies.ixi(project.path / "ixi")
-    cohort = {"name": "IXI", "study": "ixi"}
-    paths = {"images": "ixi", "tables": "ixi"}
-    config = project.overlay("study.yaml", {"cohort": cohort, "paths": paths})
+    beside = {"IXI": {"study": "ixi", "images": "ixi", "tables": "ixi"}}
+    config = project.overlay("study.yaml", {"cohort": {"beside": beside}})
     assert {"convert_study", "import_bids", "bids"} <= project.planned("bids", config=config)
