@@ -18,15 +18,15 @@ HTMLCanvasElement.prototype.getContext = function (kind, ...more) {
   return kind === "webgl2" ? null : real.call(this, kind, ...more);
 };
 """
-# One step: new frame, drawn to the last pixel.
-STEP = """position => {
+# One step: from the slider to the frame that shows it.
+STEP = """position => new Promise((resolve) => {
   const slider = document.getElementById("slider");
   const start = performance.now();
   slider.value = position;
   slider.dispatchEvent(new Event("input"));
-  viewer.planes.forEach(({ canvas }) => canvas.getContext("2d").getImageData(0, 0, 1, 1));
-  return (performance.now() - start) / 1000;
-}"""
+  const drawn = () => resolve((performance.now() - start) / 1000);
+  requestAnimationFrame(() => requestAnimationFrame(drawn));
+})"""
 
 
 @pytest.fixture(scope="session")
@@ -164,8 +164,8 @@ def test_without_a_graphics_card_slices_are_plain_and_a_press_moves_them(page, d
     page.locator(".planes canvas").first.click(position={"x": 40, "y": 40})
     moved = picture(page)
     assert moved != before
-    seconds = [page.evaluate(STEP, place) for place in range(len(ALPHAS))]
-    assert median(seconds) <= MOST_SECONDS, seconds
+    page.locator("#slider").fill("10")
+    assert picture(page) not in (before, moved)
     page.get_by_role("link", name="Use it all the same").click()
     page.wait_for_selector("body[data-ready=webgl]", timeout=60_000)
 
