@@ -15,6 +15,7 @@ from ldae.conversion.change_hashes import file_state, study_hash
 from ldae.conversion.clinica_repairs import REPAIRS, unchecked_repairs
 from ldae.conversion.studies import STUDIES, study_columns
 from ldae.conversion.study_download import (
+    LinkedDownload,
     faults_of,
     find_tables,
     heads,
@@ -192,23 +193,23 @@ def test_image_whose_number_begins_with_that_of_another_is_not_taken_for_it(tmp_
     tables.mkdir()
     put_csv(tmp_path / "list.csv", "Image Data ID", "I100003", "I1000034", "I100008")
     (tmp_path / "n.xlsx").touch()
-    notes, reasons = [], {}
     found = {"collection.csv": tmp_path / "list.csv", "nifd.xlsx": tmp_path / "n.xlsx"}
-    tables_of_nifd(found, images, tables, notes, reasons)
+    download = LinkedDownload(images, tables, found)
+    tables_of_nifd(download)
     # Not listed, or not of six digits: Clinica would join both to an image that is.
     assert [path.parent.name for path in images.rglob("*.dcm")] == ["I100003"]
     assert (tables / "collection.csv").read_text().split() == ["Image", "Data", "ID", "I100003"]
-    assert reasons == {
+    assert download.reasons == {
         "I1000034": "Clinica reads numbers of images of six digits alone.",
         "I100009": "The list of images does not name it.",
     }
-    assert notes == ["1 image left out: listed, but not downloaded."]
+    assert download.notes == ["1 image left out: listed, but not downloaded."]
 
 
 def test_table_that_is_another_is_refused_with_the_columns_it_has(tmp_path):
     put_csv(tmp_path / "ukb.csv", "eid,sex", "1000001,1")
     with pytest.raises(UserError, match=r"lacks the column\(s\) 21003-2\.0, .* it has eid, sex"):
-        tables_of_ukb({"ukb.csv": tmp_path / "ukb.csv"}, tmp_path, tmp_path, [], {})
+        tables_of_ukb(LinkedDownload(tmp_path, tmp_path, {"ukb.csv": tmp_path / "ukb.csv"}))
 
 
 def test_archives_of_habs_keep_one_image_a_session(tmp_path):
@@ -217,12 +218,12 @@ def test_archives_of_habs_keep_one_image_a_session(tmp_path):
     images = tmp_path / "images"
     images.mkdir()
     (images / "a.zip").symlink_to(tmp_path / "raw/a_HABS_DataRelease.zip")
-    reasons = {}
-    tables_of_habs({}, images, images, [], reasons)
+    download = LinkedDownload(images, images, {})
+    tables_of_habs(download)
     with ZipFile(images / "a.zip") as kept:
         assert kept.namelist() == [names[1]]
     assert len(ZipFile(tmp_path / "raw/a_HABS_DataRelease.zip").namelist()) == 2  # as it was
-    assert list(reasons) == [f"a.zip/{names[0]}"]
+    assert list(download.reasons) == [f"a.zip/{names[0]}"]
 
 
 def test_age_of_uk_biobank_is_that_at_the_visit_not_at_recruitment(tmp_path):

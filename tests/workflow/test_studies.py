@@ -157,6 +157,10 @@ def not_an_archive(raw):
     (raw / "bulk/1000003_20252_2_0.zip").write_bytes(b"no archive")
 
 
+def not_an_archive_of_habs(raw):
+    (raw / "P_AAAAAA_HAB_1.0_HABS_DataRelease_2.0.zip").write_bytes(b"no archive")
+
+
 def not_an_image(raw):
     with ZipFile(raw / "P_AAAAAA_HAB_1.0_HABS_DataRelease_2.0.zip", "w") as archive:
         archive.writestr("x/P_AAAAAA_2010-01-31_HAB_1.0_ADNI_1X-MPRAGE.nii.gz", b"no image")
@@ -168,6 +172,12 @@ def not_an_image(raw):
         ("aibl", cut_off, "AIBL/21/MPRAGE/2008-06-03_11_30_00.0/I103", "files"),
         ("ixi", no_image, "IXI-T1/IXI002-Guys-0828-T1.nii.gz", "cannot be read"),
         ("ukb", not_an_archive, "bulk/1000003_20252_2_0.zip", "cannot be read"),
+        (
+            "habs",
+            not_an_archive_of_habs,
+            "P_AAAAAA_HAB_1.0_HABS_DataRelease_2.0.zip",
+            "cannot be read",
+        ),
         (
             "habs",
             not_an_image,

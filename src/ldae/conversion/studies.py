@@ -68,8 +68,8 @@ class Study:
     label: tuple[str, str] = (r"(.*)", r"\1")
 
     def label_of(self, subject: str) -> str:
-        """BIDS label that Clinica gives a subject, without ``sub-``."""
-        pattern, template = self.label
+        """BIDS label that Clinica gives a subject, without ``sub-``; empty for an unknown one."""
+        pattern, template = self.label if subject else ("", "")
         return re.sub(r"[^A-Za-z0-9]", "", re.fullmatch(pattern, subject).expand(template))
 
 

@@ -11,11 +11,10 @@ from pathlib import Path
 from ldae.conversion.change_hashes import file_state
 from ldae.conversion.clinica import find_tools, processes, run_converter
 from ldae.conversion.studies import LEFT_OUT, STUDIES
-from ldae.conversion.study_download import heads, link_download
+from ldae.conversion.study_download import link_download, read_heads
 from ldae.conversion.study_finish import AFTER
 from ldae.conversion.study_images import (
     not_converted,
-    original_paths,
     remove_bad_archives,
     remove_bad_images,
     sentences,
@@ -58,44 +57,41 @@ def convert_study(
     """
     study, out = STUDIES[name], Path(out)
     environment = find_tools(clinica_bin)
-    notes: list[str] = []
-    reasons: dict[str, str] = {}
     with folder_beside(out) as folder:
-        shown, own, found = link_download(study, images, tables, folder.resolve(), section)
-        origins = original_paths(study, images)
-        before = remove_bad_archives(study, shown, reasons) + heads(study, shown)
-        remove_bad_images(study, shown, before, reasons, jobs)
-        bad = set(reasons)
+        download = link_download(study, images, tables, folder.resolve(), section)
+        found, unreadable = read_heads(study, download.images)
+        remove_bad_archives(download, unreadable)
+        remove_bad_images(download, found, jobs)
+        bad = set(download.reasons)
         if name in BEFORE:
-            BEFORE[name](found, shown, own, notes, reasons)
+            BEFORE[name](download)
         else:
-            link_tables(found, own)
-        given = heads(study, shown)
-        why = " ".join(sentences(reasons.values()) + notes)
+            link_tables(download.found, download.tables)
+        given = [each for each in found if download.reason_of(each) is None]
+        why = " ".join(sentences(download.reasons.values()) + download.notes)
         require(bool(given), f"No image of {study.title} is left. {why}")
         bids = (folder / "bids").resolve()
         bids.mkdir()
-        words = {"images": shown, "tables": own, "bids": bids}
+        words = {"images": download.images, "tables": download.tables, "bids": bids}
         arguments = [word.format(**words) for word in study.arguments.split()]
         if study.parallel:
             arguments += ["-np", str(processes(jobs))]
         error = run_converter(arguments, folder, bids / MARK, environment)
         _require_converted(name, error, section)
         if name in AFTER:
-            AFTER[name](bids, found, notes)
+            AFTER[name](bids, download.found, download.notes)
         made = len(list(bids.glob("sub-*/ses-*/anat/*_T1w.nii.gz")))
         require(
             made > 0,
             f"Clinica ended well, but converted none of {study.title}'s "
             f"{count(len(given), 'T1-weighted image')}. {why} The log has its words.",
         )
-        left_out = not_converted(study, before, reasons, bad, bids)
-        left_out["path"] = [origins(place) for place in left_out["path"]]
+        left_out = not_converted(study, download, [*unreadable, *found], bad, bids)
         left_out["state"] = [file_state(images, place) for place in left_out["path"]]
         (bids / LEFT_OUT).parent.mkdir(exist_ok=True)
         write_table(left_out, bids / LEFT_OUT)
         replace_folder(bids, out, MARK)
-    for note in sentences(left_out["reason"]) + notes:
+    for note in sentences(left_out["reason"]) + download.notes:
         log.warning("%s: %s", study.title, note)
     log.info("%s: %d images given to Clinica, %d made", study.title, len(given), made)
 

@@ -7,8 +7,8 @@ tables under the names that it knows.
 
 import os
 import re
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
@@ -21,13 +21,62 @@ class Head:
     """One image of a download: a NIfTI file, a DICOM series or a member of an archive.
 
     Attributes:
-        subject: As the study names it.
+        subject: As the study names it; empty where only an archive that cannot be opened would
+            tell.
         place: Path in the folder of links (a series: its folder; a member: its path in the archive
             is added).
+        archive: Place of the archive that holds it; None: it lies in none.
     """
 
     subject: str
     place: str
+    archive: str | None = None
+
+    @property
+    def member(self) -> str | None:
+        """Name in its archive, or None."""
+        return None if self.archive is None else self.place[len(self.archive) + 1 :]
+
+
+@dataclass
+class LinkedDownload:
+    """Links to a download in Clinica's layout, which repairs change before Clinica runs.
+
+    Attributes:
+        images: Folder of links to images.
+        tables: Folder for the tables; the same if Clinica looks for them beside images.
+        found: The tables, by the name under which Clinica looks for each. They are not linked yet:
+            see :mod:`ldae.conversion.study_repairs`.
+        origins: Place of a link, or of the folder that holds it -> path in the download.
+        notes: Sentences with counts on what was changed; none names a person.
+        reasons: Place of an image or an archive that is left out -> why.
+    """
+
+    images: Path
+    tables: Path
+    found: dict[str, Path]
+    origins: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def leave_out(self, paths: Iterable[Path], reason: str) -> None:
+        """Remove links to images; the place of each (a series: its folder) gets the reason."""
+        for path in [*paths]:
+            path.unlink()
+            place = path.relative_to(self.images)
+            if path.suffix != ".json":
+                series = path.suffix.lower() == ".dcm"
+                self.reasons[str(place.parent if series else place)] = reason
+
+    def reason_of(self, head: Head) -> str | None:
+        """Why an image, or the archive that holds it, is left out; None: it is not."""
+        return self.reasons.get(head.place) or self.reasons.get(head.archive)
+
+    def original_path(self, head: Head) -> str:
+        """Path of an image in the download: of its file, its series' folder, or in its archive."""
+        if head.archive is not None:
+            return f"{self.origins[head.archive]}/{head.member}"
+        return self.origins[head.place]
 
 
 def image_links(study: Study, images: str | Path) -> dict[str, Path]:
@@ -43,45 +92,45 @@ def image_links(study: Study, images: str | Path) -> dict[str, Path]:
     return dict(sorted(links.items()))
 
 
-def heads(study: Study, images: str | Path, without: Collection[str] = ()) -> list[Head]:
-    """Images of a download, sorted by place; archives are opened for the names of their members.
-
-    Those whose place is in ``without`` are not opened, and have no images.
+def heads(study: Study, images: str | Path) -> list[Head]:
+    """Images of a download, sorted by place; see :func:`read_heads`.
 
     Raises:
         UserError: an archive cannot be read.
     """
-    found = {}
-    for place, subject, path in image_files(study, images):
-        if study.member and place not in without:
-            for name, match in archive_members(study, path):
-                found[f"{place}/{name}"] = match.groupdict().get("subject", subject)
-        elif place.lower().endswith((".dcm", ".img", ".hdr")):
-            found[str(Path(place).parent)] = subject
-        elif not (study.member or place.endswith(".json")):
-            found[place] = subject
-    series = re.compile(study.series or "")
-    return [Head(who, place) for place, who in sorted(found.items()) if series.search(place)]
-
-
-def image_files(study: Study, images: str | Path) -> list[tuple[str, str, Path]]:
-    """Files of images, or archives of them: place, subject (empty: in the archive), file."""
-    pattern = re.compile(rf"(?:^|.*/){study.image}", re.IGNORECASE)
-    return [
-        (place, pattern.fullmatch(path.relative_to(images).as_posix())["subject"], path)
-        for place, path in image_links(study, images).items()
-    ]
-
-
-def unreadable_archives(study: Study, images: str | Path) -> list[tuple[Head, str]]:
-    """Archives of images that cannot be opened, each with why: nobody knows what is inside."""
-    found = []
-    for place, subject, path in image_files(study, images) if study.member else []:
-        try:
-            archive_members(study, path)
-        except UserError as error:
-            found.append((Head(subject, place), str(error)))
+    found, unreadable = read_heads(study, images)
+    require(not unreadable, next(iter(unreadable.values()), ""))
     return found
+
+
+def read_heads(study: Study, images: str | Path) -> tuple[list[Head], dict[Head, str]]:
+    """List the images of a download; archives are opened for the names of their members.
+
+    Returns:
+        The images, sorted by place; and the archives that cannot be opened, each as one image with
+        why: nobody knows what is inside.
+    """
+    pattern = re.compile(rf"(?:^|.*/){study.image}", re.IGNORECASE)
+    found: dict[str, Head] = {}
+    unreadable = {}
+    for place, path in image_links(study, images).items():
+        subject = pattern.fullmatch(path.relative_to(images).as_posix())["subject"]
+        if study.member:
+            try:
+                members = archive_members(study, path)
+            except UserError as error:
+                unreadable[Head(subject, place)] = str(error)
+                continue
+            for name, match in members:
+                who = match.groupdict().get("subject", subject)
+                found[f"{place}/{name}"] = Head(who, f"{place}/{name}", place)
+        elif place.lower().endswith((".dcm", ".img", ".hdr")):
+            folder = str(Path(place).parent)
+            found[folder] = Head(subject, folder)
+        elif not place.endswith(".json"):
+            found[place] = Head(subject, place)
+    series = re.compile(study.series or "")
+    return [head for place, head in sorted(found.items()) if series.search(place)], unreadable
 
 
 def archive_members(study: Study, archive: Path) -> list[tuple[str, re.Match]]:
@@ -167,26 +216,25 @@ def faults_of(
 
 def link_download(
     study: Study, images: str | Path, tables: str | Path, folder: Path, section: str
-) -> tuple[Path, Path, dict[str, Path]]:
+) -> LinkedDownload:
     """Link the download's images into ``folder/images``; make ``folder/tables`` for its tables.
-
-    Returns:
-        Both folders (they are one if Clinica looks for tables beside images), and the tables found,
-        by the name under which Clinica looks for each. They are not linked yet: see
-        :mod:`ldae.conversion.study_repairs`.
 
     Raises:
         UserError: the download has faults; the message lists them.
     """
     faults = [f"{text}. {remedy}" for text, remedy in faults_of(study, images, tables, section)]
     require(not faults, "\n  ".join([f"The download of {study.title} has faults:", *faults]))
+    origins = {}
     for place, path in image_links(study, images).items():
         link = folder / "images" / place
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(path.resolve())
+        original = path.relative_to(images)
+        origins[place] = original.as_posix()
+        origins[Path(place).parent.as_posix()] = original.parent.as_posix()  # of a series
     beside = folder / ("images" if study.tables_with_images else "tables")
     beside.mkdir(exist_ok=True)
-    return folder / "images", beside, find_tables(study, tables)[0]
+    return LinkedDownload(folder / "images", beside, find_tables(study, tables)[0], origins)
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:

@@ -9,8 +9,9 @@ import logging
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
@@ -23,56 +24,45 @@ from nibabel.spatialimages import HeaderDataError
 from ldae.conversion.bids import image_fault, inspect_image
 from ldae.conversion.image_checks import dicom_fault
 from ldae.conversion.studies import Study
-from ldae.conversion.study_download import Head, image_files, unreadable_archives
+from ldae.conversion.study_download import Head, LinkedDownload
 from ldae.labels import count
 
 log = logging.getLogger(__name__)
 COLUMNS = ["subject", "path", "status", "reason"]
 
 
-def remove_bad_archives(study: Study, shown: Path, reasons: dict[str, str]) -> list[Head]:
-    """Take archives that cannot be opened out of the folder of links; each gets a reason.
-
-    Returns:
-        The archives taken out, each as one image.
-    """
-    bad = unreadable_archives(study, shown)
-    for archive, why in bad:
-        (shown / archive.place).unlink()
-        reasons[archive.place] = why.replace(str(shown / archive.place), archive.place)
-    return [archive for archive, _ in bad]
+def remove_bad_archives(download: LinkedDownload, unreadable: Mapping[Head, str]) -> None:
+    """Take archives that cannot be opened out of the folder of links; each gets its reason."""
+    for archive, why in unreadable.items():
+        link = download.images / archive.place
+        link.unlink()
+        download.reasons[archive.place] = why.replace(str(link), archive.place)
 
 
-def remove_bad_images(
-    study: Study, shown: Path, images: Iterable[Head], reasons: dict[str, str], jobs: int
-) -> None:
+def remove_bad_images(download: LinkedDownload, images: Sequence[Head], jobs: int) -> None:
     """Read every image and take those with a fault out of the folder of links.
 
     Args:
-        study: The study.
-        shown: Folder of links; changed.
-        images: Its images.
-        reasons: Place of an image -> why it is left out; added to.
+        download: The links; changed.
+        images: Images among them.
         jobs: Parallel processes that read.
     """
-    images = [each for each in images if each.place not in reasons]
-    archives = {place for place, _, _ in image_files(study, shown)} if study.member else set()
-    parts = [_within(each.place, archives) for each in images]
     with ProcessPoolExecutor(jobs) as pool:
-        folders = [shown] * len(images)
-        found = list(pool.map(_fault, folders, parts, chunksize=4))
+        found = list(pool.map(partial(_fault, download.images), images, chunksize=4))
     bad = {each.place: fault for each, fault in zip(images, found, strict=True) if fault}
-    reasons |= bad
-    for archive in archives:
-        members = [name for place, name in parts if place == archive]
-        kept = [name for name in members if f"{archive}/{name}" not in bad]
-        if len(kept) < len(members):
-            keep_members(shown / archive, kept)
-    for each, (place, name) in zip(images, parts, strict=True):
-        if each.place in bad and name is None:
-            for path in _files_of(shown / place):
+    download.reasons |= bad
+    members: dict[str, list[Head]] = {}
+    for each in images:
+        if each.archive is not None:
+            members.setdefault(each.archive, []).append(each)
+        elif each.place in bad:
+            for path in _files_of(download.images / each.place):
                 path.unlink()
-            _remove_empty(shown / place, shown)
+            _remove_empty(download.images / each.place, download.images)
+    for archive, inside in members.items():
+        kept = [each.member for each in inside if each.place not in bad]
+        if len(kept) < len(inside):
+            keep_members(download.images / archive, kept)
 
 
 def keep_members(link: Path, kept: list[str]) -> None:
@@ -86,23 +76,15 @@ def keep_members(link: Path, kept: list[str]) -> None:
             target.writestr(name, source.read(name))
 
 
-def _within(place: str, archives: set[str]) -> tuple[str, str | None]:
-    """Archive and member of an image; its place and None if it lies in no archive."""
-    archive = next((each for each in archives if place.startswith(f"{each}/")), None)
-    return (archive, place[len(archive) + 1 :]) if archive else (place, None)
-
-
-def _fault(shown: Path, part: tuple[str, str | None]) -> str | None:
+def _fault(shown: Path, head: Head) -> str | None:
     """Fault of one image, a sentence, or None."""
-    place, member = part
-    path = shown / place
-    if member is not None:
-        return _member_fault(path, member)
+    if head.archive is not None:
+        return _member_fault(shown / head.archive, head.member)
+    path = shown / head.place
     if path.is_dir():
         pairs = [each for each in sorted(path.iterdir()) if each.suffix.lower() == ".img"]
         return _pair_fault(pairs[0]) if pairs else dicom_fault(sorted(path.iterdir()), None)
-    broken = next((each for each in _files_of(path) if not each.exists()), None)
-    if broken is not None:
+    if not all(each.exists() for each in _files_of(path)):
         return "The file is a link to nothing."
     return inspect_image(path)[0]
 
@@ -147,8 +129,8 @@ def _files_of(path: Path) -> list[Path]:
 
 def not_converted(
     study: Study,
-    before: list[Head],
-    reasons: Mapping[str, str],
+    download: LinkedDownload,
+    before: Sequence[Head],
     bad: Collection[str],
     bids: Path,
 ) -> pd.DataFrame:
@@ -156,63 +138,36 @@ def not_converted(
 
     Args:
         study: The study.
+        download: Its links, with the reasons of images that were not given to Clinica.
         before: All images of the download.
-        reasons: Place -> reason, of those that were not given to Clinica.
-        bad: Places of those among them that cannot be read.
+        bad: Places of those that cannot be read.
         bids: The data set that Clinica made.
 
     Returns:
-        Columns subject (label without ``sub-``), path (of the image among the links), status
-        (``corrupt``: it cannot be read; ``failed``: Clinica made no image of its subject;
-        ``not_chosen``: passed over by a rule) and reason; one row an image. Where Clinica made
-        fewer images of a subject than it was given, nobody can say which: as many rows as are
-        missing, each with the number.
+        Columns subject (label without ``sub-``), path (in the download), status (``corrupt``: it
+        cannot be read; ``failed``: Clinica made no image of its subject; ``not_chosen``: passed
+        over by a rule) and reason; one row an image. Where Clinica made fewer images of a subject
+        than it was given, nobody can say which: as many rows as are missing, each with the number.
     """
-    rows = [
-        (
-            study.label_of(each.subject),
-            each.place,
-            "corrupt" if each.place in bad else "not_chosen",
-            reasons[each.place],
-        )
-        for each in before
-        if each.place in reasons
-    ]
-    given: dict[str, list[str]] = {}
+    rows = []
+    given: dict[str, list[Head]] = {}
     for each in before:
-        if each.place not in reasons:
-            given.setdefault(study.label_of(each.subject), []).append(each.place)
-    for label, places in given.items():
+        label, reason = study.label_of(each.subject), download.reason_of(each)
+        if reason is None:
+            given.setdefault(label, []).append(each)
+        else:
+            status = "corrupt" if each.place in bad else "not_chosen"
+            rows.append((label, download.original_path(each), status, reason))
+    for label, images in given.items():
         made = len(list(bids.glob(f"sub-{label}/ses-*/anat/*_T1w.nii.gz")))
-        missing = len(places) - made
         if made == 0:
             reason = "Clinica made no image of this subject."
-            rows += [(label, place, "failed", reason) for place in places]
-        elif missing > 0:
-            reason = f"Clinica made {made} of this subject's {count(len(places), 'image')}."
-            rows += [
-                (label, f"{label}/unknown-{number + 1}", "not_chosen", reason)
-                for number in range(missing)
-            ]
+            rows += [(label, download.original_path(one), "failed", reason) for one in images]
+            continue
+        reason = f"Clinica made {made} of this subject's {count(len(images), 'image')}."
+        places = [f"{label}/unknown-{number}" for number in range(1, len(images) - made + 1)]
+        rows += [(label, place, "not_chosen", reason) for place in places]
     return pd.DataFrame(rows, columns=COLUMNS).sort_values(COLUMNS, ignore_index=True)
-
-
-def original_paths(study: Study, images: str | Path) -> Callable[[str], str]:
-    """Function that gives the path in the download, from ``images``, of an image's place."""
-    files = {
-        place: path.relative_to(images).as_posix() for place, _, path in image_files(study, images)
-    }
-    folders = {Path(place).parent.as_posix(): Path(path) for place, path in files.items()}
-
-    def original(place: str) -> str:
-        if place in files:
-            return files[place]
-        if place in folders:  # a series, or a pair of files
-            return folders[place].parent.as_posix()
-        archive = next((each for each in files if place.startswith(f"{each}/")), None)
-        return f"{files[archive]}{place[len(archive) :]}" if archive else place
-
-    return original
 
 
 def sentences(reasons: Iterable[str]) -> list[str]:

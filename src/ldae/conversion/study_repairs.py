@@ -2,18 +2,18 @@
 
 Each is of a fault on a valid download: a converter stops, loses an image, or writes a value of
 another person. They were found by running the converters on made-up downloads
-(tests/workflow/test_studies.py). Functions append sentences with counts to ``notes``, and give an
-image that they leave out a reason in ``reasons``; none names a person.
+(tests/workflow/test_studies.py). Functions change the
+:class:`~ldae.conversion.study_download.LinkedDownload` that they are given.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from ldae.conversion.studies import STUDIES
-from ldae.conversion.study_download import archive_members
+from ldae.conversion.study_download import LinkedDownload, archive_members
 from ldae.conversion.study_images import keep_members
 from ldae.conversion.table_repairs import iso_dates
 from ldae.delimited import read_delimited
@@ -61,27 +61,23 @@ def link_tables(found: dict[str, Path], folder: Path) -> None:
         (folder / name).symlink_to(path.resolve())
 
 
-def tables_of_aibl(
-    found: dict[str, Path],
-    images: Path,
-    folder: Path,
-    notes: list[str],
-    reasons: dict[str, str],
-) -> None:
+def tables_of_aibl(download: LinkedDownload) -> None:
     """Write AIBL's tables so that Clinica does not stop at them, or join them wrongly.
 
     A visit that a table has twice, or a date other than month/day/year, stops it. Genotypes are
     joined by row number, so they are written in the rows of the demographic table. Tables of PET
     scans are demanded, also without any: empty ones are written, and PET is not converted.
     """
-    tables = {name: read_csv(path, ["RID"]) for name, path in found.items()}
+    tables = {name: read_csv(path, ["RID"]) for name, path in download.found.items()}
     demographics = tables["aibl_ptdemog_0.csv"].drop_duplicates("RID")
     tables["aibl_ptdemog_0.csv"], people = demographics, demographics["RID"]
     for name, table in tables.items():
         if "VISCODE" in table and "apoeres" not in name and "ptdemog" not in name:
             again = table.duplicated(["RID", "VISCODE"])
             if again.any():
-                notes.append(f"{name}: {count(int(again.sum()), 'row')} of a visit again left out.")
+                download.notes.append(
+                    f"{name}: {count(int(again.sum()), 'row')} of a visit again left out."
+                )
                 table = table[~again]
         if "meta" in name:  # scans: without a date they belong to no visit
             table = table[table["EXAMDATE"] != "-4"]
@@ -92,20 +88,16 @@ def tables_of_aibl(
         if "apoeres" in name:
             table = table.drop_duplicates("RID").set_index("RID").reindex(people).reset_index()
             table = table.fillna({"APGEN1": "-4", "APGEN2": "-4"})
-        table.to_csv(folder / name, index=False)
+        table.to_csv(download.tables / name, index=False)
     for tracer in PET:
         columns = ["RID", "SITEID", "VISCODE", "EXAMDATE"]
         columns += [f"COLUMN{number}" for number in range(len(columns), _PET_COLUMNS)]
-        pd.DataFrame(columns=columns).to_csv(folder / f"aibl_{tracer}meta_0.csv", index=False)
+        pd.DataFrame(columns=columns).to_csv(
+            download.tables / f"aibl_{tracer}meta_0.csv", index=False
+        )
 
 
-def tables_of_oasis3(
-    found: dict[str, Path],
-    images: Path,
-    folder: Path,
-    notes: list[str],
-    reasons: dict[str, str],
-) -> None:
+def tables_of_oasis3(download: LinkedDownload) -> None:
     """Write tables of OASIS-3 from which Clinica names the images, and nothing else.
 
     Clinica joins clinical visits to scans by the half-year alone and not by the person, so each
@@ -114,121 +106,95 @@ def tables_of_oasis3(
 
     Images of a second MR session in one half-year are left out: both have one name.
     """
-    people = read_csv(found["OASIS3_demographics.csv"], ["OASISID", "AgeatEntry"])
+    people = read_csv(download.found["OASIS3_demographics.csv"], ["OASISID", "AgeatEntry"])
     people[["OASISID", "AgeatEntry"]].assign(EDUC="", APOE="", GENDER="", HAND="").to_csv(
-        folder / "OASIS3_demographics.csv", index=False
+        download.tables / "OASIS3_demographics.csv", index=False
     )
     keys = {"OASISID": people["OASISID"], "days_to_visit": 0, "age at visit": people["AgeatEntry"]}
     visits = pd.DataFrame(keys)
-    visits.to_csv(folder / "OASIS3_UDSb1_physical_eval.csv", index=False)
+    visits.to_csv(download.tables / "OASIS3_UDSb1_physical_eval.csv", index=False)
     visits.assign(**dict.fromkeys(_OASIS3_SCORES, "")).to_csv(
-        folder / "OASIS3_UDSb4_cdr.csv", index=False
+        download.tables / "OASIS3_UDSb4_cdr.csv", index=False
     )
     columns = ["label", "Manufacturer", "ManufacturersModelName", "MagneticFieldStrength"]
-    pd.DataFrame([["none"] * 4], columns=columns).to_csv(folder / "OASIS3_MR_json.csv", index=False)
+    pd.DataFrame([["none"] * 4], columns=columns).to_csv(
+        download.tables / "OASIS3_MR_json.csv", index=False
+    )
     first: dict[tuple[str, int], str] = {}
-    sessions = [path for path in images.iterdir() if any(path.rglob("*.nii.gz"))]
+    sessions = [path for path in download.images.iterdir() if any(path.rglob("*.nii.gz"))]
     for session in sorted(sessions, key=lambda path: _oasis3_day(path.name)):
         subject = session.name.split("_")[0]
         half = round(_oasis3_day(session.name) / (DAYS_A_YEAR / 2))
         if first.setdefault((subject, half), session.name) != session.name:
-            _leave_out(session.rglob("*.*"), images, _SECOND_SESSION, reasons)
+            download.leave_out(session.rglob("*.*"), _SECOND_SESSION)
     known = set(people["OASISID"])
     for session in sessions:
         if session.name.split("_")[0] not in known:
-            _leave_out(session.rglob("*.*"), images, _NO_DEMOGRAPHICS, reasons)
+            download.leave_out(session.rglob("*.*"), _NO_DEMOGRAPHICS)
 
 
-def tables_of_ukb(
-    found: dict[str, Path],
-    images: Path,
-    folder: Path,
-    notes: list[str],
-    reasons: dict[str, str],
-) -> None:
+def tables_of_ukb(download: LinkedDownload) -> None:
     """Link UK Biobank's table; leave out second images whose months Clinica cannot count.
 
     It counts months from ages in whole years, and stops where both visits are month 0, or where the
     age at the first is unknown.
     """
-    table = read_csv(found["ukb.csv"], ["eid", "21003-2.0", "21003-3.0"])
+    table = read_csv(download.found["ukb.csv"], ["eid", "21003-2.0", "21003-3.0"])
     ages = table[["21003-2.0", "21003-3.0"]].apply(pd.to_numeric, errors="coerce")
-    both = {path.name.split("_")[0] for path in images.glob("*_20252_3_*.zip")}
-    both &= {path.name.split("_")[0] for path in images.glob("*_20252_2_*.zip")}
+    both = {path.name.split("_")[0] for path in download.images.glob("*_20252_3_*.zip")}
+    both &= {path.name.split("_")[0] for path in download.images.glob("*_20252_2_*.zip")}
     same = set(table.loc[ages["21003-2.0"] == ages["21003-3.0"], "eid"]) & both
-    seconds = {path.name.split("_")[0] for path in images.glob("*_20252_3_*.zip")}
+    seconds = {path.name.split("_")[0] for path in download.images.glob("*_20252_3_*.zip")}
     unknown = set(table.loc[ages["21003-2.0"].isna(), "eid"]) & seconds
     for eid in sorted(same | unknown):
         reason = _UNKNOWN_AGE if eid in unknown else _SAME_AGE
-        _leave_out(images.glob(f"{eid}_20252_3_*.zip"), images, reason, reasons, "/T1/T1.nii.gz")
-    link_tables(found, folder)
+        download.leave_out(download.images.glob(f"{eid}_20252_3_*.zip"), reason)
+    link_tables(download.found, download.tables)
 
 
-def tables_of_nifd(
-    found: dict[str, Path],
-    images: Path,
-    folder: Path,
-    notes: list[str],
-    reasons: dict[str, str],
-) -> None:
+def tables_of_nifd(download: LinkedDownload) -> None:
     """Write NIFD's list of images without those whose numbers Clinica does not read.
 
     It reads the first six digits of an image's number, and so joins a longer one to another image;
     a listed image without files stops it.
     """
-    table = read_csv(found["collection.csv"], ["Image Data ID"])
+    table = read_csv(download.found["collection.csv"], ["Image Data ID"])
     listed = table["Image Data ID"]
-    there = set()
-    for path in images.rglob("NIFD*"):
+    numbers, there = set(listed), set()
+    for path in download.images.rglob("NIFD*"):
         number = re.search(r"_(I\d+)\.\w+$", path.name)
-        if number and number[1] in set(listed) and re.fullmatch(_NIFD_NUMBER, number[1]):
+        if number and number[1] in numbers and re.fullmatch(_NIFD_NUMBER, number[1]):
             there.add(number[1])
         else:
             odd = number and not re.fullmatch(_NIFD_NUMBER, number[1])
-            _leave_out([path], images, _LONG_NUMBER if odd else _UNLISTED, reasons)
+            download.leave_out([path], _LONG_NUMBER if odd else _UNLISTED)
     odd = ~listed.str.fullmatch(_NIFD_NUMBER)
     gone = ~odd & ~listed.isin(there)
     if gone.any():
-        notes.append(f"{count(int(gone.sum()), 'image')} left out: listed, but not downloaded.")
-    table[~odd & ~gone].to_csv(folder / "collection.csv", index=False)
-    link_tables({"nifd.xlsx": found["nifd.xlsx"]}, folder)
+        download.notes.append(
+            f"{count(int(gone.sum()), 'image')} left out: listed, but not downloaded."
+        )
+    table[~odd & ~gone].to_csv(download.tables / "collection.csv", index=False)
+    link_tables({"nifd.xlsx": download.found["nifd.xlsx"]}, download.tables)
 
 
-def tables_of_habs(
-    found: dict[str, Path],
-    images: Path,
-    folder: Path,
-    notes: list[str],
-    reasons: dict[str, str],
-) -> None:
+def tables_of_habs(download: LinkedDownload) -> None:
     """Link HABS's tables; leave in its archives one T1-weighted image of each session.
 
     The converter stops where a session has two (ADNI_1X-MPRAGE and ADNI_2X-MPRAGE).
     """
     seen: set[tuple[str, str]] = set()
-    for path in sorted(images.glob("*.zip")):
+    for path in sorted(download.images.glob("*.zip")):
         kept = []
         for name, match in archive_members(STUDIES["habs"], path):
             visit = match["subject"], match["session"]
             if visit in seen:
-                reasons[f"{path.name}/{name}"] = _SECOND_IMAGE
+                download.reasons[f"{path.name}/{name}"] = _SECOND_IMAGE
             else:
                 seen.add(visit)
                 kept.append(name)
         keep_members(path, kept)
-    link_tables(found, folder)
-
-
-def _leave_out(
-    paths: Iterable[Path], images: Path, reason: str, reasons: dict[str, str], member: str = ""
-) -> None:
-    """Remove links to images; the place of each image (a series: its folder) gets the reason."""
-    for path in [*paths]:
-        path.unlink()
-        place = path.relative_to(images)
-        if path.suffix != ".json":
-            series = path.suffix.lower() == ".dcm"
-            reasons[f"{place.parent if series else place}{member}"] = reason
+    link_tables(download.found, download.tables)
 
 
 def read_csv(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
@@ -251,7 +217,7 @@ def _oasis3_day(session: str) -> int:
     return int(session.rpartition("_d")[2])
 
 
-Before = Callable[[dict[str, Path], Path, Path, list[str], dict[str, str]], None]
+Before = Callable[[LinkedDownload], None]
 BEFORE: dict[str, Before] = {
     "aibl": tables_of_aibl, "oasis3": tables_of_oasis3, "ukb": tables_of_ukb,
     "nifd": tables_of_nifd, "habs": tables_of_habs,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ldae.conversion.studies import STUDIES
-from ldae.conversion.study_download import faults_of, find_tables, heads, unreadable_archives
+from ldae.conversion.study_download import faults_of, find_tables, read_heads
 from ldae.labels import count
 from ldae.preflight.report import ERROR, OK, WARNING, Finding
 from ldae.preflight.run_facts import Facts
@@ -31,11 +31,11 @@ def count_study(facts: Facts, name: str) -> tuple[int, int, Finding]:
     study, images = STUDIES[about["study"]], facts.root / about["images"]
     if not Path(images).is_dir():
         return 0, 0, Finding(OK, TOPIC, f"{name}: no image of {study.title} is there yet")
-    bad = unreadable_archives(study, images)
-    found = heads(study, images, {archive.place for archive, _ in bad})
+    found, unreadable = read_heads(study, images)
     subjects = len({head.subject for head in found})
     text = f"{name}: {subjects:,} subjects, {len(found):,} images of {study.title} to convert"
-    if bad:
-        text += f"; {count(len(bad), 'archive')} cannot be read: {bad[0][1]}"
+    if unreadable:
+        why = next(iter(unreadable.values()))
+        text += f"; {count(len(unreadable), 'archive')} cannot be read: {why}"
         return subjects, len(found), Finding(WARNING, TOPIC, text)
     return subjects, len(found), Finding(OK, TOPIC, text)
