@@ -91,7 +91,7 @@ def invert_shard(
                     computed += len(of_scan)
             for inversion, of_scan in files.items():
                 for scan, file in of_scan.items():
-                    found[inversion.key][scan] = (file.name, sha256(file))
+                    found[inversion.key][scan] = (file.name, _checksum(file).read_text())
             progress.step(int(part[-1]) + 1)
         content = {"models": models, "guidance": system.guidance, "volumes": store.content_hash}
         rows = str(rows_dir.relative_to(card.parents[1]))
