@@ -19,6 +19,7 @@ from ldae.report.tables.probes import probes as probe_table
 from ldae.report.tables.table import Table, cell, markdown_table
 from ldae.report.warnings import changed_scans_warning, warnings
 from ldae.systems import metric
+from ldae.training.network_keys import OF_TRAINING
 
 SPLITS = {"train": "training", "val": "validation", "test": "test", EXTERNAL: "external test"}
 INTENDED = (
@@ -28,39 +29,7 @@ INTENDED = (
     "Comparison with other methods on the same frozen split of subjects.",
 )
 # Keys of a stage's section that do not shape the network.
-TRAINING = {
-    "adversarial",
-    "age_loss",
-    "batch_size",
-    "checkpointing",
-    "clamp",
-    "class_weights",
-    "compile",
-    "decay",
-    "draws",
-    "ema_decay",
-    "encoder_learning_rate",
-    "epochs",
-    "grad_clip",
-    "kl_weight",
-    "learning_rate",
-    "micro_batch",
-    "perceptual",
-    "precision",
-    "pretrained",
-    "probe_scans",
-    "processes",
-    "sample_every",
-    "sample_steps",
-    "skip_empty_slices",
-    "slice_batch",
-    "steps",
-    "test_scans",
-    "validate_every",
-    "validate_scans",
-    "validate_steps",
-    "workers",
-}
+TRAINING = OF_TRAINING | {"adversarial", "draws", "perceptual", "slice_batch"}
 NOT_INTENDED = (
     "Diagnosis, prognosis or any decision about a person: no output is a medical finding.",
     "Scans of other sequences, of children, with lesions or tumours, or preprocessed otherwise: "

@@ -1,19 +1,16 @@
-"""Keys of a training's section that shape its networks and its step, and those that do not."""
+"""Keys of a training's section: those that shape its networks or a step's memory, and others."""
 
 from collections.abc import Mapping
 from typing import Any
 
-# Keys of a training's section that change no byte of a step.
-IRRELEVANT = frozenset(
+# Keys that shape neither the networks nor the memory of a step.
+OF_TRAINING = frozenset(
     {
-        "micro_batch",  # these two are columns of the table
-        "checkpointing",
-        "activation",
         "age_loss",
         "batch_size",
+        "checkpointing",
         "clamp",
         "class_weights",
-        "classes",  # outputs of one linear layer
         "compile",
         "decay",
         "ema_decay",
@@ -22,25 +19,26 @@ IRRELEVANT = frozenset(
         "grad_clip",
         "kl_weight",
         "learning_rate",
+        "micro_batch",
         "noise",
         "precision",
         "pretrained",
         "probe_scans",
         "processes",
-        "resize",
         "sample_every",
         "sample_steps",
         "selection",
-        "skip_empty_slices",  # no slice may be empty
+        "skip_empty_slices",  # in memory no slice may be empty
         "steps",
         "test_scans",
         "validate_every",
         "validate_scans",
         "validate_steps",
-        "weights",
         "workers",
     }
 )
+# Further keys that change no byte of a step; classes are outputs of one linear layer.
+IRRELEVANT = OF_TRAINING | {"activation", "classes", "resize", "weights"}
 
 
 def relevant(section: Mapping[str, Any]) -> dict[str, Any]:
