@@ -18,7 +18,6 @@ from ldae.preprocess._ants import ants
 from ldae.preprocess.bids_derivatives import describe_dataset, remove_withdrawn
 from ldae.preprocess.image_io import border_fraction
 from ldae.preprocess.qc_bounds import judge, outlyingness
-from ldae.preprocess.qc_layout import overview
 from ldae.preprocess.qc_measures import dice, outside_fraction, tissue_measures
 from ldae.preprocess.qc_page import write_page
 from ldae.preprocess.qc_picture import PANEL, Head, write_picture
@@ -332,14 +331,6 @@ def test_qc_outline_is_two_pixels_wide_and_coloured(tmp_path):
     line = np.asarray(Image.open(path), int)[PANEL // 2 + 20, 3 * PANEL : 4 * PANEL]
     coloured = np.flatnonzero(np.ptp(line, axis=1) > 90)
     assert 2 <= len(coloured) / 2 <= 4  # two edges; the WebP spreads colour by a pixel
-
-
-def test_qc_overview_shows_the_middle_slices(tmp_path):
-    sheet = np.zeros((6, 10, 7, 10, 3), np.uint8)
-    sheet[:, :, 3] = np.arange(6, dtype=np.uint8)[:, None, None, None] * 40
-    small = np.asarray(overview(Image.fromarray(sheet.reshape(60, 70, 3))))
-    assert small.shape == (20, 30, 3)
-    assert small[::10, ::10, 0].tolist() == [[0, 40, 80], [120, 160, 200]]
 
 
 def test_describe_dataset_names_programs_and_source(tmp_path):
