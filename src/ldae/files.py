@@ -52,18 +52,15 @@ def atomic_folder(path: str | Path, mark: str) -> Iterator[Path]:
         UserError: ``path`` exists and holds something else.
     """
     path = Path(path)
-    occupied = path.exists() and not (path.is_dir() and not any(path.iterdir()))
     require(
-        not occupied or (path / mark).is_file(),
+        _is_replaceable(path, mark),
         f"{path} is not empty and was not made by this command; name a new folder.",
     )
     work = path.with_name(f".tmp{os.getpid()}-{path.name}")
     try:
         work.mkdir(parents=True)
         yield work
-        if path.exists():
-            shutil.rmtree(path)
-        work.rename(path)
+        _replace(work, path)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -91,13 +88,24 @@ def replace_folder(source: str | Path, target: str | Path, mark: str) -> None:
         UserError: ``target`` holds something else.
     """
     source, target = Path(source), Path(target)
+    require(
+        _is_replaceable(target, mark),
+        f"{target} is in the way: it is no part of an earlier run. Move it elsewhere.",
+    )
+    _replace(source, target)
+
+
+def _is_replaceable(folder: Path, mark: str) -> bool:
+    """Whether nothing is lost by a new folder: there is none, it is empty, or holds ``mark``."""
+    if not folder.exists() or (folder / mark).is_file():
+        return True
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def _replace(source: Path, target: Path) -> None:
     if target.exists():
-        require(
-            (target / mark).is_file() or not any(target.iterdir()),
-            f"{target} is in the way: it is no part of an earlier run. Move it elsewhere.",
-        )
         shutil.rmtree(target)
-    source.replace(target)
+    source.rename(target)
 
 
 def flush(path: str | Path) -> None:
