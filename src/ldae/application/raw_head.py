@@ -128,11 +128,13 @@ class PreparedHead:
     """A raw head, preprocessed as in training.
 
     Attributes:
+        name: Of its file or folder, without endings.
         content: Hash of the head (:meth:`InputScan.content`).
         files: Its derivatives.
         verdict: Of the quality check, in words.
     """
 
+    name: str
     content: str
     files: ScanFiles
     verdict: str
@@ -149,11 +151,19 @@ def prepare(
     """Preprocess a raw head below ``out``; steps that are done are skipped.
 
     Args:
-        bundle, raw, out, despite_qc, brain_weights, force: As in :func:`apply`.
+        bundle: The models.
+        raw: T1-weighted head, NIfTI, or a folder with the DICOM of one examination.
+        out: Folder to write; the derivatives and the QC picture lie in ``preproc/``.
+        despite_qc: Continue where the quality check rejects the scan.
+        brain_weights: See :meth:`ldae.application.bundle.Bundle.preprocessing`.
+        force: Take a head without its skull.
 
     Raises:
-        UserError: as in :func:`apply`, counterfactuals apart.
+        UserError: ``out`` has the findings of another head, the head, the template or the weights
+            are missing, the skull has been removed already, a step of the preprocessing failed, or
+            the quality check rejected the scan.
     """
+    name = raw.name.split(".")[0]
     content = InputScan(raw.name, raw, None).content()
     findings_of = read_json(out / FINDINGS)["head"] if (out / FINDINGS).is_file() else content
     require(
@@ -166,34 +176,30 @@ def prepare(
         require_head(raw)
     cfg, volumes = bundle.preprocessing(brain_weights), bundle.settings["volumes"]
     files, verdict = preprocess(raw, out / "preproc", cfg, volumes, despite_qc)
-    return PreparedHead(content, files, verdict)
+    return PreparedHead(name, content, files, verdict)
 
 
 def apply(
     bundle: Bundle,
-    raw: Path,
+    head: PreparedHead,
     out: Path,
     strength: Strength,
     steps: int,
-    despite_qc: bool = False,
-    brain_weights: Path | None = None,
     force: bool = False,
 ) -> dict[str, Any]:
     """Apply the models to a raw head and write all findings below ``out``.
 
-    Writes ``preproc/`` (derivatives, QC picture), ``reconstruction.nii.gz``,
+    Writes ``reconstruction.nii.gz``,
     ``counterfactual.nii.gz`` (moved by ``strength`` away from the predicted class),
     ``difference.nii.gz`` (counterfactual minus reconstruction) and ``findings.json``.
 
     Args:
         bundle: The models.
-        raw: T1-weighted head, NIfTI, or a folder with the DICOM of one examination.
+        head: From :func:`prepare`, below the same ``out``.
         out: Folder to write.
         strength: Strength of the counterfactual.
         steps: Steps of the solver.
-        despite_qc: Continue where the quality check rejects the scan.
-        brain_weights: See :meth:`ldae.application.bundle.Bundle.preprocessing`.
-        force: Take a head without its skull, and a counterfactual far outside the training codes.
+        force: Take a counterfactual far outside the training codes.
 
     Returns:
         The content of ``findings.json``: notice (:attr:`Bundle.notice`), hash of the head
@@ -203,12 +209,8 @@ def apply(
         (:meth:`Manipulated.report`), the verdict and measures of the QC, SHA-256 of the models.
 
     Raises:
-        UserError: ``out`` has the findings of another head, the head, the template or the weights
-            are missing, the skull has been removed
-            already, a step of the preprocessing failed, the quality check rejected the scan, or
-            the counterfactual lies far outside the training codes.
+        UserError: the counterfactual lies far outside the training codes.
     """
-    head = prepare(bundle, raw, out, despite_qc, brain_weights, force)
     files, settings = head.files, bundle.settings
     x, affine = read_volume(files.registered_brain, settings["volumes"])
     system, direction, age = bundle.system, bundle.direction(), bundle.age()

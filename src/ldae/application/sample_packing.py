@@ -14,7 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from ldae.application.bundle import AGE, CLASSIFIER, SYNTHETIC, TEMPLATE, Bundle, write_bundle
 from ldae.application.commands import read_volume
 from ldae.application.manipulated import Strength
-from ldae.application.raw_head import apply, preprocess
+from ldae.application.raw_head import apply, prepare, preprocess
 from ldae.application.sample import CARD, HEAD_NAME, PAGE, VISITS
 from ldae.compute import versions
 from ldae.errors import UserError, require
@@ -74,7 +74,7 @@ def write_sample(
         visits = _write_visits(packed, settings, work)
         findings = apply(
             packed,
-            work / HEAD_NAME,
+            prepare(packed, work / HEAD_NAME, work / "findings"),
             work / "findings",
             Strength(bundle.settings["alpha"]),
             bundle.settings["ddim_steps"],

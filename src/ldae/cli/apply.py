@@ -63,19 +63,19 @@ def apply(
         )
     scans = find_scans(given or (SAMPLE,), HEAD, labels)
     bundle = options.load(**chosen, solver=solver)
-    from ldae.application.raw_head import FINDINGS, PAGE, VOLUMES
+    from ldae.application.raw_head import FINDINGS, PAGE, VOLUMES, prepare
     from ldae.application.raw_head import apply as apply_to
 
     steps = steps or bundle.settings["ddim_steps"]
 
     def work(path: Path, folder: Path) -> dict[str, Any]:
-        checks = despite_qc, brain_weights, force
-        findings = apply_to(bundle, path, folder, strength, steps, *checks)
+        head = prepare(bundle, path, folder, despite_qc, brain_weights, force)
+        findings = apply_to(bundle, head, folder, strength, steps, force)
         if not page:
             return findings
         from ldae.explorer.own_head import write_head_page
 
-        return findings | {"page": str(write_head_page(bundle, path, folder, steps, *checks))}
+        return findings | {"page": str(write_head_page(bundle, head, folder, steps))}
 
     if len(scans) == 1 and (not given or given == (scans[0].path,)):
         options.show(bundle, work(scans[0].path, out), out)

@@ -7,7 +7,7 @@ import numpy as np
 from ldae.application.bundle import Bundle
 from ldae.application.commands import read_volume
 from ldae.application.manipulated import Strength
-from ldae.application.raw_head import PAGE, prepare
+from ldae.application.raw_head import PAGE, PreparedHead
 from ldae.evaluation.metrics.volumes import Regions
 from ldae.explorer.batching import Task, run_together
 from ldae.explorer.build import CAUTION, TOLERANCES, rounding
@@ -29,34 +29,20 @@ BATCH = 4  # volumes decoded at a time
 MEGABYTES = 12.0  # of the page at most
 
 
-def write_head_page(
-    bundle: Bundle,
-    raw: Path,
-    out: Path,
-    steps: int,
-    despite_qc: bool = False,
-    brain_weights: Path | None = None,
-    force: bool = False,
-) -> Path:
+def write_head_page(bundle: Bundle, head: PreparedHead, out: Path, steps: int) -> Path:
     """Write ``explore.html`` of a raw head below ``out``.
 
     Args:
-        bundle, raw, out, steps, despite_qc, brain_weights, force: As in
-            :func:`ldae.application.raw_head.apply`, whose preprocessing is used.
+        bundle, head, out, steps: As in :func:`ldae.application.raw_head.apply`.
 
     Returns:
         Path of the page.
-
-    Raises:
-        UserError: as in :func:`ldae.application.raw_head.apply`.
     """
-    head = prepare(bundle, raw, out, despite_qc, brain_weights, force)
     x, affine = read_volume(head.files.registered_brain, bundle.settings["volumes"])
     system, direction = bundle.system, bundle.direction()
     regions = Regions.on(affine, tuple(x.shape[2:]), system.compute.device)
     reader = Reader(system, direction, bundle.age(), regions, BATCH)
-    name = raw.name.split(".")[0]
-    person = Person(reader, CodedScan.of(system, name, x))
+    person = Person(reader, CodedScan.of(system, head.name, x))
     solver = bundle.settings["solver"]
     settings = {"mode": bundle.settings["mode"], "solver": solver, "ddim_steps": steps}
     alphas = [Strength(float(sd), in_sd=True).alpha(direction, bundle) for sd in STEPS_IN_SD]
@@ -74,7 +60,7 @@ def write_head_page(
     run_together(system, [series()], BATCH)
     novelty = bundle.training.novelty(person.scan.y.cpu().numpy())
     described = {
-        "scan": name,
+        "scan": head.name,
         "diagnosis": None,
         "series": [series.content() for series in person.series],
         "truth": None,
@@ -92,7 +78,7 @@ def write_head_page(
     stacks, tolerance = encode_within([person.stack], most, TOLERANCES)
     about = [bundle.notice, CAUTION, _place(novelty), *_performance(bundle), rounding(tolerance)]
     page = out / PAGE
-    write_page(page, f"Explorer: {name}", about, content, stacks)
+    write_page(page, f"Explorer: {head.name}", about, content, stacks)
     return page
 
 
