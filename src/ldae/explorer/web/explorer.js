@@ -336,8 +336,8 @@ async function start() {
   const reason = whyPlain();
   viewer = await (reason ? PlainViewer.create(get("viewer"), content.grid) : Viewer.create(get("viewer"), content.grid, await loadNiivue()));
   if (reason) {
-    get("trouble").textContent = `${reason}: the volumes are shown as plain slices, without the 3-D rendering. `;
-    if (document.createElement("canvas").getContext("webgl2")) {
+    get("trouble").textContent = `${reason.text}: the volumes are shown as plain slices, without the 3-D rendering. `;
+    if (reason.usable) {
       const link = element("a", { href: FORCED }, "Use it all the same.");
       link.addEventListener("click", () => setTimeout(() => location.reload()));
       get("trouble").append(link);

@@ -16,14 +16,15 @@ function colormap([first, last]) {
 const SOFTWARE = /swiftshader|llvmpipe|software|basic render/i;
 const FORCED = "#webgl"; // at the end of the address: WebGL also in software
 
-/** Why volumes are shown as plain slices; null: they are not. */
+/** Why volumes are shown as plain slices, and whether WebGL can be used all the same; null: they are not. */
 function whyPlain() {
   const gl = document.createElement("canvas").getContext("webgl2");
-  if (!gl) return "This browser has no WebGL 2";
+  if (!gl) return { text: "This browser has no WebGL 2", usable: false };
   const named = gl.getExtension("WEBGL_debug_renderer_info");
   const renderer = named ? gl.getParameter(named.UNMASKED_RENDERER_WEBGL) : "";
   gl.getExtension("WEBGL_lose_context")?.loseContext();
-  return SOFTWARE.test(renderer) && location.hash !== FORCED ? "This browser draws WebGL without a graphics card, which is slow" : null;
+  if (!SOFTWARE.test(renderer) || location.hash === FORCED) return null;
+  return { text: "This browser draws WebGL without a graphics card, which is slow", usable: true };
 }
 
 /** The library, from the page itself. */
