@@ -1,7 +1,6 @@
 """Page of quality in a browser: keys, ratings that last, the file that the workflow reads."""
 
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from helpers.browser import violations
-from helpers.quality import draw_picture, quality_cohort, ratings_table
+from helpers.quality import draw_picture, quality_cohort, ratings_table, running_server
 from ldae.application.quality_server import QualityServer
 from ldae.cohort.inclusion import included_scans
 from ldae.cohort.ratings import EXCLUDE, KEEP, read_decisions, read_ratings
@@ -222,13 +221,8 @@ def test_page_is_accessible_by_keyboard_and_on_a_phone(page: Page, cohort):
 
 @pytest.fixture
 def server(cohort, tmp_path) -> Iterator[QualityServer]:
-    made = QualityServer(tmp_path, tmp_path / "config/anna.tsv", "anna")
-    thread = threading.Thread(target=made.serve_forever, args=(0.05,))
-    thread.start()
-    yield made
-    made.shutdown()
-    thread.join()
-    made.server_close()
+    with running_server(tmp_path, tmp_path / "config/anna.tsv") as made:
+        yield made
 
 
 def test_server_writes_each_rating_at_once(page: Page, server, tmp_path):

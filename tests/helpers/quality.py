@@ -1,6 +1,9 @@
 """Page of quality: a small cohort to write it from, and its cards as tables of Python."""
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from helpers.heads import scan_table
+from ldae.application.quality_server import QualityServer
 from ldae.cohort.ratings import ANY, RATING_COLUMNS
 from ldae.derivatives import scan_files
 from ldae.files import sha256, write_json
@@ -89,3 +93,15 @@ def cards(folder: Path) -> list[dict[str, Any]]:
             card = dict(zip(FIELDS, record, strict=True))
             found.append(card | {"word": WORDS[card["word"]]})
     return found
+
+
+@contextmanager
+def running_server(results: Path, file: Path) -> Iterator[QualityServer]:
+    """The server of a page that is made, for the rater anna, in a thread."""
+    server = QualityServer(results, file, "anna")
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()

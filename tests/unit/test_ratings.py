@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,7 +11,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from helpers.quality import draw_picture, quality_cohort, ratings_table
+from helpers.quality import draw_picture, quality_cohort, ratings_table, running_server
 from ldae.application.quality_server import QualityServer, RatingFile, rating_file
 from ldae.cli.main import main
 from ldae.cohort.ratings import (
@@ -143,13 +142,8 @@ def server(tmp_path) -> Iterator[QualityServer]:
     write_page(**quality_cohort(tmp_path))
     (tmp_path / "cohort").mkdir()
     (tmp_path / "cohort/scans.tsv").write_text("age\n")
-    made = QualityServer(tmp_path, tmp_path / "mine.tsv", "anna")
-    thread = threading.Thread(target=made.serve_forever, args=(0.01,))
-    thread.start()
-    yield made
-    made.shutdown()
-    thread.join()
-    made.server_close()
+    with running_server(tmp_path, tmp_path / "mine.tsv") as made:
+        yield made
 
 
 def ask(server: QualityServer, place: str, body: dict | None = None, **headers: str):
