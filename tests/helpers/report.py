@@ -43,8 +43,8 @@ def make_report(folder: Path) -> tuple[Path, dict, str]:
         Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / f"figures/{name}.png")
         caption = f"Title of {name}\n\nBody of {name} with y_sem & <numbers>.\n"
         (folder / f"figures/{name}.caption.txt").write_text(caption)
+        (folder / f"figures/{name}.result.txt").write_text(f"Result of\n{name}: 0.83.\n")
         (folder / f"figures/{name}.pdf").write_bytes(b"%PDF")
-    (folder / "figures/probes.result.txt").write_text("AUROC 0.83,\nabove chance.\n")
     write_table(pd.DataFrame({"new_thing": [1.5, None], "empty": None}), folder / "tables/new.tsv")
     config["paths"]["images"] = "/data/secret/ADNI"
     return folder, config, write(folder, config, folder / "report")

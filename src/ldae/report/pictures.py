@@ -10,9 +10,6 @@ from ldae.errors import UserError, require
 from ldae.figures.registry import FIGURES
 
 DATA = ("tsv", "npz")  # a figure's plotted data lie beside it in one of these forms
-# End of a sentence: a stop before a capital, a bracket or the end; not that of "Eqs. 9 and 10".
-SENTENCE = re.compile(r"(?<=[.;])\s+(?=[A-Z(])")
-MEASURED = re.compile(r"\d[.,]\d")  # a decimal number, or thousands
 
 
 @dataclass(frozen=True)
@@ -24,7 +21,7 @@ class Picture:
         number: In this report.
         paper: Number in the paper; empty for a figure that the paper does not have.
         title, body: Of the caption.
-        result: What the figure shows, with numbers; empty: the caption says it.
+        result: What the figure shows, with numbers.
         alt: Text in place of the picture: title and result.
         uri: The PNG as a data URI.
         files: Its files: form and address, relative to the report.
@@ -47,24 +44,22 @@ def picture(folder: Path, name: str, number: int, folded: bool = False) -> Pictu
     """One figure with its caption, the PNG inline.
 
     Args:
-        folder: Of the figures: ``<name>.png`` and ``<name>.caption.txt``; if they are there,
-            ``<name>.result.txt``, ``<name>.pdf`` and its data.
+        folder: Of the figures: ``<name>.png``, ``<name>.caption.txt`` and ``<name>.result.txt``; if
+            they are there, ``<name>.pdf`` and its data.
         name: In the registry of figures.
         number: In the report.
         folded: Whether a reader opens it.
 
     Raises:
-        UserError: no figure has this name, or the PNG or its caption is missing.
+        UserError: no figure has this name, or the PNG or a text of it is missing.
     """
     if name not in FIGURES:
         raise UserError(f"There is no figure {name!r}; known: {', '.join(FIGURES)}.")
-    png, caption = folder / f"{name}.png", folder / f"{name}.caption.txt"
-    for path in (png, caption):
+    png, caption, said = (folder / f"{name}.{end}" for end in ("png", "caption.txt", "result.txt"))
+    for path in (png, caption, said):
         require(path.is_file(), f"The report needs {path}. Run the target `figures` first.")
     title, _, body = caption.read_text(encoding="utf-8").partition("\n\n")
-    body = body.strip()
-    said = folder / f"{name}.result.txt"
-    result = " ".join(said.read_text(encoding="utf-8").split()) if said.is_file() else ""
+    result = " ".join(said.read_text(encoding="utf-8").split())
     paper = re.match(r"figure(\d+)_", name)
     forms = ("png", "pdf", *DATA)
     return Picture(
@@ -72,9 +67,9 @@ def picture(folder: Path, name: str, number: int, folded: bool = False) -> Pictu
         number,
         paper[1] if paper else "",
         title,
-        body,
+        body.strip(),
         result,
-        f"{title}. {result or measured(body)}".strip(),
+        f"{title}. {result}",
         f"data:image/png;base64,{base64.b64encode(png.read_bytes()).decode('ascii')}",
         {
             form.upper(): f"../figures/{name}.{form}"
@@ -83,10 +78,3 @@ def picture(folder: Path, name: str, number: int, folded: bool = False) -> Pictu
         },
         folded,
     )
-
-
-def measured(caption: str) -> str:
-    """The sentences of a caption that give a measured number; without any, the first sentence."""
-    sentences = SENTENCE.split(" ".join(caption.split()))
-    found = [sentence for sentence in sentences if MEASURED.search(sentence)]
-    return " ".join(found or sentences[:1])
