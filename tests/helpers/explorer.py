@@ -14,7 +14,7 @@ from ldae.explorer.stack_coding import Stack, encode_within, packed
 
 VISIT = Path(__file__).parents[2] / "src/ldae/sample/visit-month00.nii.gz"
 ALPHAS = [-0.4, -0.3, -0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.2, 0.3, 0.4]
-DEMO, PAPER = (32, 40, 32), (128, 160, 128)
+DEMO, PAPER = (24, 32, 24), (128, 160, 128)
 PEOPLE = 6
 DIAGNOSES = ("CN", "CN", "MCI", "MCI", "AD", "AD")
 
