@@ -17,6 +17,7 @@ from ldae.orchestration.run_stages import stage_of
 COLUMNS = ("rule", "jobs", "seconds", "threads")
 FIGURES, REPORT = "figures", "report"  # as folders and files of benchmarks
 UNTIMED = 1.0  # seconds of a job that has no benchmark because it takes none worth a record
+STAGING = "resource"  # its benchmark would be none of the results'; UNTIMED until one has ended
 # Seconds that the speed is 1 for, beside those measured: first jobs of a second do not decide.
 TRUSTED = 10.0
 
@@ -53,7 +54,7 @@ class Times:
         self.finished.setdefault(rule, []).append(seconds)
 
     def seconds(self, rule: str) -> float | None:
-        """Expected seconds of a job; None if no job of the rule was ever timed."""
+        """Expected seconds of a job; None if none was ever timed of a rule that has benchmarks."""
         if jobs := self.finished.get(rule):
             return sum(jobs) / len(jobs)
         name = benchmark_of(rule)
@@ -61,7 +62,7 @@ class Times:
             return self.earlier[name].seconds * self.pace()
         if name in self.recorded:
             return self.recorded[name].seconds * self.slowness()
-        return None if stage_of(rule) else UNTIMED
+        return UNTIMED if rule == STAGING or not stage_of(rule) else None
 
     def threads(self, rule: str) -> int:
         """Recorded threads of a job; 1 if they are not recorded."""
