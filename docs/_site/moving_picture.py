@@ -20,10 +20,10 @@ from ldae.files import atomic
 
 REPO = Path(__file__).parents[2]
 OUT = REPO / "docs/images/manipulation.webp"
-SUBJECT = "sub-SYN0000"  # a healthy one of the demo's test split
+SUBJECT = "sub-SYN0057"  # a healthy one of the demo's test split
 MOST = 3.0  # standard deviations of the training codes, either way
 STEPS = 13  # codes that are decoded, from one end to the other
-SCALE = 10  # pixels a voxel
+SCALE = 9  # pixels a voxel
 FRAME = 90  # milliseconds
 HOLD = 7  # frames at either end
 QUALITY = 80  # of WebP's lossy compression
