@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import zoom
 
@@ -20,7 +21,7 @@ from ldae.files import atomic
 
 REPO = Path(__file__).parents[2]
 OUT = REPO / "docs/images/manipulation.webp"
-SUBJECT = "sub-SYN0057"  # a healthy one of the demo's test split
+DEMO = REPO / "config/demo.yaml"  # its figures.subjects name the healthy person that is moved
 MOST = 3.0  # standard deviations of the training codes, either way
 STEPS = 13  # codes that are decoded, from one end to the other
 SCALE = 9  # pixels a voxel
@@ -42,8 +43,9 @@ def volumes(results: Path) -> np.ndarray:
     require(bundle.settings["synthetic"], f"{results} is no run on a synthetic cohort.")
     system, direction = bundle.system, bundle.direction()
     store = system.volume_store(results / "cache/volumes")
-    rows = store.index[store.index["participant_id"] == SUBJECT]
-    require(len(rows) > 0, f"{results} has no scan of {SUBJECT}: name another in SUBJECT.")
+    subject = yaml.safe_load(DEMO.read_text())["figures"]["subjects"]["CN"]
+    rows = store.index[store.index["participant_id"] == subject]
+    require(len(rows) > 0, f"{results} has no scan of {subject}, whom {DEMO} shows.")
     x = store.volumes(rows.index.to_numpy()[:1])
     y = system.y_sem(x)
     steps = bundle.settings["ddim_steps"]

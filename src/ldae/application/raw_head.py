@@ -189,9 +189,9 @@ def apply(
 ) -> dict[str, Any]:
     """Apply the models to a raw head and write all findings below ``out``.
 
-    Writes ``reconstruction.nii.gz``,
-    ``counterfactual.nii.gz`` (moved by ``strength`` away from the predicted class),
-    ``difference.nii.gz`` (counterfactual minus reconstruction) and ``findings.json``.
+    Writes ``reconstruction.nii.gz``, ``counterfactual.nii.gz`` (moved by ``strength`` away from the
+    predicted class), ``difference.nii.gz`` (counterfactual minus reconstruction) and
+    ``findings.json``.
 
     Args:
         bundle: The models.
