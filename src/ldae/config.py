@@ -18,6 +18,14 @@ MRIQC = "mriqc_"  # start of the names of MRIQC's measures, in tables and bounds
 SECTIONS = {"supervised_diagnosis": "supervised", "supervised_age": "supervised"}
 
 
+def slice_branch(encoder: Mapping[str, Any]) -> dict[str, Any]:
+    """Section ``ldae.encoder`` for the branch of slices alone, without the keys of the other one.
+
+    So what is trained on slices does not depend on the keys of the linear branch.
+    """
+    return {key: value for key, value in encoder.items() if key not in ("kind", "components")}
+
+
 def section_name(stage: str) -> str:
     """Name of the section of the configuration that a training reads."""
     return SECTIONS.get(stage, stage)

@@ -187,11 +187,11 @@ def load_dae(folder: str | Path) -> "tuple[SemanticEncoder, ConditionalUNet, dic
         UserError: the model is missing, damaged or of another kind.
     """
     from ldae.nets.conditional_unet import build_conditional_unet
-    from ldae.nets.semantic_encoder import build_encoder
+    from ldae.nets.semantic_encoder import build_slice_encoder
 
     card = load_card_of_kind(folder, "dae")
     state = load_parts(folder, ENCODER, UNET)
-    encoder = build_encoder(as_restored(card["architecture"]["encoder"]))
+    encoder = build_slice_encoder(as_restored(card["architecture"]["encoder"]))
     load_part(encoder, state, ENCODER, folder)
     unet = build_conditional_unet(as_restored(card["architecture"]), encoder.dim)
     load_part(unet, state, UNET, folder)

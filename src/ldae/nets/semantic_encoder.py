@@ -19,10 +19,13 @@ from torch import Tensor, nn
 
 from ldae.config import AUTO
 from ldae.errors import UserError, require
+from ldae.nets.components import VolumeComponents
 from ldae.nets.execution import Recomputable, apply_execution_options, call_recomputed
+from ldae.nets.joined_encoder import JoinedEncoder
 from ldae.nets.pretrained import load_strictly, load_weights, timm_convnext
 from ldae.seeds import derive_seed
 
+KINDS = ("slices", "components", "both")  # branches of the encoder
 # The array axis that each plane's slices are stacked along, in RAS+ volumes (B, 1, X, Y, Z).
 PLANES = {"sagittal": 2, "coronal": 3, "axial": 4}
 RECOMPUTED_SLICES = 16
@@ -235,8 +238,25 @@ def load_backbone(backbone: nn.Module, path: str, what: str) -> None:
     load_strictly(backbone, state, path)
 
 
-def build_encoder(cfg: Mapping[str, Any]) -> SemanticEncoder:
+def build_encoder(cfg: Mapping[str, Any]) -> SemanticEncoder | JoinedEncoder:
     """Build the encoder of the ``ldae.encoder`` section of the config (Table 4).
+
+    ``kind`` names its branches: ``slices`` (default), the paper's; ``components``, a linear one
+    (:mod:`ldae.nets.components`), whose sizes are in the key of that name; or ``both``.
+
+    Raises:
+        UserError: as :func:`build_slice_encoder`; an unknown kind.
+    """
+    kind = cfg.get("kind", "slices")
+    require(kind in KINDS, f"ldae.encoder.kind is one of {', '.join(KINDS)}, not {kind}.")
+    if kind == "slices":
+        return build_slice_encoder(cfg)
+    slices = build_slice_encoder(cfg) if kind == "both" else None
+    return JoinedEncoder(slices, VolumeComponents(**cfg["components"]))
+
+
+def build_slice_encoder(cfg: Mapping[str, Any]) -> SemanticEncoder:
+    """Build the paper's encoder, of slices.
 
     Optional keys: ``backbone_kwargs`` (a mapping handed to the timm model; none by default),
     ``drop_path_rate`` (0; chance that a slice skips the last block in training, less before),
@@ -298,12 +318,13 @@ def build_supervised(cfg: Mapping[str, Any], outputs: int) -> SupervisedEncoder:
         outputs: See :class:`SupervisedEncoder`.
 
     Raises:
-        UserError: as :func:`build_encoder`.
+        UserError: as :func:`build_slice_encoder`.
     """
-    return apply_execution_options(SupervisedEncoder(build_encoder(cfg["encoder"]), outputs), cfg)
+    net = SupervisedEncoder(build_slice_encoder(cfg["encoder"]), outputs)
+    return apply_execution_options(net, cfg)
 
 
-def initial_encoder(cfg: Mapping[str, Any], seed: int) -> SemanticEncoder:
+def initial_encoder(cfg: Mapping[str, Any], seed: int) -> SemanticEncoder | JoinedEncoder:
     """Build the encoder that stage 3 starts from: random by seed, or with a pretrained backbone."""
     torch.manual_seed(derive_seed(seed, "ldae", "encoder"))
     return build_encoder(cfg)

@@ -43,7 +43,7 @@ def count_parameters(config: Mapping[str, Any]) -> dict[str, int]:
     from ldae.nets.autoencoder import build_autoencoder, build_discriminator
     from ldae.nets.conditional_unet import build_conditional_unet
     from ldae.nets.gradient_estimator import build_guided_unet
-    from ldae.nets.semantic_encoder import build_encoder
+    from ldae.nets.semantic_encoder import build_encoder, build_slice_encoder
     from ldae.nets.unet import build_unet
 
     def number(net: torch.nn.Module) -> int:
@@ -53,7 +53,8 @@ def count_parameters(config: Mapping[str, Any]) -> dict[str, int]:
     sections = ("autoencoder", "ldm", "dae")
     config = {**config, **{name: {**config[name], "checkpointing": False} for name in sections}}
     with torch.device("meta"):
-        encoder = build_encoder({**config["ldae"]["encoder"], "pretrained": None})
+        section = {**config["ldae"]["encoder"], "pretrained": None}
+        encoder, slices = build_encoder(section), build_slice_encoder(section)
         if not any(config["published"].values()):
             cfg, channels = config["autoencoder"], config["autoencoder"]["latent_channels"]
             unet = build_unet(config["ldm"], channels)
@@ -64,8 +65,8 @@ def count_parameters(config: Mapping[str, Any]) -> dict[str, int]:
             found["ldm"] = number(unet)
             found["ldae"] = number(guided) - number(unet) + number(encoder)
         if "dae" in config["baselines"]:
-            found["dae"] = number(build_conditional_unet(config["dae"], encoder.dim))
-            found["dae"] += number(encoder)
+            found["dae"] = number(build_conditional_unet(config["dae"], slices.dim))
+            found["dae"] += number(slices)
         if "supervised" in config["baselines"]:
-            found |= dict.fromkeys(("supervised_diagnosis", "supervised_age"), number(encoder))
+            found |= dict.fromkeys(("supervised_diagnosis", "supervised_age"), number(slices))
     return found

@@ -107,10 +107,6 @@ def _ldm(config: dict[str, Any], card: dict[str, Any]) -> str:
 
 def _ldae(config: dict[str, Any], card: dict[str, Any]) -> str:
     cfg = card.get("config")
-    encoder = cfg["encoder"] if cfg else card["architecture"]
-    standardised = "; y_sem is z-scored by running statistics" if encoder["standardize"] else ""
-    start = f"{_start(encoder['pretrained'], 'ImageNet weights')}, " if cfg else ""
-    cites = " [@liu2022]" if encoder["backbone"].startswith("convnext") else ""
     learnt = (
         f" Loss of Eq. 9 with γ = {config['diffusion']['gamma']:g}; moving average (decay "
         f"{cfg['ema_decay']:g}); weights chosen by the SSIM between validation scans and their "
@@ -119,13 +115,35 @@ def _ldae(config: dict[str, Any], card: dict[str, Any]) -> str:
         else ""
     )
     return (
-        f"{encoder['backbone']}{cites} on {encoder['plane']} slices, {start}joined by soft and "
-        f"cross attention ({encoder['num_heads']} heads) into y_sem{standardised}, as in "
+        f"{_encoder(cfg['encoder'] if cfg else card['architecture'], from_run=bool(cfg))}, as in "
         "diffusion autoencoders [@preechakul2022]; the gradient estimator [@zhang2022pdae] shares "
         "the frozen UNet's down path and time embedding and adds a new middle, up path and output."
         + learnt
         + training_summary(card)
     )
+
+
+def _encoder(encoder: dict[str, Any], from_run: bool) -> str:
+    """Branches of the encoder that y_sem is made by; the start of one trained in this run."""
+    kind, branches = encoder.get("kind", "slices"), []
+    if kind != "components":
+        start = f"{_start(encoder['pretrained'], 'ImageNet weights')}, " if from_run else ""
+        cites = " [@liu2022]" if encoder["backbone"].startswith("convnext") else ""
+        standardised = "; y_sem is z-scored by running statistics" if encoder["standardize"] else ""
+        branches.append(
+            f"{encoder['backbone']}{cites} on {encoder['plane']} slices, {start}joined by soft and "
+            f"cross attention ({encoder['num_heads']} heads) into y_sem{standardised}"
+        )
+    if kind != "slices":
+        sizes = encoder["components"]
+        grid = " × ".join(map(str, sizes["grid"]))
+        what = "as the last part of y_sem" if branches else "as y_sem"
+        branches.append(
+            f"{sizes['count']} principal components of the training scans {what}, not trained "
+            f"further: of intensities as ranks within the brain, at the {sizes['voxels']} voxels "
+            f"of a grid of {grid} that differ most"
+        )
+    return "; ".join(branches)
 
 
 def _others(config: dict[str, Any], cards: Cards) -> list[tuple[str, str]]:

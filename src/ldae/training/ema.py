@@ -118,7 +118,9 @@ def recalibrate(
     if isinstance(last, BATCH_NORMS):
         last.running_mean.zero_()
         last.running_var.fill_(1.0)
-        y_sem = codes().double() * (1.0 + last.eps) ** 0.5  # undo a layer of mean 0, variance 1
+        # The code of the slices is the first part of y_sem, or all of it.
+        y_sem = codes()[:, : last.num_features].double()
+        y_sem *= (1.0 + last.eps) ** 0.5  # undo a layer of mean 0, variance 1
         last.running_mean.copy_(y_sem.mean(0))
         last.running_var.copy_(y_sem.var(0))
 

@@ -232,10 +232,12 @@ def dae_step(
     """Voxel-space DAE: semantic encoder and conditional denoiser."""
     from ldae.nets.conditional_unet import build_conditional_unet
     from ldae.nets.execution import apply_execution_options
-    from ldae.nets.semantic_encoder import build_encoder
+    from ldae.nets.semantic_encoder import build_slice_encoder
 
     batch, cfg = section["micro_batch"], {**section["encoder"], "pretrained": None}
-    encoder = build_hollow(lambda: apply_execution_options(build_encoder(cfg), section), device)
+    encoder = build_hollow(
+        lambda: apply_execution_options(build_slice_encoder(cfg), section), device
+    )
     net = build_hollow(lambda: build_conditional_unet(section, encoder.dim), device)
     x = torch.rand(batch, 1, *section["shape"], device=device)
     t = torch.zeros(batch, dtype=torch.long, device=device)

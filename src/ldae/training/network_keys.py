@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ldae.config import slice_branch
+
 # Keys that shape neither the networks nor the memory of a step.
 OF_TRAINING = frozenset(
     {
@@ -43,6 +45,8 @@ IRRELEVANT = OF_TRAINING | {"activation", "classes", "resize", "weights"}
 
 def relevant(section: Mapping[str, Any]) -> dict[str, Any]:
     """The section without :data:`IRRELEVANT` keys, at any depth."""
+    if section.get("kind") == "slices":
+        section = slice_branch(section)
     return {
         key: relevant(value) if isinstance(value, Mapping) else value
         for key, value in section.items()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ldae.config import section_name
+from ldae.config import section_name, slice_branch
 from ldae.data.sampling import check_batch
 from ldae.dependencies import with_flag
 from ldae.errors import UserError, require
@@ -25,13 +25,15 @@ CHOICES = (PRECISION_CHOICE, MEMORY_CHOICE, COMPILE_CHOICE)
 def training_section(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
     """The config section of a training, with all that it reads from other sections.
 
-    The baselines have the encoder of section ``ldae``, and the supervised ones the classes of the
-    linear probes. So the compared systems differ in nothing but the training.
+    The baselines have the slices' branch of the encoder of section ``ldae``, which is the paper's,
+    and the supervised ones the classes of the linear probes.
     """
     name = section_name(stage)
     cfg = dict(config[name])
-    if name in SAME_ENCODER:
-        cfg["encoder"] = config["ldae"]["encoder"]
+    if name in (*SAME_ENCODER, "ldae"):
+        encoder = config["ldae"]["encoder"]
+        alone = name in SAME_ENCODER or encoder["kind"] == "slices"
+        cfg["encoder"] = slice_branch(encoder) if alone else encoder
     if name == "supervised":
         cfg["classes"] = config["evaluation"]["probes"]["classes"]
     return cfg

@@ -23,6 +23,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ldae.config import slice_branch
 from ldae.models.published.authors_model import (
     ARCHITECTURE,
     FLAG,
@@ -34,7 +35,7 @@ from ldae.models.storage import ldae_state, save_model
 from ldae.nets.autoencoder import build_autoencoder
 from ldae.nets.gradient_estimator import build_guided_unet
 from ldae.nets.pretrained import load_strictly, monai_autoencoder, tensors_below
-from ldae.nets.semantic_encoder import build_encoder
+from ldae.nets.semantic_encoder import build_slice_encoder
 from ldae.nets.torch_files import read_torch_file, state_dict_of
 from ldae.nets.unet import build_unet
 
@@ -97,7 +98,7 @@ def convert(
         "diffusion": dict(architecture["diffusion"]),
     }
 
-    semantic = build_encoder({**architecture["encoder"], "pretrained": None})
+    semantic = build_slice_encoder({**architecture["encoder"], "pretrained": None})
     load_encoder(semantic, read_part(encoder, "--encoder", "ema_encoder."), str(encoder))
     channels = architecture["autoencoder"]["latent_channels"]
     unet = build_unet(architecture["ldm"], channels)
@@ -108,7 +109,7 @@ def convert(
         out / "ldm", guided.unet.state_dict(), card | {"latent_channels": channels}, flags
     )
     log.info("%s: the denoiser", out / "ldm")
-    card = {"kind": "ldae", "architecture": dict(architecture["encoder"]), **common}
+    card = {"kind": "ldae", "architecture": slice_branch(architecture["encoder"]), **common}
     card |= {"y_dim": semantic.dim, "ldm_sha256": saved["sha256"]}
     save_model(out / "ldae", ldae_state(semantic, guided.estimator), card, flags)
     log.info("%s: semantic encoder and gradient estimator", out / "ldae")

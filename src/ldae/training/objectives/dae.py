@@ -16,7 +16,7 @@ from ldae.diffusion.schedule import Schedule, to_image, to_signal
 from ldae.models.storage import dae_state
 from ldae.nets.conditional_unet import build_conditional_unet
 from ldae.nets.execution import apply_execution_options
-from ldae.nets.semantic_encoder import build_encoder
+from ldae.nets.semantic_encoder import build_slice_encoder
 from ldae.seeds import derive_seed
 from ldae.training.diagnostics import code_flags, code_spread
 from ldae.training.ema import AveragedWeights, Ema
@@ -67,7 +67,9 @@ class DaeObjective(SemanticObjective):
         self.val_rows = interleave_subjects(volumes.rows("val"), subjects)[: cfg["validate_scans"]]
         self.val_subjects = subjects[self.val_rows].tolist()
         torch.manual_seed(derive_seed(seed, self.stage, "weights"))
-        self.encoder = compute.place(apply_execution_options(build_encoder(cfg["encoder"]), cfg))
+        self.encoder = compute.place(
+            apply_execution_options(build_slice_encoder(cfg["encoder"]), cfg)
+        )
         self.unet = compute.place(build_conditional_unet(cfg, self.encoder.dim))
         trained = {"encoder": self.encoder, "unet": self.unet}
         self.groups["main"] = Group(trained, cfg["learning_rate"])

@@ -19,9 +19,11 @@ from ldae.errors import require
 from ldae.models.storage import ldae_state
 from ldae.nets.execution import apply_execution_options
 from ldae.nets.gradient_estimator import build_guided_unet
+from ldae.nets.joined_encoder import JoinedEncoder
 from ldae.nets.semantic_encoder import initial_encoder
 from ldae.nets.unet import UNet
 from ldae.seeds import derive_seed
+from ldae.training.components import start_components
 from ldae.training.diagnostics import OnlineProbes, code_flags, code_spread
 from ldae.training.ema import AveragedWeights, Ema
 from ldae.training.objectives.base import CheckInterrupted, Group, Losses
@@ -110,6 +112,8 @@ class LdaeObjective(SemanticObjective):
         self.encoder = compute.place(
             apply_execution_options(initial_encoder(cfg["encoder"], seed), cfg)
         )
+        if isinstance(self.encoder, JoinedEncoder):
+            start_components(self.encoder.components, volumes, self.train_rows, compute, seed)
         torch.manual_seed(derive_seed(seed, self.stage, "estimator"))
         guided = build_guided_unet(unet, ldm_card["architecture"], self.encoder.dim)
         self.guided = compute.place(apply_execution_options(guided, cfg))
@@ -117,7 +121,8 @@ class LdaeObjective(SemanticObjective):
         estimator = self.guided.estimator
         trained = {"encoder": self.encoder, "estimator": estimator}
         rate = cfg["encoder_learning_rate"]
-        if rate is None:
+        # An encoder of components alone has nothing to train.
+        if rate is None or not any(True for _ in self.encoder.parameters()):
             self.groups["main"] = Group(trained, cfg["learning_rate"])
         else:
             self.groups["main"] = Group({"estimator": estimator}, cfg["learning_rate"])
