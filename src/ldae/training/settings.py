@@ -32,7 +32,7 @@ def training_section(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
     cfg = dict(config[name])
     if name in (*SAME_ENCODER, "ldae"):
         encoder = config["ldae"]["encoder"]
-        alone = name in SAME_ENCODER or encoder["kind"] == "slices"
+        alone = name in SAME_ENCODER or encoder.get("kind", "slices") == "slices"
         cfg["encoder"] = slice_branch(encoder) if alone else encoder
     if name == "supervised":
         cfg["classes"] = config["evaluation"]["probes"]["classes"]
