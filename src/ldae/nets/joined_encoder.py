@@ -1,21 +1,17 @@
 """Semantic encoder of two branches: slices through a 2-D network, and components of the volume."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from ldae.nets.components import VolumeComponents
-
-if TYPE_CHECKING:
-    from ldae.nets.semantic_encoder import SemanticEncoder
 
 
 class JoinedEncoder(nn.Module):
     """Semantic encoder x_0 -> y_sem with the components of the volume at the end of the code.
 
     Args:
-        slices: The encoder of the paper, whose code comes first; None: there is none.
+        slices: The paper's :class:`ldae.nets.semantic_encoder.SemanticEncoder`, whose code comes
+            first; None: there is none.
         components: The linear branch.
 
     Attributes:
@@ -23,7 +19,7 @@ class JoinedEncoder(nn.Module):
         standardize: Batch norm of the slices' code, or an identity. The components need none.
     """
 
-    def __init__(self, slices: "SemanticEncoder | None", components: VolumeComponents):
+    def __init__(self, slices: nn.Module | None, components: VolumeComponents):
         super().__init__()
         self.slices, self.components = slices, components
         self.dim: int = components.dim + (slices.dim if slices is not None else 0)
