@@ -65,3 +65,4 @@ rule all:
 
 
 check_targets()
+tell_display()

@@ -10,6 +10,7 @@ used.
 
 import logging
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Optional
 
@@ -60,6 +61,10 @@ class LogHandler(LogHandlerBase):
             self._tell(record)
         except Exception:
             self.handleError(record)
+
+    def leave_out(self, rules: Collection[str]) -> None:
+        """Tell the display of the rules without benchmark; Snakemake has no event for it."""
+        self.display.leave_out(rules)
 
     def close(self) -> None:
         """End the display."""

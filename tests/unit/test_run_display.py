@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from helpers.project import load_workflow
+from helpers.project import copy_files, load_workflow
 from ldae.errors import UserError
 from ldae.files import read_table, write_table
 from ldae.orchestration.job_failure import failure_reason
@@ -87,8 +87,6 @@ def job(rule, began=0.0, threads=1):
 def test_every_rule_of_the_workflow_has_a_stage(rules):
     titles = {title for title, _ in STAGES}
     assert {stage_of(name) for name in rules} <= titles
-    hidden = {name for name in rules if not stage_of(name)}
-    assert not {name for name in hidden if rules[name].benchmark}
     assert stage_of("supervised_predictions_age") == stage_of("probes") != stage_of("figure_probes")
     assert stage_of("figure5_lda") == stage_of("tables_paper")
     assert stage_of("mine") == "mine"
@@ -121,11 +119,11 @@ def test_forecast_places_jobs_on_cores(running, waiting, cores, seconds):
 
 def test_expected_time_comes_from_this_run_then_earlier_ones_then_the_table():
     recorded = {name: Recorded(100.0, 2) for name in ("ldm", "ldae", "dae", "figures")}
-    times = Times(recorded=recorded)
+    times = Times(recorded=recorded, unrecorded={"check"})
     assert times.seconds("ldae") == 100 and times.threads("ldae") == 2
     assert times.seconds("figure5_lda") == 100
     assert times.seconds("autoencoder") is None  # of unknown time
-    assert times.seconds("store_ready") == times.seconds("resource") == 1
+    assert times.seconds("check") == 1  # no run will ever record it
     times.add("ldm", 310.0)  # a slower machine
     assert times.seconds("ldm") == 310
     assert times.seconds("ldae") == pytest.approx(100 * (310 + 10) / (100 + 10))
@@ -136,7 +134,8 @@ def test_expected_time_comes_from_this_run_then_earlier_ones_then_the_table():
 
 def test_progress_counts_stages_and_time_left():
     now = [0.0]
-    progress = RunProgress(Times({"n4": Recorded(10.0), "qc": Recorded(4.0)}), lambda: now[0])
+    times = Times({"n4": Recorded(10.0), "qc": Recorded(4.0)}, unrecorded={"all"})
+    progress = RunProgress(times, lambda: now[0])
     progress.cores = 2
     progress.plan({"n4": 3, "qc": 1, "all": 1})
     progress.order([("n4", "qc"), ("qc", "all")])
@@ -256,6 +255,22 @@ def test_logger_shows_failures_and_goes_on(tmp_path):
     text, status = finish(snakemake(tmp_path, "--config", "ok=1"))
     assert status == 0 and "2 jobs in 1 stage" in text and "All done in 0:0" in text
     assert "FAILED" not in text and "Scan table" not in text
+
+
+def test_workflow_tells_the_logger_which_rules_record_no_times(tmp_path):
+    copy_files(tmp_path)
+    command = [sys.executable, "-m", "snakemake", "--logger", "stages", "--cores", "1"]
+    run = subprocess.Popen(
+        [*command, "--configfile", "config/golden.yaml", "--", "resources_list"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "src")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    text, status = finish(run)
+    assert status == 0, text
+    assert "1 core at a time. All done in less than a minute." in text, text
 
 
 def test_logger_shows_errors_of_the_workflow_itself(tmp_path):

@@ -36,6 +36,8 @@ os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(LIBRARY), inherit
 # Compute nodes have no internet: no library may look there for newer versions or weights.
 os.environ.update(NO_ET="1", NIPYPE_NO_ET="1", HF_HUB_OFFLINE="1")
 
+from snakemake_logger_plugin_stages import LogHandler as StagesHandler
+
 from ldae.config import check_config, check_container, mriqc_bounds
 from ldae.config import only_synthetic_brains, restore_types
 from ldae.data.sampling import check_batch
@@ -121,6 +123,14 @@ def check_targets():
         require_targets(TARGETS, [rule.name for rule in workflow.rules])
     except UserError as error:
         raise WorkflowError(str(error)) from None
+
+
+def tell_display():
+    """Tell the logger ``stages``, where it is used, which rules have no benchmark."""
+    untimed = [rule.name for rule in workflow.rules if not rule.benchmark]
+    for handler in workflow.logger_manager.plugin_handlers:
+        if isinstance(handler, StagesHandler):
+            handler.leave_out(untimed)
 
 
 def lock_results():

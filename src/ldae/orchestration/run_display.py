@@ -6,7 +6,7 @@ stage begins and one when it ends. What Snakemake logs, and what jobs print, goe
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from ldae.labels import count
@@ -50,6 +50,11 @@ class RunDisplay:
             self.terminal.divert(log)
             self._write(f"Snakemake's log: {log}")
         self._draw("Finding out what has to be done ...")
+
+    def leave_out(self, rules: Collection[str]) -> None:
+        """Take the names of the rules that have no benchmark; their jobs count as short ones."""
+        with self._lock:
+            self.progress.times.unrecorded = frozenset(rules)
 
     def plan(self, jobs: Mapping[str, int], dry: bool = False) -> None:
         """Take the number of jobs by rule; of a dry run, list them."""

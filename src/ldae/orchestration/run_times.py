@@ -7,17 +7,15 @@ the table's.
 """
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ldae.errors import require
-from ldae.orchestration.run_stages import stage_of
 
 COLUMNS = ("rule", "jobs", "seconds", "threads")
 FIGURES, REPORT = "figures", "report"  # as folders and files of benchmarks
-UNTIMED = 1.0  # seconds of a job that has no benchmark because it takes none worth a record
-STAGING = "resource"  # its benchmark would be none of the results'; UNTIMED until one has ended
+UNTIMED = 1.0  # seconds of a job of a rule without benchmark, until one has ended in this run
 # Seconds that the speed is 1 for, beside those measured: first jobs of a second do not decide.
 TRUSTED = 10.0
 
@@ -42,11 +40,13 @@ class Times:
     Attributes:
         recorded: Of another machine, by benchmark (:func:`benchmark_of`).
         earlier: Of earlier runs here, by benchmark.
+        unrecorded: Rules without benchmark, as the workflow tells: no run ever records their times.
         finished: Seconds of the jobs that have finished in this run, by rule.
     """
 
     recorded: Mapping[str, Recorded] = field(default_factory=dict)
     earlier: Mapping[str, Recorded] = field(default_factory=dict)
+    unrecorded: Collection[str] = ()
     finished: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, rule: str, seconds: float) -> None:
@@ -62,7 +62,7 @@ class Times:
             return self.earlier[name].seconds * self.pace()
         if name in self.recorded:
             return self.recorded[name].seconds * self.slowness()
-        return UNTIMED if rule == STAGING or not stage_of(rule) else None
+        return UNTIMED if rule in self.unrecorded else None
 
     def threads(self, rule: str) -> int:
         """Recorded threads of a job; 1 if they are not recorded."""
