@@ -116,6 +116,24 @@ def test_rows_of_the_file_that_the_page_was_made_with_are_kept_and_taken_back(
     assert list(table["scan_id"]) == ["sub-X_ses-M012"]
 
 
+def test_row_deleted_by_hand_does_not_come_back_from_the_browser(page: Page, cohort, tmp_path):
+    goto(page, cohort)
+    press(page, "jj2j2")  # B and A
+    table = read_ratings(downloaded(page, tmp_path))
+    assert list(table["scan_id"].str[4]) == ["A", "B"]
+    press(page, "kk1")  # C, after the download
+    # A is deleted from the file before the page is made again, B after it.
+    for left, expected in (("B", ["B", "C"]), ("", ["C"])):
+        kept = table[table["scan_id"].str[4] == left].reset_index(drop=True)
+        write_page(**cohort | {"ratings": {"exclude": kept}})
+        page.reload()
+        expect(page.locator("#progress")).to_contain_text(f"{len(expected)} of 4 rated")
+        found = read_ratings(downloaded(page, tmp_path))
+        assert list(found["scan_id"].str[4]) == expected
+    page.reload()
+    expect(page.locator("#progress")).to_contain_text("1 of 4 rated: 1 keep")
+
+
 def test_changed_picture_asks_for_the_rating_again(page: Page, cohort):
     goto(page, cohort)
     press(page, "jj1")
@@ -242,6 +260,19 @@ def test_server_writes_each_rating_at_once(page: Page, server, tmp_path):
     expect(page.locator("#progress")).to_contain_text("1 of 4 rated: 0 keep, 1 exclude")
     press(page, "jj0")
     expect(page.locator("#rated")).to_contain_text("Not rated")
+    assert read_ratings(path).empty
+
+
+def test_page_follows_the_file_when_a_row_is_deleted_by_hand(page: Page, server, tmp_path):
+    path = tmp_path / "config/anna.tsv"
+    page.goto(server.address)
+    press(page, "jj2")
+    expect(page.locator("#rated")).to_contain_text("Rated exclude")
+    path.write_text(f"{path.read_text().splitlines()[0]}\n")
+    page.evaluate("dispatchEvent(new Event('focus'))")  # back from the editor
+    expect(page.locator("#progress")).to_contain_text("0 of 4 rated")
+    press(page, "l")
+    expect(page.locator("#rated")).to_contain_text("First a verdict")
     assert read_ratings(path).empty
 
 

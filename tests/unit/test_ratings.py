@@ -158,7 +158,9 @@ def ask(server: QualityServer, place: str, body: dict | None = None, **headers: 
     return answer.status, answer.read()
 
 
-RATING = {"scan_id": SCANS[1], "verdict": "keep", "reason": "fine", "picture": "abc"}
+RATING = {
+    "scan_id": SCANS[1], "verdict": "keep", "reason": "fine", "picture": "abc", "known": "",
+}  # fmt: skip
 
 
 def test_server_takes_ratings_of_its_own_page_alone(server, tmp_path):
@@ -198,6 +200,19 @@ def test_server_serves_the_files_of_the_page_and_no_other(server, tmp_path):
         "preproc/sub-A/ses-M000/anat/sub-A_ses-M000_desc-qc.json", "", "qc",
     ):  # fmt: skip
         assert ask(server, place)[0] == 404, place
+
+
+def test_row_deleted_by_hand_does_not_come_back_from_a_page_that_shows_it(server, tmp_path):
+    path = tmp_path / "mine.tsv"
+    row = json.loads(ask(server, "ratings", RATING)[1])
+    header = path.read_text().splitlines()[0]
+    path.write_text(f"{header}\n")
+    again = RATING | {"verdict": "exclude", "known": row["date"]}  # the page still shows the row
+    status, content = ask(server, "ratings", again)
+    assert status == 409 and "changed or deleted" in json.loads(content)["error"]
+    assert path.read_text() == f"{header}\n"
+    assert ask(server, "ratings", again | {"known": ""})[0] == 200  # rated again, as it is now
+    assert read_ratings(path)["verdict"].tolist() == ["exclude"]
 
 
 def test_server_says_when_the_file_was_edited_wrongly(server, tmp_path):

@@ -91,14 +91,22 @@ class RatingFile:
             return pd.DataFrame(columns=RATING_COLUMNS, dtype=object)
         return read_ratings(self.path)
 
-    def give(self, scan_id: str, verdict: str, reason: str, picture: str) -> dict[str, str]:
+    def give(
+        self, scan_id: str, verdict: str, reason: str, picture: str, known: str | None = None
+    ) -> dict[str, str]:
         """Write one rating; an empty verdict takes it back. Other rows stay as they are.
+
+        Args:
+            scan_id, verdict, reason, picture: The columns of the row.
+            known: Date of the scan's row that the rater has seen, "" for none; None: any. So a
+                row that was deleted or changed by hand meanwhile is not written over.
 
         Returns:
             The row, with rater and date; its verdict is "" if it was taken back.
 
         Raises:
-            UserError: the scan is not known, the verdict is none, or there is no reason.
+            UserError: the scan is not known, the verdict is none, there is no reason, or the file
+                has another row of the scan than the rater has seen.
         """
         require(scan_id in self.scan_ids, f"{scan_id!r} is no scan of this page.")
         require(verdict in ("", *VERDICTS), f"{verdict!r} is none of {', '.join(VERDICTS)}.")
@@ -111,7 +119,14 @@ class RatingFile:
         row = [scan_id, verdict, words[0], self.rater, date, words[1]]
         with self._lock:
             before = self.rows()
-            others = before[before["scan_id"] != scan_id]
+            mine = before["scan_id"] == scan_id
+            found = "".join(before.loc[mine, "date"])  # one row, or none
+            require(
+                known in (None, found),
+                f"The row of {scan_id} in {self.path} was changed or deleted since this page read "
+                "it. The page shows it as it is now: rate the scan again.",
+            )
+            others = before[~mine]
             new = pd.DataFrame([row] if verdict else [], columns=RATING_COLUMNS, dtype=object)
             table = pd.concat([others, new], ignore_index=True).fillna("")
             write_ratings(table, self.path)
@@ -225,7 +240,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refused(HTTPStatus.BAD_REQUEST, "A rating is JSON.")
         try:
             given = json.loads(self.rfile.read(int(size)))
-            texts = [given[name] for name in (*COLUMNS, "picture")]
+            texts = [given[name] for name in (*COLUMNS, "picture", "known")]
         except (ValueError, TypeError, KeyError) as error:
             raise _Refused(HTTPStatus.BAD_REQUEST, "This is no rating.") from error
         if not all(isinstance(text, str) for text in texts):
