@@ -26,15 +26,9 @@ import yaml
 from ldae.files import atomic
 from ldae.preprocess._ants import ants
 from ldae.preprocess.affine import register
-from ldae.preprocess.asymmetry import (
-    MAP,
-    OUTSIDE,
-    SHAPE,
-    asymmetry,
-    local_asymmetry,
-    symmetric_grid,
-)
+from ldae.preprocess.asymmetry import asymmetry, local_asymmetry, symmetric_grid
 from ldae.preprocess.resampling import MARGIN, Template, crop_around, load_template, resample
+from ldae.preprocess.sides import MAP, OUTSIDE, SHAPE
 from ldae.synthetic.bases import FOLDER, base_names
 from ldae.synthetic.preprocessed import make_preprocessed
 

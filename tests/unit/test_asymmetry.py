@@ -5,12 +5,13 @@ import pytest
 
 from helpers.heads import base
 from ldae.preprocess._ants import ants
-from ldae.preprocess.asymmetry import (
+from ldae.preprocess.asymmetry import asymmetry, symmetric_grid
+from ldae.preprocess.sides import (
     OUTSIDE,
     SHAPE,
-    asymmetry,
+    asymmetry_of,
     average_asymmetry,
-    symmetric_grid,
+    is_map_space,
 )
 from ldae.synthetic.bases import FOLDER, base_names
 
@@ -70,3 +71,22 @@ def test_average_asymmetry_covers_the_right_side_of_the_brain():
     assert 1.5e6 < inside.sum() * 4.0**3 < 2.2e6  # mm³
     values = average[average != OUTSIDE]
     assert np.abs(values).max() == 127 and abs(values.mean()) < 10
+
+
+def as_arrays(image: ants.ANTsImage) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels and affine (RAS) of an image."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.asarray(image.direction) * image.spacing
+    affine[:3, 3] = image.origin
+    return image.numpy(), np.diag([-1, -1, 1, 1]) @ affine
+
+
+@pytest.mark.parametrize("name", base_names())
+@pytest.mark.parametrize("edge", [2.0, 5.0])  # mm: finer and coarser than the map
+def test_asymmetry_without_antspy_is_that_of_the_registration(name, edge):
+    brain, mask = (ants.resample_image(image, (edge,) * 3) for image in registered(name))
+    values, affine = as_arrays(brain)
+    assert asymmetry_of(values, affine) == pytest.approx(asymmetry(brain, mask), abs=0.02)
+    assert is_map_space(mask.numpy() >= 0.5, affine)
+    affine[1, 3] += 40
+    assert not is_map_space(mask.numpy() >= 0.5, affine)

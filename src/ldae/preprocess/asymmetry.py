@@ -6,25 +6,20 @@ were swapped, in its header or in its voxels, has the opposite asymmetry. Indivi
 so a negative value is a hint and no proof: docs/qc.md gives the error rate.
 """
 
-from functools import lru_cache
-from pathlib import Path
-
 import numpy as np
 from scipy import ndimage as ndi
 
 from ldae.preprocess._ants import ants
 from ldae.preprocess.resampling import resample
-
-# int8 (20, 50, 40), MNI space: right minus left of the average brain, about 127 at most; OUTSIDE
-# of the brain. Its source and how it was made: benchmarks/asymmetry.py
-MAP = Path(__file__).with_name("asymmetry.npz")
-OUTSIDE = -128
-SPACING = 4.0  # mm of the map
-SHAPE = (40, 50, 40)  # of the grid of both sides, whose centre plane is x = 0
-LOWEST = (-78.0, -114.0, -74.0)  # mm RAS, the grid's first voxel
-BAND = (4.0, 16.0)  # mm, SD of two Gaussians: folds are smaller, coil fields and shears larger
-BRIGHTEST = 1.6  # of the brain's median: vessels and fat are cut there
-SAME_SPACE = 0.85  # Dice of the template's mask with the map's; less: another space
+from ldae.preprocess.sides import (
+    BAND,
+    BRIGHTEST,
+    LOWEST,
+    SAME_SPACE,
+    SHAPE,
+    SPACING,
+    average_asymmetry,
+)
 
 
 def symmetric_grid() -> ants.ANTsImage:
@@ -61,15 +56,6 @@ def local_asymmetry(brain: ants.ANTsImage, inside: np.ndarray) -> np.ndarray:
 
     narrow, wide = (smooth(sigma) for sigma in BAND)
     return np.where(inside, narrow - wide, 0)[SHAPE[0] // 2 :]
-
-
-@lru_cache(maxsize=1)
-def average_asymmetry() -> tuple[np.ndarray, np.ndarray]:
-    """The map (20, 50, 40), right minus left, and its mask (40, 50, 40) of both sides."""
-    with np.load(MAP) as stored:
-        average = stored["right_minus_left"]
-    half = average != OUTSIDE
-    return average.astype(np.float32), np.concatenate([half[::-1], half])
 
 
 def asymmetry(brain: ants.ANTsImage, template_mask: ants.ANTsImage) -> float | None:
