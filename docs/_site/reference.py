@@ -45,7 +45,10 @@ What `ldae COMMAND --help` prints, made by `python docs/_site/reference.py`. Exa
 explanations are in [The trained models on your own scans](own-scans.md).
 
 Exit status: 0 if all is done; 1 after an error; 2 for options that do not exist or do not go
-together; 3 if some of several scans failed; 130 after Ctrl-C.
+together; 3 if some of several scans failed; 130 after Ctrl-C, 143 after SIGTERM.
+
+To complete commands, options and files by the tab key in bash (zsh and fish: their name in place of
+`bash`): `eval "$(_LDAE_COMPLETE=bash_source ldae)"`, in `~/.bashrc` for every shell.
 """
 
 

@@ -162,7 +162,7 @@ def test_models_of_the_hub_are_used_by_name(hub, tmp_path, capsys, monkeypatch):
         ("share {run} --to {new}", 1, "trained on scans of people: give --licence"),
         ("share {run} --to {new} --licence cc-by-4.0", 1, "needs its text: give --licence-file"),
         ("share {run} --to {new} --licence other --licence-file none", 1, "does not exist"),
-        ("share {new} --to {new}", 1, "application.json does not exist"),
+        ("share {new} --to {new}", 1, "has no trained models"),
         ("share {sample} --to {full}", 1, "is not empty and was not made by this command"),
         ("share {sample} --to hub:lab", 1, "'lab' is no name of a repository"),
         ("share {sample} --to hub:lab/none", 1, "was not uploaded to lab/none"),

@@ -1,5 +1,6 @@
 """Command line ``ldae``: its list of commands, loaded one at a time, and its exit status."""
 
+import difflib
 import logging
 import os
 import signal
@@ -71,6 +72,15 @@ class LazyGroup(click.Group):
             return None
         module = import_module(f"ldae.cli.{COMMANDS[name]}")
         return getattr(module, name.replace("-", "_"))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, with the closest name where there is no such command."""
+        close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+        if args[0] not in COMMANDS and close:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {close[0]}?")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

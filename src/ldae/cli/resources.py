@@ -15,7 +15,13 @@ INTACT = ("ok", "missing", "present, checksum unknown")
 
 
 @click.group()
-@click.option("--table", type=PATH, default="config/resources.tsv", show_default=True)
+@click.option(
+    "--table",
+    type=PATH,
+    default="config/resources.tsv",
+    show_default=True,
+    help="Table of the files: where each is from, its SHA-256.",
+)
 @click.option(
     "--resources",
     "folder",

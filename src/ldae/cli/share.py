@@ -49,9 +49,14 @@ def share(run, where, name, licence, licence_file, public) -> None:
       ldae share results --to shared/my-model
       ldae share results --to hub:my-lab/my-model --licence other --licence-file TERMS.txt
     """
-    from ldae.application.bundle import Bundle
+    from ldae.application.bundle import CARD, Bundle
     from ldae.application.sharing import share as write_shared
 
+    require(
+        any((run / place / "application" / CARD).is_file() for place in (".", "models")),
+        f"{run} has no trained models: name the results folder of a finished run, or its folder of "
+        "models.",
+    )
     bundle = Bundle.load(run, "cpu", 1)
     terms = _terms(bundle, licence, licence_file)
     if not where.startswith(HUB):
