@@ -129,8 +129,11 @@ REFUSED = {
     "apply {brain}": (1, "looks like an extracted brain"),
     "apply {empty}": (1, "cannot be read|head"),
     "apply": (2, "ldae apply --sample"),
+    "apply {raw} --alpha -1": (2, "--alpha must be above 0"),
+    "share {folder} --to out": (1, "has no trained models"),
     "generate --count 0": (2, "count"),
     "codes {scan}": (2, "No such command"),
+    "encod {scan}": (2, "Did you mean encode"),
     "synthetic --spacing 60": (2, "not between 0.5 and 6"),
     "synthetic --visits 60": (2, "1<=x<=5"),
     "synthetic --subjects 6000": (2, "1<=x<=5000"),
@@ -168,9 +171,9 @@ def test_call_is_refused_in_one_sentence(call, bad, tmp_path, capsys, monkeypatc
     status, sentence = REFUSED[call]
     arguments = [re.sub(r"\{(.*)\}", lambda m: str(names[m[1]]), part) for part in call.split()]
     command = arguments[0]
-    if command not in ("codes", "synthetic") and call != "apply":
+    if command not in ("codes", "synthetic", "share") and call != "apply":
         arguments.append("--sample")
-    if "--out" not in arguments and command not in ("codes", "apply"):
+    if "--out" not in arguments and command not in ("codes", "apply", "share"):
         one = {"encode": "out.npz", "generate": "out"}
         arguments += ["--out", one.get(command, "out.nii.gz")]
     before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
@@ -189,6 +192,21 @@ def test_help_of_every_command_has_no_empty_default(name):
     assert done.exit_code == 0 and "Usage" in done.output
     assert "None" not in done.output
     assert COMMANDS.keys() == HELP.keys()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("ldae enc", ["encode"]), ("ldae encode --sam", ["--sample"]),
+     ("ldae encode --device ", ["cpu", "cuda"])],
+)  # fmt: skip
+def test_shell_completes_commands_options_and_values(words, expected, monkeypatch, capsys):
+    monkeypatch.setenv("_LDAE_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.split() == [f"plain,{word}" for word in expected]
 
 
 def test_help_states_the_ranges_of_numbers():
@@ -241,6 +259,31 @@ def test_encode_goes_on_after_bad_scans_and_gives_reasons(bad, tmp_path, capsys)
     assert main([*command, "--participant-label", "01"]) == 1
     assert load_embeddings(out)[0] == names
     np.testing.assert_array_equal(again[1:], y_sem)
+
+
+def test_swapped_sides_are_stated_wherever_a_scan_is_compared(tmp_path, capsys):
+    mirrored = image_like_visit(tmp_path / "mirrored.nii.gz", lambda v, a: (v[::-1].copy(), a))
+    last = ["--sample", "--steps", "1", "--out"]
+    for command, out in (
+        (["encode", str(mirrored), "--sample", "--out"], "one.npz"),
+        (["reconstruct", str(mirrored), *last], "one.nii.gz"),
+        (["manipulate", str(mirrored), "--sd", "0.1", *last], "two.nii.gz"),
+        (["interpolate", SCAN, str(mirrored), *last], "three.nii.gz"),
+        (["encode", SCAN, str(mirrored), "--sample", "--out"], "both.npz"),
+    ):
+        assert main([*command, str(tmp_path / out)]) == 0
+        shown = capsys.readouterr()
+        assert re.search(r"warning: .*mirrored.*Left and right may be swapped", shown.err) or (
+            "warning: Left and right may be swapped" in shown.err
+        )
+        printed = json.loads(shown.out)
+        if out != "both.npz":
+            sides = np.atleast_1d(printed["asymmetry"])
+            assert sides[-1] < -0.05 and (len(sides) == 1 or sides[0] == -sides[1])
+    assert "1 scan has warnings" in shown.err
+    table = pd.read_csv(tmp_path / "both.tsv", sep="\t").set_index("scan_id")
+    assert table["warnings"].notna().tolist() == [False, True]
+    assert table["asymmetry"].gt(0).tolist() == [True, False]
 
 
 class Work:

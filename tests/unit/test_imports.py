@@ -15,6 +15,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from ldae.application.sample import MODELS
+
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "workflow/scripts"
 HEAVY = {"ants", "lpips", "matplotlib", "monai", "sklearn", "timm", "torch", "torchvision"}
@@ -115,6 +117,7 @@ encode = ["encode", {str(scan)!r}, "--out", "b.npz"]
 assert main(["--help"]) == main(["encode", "--help"]) == 0
 assert main(["encode"]) == main([*encode, "--device", "tpu"]) == 2
 assert main([*encode, "--models", {str(tmp_path)!r}]) == 1
+assert main(["apply", {str(MODELS.parent / "visit-month00.nii.gz")!r}, "--sample"]) == 1  # a brain
 """
     assert imported(code) == set()
 

@@ -18,11 +18,13 @@ import pandas as pd
 from ldae.application.inputs import InputScan
 from ldae.delimited import read_tsv
 from ldae.errors import UserError, require
-from ldae.files import digest, write_table
+from ldae.files import MISSING, digest, write_table
+from ldae.labels import count
 from ldae.locks import locked
 from ldae.progress import Progress
 
 OK, FAILED = "ok", "failed"
+WARNINGS = "warnings"  # column of the table, sentences
 KEYS = ("scan_id", "path", "content", "settings", "status", "reason")
 SAVE_EVERY = 5.0  # seconds between two writings of the table
 
@@ -70,15 +72,21 @@ class Batch:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The number of scans, those that failed, and the table."""
-        return {"scans": len(self.scans), "failed": self.failed, "table": str(self.table)}
+        """The number of scans, those that failed, the table, and what its warnings are."""
+        said = [name for name, row in self.rows.items() if _is_text(row.get(WARNINGS))]
+        few = f"{count(len(said), 'scan has', 'scans have')} warnings (column {WARNINGS} of "
+        lead = "" if len(self.scans) == 1 else f"{few}{self.table}). "
+        warnings = [f"{lead}{name}: {self.rows[name][WARNINGS]}" for name in said[:1]]
+        found = {"scans": len(self.scans), "failed": self.failed, "table": str(self.table)}
+        return {**found, WARNINGS: warnings}
 
     def run(self, work: Callable[[InputScan], Mapping[str, Any]], label: str) -> None:
         """Work on each scan that is not done.
 
         Args:
-            work: Makes the results of a scan and returns columns of its row. A
-                :class:`UserError` is the reason of a failed row; other exceptions end the run.
+            work: Makes the results of a scan and returns columns of its row, of which ``warnings``
+                are sentences for a person. A :class:`UserError` is the reason of a failed row;
+                other exceptions end the run.
             label: What is done, for the progress lines.
 
         Raises:
@@ -118,7 +126,7 @@ class Batch:
                 del self._earlier[scan.scan_id]
                 self._write()
             self.discard(scan)
-            return {**row, "status": OK, "reason": "", **work(scan)}
+            return {**row, "status": OK, "reason": "", **_as_cells(work(scan))}
         except UserError as error:
             self.discard(scan)
             return {**row, "status": FAILED, "reason": str(error)}
@@ -150,6 +158,16 @@ class Batch:
         """Rows of this run in the order of its scans, then those of earlier commands."""
         yield from self.rows.values()
         yield from (row for name, row in self._earlier.items() if name not in self.rows)
+
+
+def _as_cells(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as cells of a table: sentences are joined."""
+    return {key: " ".join(v) if isinstance(v, list) else v for key, v in values.items()}
+
+
+def _is_text(cell: Any) -> bool:
+    """Whether a cell, made now or by an earlier command, has something to say."""
+    return isinstance(cell, str) and cell not in ("", MISSING)
 
 
 def _as_text(value: Any) -> Any:

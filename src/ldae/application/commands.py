@@ -18,6 +18,7 @@ from ldae.application.batch import Batch
 from ldae.application.bundle import Bundle
 from ldae.application.inputs import InputScan
 from ldae.application.manipulated import Manipulated, Strength
+from ldae.application.volume_check import side_warnings
 from ldae.data.embeddings import load_embeddings
 from ldae.data.volume_transform import StoreTransform
 from ldae.diffusion.interpolation import lerp, slerp
@@ -102,12 +103,16 @@ class Encoding:
             if same:
                 self.codes = dict(zip(*load_embeddings(out), strict=True))
 
+    def load(self) -> None:
+        """Load what the first scan would load: encoder, template, distribution of the codes."""
+        _ = self.bundle.encoder, self.bundle.template_check, self.bundle.training
+
     def __call__(self, scan: InputScan) -> dict[str, Any]:
-        """Encode a scan; returns the percentile of its novelty."""
-        x, _ = read_brain(self.bundle, scan.path, self.force)
+        """Encode a scan; returns how it compares with the training scans (:func:`compared`)."""
+        x, affine = read_brain(self.bundle, scan.path, self.force)
         y_sem = semantic_codes(self.bundle.encoder, x, self.bundle.compute).cpu().numpy()
         self.codes[scan.scan_id] = y_sem[0]
-        return {"novelty_percentile": novelty(self.bundle, y_sem)}
+        return compared(self.bundle, x, affine, y_sem)
 
     def save(self) -> None:
         """Write the codes so far."""
@@ -141,18 +146,41 @@ def novelty(bundle: Bundle, y_sem: Tensor | np.ndarray) -> float:
     return round(float(bundle.training.novelty(np.asarray(y_sem))[0]), 1)
 
 
+def compared(
+    bundle: Bundle, x: Tensor, affine: np.ndarray, y_sem: Tensor | np.ndarray
+) -> dict[str, Any]:
+    """How a scan compares with those that the models were trained on.
+
+    Args:
+        bundle: The models.
+        x, affine: From :func:`read_brain`.
+        y_sem: (1, d), its code.
+
+    Returns:
+        novelty_percentile (:func:`novelty`); asymmetry, negative where left and right may be
+        swapped, absent where the template is not in MNI space; warnings, a list of sentences.
+    """
+    sides = bundle.template_check.asymmetry(x[0, 0].numpy(), affine)
+    return {
+        "novelty_percentile": novelty(bundle, y_sem),
+        **({} if sides is None else {"asymmetry": sides}),
+        "warnings": side_warnings(sides),
+    }
+
+
 def reconstruct(
     bundle: Bundle, scan: Path, out: Path, steps: int, force: bool = False
-) -> dict[str, float]:
-    """Write the scan decoded from its own y_sem and z_T; returns its SSIM and its novelty."""
+) -> dict[str, Any]:
+    """Write the scan decoded from its own y_sem and z_T; returns its SSIM, and :func:`compared`."""
     system = bundle.system
     x, affine = read_brain(bundle, scan, force)
     y = system.y_sem(x)
     decoded = system.image(system.decode(system.encode_zT(system.encode_z(x), y, steps), y, steps))
     write_volume(decoded[0, 0], affine, out, bundle)
+    found = compared(bundle, x, affine, y.cpu())
     x = x.to(decoded.device)
     score = float(ssim(x, decoded, brain_mask(x))[0])
-    return {"ssim": round(score, 4), "novelty_percentile": novelty(bundle, y.cpu())}
+    return {"ssim": round(score, 4), **found}
 
 
 def manipulate(
@@ -163,7 +191,7 @@ def manipulate(
     Negative values move it towards the other class.
 
     Returns:
-        What was asked for and what came (:meth:`Manipulated.report`), and the scan's novelty.
+        What was asked for and what came (:meth:`Manipulated.report`), and :func:`compared`.
 
     Raises:
         UserError: the code would lie far outside what the models have seen, without ``force``.
@@ -178,8 +206,9 @@ def manipulate(
     z_T = system.encode_zT(system.encode_z(x), y, steps)
     image = system.image(system.decode(z_T, moved, steps))
     write_volume(image[0, 0], affine, out, bundle)
-    measured = float(direction(system.y_sem(image)))
-    return {**change.report(measured), "novelty_percentile": novelty(bundle, y.cpu())}
+    report = change.report(float(direction(system.y_sem(image))))
+    found = compared(bundle, x, affine, y.cpu())
+    return {**report, **found, "warnings": [*report["warnings"], *found["warnings"]]}
 
 
 def interpolate(
@@ -192,6 +221,9 @@ def interpolate(
     force: bool = False,
 ) -> dict[str, Any]:
     """Write the scan at ``position`` (0: first, 1: second): LERP of y_sem, SLERP of z_T.
+
+    Returns:
+        :func:`compared` of both scans: a list of two values by key, and all warnings.
 
     Raises:
         UserError: the scans are of two people by their names, without ``force``, or they lie on
@@ -215,7 +247,14 @@ def interpolate(
     z_T = system.encode_zT(system.encode_z(x), y, steps)
     y_t, z_t = lerp(y[:1], y[1:], position), slerp(z_T[:1], z_T[1:], position)
     write_volume(system.image(system.decode(z_t, y_t, steps))[0, 0], affine, out, bundle)
-    return {"novelty_percentile": [novelty(bundle, code[None]) for code in y.cpu()]}
+    codes = y.cpu().split(1)
+    found = [
+        compared(bundle, *each) for each in zip((x_a, x_b), (affine, other), codes, strict=True)
+    ]
+    said = [of.pop("warnings") for of in found]
+    pairs = zip((first, second), said, strict=True)
+    warnings = [f"{scan.path}: {text}" for scan, texts in pairs for text in texts]
+    return {key: [of[key] for of in found] for key in found[0]} | {"warnings": warnings}
 
 
 def generate(bundle: Bundle, count: int, seed: int, out: Path, steps: int) -> list[str]:

@@ -15,7 +15,7 @@ from ldae.application.commands import novelty, read_volume, write_volume
 from ldae.application.dicom import convert
 from ldae.application.inputs import InputScan
 from ldae.application.manipulated import Manipulated, Strength
-from ldae.application.volume_check import require_head
+from ldae.application.volume_check import require_head, side_warnings
 from ldae.derivatives import ScanFiles, scan_files
 from ldae.errors import UserError, require
 from ldae.files import read_json, write_json
@@ -109,12 +109,8 @@ def preprocess(
 def _quality(verdict: str, measures: Mapping[str, Any]) -> dict[str, Any]:
     """Verdict, measures, and a warning where the sides may be swapped."""
     found = {"verdict": verdict, **_rounded(measures)}
-    if found.get("asymmetry", 0.0) < 0:
-        found["warnings"] = [
-            f"Left and right may be swapped: the asymmetry is {found['asymmetry']:.2f}, and most "
-            "brains are above 0. It is a hint and no proof (docs/qc.md)."
-        ]
-    return found
+    warnings = side_warnings(found.get("asymmetry"))
+    return {**found, "warnings": warnings} if warnings else found
 
 
 def _rounded(measures: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The networks take any array of the right shape, and would give a code of a skull
 lies elsewhere, without a word.
 """
 
+from functools import cached_property
 from pathlib import Path
 
 import nibabel as nib
@@ -13,6 +14,7 @@ from scipy.ndimage import distance_transform_edt
 
 from ldae.errors import UserError, require
 from ldae.nifti import NOT_REAL, ImageUnreadable, is_real, read_image
+from ldae.preprocess.sides import asymmetry_of, is_map_space
 
 VISIBLE = 0.02  # of the largest intensity: what lies below is background
 MARGIN_MM = 8.0  # a registered brain may reach so far beyond the template's mask
@@ -80,6 +82,23 @@ class TemplateCheck:
         tissue = volume > VISIBLE
         return float((tissue & ~near).sum() / inside.sum()), float(tissue[inside].mean())
 
+    def asymmetry(self, volume: np.ndarray, affine: np.ndarray) -> float | None:
+        """Correlation of a brain's asymmetry with the average brain's, to two decimals.
+
+        Args:
+            volume: (X, Y, Z), an extracted brain in the template's space.
+            affine: (4, 4) of the volume.
+
+        Returns:
+            -1 to 1 (:func:`ldae.preprocess.sides.asymmetry_of`), negative where left and right may
+            be swapped; None where the template is not in MNI space.
+        """
+        return round(asymmetry_of(volume, affine), 2) if self._in_map_space else None
+
+    @cached_property
+    def _in_map_space(self) -> bool:
+        return is_map_space(self.mask.get_fdata() > 0.5, self.mask.affine)
+
     def _on_grid(self, shape: tuple[int, ...], affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The mask on a grid, and the same with its margin; both (X, Y, Z) bool."""
         key = np.round(affine, 3).tobytes()
@@ -88,6 +107,16 @@ class TemplateCheck:
             near = distance_transform_edt(~mask, sampling=self.spacing) <= MARGIN_MM
             self._near[key] = mask, near
         return self._near[key]
+
+
+def side_warnings(asymmetry: float | None) -> list[str]:
+    """A sentence where the asymmetry of a brain says that its sides may be swapped."""
+    if asymmetry is None or asymmetry >= 0:
+        return []
+    return [
+        f"Left and right may be swapped: the asymmetry is {asymmetry:.2f}, and most brains are "
+        "above 0. It is a hint and no proof (docs/qc.md)."
+    ]
 
 
 def require_head(path: Path) -> None:

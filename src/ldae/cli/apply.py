@@ -56,15 +56,23 @@ def apply(
 
     strength = options.chosen_strength(alpha, sd, required=False)
     if strength.value <= 0:
-        raise click.UsageError("The counterfactual leads away from the predicted class: above 0.")
+        raise click.UsageError(
+            f"{'--alpha' if alpha is not None else '--sd'} must be above 0: the counterfactual "
+            "leads away from the predicted class, whichever it is."
+        )
     if not given and not chosen["sample"]:
         raise click.UsageError(
             "Which head? Name a raw T1-weighted NIfTI, or try `ldae apply --sample`."
         )
     scans = find_scans(given or (SAMPLE,), HEAD, labels)
-    bundle = options.load(**chosen, solver=solver)
-    from ldae.application.raw_head import FINDINGS, PAGE, VOLUMES, prepare
-    from ldae.application.raw_head import apply as apply_to
+    if len(scans) == 1 and scans[0].path.is_file() and not force:
+        from ldae.application.volume_check import require_head
+
+        require_head(scans[0].path)  # before the networks' packages are loaded: they take seconds
+    with options.uncollected():
+        bundle = options.load(**chosen, solver=solver)
+        from ldae.application.raw_head import FINDINGS, PAGE, VOLUMES, prepare
+        from ldae.application.raw_head import apply as apply_to
 
     steps = steps or bundle.settings["ddim_steps"]
 
@@ -102,10 +110,13 @@ def apply(
 
 
 def _row(findings: dict[str, Any]) -> dict[str, Any]:
-    """The findings that a table has: single values, and the logits of the counterfactual."""
+    """The findings that a table has: single values, logits of the counterfactual, warnings."""
     single = {key: value for key, value in findings.items() if not isinstance(value, dict | list)}
     for key in ("notice", "head", "page"):
         single.pop(key, None)
     moved = findings["counterfactual"]
     logits = {key: moved[key] for key in ("logit_before", "logit_asked", "logit_measured")}
-    return {**single, **logits, "quality": findings["quality"]["verdict"]}
+    quality = findings["quality"]
+    sides = {key: quality[key] for key in ("asymmetry",) if key in quality}
+    warnings = [*moved["warnings"], *quality.get("warnings", [])]
+    return {**single, **logits, "quality": quality["verdict"], **sides, "warnings": warnings}

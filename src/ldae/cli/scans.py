@@ -54,14 +54,9 @@ def _each(
         is_kept=lambda scan: written(scan).is_file(),
         discard=lambda scan: written(scan).unlink(missing_ok=True),
     )
-    batch.run(lambda scan: _as_cells(work(scan.path, written(scan))), settings["command"])
+    batch.run(lambda scan: work(scan.path, written(scan)), settings["command"])
     options.show(bundle, batch.summary, out)
     return options.exit_status(batch)
-
-
-def _as_cells(values: dict[str, Any]) -> dict[str, Any]:
-    """Values as cells of a table: sentences are joined."""
-    return {key: " ".join(v) if isinstance(v, list) else v for key, v in values.items()}
 
 
 @click.command()
@@ -74,23 +69,30 @@ def encode(given, labels, out, force, **chosen) -> int:
 
     SCANS are extracted brains in the template's space (*_space-*_desc-brain_T1w.nii.gz): files, a
     folder, a BIDS data set, or a CSV or TSV with a column `path`. The table beside OUT has a row a
-    scan, with the reason of each failure and the percentile of the scan's novelty. The same command
-    again encodes what is missing.
+    scan: the reason of a failure, the percentile of the scan's novelty, and its asymmetry, which is
+    negative where left and right may be swapped. The same command again encodes what is missing.
 
     \b
     Examples:
       ldae encode results/preproc --out codes.npz
       ldae encode scans.csv --models models --device cuda --out codes.npz
     """
-    scans, bundle = _find(given, labels), options.load(**chosen)
-    from ldae.application.commands import Encoding  # after faults are found: it loads torch
+    with options.uncollected():
+        scans, bundle = _find(given, labels), options.load(**chosen)
+        from ldae.application.commands import Encoding  # after faults are found: it loads torch
 
-    encoding = Encoding(bundle, out, force)
+        encoding = Encoding(bundle, out, force)
+        encoding.load()
     batch = encoding.run(scans)
     if len(scans) == 1 and batch.failed:
         raise click.ClickException(batch.rows[scans[0].scan_id]["reason"])
     dimensions = len(next(iter(encoding.codes.values()))) if encoding.codes else 0
-    options.show(bundle, {**batch.summary, "dimensions": dimensions}, out)
+    found = {**batch.summary, "dimensions": dimensions}
+    if len(scans) == 1:
+        row = batch.rows[scans[0].scan_id]  # of text, where an earlier command has made it
+        shown = ("novelty_percentile", "asymmetry")
+        found |= {key: float(row[key]) for key in shown if key in row}
+    options.show(bundle, found, out)
     return options.exit_status(batch)
 
 
@@ -108,8 +110,9 @@ def reconstruct(given, labels, out, force, steps, solver, **chosen) -> int:
       ldae reconstruct brain.nii.gz --out reconstruction.nii.gz
       ldae reconstruct results/preproc --participant-label 01 --out reconstructions
     """
-    scans, bundle = _find(given, labels), options.load(**chosen, solver=solver)
-    from ldae.application import commands
+    with options.uncollected():
+        scans, bundle = _find(given, labels), options.load(**chosen, solver=solver)
+        from ldae.application import commands
 
     steps = steps or bundle.settings["ddim_steps"]
     settings = {"command": "reconstruction", "steps": steps, "force": force}
@@ -138,8 +141,9 @@ def manipulate(given, labels, alpha, sd, out, force, steps, solver, **chosen) ->
       ldae manipulate brain.nii.gz --alpha -0.1 --out towards_cn.nii.gz
     """
     strength = options.chosen_strength(alpha, sd, required=True)
-    scans, bundle = _find(given, labels), options.load(**chosen, solver=solver)
-    from ldae.application import commands
+    with options.uncollected():
+        scans, bundle = _find(given, labels), options.load(**chosen, solver=solver)
+        from ldae.application import commands
 
     steps = steps or bundle.settings["ddim_steps"]
     settings = {
@@ -184,8 +188,9 @@ def interpolate(first, second, position, out, force, steps, solver, **chosen) ->
         require(len(scans) == 1, f"{path} has {len(scans)} scans: name one.")
         pair += scans
     options.require_other(out, pair)
-    bundle = options.load(**chosen, solver=solver)
-    from ldae.application import commands
+    with options.uncollected():
+        bundle = options.load(**chosen, solver=solver)
+        from ldae.application import commands
 
     steps = steps or bundle.settings["ddim_steps"]
     found = commands.interpolate(bundle, *pair, position, out, steps, force)
@@ -208,8 +213,9 @@ def generate(count, seed, out, steps, solver, **chosen) -> int:
     Example:
       ldae generate --count 4 --seed 1 --steps 50 --out generated
     """
-    bundle = options.load(**chosen, solver=solver)
-    from ldae.application import commands
+    with options.uncollected():
+        bundle = options.load(**chosen, solver=solver)
+        from ldae.application import commands
 
     names = commands.generate(bundle, count, seed, out, steps or bundle.settings["ddim_steps"])
     options.show(bundle, {"volumes": names}, out)
