@@ -2,6 +2,19 @@
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """No progress lines meanwhile, such as those of the steps within one of many scans."""
+    log = logging.getLogger("ldae.progress")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 class Progress:

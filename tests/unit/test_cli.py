@@ -23,6 +23,7 @@ from ldae.data.embeddings import load_embeddings
 from ldae.errors import UserError
 from ldae.files import write_json
 from ldae.locks import locked
+from ldae.progress import Progress
 from ldae.synthetic import subjects
 from ldae.synthetic.download import KIND as DOWNLOAD
 from ldae.synthetic.population import MAX_PEOPLE, MAX_VISITS
@@ -354,6 +355,19 @@ def test_error_of_the_software_is_no_reason_of_a_scan(tmp_path):
     batch = Batch(scans, tmp_path / "scans.tsv", {}, lambda scan: True, lambda scan: None)
     with pytest.raises(ZeroDivisionError):
         batch.run(work, "test")
+
+
+def test_steps_within_one_of_many_scans_have_no_progress_lines(tmp_path, caplog):
+    def work(scan: InputScan) -> dict:
+        Progress("step within", 1).step(1)
+        return {}
+
+    caplog.set_level("INFO", "ldae.progress")
+    for names in ("ab", "c"):
+        scans = [InputScan(name, Path(SCAN), None) for name in names]
+        batch = Batch(scans, tmp_path / "t.tsv", {}, lambda scan: True, lambda scan: None)
+        batch.run(work, "all")
+    assert [line.split()[0] for line in caplog.messages] == ["all", "step"]
 
 
 def test_table_of_somebody_else_is_not_overwritten(tmp_path):

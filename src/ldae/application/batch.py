@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ldae.errors import UserError, require
 from ldae.files import MISSING, digest, write_table
 from ldae.labels import count
 from ldae.locks import locked
-from ldae.progress import Progress
+from ldae.progress import Progress, silent
 
 OK, FAILED = "ok", "failed"
 WARNINGS = "warnings"  # column of the table, sentences
@@ -126,7 +127,9 @@ class Batch:
                 del self._earlier[scan.scan_id]
                 self._write()
             self.discard(scan)
-            return {**row, "status": OK, "reason": "", **_as_cells(work(scan))}
+            with silent() if len(self.scans) > 1 else nullcontext():
+                values = work(scan)
+            return {**row, "status": OK, "reason": "", **_as_cells(values)}
         except UserError as error:
             self.discard(scan)
             return {**row, "status": FAILED, "reason": str(error)}
