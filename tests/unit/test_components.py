@@ -99,19 +99,21 @@ def test_components_average_larger_volumes_to_their_grid():
     torch.testing.assert_close(branch(fine), branch(coarse))
 
 
-@pytest.mark.parametrize(
-    "rows, sizes, message",
-    [
-        (3, {}, r"components\.count is 3, which needs 4 training scans or more; there are 3"),
-        (20, {"voxels": 289}, r"components\.voxels is 289, .* only 288 voxels"),
-    ],
-)
-def test_components_that_cannot_be_computed_are_an_error(rows, sizes, message):
-    branch = VolumeComponents(**SIZES | sizes)
+def test_more_components_than_scans_or_voxels_than_the_grid_has_are_an_error():
+    branch, compute = VolumeComponents(**SIZES), Compute.prepare("cpu", 1, "fp32")
+    message = r"components\.count is 3, which needs 4 training scans or more; there are 3"
     with pytest.raises(UserError, match=message):
-        start_components(
-            branch, Rows(volumes(20)), np.arange(rows), Compute.prepare("cpu", 1, "fp32"), 1
-        )
+        start_components(branch, Rows(volumes(20)), np.arange(3), compute, 1)
+    with pytest.raises(UserError, match=r"components\.voxels is 289, but the grid .* only 288"):
+        VolumeComponents(**SIZES | {"voxels": 289})
+
+
+def test_untrained_components_are_random_projections_of_the_whole_grid():
+    torch.manual_seed(0)
+    branch = VolumeComponents(**SIZES)
+    assert len(branch.index.unique()) == SIZES["voxels"]
+    assert branch.index[0] == 0 and 288 - 2 * 288 / SIZES["voxels"] < branch.index[-1] < 288
+    assert branch(volumes(8)).std(0).min() > 0.01
 
 
 def test_joined_code_is_that_of_the_slices_and_then_the_components():

@@ -6,10 +6,13 @@ step, and the decoder has a good code to learn from.
 """
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ldae.errors import require
 
 BACKGROUND = 0.01  # intensities up to this one are no brain
 KNOTS = 64  # quantiles between which a volume's intensities are equalised
@@ -46,15 +49,19 @@ def equalised(x: Tensor) -> Tensor:
 class VolumeComponents(nn.Module):
     """Components of a volume: its equalised intensities at some voxels, times a fixed matrix.
 
-    The volume is first averaged to a coarse grid. The matrix is random at first, as in an encoder
-    without any training; :func:`ldae.training.components.start_components` puts the principal
-    components of the training scans in its place. They are buffers: training does not change them,
-    so it cannot lose what they read.
+    The volume is first averaged to a coarse grid. At first the matrix is random and the voxels are
+    evenly spaced, as in an encoder without any training;
+    :func:`ldae.training.components.start_components` puts the principal components of the training
+    scans in their place. They are buffers: training does not change them, so it cannot lose what
+    they read.
 
     Args:
         count: Number of components.
-        grid: Shape of the coarse grid. A volume with fewer voxels along an axis keeps its own.
+        grid: Shape of the coarse grid.
         voxels: Number of voxels of that grid which are read.
+
+    Raises:
+        UserError: the grid has fewer voxels.
 
     Attributes:
         index: Their places in the flattened grid, (voxels,).
@@ -65,14 +72,19 @@ class VolumeComponents(nn.Module):
     def __init__(self, count: int, grid: Sequence[int], voxels: int):
         super().__init__()
         self.dim, self.grid, self.voxels = count, tuple(grid), voxels
-        self.register_buffer("index", torch.zeros(voxels, dtype=torch.long))
+        size = prod(grid)
+        require(
+            voxels <= size,
+            f"ldae.encoder.components.voxels is {voxels}, but the grid of "
+            f"ldae.encoder.components.grid has only {size}. Lower it.",
+        )
+        self.register_buffer("index", torch.arange(voxels) * size // voxels)
         self.register_buffer("mean", torch.zeros(voxels))
         self.register_buffer("matrix", torch.randn(count, voxels) / voxels**0.5)
 
     def ranks(self, x: Tensor) -> Tensor:
         """Equalised intensities (B, P) of volumes (B, 1, X, Y, Z) on the coarse grid."""
-        grid = [min(side, own) for side, own in zip(self.grid, x.shape[2:], strict=True)]
-        return equalised(F.adaptive_avg_pool3d(x.float(), grid).flatten(1))
+        return equalised(F.adaptive_avg_pool3d(x.float(), self.grid).flatten(1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Components (B, count), float32, of volumes (B, 1, X, Y, Z) in [0, 1]."""

@@ -37,7 +37,7 @@ def start_components(
         seed: Seed of the randomised decomposition.
 
     Raises:
-        UserError: there are too few scans for so many components, or too few voxels.
+        UserError: there are too few scans for so many components.
     """
     require(
         len(rows) > branch.dim,
@@ -51,11 +51,6 @@ def start_components(
         parts.append(branch.ranks(x).half().cpu().numpy())
         progress.step(sum(map(len, parts)))
     ranks = np.concatenate(parts)
-    require(
-        ranks.shape[1] >= branch.voxels,
-        f"ldae.encoder.components.voxels is {branch.voxels}, but the volumes have only "
-        f"{ranks.shape[1]} voxels on that grid. Lower it.",
-    )
     spread = ranks.std(axis=0, dtype=np.float32)
     index = np.sort(np.argsort(-spread, kind="stable")[: branch.voxels])
     chosen = ranks[:, index].astype(np.float32)
