@@ -40,11 +40,12 @@ help:
 #:
 #: PYTHON=python3.11       Python that makes the environments, 3.11, 3.12 or 3.13 (python3)
 #: TORCH=cpu|cuda          build of torch (the installed one; at first cuda if a GPU is seen, else cpu)
+#: TRACKER=wandb|mlflow    also install what this training.tracker needs (none)
 #: DEVICE=cpu|cuda         where the proof is trained (cpu)
 #: V=1                     make demo: Snakemake's own log instead of a line a stage
 #: WHICH="-m 'not slow'"   options of pytest for test-cluster (none)
 
-env: $(ENV)/.done$(BUILD) .venv/clinica/.done
+env: $(ENV)/.done$(BUILD) .venv/clinica/.done $(TRACKER:%=$(ENV)/.tracker-%)
 
 # What runs, how long it took, when all will be done; `make demo V=1`: all that Snakemake logs.
 SHOWN := $(if $(V),,--logger stages --logger-stages-times profiles/demo/times.tsv)
@@ -125,6 +126,12 @@ $(ENV)/.done$(BUILD): envs/torch$(BUILD).txt envs/ldae.lock.txt
 .venv/clinica/.done: envs/clinica.lock.txt
 	$(PYTHON) -m venv --clear .venv/clinica
 	.venv/clinica/bin/python -m pip install -q --no-deps -r envs/clinica.lock.txt
+	touch $@
+
+# Packages of training.tracker, beside those of the lock file. `make env TRACKER="wandb mlflow"`: both.
+TRACKER ?=
+$(ENV)/.tracker-%: envs/tracker-%.txt $(ENV)/.done$(BUILD)
+	$(BIN)/python -m pip install -q -c envs/ldae.lock.txt -r $<
 	touch $@
 
 # Snakemake alone, on a machine whose jobs run in a container or in conda environments.

@@ -84,6 +84,7 @@ EXCLUDED_FILES = {
     "logs/*": "dated and timed",
     "runs/*": "checkpoints, in folders named by fingerprint",
     "models/*/tensorboard/*": "dated",
+    "tracking/*": "dated",
     "*.lock": "names a process",
     "*.snakemake_timestamp": "dated",
     "bids_parts/*/stamp.json": "a fingerprint",

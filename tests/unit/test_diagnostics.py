@@ -10,7 +10,7 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
 from helpers.training import objective, settings, weights
-from ldae.training.callbacks import Pictures, TensorBoard, contact_sheet
+from ldae.training.callbacks import Pictures, contact_sheet
 from ldae.training.diagnostics import (
     LatentActivity,
     OnlineProbes,
@@ -20,6 +20,7 @@ from ldae.training.diagnostics import (
 )
 from ldae.training.distributed.signals import Interrupted
 from ldae.training.loop import fit
+from ldae.training.trackers.tensorboard import TensorBoard
 from ldae.training.validation import by_quartile
 
 

@@ -14,6 +14,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from ldae.training.trackers.choice import PACKAGES, TRACKERS
+
 ROOT = Path(__file__).parents[2]
 ENVS = ROOT / "envs"
 LOCKS = {"ldae": ["torch.txt", "ldae.lock.txt"], "clinica": ["clinica.lock.txt"]}
@@ -166,6 +168,32 @@ def test_make_keeps_the_torch_build_and_refuses_unknown_ones(make, tmp_path):
     assert "TORCH is cpu or cuda, not rocm" in make("env", "TORCH=rocm").stderr
     (tmp_path / "envs/ldae.lock.txt").touch()
     assert "-r envs/torch-cuda.txt" in make("env").stdout  # made anew, with the same build
+
+
+@pytest.mark.parametrize("asked", ["wandb", "mlflow", "wandb mlflow"])
+def test_make_adds_the_packages_of_trackers_when_asked(make, tmp_path, asked):
+    for name in ("ldae/.done-cpu", "clinica/.done"):
+        (tmp_path / ".venv" / name).parent.mkdir(parents=True)
+        (tmp_path / ".venv" / name).touch()
+    output = make("env", f"TRACKER={asked}").stdout
+    assert re.findall(r"-c envs/ldae.lock.txt -r (\S+)", output) == [
+        f"envs/tracker-{name}.txt" for name in asked.split()
+    ]
+    for name in asked.split():
+        (tmp_path / f".venv/ldae/.tracker-{name}").touch()
+    assert "install" not in make("env", f"TRACKER={asked}").stdout
+    assert "tracker" not in make("env").stdout
+
+
+def test_trackers_have_an_extra_and_a_tested_version_within_it():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for tracker, package in PACKAGES.items():
+        (required,) = map(Requirement, extras["optional-dependencies"][tracker])
+        assert required.name == package
+        assert pins(f"tracker-{tracker}.txt")[package] in required.specifier
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+    choices = schema["properties"]["training"]["properties"]["tracker"]["enum"]
+    assert tuple(choices) == TRACKERS
 
 
 def test_stamp_has_the_name_of_the_build_that_is_installed(tmp_path):

@@ -25,6 +25,7 @@ from ldae.preflight.run_facts import Facts
 from ldae.preflight.scans import Counts
 from ldae.resources.table import load_resources, needed
 from ldae.synthetic.download import plan_images
+from ldae.training.trackers.choice import PACKAGES
 
 ROOT = Path(__file__).parents[2]
 PAPER = yaml.safe_load((ROOT / "config/config.yaml").read_text())
@@ -323,6 +324,33 @@ def test_packages_and_programs_are_compared_with_the_locks(tmp_path):
     # A BIDS data set needs no conversion.
     found = check_environment(facts(tmp_path, {"cohort": {"bids_dir": "/x"}, "device": "cpu"}))
     assert not any("clinica" in finding.what for finding in found)
+
+
+@pytest.mark.parametrize("tracker", ["wandb", "mlflow"])
+def test_package_of_the_tracker_is_looked_for_where_trainings_run(tmp_path, monkeypatch, tracker):
+    (tmp_path / "envs").mkdir()
+    for name in ("torch.txt", "ldae.lock.txt", "clinica.lock.txt"):
+        (tmp_path / "envs" / name).write_text("")
+    (tmp_path / "envs/ldae.yaml").write_text("dependencies:\n  - pip:\n      - other==1.0\n")
+    changes = {"training": {"tracker": tracker}, "cohort": {"bids_dir": "/x"}, "device": "cpu"}
+
+    def of_tracker(**where):
+        found = check_environment(facts(tmp_path, changes, **where))
+        (finding,) = [one for one in found if "training.tracker" in one.what]
+        return finding
+
+    monkeypatch.setattr("ldae.training.trackers.choice.find_spec", lambda name: None)
+    missing = of_tracker()
+    assert missing.level == ERROR and f"make env TRACKER={tracker}" in missing.remedy
+    assert PACKAGES[tracker] in missing.what
+    assert of_tracker(container="image.sif").level == WARNING
+    assert of_tracker(conda=True).level == ERROR
+    with (tmp_path / "envs/ldae.yaml").open("a") as stream:
+        stream.write(f"      - {PACKAGES[tracker]}==1.0\n")
+    assert of_tracker(conda=True).level == OK
+    changes["training"] = {"tracker": "tensorboard"}
+    found = check_environment(facts(tmp_path, changes))
+    assert not any("tracker" in finding.what for finding in found)
 
 
 NODES = """cpu*|1-00:00:00|64000+|16|(null)

@@ -90,6 +90,7 @@ SITUATIONS = {
     "cohort.splits.seed, fractions": plan(cohort={"splits": {"seed": 7}}),
     "preprocess.shards (2 to 3)": plan(preprocess={"shards": 3}),
     "device": plan(device="cuda"),
+    "training.tracker": plan(training={"tracker": "mlflow"}),
     "threads, and any stage's precision, processes, workers": plan(
         threads=1, **{stage: {"precision": "bf16", "workers": 1} for stage in STAGES}
     ),

@@ -29,5 +29,7 @@ with job(snakemake):
         keep_checkpoints=True,  # until Snakemake has seen the end of this job
         scratch=snakemake.config["paths"]["scratch"],
         compile_cache=f"{snakemake.params.stores}/compiled",
+        tracker=snakemake.config["training"]["tracker"],
+        tracking=f"{snakemake.config['paths']['results']}/tracking",
     )
     run(settings, log_file=snakemake.log[0])

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from ldae.preflight.report import ERROR, OK, WARNING, Finding, some
 from ldae.preflight.run_facts import Facts
+from ldae.training.trackers.choice import PACKAGES, TENSORBOARD, missing_package
 
 TOPIC = "environment"
 LOCKS = ("envs/torch.txt", "envs/ldae.lock.txt")
+CONDA = "envs/ldae.yaml"
 CLINICA_LOCK = "envs/clinica.lock.txt"
 AGAIN = "Install the environment again: make env"
 TRAININGS = ("autoencoder", "ldm", "ldae")
@@ -20,8 +22,8 @@ def check_environment(facts: Facts) -> list[Finding]:
     """Findings about the installed software and GPUs; in a container none of it can be checked."""
     if facts.container is not None:
         text = f"jobs run in {facts.container}: its packages cannot be checked from outside"
-        return [Finding(OK, TOPIC, text)]
-    return [*_packages(facts), *_clinica(facts), *_torch(facts)]
+        return [Finding(OK, TOPIC, text), *_tracker(facts)]
+    return [*_packages(facts), *_clinica(facts), *_torch(facts), *_tracker(facts)]
 
 
 def pins(lock: Path) -> dict[str, str]:
@@ -108,6 +110,27 @@ def _torch(facts: Facts) -> list[Finding]:
         remedy = "Run where nvidia-smi lists a GPU, or by --profile slurm, or set device: cpu."
         return [Finding(ERROR, TOPIC, f"{name}; device is cuda, but no GPU is visible", remedy)]
     return _gpus(facts, name, torch)
+
+
+def _tracker(facts: Facts) -> list[Finding]:
+    """The package of ``training.tracker``, where the trainings will run."""
+    tracker = facts.config["training"]["tracker"]
+    if tracker == TENSORBOARD:
+        return []
+    name, package = f"training.tracker: {tracker}", PACKAGES[tracker]
+    away = f"Or set training.tracker to {TENSORBOARD}."
+    if facts.container is not None:
+        text = f"{name} needs the Python package {package} in the image, which cannot be checked"
+        return [Finding(WARNING, TOPIC, text, f"Add it to the image. {away}")]
+    if facts.conda:
+        if f"- {package}==" in (facts.root / CONDA).read_text():
+            return [Finding(OK, TOPIC, f"{name}: conda installs {package}")]
+        text = f"{name} needs the Python package {package}, which {CONDA} lacks"
+        return [Finding(ERROR, TOPIC, text, f"Add it to pip's list there, ==VERSION. {away}")]
+    if missing_package(tracker) is not None:
+        text = f"{name} needs the Python package {package}, which is not installed"
+        return [Finding(ERROR, TOPIC, text, f"make env TRACKER={tracker}. {away}")]
+    return [Finding(OK, TOPIC, f"{name}: {package} {version(package)}")]
 
 
 def _gpus(facts: Facts, name: str, torch) -> list[Finding]:

@@ -1,21 +1,16 @@
-"""Callbacks of the training loop, and one that writes TensorBoard curves and sample pictures.
+"""Callbacks of the training loop, and the sample pictures that it hands to them.
 
-A callback must not change what is learnt. Curves go to ``<out_dir>/tensorboard`` and pictures to
-``<out_dir>/samples/epoch-0010.png``, beside the model and undeclared in the workflow. Both folders
-are emptied when a training begins at step 0.
+A callback must not change what is learnt. Those that keep curves and pictures are in
+:mod:`ldae.training.trackers`.
 """
 
-import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
-from tensorboardX import SummaryWriter
 from torch import Tensor
 
-from ldae.files import atomic
-from ldae.training.state import FIRST, Row
+from ldae.training.state import Row
 
 
 @dataclass(frozen=True)
@@ -50,58 +45,8 @@ class Callback:
         """The training is done or interrupted."""
 
 
-POINTS = 2000  # about as many steps of a training are drawn as curves
 MIN_SIDE = 192  # pixels; least length of a slice's shorter side
 HEADER = 14  # pixels; height of the titles
-
-
-class TensorBoard(Callback):
-    """Writes curves and pictures to ``out_dir``.
-
-    Args:
-        out_dir: The model's folder.
-        stage: Name of the stage, the first part of the names of the curves.
-    """
-
-    def __init__(self, out_dir: str | Path, stage: str):
-        self.events, self.samples = Path(out_dir) / "tensorboard", Path(out_dir) / "samples"
-        self.stage, self.every = stage, 1
-        self.writer: SummaryWriter
-
-    def begin(self, step: int, total: int) -> None:
-        """Open the event file; drop points after ``step``, which will be drawn again."""
-        if step == 0:
-            for folder in (self.events, self.samples):
-                shutil.rmtree(folder, ignore_errors=True)
-        self.every = max(1, total // POINTS)
-        # Files are named by the second: without the suffix a quick restart would overwrite one.
-        self.writer = SummaryWriter(
-            str(self.events), purge_step=step + 1, filename_suffix=f".step{step}"
-        )
-
-    def step(self, step: int, values: dict[str, float]) -> None:
-        """Add points to the curves ``<stage>/step/...``."""
-        if step % self.every == 0:
-            for name, value in values.items():
-                self.writer.add_scalar(f"{self.stage}/step/{name}", value, step)
-
-    def epoch(self, row: Row) -> None:
-        """Add points to the curves ``<stage>/epoch/...``, at the step where the epoch ends."""
-        for name, value in row.items():
-            if name not in FIRST[:2]:
-                self.writer.add_scalar(f"{self.stage}/epoch/{name}", value, row["step"])
-        self.writer.flush()
-
-    def show(self, epoch: int, step: int, pictures: Pictures) -> None:
-        """Write a PNG, and the same picture to TensorBoard."""
-        image = contact_sheet(pictures)
-        with atomic(self.samples / f"epoch-{epoch:04d}.png") as temporary:
-            image.save(temporary)
-        self.writer.add_image(f"{self.stage}/samples", np.asarray(image), step, dataformats="HW")
-
-    def end(self) -> None:
-        """Close the event file."""
-        self.writer.close()
 
 
 def contact_sheet(pictures: Pictures) -> Image.Image:

@@ -8,6 +8,7 @@
     identity.json              see :mod:`ldae.training.run_identity`
     diverged.json              the message of a divergence, and the settings that led to it
     history.tsv                the epochs so far
+    wandb.json, mlflow.json    the run of that tracker (:mod:`ldae.training.trackers.runs`)
     finished                   empty: the model is written
     .lock                      held by the process that writes here
 

@@ -66,6 +66,8 @@ class Settings:
             in place.
         compile_cache: Folder that compiled networks are kept in for later trainings; None: torch's
             own, in the machine's temporary folder.
+        tracker: What keeps curves and pictures: tensorboard, wandb or mlflow.
+        tracking: Folder of the runs of wandb and mlflow; None: the model's folder.
         stop_after: Stop as if interrupted after this step; None: never. For tests.
 
     Raises:
@@ -88,6 +90,8 @@ class Settings:
     keep_checkpoints: bool = False
     scratch: str | None = None
     compile_cache: str | None = None
+    tracker: str = "tensorboard"
+    tracking: str | None = None
     stop_after: int | None = None
 
     def __post_init__(self) -> None:

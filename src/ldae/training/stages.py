@@ -7,6 +7,7 @@ and scans.tsv to ``out_dir``, then deletes the checkpoints unless ``keep_checkpo
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -55,7 +56,9 @@ def run(
         SystemExit: with code 1; a process started here failed and has logged why.
     """
     from ldae.training.distributed.processes import Processes, processes_from_environment
+    from ldae.training.trackers.choice import require_tracker
 
+    require_tracker(settings.tracker)
     here = processes_from_environment(os.environ, slurm_task, launcher)
     job = allocation(os.environ) if here is None else None
     if here is None and (job or settings.processes > 1):
@@ -67,12 +70,12 @@ def run(
 def train(settings: Settings, processes: "Processes") -> None:
     """Train in this process; the first process saves the model and deletes the checkpoints."""
     from ldae.data.scratch import on_scratch
-    from ldae.training.callbacks import TensorBoard
     from ldae.training.compile_choice import choose_compile
     from ldae.training.distributed.processes import process_group
     from ldae.training.loop import fit
     from ldae.training.memory_choice import fit_to_memory
     from ldae.training.precision import training_precision
+    from ldae.training.trackers.choice import make_tracker
 
     require(settings.stage in STAGES, f"There is no training {settings.stage!r}.")
     threads = max(1, settings.threads // processes.size)
@@ -85,7 +88,7 @@ def train(settings: Settings, processes: "Processes") -> None:
         here = replace(settings, inputs=on_scratch(settings.inputs, settings.scratch))
         objective, store, card = STAGES[settings.stage](here, compute)
         compile_reason = choose_compile(objective, here, processes)
-        callback = TensorBoard(settings.out_dir, settings.stage) if processes.first else None
+        tracker = make_tracker(settings, objective) if processes.first else None
 
         def keep(trained: Trained) -> None:
             machine = compute.describe() | {"precision_reason": precision.reason}
@@ -94,12 +97,15 @@ def train(settings: Settings, processes: "Processes") -> None:
             if compile_reason is not None:
                 machine |= {"compile_reason": compile_reason}
             save_trained(settings, trained, machine, store, **card)
+            if tracker is not None:
+                tracker.saved()
             if settings.keep_checkpoints:
                 (trained.folder / FINISHED).touch()
             else:
                 delete_checkpoints(trained.folder)
 
-        fit(objective, settings, processes, callback, keep)
+        with tracker or nullcontext():
+            fit(objective, settings, processes, tracker, keep)
 
 
 def autoencoder(settings: Settings, compute: Compute) -> Stage:

@@ -1,0 +1,1 @@
+"""Trackers of trainings: TensorBoard, Weights & Biases, MLflow (``training.tracker``)."""
