@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 
 from ldae.cli.extras import EXTRAS
 from ldae.errors import UserError
+from ldae.training.trackers.choice import PACKAGES
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -125,7 +126,7 @@ def test_every_imported_package_is_declared():
     undeclared = {
         name: sorted(modules)
         for name, modules in imported().items()
-        if not {normal(one) for one in distributions.get(name, [name])} & stated
+        if not {normal(one) for one in distributions.get(name, [PACKAGES.get(name, name)])} & stated
     }
     assert undeclared == {}
 
