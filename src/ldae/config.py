@@ -10,10 +10,13 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from ldae.errors import UserError, require
+from ldae.systems import SYSTEMS, TARGETS
 
 AUTO = "auto"  # value of a key that a job chooses by the machine it runs on
 REFERENCE = "docs/configuration.md"
 MRIQC = "mriqc_"  # start of the names of MRIQC's measures, in tables and bounds
+# Inputs of the probes that are no system.
+TAKEN = ("latents", "visits", "diagnosis_predictions", "age_predictions", "truth")
 # Trainings that share a section of the configuration.
 SECTIONS = {"supervised_diagnosis": "supervised", "supervised_age": "supervised"}
 
@@ -66,12 +69,38 @@ def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
         f"synthetic.beside makes the data set(s) {', '.join(lost)}, but nothing reads them: set "
         "cohort.beside.NAME.preprocessed_dir for each, the folder to make.",
     )
+    check_external_encoders(config["evaluation"]["external_encoders"])
     bounded = mriqc_bounds(config)
     require(
         not bounded or any(about.get("mriqc") for about in (config["cohort"], *beside.values())),
         f"preprocess.qc bounds {', '.join(bounded)}, but there is no table of MRIQC: set "
         "cohort.mriqc or cohort.beside.NAME.mriqc.",
     )
+
+
+def check_external_encoders(encoders: Mapping[str, Any]) -> None:
+    """Check names of others' encoders, and that those of a library name their network.
+
+    Raises:
+        UserError: a name is taken by a system or a table of the probes, or a network is missing.
+    """
+    for name, about in encoders.items():
+        key = f"evaluation.external_encoders.{name}"
+        require(
+            name not in SYSTEMS
+            and name not in TAKEN
+            and name not in TARGETS
+            and not hasattr(list, name)
+            and not hasattr(dict, name),
+            f"{key}: the name is taken. Give the encoder another one.",
+        )
+        needed = about["kind"] != "torchscript"
+        require(
+            needed == ("network" in about) and (needed or "arguments" not in about),
+            f"{key}: kind {about['kind']} needs its network."
+            if needed
+            else f"{key}: a torchscript file holds its network; leave network and arguments out.",
+        )
 
 
 def restore_types(config: dict[str, Any], given: Mapping[str, Any], schema: str | Path) -> None:

@@ -41,6 +41,7 @@ ALLOWED = {
     "code_shard": NETWORKS,
     "counterfactual": NETWORKS,
     "embeddings": NETWORKS,
+    "embeddings_encoder": NETWORKS,
     "examples": NETWORKS,
     "explore": NETWORKS,
     "guidance": NETWORKS,

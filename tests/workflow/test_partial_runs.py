@@ -19,6 +19,12 @@ pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 STAGES = ("autoencoder", "ldm", "ldae", "dae", "supervised")
 Jobs = dict[str, int]
 
+ENCODER = {
+    "kind": "torchscript",
+    "path": "LICENSE",  # a file that is there; nothing reads it
+    "grid": {"shape": [8, 8, 8], "spacing": None},
+    "normalise": "none",
+}
 # Replaces every script: makes the outputs, with content only where rules read it.
 HOLLOW = """
 import json
@@ -90,6 +96,9 @@ SITUATIONS = {
     "cohort.splits.seed, fractions": plan(cohort={"splits": {"seed": 7}}),
     "preprocess.shards (2 to 3)": plan(preprocess={"shards": 3}),
     "device": plan(device="cuda"),
+    "an encoder more (evaluation.external_encoders)": plan(
+        evaluation={"external_encoders": {"theirs": ENCODER}}
+    ),
     "training.tracker": plan(training={"tracker": "mlflow"}),
     "threads, and any stage's precision, processes, workers": plan(
         threads=1, **{stage: {"precision": "bf16", "workers": 1} for stage in STAGES}

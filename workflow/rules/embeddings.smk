@@ -36,6 +36,39 @@ for system, about in TRAINED_SYSTEMS.items():
             "../scripts/embeddings.py"
 
 
+# Encoders of others, whose vectors are probed like y_sem.
+ENCODERS = config["evaluation"]["external_encoders"]
+
+
+rule embeddings_encoder:
+    input:
+        volumes=results("cache/volumes/store.json"),
+        weights=lambda wildcards: ENCODERS[wildcards.encoder]["path"],
+    output:
+        results("embeddings/{encoder}.npz"),
+    log:
+        logfile("embeddings_encoder/{encoder}.log"),
+    benchmark:
+        timing("embeddings_encoder/{encoder}.tsv")
+    wildcard_constraints:
+        encoder=one_of(ENCODERS),
+    conda:
+        "../../envs/ldae.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=growing(16000),
+        runtime=growing(240),
+        gpu=GPUS,
+    params:
+        encoder=lambda wildcards: ENCODERS[wildcards.encoder],
+        batch_size=config["evaluation"]["batch_size"],
+        source=source("inference.external_encoder:embed_with"),
+    message:
+        "Vectors of every scan by the encoder {wildcards.encoder}"
+    script:
+        "../scripts/embeddings_encoder.py"
+
+
 SUPERVISED_TARGETS = ("diagnosis", "age") if "supervised" in config["baselines"] else ()
 
 # Splits to predict, with the suffix of their rules and files.

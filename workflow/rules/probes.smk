@@ -1,11 +1,11 @@
 """Linear probes of frozen embeddings (Table 7)."""
 
-# Systems with embeddings (y_sem of every scan), and models that predict by themselves.
+# Systems with embeddings (a vector of every scan), and models that predict by themselves.
 EMBEDDINGS = {
     name: results(f"embeddings/{name}.npz")
     for about in TRAINED_SYSTEMS.values()
     for name in about["embeddings"]
-}
+} | {name: results(f"embeddings/{name}.npz") for name in ENCODERS}
 PREDICTIONS = dict(diagnosis_predictions=[], age_predictions=[])
 for target in SUPERVISED_TARGETS:
     file = results(f"evaluation/supervised_{target}.tsv")

@@ -73,7 +73,12 @@ def _staged(name: str, table: pd.DataFrame, folder: Path, contained: bool) -> Fi
 def _files(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Keys of the configuration that name an input file, and that file; null ones are left out."""
     sections = in_use(config)
-    for key in (*KEYS, *(f"published.{part}" for part in config["published"])):
+    encoders = config["evaluation"]["external_encoders"]
+    more = (
+        *(f"published.{part}" for part in config["published"]),
+        *(f"evaluation.external_encoders.{name}.path" for name in encoders),
+    )
+    for key in (*KEYS, *more):
         value: Any = sections
         for name in key.split("."):
             value = value and value[name]
