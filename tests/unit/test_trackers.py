@@ -229,6 +229,19 @@ def test_points_that_mlflow_does_not_take_wait_for_the_next_time(tmp_path, someo
 
 
 @needs("mlflow")
+def test_a_run_that_is_gone_is_not_begun_anew_in_silence(chain, tmp_path, someone):
+    with pytest.raises(Interrupted):
+        train(given(chain, tmp_path, "mlflow", stop_after=1), Processes())
+    shutil.rmtree(tmp_path / "tracking")
+    with pytest.raises(UserError, match=r"If its run is gone, delete .*mlflow\.json to begin"):
+        train(given(chain, tmp_path, "mlflow"), Processes())
+    (saved(tmp_path / "run").folder / "mlflow.json").unlink()
+    train(given(chain, tmp_path, "mlflow"), Processes())
+    (folder,) = mlflow_runs(tmp_path)
+    assert [step for step, name in mlflow_points(folder) if name == "step/loss"] == [2, 3]
+
+
+@needs("mlflow")
 def test_server_out_of_reach_stops_a_training_before_its_first_step(
     chain, tmp_path, someone, monkeypatch
 ):

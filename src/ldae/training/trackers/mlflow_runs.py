@@ -75,6 +75,7 @@ class MlflowRun(RunTracker):
             raise UserError(
                 f"MLflow refuses the run of {self.stage}: {error} Check MLFLOW_TRACKING_URI; "
                 f"without it the run is kept in {files}."
+                + (f" If its run is gone, delete {self.file} to begin another." if known else "")
             ) from error
         log.info("%s: run %s of MLflow", self.stage, run_id)
         return run_id
