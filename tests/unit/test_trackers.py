@@ -232,7 +232,8 @@ def test_points_that_mlflow_does_not_take_wait_for_the_next_time(tmp_path, someo
 def test_a_run_that_is_gone_is_not_begun_anew_in_silence(chain, tmp_path, someone):
     with pytest.raises(Interrupted):
         train(given(chain, tmp_path, "mlflow", stop_after=1), Processes())
-    shutil.rmtree(tmp_path / "tracking")
+    (folder,) = mlflow_runs(tmp_path)
+    shutil.rmtree(folder)
     with pytest.raises(UserError, match=r"If its run is gone, delete .*mlflow\.json to begin"):
         train(given(chain, tmp_path, "mlflow"), Processes())
     (saved(tmp_path / "run").folder / "mlflow.json").unlink()
