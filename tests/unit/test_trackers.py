@@ -24,6 +24,8 @@ from ldae.training.trackers import choice
 from ldae.training.trackers.choice import PACKAGES, missing_package, require_tracker
 from ldae.training.trackers.runs import without_paths
 
+SIZES = {"batch_size": 4, "micro_batch": 2, "processes": 1}  # all that settings check
+
 
 def needs(tracker: str):
     """Mark of a test, or of a case, that a tracker's package is needed for."""
@@ -208,19 +210,32 @@ def test_a_new_training_is_a_new_run_and_a_failed_one_says_so(chain, tmp_path, s
 # --- what goes wrong ------------------------------------------------------------------------------
 
 
+@needs("wandb")
+def test_a_run_that_wandb_has_lost_does_not_end_the_training(tmp_path, someone, caplog):
+    from ldae.training.trackers.weights_and_biases import WandbRun
+
+    made = WandbRun(settings("ldm", SIZES, tmp_path, tracking=str(tmp_path)), tmp_path)
+    made.begin(0, 4)
+    made.run.finish()
+    for step in (1, 2):
+        made.step(step, {"loss": 1.0})
+    made.close(None)
+    assert caplog.text.count("ldm: wandb did not take the points") == 1
+
+
 @needs("mlflow")
 def test_points_that_mlflow_does_not_take_wait_for_the_next_time(tmp_path, someone, caplog):
     from ldae.training.trackers.mlflow_runs import MlflowRun
 
-    made = MlflowRun(settings("ldm", {"batch_size": 4, "micro_batch": 2, "processes": 1},
-                              tmp_path / "run", tracking=str(tmp_path / "tracking")),
-                     tmp_path / "run")  # fmt: skip
+    made = MlflowRun(
+        settings("ldm", SIZES, tmp_path, tracking=str(tmp_path / "tracking")), tmp_path
+    )
     made.begin(0, 4)
     made.step(1, {"loss": 1.0})
     (folder,) = mlflow_runs(tmp_path)
     folder.rename(tmp_path / "away")
     made.end()
-    assert "ldm: MLflow did not take the points" in caplog.text
+    assert "ldm: mlflow did not take the points" in caplog.text
     assert mlflow_points(tmp_path / "away") == []
     (tmp_path / "away").rename(folder)
     made.step(2, {"loss": 0.5})
@@ -269,8 +284,7 @@ def test_wandb_refuses_a_wrong_mode_and_a_missing_key(
 
 def test_missing_package_is_named_before_any_input_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(choice, "find_spec", lambda name: None)
-    cfg = {"batch_size": 4, "micro_batch": 2, "processes": 1}
-    absent = settings("ldm", cfg, tmp_path, tracker="mlflow", inputs={"latents": "nowhere"})
+    absent = settings("ldm", SIZES, tmp_path, tracker="mlflow", inputs={"latents": "nowhere"})
     with pytest.raises(UserError, match=r"mlflow-skinny is not installed.*TRACKER=mlflow"):
         run(absent)
     require_tracker("tensorboard")

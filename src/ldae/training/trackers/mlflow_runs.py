@@ -8,7 +8,6 @@ name, the script and the repository.
 import logging
 import os
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,7 +58,6 @@ class MlflowRun(RunTracker):
         from mlflow.exceptions import MlflowException
 
         self.waiting: list[Metric] = []
-        self.faults = (MlflowException, OSError)
         try:
             self.client = MlflowClient(tracking_uri=place)
             if known:
@@ -71,7 +69,7 @@ class MlflowRun(RunTracker):
                     experiment = experiment_id(self.client)
                 run_id = self.client.create_run(experiment, run_name=self.stage).info.run_id
                 self.describe(run_id)
-        except self.faults as error:
+        except (MlflowException, OSError) as error:
             raise UserError(
                 f"MLflow refuses the run of {self.stage}: {error} Check MLFLOW_TRACKING_URI; "
                 f"without it the run is kept in {files}."
@@ -102,17 +100,17 @@ class MlflowRun(RunTracker):
         """Send the points that wait; those that cannot be sent wait for the next time."""
         while self.waiting:
             some = self.waiting[:MOST_POINTS]
-            if not self.sent("points", self.client.log_batch, some):
+            if not self.sent("points", self.client.log_batch, self.run_id, some):
                 return
             del self.waiting[:MOST_POINTS]
 
     def picture(self, image: Image.Image, path: Path, step: int) -> None:
         """Log the PNG as an artifact."""
-        self.sent(path.name, self.client.log_artifact, str(path), "samples")
+        self.sent(path.name, self.client.log_artifact, self.run_id, str(path), "samples")
 
     def saved(self) -> None:
         """Log the card as an artifact."""
-        self.sent("card", self.client.log_text, self.card(), CARD)
+        self.sent("card", self.client.log_text, self.run_id, self.card(), CARD)
 
     def close(self, error: BaseException | None) -> None:
         """Give the run its end: done, interrupted (killed) or failed."""
@@ -121,16 +119,7 @@ class MlflowRun(RunTracker):
         self.flush()
         stopped = "KILLED" if isinstance(error, Interrupted) else "FAILED"
         status = "FINISHED" if error is None else stopped
-        self.sent("end", self.client.set_terminated, status)
-
-    def sent(self, what: str, send: Callable[..., object], *arguments: object) -> bool:
-        """Call ``send(run_id, *arguments)``; if MLflow fails, log a warning and return False."""
-        try:
-            send(self.run_id, *arguments)
-        except self.faults as error:
-            log.warning("%s: MLflow did not take the %s: %s", self.stage, what, error)
-            return False
-        return True
+        self.sent("end", self.client.set_terminated, self.run_id, status)
 
 
 def experiment_id(client: "MlflowClient") -> str:

@@ -8,7 +8,9 @@ told (:func:`without_paths`).
 """
 
 import json
+import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from ldae.training.trackers.base import Tracker
 PROJECT = "ldae"  # default name of W&B's project and of MLflow's experiment
 # A path from the root or from home, also within a sentence; not the end of an address of the web.
 PATH = re.compile(r"(?<![\w.:/~])~?(?:/[\w.+@~-]+)+/?")
+
+log = logging.getLogger(__name__)
 
 
 class RunTracker(Tracker):
@@ -50,6 +54,7 @@ class RunTracker(Tracker):
         )
         self.file = checkpoints / f"{self.name}.json"
         self.run_id, self.last_step, self.last_epoch = "", 0, 0
+        self.failing = False
 
     def start(self, known: str | None) -> str:
         """Begin a run, or continue the one of id ``known``; return its id.
@@ -95,6 +100,22 @@ class RunTracker(Tracker):
         self.flush()
         if self.run_id:
             self.note()
+
+    def sent(self, what: str, send: Callable[..., object], *given: Any, **named: Any) -> bool:
+        """Call ``send`` with what is given; if it fails, return False.
+
+        Weeks of training do not end because of their tracker: whatever it raises is a warning in
+        the log, the first time until it works again.
+        """
+        try:
+            send(*given, **named)
+        except Exception as error:  # of the tracker's own many kinds, bare ones among them
+            if not self.failing:
+                log.warning("%s: %s did not take the %s: %s", self.stage, self.name, what, error)
+            self.failing = True
+            return False
+        self.failing = False
+        return True
 
     def card(self) -> str:
         """The model's card as JSON, without paths."""

@@ -83,13 +83,13 @@ class WandbRun(RunTracker):
 
     def points(self, values: dict[str, float], step: int) -> None:
         """Log them; a process of W&B writes or sends them."""
-        self.run.log(values, step=step)
+        self.sent("points", self.run.log, values, step=step)
 
     def picture(self, image: Image.Image, path: Path, step: int) -> None:
         """Log the picture."""
         import wandb
 
-        self.run.log({"samples": wandb.Image(image)}, step=step)
+        self.sent(path.name, self.run.log, {"samples": wandb.Image(image)}, step=step)
 
     def saved(self) -> None:
         """Log the card as an artifact."""
@@ -98,11 +98,11 @@ class WandbRun(RunTracker):
         artifact = wandb.Artifact(f"{self.stage}-card", type="model-card")
         with artifact.new_file(CARD, mode="w") as stream:
             stream.write(self.card())
-        self.run.log_artifact(artifact)
+        self.sent("card", self.run.log_artifact, artifact)
 
     def close(self, error: BaseException | None) -> None:
         """Finish the run: done, interrupted or failed."""
         if not self.run_id:
             return
         code = EXIT_CODE if isinstance(error, Interrupted) else int(error is not None)
-        self.run.finish(exit_code=code)
+        self.sent("end", self.run.finish, exit_code=code)
