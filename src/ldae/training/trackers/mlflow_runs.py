@@ -71,7 +71,7 @@ class MlflowRun(RunTracker):
                 self.describe(run_id)
         except (MlflowException, OSError) as error:
             raise UserError(
-                f"MLflow refuses the run of {self.stage}: {error} Check MLFLOW_TRACKING_URI; "
+                f"MLflow refuses the run of {self.stage} ({error}). Check MLFLOW_TRACKING_URI; "
                 f"without it the run is kept in {files}."
                 + (f" If its run is gone, delete {self.file} to begin another." if known else "")
             ) from error

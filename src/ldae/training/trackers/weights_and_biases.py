@@ -74,7 +74,7 @@ class WandbRun(RunTracker):
             )
         except wandb.errors.Error as error:
             raise UserError(
-                f"Weights & Biases refuses the run of {self.stage}: {error} Log in with `wandb "
+                f"Weights & Biases refuses the run of {self.stage} ({error}). Log in with `wandb "
                 "login`, or leave WANDB_MODE=online away: the run is then kept in "
                 f"{self.folder / 'wandb'}."
             ) from error
