@@ -64,7 +64,8 @@ def test_external_scores_of_copied_subjects_are_those_of_the_originals(probes):
     assert (found["n_subjects"] == own["n_subjects"]).all() and "paper" not in found
     differences = read_table(probes / "probes_external_differences.tsv").set_index(KEYS)
     assert set(differences["cohort"]) == {"OTHER"} and set(differences["reference"]) == {"ADNI"}
-    assert (differences["difference"].dropna().abs() < 1e-9).all()
+    # Stored predictions have 12 digits, and those of an ill-conditioned probe are large.
+    assert (differences["difference"].dropna().abs() < 1e-6).all()
     age = differences.loc[("age", "regularised", "ldae", "mae")]
     assert age["ci_low"] < 0 < age["ci_high"] and age["n_subjects_reference"] == 6
 
