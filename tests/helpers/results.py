@@ -13,6 +13,7 @@ import pandas as pd
 import yaml
 
 from helpers.result_tables import make_change_tables
+from helpers.saliency_tables import make_saliency_tables
 from ldae.cohort.flow import flow_table
 from ldae.cohort.table1 import cohort_table
 from ldae.evaluation import interpolation_tables, reconstruction_tables
@@ -76,6 +77,7 @@ def make_results(folder: Path) -> tuple[dict[str, dict], dict]:
     _reconstruction(index, tables, evaluation)
     _probes_and_visits(index, tables, evaluation)
     make_change_tables(tables, evaluation, brain, SPACING)
+    make_saliency_tables(tables, evaluation, brain, SPACING)
     _benchmarks(folder)
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     config["evaluation"]["truth"] = "truth.tsv"
@@ -113,6 +115,14 @@ def make_results(folder: Path) -> tuple[dict[str, dict], dict]:
             "extrapolation": tables / "extrapolation.tsv",
         },
         "figure9_interpolation_example": {"arrays": evaluation / "interpolation_example.npz"},
+        "saliency": {
+            "arrays": evaluation / "saliency.npz",
+            "regions": tables / "saliency_regions.tsv",
+        },
+        "saliency_checks": {
+            "checks": tables / "saliency_checks.tsv",
+            "attention": tables / "slice_attention.tsv",
+        },
         "truth": {
             "table": tables / "truth.tsv",
             "predictions": evaluation / "truth_predictions.tsv",

@@ -136,6 +136,17 @@ def test_solver_that_falls_apart_is_left_out_of_its_panels(inputs, tmp_path):
     assert drawing("solvers", given).body.endswith("Midpoint lies far outside of c.")
 
 
+def test_checks_of_saliency_are_drawn_as_far_as_they_are_known(inputs, tmp_path):
+    given = inputs["saliency_checks"]
+    both = drawing("saliency_checks", {"saliency_checks": given})
+    assert "(c) Attention" in both.body and "Most attention" in both.result
+    checks = pd.read_csv(given["checks"], sep="\t", na_values="n/a")
+    checks[checks["measure"] == "likeness"].to_csv(tmp_path / "c.tsv", sep="\t", index=False)
+    alone = drawing("saliency_checks", {"saliency_checks": {"checks": tmp_path / "c.tsv"}})
+    assert len(alone.figure.axes) == 1 and "true change" not in alone.body + alone.result
+    assert "attention" not in alone.result and "with maps of random weights by" in alone.result
+
+
 def test_paper_values_are_drawn_where_they_are_comparable_alone(inputs):
     for name in ("ddim_steps", "probes"):
         for systems, seen in (([], set()), (["ldae"], {"ldae"})):

@@ -50,6 +50,7 @@ ALLOWED = {
     "manipulation": NETWORKS,
     "reconstruction": NETWORKS,
     "reconstruction_external": NETWORKS,
+    "saliency": NETWORKS | {"matplotlib"},  # which captum imports
     "solvers": NETWORKS,
     "published": HEAVY,  # builds all networks
     "sample": HEAVY,  # applies the models to a raw head

@@ -383,6 +383,18 @@ def test_stand_in_template_lies_on_the_2009c_grid(tmp_path):
     assert (inside & inside[::-1]).sum() > 0.99 * inside.sum()
 
 
+def test_tissue_maps_lie_on_the_templates_grid(tmp_path):
+    resources = load_resources(TABLE)
+    names = ("mni2009a-mask", "mni-grey-map", "mni-white-map")
+    mask, *maps = (nib.load(stage(name, resources, tmp_path)) for name in names)
+    inside = np.asanyarray(mask.dataobj) > 0
+    for tissue, least, most in zip(maps, (0.8e6, 0.4e6), (1.3e6, 0.9e6), strict=True):
+        assert np.array_equal(tissue.affine, mask.affine)
+        values = np.asanyarray(tissue.dataobj)
+        assert least < values.sum(dtype=float) / 255 < most  # mm3
+        assert values[inside].sum(dtype=float) > 0.98 * values.sum(dtype=float)
+
+
 def test_resources_command_line(tmp_path, capsys):
     common = ["resources", "--table", str(TABLE), "--resources", str(tmp_path)]
     assert main([*common, "stage", "mni2009a-mask"]) == 0
@@ -406,4 +418,5 @@ def test_resources_command_line_follows_a_configuration(tmp_path, capsys):
     assert "Nothing is missing" in capsys.readouterr().out
     assert main([*common, "list"]) == 0
     listed = [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()]
-    assert listed == ["lpips-alex", "mni2009a-brain", "mni2009a-mask"]
+    templates = ["mni2009a-brain", "mni2009a-mask", "mni-grey-map", "mni-white-map"]
+    assert listed == ["lpips-alex", *templates]

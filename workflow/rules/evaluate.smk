@@ -67,3 +67,4 @@ rule evaluate:
         rules.examples.output,
         rules.truth.output if TRUTHS else [],
         rules.counterfactual.output if TRUTHS else [],
+        rules.saliency.output if SALIENCY else [],

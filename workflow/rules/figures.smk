@@ -97,6 +97,16 @@ if TRUTHS:
         "npz",
     )
 
+if SALIENCY:
+    FIGURE_INPUTS["saliency"] = (
+        dict(arrays=rules.saliency.output.maps, regions=rules.saliency.output.regions),
+        "npz",
+    )
+    FIGURE_INPUTS["saliency_checks"] = (
+        dict(checks=rules.saliency.output.checks, **ATTENTION),
+        "tsv",
+    )
+
 for figure, (inputs, data) in FIGURE_INPUTS.items():
 
     rule:

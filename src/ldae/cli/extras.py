@@ -16,6 +16,7 @@ EXTRAS = {
     "antspynet": ("antspynet", "antspynet"),
     "keras": ("keras", "antspynet"),
     "bids": ("pybids", "workflow"),
+    "captum": ("captum", "workflow"),
     "h5py": ("h5py", "workflow"),
     "lpips": ("lpips", "workflow"),
     "markupsafe": ("markupsafe", "workflow"),

@@ -12,7 +12,7 @@ import numpy as np
 from ldae.errors import UserError, require
 
 # Axes in front of a volume (X, Y, Z), in [0, 1]: N scans, N and K stochastic samples, A strengths,
-# or V visits.
+# V visits, or classes.
 MANIPULATION = {
     "scan_id": 1,
     "source": 1,
@@ -34,6 +34,13 @@ LAYOUTS: dict[str, dict[str, int]] = {
         "volumes": 4,
     },
     "manipulation": MANIPULATION,
+    "saliency": {
+        "classes": 1,
+        "scans": 1,
+        "scan": 4,
+        "integrated_gradients": 4,
+        "occlusion": 4,
+    },
     "counterfactual": MANIPULATION | {"counterfactual": 4},
     "interpolation": {
         "participant_id": 0,

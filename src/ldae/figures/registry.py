@@ -109,6 +109,16 @@ FIGURES = {
         "Figure 9 of the paper: one subject's visits, real, interpolated from the first and "
         "the last, and predicted by trivial baselines, with changes from the first visit.",
     ),
+    "saliency": Figure(
+        "saliency",
+        "What of a scan the diagnosis is read from, class by class: integrated gradients and "
+        "occlusion of the read-out of y_sem.",
+    ),
+    "saliency_checks": Figure(
+        "saliency",
+        "Attention of the encoder over slices, and whether the saliency maps change with the "
+        "weights and, where it is known, follow the truth.",
+    ),
     "truth": Figure(
         "truth",
         "Synthetic cohorts only: what probes of y_sem say against the atrophy that was "

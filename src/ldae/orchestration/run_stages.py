@@ -36,6 +36,7 @@ STAGES: tuple[tuple[str, str], ...] = (
     ("Missing visits", "interpolation"),
     ("Solvers against network calls", "solvers"),
     ("Against the known truth", "true_volumes|truth|counterfactual(_volumes)?"),
+    ("What the diagnosis is read from", "saliency"),
     ("Figures and tables", r"tables_paper|figure\d*_\w+"),
     ("Explorer", "explore"),
     ("Report", "report|model_card|application|proof"),

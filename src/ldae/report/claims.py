@@ -13,6 +13,7 @@ import pandas as pd
 from ldae.labels import interval, number
 from ldae.report.manipulation_claims import manipulation_claims, truth_claims
 from ldae.report.proof_thresholds import AGE_RIVALS, ORACLE_FRACTION, RIVALS, VOLUME_CORRELATION
+from ldae.report.saliency_claims import saliency_claims
 from ldae.report.tables.table import row_of
 from ldae.report.verdicts import OPPOSITE, SHOWN, Claim, Criterion, claim_of
 from ldae.systems import metric, phrase, system
@@ -35,8 +36,8 @@ def claims(tables: dict[str, pd.DataFrame], alpha: float, full_size: bool = True
             ``probes``, ``probes_differences``, ``manipulation``, ``interpolation``,
             ``interpolation_differences``.
             Optional: ``reconstruction_volumes``, ``manipulation_trends``,
-            ``extrapolation_differences``; for external test sets ``reconstruction_external`` and
-            ``probes_external``; for synthetic cohorts ``truth`` and
+            ``extrapolation_differences``, ``saliency_checks``; for external test sets
+            ``reconstruction_external`` and ``probes_external``; for synthetic cohorts ``truth`` and
             ``counterfactual_differences``.
         alpha: Strength at which manipulation is judged; if the table lacks it, the nearest one.
         full_size: Whether the volumes have the paper's grid or a finer one.
@@ -55,6 +56,8 @@ def claims(tables: dict[str, pd.DataFrame], alpha: float, full_size: bool = True
     found += _interpolation(tables["interpolation"], tables["interpolation_differences"])
     if "extrapolation_differences" in tables:
         found += _extrapolation(tables["extrapolation_differences"])
+    if "saliency_checks" in tables:
+        found += saliency_claims(tables["saliency_checks"])
     if "truth" in tables:
         found += truth_claims(tables["truth"])
     if "reconstruction_external" in tables and "probes_external" in tables:

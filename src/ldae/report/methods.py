@@ -187,9 +187,23 @@ def _evaluation(config: dict[str, Any]) -> str:
             "probe's output and random directions of the same length. Visits between two known "
             f"ones are interpolated, and those after two extrapolated, for {visits['subjects']} "
             f"test subjects at most with {visits['min_visits']} visits or more "
-            f"({_steps(visits)}). Intervals: central 95 % of "
+            f"({_steps(visits)}).{_saliency(cfg['saliency'])} Intervals: central 95 % of "
             f"{cfg['bootstrap']:,} resamples of whole subjects.",
         ]
+    )
+
+
+def _saliency(cfg: dict[str, Any] | None) -> str:
+    """Sentences on the saliency maps; empty where they are off."""
+    if cfg is None:
+        return ""
+    reference = {"average": "an average training brain", "empty": "an empty volume"}
+    return (
+        " What the diagnosis is read from was mapped by integrated gradients "
+        f"[@sundararajan2017] ({cfg['steps']} points) and by occlusion of cubes of "
+        f"{cfg['block']:g} mm, both against {reference[cfg['reference']]} [@kokhlikyan2020], for "
+        f"{cfg['max_scans']} test scans of each class at most; the maps were compared with those "
+        f"of {count(cfg['draws'], 'draw')} of random weights [@adebayo2018]."
     )
 
 

@@ -60,6 +60,11 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ),
     ),
     (
+        "saliency",
+        "What the diagnosis is read from",
+        ("saliency_checks", "saliency_regions", "slice_attention"),
+    ),
+    (
         "truth",
         "Against the known truth",
         ("truth", "counterfactual_differences", "counterfactual"),
@@ -85,6 +90,7 @@ SHOWN_IN = {
     "age": ("representation", "probes"),
     "manipulation": ("manipulation", "manipulation_dose"),
     "visits": ("interpolation", "figure8_interpolation"),
+    "saliency": ("saliency", "saliency_checks"),
     "truth": ("truth", "truth"),
     "external": ("representation", "probes"),
 }

@@ -22,6 +22,7 @@ QUESTIONS = {
     "age": "Age",
     "manipulation": "Manipulation",
     "visits": "Missing visits",
+    "saliency": "Saliency",
     "truth": "Known truth",
     "external": "External test sets",
 }

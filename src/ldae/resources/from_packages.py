@@ -1,6 +1,7 @@
 """Resources made from files of installed Python packages, without internet.
 
-They are the weights of LPIPS-AlexNet, and brain and mask of the ICBM 2009a symmetric template.
+They are the weights of LPIPS-AlexNet, and brain, mask and tissue maps of the ICBM 2009a symmetric
+template.
 """
 
 import importlib.util
@@ -105,10 +106,21 @@ def make_template_mask(source: Path, path: Path) -> None:
     _write(ndimage.binary_fill_holes(_on_2009c(source) > 0).astype(np.uint8), path)
 
 
+def make_tissue_map(source: Path, path: Path) -> None:
+    """Write a tissue's probability map, times 255, on the grid of 2009c, moved by whole voxels.
+
+    Raises:
+        UserError: ``source`` does not have nilearn's grid.
+    """
+    _write(_on_2009c(source), path)
+
+
 MAKERS: Mapping[str, Callable[[Path, Path], None]] = {
     "lpips-alex": make_lpips_alex,
     "mni2009a-brain": make_template_brain,
     "mni2009a-mask": make_template_mask,
+    "mni-grey-map": make_tissue_map,
+    "mni-white-map": make_tissue_map,
 }
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from ldae.errors import require
 from ldae.files import MISSING
 from ldae.labels import ABSENT, interval
-from ldae.report.tables import cohort, interpolation, manipulation, probes
+from ldae.report.tables import cohort, interpolation, manipulation, probes, saliency
 from ldae.report.tables import results as make
 from ldae.report.tables.table import Table
 
@@ -59,6 +59,9 @@ PRINTERS: dict[str, Callable[[pd.DataFrame], list[Table]]] = {
     "extrapolation_differences": lambda table: [
         interpolation.predicted_visit_differences(table, "The next visit")
     ],
+    "saliency_checks": lambda table: [saliency.checks(table)],
+    "saliency_regions": lambda table: [saliency.regions(table)],
+    "slice_attention": lambda table: [saliency.attention(table)],
     "truth": lambda table: [make.truth(table)],
 }
 
