@@ -141,7 +141,8 @@ def test_checks_of_saliency_are_drawn_as_far_as_they_are_known(inputs, tmp_path)
     both = drawing("saliency_checks", {"saliency_checks": given})
     assert "(c) Attention" in both.body and "Most attention" in both.result
     checks = pd.read_csv(given["checks"], sep="\t", na_values="n/a")
-    checks[checks["measure"] == "likeness"].to_csv(tmp_path / "c.tsv", sep="\t", index=False)
+    known = checks[checks["measure"] == "likeness"]
+    known.to_csv(tmp_path / "c.tsv", sep="\t", index=False, na_rep="n/a")
     alone = drawing("saliency_checks", {"saliency_checks": {"checks": tmp_path / "c.tsv"}})
     assert len(alone.figure.axes) == 1 and "true change" not in alone.body + alone.result
     assert "attention" not in alone.result and "with maps of random weights by" in alone.result
