@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from helpers.dry_runs import dry_run
+
 ROOT = Path(__file__).parents[2]
 GOLDEN = "config/golden.yaml"
 TARGETS = {"total", "all", "cohort", "preprocess", "evaluate", "figures", "resources"}
@@ -38,17 +40,20 @@ class Project:
 
         Returns the finished process (stdout and stderr merged).
         """
-        command = [*within, sys.executable, "-m", "snakemake", *arguments, "--cores", "2"]
-        command += ["--rerun-triggers", "input", "mtime", "params", "software-env"]
-        command += ["--max-checksum-file-size", "100000000"]  # as in the profiles
-        command += ["--configfile", *dict.fromkeys((GOLDEN, config))]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": ""} | environment
-        done = subprocess.run(
-            command, cwd=self.path, env=environment, text=True, check=False,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        options = ["--cores", "2", "--rerun-triggers", "input", "mtime", "params", "software-env"]
+        options += ["--max-checksum-file-size", "100000000"]  # as in the profiles
+        options += ["--configfile", *dict.fromkeys((GOLDEN, config))]
+        variables = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": ""} | environment
+        if "-n" in arguments and not within and not environment:
+            done = dry_run([*arguments, *options], self.path, variables)
+        else:
+            done = subprocess.run(
+                [*within, sys.executable, "-m", "snakemake", *arguments, *options],
+                cwd=self.path, env=variables, text=True, check=False,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )  # fmt: skip
         if check and done.returncode:
-            raise AssertionError(f"{' '.join(command)} failed:\n{done.stdout[-6000:]}")
+            raise AssertionError(f"{' '.join(done.args)} failed:\n{done.stdout[-6000:]}")
         return done
 
     def planned(self, *arguments: str, config: str = GOLDEN) -> set[str]:

@@ -1,10 +1,7 @@
 """External test sets beside a finished run: nothing is trained again, no own number changes."""
 
-import shutil
-
 import pytest
 
-from helpers.project import Project
 from ldae.files import read_table, sha256
 from ldae.orchestration.training_record import STAGES
 
@@ -22,22 +19,20 @@ SHOWN = (
 )  # fmt: skip
 
 
-def test_external_test_sets_join_a_finished_run(finished, tmp_path):
-    project = Project(tmp_path / "project")
-    shutil.copytree(finished.path, project.path, symlinks=True)
-    results = project.path / "results"
+def test_external_test_sets_join_a_finished_run(finished):
+    results = finished.path / "results"
     models = {path: path.stat().st_mtime_ns for path in results.glob("models/*/model.json")}
     own = {name: sha256(results / f"tables/{name}.tsv") for name in OWN}
     splits = read_table(results / "cohort/splits.tsv").set_index("participant_id")["split"]
 
-    (project.path / "raw/bad").mkdir()
+    (finished.path / "raw/bad").mkdir()
     truths = ["raw/demo/truth.tsv", "raw/brains/truth.tsv"]
     changes = {"synthetic": {"beside": {"SYN": SYN}}, "cohort": {"beside": BESIDE}}
-    config = project.overlay("external.yaml", changes | {"evaluation": {"truth": truths}})
-    planned = project.planned("cohort", *SHOWN, config=config)
+    config = finished.overlay("external.yaml", changes | {"evaluation": {"truth": truths}})
+    planned = finished.planned("cohort", *SHOWN, config=config)
     assert {"probes_external", "reconstruction_external", "reconstruction_dae_external"} <= planned
     assert not planned & {*STAGES, "dae", "supervised_age", "supervised_diagnosis"}
-    project.snakemake("cohort", *SHOWN, config=config)
+    finished.snakemake("cohort", *SHOWN, config=config)
 
     assert {path: path.stat().st_mtime_ns for path in models} == models
     assert {name: sha256(results / f"tables/{name}.tsv") for name in OWN} == own

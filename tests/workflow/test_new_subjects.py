@@ -1,12 +1,10 @@
 """New subjects after a finished run: preprocessed and embedded by the models that there are."""
 
-import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from helpers.project import Project
 from ldae.files import sha256
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
@@ -21,18 +19,16 @@ def state(folder: Path) -> dict[str, tuple[str, int]]:
     }
 
 
-def test_new_subjects_are_embedded_by_existing_models(finished, tmp_path):
-    project = Project(tmp_path / "project")
-    shutil.copytree(finished.path, project.path, symlinks=True)
-    results = project.path / "results"
+def test_new_subjects_are_embedded_by_existing_models(finished):
+    results = finished.path / "results"
     stages = ("autoencoder", "ldm", "ldae")
     models = {stage: state(results / "models" / stage) for stage in stages}
     derivatives = state(results / "preproc")
     tables = [results / "cohort/splits.tsv", results / "cohort/scans.tsv"]
     splits, scans = (pd.read_csv(path, sep="\t") for path in tables)
 
-    config = project.overlay("more.yaml", {"synthetic": {"subjects": 14}})
-    project.snakemake("cohort", "embeddings", config=config)
+    config = finished.overlay("more.yaml", {"synthetic": {"subjects": 14}})
+    finished.snakemake("cohort", "embeddings", config=config)
 
     assert {stage: state(results / "models" / stage) for stage in stages} == models
     now = state(results / "preproc")
@@ -49,4 +45,4 @@ def test_new_subjects_are_embedded_by_existing_models(finished, tmp_path):
     assert new & set(index["participant_id"])
     ledger = pd.read_csv(results / "cohort/ledger.tsv", sep="\t", dtype=str)
     assert new <= set(ledger["scan_id"].dropna().str.split("_").str[0])
-    assert project.jobs("cohort", "embeddings", config=config) == {}
+    assert finished.jobs("cohort", "embeddings", config=config) == {}

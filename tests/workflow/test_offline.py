@@ -52,9 +52,7 @@ class Node:
 
 @pytest.fixture(scope="module")
 def node(finished, tmp_path_factory) -> Node:
-    folder = tmp_path_factory.mktemp("offline")
-    shutil.copytree(finished.path, folder / "project", symlinks=True)
-    return Node(Project(folder / "project"), folder / "attempts.txt")
+    return Node(finished, tmp_path_factory.mktemp("offline") / "attempts.txt")
 
 
 @needs_namespace

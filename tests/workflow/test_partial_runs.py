@@ -101,7 +101,7 @@ SITUATIONS = {
     ),
     "training.tracker": plan(training={"tracker": "mlflow"}),
     "threads, and any stage's precision, processes, workers": plan(
-        threads=1, **{stage: {"precision": "bf16", "workers": 1} for stage in STAGES}
+        threads=2, **{stage: {"precision": "bf16", "workers": 1} for stage in STAGES}
     ),
 }
 
