@@ -85,7 +85,7 @@ docs: env
 # Two files of tests at a time, each in one process, so that what a file shares is made once.
 SIDE_BY_SIDE := --numprocesses 2
 
-# Those on a finished run take longest; in the order of names they begin first.
+# In the order of tests/workflow/conftest.py, in which the long ones come first.
 test: lint test-unit test-browser
 	pytest tests/workflow $(SIDE_BY_SIDE) --no-loadscope-reorder
 
