@@ -1,4 +1,4 @@
-"""Dry runs as forks of one process that has imported Snakemake, which takes half of their time.
+"""Dry runs as forks of one process that has imported Snakemake, which takes a third of their time.
 
     python dry_runs.py ADDRESS      the server, started by `dry_run`; it ends with its parent
 
