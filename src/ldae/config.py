@@ -34,6 +34,16 @@ def section_name(stage: str) -> str:
     return SECTIONS.get(stage, stage)
 
 
+def diagnosis_classes(evaluation: Mapping[str, Any]) -> tuple[str, str]:
+    """Negative and positive diagnosis of the diagnosis probe.
+
+    Args:
+        evaluation: Section ``evaluation`` of the configuration.
+    """
+    negative, positive = evaluation["targets"]["diagnosis"]["classes"]
+    return negative, positive
+
+
 def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
     """Check ``config`` against a JSON schema (YAML file).
 

@@ -39,7 +39,9 @@ SYSTEMS = {
     "oracle": System("True volumes (oracle)", "the true volumes", rival=False),
     "age_sex": System("Age and sex"),
     "sex": System("Sex", rival=False),
+    "age": System("Age", rival=False),
     "mean_age": System("Mean training age", "the mean training age"),
+    "training_mean": System("Mean of training scans", "the mean of the training scans"),
     "nearest_visit": System("Nearest visit", "the nearest visit"),
     "voxel_average": System("Voxel average", "a voxel average"),
     "latent_lerp": System("Latent LERP"),
@@ -97,6 +99,12 @@ METRICS = {
     "mae_corrected": Metric("MAE, bias corrected", higher_is_better=False, digits=2),
     "rmse": Metric("RMSE", higher_is_better=False, digits=2),
     "r2": Metric("R²", digits=2),
+    "correlation": Metric("Correlation"),
+    "concordance": Metric("Concordance"),
+    "brier": Metric("Brier score", higher_is_better=False),
+    "calibration_slope": Metric("Calibration slope", digits=2),
+    "calibration_intercept": Metric("Observed less predicted share"),
+    "net_benefit": Metric("Net benefit"),
     # of manipulated scans
     "change_ventricle_ml": Metric("Ventricles (ml)", digits=2),
     "change_hippocampus_ml": Metric("Hippocampi (ml)", digits=2),
@@ -135,6 +143,11 @@ TARGETS = {
 def system(name: str) -> System:
     """A system by its key; the label of an unknown one is its key without underscores."""
     return SYSTEMS.get(name) or System(name.replace("_", " "))
+
+
+def is_baseline(name: str) -> bool:
+    """Whether a system is one that the LDAE is expected to be better than, and not the LDAE."""
+    return name != "ldae" and system(name).rival
 
 
 def table_position(name: str) -> int:

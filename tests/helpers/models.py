@@ -1,5 +1,6 @@
 """Stores, models and embeddings on which every stage of the evaluation runs in a second."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from ldae.data.embeddings import load_embeddings, save_embeddings
 from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore
 from ldae.evaluation.metrics.volumes import measure_volumes
-from ldae.evaluation.probes.evaluate import evaluate_probes
+from ldae.evaluation.probes.all_targets import join_tables, write_targets
+from ldae.evaluation.probes.evaluate import Sources, evaluate_target
 from ldae.files import write_table
 from ldae.inference.ldae_system import LdaeSystem
 from ldae.models.storage import ldae_state, save_model
@@ -72,6 +74,9 @@ CFG = PAPER["evaluation"] | {
 }
 
 
+PARTS = ("scores", "differences", "summary", "contrasts", "calibration")
+
+
 def make_index() -> pd.DataFrame:
     """24 subjects; 6 of them, with three visits each, are the test split."""
     rows = []
@@ -117,20 +122,45 @@ def load_ldae(root: Path, cfg: Mapping[str, Any], precision: str | None = None) 
     return LdaeSystem.load(models, cfg, "cpu", 1, precision)
 
 
-def run_probes(root: Path, out: Path, **changes) -> Path:
-    """Probe the project's embeddings; arguments of evaluate_probes may be changed."""
+def sources_of(root: Path, **changes) -> Sources:
+    """The project's files that a target's job reads; some may be changed."""
     given = {
         "embeddings": {name: root / f"{name}.npz" for name in ("ldae", "untrained")},
         "latents": root / "latents",
-        "out_dir": out,
-        "table": out / "probes.tsv",
-        "differences": out / "probes_differences.tsv",
-        "cfg": CFG,
-        "seed": 0,
         "volumes": root / "tissue_volumes.tsv",
         "visits": root / "visits.tsv",
     }
-    evaluate_probes(**{**given, **changes})
+    return Sources(**{**given, **changes})
+
+
+def run_target(
+    root: Path, out: Path, name: str, about: Mapping[str, Any], cfg=CFG, **changes
+) -> dict[str, Path]:
+    """Probe one target on the project's embeddings; returns its files by what they hold."""
+    files = {part: out / f"{name}/{part}.tsv" for part in PARTS}
+    files["predictions"] = out / f"predictions_{name}.tsv"
+    if name == "diagnosis":
+        files |= {"model": out / "classifier.npz", "projection": out / "lda_projection.tsv"}
+    if name == "age":
+        files["model"] = out / "age_regressor.npz"
+    evaluate_target(name, about, sources_of(root, **changes), files, cfg, 0)
+    return files
+
+
+def run_probes(root: Path, out: Path, cfg=CFG, predictions=None, **changes) -> Path:
+    """Probe all targets of the configuration on the project's embeddings; join their tables."""
+    made = {
+        name: run_target(
+            root, out, name, about, cfg, predictions=(predictions or {}).get(name, ()), **changes
+        )
+        for name, about in cfg["targets"].items()
+    }
+    for part, table in (("scores", "probes"), ("differences", "probes_differences")):
+        join_tables([files[part] for files in made.values()], out / f"{table}.tsv")
+    for part, table in (("summary", "targets"), ("contrasts", "targets_differences")):
+        write_targets(part, [files[part] for files in made.values()], out / f"{table}.tsv")
+    for name in made:
+        shutil.rmtree(out / name)
     return out
 
 

@@ -8,6 +8,9 @@ import numpy as np
 import pandas as pd
 
 from ldae.evaluation import extrapolation, interpolation_tables, manipulation_tables
+from ldae.evaluation.probes.all_targets import FAMILIES, corrected
+from ldae.evaluation.probes.summary import SUMMARY, absent_summary, summarise
+from ldae.evaluation.probes.target_table import make_target
 from ldae.files import write_table
 from ldae.ground_truth import counterfactual_tables
 
@@ -39,6 +42,52 @@ def make_change_tables(tables: Path, evaluation: Path, brain: Callable, spacing:
         counterfactual=np.stack([brain(1, 0.25), brain(0, 0.4)]),
         spacing=spacing,
     )
+
+
+def make_target_tables(tables: Path) -> None:
+    """Tables of three targets, as their jobs and the rule ``targets`` make them."""
+    draw = np.random.default_rng(3)
+    people = 30
+    code = np.repeat(draw.normal(size=people), 2)
+    scans = pd.DataFrame({"scan_id": [f"s{i:02d}" for i in range(2 * people)]})
+    scans["participant_id"] = [f"p{i // 2:02d}" for i in range(2 * people)]
+    scans["diagnosis"] = np.where(code > 0, "AD", "CN")
+    entries = {
+        "diagnosis": {"kind": "binary", "classes": ["CN", "AD"], "label": "AD against CN"},
+        "amyloid": {"kind": "binary", "positive": "> 1.1"},
+        "age": {"kind": "continuous", "label": "Age"},
+    }
+    rows: dict[str, list[dict]] = {part: [] for part in SUMMARY}
+    for name, about in entries.items():
+        target, frames = make_target(name, about), []
+        for system, skill in (("ldae", 1.0), ("volumes", 0.5), ("age_sex", 0.0)):
+            risk = skill * code + draw.normal(size=2 * people)
+            probability = 1 / (1 + np.exp(-risk))
+            frames.append(
+                scans.assign(
+                    probe="regularised", system=system, seed=np.nan, penalty=1.0,
+                    truth=(code + draw.normal(size=2 * people) > 0).astype(int), age=70 + 5 * code,
+                    probability=probability, corrected=np.nan,
+                    predicted=70 + 5 * risk if name == "age" else np.where(
+                        probability > 0.5, *(("AD", "CN") if name == "diagnosis" else (1, 0))
+                    ),
+                )
+            )  # fmt: skip
+        made = summarise(target, pd.concat(frames), target.outcomes, 40, RESAMPLES, 0)
+        for part, found in made.items():
+            rows[part] += found
+    note = "too few subjects: 1 converts in test; 3 of each are needed"
+    absent = make_target("conversion", {"kind": "binary", "positive": [1], "label": "MCI to AD"})
+    rows["summary"] += absent_summary(absent, scans[:4], note)["summary"]
+    for part, name in (
+        ("summary", ""),
+        ("contrasts", "_differences"),
+        ("calibration", "_calibration"),
+    ):
+        table = pd.DataFrame(rows[part], columns=SUMMARY[part])
+        if part in FAMILIES:
+            table = corrected(table, FAMILIES[part])
+        write_table(table, tables / f"targets{name}.tsv")
 
 
 def _extrapolation(tables: Path) -> None:

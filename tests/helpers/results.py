@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from helpers.result_tables import make_change_tables
+from helpers.result_tables import make_change_tables, make_target_tables
 from helpers.saliency_tables import make_saliency_tables
 from ldae.cohort.flow import flow_table
 from ldae.cohort.table1 import cohort_table
@@ -78,6 +78,7 @@ def make_results(folder: Path) -> tuple[dict[str, dict], dict]:
     _probes_and_visits(index, tables, evaluation)
     make_change_tables(tables, evaluation, brain, SPACING)
     make_saliency_tables(tables, evaluation, brain, SPACING)
+    make_target_tables(tables)
     _benchmarks(folder)
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     config["evaluation"]["truth"] = "truth.tsv"
@@ -103,6 +104,10 @@ def make_results(folder: Path) -> tuple[dict[str, dict], dict]:
         "figure4_variation": {"arrays": evaluation / "reconstruction_examples.npz"},
         "figure5_lda": {"projection": evaluation / "lda_projection.tsv"},
         "probes": {"table": tables / "probes.tsv"},
+        "targets": {
+            "table": tables / "targets.tsv",
+            "calibration": tables / "targets_calibration.tsv",
+        },
         "figure6_progression": {"arrays": evaluation / "progression.npz"},
         "figure7_manipulation": {"arrays": evaluation / "manipulation_examples.npz"},
         "manipulation_dose": {

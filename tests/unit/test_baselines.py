@@ -351,7 +351,7 @@ def test_training_section_gives_baselines_the_ldae_encoder():
         "ldae": {"encoder": {"backbone": "b"}, "epochs": 1},
         "dae": {"epochs": 2},
         "supervised": {"epochs": 3},
-        "evaluation": {"probes": {"classes": ["CN", "AD"]}},
+        "evaluation": {"targets": {"diagnosis": {"classes": ["CN", "AD"]}}},
     }
     assert training_section(config, "ldae") == config["ldae"]
     assert training_section(config, "dae") == {"epochs": 2, "encoder": {"backbone": "b"}}

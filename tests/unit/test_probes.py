@@ -17,15 +17,20 @@ from ldae.evaluation.metrics.bootstrap import (
     two_sided_p,
     weighted_mean,
 )
-from ldae.evaluation.probes import paper, targets
+from ldae.evaluation.probes import paper
 from ldae.evaluation.probes.direction import Direction, LinearModel
-from ldae.evaluation.probes.features import ProbeData, conversion_labels
+from ldae.evaluation.probes.features import ProbeData
+from ldae.evaluation.probes.labels import conversion_labels
 from ldae.evaluation.probes.linear import corrected_age
 from ldae.evaluation.probes.scores import score_table
+from ldae.evaluation.probes.target_table import target_table
+from ldae.evaluation.probes.targets import paper_probes, regularised
 from ldae.evaluation.published_values import paper_tables
 from ldae.files import read_table, write_table
 
 SYSTEMS = {"ldae", "untrained", "latents_pca", "volumes"}
+TARGETS = target_table(CFG["targets"])
+GROUPS = TARGETS["groups"].classes
 
 
 def _binary(truth, predicted, probability) -> dict[str, float]:
@@ -55,7 +60,7 @@ def _expected(target: str, rows: pd.DataFrame) -> dict[str, float]:
         if rows["corrected"].notna().all():
             scores["mae_corrected"] = reference.mean_absolute_error(age, rows["corrected"])
         return scores
-    groups = CFG["probes"]["groups"]
+    groups = GROUPS
     probabilities = rows[[f"probability_{one.lower()}" for one in groups]].to_numpy()
     truth, predicted = rows["diagnosis"], rows["predicted"]
     one_hot = np.column_stack([truth == one for one in groups])
@@ -172,12 +177,13 @@ def test_diagnosis_probe_of_shuffled_labels_is_at_chance(probe):
     n = 300
     labels = np.random.default_rng(5).permutation(np.repeat(["AD", "CN"], n // 2))
     data = _data(n, 8, 6, diagnosis=labels)
+    target, truth = TARGETS["diagnosis"], labels == "AD"
     if probe == "regularised":
-        _, predictions = targets.probe_diagnosis(data, "AD", CFG["probes"], 0)
+        _, predictions = regularised(target, data, truth, ("CN", "AD"), CFG["probes"], 0)
     else:
-        predictions = targets.paper_diagnosis(data, "AD", CFG["probes"])
+        predictions = paper_probes(target, data, truth, ("CN", "AD"), CFG["probes"])
         predictions["probe"] = "regularised"  # the probe whose scans are counted
-    rows, _ = score_table("diagnosis", predictions, ("CN", "AD"), 500, 0)
+    rows, _ = score_table(target, predictions, ("CN", "AD"), 500, 0)
     auroc = next(row for row in rows if row["metric"] == "auroc")
     assert auroc["ci_low"] < 0.5 < auroc["ci_high"]
     assert 0.05 < auroc["ci_high"] - auroc["ci_low"] < 0.3
@@ -186,8 +192,8 @@ def test_diagnosis_probe_of_shuffled_labels_is_at_chance(probe):
 def test_groups_probe_of_shuffled_labels_is_at_chance():
     labels = np.random.default_rng(7).permutation(np.repeat(["AD", "CN", "MCI"], 100))
     data = _data(300, 6, 8, diagnosis=labels)
-    predictions = targets.probe_groups(data, CFG["probes"], 0)
-    rows, _ = score_table("groups", predictions, CFG["probes"]["groups"], 500, 0)
+    _, predictions = regularised(TARGETS["groups"], data, labels, GROUPS, CFG["probes"], 0)
+    rows, _ = score_table(TARGETS["groups"], predictions, GROUPS, 500, 0)
     found = {row["metric"]: row for row in rows}
     assert found["balanced_accuracy"]["ci_low"] < 1 / 3 < found["balanced_accuracy"]["ci_high"]
     assert found["macro_auroc"]["ci_low"] < 0.5 < found["macro_auroc"]["ci_high"]
@@ -197,8 +203,9 @@ def test_conversion_probe_finds_planted_signal():
     converts = np.arange(200) % 4 < 2
     data = _data(200, 5, 9, diagnosis="MCI")
     data.features["ldae"][:, 0] += 4 * converts
-    predictions = targets.probe_conversion(data, converts, CFG["probes"], 0)
-    rows, gaps = score_table("conversion", predictions, ("stays MCI", "converts"), 100, 0)
+    target = TARGETS["conversion"]
+    _, predictions = regularised(target, data, converts, target.outcomes, CFG["probes"], 0)
+    rows, gaps = score_table(target, predictions, target.outcomes, 100, 0)
     found = {row["metric"]: row for row in rows}
     assert found["auroc"]["value"] > 0.97 and found["auroc"]["n_positive"] == 50
     ill, predicted = predictions["converts"] == 1, predictions["predicted"] == 1

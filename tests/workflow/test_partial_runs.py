@@ -91,6 +91,9 @@ SITUATIONS = {
     ),
     **{f"{stage}.learning_rate": plan(**{stage: {"learning_rate": 0.1}}) for stage in STAGES},
     "evaluation.ddim_steps": plan(evaluation={"ddim_steps": [4, 8]}),
+    "a target of your own (evaluation.targets)": plan(
+        evaluation={"targets": {"mmse": {"kind": "continuous"}}}
+    ),
     "figures.dpi": plan(figures={"dpi": 100}),
     "volumes.spacing, and other settings that change every scan": plan(volumes={"spacing": 6.0}),
     "cohort.splits.seed, fractions": plan(cohort={"splits": {"seed": 7}}),
@@ -223,8 +226,8 @@ CHANGES = {
         cohort={"exclude": "config/exclude.tsv"}
     ),
     "a corrected study table": a_corrected_study_table,
-    "a function of the evaluation edited (evaluate_probes)": edited(
-        "evaluation/probes/evaluate.py", "evaluate_probes"
+    "a function of the evaluation edited (evaluate_target)": edited(
+        "evaluation/probes/evaluate.py", "evaluate_target"
     ),
     "a function of the preprocessing edited (run_registration)": edited(
         "preprocess/registration.py", "run_registration"

@@ -122,7 +122,7 @@ def test_changing_ddim_steps_reruns_evaluation_only(finished):
         "ldm",
         "ldae",
         "embeddings",
-        "probes",
+        "probe_diagnosis",
     }
 
 
@@ -133,12 +133,12 @@ def test_code_edit_reruns_its_stage_and_a_comment_nothing(finished):
     assert finished.planned() == set()
     try:
         module.write_text(
-            original.replace("\ndef evaluate_probes", "\n@staticmethod\ndef evaluate_probes")
+            original.replace("\ndef evaluate_target", "\n@staticmethod\ndef evaluate_target")
         )
         planned = finished.planned()
     finally:
         module.write_text(original)
-    assert "probes" in planned
+    assert {"probe_diagnosis", "probes"} <= planned
     assert not planned & {"autoencoder", "ldm", "ldae", "reconstruction", "registration"}
     assert finished.planned() == set()
 

@@ -38,7 +38,7 @@ rule code_shard:
             "solver_study",
         )
         | {
-            "probes": {"classes": config["evaluation"]["probes"]["classes"]},
+            **DIAGNOSIS,
             "manipulation": {
                 key: config["evaluation"]["manipulation"][key]
                 for key in ("solver", "ddim_steps", "max_scans")

@@ -43,6 +43,9 @@ from ldae.config import only_synthetic_brains, restore_types
 from ldae.data.sampling import check_batch
 from ldae.derivatives import Shards
 from ldae.errors import UserError
+from ldae.evaluation.probes.target_table import AGE as AGE_TARGET
+from ldae.evaluation.probes.target_table import DIAGNOSIS as DIAGNOSIS_TARGET
+from ldae.evaluation.probes.target_table import STANDARD, target_table
 from ldae.evaluation.published_values import comparable_systems
 from ldae.files import sha256
 from ldae.fingerprint import source_fingerprint
@@ -72,6 +75,7 @@ try:
         require_profile_configuration(
             ASKED.profile or [], workflow.config_settings.configfiles, config
         )
+    PROBE_TARGETS = target_table(config["evaluation"]["targets"])
     deployed = map(str, workflow.deployment_settings.deployment_method)
     check_container(config["software"]["container"], "apptainer" in deployed)
     # Files of the authors' published weights, by part; empty: the three models are trained.
@@ -297,6 +301,12 @@ def step_settings(*sections):
 def evaluation(*keys):
     """The keys of the configuration's section `evaluation` that a rule depends on."""
     return {key: config["evaluation"][key] for key in keys}
+
+
+# The diagnosis' entry of the table of targets: its classes are those of other experiments too.
+DIAGNOSIS = {
+    "targets": {DIAGNOSIS_TARGET: config["evaluation"]["targets"][DIAGNOSIS_TARGET]}
+}
 
 
 def figure_settings():

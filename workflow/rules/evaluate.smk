@@ -6,7 +6,7 @@ rule examples:
         **MODELS,
         volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
         codes=CODES,
-        classifier=rules.probes.output.classifier,
+        classifier=CLASSIFIER,
     output:
         reconstruction=results("evaluation/reconstruction_examples.npz"),
         manipulation=results("evaluation/manipulation_examples.npz"),
@@ -54,6 +54,10 @@ rule evaluate:
         rules.volume_correlation.output,
         rules.guidance.output,
         rules.probes.output,
+        rules.targets.output,
+        CLASSIFIER,
+        AGE_REGRESSOR,
+        PROJECTION,
         list(EXTERNAL_TABLES.values()),
         [
             results(f"tables/table{number}.{form}")

@@ -5,8 +5,8 @@ rule explore:
     input:
         **MODELS,
         volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
-        classifier=rules.probes.output.classifier,
-        age_regressor=rules.probes.output.age_regressor,
+        classifier=CLASSIFIER,
+        age_regressor=AGE_REGRESSOR,
         training=rules.application.output.training,
         manipulation=rules.manipulation.output.table,
         counterfactuals=(rules.counterfactual_volumes.output.arrays if TRUTHS else []),

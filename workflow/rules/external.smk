@@ -115,10 +115,10 @@ if EXTERNAL_COHORTS:
                 for target in SUPERVISED_TARGETS
             },
             **ORACLE,
-            diagnosis=rules.probes.output.diagnosis,
-            age=rules.probes.output.age,
-            groups=rules.probes.output.groups,
-            conversion=rules.probes.output.conversion,
+            **{
+                name: results(f"evaluation/predictions_{name}.tsv")
+                for name in STANDARD_TARGETS
+            },
             latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
             volumes=rules.tissue_volumes.output[0],
             visits=results("cohort/scans.tsv"),
@@ -137,7 +137,13 @@ if EXTERNAL_COHORTS:
         params:
             seed=config["seed"],
             systems=list(EMBEDDINGS),
-            settings=evaluation("probes", "bootstrap"),
+            settings=evaluation("probes", "bootstrap")
+            | {
+                "targets": {
+                    name: config["evaluation"]["targets"][name]
+                    for name in STANDARD_TARGETS
+                }
+            },
             cohorts=EXTERNAL_COHORTS,
             reference=MAIN_COHORT,
             source=source("evaluation.probes.external:evaluate_external_probes"),

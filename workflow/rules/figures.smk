@@ -42,7 +42,7 @@ FIGURE_INPUTS = {
         "tsv",
     ),
     "figure4_variation": (dict(arrays=EXAMPLES.reconstruction), "npz"),
-    "figure5_lda": (dict(projection=rules.probes.output.lda), "tsv"),
+    "figure5_lda": (dict(projection=PROJECTION), "tsv"),
     "probes": (
         dict(
             table=rules.probes.output.table,
@@ -51,6 +51,13 @@ FIGURE_INPUTS = {
                 if EXTERNAL_TABLES
                 else {}
             ),
+        ),
+        "tsv",
+    ),
+    "targets": (
+        dict(
+            table=rules.targets.output.summary,
+            calibration=rules.targets.output.calibration,
         ),
         "tsv",
     ),

@@ -43,7 +43,7 @@ if TRUTHS:
             runtime=growing(60),
         params:
             seed=config["seed"],
-            settings=evaluation("probes", "bootstrap"),
+            settings=evaluation("probes", "bootstrap") | DIAGNOSIS,
             systems=list(EMBEDDINGS),
             source=source("ground_truth.probes:correlate_with_truth"),
         message:
@@ -73,7 +73,7 @@ if TRUTHS:
             preproc=lambda wildcards, input: parent_folder(input.registration[0], 3),
             template=config["preprocess"]["template"]["name"],
             volumes=config["volumes"],
-            settings=evaluation("manipulation", "probes"),
+            settings=evaluation("manipulation") | DIAGNOSIS,
             source=source("ground_truth.counterfactual_heads:make_counterfactuals"),
         message:
             "Making counterfactual test heads, with the atrophy of the other diagnosis"
@@ -85,8 +85,8 @@ if TRUTHS:
             **MODELS,
             volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
             codes=CODES,
-            classifier=rules.probes.output.classifier,
-            age_regressor=rules.probes.output.age_regressor,
+            classifier=CLASSIFIER,
+            age_regressor=AGE_REGRESSOR,
             counterfactuals=rules.counterfactual_volumes.output.arrays,
         output:
             scans=results("evaluation/counterfactual_scans.tsv"),

@@ -6,8 +6,8 @@ rule manipulation:
         **MODELS,
         volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
         codes=CODES,
-        classifier=rules.probes.output.classifier,
-        age_regressor=rules.probes.output.age_regressor,
+        classifier=CLASSIFIER,
+        age_regressor=AGE_REGRESSOR,
     output:
         scans=results("evaluation/manipulation_scans.tsv"),
         table=results("tables/manipulation.tsv"),

@@ -1,4 +1,4 @@
-"""Linear probes of frozen embeddings (Table 7)."""
+"""Linear probes of frozen embeddings: a job for each target, and their tables (Table 7)."""
 
 # Systems with embeddings (a vector of every scan), and models that predict by themselves.
 EMBEDDINGS = {
@@ -6,10 +6,10 @@ EMBEDDINGS = {
     for about in TRAINED_SYSTEMS.values()
     for name in about["embeddings"]
 } | {name: results(f"embeddings/{name}.npz") for name in ENCODERS}
-PREDICTIONS = dict(diagnosis_predictions=[], age_predictions=[])
-for target in SUPERVISED_TARGETS:
-    file = results(f"evaluation/supervised_{target}.tsv")
-    PREDICTIONS[f"{target}_predictions"] = [file]
+PREDICTIONS = {
+    target: results(f"evaluation/supervised_{target}.tsv")
+    for target in SUPERVISED_TARGETS
+}
 
 
 # The true volumes of a synthetic cohort: an upper bound for every model of its scans.
@@ -40,24 +40,118 @@ rule tissue_volumes:
         "../scripts/tissue_volumes.py"
 
 
+rule latents_pca:
+    input:
+        latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
+    output:
+        results("evaluation/latents_pca.npz"),
+    log:
+        logfile("latents_pca.log"),
+    benchmark:
+        timing("latents_pca.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(60),
+    params:
+        seed=config["seed"],
+        source=source("evaluation.probes.features:write_latents_pca"),
+    message:
+        "Finding the principal components of the autoencoder's latents"
+    script:
+        "../scripts/latents_pca.py"
+
+
+def of_target(target, part):
+    """A file of a target's own folder."""
+    return results(f"evaluation/targets/{target}/{part}.tsv")
+
+
+def target_files(target):
+    """Inputs of a target's job beside those of all: its table, and the dates of scans."""
+    found = {}
+    if target.table:
+        if not Path(target.table).is_file():
+            raise WorkflowError(
+                f"evaluation.targets.{target.name}.table: the file '{target.table}' does not "
+                "exist. Set it to a TSV or CSV with one row a subject or visit (docs/targets.md)."
+            )
+        found["table"] = target.table
+    if target.study_table:
+        if not FROM_DOWNLOAD:
+            raise WorkflowError(
+                f"evaluation.targets.{target.name}.study_table: study tables are those of ADNI's "
+                "download (paths.tables), and this cohort is another. Set table instead."
+            )
+        found["study_tables"] = download("tables")
+    if target.date and FROM_DOWNLOAD:
+        found["dates"] = rules.study_tables.output.tables
+    return found
+
+
+# Parts of a target's results; the tables of all targets are made from them.
+TARGET_PARTS = ("scores", "differences", "summary", "contrasts", "calibration")
+# Further files of the two targets whose probes are directions of the manipulation.
+CLASSIFIER = results("evaluation/classifier.npz")
+AGE_REGRESSOR = results("evaluation/age_regressor.npz")
+PROJECTION = results("evaluation/lda_projection.tsv")
+TARGET_FILES = {
+    DIAGNOSIS_TARGET: dict(model=CLASSIFIER, projection=PROJECTION),
+    AGE_TARGET: dict(model=AGE_REGRESSOR),
+}
+
+for name, target in PROBE_TARGETS.items():
+
+    rule:
+        name:
+            f"probe_{name}"
+        input:
+            **EMBEDDINGS,
+            **ORACLE,
+            **target_files(target),
+            predictions=PREDICTIONS.get(name, []),
+            latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
+            pca=rules.latents_pca.output[0],
+            volumes=rules.tissue_volumes.output[0],
+            visits=results("cohort/scans.tsv"),
+        output:
+            **{part: of_target(name, part) for part in TARGET_PARTS},
+            **TARGET_FILES.get(name, {}),
+            predictions=results(f"evaluation/predictions_{name}.tsv"),
+        log:
+            logfile(f"probe_{name}.log"),
+        benchmark:
+            timing(f"probe_{name}.tsv")
+        conda:
+            "../../envs/ldae.yaml"
+        resources:
+            mem_mb=growing(8000),
+            runtime=growing(120),
+        params:
+            seed=config["seed"],
+            systems=list(EMBEDDINGS),
+            target=name,
+            about=config["evaluation"]["targets"][name],
+            settings=evaluation("probes", "bootstrap", "target_splits"),
+            change_hash=tables_change_hash if target.study_table else None,
+            source=source("evaluation.probes.evaluate:evaluate_target"),
+        message:
+            f"Fitting linear probes for {target.label} (Table 7)"
+        script:
+            "../scripts/probe_target.py"
+
+
+STANDARD_TARGETS = [name for name in STANDARD if name in PROBE_TARGETS]
+
+
 rule probes:
     input:
-        **EMBEDDINGS,
-        **PREDICTIONS,
-        **ORACLE,
-        latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
-        volumes=rules.tissue_volumes.output[0],
-        visits=results("cohort/scans.tsv"),
+        scores=[of_target(name, "scores") for name in STANDARD_TARGETS],
+        differences=[of_target(name, "differences") for name in STANDARD_TARGETS],
     output:
         table=results("tables/probes.tsv"),
         differences=results("tables/probes_differences.tsv"),
-        classifier=results("evaluation/classifier.npz"),
-        age_regressor=results("evaluation/age_regressor.npz"),
-        lda=results("evaluation/lda_projection.tsv"),
-        diagnosis=results("evaluation/predictions_diagnosis.tsv"),
-        age=results("evaluation/predictions_age.tsv"),
-        groups=results("evaluation/predictions_groups.tsv"),
-        conversion=results("evaluation/predictions_conversion.tsv"),
     log:
         logfile("probes.log"),
     benchmark:
@@ -65,14 +159,38 @@ rule probes:
     conda:
         "../../envs/ldae.yaml"
     resources:
-        mem_mb=growing(8000),
-        runtime=growing(120),
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
-        seed=config["seed"],
-        systems=list(EMBEDDINGS),
-        settings=evaluation("probes", "bootstrap"),
-        source=source("evaluation.probes.evaluate:evaluate_probes"),
+        source=source("evaluation.probes.all_targets:join_tables"),
     message:
-        "Fitting linear probes for diagnosis, age, three groups and conversion (Table 7)"
+        "Joining the scores of the paper's targets (Table 7)"
     script:
         "../scripts/probes.py"
+
+
+rule targets:
+    input:
+        **{
+            part: [of_target(name, part) for name in PROBE_TARGETS]
+            for part in ("summary", "contrasts", "calibration")
+        },
+    output:
+        summary=results("tables/targets.tsv"),
+        contrasts=results("tables/targets_differences.tsv"),
+        calibration=results("tables/targets_calibration.tsv"),
+    log:
+        logfile("targets.log"),
+    benchmark:
+        timing("targets.tsv")
+    conda:
+        "../../envs/ldae.yaml"
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        source=source("evaluation.probes.all_targets:write_targets"),
+    message:
+        "Correcting the p values of all targets for their number"
+    script:
+        "../scripts/targets.py"

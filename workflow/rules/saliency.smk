@@ -13,7 +13,7 @@ if SALIENCY:
         input:
             model=results("models/ldae/model.json"),
             volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
-            classifier=rules.probes.output.classifier,
+            classifier=CLASSIFIER,
             grey=SALIENCY["tissues"]["grey"],
             white=SALIENCY["tissues"]["white"],
             atlas=optional_input(SALIENCY["atlas"]),

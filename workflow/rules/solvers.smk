@@ -6,7 +6,7 @@ rule solvers:
         **MODELS,
         volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
         codes=CODES,
-        classifier=rules.probes.output.classifier,
+        classifier=CLASSIFIER,
     output:
         scans=results("evaluation/solvers_scans.tsv"),
         table=results("tables/solvers.tsv"),

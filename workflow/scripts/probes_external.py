@@ -4,13 +4,13 @@ from _adapter import folder, job
 
 with job(snakemake):
     from ldae.evaluation.probes.external import evaluate_external_probes
-    from ldae.systems import TARGETS
 
     source, params = snakemake.input, snakemake.params
+    targets = params.settings["targets"]
     evaluate_external_probes(
         {name: source[name] for name in params.systems},
         folder(source.latents),
-        {target: source[target] for target in TARGETS},
+        {target: source[target] for target in targets},
         params.cohorts,
         params.reference,
         snakemake.output.table,
@@ -22,7 +22,7 @@ with job(snakemake):
         oracle=source.get("oracle"),
         predictions={
             target: [source[f"{target}_predictions"]]
-            for target in TARGETS
+            for target in targets
             if source.get(f"{target}_predictions")
         },
     )

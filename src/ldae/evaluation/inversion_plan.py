@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from ldae.config import diagnosis_classes
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.solvers import find_solver
 from ldae.errors import UserError
@@ -54,7 +55,7 @@ def planned_inversions(
     want(reconstructed, guided)
     want(reconstructed, [inversion._replace(guided=False) for inversion in guided])
     manipulation = Inversion(moved["solver"], moved["ddim_steps"], True)
-    for name in cfg["probes"]["classes"]:
+    for name in diagnosis_classes(cfg):
         of_class = spread_over_subjects(test[test["diagnosis"] == name], moved["max_scans"])
         want(of_class, [manipulation])
     settings = [Inversion(s, T, True) for s in study["solvers"] for T in study["ddim_steps"]]

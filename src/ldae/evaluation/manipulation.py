@@ -59,7 +59,7 @@ class Probes:
 
         Args:
             classifier, age_regressor: ``classifier.npz`` and ``age_regressor.npz`` of
-                :func:`ldae.evaluation.probes.evaluate.evaluate_probes`.
+                :func:`ldae.evaluation.probes.evaluate.evaluate_target`.
             system: The trained models.
             store: The volume store; the probe of sex is fitted on its splits ``train`` and ``val``.
             embeddings: y_sem of all scans by the LDAE's encoder.

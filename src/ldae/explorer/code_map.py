@@ -11,8 +11,8 @@ from torch import from_numpy
 from ldae.data.datasets import labelled
 from ldae.data.volume_store import VolumeStore
 from ldae.evaluation.probes.direction import LinearModel
-from ldae.evaluation.probes.evaluate import lda_projection
 from ldae.evaluation.probes.features import TEST, TRAINING, ProbeData
+from ldae.evaluation.probes.projection import lda_projection
 from ldae.evaluation.probes.scores import COMPARED
 from ldae.evaluation.test_scans import spread_over_subjects
 from ldae.explorer.readings import plain

@@ -83,6 +83,11 @@ FIGURES = {
         "Table 7 of the paper as a figure: linear probes of frozen embeddings for "
         "diagnosis and age, with controls and 95 % intervals over subjects.",
     ),
+    "targets": Figure(
+        "targets",
+        "Every target of the probes by the LDAE and the best baseline, with 95 % intervals "
+        "over subjects; calibration and net benefit of the binary ones.",
+    ),
     "figure6_progression": Figure(
         "manipulation",
         "Figure 6 of the paper: one AD scan moved towards CN in steps of growing "

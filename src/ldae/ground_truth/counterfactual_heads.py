@@ -23,6 +23,7 @@ import torch
 from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
 from scipy import ndimage as ndi
 
+from ldae.config import diagnosis_classes
 from ldae.data.volume_store import VolumeStore
 from ldae.data.volume_transform import StoreTransform
 from ldae.derivatives import ScanFiles, scan_files
@@ -217,7 +218,7 @@ def make_counterfactuals(
             (N, 2), the true volumes of ventricles and hippocampi, ml in template scale.
         template: Name of the template's space.
         volumes_cfg: config["volumes"].
-        cfg: Section ``evaluation`` (``manipulation``, ``probes``).
+        cfg: Section ``evaluation`` (``manipulation``, ``targets``).
 
     Raises:
         UserError: a cohort is not synthetic, or the truth is not that of these cohorts.
@@ -274,7 +275,7 @@ def _made(truth: Path) -> dict[str, Any]:
 
 def chosen_scans(store: VolumeStore, cfg: dict[str, Any]) -> pd.DataFrame:
     """Rows of the store's index that the manipulation moves, with ``source`` and ``target``."""
-    negative, positive = cfg["probes"]["classes"]
+    negative, positive = diagnosis_classes(cfg)
     test = store.index.loc[store.rows("test")]
     parts = []
     for source, target in ((positive, negative), (negative, positive)):

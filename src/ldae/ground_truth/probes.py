@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ldae.config import diagnosis_classes
 from ldae.evaluation.metrics.bootstrap import ClusterBootstrap, difference_of
 from ldae.evaluation.metrics.classification import pearson
 from ldae.evaluation.probes.features import TEST, TRAINING, ProbeData, load_probe_data
@@ -44,12 +45,12 @@ def correlate_with_truth(
 
     Args:
         truth: truth.tsv of each cohort, one row per visit.
-        embeddings, latents: As in :func:`ldae.evaluation.probes.evaluate.evaluate_probes`.
+        embeddings, latents: As in :class:`ldae.evaluation.probes.evaluate.Sources`.
         predictions: Per-scan TSV to write: prediction (the probe), system, scan_id,
             participant_id, age, :data:`KNOWN` (volumes in template scale), output (of the probe).
         table: TSV to write: prediction, truth, system, reference, r, ci_low, ci_high, n_scans,
             n_subjects. Rows with a reference are differences of r between ``ldae`` and that system.
-        cfg: Section ``evaluation`` (``probes``, ``bootstrap``).
+        cfg: Section ``evaluation`` (``targets``, ``probes``, ``bootstrap``).
         seed: Seed of folds, PCA and resamples.
 
     Raises:
@@ -57,7 +58,7 @@ def correlate_with_truth(
     """
     data = load_probe_data(latents, embeddings, seed)
     merged = join_truth(data.table.drop(columns="age"), truth, ["age", "atrophy"])
-    outputs = _outputs(data, merged["atrophy"].to_numpy(), cfg["probes"], seed)
+    outputs = _outputs(data, merged["atrophy"].to_numpy(), cfg, seed)
     test = merged[merged["split"] == TEST].reset_index(drop=True)
     frames = []
     for (prediction, system), values in outputs.items():
@@ -74,11 +75,11 @@ def _outputs(
     data: ProbeData, atrophy: np.ndarray, cfg: dict[str, Any], seed: int
 ) -> dict[tuple[str, str], np.ndarray]:
     """Output of each (probe, system) on the test scans."""
-    negative, positive = cfg["classes"]
+    negative, positive = diagnosis_classes(cfg)
     training = data.table["split"].isin(TRAINING).to_numpy()
     test = (data.table["split"] == TEST).to_numpy()
     classed = training & data.table["diagnosis"].isin([negative, positive]).to_numpy()
-    groups, folds = data.table["participant_id"].to_numpy(), cfg["cv_folds"]
+    groups, folds = data.table["participant_id"].to_numpy(), cfg["probes"]["cv_folds"]
     age = data.table["age"].to_numpy()
     ill = (data.table["diagnosis"] == positive).to_numpy()
     outputs = {}

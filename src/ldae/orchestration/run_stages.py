@@ -29,8 +29,8 @@ STAGES: tuple[tuple[str, str], ...] = (
     ("Embeddings (y_sem)", r"embeddings(_\w+)?"),
     ("Reconstruction", r"code_shard|(reconstruction|inference)(_\w+)?|guidance|volume_correlation"),
     (
-        "Probes of diagnosis and age",
-        r"tissue_volumes|probes(_external)?|supervised_predictions_\w+",
+        "Probes of diagnosis, age and other targets",
+        r"tissue_volumes|latents_pca|probe_\w+|probes(_external)?|targets|supervised_predictions_\w+",
     ),
     ("Manipulation", "manipulation|examples"),
     ("Missing visits", "interpolation"),

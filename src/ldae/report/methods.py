@@ -5,17 +5,19 @@ evaluation and the software. Citations are marks such as ``[@tustison2010]``
 (:mod:`ldae.report.citations`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
 from ldae.cohort.splits import OF_ROLE, splits_of
 from ldae.config import cohort_roles, preprocessed_cohorts
+from ldae.evaluation.probes.target_table import SURVIVAL, Target, target_table
 from ldae.labels import count, listing, number
 from ldae.report.page import without_paths
 from ldae.report.references import ADNI
 from ldae.report.warnings import trained_on_other_scans
+from ldae.systems import lower_first
 
 Cards = dict[str, dict[str, Any]]
 EXTRACTION = {"antspynet": "ANTsPyNet [@tustison2021]", "deepbet": "deepbet [@fisch2024]"}
@@ -179,7 +181,7 @@ def _evaluation(config: dict[str, Any]) -> str:
             "latents not clamped. SSIM [@wang2004] with a Gaussian window over the whole volume "
             f"and within the brain, MSE, LPIPS [@zhang2018] ({cfg['lpips']['net']}) over "
             f"{LPIPS_SLICES[cfg['lpips']['protocol']]}.",
-            _probing(cfg["probes"]),
+            _probing(cfg),
             f"Manipulation ({moves['mode']} y_sem, α = "
             f"{listing([f'{a:g}' for a in moves['alphas']])}, {_steps(moves)}) is "
             "judged by fluid and grey matter in the template's regions, by the probes of the "
@@ -214,16 +216,36 @@ def _steps(cfg: dict[str, Any]) -> str:
 
 
 def _probing(cfg: dict[str, Any]) -> str:
-    paper = cfg["paper"]
+    probes, paper = cfg["probes"], cfg["probes"]["paper"]
+    targets = target_table(cfg["targets"]).values()
+    cox = "; survival targets by ridge Cox regression" if _has(targets, SURVIVAL) else ""
+    splits = cfg["target_splits"]
+    beside = (
+        f" Beside the frozen split: {splits['folds']}-fold cross-validation by subject (penalty "
+        "chosen within each fold) and learning curves by number of training subjects."
+        if splits["repeats"]
+        else ""
+    )
     return (
         "Probes [@pedregosa2011]: standardised logistic and ridge regression fitted on training "
-        f"subjects, regularised by {cfg['cv_folds']}-fold cross-validation over subjects; targets "
-        f"are {' against '.join(cfg['classes'])}, age, the groups {listing(cfg['groups'])}, and "
-        f"conversion from MCI to AD within {cfg['conversion_months']} months. Those of section "
+        f"subjects, regularised by {probes['cv_folds']}-fold cross-validation over subjects; "
+        f"targets are {listing([_described(target) for target in targets])}{cox}. p values are "
+        "corrected by Holm's method for the number of targets. Those of section "
         f"4.2 beside them: {paper['classifier_epochs']:,} epochs of Adam, "
         f"{paper['regressor_epochs']:,} of SGD, learning rate {paper['learning_rate']:g}, on "
-        f"{paper['train_fraction']:.0%} of the training subjects, {len(cfg['seeds'])} seeds."
+        f"{paper['train_fraction']:.0%} of the training subjects, {len(probes['seeds'])} seeds."
+        f"{beside}"
     )
+
+
+def _has(targets: Iterable[Target], kind: str) -> bool:
+    return any(target.kind == kind for target in targets)
+
+
+def _described(target: Target) -> str:
+    """A target in words: its label and kind, and the time within which an event counts."""
+    within = f" within {target.months:g} months" if target.months else ""
+    return f"{lower_first(target.label)}{within} ({target.kind})"
 
 
 def _software(versions: Mapping[str, str]) -> str:

@@ -48,6 +48,11 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "probes_external_differences",
         ),
     ),
+    (
+        "targets",
+        "Targets of the probes",
+        ("targets", "targets_differences", "targets_calibration"),
+    ),
     ("manipulation", "Manipulation", ("manipulation_trends", "manipulation")),
     (
         "interpolation",

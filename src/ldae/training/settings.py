@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ldae.config import section_name, slice_branch
+from ldae.config import diagnosis_classes, section_name, slice_branch
 from ldae.data.sampling import check_batch
 from ldae.dependencies import with_flag
 from ldae.errors import UserError, require
@@ -35,7 +35,7 @@ def training_section(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
         alone = name in SAME_ENCODER or encoder.get("kind", "slices") == "slices"
         cfg["encoder"] = slice_branch(encoder) if alone else encoder
     if name == "supervised":
-        cfg["classes"] = config["evaluation"]["probes"]["classes"]
+        cfg["classes"] = list(diagnosis_classes(config["evaluation"]))
     return cfg
 
 

@@ -33,6 +33,45 @@ class Interval:
         return {name: self.estimate, "ci_low": self.low, "ci_high": self.high}
 
 
+@dataclass(frozen=True)
+class Draws:
+    """A statistic computed once: on all scans, and on every resample.
+
+    Intervals, differences and p values of several systems are made from these, so that no
+    statistic is computed twice.
+
+    Attributes:
+        estimate: Of all scans.
+        values: (R,) of the resamples; nan where it is undefined.
+        clusters: Number of clusters that were drawn.
+    """
+
+    estimate: float
+    values: np.ndarray
+    clusters: int
+
+    def interval(self) -> Interval:
+        """Estimate and the central 95 % of the resamples; see :meth:`ClusterBootstrap.interval`."""
+        if self.clusters < 2 or np.isnan(self.estimate):
+            return Interval(self.estimate, np.nan, np.nan)
+        return _percentile_interval(self.estimate, self.values)
+
+    def two_sided_p(self, null: float = 0.0) -> float:
+        """Two-sided p value of the value ``null``: twice the smaller tail of resamples beyond it.
+
+        One is added to the count of the tail and to the number of resamples R, so p is at least
+        2/(R + 1). It is nan where the statistic is undefined or there are fewer than two subjects.
+        """
+        if self.clusters < 2 or np.isnan(self.estimate):
+            return float("nan")
+        values = self.values[~np.isnan(self.values)]
+        tail = min((values <= null).sum(), (values >= null).sum())
+        return float(min(1.0, 2 * (tail + 1) / (len(values) + 1)))
+
+    def __sub__(self, other: "Draws") -> "Draws":
+        return Draws(self.estimate - other.estimate, self.values - other.values, self.clusters)
+
+
 class ClusterBootstrap:
     """Fixed resamples of the clusters of N observations.
 
@@ -66,10 +105,18 @@ class ClusterBootstrap:
         Resamples in which the statistic is undefined (one class only) are left out. With fewer
         than two clusters the limits are nan.
         """
+        return self.draws(statistic).interval()
+
+    def draws(self, statistic: Statistic) -> Draws:
+        """The statistic on all observations and on every resample.
+
+        With fewer than two clusters, or a statistic that is undefined on all observations, the
+        resamples are not computed: their values are nan.
+        """
         estimate = float(statistic(np.ones((1, self.size)))[0])
         if self.clusters < 2 or np.isnan(estimate):
-            return Interval(estimate, np.nan, np.nan)
-        return _percentile_interval(estimate, statistic(self.weights))
+            return Draws(estimate, np.full(len(self.weights), np.nan), self.clusters)
+        return Draws(estimate, statistic(self.weights), self.clusters)
 
     def mean(self, values: Sequence[float]) -> Interval:
         """Interval of the mean over scans of ``values`` (N,)."""
@@ -132,16 +179,9 @@ def difference_of(first: Statistic, second: Statistic) -> Statistic:
 def two_sided_p(bootstrap: ClusterBootstrap, difference: Statistic) -> float:
     """Two-sided p value of a zero difference: twice the smaller tail of resamples beyond zero.
 
-    One is added to the count of the tail and to the number of resamples R, so p is at least
-    2/(R + 1). It is nan where the difference is undefined or there are fewer than two subjects.
+    See :meth:`Draws.two_sided_p`.
     """
-    estimate = difference(np.ones((1, bootstrap.size)))[0]
-    if bootstrap.clusters < 2 or np.isnan(estimate):
-        return float("nan")
-    values = difference(bootstrap.weights)
-    values = values[~np.isnan(values)]
-    tail = min((values <= 0).sum(), (values >= 0).sum())
-    return float(min(1.0, 2 * (tail + 1) / (len(values) + 1)))
+    return bootstrap.draws(difference).two_sided_p()
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

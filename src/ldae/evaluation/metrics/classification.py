@@ -101,6 +101,33 @@ def macro(statistics: Sequence[Statistic]) -> Statistic:
     return lambda weights: np.mean([one(weights) for one in statistics], axis=0)
 
 
+def over_parts(parts: Sequence[tuple[np.ndarray, Statistic]]) -> Statistic:
+    """Mean of a score over parts of the scans, such as folds, weighted by their scans.
+
+    Scans of different parts are not compared with each other: predictions of two folds come from
+    two models. Parts in which the score is undefined (one class) are left out.
+
+    Args:
+        parts: Of each part its rows (n,), and the score of these rows.
+    """
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        total, size = np.zeros(len(weights)), np.zeros(len(weights))
+        for rows, score in parts:
+            mine = weights[:, rows]
+            drawn = mine.sum(1)
+            there = drawn > 0  # a score of no scan is not asked for
+            found = np.full(len(weights), np.nan)
+            if there.any():
+                found[there] = score(mine[there])
+            known = ~np.isnan(found)
+            total[known] += (drawn * np.where(known, found, 0.0))[known]
+            size[known] += drawn[known]
+        return _ratio(total, size)
+
+    return statistic
+
+
 def error_score(name: str, truth: np.ndarray, predicted: np.ndarray) -> Statistic:
     """Error of a regression.
 

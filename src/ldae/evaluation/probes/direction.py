@@ -43,7 +43,7 @@ class LinearModel:
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> "LinearModel":
-        """Read a file written by :func:`ldae.evaluation.probes.evaluate.save_linear`.
+        """Read a file written by :func:`ldae.evaluation.probes.linear.save_linear`.
 
         Raises:
             UserError: the file does not exist.

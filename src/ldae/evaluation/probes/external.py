@@ -16,30 +16,32 @@ from ldae.data.datasets import labelled
 from ldae.data.store import INDEX
 from ldae.evaluation.metrics.bootstrap import ClusterBootstrap, unpaired_difference
 from ldae.evaluation.probes.evaluate import (
-    grouped_targets,
-    predict_groups,
+    VISITS,
+    predict_target,
     read_predictions,
+    refusal,
     too_few,
+    with_columns,
 )
 from ldae.evaluation.probes.features import TEST, TRAINING, ProbeData, load_probe_data
+from ldae.evaluation.probes.labels import labels_of
 from ldae.evaluation.probes.scores import (
     COMPARED,
-    REGULARISED,
     absent_row,
     by_system,
     mean_over_seeds,
     score_table,
-    statistics,
 )
-from ldae.evaluation.probes.targets import (
-    paper_age,
-    paper_diagnosis,
-    probe_age,
-    probe_diagnosis,
+from ldae.evaluation.probes.statistics import statistics
+from ldae.evaluation.probes.target_table import (
+    DIAGNOSIS,
+    REGULARISED,
+    STANDARD,
+    Target,
+    target_table,
 )
 from ldae.files import read_table, write_table
 from ldae.seeds import derive_seed
-from ldae.systems import TARGETS
 
 GAPS = [
     "cohort", "reference", "target", "probe", "system", "metric", "difference", "ci_low", "ci_high",
@@ -50,7 +52,7 @@ OF_ADNI = ["paper", "paper_source"]  # columns of published values, which hold f
 NO_SCAN = (
     "none of its scans with known age and sex is in the volume store (results/cohort/ledger.tsv)"
 )
-Found = tuple[str, Sequence[str], ProbeData, pd.DataFrame | None, str]
+Found = tuple[Target, tuple, ProbeData, pd.DataFrame | None, str]
 
 
 def evaluate_external_probes(
@@ -61,7 +63,7 @@ def evaluate_external_probes(
     reference: str,
     table: str | Path,
     differences: str | Path,
-    cfg: dict[str, Any],
+    cfg: Mapping[str, Any],
     seed: int,
     *,
     volumes: str | Path,
@@ -71,9 +73,14 @@ def evaluate_external_probes(
 ) -> None:
     """Score the probes on each external test set, and compare with the cohort's own test set.
 
+    Only the targets of Table 7 are scored: those of
+    :data:`ldae.evaluation.probes.target_table.STANDARD`.
+
     Args:
-        embeddings, latents, cfg, seed, volumes, visits, oracle: As for
-            :func:`ldae.evaluation.probes.evaluate.evaluate_probes`.
+        embeddings, latents, volumes, visits, oracle: As in
+            :class:`ldae.evaluation.probes.evaluate.Sources`.
+        cfg: Keys ``targets``, ``probes`` and ``bootstrap`` of section ``evaluation``.
+        seed: Seed of folds, PCA and resamples.
         own: Target to ``predictions_<target>.tsv`` of the cohort's own test set.
         cohorts: Names of the external test sets.
         reference: Name of the main cohort.
@@ -96,17 +103,20 @@ def evaluate_external_probes(
         target: [read_predictions(path) for path in paths]
         for target, paths in (predictions or {}).items()
     }
-    known = read_table(visits, ("participant_id", "months", "diagnosis"))
+    known = read_table(visits, VISITS)
+    table_of = target_table(cfg["targets"])
+    own_columns = [name for name in STANDARD if name in table_of and not table_of[name].joined]
+    targets = {name: table_of[name] for name in own_columns}
     for cohort in cohorts:
         scans = set(usable.loc[usable["cohort"] == cohort, "scan_id"])
         if data is None or not scans:
-            absent = [absent_row(target, usable[:0], NO_SCAN) for target in TARGETS]
+            absent = [absent_row(target, usable[:0], NO_SCAN) for target in targets.values()]
             rows += [{"cohort": cohort} | row for row in absent]
             continue
         chosen = data.table["scan_id"].isin(scans) | data.table["split"].isin(TRAINING)
         part = data.where(chosen.to_numpy())
         for target, classes, on, predicted, note in _predicted(
-            part, known, others, cfg["probes"], seed
+            part, known, others, {**cfg, "targets": targets}, seed
         ):
             if predicted is None:
                 found = [absent_row(target, on.table[on.table["split"] == TEST], note)]
@@ -117,7 +127,7 @@ def evaluate_external_probes(
                 gaps += [
                     about | gap
                     for gap in _differences(
-                        target, predicted, read_table(own[target]), classes, cfg["bootstrap"],
+                        target, predicted, read_table(own[target.name]), classes, cfg["bootstrap"],
                         (draws, seed),
                     )
                 ]  # fmt: skip
@@ -131,40 +141,32 @@ def _predicted(
     data: ProbeData,
     visits: pd.DataFrame,
     others: Mapping[str, list[pd.DataFrame]],
-    settings: dict[str, Any],
+    cfg: Mapping[str, Any],
     seed: int,
 ) -> Iterator[Found]:
     """Target, classes, its scans, predictions or None, and the reason; of one external test set."""
-    classes = tuple(settings["classes"])
+    settings = cfg["probes"]
     scans = data.table.loc[data.table["split"] == TEST, "scan_id"]
-    more = {
-        target: [frame[frame["scan_id"].isin(scans)] for frame in frames]
-        for target, frames in others.items()
-    }
-    part = data.where(data.table["diagnosis"].isin(classes).to_numpy())
-    note = too_few(part.table, part.table["diagnosis"].to_numpy(dtype=str), classes, 1)
-    predicted = None
-    if note is None:
-        _, frame = probe_diagnosis(part, classes[1], settings, seed)
-        frames = [frame, paper_diagnosis(part, classes[1], settings), *more.get("diagnosis", [])]
-        predicted = pd.concat(frames, ignore_index=True)
-    yield "diagnosis", classes, part, predicted, note or ""
-
-    _, frame = probe_age(data, settings)
-    frames = [frame, paper_age(data, settings), *more.get("age", [])]
-    yield "age", classes, data, pd.concat(frames, ignore_index=True), ""
-
-    for target, part, labels, names in grouped_targets(data, visits, settings):
-        note = too_few(part.table, labels, names, settings["min_subjects"])
-        predicted = None if note else predict_groups(target, part, labels, settings, seed)
-        yield target, names, part, predicted, note or ""
+    for target in cfg["targets"].values():
+        labels = labels_of(target, with_columns(data.table, visits), visits)
+        part = data.where(labels.known)
+        if target.name == DIAGNOSIS:
+            note = too_few(part.table, labels.in_words(), labels.classes, 1)
+        else:
+            note = refusal(target, part, labels, settings["min_subjects"])
+        predicted = None
+        if note is None:
+            _, frame = predict_target(target, part, labels, settings, seed)
+            more = [one[one["scan_id"].isin(scans)] for one in others.get(target.name, ())]
+            predicted = pd.concat([frame, *more], ignore_index=True)
+        yield target, labels.classes, part, predicted, note or ""
 
 
 def _differences(
-    target: str,
+    target: Target,
     external: pd.DataFrame,
     own: pd.DataFrame,
-    classes: Sequence[str],
+    classes: tuple,
     resamples: int,
     seeds: tuple[int, int],
 ) -> list[dict]:
@@ -190,6 +192,6 @@ def _differences(
         )
         for metric, statistic in theirs.items():
             gap = unpaired_difference(first, statistic, second, mine[metric])
-            about = {"target": target, "probe": probe, "system": system, "metric": metric}
+            about = {"target": target.name, "probe": probe, "system": system, "metric": metric}
             rows.append(about | gap.row("difference") | size)
     return rows

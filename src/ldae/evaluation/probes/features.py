@@ -1,4 +1,4 @@
-"""Data of the linear probes: scans, feature matrices by system, and labels of conversion to AD.
+"""Data of the linear probes: scans, and feature matrices by system.
 
 The rows of all feature matrices are the same scans in the same order.
 """
@@ -14,9 +14,8 @@ from ldae.data.datasets import labelled
 from ldae.data.embeddings import aligned_embeddings
 from ldae.data.latent_store import LatentStore
 from ldae.errors import UserError, require
-from ldae.files import read_table
+from ldae.files import read_table, save_arrays
 
-FROM, TO = "MCI", "AD"
 COLUMNS = (
     "row",
     "scan_id",
@@ -31,41 +30,6 @@ COLUMNS = (
 TRAINING = ("train", "val")
 TEST = "test"
 PCA_COMPONENTS = 64
-
-
-def conversion_labels(scans: pd.DataFrame, visits: pd.DataFrame, months: float) -> np.ndarray:
-    """Label of every scan: 1 converts to AD within ``months``, 0 does not, nan is unknown.
-
-    A scan is eligible if its visit's diagnosis is MCI and no visit up to then has AD. It is 1 if a
-    later visit, at most ``months`` after it, has AD. It is 0 if none has, and a visit with a known
-    diagnosis lies ``months`` or more after it. All other scans are nan, above all those whose
-    follow-up is too short. An observed conversion counts however short the follow-up is. Labelled
-    scans with a short follow-up are therefore all converters; report this with the numbers.
-
-    Args:
-        scans: participant_id, months, diagnosis of the N scans to label.
-        visits: The same columns for every known visit, also those whose scan is excluded.
-        months: ``evaluation.probes.conversion_months``.
-
-    Returns:
-        (N,) float64 in the order of ``scans``.
-    """
-    known = visits[visits["diagnosis"].notna() & visits["months"].notna()]
-    visits_of = dict(tuple(known.groupby("participant_id")))
-    labels = np.full(len(scans), np.nan)
-    columns = zip(scans["participant_id"], scans["months"], scans["diagnosis"], strict=True)
-    for position, (participant, month, diagnosis) in enumerate(columns):
-        if diagnosis != FROM or participant not in visits_of:
-            continue
-        own = visits_of[participant]
-        ad_months = own.loc[own["diagnosis"] == TO, "months"]
-        if (ad_months <= month).any():
-            continue
-        if (ad_months <= month + months).any():
-            labels[position] = 1
-        elif own["months"].max() >= month + months:
-            labels[position] = 0
-    return labels
 
 
 @dataclass(frozen=True)
@@ -106,6 +70,34 @@ def latents_pca(store: LatentStore, table: pd.DataFrame, seed: int) -> np.ndarra
     return pca.transform(flat).astype(np.float64)
 
 
+def write_latents_pca(latents: str | Path, out: str | Path, seed: int) -> None:
+    """Write the baseline ``latents_pca`` of the scans that the probes use, once for all targets.
+
+    Args:
+        latents: Folder of the latent store.
+        out: npz to write: scan_id (N,), components (N, k) float64.
+        seed: Seed of the randomised decomposition.
+    """
+    store = LatentStore(latents)
+    table = probe_scans(store, latents, TEST)
+    save_arrays(out, scan_id=table["scan_id"], components=latents_pca(store, table, seed))
+
+
+def _read_pca(path: str | Path, scan_ids: pd.Series) -> np.ndarray:
+    """Rows of a file of :func:`write_latents_pca`.
+
+    Raises:
+        UserError: the file is of other scans.
+    """
+    with np.load(path) as file:
+        names, components = file["scan_id"].tolist(), file["components"]
+    require(
+        names == scan_ids.tolist(),
+        f"{path} is of other scans than the latent store. Delete it, so that it is made again.",
+    )
+    return components
+
+
 def aligned_table(path: str | Path, scan_ids: pd.Series) -> np.ndarray:
     """Read a TSV of measures (scan_id and numbers) in the order of ``scan_ids``: (N, d) float64.
 
@@ -123,32 +115,17 @@ def aligned_table(path: str | Path, scan_ids: pd.Series) -> np.ndarray:
     return found.loc[scan_ids].to_numpy(dtype=np.float64)
 
 
-def load_probe_data(
-    latents: str | Path,
-    embeddings: dict[str, str | Path],
-    seed: int,
-    tables: dict[str, str | Path] | None = None,
-    test: str = TEST,
-) -> ProbeData:
-    """Load the features of every training and test scan with a known age and sex.
+def probe_scans(store: LatentStore, latents: str | Path, test: str) -> pd.DataFrame:
+    """Training scans and those of the split ``test``, which the result calls so, by scan_id.
 
     Args:
-        latents: Folder of the latent store; its index has the columns of scans.tsv and the split.
-        embeddings: Name of the system (``ldae``, ``untrained``, ...) to its embeddings file.
-        seed: Seed of the randomised PCA.
-        tables: Name of the system (``volumes``) to its TSV of measures.
-        test: The split to test on: the cohort's own, or ``external`` for the external test sets. It
-            is called ``test`` in the result; scans of the other one are left out.
-
-    Returns:
-        Scans and features. Systems: the names of ``embeddings``, ``latents_pca``, the names of
-        ``tables``, and ``age_sex`` (years; 1 for male).
+        store: The latent store.
+        latents: Its folder, for messages.
+        test: As for :func:`load_probe_data`.
 
     Raises:
-        UserError: a participant is in two splits, a column of the index is missing, a scan lacks
-            its embedding or measures, or no training or test scan has age and sex.
+        UserError: a column of the index is missing, or no training or test scan has age and sex.
     """
-    store = LatentStore(latents)
     lacking = [name for name in COLUMNS if name not in store.index.columns]
     require(not lacking, f"The index of {latents} lacks the column(s) {', '.join(lacking)}.")
     table = store.index[list(COLUMNS)]
@@ -160,11 +137,45 @@ def load_probe_data(
             bool(table["split"].isin(part).any()),
             f"No scan of the split(s) {', '.join(part)} has age and sex, which the probes need.",
         )
+    return table
+
+
+def load_probe_data(
+    latents: str | Path,
+    embeddings: dict[str, str | Path],
+    seed: int,
+    tables: dict[str, str | Path] | None = None,
+    test: str = TEST,
+    pca: str | Path | None = None,
+) -> ProbeData:
+    """Load the features of every training and test scan with a known age and sex.
+
+    Args:
+        latents: Folder of the latent store; its index has the columns of scans.tsv and the split.
+        embeddings: Name of the system (``ldae``, ``untrained``, ...) to its embeddings file.
+        seed: Seed of the randomised PCA.
+        tables: Name of the system (``volumes``) to its TSV of measures.
+        test: The split to test on: the cohort's own, or ``external`` for the external test sets. It
+            is called ``test`` in the result; scans of the other one are left out.
+        pca: File of :func:`write_latents_pca` of the own test set; None: computed here.
+
+    Returns:
+        Scans and features. Systems: the names of ``embeddings``, ``latents_pca``, the names of
+        ``tables``, and ``age_sex`` (years; 1 for male).
+
+    Raises:
+        UserError: a participant is in two splits, a column of the index is missing, a scan lacks
+            its embedding or measures, or no training or test scan has age and sex.
+    """
+    store = LatentStore(latents)
+    table = probe_scans(store, latents, test)
     features = {
         name: aligned_embeddings(path, table["scan_id"], volumes=store.card["volumes"])
         for name, path in embeddings.items()
     }
-    features["latents_pca"] = latents_pca(store, table, seed)
+    features["latents_pca"] = (
+        _read_pca(pca, table["scan_id"]) if pca else latents_pca(store, table, seed)
+    )
     for name, path in (tables or {}).items():
         features[name] = aligned_table(path, table["scan_id"])
     features["age_sex"] = np.column_stack([table["age"], table["sex"] == "M"]).astype(np.float64)

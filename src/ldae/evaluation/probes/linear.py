@@ -3,7 +3,9 @@
 The regularisation is chosen by cross-validation over the training subjects.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.base import clone
@@ -14,11 +16,13 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ldae.errors import require
+from ldae.files import atomic
 
 LEAST_SLOPE = 0.1  # below it predictions depend too little on age to invert the line
 INVERSE_PENALTIES = tuple(10.0**k for k in range(-4, 2))  # C of the logistic regression
 PENALTIES = tuple(10.0**k for k in range(-1, 6))  # alpha of the ridge regression
 MAX_ITERATIONS = 5000
+PATIENCE = 2  # worse penalties in a row that end the search
 
 
 def corrected_age(predicted: np.ndarray, age: np.ndarray, held_out: np.ndarray) -> np.ndarray:
@@ -70,23 +74,62 @@ def fit_classifier(
     require(
         fewest >= 2,
         f"A classification probe needs at least two training subjects of each class; the smallest "
-        f"class has {fewest}. Add subjects, or change evaluation.probes.classes.",
+        f"class has {fewest}. Add subjects, or other classes.",
     )
     inner = StratifiedGroupKFold(min(folds, fewest), shuffle=True, random_state=seed)
     splits = list(inner.split(x, labels, groups))
 
-    def model(inverse_penalty: float) -> Pipeline:
-        return make_pipeline(
-            StandardScaler(), LogisticRegression(C=inverse_penalty, max_iter=MAX_ITERATIONS)
-        )
+    parts = [Fold(x, training, rest) for training, rest in splits]
+    models = [LogisticRegression(max_iter=MAX_ITERATIONS, warm_start=True) for _ in parts]
 
     def loss(inverse_penalty: float) -> float:
-        held_out = cross_val_predict(
-            model(inverse_penalty), x, labels, cv=splits, method="predict_proba"
-        )
+        held_out = np.empty((len(labels), len(classes)))
+        for part, model in zip(parts, models, strict=True):
+            model.set_params(C=inverse_penalty).fit(part.fitted, labels[part.training])
+            held_out[part.rest] = model.predict_proba(part.left_out)
         return log_loss(labels, held_out, labels=classes)
 
-    return model(min(INVERSE_PENALTIES, key=loss)).fit(x, labels)
+    chosen = least(INVERSE_PENALTIES, loss)
+    final = LogisticRegression(C=chosen, max_iter=MAX_ITERATIONS)
+    return make_pipeline(StandardScaler(), final).fit(x, labels)
+
+
+class Fold:
+    """A fold of an inner cross-validation, standardised once for all penalties.
+
+    Args:
+        x: (N, d) features.
+        training, rest: Rows that are fitted, and rows that are predicted.
+
+    Attributes:
+        fitted, left_out: Standardised features of either.
+    """
+
+    def __init__(self, x: np.ndarray, training: np.ndarray, rest: np.ndarray):
+        scaler = StandardScaler().fit(x[training])
+        self.training, self.rest = training, rest
+        self.fitted, self.left_out = scaler.transform(x[training]), scaler.transform(x[rest])
+
+
+def least(penalties: Sequence[float], loss: Callable[[float], float]) -> float:
+    """The penalty of the least cross-validated loss, from strong to weak ones.
+
+    The search ends once two penalties in a row are worse than the best before them: weaker ones
+    take the longest to fit, and overfit further.
+
+    Args:
+        penalties: From the strongest to the weakest.
+        loss: Cross-validated loss of one; called in that order, so that fits may start warm.
+    """
+    best, lowest, worse = penalties[0], np.inf, 0
+    for penalty in penalties:
+        found = loss(penalty)
+        worse = worse + 1 if found >= lowest else 0
+        if found < lowest:
+            best, lowest = penalty, found
+        if worse == PATIENCE:
+            break
+    return best
 
 
 def fit_regressor(x: np.ndarray, target: np.ndarray, groups: Sequence[str], folds: int) -> Pipeline:
@@ -107,13 +150,29 @@ def fit_regressor(x: np.ndarray, target: np.ndarray, groups: Sequence[str], fold
     )
     splits = _folds(groups, folds)
 
-    def model(penalty: float) -> Pipeline:
-        return make_pipeline(StandardScaler(), Ridge(alpha=penalty))
+    parts = [Fold(x, training, rest) for training, rest in splits]
+    held_out = np.empty((len(PENALTIES), len(target)))
+    for part in parts:
+        held_out[:, part.rest] = _ridge_path(part, target[part.training])
+    losses = [mean_squared_error(target, one) for one in held_out]
+    chosen = PENALTIES[int(np.argmin(losses))]
+    return make_pipeline(StandardScaler(), Ridge(alpha=chosen)).fit(x, target)
 
-    def loss(penalty: float) -> float:
-        return mean_squared_error(target, cross_val_predict(model(penalty), x, target, cv=splits))
 
-    return model(min(PENALTIES, key=loss)).fit(x, target)
+def _ridge_path(part: Fold, target: np.ndarray) -> np.ndarray:
+    """Predictions of a fold's left-out rows by ridge regressions of all penalties: (P, n).
+
+    One eigendecomposition, of the smaller of the two products of the features with themselves,
+    gives all of them.
+    """
+    x, mean = part.fitted, target.mean()
+    wide = x.shape[1] > x.shape[0]
+    values, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)
+    values = np.clip(values, 0.0, None)
+    across = part.left_out @ x.T if wide else part.left_out
+    right = vectors.T @ ((target - mean) if wide else x.T @ (target - mean))
+    left = across @ vectors
+    return np.stack([mean + left @ (right / (values + penalty)) for penalty in PENALTIES])
 
 
 def held_out_predictions(
@@ -137,6 +196,32 @@ def _folds(groups: Sequence[str], folds: int) -> list[tuple[np.ndarray, np.ndarr
 
 
 def penalty_of(model: Pipeline) -> float:
-    """The chosen penalty of a fitted model: C (classifier) or alpha (ridge)."""
+    """The chosen penalty of a fitted model: C (classifier) or alpha (ridge, Cox)."""
     final = model[-1]
     return float(final.C if isinstance(final, LogisticRegression) else final.alpha)
+
+
+def save_linear(model: Pipeline, path: str | Path, **more: Any) -> None:
+    """Write a linear model of y_sem: output = w . (y - mean)/std + b = w_raw . y + b_raw.
+
+    The output is the logit of the positive class, or the age in years.
+
+    Args:
+        model: Fitted pipeline of a scaler and a linear model with one output.
+        path: npz to write: mean, std, w, w_raw (d,), b, b_raw ().
+        more: Further arrays, such as ``classes`` (negative and positive class).
+    """
+    scaler, linear = model[0], model[-1]
+    w, b = np.ravel(linear.coef_), float(np.ravel(linear.intercept_)[0])
+    w_raw = w / scaler.scale_
+    with atomic(path) as temporary, temporary.open("wb") as stream:
+        np.savez(
+            stream,
+            mean=scaler.mean_,
+            std=scaler.scale_,
+            w=w,
+            b=b,
+            w_raw=w_raw,
+            b_raw=b - w_raw @ scaler.mean_,
+            **{name: np.array(value) for name, value in more.items()},
+        )

@@ -1,95 +1,19 @@
 """Scores of the probes with intervals, and paired differences between systems."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
 from ldae.errors import require
-from ldae.evaluation.metrics.bootstrap import (
-    ClusterBootstrap,
-    Statistic,
-    difference_of,
-    holm,
-    two_sided_p,
-)
-from ldae.evaluation.metrics.classification import (
-    auroc,
-    average_precision,
-    confusion_score,
-    error_score,
-    macro,
-)
+from ldae.evaluation.metrics.bootstrap import ClusterBootstrap, Draws, Statistic, holm
+from ldae.evaluation.metrics.classification import macro
+from ldae.evaluation.probes.statistics import positives, statistics
+from ldae.evaluation.probes.target_table import NONE, REGULARISED, Target
 from ldae.evaluation.published_values import probe_value
-from ldae.systems import TARGETS
 
 COMPARED = "ldae"
-REGULARISED, PAPER, NONE = "regularised", "paper", "none"
 FAMILY = ["target", "probe", "metric"]  # p values are corrected for the number of systems within it
-
-
-def statistics(target: str, frame: pd.DataFrame, classes: Sequence[str]) -> dict[str, Statistic]:
-    """Every score of one system's predictions, by name, as a function of the scans' weights.
-
-    Args:
-        target: ``diagnosis``, ``age``, ``groups`` or ``conversion``.
-        frame: Predictions of one probe, system and seed, with the columns of the target in
-            :mod:`ldae.evaluation.probes.targets`.
-        classes: Negative and positive class, or all classes of ``groups``.
-
-    Raises:
-        ValueError: the target is none of these.
-    """
-    if target not in ("diagnosis", "age", "groups", "conversion"):
-        raise ValueError(f"no scores are defined for the target {target!r}")
-    if target == "age":
-        age = frame["age"].to_numpy()
-        scores = {
-            name: error_score(name, age, frame["predicted"].to_numpy())
-            for name in ("mae", "rmse", "r2")
-        }
-        corrected = frame["corrected"].to_numpy(dtype=float)
-        return scores | {"mae_corrected": error_score("mae", age, corrected)}
-    if target == "groups":
-        return _group_scores(frame, classes)
-    if target == "conversion":
-        truth, predicted = (frame[name].to_numpy() == 1 for name in ("converts", "predicted"))
-    else:
-        truth, predicted = (
-            frame[name].to_numpy() == classes[1] for name in ("diagnosis", "predicted")
-        )
-    scores = {
-        name: confusion_score(name, truth, predicted)
-        for name in ("accuracy", "balanced_accuracy", "mcc", "sensitivity", "specificity")
-    }
-    if target == "diagnosis":
-        for one in classes[::-1]:
-            sign = one == classes[1]
-            for name in ("precision", "recall", "f1"):
-                score = confusion_score(name, truth == sign, predicted == sign)
-                scores[f"{name}_{one.lower()}"] = score
-    probability = frame["probability"].to_numpy()
-    scores["auroc"] = auroc(truth, probability)
-    scores["average_precision"] = average_precision(truth, probability)
-    return scores
-
-
-def _group_scores(frame: pd.DataFrame, classes: Sequence[str]) -> dict[str, Statistic]:
-    truth, predicted = frame["diagnosis"].to_numpy(), frame["predicted"].to_numpy()
-    recall, f1 = (
-        {one: confusion_score(name, truth == one, predicted == one) for one in classes}
-        for name in ("recall", "f1")
-    )
-    curves = [
-        auroc(truth == one, frame[f"probability_{one.lower()}"].to_numpy()) for one in classes
-    ]
-    return {
-        "accuracy": confusion_score("accuracy", truth == predicted, np.full(len(truth), True)),
-        "balanced_accuracy": macro(list(recall.values())),
-        "macro_f1": macro(list(f1.values())),
-        "macro_auroc": macro(curves),
-        **{f"recall_{one.lower()}": score for one, score in recall.items()},
-    }
 
 
 def _size(bootstrap: ClusterBootstrap) -> dict[str, int]:
@@ -113,7 +37,7 @@ def mean_over_seeds(seeds: Sequence[dict[str, Statistic]]) -> dict[str, Statisti
 
 
 def score_table(
-    target: str, predictions: pd.DataFrame, classes: Sequence[str], resamples: int, seed: int
+    target: Target, predictions: pd.DataFrame, classes: tuple, resamples: int, seed: int
 ) -> tuple[list[dict], list[dict]]:
     """Rows of the score table and of the paired differences for one target.
 
@@ -121,43 +45,41 @@ def score_table(
     is over subjects; ``seed_sd`` is the SD of the score over the seeds.
 
     Args:
-        target: As in :func:`statistics`.
+        target: What was predicted.
         predictions: probe, system, seed, scan_id, participant_id and the columns that
-            :func:`statistics` reads.
-        classes: As in :func:`statistics`.
+            :func:`ldae.evaluation.probes.statistics.statistics` reads.
+        classes: As for those.
+        resamples: Number of resamples of the subjects.
+        seed: Seed of the resamples.
 
     Raises:
         UserError: a system's predictions are for other scans than the LDAE's.
     """
     found = by_system(predictions)
-    first = found[REGULARISED, COMPARED][0]
+    first = same_scans(target, found)
     bootstrap = ClusterBootstrap(first["participant_id"], resamples, seed)
-    positives = {"diagnosis": lambda: first["diagnosis"] == classes[1],
-                 "conversion": lambda: first["converts"] == 1}.get(target)  # fmt: skip
-    count = np.nan if positives is None else int(positives().sum())
+    positive = positives(target, first, classes)
+    count = np.nan if positive is None else int(positive.sum())
     unit_weights = np.ones((1, bootstrap.size))
-    rows, scores = [], {}
+    rows: list[dict] = []
+    scores: dict[tuple[str, str], dict[str, Draws]] = {}
     for (probe, system), frames in found.items():
-        for frame in frames:
-            require(
-                frame["scan_id"].equals(first["scan_id"]),
-                f"The predictions of {system} for {target} are not for the test scans of "
-                f"{COMPARED}: {len(frame)} scans against {len(first)}. Delete their file, so that "
-                "they are made again for the present splits.",
-            )
         seeds = [statistics(target, frame, classes) for frame in frames]
-        mean_scores = mean_over_seeds(seeds)
-        scores[probe, system] = mean_scores
-        for metric, statistic in mean_scores.items():
-            paper, source = probe_value(target, metric, system)
+        drawn = {
+            metric: bootstrap.draws(statistic)
+            for metric, statistic in mean_over_seeds(seeds).items()
+        }
+        scores[probe, system] = drawn
+        for metric, draws in drawn.items():
+            paper, source = probe_value(target.name, metric, system)
             spread = (
                 np.std([one[metric](unit_weights)[0] for one in seeds], ddof=1)
                 if seeds[1:]
                 else None
             )
             rows.append(
-                {"target": target, "probe": probe, "system": system, "metric": metric}
-                | bootstrap.interval(statistic).row("value")
+                {"target": target.name, "probe": probe, "system": system, "metric": metric}
+                | draws.interval().row("value")
                 | _size(bootstrap)
                 | {"n_positive": count, "penalty": frames[0]["penalty"].iloc[0]}
                 | {"n_seeds": len(seeds), "seed_sd": spread}
@@ -166,25 +88,53 @@ def score_table(
     return rows, _differences(target, scores, bootstrap)
 
 
-def _differences(
-    target: str, scores: dict[tuple[str, str], dict[str, Statistic]], bootstrap: ClusterBootstrap
-) -> list[dict]:
-    """The LDAE less each other system of the same probe.
+def same_scans(target: Target, found: dict[tuple[str, str], list[pd.DataFrame]]) -> pd.DataFrame:
+    """The LDAE's predictions, after a check that all others are for the same scans.
+
+    Args:
+        target: What was predicted.
+        found: From :func:`by_system`.
+
+    Raises:
+        UserError: a system's predictions are for other scans.
+    """
+    first = found[REGULARISED, COMPARED][0]
+    for (_, system), frames in found.items():
+        for frame in frames:
+            require(
+                frame["scan_id"].equals(first["scan_id"]),
+                f"The predictions of {system} for {target.name} are not for the test scans of "
+                f"{COMPARED}: {len(frame)} scans against {len(first)}. Delete their file, so that "
+                "they are made again for the present splits.",
+            )
+    return first
+
+
+def compared_pairs(scores: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, str]]:
+    """Probe, other system and probe of the LDAE, of each comparison of the LDAE with another.
 
     Systems without a probe (``none``) are compared with the LDAE's regularised probe.
     """
-    rows = []
-    for (probe, system), others in scores.items():
+    keys = list(scores)
+    for probe, system in keys:
         own = REGULARISED if probe == NONE else probe
-        if system == COMPARED or (own, COMPARED) not in scores:
-            continue
-        for metric, statistic in others.items():
-            difference = difference_of(scores[own, COMPARED][metric], statistic)
+        if system != COMPARED and (own, COMPARED) in keys:
+            yield probe, system, own
+
+
+def _differences(
+    target: Target, scores: dict[tuple[str, str], dict[str, Draws]], bootstrap: ClusterBootstrap
+) -> list[dict]:
+    """The LDAE less each other system of the same probe."""
+    rows = []
+    for probe, system, own in compared_pairs(scores):
+        for metric, draws in scores[probe, system].items():
+            difference = scores[own, COMPARED][metric] - draws
             rows.append(
-                {"target": target, "probe": own, "system": COMPARED, "reference": system}
+                {"target": target.name, "probe": own, "system": COMPARED, "reference": system}
                 | {"metric": metric}
-                | bootstrap.interval(difference).row("difference")
-                | {"p": two_sided_p(bootstrap, difference), "p_holm": np.nan}
+                | difference.interval().row("difference")
+                | {"p": difference.two_sided_p(), "p_holm": np.nan}
                 | _size(bootstrap)
             )
     table = pd.DataFrame(rows)
@@ -193,13 +143,13 @@ def _differences(
     return table.to_dict("records")
 
 
-def absent_row(target: str, test: pd.DataFrame, note: str) -> dict:
+def absent_row(target: Target, test: pd.DataFrame, note: str) -> dict:
     """A row of the score table for a target that cannot be probed; ``note`` gives the reason."""
     return {
-        "target": target,
+        "target": target.name,
         "probe": REGULARISED,
         "system": COMPARED,
-        "metric": TARGETS[target].headline,
+        "metric": target.headline,
         "value": np.nan,
         "ci_low": np.nan,
         "ci_high": np.nan,

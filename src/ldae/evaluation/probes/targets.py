@@ -1,17 +1,28 @@
-"""Targets of the probes (diagnosis, age, three groups, conversion): fits and test predictions.
+"""Fits and test predictions of the probes, by the kind of their target.
 
 Every table of predictions has the columns probe, system, seed (n/a: the run's), scan_id,
 participant_id and diagnosis, then truth and prediction of the target, then penalty. ``probe`` is
 ``regularised`` (scikit-learn, penalty chosen within the training subjects), ``paper``
 (section 4.2) or ``none``.
+
+Truth and prediction by kind (the truth's column is :attr:`Target.truth`; a comparison or an event
+gives 1 and 0 in place of classes):
+
+- binary: truth, predicted (class), probability (of the positive class);
+- multiclass: truth, predicted (class), ``probability_<class>``;
+- ordinal: truth (rank from 0), predicted (rank, as a number);
+- continuous: truth, predicted, corrected (:func:`ldae.evaluation.probes.linear.corrected_age`);
+- survival: time (months), event, predicted (log hazard).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
+from ldae.evaluation.probes.cox import fit_cox
 from ldae.evaluation.probes.features import TEST, TRAINING, ProbeData
 from ldae.evaluation.probes.linear import (
     corrected_age,
@@ -21,20 +32,30 @@ from ldae.evaluation.probes.linear import (
     penalty_of,
 )
 from ldae.evaluation.probes.paper import subject_split, train_classifier, train_regressor
-from ldae.evaluation.probes.scores import NONE, PAPER, REGULARISED
+from ldae.evaluation.probes.target_table import (
+    AGE,
+    BINARY,
+    CONTINUOUS,
+    MULTICLASS,
+    NONE,
+    PAPER,
+    REGULARISED,
+    SURVIVAL,
+    Target,
+)
 
 ID_COLUMNS = ["scan_id", "participant_id", "diagnosis"]
+BASELINE = ("age", "sex")  # columns of the baseline age_sex
 
 
 def _frame(
-    data: ProbeData,
+    test: pd.DataFrame,
     system: str,
     probe: str = REGULARISED,
     seed: float = np.nan,
     penalty: float = np.nan,
     **columns: np.ndarray,
 ) -> pd.DataFrame:
-    test = data.table[data.table["split"] == TEST]
     known = test[ID_COLUMNS].assign(**columns, penalty=penalty)
     for position, (name, value) in enumerate(
         (("probe", probe), ("system", system), ("seed", seed))
@@ -47,185 +68,160 @@ def _in_splits(data: ProbeData, splits: tuple[str, ...]) -> np.ndarray:
     return data.table["split"].isin(splits).to_numpy()
 
 
-def probe_diagnosis(
-    data: ProbeData, positive: str, cfg: dict[str, Any], seed: int
-) -> tuple[dict[str, Pipeline], pd.DataFrame]:
-    """Fit a regularised classifier for every system and predict the test scans.
+def without_target(data: ProbeData, target: Target) -> ProbeData:
+    """Leave out of the baseline ``age_sex`` what is the target itself.
 
-    Columns of the target: predicted, probability (of the positive class).
-
-    Args:
-        data: Scans of the two classes.
-        positive: The positive class.
-        cfg: Section ``evaluation.probes`` (``classes``, ``cv_folds``).
-        seed: Seed of the folds.
-
-    Returns:
-        The fitted classifiers by system, and the predictions of all systems.
+    Without the age it is called ``sex``, without the sex ``age``.
     """
-    negative = next(name for name in cfg["classes"] if name != positive)
-    training, test = _in_splits(data, TRAINING), _in_splits(data, (TEST,))
-    known = data.table[training]
-    truth = (known["diagnosis"] == positive).to_numpy()
-    models, frames = {}, []
-    for system, x in data.features.items():
-        groups = known["participant_id"]
-        model = fit_classifier(x[training], truth, groups, cfg["cv_folds"], seed)
-        probability = model.predict_proba(x[test])[:, 1]
-        models[system] = model
-        frames.append(
-            _frame(
-                data,
-                system,
-                penalty=penalty_of(model),
-                predicted=np.where(probability >= 0.5, positive, negative),
-                probability=probability,
-            )
-        )
-    return models, pd.concat(frames, ignore_index=True)
-
-
-def paper_diagnosis(data: ProbeData, positive: str, cfg: dict[str, Any]) -> pd.DataFrame:
-    """Test predictions of section 4.2's classifier, for every system and seed.
-
-    It is trained on a fraction ``paper.train_fraction`` of the subjects of the split ``train``.
-    """
-    negative = next(name for name in cfg["classes"] if name != positive)
-    training, test = _in_splits(data, ("train",)), _in_splits(data, (TEST,))
-    known = data.table[training]
-    truth = (known["diagnosis"] == positive).to_numpy()
-    frames = []
-    for system, x in data.features.items():
-        for seed in cfg["seeds"]:
-            fraction = cfg["paper"]["train_fraction"]
-            chosen = subject_split(known["participant_id"], truth, fraction, seed)
-            mine, held_out = x[training][chosen], (x[training][~chosen], truth[~chosen])
-            model = train_classifier(mine, truth[chosen], held_out, cfg["paper"], seed)
-            logit = model(x[test])
-            predicted = np.where(logit >= 0, positive, negative)
-            probability = 0.5 * (1 + np.tanh(logit / 2))  # the logistic function, without overflow
-            frames.append(
-                _frame(data, system, PAPER, seed, predicted=predicted, probability=probability)
-            )
-    return pd.concat(frames, ignore_index=True)
-
-
-def without_age(data: ProbeData) -> ProbeData:
-    """Replace the baseline ``age_sex``, which contains the target, by sex alone."""
-    sex = data.features["age_sex"][:, 1:]
+    if target.joined or target.event or target.column not in BASELINE:
+        return data
+    place = BASELINE.index(target.column)
+    rest = data.features["age_sex"][:, [1 - place]]
     others = {name: x for name, x in data.features.items() if name != "age_sex"}
-    return ProbeData(data.table, others | {"sex": sex})
+    return ProbeData(data.table, others | {BASELINE[1 - place]: rest})
 
 
-def probe_age(data: ProbeData, cfg: dict[str, Any]) -> tuple[dict[str, Pipeline], pd.DataFrame]:
-    """Fit a regularised regressor of age for every system and predict the test scans.
-
-    Columns of the target, in years: age, predicted, corrected (see
-    :func:`ldae.evaluation.probes.linear.corrected_age`). Further baselines are ``sex`` alone and
-    ``mean_age``, the mean age of the training scans.
-
-    Returns:
-        The fitted regressors by system, and the predictions of all systems.
-    """
-    data = without_age(data)
-    training, test = _in_splits(data, TRAINING), _in_splits(data, (TEST,))
-    age = data.table["age"].to_numpy()
-    groups = data.table.loc[training, "participant_id"].to_numpy()
-    models, frames = {}, []
-    for system, x in data.features.items():
-        fit_data = (x[training], age[training], groups, cfg["cv_folds"])
-        model = fit_regressor(*fit_data)
-        predicted = model.predict(x[test])
-        corrected = corrected_age(predicted, age[training], held_out_predictions(model, *fit_data))
-        models[system] = model
-        frames.append(
-            _frame(
-                data,
-                system,
-                penalty=penalty_of(model),
-                age=age[test],
-                predicted=predicted,
-                corrected=corrected,
-            )
-        )
-    mean = np.full(int(test.sum()), age[training].mean())
-    missing = np.full(len(mean), np.nan)
-    frames.append(_frame(data, "mean_age", NONE, age=age[test], predicted=mean, corrected=missing))
-    return models, pd.concat(frames, ignore_index=True)
-
-
-def paper_age(data: ProbeData, cfg: dict[str, Any]) -> pd.DataFrame:
-    """Test predictions of section 4.2's regressor, for every system and seed.
-
-    It is trained on a fraction ``paper.train_fraction`` of the subjects of the split ``train``; the
-    correction of the predicted ages is fitted on the others.
-    """
-    data = without_age(data)
-    training, test = _in_splits(data, ("train",)), _in_splits(data, (TEST,))
-    age = data.table["age"].to_numpy()
-    groups = data.table.loc[training, "participant_id"].to_numpy()
-    frames = []
-    for system, x in data.features.items():
-        x_training, age_training = x[training], age[training]
-        for seed in cfg["seeds"]:
-            fraction = cfg["paper"]["train_fraction"]
-            chosen = subject_split(groups, np.zeros(len(groups)), fraction, seed)
-            mine, held_out = x_training[chosen], (x_training[~chosen], age_training[~chosen])
-            model = train_regressor(mine, age_training[chosen], held_out, cfg["paper"], seed)
-            predicted = model(x[test])
-            corrected = corrected_age(predicted, age_training[~chosen], model(x_training[~chosen]))
-            columns = {"age": age[test], "predicted": predicted, "corrected": corrected}
-            frames.append(_frame(data, system, PAPER, seed, **columns))
-    return pd.concat(frames, ignore_index=True)
-
-
-def probe_groups(data: ProbeData, cfg: dict[str, Any], seed: int) -> pd.DataFrame:
-    """Test predictions of a multinomial regression for ``probes.groups`` (CN, MCI, AD).
-
-    Columns of the target: predicted, and ``probability_<group>`` for each group.
-    """
-    training, test = _in_splits(data, TRAINING), _in_splits(data, (TEST,))
-    known = data.table[training]
-    labels = known["diagnosis"].to_numpy(dtype=str)
-    frames = []
-    for system, x in data.features.items():
-        model = fit_classifier(x[training], labels, known["participant_id"], cfg["cv_folds"], seed)
-        probabilities = model.predict_proba(x[test])
-        order = model[-1].classes_.tolist()
-        columns = {"predicted": model.predict(x[test])}
-        for group in cfg["groups"]:
-            columns[f"probability_{group.lower()}"] = probabilities[:, order.index(group)]
-        frames.append(_frame(data, system, penalty=penalty_of(model), **columns))
-    return pd.concat(frames, ignore_index=True)
-
-
-def probe_conversion(
-    data: ProbeData, converts: np.ndarray, cfg: dict[str, Any], seed: int
-) -> pd.DataFrame:
-    """Test predictions of conversion from MCI to AD.
-
-    Columns of the target: converts, predicted (0 or 1 each), probability.
+def fit(
+    target: Target,
+    x: np.ndarray,
+    values: np.ndarray,
+    groups: Sequence[str],
+    cfg: dict[str, Any],
+    seed: int,
+) -> Pipeline:
+    """Fit the regularised probe of a target.
 
     Args:
-        data: MCI scans with a known label.
-        converts: (N,) bool, the label.
+        target: Its kind chooses the model: logistic, ridge or Cox regression.
+        x: (N, d) features.
+        values: Labels of the N scans (:class:`ldae.evaluation.probes.labels.Labels`).
+        groups: Participant of each row.
         cfg: Section ``evaluation.probes`` (``cv_folds``).
         seed: Seed of the folds.
     """
+    if target.kind in (BINARY, MULTICLASS):
+        return fit_classifier(x, values, groups, cfg["cv_folds"], seed)
+    if target.kind == SURVIVAL:
+        return fit_cox(x, values, groups, cfg["cv_folds"])
+    return fit_regressor(x, values, groups, cfg["cv_folds"])
+
+
+def predict(
+    target: Target, model: Pipeline, x: np.ndarray, classes: tuple
+) -> dict[str, np.ndarray]:
+    """Columns of a fitted probe's predictions for features (N, d), without the corrected values.
+
+    Args:
+        target: What the model was fitted to.
+        model: From :func:`fit`.
+        x: Features of the scans to predict.
+        classes: Negative and positive class, or all classes.
+    """
+    if target.kind == BINARY:
+        probability = model.predict_proba(x)[:, 1]
+        names = classes if target.named else (0, 1)
+        called = np.where(probability >= 0.5, names[1], names[0])
+        return {"predicted": called, "probability": probability}
+    if target.kind == MULTICLASS:
+        probabilities = model.predict_proba(x)
+        order = model[-1].classes_.tolist()
+        columns = {"predicted": model.predict(x)}
+        for one in classes:
+            column = probabilities[:, order.index(str(one))]
+            columns[f"probability_{str(one).lower()}"] = column
+        return columns
+    return {"predicted": model.predict(x)}
+
+
+def truth_columns(target: Target, values: np.ndarray, classes: tuple) -> dict[str, np.ndarray]:
+    """Columns of the truth of some scans; none where it is the diagnosis, which is there."""
+    if target.kind == SURVIVAL:
+        return {"time": values[:, 0], "event": values[:, 1].astype(int)}
+    if target.truth in ID_COLUMNS:
+        return {}
+    if target.kind == BINARY:
+        named = np.where(values, *classes[::-1]) if target.named else values.astype(int)
+        return {target.truth: named}
+    return {target.truth: values}
+
+
+def regularised(
+    target: Target, data: ProbeData, values: np.ndarray, classes: tuple, cfg: dict, seed: int
+) -> tuple[dict[str, Pipeline], pd.DataFrame]:
+    """Fit the regularised probe for every system on training scans, and predict the test scans.
+
+    Beside the systems, a continuous target has the mean of the training scans as a baseline
+    (``mean_age`` for the age, ``training_mean`` for others).
+
+    Args:
+        target: What to predict.
+        data: Scans with a label.
+        values, classes: Their labels (:class:`ldae.evaluation.probes.labels.Labels`).
+        cfg: Section ``evaluation.probes`` (``cv_folds``).
+        seed: Seed of the folds.
+
+    Returns:
+        The fitted models by system, and the predictions of all systems.
+    """
+    data = without_target(data, target)
     training, test = _in_splits(data, TRAINING), _in_splits(data, (TEST,))
-    groups = data.table.loc[training, "participant_id"]
+    groups = data.table.loc[training, "participant_id"].to_numpy()
+    shown, truth = data.table[test], truth_columns(target, values[test], classes)
+    models, frames = {}, []
+    for system, x in data.features.items():
+        model = fit(target, x[training], values[training], groups, cfg, seed)
+        columns = truth | predict(target, model, x[test], classes)
+        if target.kind == CONTINUOUS:
+            fitted = (x[training], values[training], groups, cfg["cv_folds"])
+            held_out = held_out_predictions(model, *fitted)
+            columns["corrected"] = corrected_age(columns["predicted"], values[training], held_out)
+        models[system] = model
+        frames.append(_frame(shown, system, penalty=penalty_of(model), **columns))
+    if target.kind == CONTINUOUS:
+        mean = np.full(int(test.sum()), values[training].mean())
+        columns = truth | {"predicted": mean, "corrected": np.full(len(mean), np.nan)}
+        name = "mean_age" if target.name == AGE else "training_mean"
+        frames.append(_frame(shown, name, NONE, **columns))
+    return models, pd.concat(frames, ignore_index=True)
+
+
+def paper_probes(
+    target: Target, data: ProbeData, values: np.ndarray, classes: tuple, cfg: dict[str, Any]
+) -> pd.DataFrame:
+    """Test predictions of section 4.2's classifier or regressor, for every system and seed.
+
+    It is trained on a fraction ``paper.train_fraction`` of the subjects of the split ``train``; the
+    correction of predicted values is fitted on the others.
+
+    Args:
+        target: Of kind binary or continuous.
+        data, values, classes: As in :func:`regularised`.
+        cfg: Section ``evaluation.probes`` (``seeds``, ``paper``).
+    """
+    data = without_target(data, target)
+    training, test = _in_splits(data, ("train",)), _in_splits(data, (TEST,))
+    groups = data.table.loc[training, "participant_id"].to_numpy()
+    known, shown = values[training], data.table[test]
+    truth = truth_columns(target, values[test], classes)
+    strata = known if target.kind == BINARY else np.zeros(len(groups))
+    train = train_classifier if target.kind == BINARY else train_regressor
     frames = []
     for system, x in data.features.items():
-        model = fit_classifier(x[training], converts[training], groups, cfg["cv_folds"], seed)
-        probability = model.predict_proba(x[test])[:, 1]
-        frames.append(
-            _frame(
-                data,
-                system,
-                penalty=penalty_of(model),
-                converts=converts[test].astype(int),
-                predicted=(probability >= 0.5).astype(int),
-                probability=probability,
-            )
-        )
+        fitted = x[training]
+        for seed in cfg["seeds"]:
+            chosen = subject_split(groups, strata, cfg["paper"]["train_fraction"], seed)
+            held_out = (fitted[~chosen], known[~chosen])
+            model = train(fitted[chosen], known[chosen], held_out, cfg["paper"], seed)
+            found = model(x[test])
+            if target.kind == BINARY:
+                names = classes if target.named else (0, 1)
+                columns = truth | {
+                    "predicted": np.where(found >= 0, names[1], names[0]),
+                    # the logistic function, without overflow
+                    "probability": 0.5 * (1 + np.tanh(found / 2)),
+                }
+            else:
+                corrected = corrected_age(found, known[~chosen], model(fitted[~chosen]))
+                columns = truth | {"predicted": found, "corrected": corrected}
+            frames.append(_frame(shown, system, PAPER, seed, **columns))
     return pd.concat(frames, ignore_index=True)

@@ -13,7 +13,7 @@ import pandas as pd
 from ldae.errors import require
 from ldae.files import MISSING
 from ldae.labels import ABSENT, interval
-from ldae.report.tables import cohort, interpolation, manipulation, probes, saliency
+from ldae.report.tables import cohort, interpolation, manipulation, probes, saliency, targets
 from ldae.report.tables import results as make
 from ldae.report.tables.table import Table
 
@@ -43,6 +43,9 @@ PRINTERS: dict[str, Callable[[pd.DataFrame], list[Table]]] = {
     "solvers_differences": lambda table: [make.solver_differences(table)],
     "probes": lambda table: [probes.by_system(table, target) for target in ("diagnosis", "age")],
     "probes_differences": lambda table: [probes.probe_differences(table)],
+    "targets": lambda table: targets.targets(table),
+    "targets_differences": lambda table: [targets.differences(table)],
+    "targets_calibration": lambda table: [targets.calibration(table)],
     "manipulation": lambda table: [manipulation.manipulation(table)],
     "manipulation_trends": lambda table: [manipulation.trends(table)],
     "counterfactual": lambda table: [manipulation.counterfactual(table)],

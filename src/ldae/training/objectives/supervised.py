@@ -160,8 +160,8 @@ class DiagnosisObjective(SupervisedObjective):
         require(
             not lacking,
             f"No training scan has the diagnosis {', '.join(lacking)}, so the supervised model "
-            "cannot be trained. Use more subjects, or other evaluation.probes.classes, or leave "
-            "supervised out of baselines.",
+            "cannot be trained. Use more subjects, or other classes of "
+            "evaluation.targets.diagnosis, or leave supervised out of baselines.",
         )
         self.weights: torch.Tensor | None = None
         if self.cfg["class_weights"] == "balanced":
