@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ldae.labels import listing
-from ldae.report.verdicts import OPEN, OPPOSITE, QUESTIONS, SHOWN, Claim
+from ldae.report.verdicts import OPEN, OPPOSITE, QUESTIONS, SHOWN, WITHOUT_SENTENCE, Claim
 from ldae.systems import lower_first
 
 # Words before what is compared with, by verdict: of one question, and of all others.
@@ -53,13 +53,15 @@ def tally(found: Sequence[Claim]) -> str:
 
 
 def sentences(found: Sequence[Claim]) -> list[Sentence]:
-    """A sentence for each question that has a leading claim, in the order of the questions.
+    """A sentence for each question with a leading claim, in the order of the questions.
+
+    Questions of :data:`ldae.report.verdicts.WITHOUT_SENTENCE` have none.
 
     It says the leading claim with its number, then which comparisons of the same question come
     out better, which are open and which come out worse, then the question's further clauses.
     """
     lines = []
-    for question in QUESTIONS:
+    for question in (key for key in QUESTIONS if key not in WITHOUT_SENTENCE):
         mine = [one for one in found if one.question == question]
         for lead in (one for one in mine if one.brief):
             clauses = [f"{_said(lead)}: {lead.brief}", *_compared(question, mine)]

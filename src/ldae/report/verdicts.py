@@ -26,6 +26,8 @@ QUESTIONS = {
     "truth": "Known truth",
     "external": "External test sets",
 }
+# Those without a sentence in the report's first screen: checks of how the others are answered.
+WITHOUT_SENTENCE = ("saliency",)
 
 
 @dataclass(frozen=True)
