@@ -46,7 +46,10 @@ SYSTEMS = {
     "voxel_average": System("Voxel average", "a voxel average"),
     "latent_lerp": System("Latent LERP"),
     "ldae_last_noise": System("LDAE, last visit's noise", "the LDAE with the last visit's noise"),
+    "ldae_corrected": System("LDAE, corrected average", "the average corrected by the LDAE"),
     "last_visit": System("Last visit", "the last visit"),
+    "mean_visits": System("Mean of visits", "the mean of the visits so far"),
+    "population_change": System("Population's change", "the mean and the population's change"),
     "voxel_linear": System("Voxels, linear", "linear voxels"),
     "latent_linear": System("Latents, linear", "linear latents"),
 }

@@ -22,7 +22,8 @@ EXTRAPOLATION_SSIM = {
     "last_visit": 0.91,
     "voxel_linear": 0.9,
 }
-EXTRAPOLATION_SSIM |= {"latent_linear": 0.92}
+EXTRAPOLATION_SSIM |= {"latent_linear": 0.92, "ldae_corrected": 0.96}
+EXTRAPOLATION_SSIM |= {"mean_visits": 0.95, "population_change": 0.955}
 
 
 def make_change_tables(tables: Path, evaluation: Path, brain: Callable, spacing: float) -> None:
@@ -103,7 +104,7 @@ def _extrapolation(tables: Path) -> None:
     methods, groups = extrapolation.METHODS, interpolation_tables.extrapolation_groups(triplets)
     summary = interpolation_tables.summary_table(triplets, groups, methods, RESAMPLES, 0)
     write_table(summary, tables / "extrapolation.tsv")
-    gaps = interpolation_tables.difference_table(triplets, methods, RESAMPLES, 0)
+    gaps = interpolation_tables.differences_of_both(triplets, methods, RESAMPLES, 0)
     write_table(gaps, tables / "extrapolation_differences.tsv")
 
 

@@ -321,7 +321,7 @@ def _interpolation(triplets: pd.DataFrame, name: str, groups: Callable, tables: 
     methods = list(triplets["method"].drop_duplicates())
     summary = interpolation_tables.summary_table(triplets, groups(triplets), methods, RESAMPLES, 0)
     write_table(summary, tables / f"{name}.tsv")
-    differences = interpolation_tables.difference_table(triplets, methods, RESAMPLES, 0)
+    differences = interpolation_tables.differences_of_both(triplets, methods, RESAMPLES, 0)
     write_table(differences, tables / f"{name}_differences.tsv")
 
 
@@ -339,7 +339,7 @@ def _probes_and_visits(index: pd.DataFrame, tables: Path, evaluation: Path) -> N
         for number in range(4):
             gap = min(target - start, end - target)
             for method, level in zip(
-                interpolation_tables.METHODS, (0.95, 0.9, 0.94, 0.93), strict=True
+                interpolation_tables.METHODS, (0.95, 0.945, 0.9, 0.94, 0.93), strict=True
             ):
                 ssim = level - 0.001 * gap + draw.normal(0, 0.005)
                 values = dict.fromkeys(interpolation_tables.METRICS, ssim)

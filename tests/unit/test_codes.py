@@ -81,11 +81,12 @@ def test_experiments_read_their_codes_and_give_the_same(
         reconstruction.evaluate_reconstruction(
             *inputs, folder / "rec.tsv", CFG, 0, project / "ldae.npz"
         )
-        names = ("triplets", "table", "differences")
+        names = ("triplets", "table", "differences", "correction")
         names += tuple(f"extrapolation{end}" for end in ("_triplets", "", "_differences"))
         outputs = {name: folder / f"{name}.tsv" for name in names}
         outputs["example"] = folder / "example.npz"
-        interpolation.evaluate_interpolation(*inputs, project / "ldae.npz", outputs, CFG, None, 0)
+        stores = (project / "ldae.npz", project / "latents")
+        interpolation.evaluate_interpolation(*inputs, *stores, outputs, CFG, None, 0)
         return [read_table(folder / f"{name}.tsv") for name in ("rec", "triplets")]
 
     made = experiments(system, tmp_path / "made")

@@ -9,18 +9,25 @@ import torch
 from helpers.models import CFG, SHAPE
 from ldae.errors import UserError
 from ldae.evaluation import extrapolation, interpolation
+from ldae.evaluation.ageing import Ageing
+from ldae.evaluation.correction import NONE
 from ldae.evaluation.longitudinal import VisitCodes
 from ldae.files import read_table
 
 OUTPUTS = ("triplets", "table", "differences")
-OUTPUTS += ("extrapolation_triplets", "extrapolation", "extrapolation_differences")
+OUTPUTS += ("extrapolation_triplets", "extrapolation", "extrapolation_differences", "correction")
 
 
 def evaluate(system, project, out: Path, cfg=CFG, subject=None) -> dict[str, Path]:
     paths = {name: out / f"{name}.tsv" for name in OUTPUTS} | {"example": out / "example.npz"}
-    inputs = (system, project / "volumes", project / "ldae.npz", paths)
+    inputs = (system, project / "volumes", project / "ldae.npz", project / "latents", paths)
     interpolation.evaluate_interpolation(*inputs, cfg, subject, 0)
     return paths
+
+
+def still(codes: VisitCodes) -> Ageing:
+    """A population that does not change."""
+    return Ageing(torch.zeros_like(codes.y[0]), torch.zeros_like(codes.z_0[0]), 0)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +45,7 @@ def codes(system, project) -> VisitCodes:
 
 def test_interpolation_tables(outputs):
     scans, table = read_table(outputs["triplets"]), read_table(outputs["table"])
-    assert len(scans) == 3 * 4  # participants with one triplet each, methods
+    assert len(scans) == 3 * 5  # participants with one triplet each, methods
     assert (scans["alpha"] == 0.5).all()
     overall = table[(table["grouping"] == "overall") & (table["metric"] == "mse_to_ae")]
     for row in overall.itertuples():
@@ -59,7 +66,7 @@ def test_interpolation_tables(outputs):
 
 def test_extrapolation_tables(outputs):
     scans = read_table(outputs["extrapolation_triplets"])
-    assert len(scans) == 3 * 5
+    assert len(scans) == 3 * 8
     assert (scans["alpha"] == 2).all()
     assert scans[["start", "end", "target"]].drop_duplicates().to_numpy().tolist() == [[0, 12, 24]]
     table = read_table(outputs["extrapolation"])
@@ -121,7 +128,7 @@ def test_linear_extrapolation_of_a_linear_course_is_exact(codes, monkeypatch):
     monkeypatch.setattr(
         codes, "z_0", torch.cat([codes.z_0[:2], 2 * codes.z_0[1:2] - codes.z_0[:1]])
     )
-    found = extrapolation.extrapolate(codes, 8).set_index("method")
+    found = extrapolation.extrapolate(codes, 8, still(codes), NONE).set_index("method")
     assert found.loc["voxel_linear", "mse_to_ae"] < 1e-12
     assert found.loc["last_visit", "mse_to_ae"] > 1e-4
     images = dict(extrapolation.predictions(codes, [0], [1], torch.tensor([2.0])))
@@ -134,3 +141,31 @@ def test_extrapolation_at_alpha_one_is_the_last_visit(codes):
     torch.testing.assert_close(images["ldae"], own, atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(images["ldae_last_noise"], own, atol=1e-4, rtol=1e-3)
     assert torch.equal(images["last_visit"], codes.decoded[1:2])
+
+
+def test_averages_are_of_all_visits_before_the_target(codes, monkeypatch):
+    assert extrapolation.visits_so_far(codes, 2) == [0, 1]
+    aged = still(codes)._replace(z=torch.ones_like(codes.z_0[0]))
+    found = extrapolation.predictions_of_averages(codes, [[0, 1]], [2], aged, NONE)
+    images = dict(found)
+    torch.testing.assert_close(images["mean_visits"], codes.decoded[:2].mean(0, keepdim=True))
+    mean = codes.z_0[:2].mean(0, keepdim=True)
+    torch.testing.assert_close(images["ldae_corrected"], codes.system.image(mean))
+    # From the mean month, 6, to month 24.
+    torch.testing.assert_close(images["population_change"], codes.system.image(mean + 1.5))
+
+
+def test_differences_are_of_the_ldae_and_of_the_corrected_average(outputs):
+    for name, others in (("differences", 3), ("extrapolation_differences", 6)):
+        pairs = read_table(outputs[name])[["method", "reference"]].drop_duplicates()
+        counts = pairs["method"].value_counts()
+        assert counts["ldae"] == others and counts["ldae_corrected"] == others + 1
+        assert "ldae_corrected" not in set(pairs["reference"])
+    # No validation participant of the project has three visits: nothing is corrected.
+    chosen = read_table(outputs["correction"]).query("chosen")
+    assert chosen["study"].tolist() == ["interpolation", "extrapolation"]
+    assert (chosen["strength"] == 0).all() and (chosen["n_subjects"] == 0).all()
+    scans = read_table(outputs["triplets"]).pivot(
+        index="participant_id", columns="method", values="ssim"
+    )
+    assert (scans["ldae_corrected"] == scans["latent_lerp"]).all()

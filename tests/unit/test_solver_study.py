@@ -67,9 +67,9 @@ def test_reconstructions_are_those_of_table_6(study, system, project, tmp_path):
 def test_predicted_visits_are_those_of_the_interpolation(study, system, project, tmp_path):
     cfg = CFG | {"interpolation": CFG["interpolation"] | {"ddim_steps": MOST}}
     names = ("triplets", "table", "differences", "extrapolation_triplets", "extrapolation",
-             "extrapolation_differences", "example")  # fmt: skip
+             "extrapolation_differences", "example", "correction")  # fmt: skip
     outputs = {name: tmp_path / name for name in names}
-    inputs = (system, project / "volumes", project / "ldae.npz", outputs)
+    inputs = (system, project / "volumes", project / "ldae.npz", project / "latents", outputs)
     evaluate_interpolation(*inputs, cfg, None, 0)
     triplets = read_table(outputs["triplets"])
     mine = triplets[triplets["method"] == "ldae"].sort_values("participant_id")

@@ -5,6 +5,7 @@ rule interpolation:
     input:
         **MODELS,
         volumes=multiext(results("cache/volumes/"), "store.json", "index.tsv"),
+        latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
         codes=CODES,
     output:
         triplets=results("evaluation/interpolation_triplets.tsv"),
@@ -14,6 +15,7 @@ rule interpolation:
         extrapolation_triplets=results("evaluation/extrapolation_triplets.tsv"),
         extrapolation=results("tables/extrapolation.tsv"),
         extrapolation_differences=results("tables/extrapolation_differences.tsv"),
+        correction=results("tables/visit_correction.tsv"),
     log:
         logfile("interpolation.log"),
     benchmark:

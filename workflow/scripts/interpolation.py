@@ -10,6 +10,7 @@ with job(snakemake):
         system,
         folder(snakemake.input.volumes),
         snakemake.input.embeddings,
+        folder(snakemake.input.latents),
         outputs=dict(snakemake.output.items()),
         cfg=settings,
         subject=snakemake.params.subject,

@@ -5,9 +5,7 @@ Sections 3.8 and 5.5 of the paper. Later visits are also extrapolated from two e
 """
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +17,25 @@ from torch import Tensor
 from ldae.data.sampling import batches
 from ldae.diffusion.interpolation import lerp
 from ldae.errors import UserError
-from ldae.evaluation import extrapolation
+from ldae.evaluation import correction, extrapolation
+from ldae.evaluation.ageing import measure_ageing
+from ldae.evaluation.correction import Correction
 from ldae.evaluation.examples import as_arrays
 from ldae.evaluation.interpolation_tables import (
     METHODS,
-    difference_table,
+    differences_of_both,
     extrapolation_groups,
     interpolation_groups,
     summary_table,
 )
-from ldae.evaluation.longitudinal import VisitCodes, interpolation_calls, longitudinal_series
+from ldae.evaluation.longitudinal import (
+    Triplet,
+    VisitCodes,
+    interpolation_calls,
+    longitudinal_series,
+    triplets,
+)
+from ldae.evaluation.visit_correction import choose_corrections
 from ldae.files import save_arrays, write_table
 from ldae.inference.ldae_system import LdaeSystem
 from ldae.progress import Progress
@@ -37,51 +44,16 @@ from ldae.ssim import ssim_window
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Triplet:
-    """Three visits of one participant, in order (start, target, end).
-
-    Attributes:
-        places: Positions in the list of visits.
-        months: Months of the visits.
-    """
-
-    places: tuple[int, int, int]
-    months: tuple[int, int, int]
-
-    @property
-    def alpha(self) -> float:
-        """Position of the target in time between start (0) and end (1)."""
-        start, target, end = self.months
-        return (target - start) / (end - start)
-
-    @property
-    def nearest(self) -> int:
-        """Position of the end nearer to the target; the earlier one if both are equally near."""
-        start, target, end = self.months
-        return self.places[2 if end - target < target - start else 0]
-
-
-def triplets(months: Sequence[int], first: int = 0) -> list[Triplet]:
-    """All (start, target, end) of one participant with start < target < end in time.
-
-    Args:
-        months: Months of the visits, ascending; two visits of one month are never in one triplet.
-        first: Position of the first of these visits in the list of all visits.
-    """
-    found = (
-        Triplet(tuple(first + i for i in places), tuple(months[i] for i in places))
-        for places in combinations(range(len(months)), 3)
-    )
-    return [t for t in found if t.months[0] < t.months[1] < t.months[2]]
-
-
-def predictions(codes: VisitCodes, chosen: list[Triplet]) -> Iterator[tuple[str, Tensor]]:
+def predictions(
+    codes: VisitCodes, chosen: list[Triplet], corrected: Correction | None = None
+) -> Iterator[tuple[str, Tensor]]:
     """Predict the target volumes (B, 1, X, Y, Z) by every method of :data:`METHODS`.
 
     ``ldae`` is :meth:`VisitCodes.between`. Three baselines stay within the autoencoder's output
     space:
     ``nearest_visit``, ``voxel_average`` (weights 1 - alpha, alpha), and ``latent_lerp`` (of z_0).
+    ``ldae_corrected``, which is left out without a correction, is ``latent_lerp`` with the code of
+    its image moved to the LERP of y_sem (:mod:`ldae.evaluation.correction`).
     """
     start, end = [t.places[0] for t in chosen], [t.places[2] for t in chosen]
     alpha = torch.tensor([t.alpha for t in chosen], dtype=torch.float64)
@@ -90,12 +62,18 @@ def predictions(codes: VisitCodes, chosen: list[Triplet]) -> Iterator[tuple[str,
     yield "nearest_visit", move(codes.decoded[[t.nearest for t in chosen]])
     yield "voxel_average", move(lerp(codes.decoded[start], codes.decoded[end], alpha))
     yield "latent_lerp", system.image(move(lerp(codes.z_0[start], codes.z_0[end], alpha)))
+    if corrected is not None:
+        targets = [t.places[1] for t in chosen]
+        averages = correction.missing_averages(codes, start, end, alpha, targets)
+        images = correction.corrected_images(system, averages, [corrected], codes.steps)
+        yield correction.METHOD, images[0]
 
 
 def evaluate_interpolation(
     system: LdaeSystem,
     volumes: str | Path,
     embeddings: str | Path,
+    latents: str | Path,
     outputs: dict[str, str | Path],
     cfg: dict[str, Any],
     subject: str | None,
@@ -104,25 +82,30 @@ def evaluate_interpolation(
     """Predict visits of test participants from others and compare them with the real ones.
 
     Every visit between two others is interpolated from them. Every visit after two others is
-    extrapolated from the two just before it.
+    extrapolated from the two just before it, or from all before it. Corrections of averages are
+    chosen on validation participants.
 
     Args:
         system, volumes, embeddings: As in
             :func:`ldae.evaluation.reconstruction.evaluate_reconstruction`.
+        latents: Folder of the latent store, for the training people's change per year.
         outputs: Paths to write, by name.
             ``triplets``, per-triplet table: participant_id, start, target, end (months), alpha,
             prediction_gap (months to the nearer end), time_gap (months between the ends), method,
             the metrics of :meth:`VisitCodes.compare` and ssim_window.
             ``table``: grouping (overall, prediction_gap, time_gap, relative_position), group,
             method, metric, value, ci_low, ci_high, n_triplets, n_subjects.
-            ``differences``: paired differences of the LDAE with every baseline, overall.
+            ``differences``: paired differences of the LDAE, and of the corrected average, with
+            every baseline, overall.
             ``extrapolation_triplets``, ``extrapolation``, ``extrapolation_differences``: the same
             three tables for :func:`ldae.evaluation.extrapolation.extrapolate`; groupings overall,
             horizon, time_gap.
+            ``correction``: the corrections tried on validation participants, and those chosen
+            (:func:`ldae.evaluation.correction_choice.choose`).
             ``example``: npz of the example (Figure 9): participant_id, scan_id, months, factor
             (V,), original, autoencoder, interpolated (V, X, Y, Z), the same of every baseline by
-            its name, spacing. All V visits are predicted from the first and the last, which are
-            decoded from their own codes (factors 0 and 1).
+            its name (but not the corrected average), spacing. All V visits are predicted from the
+            first and the last, which are decoded from their own codes (factors 0 and 1).
         cfg: Section ``evaluation`` (``interpolation``, ``batch_size``, ``bootstrap``).
         subject: ``figures.interpolation_subject``; None: the participant with most visits.
         seed: Seed of the resamples.
@@ -152,8 +135,11 @@ def evaluate_interpolation(
     )
     made = f"{calls.decodings:,} network calls" if system.codes else calls.described
     log.info("%d triplets of visits, without the extrapolation: %s", len(all_triplets), made)
-    tables = {"": _interpolate(codes, all_triplets, size)}
-    extrapolated = extrapolation.extrapolate(codes, size)
+    ageing = measure_ageing(system, latents, embeddings)
+    chosen = choose_corrections(system, store, embeddings, ageing, settings, size)
+    write_table(chosen.table, outputs["correction"])
+    tables = {"": _interpolate(codes, all_triplets, size, chosen.interpolation)}
+    extrapolated = extrapolation.extrapolate(codes, size, ageing, chosen.extrapolation)
     tables["extrapolation_"] = extrapolated[
         extrapolated["participant_id"].isin(evaluated["participant_id"])
     ]
@@ -163,13 +149,15 @@ def evaluate_interpolation(
         methods = extrapolation.METHODS if kind else METHODS
         summary = summary_table(found, groups, methods, resamples, seed)
         write_table(summary, outputs["extrapolation" if kind else "table"])
-        paired = difference_table(found, methods, resamples, seed)
+        paired = differences_of_both(found, methods, resamples, seed)
         write_table(paired, outputs[f"{kind}differences"])
     places = codes.visits.index[codes.visits["scan_id"].isin(shown["scan_id"])]
     _example(codes, places.tolist(), outputs["example"], size)
 
 
-def _interpolate(codes: VisitCodes, all_triplets: list[Triplet], size: int) -> pd.DataFrame:
+def _interpolate(
+    codes: VisitCodes, all_triplets: list[Triplet], size: int, corrected: Correction
+) -> pd.DataFrame:
     """Per-triplet table of all methods, in batches of ``size`` triplets."""
     frames = []
     progress = Progress("interpolation", len(all_triplets))
@@ -184,7 +172,7 @@ def _interpolate(codes: VisitCodes, all_triplets: list[Triplet], size: int) -> p
             months[:, 1] - months[:, 0], months[:, 2] - months[:, 1]
         )
         known["time_gap"] = months[:, 2] - months[:, 0]
-        for method, image in predictions(codes, chosen):
+        for method, image in predictions(codes, chosen, corrected):
             frames.append(known.assign(method=method, **codes.compare(targets, image)))
         progress.step(int(part[-1]) + 1)
     key = ["participant_id", "start", "target", "end"]
@@ -217,7 +205,8 @@ def _example(codes: VisitCodes, places: list[int], path: str | Path, size: int) 
         Triplet((places[0], place, places[-1]), (first, month, last))
         for place, month in zip(places, months, strict=True)
     ]
-    predicted: dict[str, list[np.ndarray]] = {method: [] for method in METHODS}
+    shown = [method for method in METHODS if method != correction.METHOD]
+    predicted: dict[str, list[np.ndarray]] = {method: [] for method in shown}
     for part in batches(len(wanted), size):
         for method, image in predictions(codes, [wanted[i] for i in part]):
             predicted[method].append(as_arrays(image))

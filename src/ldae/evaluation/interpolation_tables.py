@@ -6,10 +6,11 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from ldae.evaluation.correction import METHOD
 from ldae.evaluation.metrics.bootstrap import ClusterBootstrap
 from ldae.systems import metric
 
-METHODS = ("ldae", "nearest_visit", "voxel_average", "latent_lerp")
+METHODS = ("ldae", METHOD, "nearest_visit", "voxel_average", "latent_lerp")
 METRICS = ("ssim_to_ae", "mse_to_ae", "ssim", "ssim_brain", "mse")
 POSITIONS = (0.2, 0.4, 0.6, 0.8)  # inner edges of five classes of alpha; 0.5 is in the middle class
 
@@ -94,3 +95,18 @@ def difference_table(
                 | {"n_better": int(metric(name).improves(difference).sum())}
             )
     return pd.DataFrame(rows)
+
+
+def differences_of_both(
+    triplets: pd.DataFrame, methods: Sequence[str], resamples: int, seed: int
+) -> pd.DataFrame:
+    """As :func:`difference_table`: of the LDAE with the baselines, then of the corrected average.
+
+    The corrected average, which the LDAE itself is not compared with, is compared with all.
+    """
+    ours, *others = (name for name in methods if name != METHOD)
+    tables = [
+        difference_table(triplets, (first, *rest), resamples, seed)
+        for first, rest in ((ours, others), (METHOD, (ours, *others)))
+    ]
+    return pd.concat(tables, ignore_index=True)

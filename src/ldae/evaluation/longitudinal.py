@@ -1,8 +1,11 @@
-"""Longitudinal visits of test participants, and their codes, each computed once.
+"""Longitudinal visits of participants, and their codes, each computed once.
 
 Interpolation and extrapolation predict visits of the same participants from the same codes.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +27,12 @@ from ldae.progress import Progress
 AUTHORS_STEPS = 100
 
 
+def visit_series(scans: pd.DataFrame, min_visits: int) -> list[pd.DataFrame]:
+    """Tables of the participants with enough visits, each sorted by months; as below."""
+    series = [part.sort_values("months") for _, part in scans.groupby("participant_id")]
+    return [part for part in series if part["months"].nunique() >= max(min_visits, 3)]
+
+
 def longitudinal_series(
     test: pd.DataFrame, min_visits: int, most: int | None
 ) -> list[pd.DataFrame]:
@@ -37,14 +46,52 @@ def longitudinal_series(
     Raises:
         UserError: no participant has so many visits.
     """
-    series = [part.sort_values("months") for _, part in test.groupby("participant_id")]
-    series = [part for part in series if part["months"].nunique() >= max(min_visits, 3)]
+    series = visit_series(test, min_visits)
     if not series:
         raise UserError(
             f"No test participant has {max(min_visits, 3)} visits, so nothing can be interpolated. "
             "Lower evaluation.interpolation.min_visits (3 is the least) or add follow-up scans."
         )
     return [series[i] for i in evenly_spaced(len(series), most)]
+
+
+@dataclass(frozen=True)
+class Triplet:
+    """Three visits of one participant, in order (start, target, end).
+
+    Attributes:
+        places: Positions in the list of visits.
+        months: Months of the visits.
+    """
+
+    places: tuple[int, int, int]
+    months: tuple[int, int, int]
+
+    @property
+    def alpha(self) -> float:
+        """Position of the target in time between start (0) and end (1)."""
+        start, target, end = self.months
+        return (target - start) / (end - start)
+
+    @property
+    def nearest(self) -> int:
+        """Position of the end nearer to the target; the earlier one if both are equally near."""
+        start, target, end = self.months
+        return self.places[2 if end - target < target - start else 0]
+
+
+def triplets(months: Sequence[int], first: int = 0) -> list[Triplet]:
+    """All (start, target, end) of one participant with start < target < end in time.
+
+    Args:
+        months: Months of the visits, ascending; two visits of one month are never in one triplet.
+        first: Position of the first of these visits in the list of all visits.
+    """
+    found = (
+        Triplet(tuple(first + i for i in places), tuple(months[i] for i in places))
+        for places in combinations(range(len(months)), 3)
+    )
+    return [t for t in found if t.months[0] < t.months[1] < t.months[2]]
 
 
 class InterpolationCalls(NamedTuple):
@@ -81,8 +128,8 @@ def interpolation_calls(visits: int, triplets: int, solver: str, steps: int) -> 
     return InterpolationCalls(visits * up, triplets * down, 3 * AUTHORS_STEPS * triplets)
 
 
-class VisitCodes:
-    """Codes and reconstructions of V visits, each computed once and kept in the CPU's memory.
+class Visits:
+    """Latents, y_sem and reconstructions of V visits, each computed once and kept in CPU memory.
 
     Args:
         system: The trained models.
@@ -95,7 +142,7 @@ class VisitCodes:
     Attributes:
         visits: The rows, numbered from 0.
         y: Semantic codes y_sem, (V, d).
-        z_0, z_T: Latents and stochastic codes, (V, C, *S) each.
+        z_0: Latents, (V, C, *S).
         decoded: The autoencoder's reconstructions, (V, 1, X, Y, Z).
     """
 
@@ -115,15 +162,55 @@ class VisitCodes:
         progress = Progress("visits encoded", len(visits))
         for part in batches(len(visits), batch_size):
             z_0 = system.encode_z(self.original(part))
-            scans = self.visits["scan_id"].iloc[part].tolist()
-            z_T = system.invert(scans, z_0, system.compute.move(self.y[part]), steps)
-            parts.append([x.cpu() for x in (z_0, z_T, system.image(z_0))])
+            found = (z_0, *self._codes(part, z_0), system.image(z_0))
+            parts.append([x.cpu() for x in found])
             progress.step(int(part[-1]) + 1)
-        self.z_0, self.z_T, self.decoded = (torch.cat(x) for x in zip(*parts, strict=True))
+        self._keep(*(torch.cat(x) for x in zip(*parts, strict=True)))
+
+    def _codes(self, part: np.ndarray, z_0: Tensor) -> tuple[Tensor, ...]:
+        """Further codes of some visits."""
+        return ()
+
+    def _keep(self, z_0: Tensor, *found: Tensor) -> None:
+        """Keep latents, further codes and reconstructions of all visits."""
+        self.z_0, self.decoded = z_0, found[-1]
 
     def original(self, places: np.ndarray | list[int]) -> Tensor:
         """The scans of some visits, (B, 1, X, Y, Z)."""
         return self.store.volumes(self.visits["row"].to_numpy()[places])
+
+    def compare(self, targets: list[int], image: Tensor) -> dict[str, np.ndarray]:
+        """Compare predicted volumes with the real visits.
+
+        Args:
+            targets: Positions of the predicted visits in ``visits``, B of them.
+            image: Predicted volumes (B, 1, X, Y, Z) in [0, 1].
+
+        Returns:
+            (B,) each. ``ssim_to_ae`` and ``mse_to_ae`` compare with the paper's reference, the
+            autoencoder's reconstruction of the target. ``ssim``, ``ssim_brain`` and ``mse`` compare
+            with the original.
+        """
+        original, decoded = (
+            self.system.compute.move(x) for x in (self.original(targets), self.decoded[targets])
+        )
+        values = compare(original, decoded, image)
+        return {name: value.cpu().numpy() for name, value in values.items()}
+
+
+class VisitCodes(Visits):
+    """Visits with their stochastic codes z_T (V, C, *S) as well, each inverted once."""
+
+    z_T: Tensor
+
+    def _codes(self, part: np.ndarray, z_0: Tensor) -> tuple[Tensor, ...]:
+        scans = self.visits["scan_id"].iloc[part].tolist()
+        y = self.system.compute.move(self.y[part])
+        return (self.system.invert(scans, z_0, y, self.steps),)
+
+    def _keep(self, z_0: Tensor, *found: Tensor) -> None:
+        self.z_T = found[0]
+        super()._keep(z_0, *found)
 
     def between(
         self, start: list[int], end: list[int], alpha: Tensor, noise: Tensor | None = None
@@ -144,21 +231,3 @@ class VisitCodes:
         z_T = slerp(self.z_T[start], self.z_T[end], alpha) if noise is None else noise
         move = self.system.compute.move
         return self.system.image(self.system.decode(move(z_T), move(y), self.steps))
-
-    def compare(self, targets: list[int], image: Tensor) -> dict[str, np.ndarray]:
-        """Compare predicted volumes with the real visits.
-
-        Args:
-            targets: Positions of the predicted visits in ``visits``, B of them.
-            image: Predicted volumes (B, 1, X, Y, Z) in [0, 1].
-
-        Returns:
-            (B,) each. ``ssim_to_ae`` and ``mse_to_ae`` compare with the paper's reference, the
-            autoencoder's reconstruction of the target. ``ssim``, ``ssim_brain`` and ``mse`` compare
-            with the original.
-        """
-        original, decoded = (
-            self.system.compute.move(x) for x in (self.original(targets), self.decoded[targets])
-        )
-        values = compare(original, decoded, image)
-        return {name: value.cpu().numpy() for name, value in values.items()}

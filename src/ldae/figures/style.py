@@ -66,7 +66,10 @@ KIND_OF_SYSTEM = {
     "voxel_average": "voxels",
     "latent_lerp": "latents",
     "ldae_last_noise": "ldae",
+    "ldae_corrected": "ldae",
     "last_visit": "none",
+    "mean_visits": "voxels",
+    "population_change": "latents",
     "voxel_linear": "voxels",
     "latent_linear": "latents",
 }

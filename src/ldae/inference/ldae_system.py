@@ -19,6 +19,7 @@ from ldae.compute import Compute
 from ldae.data.embeddings import aligned_embeddings
 from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore
+from ldae.diffusion.partial import up_to
 from ldae.diffusion.schedule import Guidance, Schedule
 from ldae.errors import require
 from ldae.files import digest
@@ -158,6 +159,18 @@ class LdaeSystem(TrainedSystem):
         store.require_models(self.models_hash, self.guidance)
         other = copy(self)
         other.codes = store
+        return other
+
+    def up_to_step(self, last: int) -> Self:
+        """The same system, and the same networks, whose inversions end at step ``last``.
+
+        The solver's steps lie between 0 and ``last``. No stored code is read.
+
+        Raises:
+            ValueError: the schedule has no such step above the first.
+        """
+        other = copy(self)
+        other.schedule, other.codes = up_to(self.schedule, last), None
         return other
 
     @property

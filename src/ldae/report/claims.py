@@ -1,12 +1,11 @@
-"""Claims on a run: reconstruction, guidance, probes, missing visits and external test sets.
+"""Claims on a run: reconstruction, guidance, probes and external test sets.
 
 What the proof asks (:mod:`ldae.report.proof_thresholds`), the report asks too, by the same bounds.
-Claims on manipulated scans are in :mod:`ldae.report.manipulation_claims`.
+Claims on manipulated scans are in :mod:`ldae.report.manipulation_claims`, those on predicted visits
+in :mod:`ldae.report.visit_claims`.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
@@ -15,12 +14,12 @@ from ldae.report.manipulation_claims import manipulation_claims, truth_claims
 from ldae.report.proof_thresholds import AGE_RIVALS, ORACLE_FRACTION, RIVALS, VOLUME_CORRELATION
 from ldae.report.saliency_claims import saliency_claims
 from ldae.report.tables.table import row_of
-from ldae.report.verdicts import OPPOSITE, SHOWN, Claim, Criterion, claim_of
+from ldae.report.verdicts import Claim, Criterion, claim_of
+from ldae.report.visit_claims import visit_claims
 from ldae.systems import metric, phrase, system
 
 ABOVE_ZERO, BELOW_ZERO = Criterion(), Criterion(above=False)
 AUTOENCODER_SSIM, ROUND_TRIP_SSIM, DECODED_SSIM = 0.85, 0.99, 0.8  # bounds for the paper's grid
-VISIT_DIGITS = 4  # of SSIM: methods differ in the fourth decimal
 # Target of the probes: metric, whether higher is better, baselines of the proof, word, decimals.
 COMPARED = (
     ("diagnosis", "auroc", True, RIVALS, 3),
@@ -53,9 +52,11 @@ def claims(tables: dict[str, pd.DataFrame], alpha: float, full_size: bool = True
         tables.get("counterfactual_differences"),
         alpha,
     )
-    found += _interpolation(tables["interpolation"], tables["interpolation_differences"])
-    if "extrapolation_differences" in tables:
-        found += _extrapolation(tables["extrapolation_differences"])
+    found += visit_claims(
+        tables["interpolation"],
+        tables["interpolation_differences"],
+        tables.get("extrapolation_differences"),
+    )
     if "saliency_checks" in tables:
         found += saliency_claims(tables["saliency_checks"])
     if "truth" in tables:
@@ -241,68 +242,6 @@ def _age(values: pd.DataFrame, differences: pd.DataFrame) -> list[Claim]:
         digits=2,
         brief=f"MAE {own} years, difference {{found}}",
         opposite="y_sem predicts age worse than guessing the mean age",
-    )
-
-
-def _interpolation(table: pd.DataFrame, differences: pd.DataFrame) -> list[Claim]:
-    """Claims by SSIM to the visit's AE reconstruction, and by SSIM to the scan, as in the proof."""
-    overall = table[(table["grouping"] == "overall") & (table["metric"] == "ssim_to_ae")]
-    own = row_of(overall, method="ldae")
-    found = []
-    for row in differences[differences["metric"] == "ssim_to_ae"].to_dict("records"):
-        reference, other = row["reference"], phrase(row["reference"])
-        theirs = row_of(overall, method=reference)
-        to_scan = row_of(differences, reference=reference, metric="ssim")
-        leads = reference == "voxel_average"
-        estimate = f" {number(theirs['value'], VISIT_DIGITS)}" if theirs is not None else ""
-        found += claim_of(
-            "visits",
-            "interpolation_differences",
-            f"A missing visit is predicted better than by {other}",
-            f"SSIM to the AE reconstruction of the visit, LDAE less {other}",
-            pd.Series(row),
-            ABOVE_ZERO,
-            brief=_visit_brief(own, to_scan) if leads else "",
-            disputed=_disagree(row, to_scan),
-            opposite=f"A missing visit is predicted worse than by {other}",
-            rival="" if leads else f"{other}{estimate}",
-        ) + claim_of(
-            "visits",
-            "interpolation_differences",
-            f"A missing visit is predicted better than by {other}, judged by the scan itself",
-            f"SSIM to the scan of the visit, LDAE less {other}",
-            to_scan,
-            ABOVE_ZERO,
-        )
-    return found
-
-
-def _disagree(*rows: pd.Series | Mapping[str, Any] | None) -> bool:
-    """Whether one of the differences is above 0 and another below, each with its interval."""
-    there = [row for row in rows if row is not None]
-    verdicts = {ABOVE_ZERO.verdict(row["ci_low"], row["ci_high"]) for row in there}
-    return {SHOWN, OPPOSITE} <= verdicts
-
-
-def _visit_brief(own: pd.Series | None, to_scan: pd.Series | None) -> str:
-    """SSIM of the LDAE and its two differences, in few words; without what is missing."""
-    level = f"SSIM {number(own['value'], VISIT_DIGITS)}, " if own is not None else ""
-    brief = f"{level}difference {{found}} to the AE reconstruction"
-    if to_scan is not None:
-        numbers = (to_scan[key] for key in ("difference", "ci_low", "ci_high"))
-        brief += f" and {interval(*numbers)} to the scan itself"
-    return brief
-
-
-def _extrapolation(table: pd.DataFrame) -> list[Claim]:
-    mine = table[table["metric"] == "ssim_to_ae"]
-    return claim_of(
-        "visits",
-        "extrapolation_differences",
-        "The next visit is predicted better than by the last one",
-        "SSIM to the AE reconstruction of the visit, LDAE less the last visit",
-        row_of(mine, reference="last_visit"),
-        ABOVE_ZERO,
     )
 
 

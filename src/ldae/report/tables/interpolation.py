@@ -53,9 +53,10 @@ def predicted_visits(table: pd.DataFrame, what: str, note: str = "") -> list[Tab
 
 
 def predicted_visit_differences(table: pd.DataFrame, what: str) -> Table:
-    """Paired differences of the LDAE with the baselines, over triplets."""
+    """Paired differences of the LDAE, and of its corrected average, over triplets."""
     rows = [
         [
+            system(one["method"]).label,
             system(one["reference"]).label,
             metric(one["metric"]).label,
             cell(one, "difference", one["metric"]),
@@ -63,5 +64,5 @@ def predicted_visit_differences(table: pd.DataFrame, what: str) -> Table:
         ]
         for _, one in table.iterrows()
     ]
-    columns = ["Baseline", "Measure", "Difference", "LDAE better"]
+    columns = ["Prediction", "Baseline", "Measure", "Difference", "Better"]
     return Table(f"{what}: LDAE less baselines", columns, rows)

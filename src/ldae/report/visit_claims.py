@@ -1,0 +1,121 @@
+"""Claims on predicted visits: missing ones between two, next ones after two."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from ldae.labels import interval, number
+from ldae.report.tables.table import row_of
+from ldae.report.verdicts import OPPOSITE, SHOWN, Claim, Criterion, claim_of
+from ldae.systems import phrase
+
+ABOVE_ZERO = Criterion()
+VISIT_DIGITS = 4  # of SSIM: methods differ in the fourth decimal
+MEASURES = (
+    ("ssim_to_ae", "", "to the AE reconstruction of the visit"),
+    ("ssim", ", judged by the scan itself", "to the scan of the visit"),
+)
+
+
+def visit_claims(
+    interpolation: pd.DataFrame, between: pd.DataFrame, after: pd.DataFrame | None
+) -> list[Claim]:
+    """Claims on missing visits and, where the table is there, on next ones.
+
+    Args:
+        interpolation: ``interpolation.tsv``.
+        between, after: ``interpolation_differences.tsv`` and ``extrapolation_differences.tsv``.
+    """
+    found = _interpolation(interpolation, between)
+    found += _corrected(between, "A missing", ("latent_lerp",), "interpolation_differences")
+    return found if after is None else found + _extrapolation(after)
+
+
+def _interpolation(table: pd.DataFrame, differences: pd.DataFrame) -> list[Claim]:
+    """Claims by SSIM to the visit's AE reconstruction, and by SSIM to the scan, as in the proof."""
+    overall = table[(table["grouping"] == "overall") & (table["metric"] == "ssim_to_ae")]
+    own = row_of(overall, method="ldae")
+    found = []
+    differences = differences[differences["method"] == "ldae"]
+    for row in differences[differences["metric"] == "ssim_to_ae"].to_dict("records"):
+        reference, other = row["reference"], phrase(row["reference"])
+        theirs = row_of(overall, method=reference)
+        to_scan = row_of(differences, reference=reference, metric="ssim")
+        leads = reference == "voxel_average"
+        estimate = f" {number(theirs['value'], VISIT_DIGITS)}" if theirs is not None else ""
+        found += claim_of(
+            "visits",
+            "interpolation_differences",
+            f"A missing visit is predicted better than by {other}",
+            f"SSIM to the AE reconstruction of the visit, LDAE less {other}",
+            pd.Series(row),
+            ABOVE_ZERO,
+            brief=_visit_brief(own, to_scan) if leads else "",
+            disputed=_disagree(row, to_scan),
+            opposite=f"A missing visit is predicted worse than by {other}",
+            rival="" if leads else f"{other}{estimate}",
+        ) + claim_of(
+            "visits",
+            "interpolation_differences",
+            f"A missing visit is predicted better than by {other}, judged by the scan itself",
+            f"SSIM to the scan of the visit, LDAE less {other}",
+            to_scan,
+            ABOVE_ZERO,
+        )
+    return found
+
+
+def _disagree(*rows: pd.Series | Mapping[str, Any] | None) -> bool:
+    """Whether one of the differences is above 0 and another below, each with its interval."""
+    there = [row for row in rows if row is not None]
+    verdicts = {ABOVE_ZERO.verdict(row["ci_low"], row["ci_high"]) for row in there}
+    return {SHOWN, OPPOSITE} <= verdicts
+
+
+def _visit_brief(own: pd.Series | None, to_scan: pd.Series | None) -> str:
+    """SSIM of the LDAE and its two differences, in few words; without what is missing."""
+    level = f"SSIM {number(own['value'], VISIT_DIGITS)}, " if own is not None else ""
+    brief = f"{level}difference {{found}} to the AE reconstruction"
+    if to_scan is not None:
+        numbers = (to_scan[key] for key in ("difference", "ci_low", "ci_high"))
+        brief += f" and {interval(*numbers)} to the scan itself"
+    return brief
+
+
+def _extrapolation(table: pd.DataFrame) -> list[Claim]:
+    mine = table[(table["metric"] == "ssim_to_ae") & (table["method"] == "ldae")]
+    return claim_of(
+        "visits",
+        "extrapolation_differences",
+        "The next visit is predicted better than by the last one",
+        "SSIM to the AE reconstruction of the visit, LDAE less the last visit",
+        row_of(mine, reference="last_visit"),
+        ABOVE_ZERO,
+    ) + _corrected(
+        table,
+        "The next",
+        ("last_visit", "mean_visits", "population_change"),
+        "extrapolation_differences",
+    )
+
+
+def _corrected(
+    differences: pd.DataFrame, which: str, references: tuple[str, ...], evidence: str
+) -> list[Claim]:
+    """Claims on averages that the LDAE corrects, by both measures."""
+    found = []
+    mine = differences[differences["method"] == "ldae_corrected"]
+    for reference in references:
+        other = phrase(reference)
+        for name, suffix, target in MEASURES:
+            found += claim_of(
+                "visits",
+                evidence,
+                f"{which} visit is predicted by an average that the code corrects better than by "
+                f"{other}{suffix}",
+                f"SSIM {target}, {phrase('ldae_corrected')} less {other}",
+                row_of(mine, reference=reference, metric=name),
+                ABOVE_ZERO,
+            )
+    return found
