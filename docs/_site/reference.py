@@ -164,7 +164,8 @@ def allowed(rule: Mapping[str, Any]) -> str:
     if "anyOf" in rule:
         return ", ".join(allowed(option) for option in rule["anyOf"])
     if rule.get("pattern") == "^auto$":
-        return "`auto`, integer ≥ 1"
+        number = next(kind for kind in rule["type"] if kind != "string")
+        return f"`auto`, {_kind(number, rule)}"
     kinds = rule.get("type", "object")
     kinds = kinds if isinstance(kinds, list) else [kinds]
     return ", ".join(_kind(kind, rule) for kind in kinds)

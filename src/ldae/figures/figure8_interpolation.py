@@ -1,5 +1,6 @@
 """Figure 8: error of predicted visits against the prediction gap, beside trivial baselines."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -90,17 +91,18 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         "Months from the last known visit, two known",
     )
     published = "ldae" in settings.get("paper", ())
-    height = 70.0 * len(parts)
+    heads = [7.0 + 3.5 * math.ceil(len(marks) / LEGEND_COLUMNS) for _, marks in parts]
+    height = sum(heads) + 59.5 * len(parts)
     figure = new_figure(PAGE, height)
     for row, (shown, marks) in enumerate(parts):
-        top = 1 - 70 * row / height
+        top = 1 - (sum(heads[:row]) + 59.5 * row) / height
         grid = figure.add_gridspec(
             1,
             2,
             left=0.085,
             right=0.985,
-            top=top - 10.5 / height,
-            bottom=top - 54.25 / height,
+            top=top - heads[row] / height,
+            bottom=top - (heads[row] + 43.75) / height,
             wspace=0.25,
         )
         for index, (metric, label, scale, bound) in enumerate(PANELS):
@@ -113,17 +115,13 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
             letter(ax, "abcd"[2 * row + index], dx=-9)
         _legend(figure, shown, marks, top)
     data = pd.concat([shown for shown, _ in parts], ignore_index=True)
+    several = len(parts) > 1
     body = (
-        "Visits predicted from two others, compared with the autoencoder's reconstruction of the "
-        f"real one: {'(a, b) ' if len(parts) > 1 else ''}between the two"
-        + (
-            "; (c, d) after the two, going on along the line through them, where the last visit "
-            "and the mean of the visits stand for no change"
-            if len(parts) > 1
-            else ""
-        )
-        + ". The corrected average: that of the visits, moved by the code, chosen on validation "
-        "subjects" + ". 95 % intervals from resampled subjects (none for one subject)."
+        "Visits predicted from others, compared with the autoencoder's reconstruction of the real "
+        f"one: {'(a, b) ' if several else ''}between two"
+        + ("; (c, d) after two, on the line through them or from their mean" if several else "")
+        + ". Corrected averages are moved by the code. 95 % intervals from resampled subjects "
+        "(none for one subject)."
     )
     if published:
         body += " Bounds: the paper's, section 5.5."
