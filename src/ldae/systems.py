@@ -85,6 +85,9 @@ METRICS = {
     "mse": Metric("MSE", higher_is_better=False, digits=4),
     "mse_to_ae": Metric("MSE to the AE reconstruction", False, digits=4, to_autoencoder=True),
     "lpips": Metric("LPIPS", higher_is_better=False),
+    # of measured volumes in predicted visits
+    "ventricle_error": Metric("Error of the ventricles (ml)", False, 2, to_autoencoder=True),
+    "hippocampus_error": Metric("Error of the hippocampi (ml)", False, 2, to_autoencoder=True),
     # of the noise estimate
     "loss": Metric("loss", higher_is_better=False, digits=4),
     "weighted_loss": Metric("weighted loss", higher_is_better=False, digits=4),

@@ -169,3 +169,17 @@ def test_differences_are_of_the_ldae_and_of_the_corrected_average(outputs):
         index="participant_id", columns="method", values="ssim"
     )
     assert (scans["ldae_corrected"] == scans["latent_lerp"]).all()
+
+
+def test_errors_of_measured_volumes_are_between_decoded_images(codes, monkeypatch):
+    volumes = codes.original([0, 1, 2])
+    monkeypatch.setattr(codes, "decoded", volumes)
+    same = codes.compare([0, 1], volumes[:2])
+    assert not same["ventricle_error"].any() and not same["hippocampus_error"].any()
+    filled = volumes[:1].clone()  # one voxel of fluid in the ventricles' region becomes tissue
+    fluid = (filled[0, 0] > 0.02) & (filled[0, 0] < 0.2) & (codes.regions.ventricles == 1)
+    x, y, z = fluid.nonzero()[0]
+    filled[0, 0, x, y, z] = 0.75
+    error = codes.compare([0], filled)
+    assert error["ventricle_error"].item() == pytest.approx(codes.regions.voxel_ml, rel=1e-3)
+    assert error["hippocampus_error"].item() < 0.05 * codes.regions.voxel_ml  # by the median

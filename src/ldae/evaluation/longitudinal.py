@@ -20,6 +20,7 @@ from ldae.diffusion.interpolation import lerp, slerp
 from ldae.diffusion.solvers import find_solver
 from ldae.errors import UserError
 from ldae.evaluation.metrics.image import compare
+from ldae.evaluation.metrics.volumes import Regions, soft_volumes
 from ldae.evaluation.test_scans import evenly_spaced
 from ldae.inference.ldae_system import LdaeSystem
 from ldae.progress import Progress
@@ -144,6 +145,7 @@ class Visits:
         y: Semantic codes y_sem, (V, d).
         z_0: Latents, (V, C, *S).
         decoded: The autoencoder's reconstructions, (V, 1, X, Y, Z).
+        regions: Regions of the measured volumes.
     """
 
     def __init__(
@@ -157,6 +159,7 @@ class Visits:
     ):
         self.system, self.store, self.steps = system, store, steps
         self.visits = visits.reset_index(drop=True)
+        self.regions = Regions.on(store.affine, store.shape, system.compute.device)
         self.y = torch.from_numpy(system.stored_codes(embeddings, visits["scan_id"])).float()
         parts = []
         progress = Progress("visits encoded", len(visits))
@@ -189,12 +192,18 @@ class Visits:
         Returns:
             (B,) each. ``ssim_to_ae`` and ``mse_to_ae`` compare with the paper's reference, the
             autoencoder's reconstruction of the target. ``ssim``, ``ssim_brain`` and ``mse`` compare
-            with the original.
+            with the original. ``ventricle_error`` and ``hippocampus_error``: absolute error of the
+            measured volumes (ml), or of their change from any visit that is known; both images are
+            decoded, so that what the autoencoder takes from every image cancels.
         """
         original, decoded = (
             self.system.compute.move(x) for x in (self.original(targets), self.decoded[targets])
         )
         values = compare(original, decoded, image)
+        known, found = (soft_volumes(x, x, self.regions) for x in (decoded, image))
+        for region in ("ventricle", "hippocampus"):
+            name = f"{region}_ml"
+            values[f"{region}_error"] = (found[name] - known[name]).abs()
         return {name: value.cpu().numpy() for name, value in values.items()}
 
 
