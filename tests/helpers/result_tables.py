@@ -97,6 +97,7 @@ def _extrapolation(tables: Path) -> None:
         ssim = EXTRAPOLATION_SSIM[method] - 0.001 * horizon + draw.normal(0, 0.005)
         values = dict.fromkeys(interpolation_tables.METRICS, ssim)
         values |= {"mse_to_ae": (1 - ssim) / 10, "mse": (1 - ssim) / 10}
+        values |= dict.fromkeys(interpolation_tables.VOLUME_ERRORS, 10 * (1 - ssim))
         known = {"participant_id": f"sub-{number}", "start": 0, "end": horizon, "alpha": 2.0}
         known |= {"target": 2 * horizon, "horizon": horizon, "time_gap": horizon}
         rows.append(known | {"method": method} | values)

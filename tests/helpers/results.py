@@ -344,6 +344,7 @@ def _probes_and_visits(index: pd.DataFrame, tables: Path, evaluation: Path) -> N
                 ssim = level - 0.001 * gap + draw.normal(0, 0.005)
                 values = dict.fromkeys(interpolation_tables.METRICS, ssim)
                 values |= {"mse_to_ae": (1 - ssim) / 10, "mse": (1 - ssim) / 10}
+                values |= dict.fromkeys(interpolation_tables.VOLUME_ERRORS, 10 * (1 - ssim))
                 known = {"participant_id": f"sub-{number}", "start": start, "target": target}
                 known |= {"end": end, "alpha": (target - start) / (end - start)}
                 known |= {"prediction_gap": gap, "time_gap": end - start, "method": method}

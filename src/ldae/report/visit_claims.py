@@ -12,9 +12,18 @@ from ldae.systems import phrase
 
 ABOVE_ZERO = Criterion()
 VISIT_DIGITS = 4  # of SSIM: methods differ in the fourth decimal
+# Of corrected averages: metric, what is predicted, words at the end, measure, criterion, decimals.
 MEASURES = (
-    ("ssim_to_ae", "", "to the AE reconstruction of the visit"),
-    ("ssim", ", judged by the scan itself", "to the scan of the visit"),
+    ("ssim_to_ae", "visit is", "", "SSIM to the AE reconstruction of the visit", ABOVE_ZERO, 3),
+    ("ssim", "visit is", ", judged by the scan itself", "SSIM to the scan", ABOVE_ZERO, 3),
+    (
+        "ventricle_error",
+        "visit's ventricles are",
+        "",
+        "absolute error of the ventricles measured in the decoded image (ml)",
+        Criterion(above=False),
+        2,
+    ),
 )
 
 
@@ -103,19 +112,20 @@ def _extrapolation(table: pd.DataFrame) -> list[Claim]:
 def _corrected(
     differences: pd.DataFrame, which: str, references: tuple[str, ...], evidence: str
 ) -> list[Claim]:
-    """Claims on averages that the LDAE corrects, by both measures."""
+    """Claims on averages that the LDAE corrects, by each of :data:`MEASURES`."""
     found = []
     mine = differences[differences["method"] == "ldae_corrected"]
     for reference in references:
         other = phrase(reference)
-        for name, suffix, target in MEASURES:
+        for name, what, end, measure, criterion, digits in MEASURES:
             found += claim_of(
                 "visits",
                 evidence,
-                f"{which} visit is predicted by an average that the code corrects better than by "
-                f"{other}{suffix}",
-                f"SSIM {target}, {phrase('ldae_corrected')} less {other}",
+                f"{which} {what} predicted by an average that the code corrects better than by "
+                f"{other}{end}",
+                f"{measure}, {phrase('ldae_corrected')} less {other}",
                 row_of(mine, reference=reference, metric=name),
-                ABOVE_ZERO,
+                criterion,
+                digits=digits,
             )
     return found
