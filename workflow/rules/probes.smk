@@ -135,7 +135,12 @@ for name, target in PROBE_TARGETS.items():
             about=config["evaluation"]["targets"][name],
             settings=evaluation("probes", "bootstrap", "target_splits"),
             change_hash=tables_change_hash if target.study_table else None,
-            source=source("evaluation.probes.evaluate:evaluate_target"),
+            source=source(
+                "evaluation.probes.evaluate:evaluate_target",
+                "evaluation.probes.evaluate:Sources",
+                "evaluation.probes.joined_table:scan_list",
+                "evaluation.probes.joined_table:study_table",
+            ),
         message:
             f"Fitting linear probes for {target.label} (Table 7)"
         script:
