@@ -17,6 +17,7 @@ REFERENCE = "docs/configuration.md"
 MRIQC = "mriqc_"  # start of the names of MRIQC's measures, in tables and bounds
 # Inputs of the probes that are no system.
 TAKEN = ("latents", "visits", "diagnosis_predictions", "age_predictions", "truth")
+LINEAR_KEYS = ("kind", "components")  # of ldae.encoder
 # Trainings that share a section of the configuration.
 SECTIONS = {"supervised_diagnosis": "supervised", "supervised_age": "supervised"}
 
@@ -26,7 +27,12 @@ def slice_branch(encoder: Mapping[str, Any]) -> dict[str, Any]:
 
     So what is trained on slices does not depend on the keys of the linear branch.
     """
-    return {key: value for key, value in encoder.items() if key not in ("kind", "components")}
+    return {key: value for key, value in encoder.items() if key not in LINEAR_KEYS}
+
+
+def linear_branch(encoder: Mapping[str, Any]) -> dict[str, Any]:
+    """Section ``ldae.encoder`` for the linear branch alone: the reverse of :func:`slice_branch`."""
+    return {key: value for key, value in encoder.items() if key in LINEAR_KEYS}
 
 
 def section_name(stage: str) -> str:

@@ -106,6 +106,8 @@ def test_more_components_than_scans_or_voxels_than_the_grid_has_are_an_error():
         start_components(branch, Rows(volumes(20)), np.arange(3), compute, 1)
     with pytest.raises(UserError, match=r"components\.voxels is 289, but the grid .* only 288"):
         VolumeComponents(**SIZES | {"voxels": 289})
+    with pytest.raises(UserError, match=r"components\.count is 41, more than the 40 voxels"):
+        VolumeComponents(**SIZES | {"count": 41})
 
 
 def test_untrained_components_are_random_projections_of_the_whole_grid():
@@ -162,6 +164,11 @@ def test_baselines_have_the_slices_alone():
         # So another size of a branch that is not there retrains nothing.
         own = training_section(changed, "ldae")["encoder"]
         assert ("components" in own) == (kind == "both")
+    # Nor does another backbone of the baselines touch an encoder of components alone.
+    linear = {**section, "kind": "components"}
+    own = training_section({**PAPER, "ldae": {**PAPER["ldae"], "encoder": linear}}, "ldae")
+    assert own["encoder"].keys() == {"kind", "components"}
+    assert build_encoder(own["encoder"]).dim == section["components"]["count"]
     one, other = (
         relevant({**section, "components": {**section["components"], "count": n}}) for n in (8, 9)
     )

@@ -212,6 +212,14 @@ def test_card_states_versions_departures_and_citation(tmp_path):
     assert save_model(tmp_path, {"a": torch.ones(1)}, written) == written
 
 
+def test_departures_name_a_linear_encoder_and_no_backbone_that_is_not_there():
+    encoder = {"kind": "components", "components": {"count": 64}, "backbone": "convnext_atto"}
+    (said,) = departures({"kind": "ldae", "architecture": encoder})
+    assert said == "y_sem has 64 principal components of volumes in place of a learnt code"
+    both = departures({"kind": "ldae", "architecture": encoder | {"kind": "both"}})
+    assert "beside a learnt code" in both[0] and "backbone convnext_atto" in both[1]
+
+
 def test_departures_list_only_deviations_from_paper():
     for kind, cfg in (
         ("autoencoder", PAPER["autoencoder"]),

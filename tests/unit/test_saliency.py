@@ -117,7 +117,7 @@ def test_random_weights_reach_every_layer_and_leave_the_trained_read_out_alone()
     before = {key: value.clone() for key, value in read_out.state_dict().items()}
     x, names = volumes(2), []
     outputs = [read_out(x)]
-    for level, random in randomised(read_out, fresh, x.shape[2:], 0):
+    for level, random in randomised(read_out, fresh, 0):
         names.append(level)
         outputs.append(random(x))
         if level == "attention":
@@ -133,7 +133,7 @@ def test_random_weights_reach_every_layer_and_leave_the_trained_read_out_alone()
     assert not torch.allclose(random.probe.w, read_out.probe.w)
     assert all(torch.equal(read_out.state_dict()[key], value) for key, value in before.items())
     assert all((a != b).any() for a, b in pairwise(outputs))
-    again = [random(x) for _, random in randomised(read_out, fresh, x.shape[2:], 0)]
+    again = [random(x) for _, random in randomised(read_out, fresh, 0)]
     assert all(torch.equal(a, b) for a, b in zip(again, outputs[1:], strict=True))
 
 
@@ -172,7 +172,7 @@ def test_random_weights_reach_a_linear_branch_and_its_voxels(kind):
     torch.manual_seed(4)
     fresh = build_encoder({**ENCODER, "kind": kind, "components": SIZES}).eval()
     places, seen = read_out.encoder.components.index.clone(), {}
-    for level, random in randomised(read_out, fresh, x.shape[2:], 0):
+    for level, random in randomised(read_out, fresh, 0):
         branch = random.encoder.components
         seen[level] = (branch.matrix.clone(), branch.index.clone())
         assert random(x).isfinite().all()

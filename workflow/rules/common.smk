@@ -284,6 +284,12 @@ def encoder_weights(wildcards):
     return optional_input(config["ldae"]["encoder"]["pretrained"])
 
 
+def ldae_weights(wildcards):
+    """Pretrained file of stage 3; an encoder of components alone has no backbone."""
+    components = config["ldae"]["encoder"]["kind"] == "components"
+    return [] if components else encoder_weights(wildcards)
+
+
 def brain_extraction_weights(wildcards):
     """Files of ANTsPyNet's cache; deepbet brings its own in its package."""
     section = config["preprocess"]["brain_extraction"]

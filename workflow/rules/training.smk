@@ -22,7 +22,7 @@ TRAINING_RULES = {
     "ldae": dict(
         stores=["volumes", "latents"],
         models=["autoencoder", "ldm"],
-        weights=encoder_weights,
+        weights=ldae_weights,
         priority=1,
         mem_mb=32000,
         runtime=5760,

@@ -71,7 +71,12 @@ def departures(card: Mapping[str, Any]) -> list[str]:
             found.append(f"loss weighted with gamma {gamma:g}, not {PAPER_GAMMA:g}")
     if card["kind"] in ("dae", "supervised"):
         cfg = cfg.get("encoder", {})
-    if card["kind"] in ("ldae", "dae", "supervised"):
+    kind = cfg.get("kind", "slices") if card["kind"] == "ldae" else "slices"
+    if kind != "slices":
+        count = cfg["components"]["count"]
+        beside = "in place of" if kind == "components" else "beside"
+        found.append(f"y_sem has {count} principal components of volumes {beside} a learnt code")
+    if card["kind"] in ("ldae", "dae", "supervised") and kind != "components":
         if "pretrained" in cfg and cfg["pretrained"] is None:
             found.append("semantic encoder trained from scratch, not from ImageNet weights")
         if cfg.get("backbone", PAPER_BACKBONE) != PAPER_BACKBONE:

@@ -61,7 +61,7 @@ class VolumeComponents(nn.Module):
         voxels: Number of voxels of that grid which are read.
 
     Raises:
-        UserError: the grid has fewer voxels.
+        UserError: the grid has fewer voxels, or there are more components than voxels.
 
     Attributes:
         index: Their places in the flattened grid, (voxels,).
@@ -73,6 +73,11 @@ class VolumeComponents(nn.Module):
         super().__init__()
         self.dim, self.grid, self.voxels = count, tuple(grid), voxels
         size = prod(grid)
+        require(
+            count <= voxels,
+            f"ldae.encoder.components.count is {count}, more than the {voxels} voxels of "
+            "ldae.encoder.components.voxels. Lower it.",
+        )
         require(
             voxels <= size,
             f"ldae.encoder.components.voxels is {voxels}, but the grid of "

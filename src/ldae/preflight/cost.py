@@ -195,9 +195,10 @@ def _paper_size(cfg: Mapping[str, Any], rule: str) -> bool:
     sections = {"autoencoder": ("volumes", "autoencoder"), "dae": ("dae",)}
     sections = sections.get(rule, ("volumes", "autoencoder", "ldm"))
     same = all(cfg[name][key] == v for name in sections for key, v in PAPER_SIZE[name].items())
-    return same and (
-        rule in ("autoencoder", "ldm") or cfg["ldae"]["encoder"]["backbone"] == BACKBONE
-    )
+    encoder = cfg["ldae"]["encoder"]
+    if rule == "ldae" and encoder["kind"] != "slices":
+        return False
+    return same and (rule in ("autoencoder", "ldm") or encoder["backbone"] == BACKBONE)
 
 
 def _reference(cfg: Mapping[str, Any]) -> dict[str, tuple[float | None, str]]:

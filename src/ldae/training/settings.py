@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ldae.config import diagnosis_classes, section_name, slice_branch
+from ldae.config import diagnosis_classes, linear_branch, section_name, slice_branch
 from ldae.data.sampling import check_batch
 from ldae.dependencies import with_flag
 from ldae.errors import UserError, require
@@ -32,8 +32,9 @@ def training_section(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
     cfg = dict(config[name])
     if name in (*SAME_ENCODER, "ldae"):
         encoder = config["ldae"]["encoder"]
-        alone = name in SAME_ENCODER or encoder.get("kind", "slices") == "slices"
-        cfg["encoder"] = slice_branch(encoder) if alone else encoder
+        kind = "slices" if name in SAME_ENCODER else encoder.get("kind", "slices")
+        branch = {"slices": slice_branch, "components": linear_branch}.get(kind, dict)
+        cfg["encoder"] = branch(encoder)
     if name == "supervised":
         cfg["classes"] = list(diagnosis_classes(config["evaluation"]))
     return cfg

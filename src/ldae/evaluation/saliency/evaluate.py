@@ -128,7 +128,7 @@ def evaluate_saliency(
     for draw in range(settings["draws"]):
         drawn = derive_seed(seed, "saliency", draw)
         fresh = compute.place(initial_encoder(architecture, drawn)).eval().requires_grad_(False)
-        for level, random in randomised(read_out, fresh, store.shape, drawn):
+        for level, random in randomised(read_out, fresh, drawn):
             methods = METHODS if level == ALL else (GRADIENTS,)
             there = {method: list(views.maps(random, method)) for method in methods}
             found.append(_compared(cases, there, maps, level, draw))

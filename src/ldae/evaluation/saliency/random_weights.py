@@ -7,7 +7,7 @@ of the levels before it; the last has no trained weight left.
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -26,15 +26,12 @@ COMPONENTS = "components"
 IMAGE = "image"  # no network at all: the scan less what it is compared with
 
 
-def randomised(
-    read_out: ReadOut, fresh: Encoder, shape: Sequence[int], seed: int
-) -> Iterator[tuple[str, ReadOut]]:
+def randomised(read_out: ReadOut, fresh: Encoder, seed: int) -> Iterator[tuple[str, ReadOut]]:
     """Read-outs with more and more random layers.
 
     Args:
         read_out: The trained one; it stays as it is.
         fresh: An encoder of the same architecture with random weights, the source of the layers.
-        shape: Shape (X, Y, Z) of the volumes.
         seed: Seed of the random probe, and of the voxels of a linear branch.
 
     Yields:
@@ -57,7 +54,7 @@ def randomised(
     if isinstance(encoder, JoinedEncoder):
         branch = encoder.components
         steps.append((COMPONENTS, partial(branch.matrix.copy_, fresh.components.matrix)))
-        steps.append((ALL, partial(_other_voxels, branch, shape, seed)))
+        steps.append((ALL, partial(_other_voxels, branch, seed)))
     for number, (level, randomise) in enumerate(steps, start=1):
         randomise()
         yield (ALL if number == len(steps) else level), ReadOut(encoder, probe)
@@ -105,9 +102,9 @@ def _copy(source: nn.Module, target: nn.Module, names: list[str]) -> None:
         target.get_submodule(name).load_state_dict(source.get_submodule(name).state_dict())
 
 
-def _other_voxels(branch: VolumeComponents, shape: Sequence[int], seed: int) -> None:
+def _other_voxels(branch: VolumeComponents, seed: int) -> None:
     """Let a linear branch read random voxels of its grid, without their mean."""
-    grid = [min(side, own) for side, own in zip(branch.grid, shape, strict=True)]
-    places = torch.randperm(math.prod(grid), generator=generator(seed, "saliency", "voxels"))
+    drawn = generator(seed, "saliency", "voxels")
+    places = torch.randperm(math.prod(branch.grid), generator=drawn)
     branch.index.copy_(places[: branch.voxels].sort().values)
     branch.mean.zero_()
