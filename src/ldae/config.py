@@ -15,9 +15,14 @@ from ldae.systems import SYSTEMS, TARGETS
 AUTO = "auto"  # value of a key that a job chooses by the machine it runs on
 REFERENCE = "docs/configuration.md"
 MRIQC = "mriqc_"  # start of the names of MRIQC's measures, in tables and bounds
-# Inputs of the probes that are no system.
-TAKEN = ("latents", "visits", "diagnosis_predictions", "age_predictions", "truth")
 LINEAR_KEYS = ("kind", "components")  # of ldae.encoder
+# Inputs of the rules with embeddings that are no system, and a system of decision curves.
+TAKEN = (
+    "age_predictions", "dates", "diagnosis_predictions", "latents", "pca", "predictions",
+    "study_tables", "table", "treat_all", "truth", "visits", "volumes",
+)  # fmt: skip
+# Systems with probes, beside the encoders of others; dae and oracle only where they are made.
+PROBED = ("ldae", "untrained", "dae", "latents_pca", "volumes", "oracle", "age_sex", "sex", "age")
 # Trainings that share a section of the configuration.
 SECTIONS = {"supervised_diagnosis": "supervised", "supervised_age": "supervised"}
 
@@ -86,6 +91,7 @@ def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
         "cohort.beside.NAME.preprocessed_dir for each, the folder to make.",
     )
     check_external_encoders(config["evaluation"]["external_encoders"])
+    check_split_systems(config["evaluation"])
     bounded = mriqc_bounds(config)
     require(
         not bounded or any(about.get("mriqc") for about in (config["cohort"], *beside.values())),
@@ -117,6 +123,24 @@ def check_external_encoders(encoders: Mapping[str, Any]) -> None:
             if needed
             else f"{key}: a torchscript file holds its network; leave network and arguments out.",
         )
+
+
+def check_split_systems(evaluation: Mapping[str, Any]) -> None:
+    """Check the names of the systems that get rows for other splits.
+
+    Args:
+        evaluation: Section ``evaluation`` of the configuration.
+
+    Raises:
+        UserError: a name is of no system with a probe.
+    """
+    known = [*PROBED, *evaluation["external_encoders"]]
+    lost = [name for name in evaluation["target_splits"]["systems"] if name not in known]
+    require(
+        not lost,
+        f"evaluation.target_splits.systems names {', '.join(lost)}, which the probes do not have; "
+        f"the systems are {', '.join(known)}.",
+    )
 
 
 def restore_types(config: dict[str, Any], given: Mapping[str, Any], schema: str | Path) -> None:

@@ -17,6 +17,8 @@ from ldae.errors import UserError
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 PAPER = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+ENCODER = {"kind": "torchscript", "path": "net.pt", "normalise": "none",
+           "grid": {"shape": [8, 8, 8], "spacing": None}}  # fmt: skip
 
 
 def merge(base: dict, changes: dict) -> dict:
@@ -124,3 +126,13 @@ def test_missing_config_key_is_named():
     config = {key: value for key, value in PAPER.items() if key != "seed"}
     with pytest.raises(UserError, match="seed are missing"):
         check_config(config, SCHEMA)
+
+
+def test_splits_name_systems_of_the_probes():
+    def of(systems):
+        changes = {"target_splits": {"systems": systems}, "external_encoders": {"theirs": ENCODER}}
+        return merge(PAPER, {"evaluation": changes})
+
+    check_config(of(["ldae", "age_sex", "theirs"]), SCHEMA)
+    with pytest.raises(UserError, match=r"target_splits\.systems names volume, their, which"):
+        check_config(of(["ldae", "volume", "their"]), SCHEMA)

@@ -1,6 +1,7 @@
 """Encoders of others: built with weights that fit, fed what they ask for, rows of the probes."""
 
 import copy
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from helpers.models import run_probes
-from ldae.config import check_config
+from ldae.config import check_config, check_external_encoders
 from ldae.data.embeddings import load_embeddings
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
+from ldae.evaluation.probes.target_table import STANDARD
 from ldae.inference.external_encoder import embed_with, normalised, on_grid
 from ldae.nets.volume_encoders import VolumeEncoder, build_encoder
 
@@ -220,6 +222,8 @@ def test_intensities_are_normalised_scan_by_scan():
         ("ldae", {}, "external_encoders.ldae: the name is taken"),
         ("visits", {}, "the name is taken"),
         ("index", {}, "the name is taken"),
+        ("pca", {}, "the name is taken"),
+        ("treat_all", {}, "the name is taken"),
         ("theirs", {"kind": "timm"}, "kind timm needs its network"),
         ("theirs", {"network": "ViT"}, "leave network and arguments out"),
         ("theirs", {"normalise": "histogram"}, "external_encoders.theirs.normalise"),
@@ -234,3 +238,25 @@ def test_configuration_of_an_encoder_is_checked(name, changes, message):
     config["evaluation"]["external_encoders"] = {name: about | changes}
     with pytest.raises(UserError, match=message):
         check_config(config, SCHEMA)
+
+
+def test_names_of_encoders_are_never_those_of_other_inputs():
+    """An encoder's file is an input by its name, in each rule with ``**EMBEDDINGS``."""
+    rules = {path.stem: path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk")}
+    found = set(re.findall(r'found\["(\w+)"\] =', rules["probes"]))
+    assert {"table", "dates", "study_tables"} <= found
+    blocks = [
+        inputs
+        for text in rules.values()
+        for inputs in re.findall(r" input:\n(.*?)\n +output:", text, re.DOTALL)
+        if "**EMBEDDINGS" in inputs
+    ]
+    assert len(blocks) >= 3
+    for inputs in blocks:
+        indent = re.match(" +", inputs)[0]
+        found |= set(re.findall(rf"^{indent}(\w+)=", inputs, re.MULTILINE))
+    found |= {f"{target}_predictions" for target in ("diagnosis", "age")} | set(STANDARD)
+    for name in [*found, "oracle", "treat_all"]:
+        with pytest.raises(UserError, match="the name is taken"):
+            check_external_encoders({name: {"kind": "torchscript"}})
+    check_external_encoders({"brainiac": {"kind": "torchscript"}})
