@@ -8,7 +8,12 @@ from helpers.models import CFG
 from ldae.errors import UserError
 from ldae.evaluation.probes.features import ProbeData
 from ldae.evaluation.probes.joined_table import join_table
-from ldae.evaluation.probes.labels import Labels, event_times, labels_of
+from ldae.evaluation.probes.labels import (
+    Labels,
+    event_times,
+    labels_of,
+    require_configured_values,
+)
 from ldae.evaluation.probes.target_table import make_target, target_table
 from ldae.evaluation.probes.targets import without_target
 
@@ -147,6 +152,12 @@ def test_contradictions_of_an_entry_are_refused(about, message):
 def test_diagnosis_and_age_stay_what_the_manipulation_needs():
     with pytest.raises(UserError, match=r"targets\.age must be there"):
         target_table(CFG["targets"] | {"age": None})
+    other = {"kind": "continuous", "column": "mmse"}
+    with pytest.raises(UserError, match="from the cohort's own column age"):
+        target_table(CFG["targets"] | {"age": other})
+    other = {"kind": "binary", "column": "sex", "classes": ["F", "M"]}
+    with pytest.raises(UserError, match="from the cohort's own column diagnosis"):
+        target_table(CFG["targets"] | {"diagnosis": other})
     left = target_table(CFG["targets"] | {"groups": None})
     assert list(left) == ["diagnosis", "age", "conversion"]
 
@@ -156,3 +167,34 @@ def test_baseline_of_age_and_sex_never_holds_the_target():
     found = without_target(data, make_target("sex", {"kind": "binary", "classes": ["F", "M"]}))
     assert found.features["age"].tolist() == [[70], [71], [60]] and "age_sex" not in found.features
     assert "age_sex" in without_target(data, make_target("x", {"kind": "continuous"})).features
+
+
+def test_a_number_is_one_class_however_it_is_written():
+    text = ["1.0", "2", "1"]
+    assert labels(text, kind="multiclass", classes=[1, 2]).values.tolist() == ["1", "2", "1"]
+    assert labels(text, kind="ordinal").values.tolist() == [0, 1, 0]
+    assert labels(text, kind="binary", positive=[1]).values.tolist() == [True, False, True]
+    assert labels([1, 2, 1], kind="binary", positive=["1.0"]).values.tolist() == [True, False, True]
+    long = labels([1234567, "1234568.0", 1234567.5], kind="multiclass")
+    assert long.classes == ("1234567", "1234567.5", "1234568")
+    assert labels(["1_2", "12", "nan"], kind="multiclass").classes == ("12", "1_2", "nan")
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({"kind": "binary", "classes": ["low", "hihg"]}, "value.s. hihg of column x, which holds"),
+        ({"kind": "ordinal", "classes": ["low", "high", 3]}, "value.s. 3 of column x"),
+        ({"kind": "binary", "positive": ["High"]}, "value.s. High of .* correct positive"),
+    ],
+)
+def test_configured_values_that_no_scan_has_are_refused(about, message):
+    target = make_target("mine", {"column": "x"} | about)
+    with pytest.raises(UserError, match=message):
+        require_configured_values(target, pd.DataFrame({"x": ["low", "high", np.nan]}))
+    require_configured_values(target, pd.DataFrame({"x": [np.nan, np.nan]}))
+
+
+def test_a_cohort_may_lack_a_diagnosis():
+    groups = {"kind": "multiclass", "column": "diagnosis", "classes": ["CN", "MCI", "AD"]}
+    require_configured_values(make_target("groups", groups), SCANS)

@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from ldae.errors import UserError
 from ldae.evaluation.probes.features import TEST, TRAINING, ProbeData, load_probe_data
 from ldae.evaluation.probes.joined_table import join_table, scan_dates
-from ldae.evaluation.probes.labels import Labels, labels_of
+from ldae.evaluation.probes.labels import Labels, labels_of, require_configured_values
 from ldae.evaluation.probes.linear import save_linear
 from ldae.evaluation.probes.projection import lda_projection
 from ldae.evaluation.probes.scores import COMPARED, absent_row, score_table
@@ -156,7 +156,9 @@ def read_labels(target: Target, data: ProbeData, sources: Sources) -> Labels:
     if sources.table:
         dates = scan_dates(sources.images, scans) if sources.images and target.date else None
         joined = join_table(target, sources.table, scans, dates)
-    return labels_of(target, scans, visits, joined)
+    labels = labels_of(target, scans, visits, joined)
+    require_configured_values(target, scans if joined is None else joined)
+    return labels
 
 
 def with_columns(table: pd.DataFrame, visits: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Labels of scans for a target: from the cohort's table, its visits, or a table of the user's."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from ldae.errors import UserError, require
 from ldae.evaluation.probes.target_table import (
     BINARY,
     CONTINUOUS,
+    DIAGNOSIS,
     ORDINAL,
     SURVIVAL,
     Target,
@@ -16,6 +18,8 @@ from ldae.evaluation.probes.target_table import (
 )
 
 AD = "AD"
+EXACT = 2**53  # float64 holds all integers up to it
+SHOWN = 10  # values of a column in a message
 
 
 @dataclass(frozen=True)
@@ -157,11 +161,49 @@ def labels_of(
     return Labels(known, values == classes[1] if target.kind == BINARY else values, classes)
 
 
+def require_configured_values(target: Target, table: pd.DataFrame) -> None:
+    """Refuse classes and positive values of the configuration that no row has: they are misspelt.
+
+    A diagnosis of the cohort is no misspelling: the schema names them, and a cohort may lack one.
+    A column without any value is left to the note on too few subjects.
+
+    Args:
+        target: What to predict.
+        table: The cohort's columns, or those of the target's table, one row for each scan.
+
+    Raises:
+        UserError: a class or a positive value is in no row.
+    """
+    values = target.positive if isinstance(target.positive, tuple) else target.classes
+    if not values or (target.column == DIAGNOSIS and not target.joined):
+        return
+    found = sorted(set(table[target.column].map(_word).dropna()))
+    lost = [str(one) for one in map(_word, values) if one not in found]
+    require(
+        not lost or not found,
+        f"evaluation.targets.{target.name}: no scan has the value(s) {', '.join(lost)} of column "
+        f"{target.column}, which holds {', '.join(found[:SHOWN])}"
+        f"{', ...' if len(found) > SHOWN else ''}; correct "
+        f"{'positive' if isinstance(target.positive, tuple) else 'classes'}, or remove them there.",
+    )
+
+
 def _word(value: object) -> object:
-    """A class as text: 2.0, as pandas reads a column of integers with gaps, is ``2``."""
+    """A class as text, with one text for each number: ``2`` for 2, 2.0, and the text "2.0".
+
+    A column of integers with gaps is read as 2.0, and all values of a user's table are text.
+    Numbers are not rounded, so that two that differ stay two classes.
+    """
     if pd.isna(value):
         return np.nan
-    return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
+    text = str(value)
+    try:
+        number = math.nan if "_" in text else float(text)
+    except ValueError:
+        return text
+    if not abs(number) < EXACT:  # nan, too
+        return text
+    return str(int(number)) if number.is_integer() else repr(number)
 
 
 def _numbers(target: Target, column: pd.Series) -> np.ndarray:

@@ -114,7 +114,7 @@ def _continuous(target: Target, frame: pd.DataFrame, classes: tuple) -> Scores:
 
 def _ordinal(target: Target, frame: pd.DataFrame, classes: tuple) -> Scores:
     """Concordance of the ranks; errors in levels."""
-    truth, predicted = frame["truth"].to_numpy(float), frame["predicted"].to_numpy(float)
+    truth, predicted = frame[target.truth].to_numpy(float), frame["predicted"].to_numpy(float)
     nearest = np.clip(np.rint(predicted), 0, len(classes) - 1)
     return {
         "concordance": concordance(truth, predicted),

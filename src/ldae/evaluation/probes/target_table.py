@@ -97,9 +97,16 @@ class Target:
 
     @property
     def truth(self) -> str:
-        """Column of the true values in tables of predictions."""
-        if not self.joined and not self.event and self.column in (DIAGNOSIS, AGE):
-            return self.column
+        """Column of the true values in tables of predictions.
+
+        The scan's own column where that holds them as they are scored: a diagnosis of named
+        classes, or the age in years. Ranks and 1 and 0 are no values of these columns.
+        """
+        own = not self.joined and not self.event
+        if own and self.column == DIAGNOSIS and self.named:
+            return DIAGNOSIS
+        if own and self.column == AGE and self.kind == CONTINUOUS:
+            return AGE
         return "converts" if self.event and self.kind == BINARY else "truth"
 
 
@@ -116,10 +123,13 @@ def target_table(targets: Mapping[str, Mapping[str, Any]]) -> dict[str, Target]:
     found = {name: make_target(name, about) for name, about in targets.items() if about is not None}
     for name, kind in ((DIAGNOSIS, BINARY), (AGE, CONTINUOUS)):
         require(
-            name in found and found[name].kind == kind and not found[name].joined,
+            name in found
+            and found[name].kind == kind
+            and found[name].column == name
+            and not found[name].joined,
             f"evaluation.targets.{name} must be there, of kind {kind} and from the cohort's own "
-            "columns: manipulation and the command line need its probe. Give a target of your own "
-            "another name.",
+            f"column {name}: manipulation and the command line need its probe. Give a target of "
+            "your own another name.",
         )
     require(
         len(found[DIAGNOSIS].classes) == 2,
