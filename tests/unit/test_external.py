@@ -77,6 +77,25 @@ def test_external_test_set_without_scans_has_rows_that_say_so(probes):
     assert lost["value"].isna().all() and lost["note"].str.contains("ledger.tsv").all()
 
 
+def test_target_with_a_table_of_its_own_has_a_row_that_says_so(external_project, tmp_path):
+    groups = {"kind": "multiclass", "column": "stage", "table": "mine.tsv"}
+    evaluate_external_probes(
+        {"ldae": external_project / "ldae.npz"},
+        external_project / "latents",
+        {},
+        ["LOST"],
+        "ADNI",
+        tmp_path / "probes.tsv",
+        tmp_path / "differences.tsv",
+        CFG | {"targets": CFG["targets"] | {"groups": groups}},
+        0,
+        volumes=external_project / "tissue_volumes.tsv",
+        visits=external_project / "visits.tsv",
+    )
+    row = read_table(tmp_path / "probes.tsv").set_index("target").loc["groups"]
+    assert row["cohort"] == "LOST" and "a table of its own" in row["note"]
+
+
 @pytest.fixture(scope="module")
 def reconstructions(project, external_project, tmp_path_factory):
     """Folder with the per-scan tables: own before, own beside an external test set, external."""

@@ -12,7 +12,9 @@ from ldae.evaluation.metrics.concordance import concordance
 from ldae.evaluation.probes.all_targets import corrected
 from ldae.evaluation.probes.features import ProbeData
 from ldae.evaluation.probes.labels import labels_of
+from ldae.evaluation.probes.scores import score_table
 from ldae.evaluation.probes.splits import asked_splits, split_rows
+from ldae.evaluation.probes.statistics import DISCRIMINATION
 from ldae.evaluation.probes.summary import SUMMARY, summarise
 from ldae.evaluation.probes.target_table import make_target
 from ldae.evaluation.probes.targets import regularised
@@ -217,6 +219,60 @@ def test_target_of_a_table_of_the_users_own(project, tmp_path):
     curves = read_table(files["calibration"])
     assert {"brier", "observed", "net_benefit"} <= set(curves["quantity"])
     assert len(read_table(files["contrasts"])) == 4
+
+
+OWN_COLUMNS = {
+    "binary of diagnosis": ({"kind": "binary", "positive": ["AD"]}, "diagnosis", "truth"),
+    "binary of age": ({"kind": "binary", "positive": "> 72"}, "age", "truth"),
+    "named binary of diagnosis": (
+        {"kind": "binary", "classes": ["CN", "MCI"]}, "diagnosis", "diagnosis",
+    ),
+    "multiclass of diagnosis": ({"kind": "multiclass"}, "diagnosis", "diagnosis"),
+    "ordinal of diagnosis": (
+        {"kind": "ordinal", "classes": ["CN", "MCI", "AD"]}, "diagnosis", "truth",
+    ),
+    "ordinal of age": ({"kind": "ordinal"}, "age", "truth"),
+    "continuous of age": ({"kind": "continuous"}, "age", "age"),
+    "survival of age": ({"kind": "survival", "time": "age", "column": "event"}, "event", "time"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OWN_COLUMNS)
+def test_target_on_the_columns_of_diagnosis_and_age_is_scored(case):
+    about, column, truth = OWN_COLUMNS[case]
+    scans, codes = cohort(90, 12, 0.9)
+    draw = np.random.default_rng(1)
+    scans["diagnosis"] = np.select([codes[:, 0] < -0.4, codes[:, 0] < 0.4], ["CN", "MCI"], "AD")
+    scans["age"] = np.round(72 + 4 * codes[:, 0]).astype(int)
+    scans["event"] = draw.integers(0, 2, len(scans))
+    target = make_target("mine", {"column": column} | about)
+    found = labels_of(target, scans, scans)
+    features = {"ldae": codes, "age_sex": draw.normal(size=(len(scans), 2))}
+    part = ProbeData(scans, features).where(found.known)
+    _, predicted = regularised(target, part, found.values, found.classes, CFG["probes"], 0)
+    assert truth in predicted and (truth == "age" or "age" not in predicted)
+    if "age" in predicted:
+        own = predicted[predicted["system"] == "ldae"].set_index("scan_id")["age"]
+        assert (own == scans.set_index("scan_id")["age"][own.index]).all()
+    rows, _ = score_table(target, predicted, found.classes, 50, 0)
+    own = {row["metric"]: row for row in rows if row["system"] == "ldae"}
+    name, chance = DISCRIMINATION[target.kind]
+    row = own.get(name) or own["r2"]
+    assert row["value"] > chance + 0.2 or target.kind == "survival"
+    if target.kind == "binary":
+        assert row["n_positive"] == found.values[(part.table["split"] == "test").to_numpy()].sum()
+
+
+def test_splits_of_age_have_a_row_of_what_is_left_of_age_and_sex():
+    scans, codes = cohort(60, 13, 0.9)
+    scans["age"] = 70 + codes[:, 0]
+    target = make_target("age", {"kind": "continuous"})
+    found = labels_of(target, scans, scans)
+    wanted = SPLITS | {"systems": ["ldae", "age_sex"], "repeats": 1, "folds": 3, "site": None,
+                       "people": []}  # fmt: skip
+    data = ProbeData(scans, {"ldae": codes, "age_sex": codes[:, :2]})
+    rows = split_rows(target, data, found, CFG | {"target_splits": wanted}, 0)
+    assert {row["system"] for row in rows} == {"ldae", "sex"}
 
 
 def test_target_with_too_few_people_has_a_row_that_says_so(project, tmp_path):

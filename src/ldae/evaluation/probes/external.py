@@ -52,6 +52,7 @@ OF_ADNI = ["paper", "paper_source"]  # columns of published values, which hold f
 NO_SCAN = (
     "none of its scans with known age and sex is in the volume store (results/cohort/ledger.tsv)"
 )
+OWN_TABLE = "its values come from a table of its own, which is not read for external test sets"
 Found = tuple[Target, tuple, ProbeData, pd.DataFrame | None, str]
 
 
@@ -74,7 +75,8 @@ def evaluate_external_probes(
     """Score the probes on each external test set, and compare with the cohort's own test set.
 
     Only the targets of Table 7 are scored: those of
-    :data:`ldae.evaluation.probes.target_table.STANDARD`.
+    :data:`ldae.evaluation.probes.target_table.STANDARD`. One with a table of its own has a row
+    that says so, without a value.
 
     Args:
         embeddings, latents, volumes, visits, oracle: As in
@@ -107,7 +109,10 @@ def evaluate_external_probes(
     table_of = target_table(cfg["targets"])
     own_columns = [name for name in STANDARD if name in table_of and not table_of[name].joined]
     targets = {name: table_of[name] for name in own_columns}
+    joined = [table_of[name] for name in STANDARD if name in table_of and table_of[name].joined]
     for cohort in cohorts:
+        left_out = [absent_row(target, usable[:0], OWN_TABLE) for target in joined]
+        rows += [{"cohort": cohort} | row for row in left_out]
         scans = set(usable.loc[usable["cohort"] == cohort, "scan_id"])
         if data is None or not scans:
             absent = [absent_row(target, usable[:0], NO_SCAN) for target in targets.values()]

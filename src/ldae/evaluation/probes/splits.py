@@ -23,7 +23,14 @@ from ldae.evaluation.probes.paper import subject_split
 from ldae.evaluation.probes.statistics import DISCRIMINATION, discrimination, statistics
 from ldae.evaluation.probes.summary import absent_summary, sizes, summary_rows
 from ldae.evaluation.probes.target_table import BINARY, MULTICLASS, SURVIVAL, Target
-from ldae.evaluation.probes.targets import fit, predict, truth_columns, without_target
+from ldae.evaluation.probes.targets import (
+    AGE_SEX,
+    BASELINE,
+    fit,
+    predict,
+    truth_columns,
+    without_target,
+)
 from ldae.seeds import derive_seed
 
 LEAST = 2  # subjects of a class that a training set needs
@@ -59,7 +66,10 @@ def split_rows(
     """
     wanted = cfg["target_splits"]
     data = without_target(data, target)
-    systems = {name: x for name, x in data.features.items() if name in wanted["systems"]}
+    asked = set(wanted["systems"])
+    if AGE_SEX in asked:  # called by what is left of it, for a target that is age or sex
+        asked |= set(BASELINE)
+    systems = {name: x for name, x in data.features.items() if name in asked}
     rows = []
     for splits in asked_splits(target, data.table, labels, wanted, seed):
         if not splits.repeats:

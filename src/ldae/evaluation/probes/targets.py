@@ -45,7 +45,8 @@ from ldae.evaluation.probes.target_table import (
 )
 
 ID_COLUMNS = ["scan_id", "participant_id", "diagnosis"]
-BASELINE = ("age", "sex")  # columns of the baseline age_sex
+AGE_SEX = "age_sex"  # a baseline
+BASELINE = ("age", "sex")  # its columns
 
 
 def _frame(
@@ -76,8 +77,8 @@ def without_target(data: ProbeData, target: Target) -> ProbeData:
     if target.joined or target.event or target.column not in BASELINE:
         return data
     place = BASELINE.index(target.column)
-    rest = data.features["age_sex"][:, [1 - place]]
-    others = {name: x for name, x in data.features.items() if name != "age_sex"}
+    rest = data.features[AGE_SEX][:, [1 - place]]
+    others = {name: x for name, x in data.features.items() if name != AGE_SEX}
     return ProbeData(data.table, others | {BASELINE[1 - place]: rest})
 
 
