@@ -417,6 +417,19 @@ def test_methods_state_encoder_learning_rate_and_decay():
     assert rates(cfg | {"encoder_learning_rate": None, "decay": "none"}) == "0.003"
 
 
+def test_methods_name_sites_left_out_where_subjects_tell_them(run):
+    folder, config, _ = run
+    cards, index = read_cards(folder / "models"), read_table(folder / "cache/volumes/index.tsv")
+
+    def evaluation(names):
+        known = index.assign(participant_id=[names[i % 2] for i in range(len(index))])
+        return dict(methods(config, cards, known, {"a": "1"}))["Evaluation"]
+
+    assert "each site left out once" in evaluation(["sub-ADNI002S0001", "sub-ADNI003S0001"])
+    assert "left out once" not in evaluation(["sub-ADNI002S0001", "sub-ADNI002S0002"])
+    assert "left out once" not in evaluation(["sub-1", "sub-2"])
+
+
 def test_methods_count_training_scans_of_the_model_card_not_the_index(run):
     folder, config, _ = run
     cards, index = read_cards(folder / "models"), read_table(folder / "cache/volumes/index.tsv")

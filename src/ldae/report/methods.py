@@ -53,7 +53,7 @@ def methods(
         ("Latent diffusion model", _ldm(config, cards["ldm"])),
         ("Semantic encoder and gradient estimator", _ldae(config, cards["ldae"])),
         *_others(config, cards),
-        ("Evaluation", _evaluation(config)),
+        ("Evaluation", _evaluation(config, index)),
         ("Software", _software(versions)),
     ]
 
@@ -168,7 +168,7 @@ def _others(config: dict[str, Any], cards: Cards) -> list[tuple[str, str]]:
     return found
 
 
-def _evaluation(config: dict[str, Any]) -> str:
+def _evaluation(config: dict[str, Any], index: pd.DataFrame) -> str:
     cfg = config["evaluation"]
     moves, visits = cfg["manipulation"], cfg["interpolation"]
     solver, seen = SOLVERS[cfg["solver"]], "no stage saw"
@@ -181,7 +181,7 @@ def _evaluation(config: dict[str, Any]) -> str:
             "latents not clamped. SSIM [@wang2004] with a Gaussian window over the whole volume "
             f"and within the brain, MSE, LPIPS [@zhang2018] ({cfg['lpips']['net']}) over "
             f"{LPIPS_SLICES[cfg['lpips']['protocol']]}.",
-            _probing(cfg),
+            _probing(cfg, index),
             f"Manipulation ({moves['mode']} y_sem, α = "
             f"{listing([f'{a:g}' for a in moves['alphas']])}, {_steps(moves)}) is "
             "judged by fluid and grey matter in the template's regions, by the probes of the "
@@ -215,14 +215,22 @@ def _steps(cfg: dict[str, Any]) -> str:
     return f"{steps} DDIM steps" if solver == "ddim" else f"{steps} steps of {SOLVERS[solver]}"
 
 
-def _probing(cfg: dict[str, Any]) -> str:
+def _has_sites(pattern: str | None, index: pd.DataFrame) -> bool:
+    """Whether the names of subjects tell two sites or more, as the rows of sites need."""
+    if not pattern:
+        return False
+    return index["participant_id"].str.extract(pattern, expand=False).nunique() > 1
+
+
+def _probing(cfg: dict[str, Any], index: pd.DataFrame) -> str:
     probes, paper = cfg["probes"], cfg["probes"]["paper"]
     targets = target_table(cfg["targets"]).values()
     cox = "; survival targets by ridge Cox regression" if _has(targets, SURVIVAL) else ""
     splits = cfg["target_splits"]
+    sites = ", each site left out once" if _has_sites(splits["site"], index) else ""
     beside = (
         f" Beside the frozen split: {splits['folds']}-fold cross-validation by subject (penalty "
-        "chosen within each fold) and learning curves by number of training subjects."
+        f"chosen within each fold){sites} and learning curves by number of training subjects."
         if splits["repeats"]
         else ""
     )
