@@ -11,12 +11,13 @@ from ldae.evaluation.metrics.bootstrap import (
     unpaired_difference,
     weighted_mean,
 )
-from ldae.evaluation.probes.external import evaluate_external_probes
+from ldae.evaluation.probes.external import evaluate_external_probes, read_own
+from ldae.evaluation.probes.target_table import make_target
 from ldae.evaluation.reconstruction import evaluate_reconstruction
 from ldae.evaluation.reconstruction_tables import summary_table
 from ldae.figures import probes as probes_figure
 from ldae.figures.style import style
-from ldae.files import read_table
+from ldae.files import read_table, write_table
 from ldae.inference.embeddings import embed, ldae_encoder
 from ldae.report.claims import external_claims
 from ldae.report.tables.external import External
@@ -94,6 +95,16 @@ def test_target_with_a_table_of_its_own_has_a_row_that_says_so(external_project,
     )
     row = read_table(tmp_path / "probes.tsv").set_index("target").loc["groups"]
     assert row["cohort"] == "LOST" and "a table of its own" in row["note"]
+
+
+def test_stored_classes_that_are_numbers_are_text_again(tmp_path):
+    path = tmp_path / "predictions.tsv"
+    write_table(pd.DataFrame({"truth": ["0", "0.5", "1"], "predicted": ["1", "0", "1"]}), path)
+    found = read_own(make_target("groups", {"kind": "multiclass", "column": "cdr_global"}), path)
+    assert found["truth"].tolist() == ["0", "0.5", "1"]
+    assert found["predicted"].tolist() == ["1", "0", "1"]
+    found = read_own(make_target("age", {"kind": "continuous"}), path)
+    assert found["predicted"].tolist() == [1, 0, 1]
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from ldae.evaluation.probes.evaluate import (
     with_columns,
 )
 from ldae.evaluation.probes.features import TEST, TRAINING, ProbeData, load_probe_data
-from ldae.evaluation.probes.labels import labels_of
+from ldae.evaluation.probes.labels import as_words, labels_of
 from ldae.evaluation.probes.scores import (
     COMPARED,
     absent_row,
@@ -127,19 +127,26 @@ def evaluate_external_probes(
                 found = [absent_row(target, on.table[on.table["split"] == TEST], note)]
             else:
                 draws = derive_seed(seed, "external", cohort)
+                ours = read_own(target, own[target.name])
                 found, _ = score_table(target, predicted, classes, cfg["bootstrap"], draws)
                 about = {"cohort": cohort, "reference": reference}
                 gaps += [
                     about | gap
                     for gap in _differences(
-                        target, predicted, read_table(own[target.name]), classes, cfg["bootstrap"],
-                        (draws, seed),
+                        target, predicted, ours, classes, cfg["bootstrap"], (draws, seed)
                     )
                 ]  # fmt: skip
             rows += [{"cohort": cohort} | row for row in found]
     scores = pd.DataFrame(rows).drop(columns=OF_ADNI)
     write_table(scores.astype({"n_positive": "Int64"}), table)
     write_table(pd.DataFrame(gaps, columns=GAPS), differences)
+
+
+def read_own(target: Target, path: str | Path) -> pd.DataFrame:
+    """Read a target's ``predictions_<target>.tsv``; classes that look like numbers become text."""
+    found = read_table(path)
+    named = [name for name in (target.truth, "predicted") if target.named and name in found]
+    return found.assign(**{name: as_words(found[name]) for name in named})
 
 
 def _predicted(

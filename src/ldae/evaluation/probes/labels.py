@@ -188,6 +188,11 @@ def require_configured_values(target: Target, table: pd.DataFrame) -> None:
     )
 
 
+def as_words(column: pd.Series) -> pd.Series:
+    """A column of classes as text, as :attr:`Labels.classes` are; n/a stays nan."""
+    return column.map(_word)
+
+
 def _word(value: object) -> object:
     """A class as text, with one text for each number: ``2`` for 2, 2.0, and the text "2.0".
 
