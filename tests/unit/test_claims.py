@@ -9,7 +9,9 @@ from helpers.results import make_results
 from ldae.files import read_table
 from ldae.report.build import NEEDED
 from ldae.report.claims import claims
+from ldae.report.sections import SECTIONS
 from ldae.report.summary import sentences, tally
+from ldae.report.tables.interpolation import corrections
 from ldae.report.verdicts import OPEN, OPPOSITE, SHOWN, Criterion, verdict
 
 OWN = "Decoding from the scan's own y_sem is closer to it than from another subject's"
@@ -55,6 +57,7 @@ def test_claims_follow_from_the_tables(run):
 
 def test_claims_cover_counterfactuals_and_extrapolation(run):
     names = (*NEEDED, "truth", "counterfactual_differences", "extrapolation_differences")
+    names += ("visit_correction",)
     tables = {name: read_table(run[0] / f"tables/{name}.tsv") for name in names}
     found = {one.text: one for one in claims(tables, 1.5)}
     nearer = "A scan moved AD → CN is nearer to its true counterfactual than by leaving it"
@@ -65,9 +68,29 @@ def test_claims_cover_counterfactuals_and_extrapolation(run):
     assert found[f"{corrected}the mean of the visits so far"].verdict == SHOWN
     behind = "A missing visit is predicted by an average that the code corrects better than by "
     assert found[f"{behind}latent LERP, judged by the scan itself"].verdict == SHOWN
-    # Counterfactuals, truth, next visits by the LDAE, and in three measures by corrected averages.
+    # Counterfactuals, truth, next visits by the LDAE; in three measures, next and missing ones by
+    # corrected averages.
     more = len(found) - len(claims({name: tables[name] for name in NEEDED}, 1.5))
-    assert more == 4 + 2 + 1 + 3 * 3
+    assert more == 4 + 2 + 1 + 3 * 3 + 3
+
+
+def test_average_that_is_not_corrected_has_no_claim(run):
+    names = (*NEEDED, "extrapolation_differences", "visit_correction")
+    tables = {name: read_table(run[0] / f"tables/{name}.tsv") for name in names}
+    choice = tables["visit_correction"]
+    for study, text in (("interpolation", "A missing visit"), ("extrapolation", "The next visit")):
+        none = choice["strength"] == 0
+        chosen = choice["chosen"].where(choice["study"] != study, none)
+        texts = [
+            one.text
+            for one in claims(tables | {"visit_correction": choice.assign(chosen=chosen)}, 1.5)
+            if "the code corrects" in one.text
+        ]
+        assert texts and not [one for one in texts if one.startswith(text)]
+    rows = corrections(choice).rows
+    assert rows[0][:4] == ["a missing visit", "none", "–", "–"] and rows[0][-1] == ""
+    assert rows[3][:4] == ["the next visit", "1", "25%", "599"] and rows[3][-1] == "yes"
+    assert "visit_correction" in next(names for key, _, names in SECTIONS if key == "interpolation")
 
 
 def test_claims_ask_what_the_proof_asks(run):

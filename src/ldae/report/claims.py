@@ -35,9 +35,9 @@ def claims(tables: dict[str, pd.DataFrame], alpha: float, full_size: bool = True
             ``probes``, ``probes_differences``, ``manipulation``, ``interpolation``,
             ``interpolation_differences``.
             Optional: ``reconstruction_volumes``, ``manipulation_trends``,
-            ``extrapolation_differences``, ``saliency_checks``; for external test sets
-            ``reconstruction_external`` and ``probes_external``; for synthetic cohorts ``truth`` and
-            ``counterfactual_differences``.
+            ``extrapolation_differences``, ``visit_correction``, ``saliency_checks``; for external
+            test sets ``reconstruction_external`` and ``probes_external``; for synthetic cohorts
+            ``truth`` and ``counterfactual_differences``.
         alpha: Strength at which manipulation is judged; if the table lacks it, the nearest one.
         full_size: Whether the volumes have the paper's grid or a finer one.
     """
@@ -56,6 +56,7 @@ def claims(tables: dict[str, pd.DataFrame], alpha: float, full_size: bool = True
         tables["interpolation"],
         tables["interpolation_differences"],
         tables.get("extrapolation_differences"),
+        tables.get("visit_correction"),
     )
     if "saliency_checks" in tables:
         found += saliency_claims(tables["saliency_checks"])

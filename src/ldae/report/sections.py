@@ -62,6 +62,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "interpolation",
             "extrapolation_differences",
             "extrapolation",
+            "visit_correction",
         ),
     ),
     (

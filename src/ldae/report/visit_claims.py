@@ -28,17 +28,35 @@ MEASURES = (
 
 
 def visit_claims(
-    interpolation: pd.DataFrame, between: pd.DataFrame, after: pd.DataFrame | None
+    interpolation: pd.DataFrame,
+    between: pd.DataFrame,
+    after: pd.DataFrame | None,
+    correction: pd.DataFrame | None,
 ) -> list[Claim]:
     """Claims on missing visits and, where the table is there, on next ones.
+
+    There is no claim on corrected averages where the choice was to correct nothing.
 
     Args:
         interpolation: ``interpolation.tsv``.
         between, after: ``interpolation_differences.tsv`` and ``extrapolation_differences.tsv``.
+        correction: ``visit_correction.tsv``.
     """
     found = _interpolation(interpolation, between)
-    found += _corrected(between, "A missing", ("latent_lerp",), "interpolation_differences")
-    return found if after is None else found + _extrapolation(after)
+    if _corrects(correction, "interpolation"):
+        found += _corrected(between, "A missing", ("latent_lerp",), "interpolation_differences")
+    if after is not None:
+        found += _extrapolation(after)
+        if _corrects(correction, "extrapolation"):
+            references = ("last_visit", "mean_visits", "population_change")
+            found += _corrected(after, "The next", references, "extrapolation_differences")
+    return found
+
+
+def _corrects(table: pd.DataFrame | None, study: str) -> bool:
+    """Whether the correction that was chosen for a study changes the average."""
+    chosen = None if table is None else row_of(table, study=study, chosen=True)
+    return chosen is not None and float(chosen["strength"]) > 0
 
 
 def _interpolation(table: pd.DataFrame, differences: pd.DataFrame) -> list[Claim]:
@@ -101,11 +119,6 @@ def _extrapolation(table: pd.DataFrame) -> list[Claim]:
         "SSIM to the AE reconstruction of the visit, LDAE less the last visit",
         row_of(mine, reference="last_visit"),
         ABOVE_ZERO,
-    ) + _corrected(
-        table,
-        "The next",
-        ("last_visit", "mean_visits", "population_change"),
-        "extrapolation_differences",
     )
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from ldae.labels import ABSENT
+from ldae.labels import ABSENT, number
 from ldae.report.tables.table import Table, cell
 from ldae.systems import metric, system
 
@@ -13,6 +13,7 @@ GROUPINGS = {
     "relative_position": "relative position",
     "horizon": "months ahead",
 }
+STUDIES = {"interpolation": "a missing visit", "extrapolation": "the next visit"}
 PAPER = "The paper states SSIM above 0.93 and MSE below 0.004 for gaps up to 24 months."
 
 
@@ -66,3 +67,32 @@ def predicted_visit_differences(table: pd.DataFrame, what: str) -> Table:
     ]
     columns = ["Prediction", "Baseline", "Measure", "Difference", "Better"]
     return Table(f"{what}: LDAE less baselines", columns, rows)
+
+
+def corrections(table: pd.DataFrame) -> Table:
+    """Corrections of averaged visits that were tried on validation subjects.
+
+    Args:
+        table: ``visit_correction.tsv``.
+    """
+    rows = []
+    for _, one in table.iterrows():
+        corrects = one["strength"] > 0
+        tried = (f"{one['strength']:g}", f"{one['own_line']:.0%}", f"{int(one['from_step'])}")
+        numbers = (number(one[key], 4) for key in ("value", "difference", "standard_error"))
+        rows.append(
+            [
+                STUDIES[one["study"]],
+                *(tried if corrects else ("none", ABSENT, ABSENT)),
+                *numbers,
+                f"{int(one['n_subjects']):,}",
+                "yes" if one["chosen"] else "",
+            ]
+        )
+    columns = ["Prediction of", "Strength", "Own line", "From step", metric("ssim").label]
+    columns += ["Gain", "Standard error", "Subjects", "Chosen"]
+    note = (
+        "Chosen is the simplest within one standard error of the largest gain over the average as "
+        "it is. Where that is none, the corrected average is the average."
+    )
+    return Table("Corrections of averaged visits on validation subjects", columns, rows, note)

@@ -62,6 +62,7 @@ PRINTERS: dict[str, Callable[[pd.DataFrame], list[Table]]] = {
     "extrapolation_differences": lambda table: [
         interpolation.predicted_visit_differences(table, "The next visit")
     ],
+    "visit_correction": lambda table: [interpolation.corrections(table)],
     "saliency_checks": lambda table: [saliency.checks(table)],
     "saliency_regions": lambda table: [saliency.regions(table)],
     "slice_attention": lambda table: [saliency.attention(table)],
