@@ -5,10 +5,14 @@ import pytest
 import torch
 
 from helpers.models import CFG as FULL
+from ldae.diffusion.solvers import SOLVERS
 from ldae.errors import UserError
 from ldae.evaluation import interpolation, reconstruction
+from ldae.evaluation.ageing import measure_ageing
+from ldae.evaluation.correction import NONE, Correction, correction_calls
 from ldae.evaluation.inversion_plan import inversion_calls, planned_inversions
 from ldae.evaluation.longitudinal import VisitCodes, interpolation_calls
+from ldae.evaluation.visit_correction import choose_corrections
 from ldae.files import read_json, read_table
 from ldae.inference.code_store import CodeStore, Inversion
 from ldae.inference.codes import invert_shard
@@ -153,6 +157,29 @@ def test_calls_of_the_interpolation_study_are_those_that_are_made(system, projec
         assert method in interpolation.METHODS
     expected = interpolation_calls(len(rows), len(triplets), "ddim", 3)
     assert sum(calls) == expected.total == 3 * (len(rows) + len(triplets))
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_calls_of_corrections_are_those_that_are_made(system, project, calls, monkeypatch, solver):
+    system = system.with_solver(solver)
+    store = system.volume_store(project / "volumes")
+    visits = store.index[store.index["participant_id"] == "sub-01"]
+    codes = VisitCodes(system, store, project / "ldae.npz", visits, 3, 8)
+    triplets, corrected = interpolation.triplets([0, 12, 24]), Correction(1.0, 0.0, 2)
+    for _ in interpolation.predictions(codes, triplets, corrected):
+        pass
+    each = correction_calls([corrected], solver, 3)
+    assert correction_calls([NONE], solver, 3) == 0
+    expected = interpolation_calls(len(visits), len(triplets), solver, 3, corrected=each)
+    assert sum(calls) == expected.total and "for corrected averages" in expected.described
+    calls.clear()
+    ageing = measure_ageing(system, project / "latents", project / "ldae.npz")
+    monkeypatch.setattr(store, "rows", lambda split: visits["row"].to_numpy())
+    settings = CFG["interpolation"] | {"correction": dict.fromkeys(Correction._fields, "auto")}
+    chosen = choose_corrections(system, store, project / "ldae.npz", ageing, settings, 8)
+    assert sum(calls) == chosen.calls(solver, settings["ddim_steps"])
+    if solver == "ddim":  # 2 inversions and 12 decodings of a next visit, 2 and 4 of a missing one
+        assert sum(calls) == 20 * settings["ddim_steps"]
 
 
 def test_study_of_the_paper_stays_within_25_000_calls():

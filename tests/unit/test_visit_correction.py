@@ -234,3 +234,18 @@ def test_correction_without_a_move_returns_the_average(system, project):
         torch.testing.assert_close(image, none, atol=1e-3, rtol=0)
     moved = corrected_images(exact, averages, [Correction(1, 1, 999)], 4)[0]
     assert not torch.allclose(moved, none, atol=1e-3)
+
+
+def test_correction_from_a_step_below_the_number_of_steps_takes_each_once(system, project):
+    store = system.volume_store(project / "volumes")
+    visits = store.index[store.index["participant_id"] == "sub-01"]
+    codes = Visits(system, store, project / "ldae.npz", visits, 4, 8)
+    averages = forecast_averages(
+        codes, [[0, 1]], [2], measure_ageing(system, project / "latents", project / "ldae.npz")
+    )
+    for solver in SOLVERS:
+        low, same = (
+            corrected_images(system.with_solver(solver), averages, [Correction(2, 1, 3)], steps)[0]
+            for steps in (4, 3)
+        )
+        assert torch.equal(low, same)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ldae.diffusion.interpolation import lerp
+from ldae.diffusion.solvers import find_solver
 from ldae.evaluation.ageing import Ageing, slope_weights
 from ldae.evaluation.longitudinal import Visits
 from ldae.inference.ldae_system import LdaeSystem
@@ -117,7 +118,7 @@ def corrected_images(
         system: The trained models.
         averages: What is corrected.
         corrections: The corrections; of strength 0 is the decoded average.
-        steps: Steps of the solver up to t_0, and back.
+        steps: Steps of the solver up to t_0, and back; t_0 of them where it is smaller.
     """
     z, y = (system.compute.move(part) for part in (averages.z, averages.y))
     inverted: dict[int, Tensor] = {}
@@ -127,9 +128,16 @@ def corrected_images(
             images.append(system.image(z))
             continue
         t_0 = correction.from_step
-        partly = system.up_to_step(t_0)
+        partly, within = system.up_to_step(t_0), min(steps, t_0)
         if t_0 not in inverted:
-            inverted[t_0] = partly.encode_zT(z, y, steps)
+            inverted[t_0] = partly.encode_zT(z, y, within)
         code = system.compute.move(averages.moved(correction))
-        images.append(system.image(partly.decode(inverted[t_0], code, steps)))
+        images.append(system.image(partly.decode(inverted[t_0], code, within)))
     return images
+
+
+def correction_calls(corrections: Sequence[Correction], solver: str, steps: int) -> int:
+    """Network calls of :func:`corrected_images` for one average."""
+    made = [correction.from_step for correction in corrections if correction.strength != 0]
+    ways = {t_0: find_solver(solver).calls(min(steps, t_0)) for t_0 in made}
+    return sum(up for up, _ in ways.values()) + sum(ways[t_0][1] for t_0 in made)

@@ -130,14 +130,20 @@ def evaluate_interpolation(
     all_triplets: list[Triplet] = []
     for _, rows in codes.visits[known].groupby("participant_id", sort=False):
         all_triplets += triplets(rows["months"].tolist(), int(rows.index[0]))
-    calls = interpolation_calls(
-        len(codes.visits), len(all_triplets), settings["solver"], settings["ddim_steps"]
-    )
-    made = f"{calls.decodings:,} network calls" if system.codes else calls.described
-    log.info("%d triplets of visits, without the extrapolation: %s", len(all_triplets), made)
     ageing = measure_ageing(system, latents, embeddings)
     chosen = choose_corrections(system, store, embeddings, ageing, settings, size)
     write_table(chosen.table, outputs["correction"])
+    how = (settings["solver"], settings["ddim_steps"])
+    calls = interpolation_calls(
+        0 if system.codes else len(codes.visits),
+        len(all_triplets),
+        *how,
+        corrected=correction.correction_calls([chosen.interpolation], *how),
+        choice=chosen.calls(*how),
+    )
+    log.info(
+        "%d triplets of visits, without the extrapolation: %s", len(all_triplets), calls.described
+    )
     tables = {"": _interpolate(codes, all_triplets, size, chosen.interpolation)}
     extrapolated = extrapolation.extrapolate(codes, size, ageing, chosen.extrapolation)
     tables["extrapolation_"] = extrapolated[

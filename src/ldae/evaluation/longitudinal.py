@@ -101,32 +101,55 @@ class InterpolationCalls(NamedTuple):
     Attributes:
         inversions: Of every visit, once.
         decodings: Of every triplet.
+        corrections: Inversions and decodings of every triplet's corrected average.
+        choice: Of the corrections that are tried on validation participants.
         anew: What the study takes where both ends of every triplet are inverted anew, by DDIM with
             100 steps: the authors' code.
     """
 
     inversions: int
     decodings: int
+    corrections: int
+    choice: int
     anew: int
 
     @property
     def total(self) -> int:
         """All calls."""
-        return self.inversions + self.decodings
+        return self.inversions + self.decodings + self.corrections + self.choice
 
     @property
     def described(self) -> str:
         """Sentence for the log."""
+        visits = f"{self.inversions:,} for inversions of visits, each made once, "
         return (
-            f"{self.total:,} network calls, {self.inversions:,} of them for inversions, each made "
-            f"once; {self.anew:,} if every triplet were made anew with 100 steps of DDIM"
+            f"{self.total:,} network calls, {visits if self.inversions else ''}{self.decodings:,} "
+            f"for decodings, {self.corrections:,} for corrected averages and {self.choice:,} for "
+            f"the choice of corrections; {self.anew:,} if every triplet were made anew with "
+            f"{AUTHORS_STEPS} steps of DDIM, uncorrected"
         )
 
 
-def interpolation_calls(visits: int, triplets: int, solver: str, steps: int) -> InterpolationCalls:
-    """Calls of a study of so many visits and triplets (start, target, end)."""
+def interpolation_calls(
+    visits: int, triplets: int, solver: str, steps: int, corrected: int = 0, choice: int = 0
+) -> InterpolationCalls:
+    """Calls of a study of so many visits and triplets (start, target, end).
+
+    Args:
+        visits: Number of visits to invert; those of a store of codes are not.
+        triplets: Number of triplets.
+        solver, steps: Of the study.
+        corrected: Calls of each triplet's corrected average.
+        choice: Calls of the choice of corrections.
+    """
     up, down = find_solver(solver).calls(steps)
-    return InterpolationCalls(visits * up, triplets * down, 3 * AUTHORS_STEPS * triplets)
+    return InterpolationCalls(
+        visits * up,
+        triplets * down,
+        triplets * corrected,
+        choice,
+        3 * AUTHORS_STEPS * triplets,
+    )
 
 
 class Visits:

@@ -13,6 +13,7 @@ from ldae.evaluation.ageing import Ageing
 from ldae.evaluation.correction import (
     Averages,
     Correction,
+    correction_calls,
     forecast_averages,
     missing_averages,
 )
@@ -29,6 +30,16 @@ class Corrections(NamedTuple):
     interpolation: Correction
     extrapolation: Correction
     table: pd.DataFrame
+
+    def calls(self, solver: str, steps: int) -> int:
+        """Network calls that the choice took, one person a call."""
+        total = 0
+        for _, tried in self.table.groupby("study"):
+            rows = tried[list(Correction._fields)].itertuples(index=False)
+            corrections = [Correction(*row) for row in rows]
+            people = int(tried["n_subjects"].iloc[0])
+            total += people * correction_calls(corrections, solver, steps)
+        return total
 
 
 def choose_corrections(
