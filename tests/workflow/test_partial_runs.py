@@ -12,6 +12,7 @@ import pytest
 
 from helpers.plans import GROUPS, PLANS, rules
 from helpers.project import Project, copy_project
+from ldae.files import digest
 from ldae.orchestration.rerun import reset_scans
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
@@ -65,7 +66,7 @@ def plan(*arguments: str, **changes) -> Callable[[Project], Jobs]:
     """Plan with these changes of the configuration."""
 
     def planned(project: Project) -> Jobs:
-        name = "-".join(["changed", *arguments, *changes]).replace("/", "") + ".yaml"
+        name = f"changed-{digest([arguments, changes])}.yaml"  # plans are made in parallel
         return project.jobs(*arguments, config=project.overlay(name, changes))
 
     return planned
@@ -93,6 +94,12 @@ SITUATIONS = {
     "evaluation.ddim_steps": plan(evaluation={"ddim_steps": [4, 8]}),
     "a target of your own (evaluation.targets)": plan(
         evaluation={"targets": {"mmse": {"kind": "continuous"}}}
+    ),
+    "evaluation.targets.diagnosis.label": plan(
+        evaluation={"targets": {"diagnosis": {"label": "AD or not"}}}
+    ),
+    "evaluation.interpolation.correction": plan(
+        evaluation={"interpolation": {"correction": {"strength": 0}}}
     ),
     "figures.dpi": plan(figures={"dpi": 100}),
     "volumes.spacing, and other settings that change every scan": plan(volumes={"spacing": 6.0}),
@@ -302,6 +309,23 @@ def test_published_models_depend_on_volume_settings_not_on_scans(hollow):
     assert "volumes" in jobs["subjects"] and "published" not in jobs["subjects"]
     assert {"volumes", "published"} <= set(jobs["forced"])
     assert {"volumes", "training_settings", "published"} <= set(jobs["form"])
+
+
+def test_code_shards_depend_on_what_inverts_and_on_no_other_key(hollow):
+    """A run by shards, which the small configuration leaves out."""
+    shards = {"evaluation": {"code_shards": 1}}
+    cards = "results/cache/codes/shards/shard-0.json"
+    hollow.snakemake(cards, "--quiet", "all", config=hollow.overlay("shards.yaml", shards))
+
+    def jobs(**changes):
+        evaluation = shards["evaluation"] | changes
+        return hollow.jobs(cards, config=hollow.overlay("shards2.yaml", {"evaluation": evaluation}))
+
+    assert jobs() == {}
+    assert jobs(targets={"diagnosis": {"label": "AD or not", "probes": ["regularised"]}}) == {}
+    assert jobs(interpolation={"correction": {"strength": 0, "own_line": 0.5}}) == {}
+    assert jobs(interpolation={"ddim_steps": 2}) == {"code_shard": 1}
+    assert jobs(targets={"diagnosis": {"classes": ["CN", "MCI"]}}) == {"code_shard": 1}
 
 
 def test_missing_volume_store_plans_no_training(hollow):

@@ -34,16 +34,11 @@ rule code_shard:
             "guidance",
             "batch_size",
             "max_scans",
-            "interpolation",
             "solver_study",
         )
-        | {
-            **DIAGNOSIS,
-            "manipulation": {
-                key: config["evaluation"]["manipulation"][key]
-                for key in ("solver", "ddim_steps", "max_scans")
-            },
-        },
+        | part_of("manipulation", "solver", "ddim_steps", "max_scans")
+        | part_of("interpolation", "subjects", "min_visits", "ddim_steps", "solver")
+        | DIAGNOSIS,
         subjects=config["figures"]["subjects"],
         interpolation_subject=config["figures"]["interpolation_subject"],
         # A scan is inverted again only if this changes.

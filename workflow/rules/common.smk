@@ -309,10 +309,14 @@ def evaluation(*keys):
     return {key: config["evaluation"][key] for key in keys}
 
 
-# The diagnosis' entry of the table of targets: its classes are those of other experiments too.
-DIAGNOSIS = {
-    "targets": {DIAGNOSIS_TARGET: config["evaluation"]["targets"][DIAGNOSIS_TARGET]}
-}
+def part_of(name, *keys):
+    """The keys of the section `name` within `evaluation` that a rule depends on."""
+    return {name: {key: config["evaluation"][name][key] for key in keys}}
+
+
+# Of the diagnosis' entry in the table of targets: its classes are those of other experiments too.
+CLASSES = config["evaluation"]["targets"][DIAGNOSIS_TARGET]["classes"]
+DIAGNOSIS = {"targets": {DIAGNOSIS_TARGET: {"classes": CLASSES}}}
 
 
 def figure_settings():

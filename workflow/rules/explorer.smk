@@ -27,13 +27,13 @@ rule explore:
         system=LDAE,
         settings=evaluation(
             "manipulation",
-            "interpolation",
             "ddim_steps",
             "solver",
             "guidance",
             "batch_size",
             "noise_seed",
-        ),
+        )
+        | part_of("interpolation", "ddim_steps", "solver"),
         samples=config["figures"]["stochastic_samples"],
         explorer=config["explorer"],
         source=source("explorer.build:build_explorer", LDAE),

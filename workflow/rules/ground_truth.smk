@@ -73,7 +73,7 @@ if TRUTHS:
             preproc=lambda wildcards, input: parent_folder(input.registration[0], 3),
             template=config["preprocess"]["template"]["name"],
             volumes=config["volumes"],
-            settings=evaluation("manipulation") | DIAGNOSIS,
+            settings=part_of("manipulation", "max_scans") | DIAGNOSIS,
             source=source("ground_truth.counterfactual_heads:make_counterfactuals"),
         message:
             "Making counterfactual test heads, with the atrophy of the other diagnosis"

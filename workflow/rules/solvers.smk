@@ -27,12 +27,12 @@ rule solvers:
         system=LDAE,
         settings=evaluation(
             "solver_study",
-            "manipulation",
-            "interpolation",
             "guidance",
             "batch_size",
             "bootstrap",
-        ),
+        )
+        | part_of("manipulation", "alpha", "mode")
+        | part_of("interpolation", "min_visits"),
         source=source("evaluation.solver_study:evaluate_solvers", LDAE),
     message:
         "Comparing solvers: quality against network calls"
