@@ -107,7 +107,7 @@ def _calibration(ax: Axes, curves: pd.DataFrame, named: list[str]) -> None:
     ax.set(xlabel="Predicted probability", ylabel="Observed share", xlim=(-0.02, 1.02))
     ax.set_ylim(-0.05, 1.05)
     ax.grid(color=LIGHT)
-    ax.legend(loc="upper left")
+    ax.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
 
 
 def _benefit(ax: Axes, curves: pd.DataFrame, named: list[str]) -> None:
