@@ -76,7 +76,7 @@ def snakemake(folder, *words, **more):
 
 def finish(process):
     """Wait for a process; returns its output and exit status."""
-    text = process.communicate(timeout=60)[0]
+    text = process.communicate(timeout=240)[0]
     return text, process.returncode
 
 
