@@ -243,7 +243,7 @@ def test_configuration_of_an_encoder_is_checked(name, changes, message):
 def test_names_of_encoders_are_never_those_of_other_inputs():
     """An encoder's file is an input by its name, in each rule with ``**EMBEDDINGS``."""
     rules = {path.stem: path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk")}
-    found = set(re.findall(r'found\["(\w+)"\] =', rules["probes"]))
+    found = set(re.findall(r'found\["(\w+)"\] =', rules["probe_inputs"]))
     assert {"table", "dates", "study_tables"} <= found
     blocks = [
         inputs
