@@ -26,9 +26,9 @@ import yaml
 from ldae.files import atomic
 from ldae.preprocess._ants import ants
 from ldae.preprocess.affine import register
-from ldae.preprocess.asymmetry import asymmetry, local_asymmetry, symmetric_grid
+from ldae.preprocess.asymmetry import asymmetry, on_symmetric_grid, symmetric_grid
 from ldae.preprocess.resampling import MARGIN, Template, crop_around, load_template, resample
-from ldae.preprocess.sides import MAP, OUTSIDE, SHAPE
+from ldae.preprocess.sides import MAP, OUTSIDE, SHAPE, local_asymmetry
 from ldae.synthetic.bases import FOLDER, base_names
 from ldae.synthetic.preprocessed import make_preprocessed
 
@@ -58,7 +58,7 @@ def write_map(folder: Path, template: Template) -> None:
     whole = template.grid_mask.clone("float")
     inside = resample(whole, symmetric_grid(), [], "linear", True).numpy() >= 0.5
     inside &= inside[::-1]
-    average = local_asymmetry(registered(brain, mask, template), inside)
+    average = local_asymmetry(on_symmetric_grid(registered(brain, mask, template)), inside)
     right = inside[SHAPE[0] // 2 :]
     values = np.where(right, np.round(127 * average / np.abs(average).max()), OUTSIDE)
     with atomic(MAP) as temporary, temporary.open("wb") as file:

@@ -174,6 +174,7 @@ def test_differences_are_of_the_ldae_and_of_the_corrected_average(outputs):
 def test_errors_of_measured_volumes_are_between_decoded_images(codes, monkeypatch):
     volumes = codes.original([0, 1, 2])
     monkeypatch.setattr(codes, "decoded", volumes)
+    monkeypatch.setattr(codes, "measured", codes.measure(volumes))
     same = codes.compare([0, 1], volumes[:2])
     assert not same["ventricle_error"].any() and not same["hippocampus_error"].any()
     filled = volumes[:1].clone()  # one voxel of fluid in the ventricles' region becomes tissue

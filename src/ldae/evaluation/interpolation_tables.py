@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 
 from ldae.evaluation.correction import METHOD
+from ldae.evaluation.longitudinal import MEASURED
 from ldae.evaluation.metrics.bootstrap import ClusterBootstrap
 from ldae.systems import metric
 
 METHODS = ("ldae", METHOD, "nearest_visit", "voxel_average", "latent_lerp")
-VOLUME_ERRORS = ("ventricle_error", "hippocampus_error")
+VOLUME_ERRORS = tuple(f"{region}_error" for region in MEASURED)
 METRICS = ("ssim_to_ae", "mse_to_ae", "ssim", "ssim_brain", "mse", *VOLUME_ERRORS)
 POSITIONS = (0.2, 0.4, 0.6, 0.8)  # inner edges of five classes of alpha; 0.5 is in the middle class
 

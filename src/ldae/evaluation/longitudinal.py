@@ -26,6 +26,7 @@ from ldae.inference.ldae_system import LdaeSystem
 from ldae.progress import Progress
 
 AUTHORS_STEPS = 100
+MEASURED = ("ventricle", "hippocampus")  # volumes of predicted visits
 
 
 def visit_series(scans: pd.DataFrame, min_visits: int) -> list[pd.DataFrame]:
@@ -168,8 +169,13 @@ class Visits:
         y: Semantic codes y_sem, (V, d).
         z_0: Latents, (V, C, *S).
         decoded: The autoencoder's reconstructions, (V, 1, X, Y, Z).
+        measured: Volumes of :data:`MEASURED` in them, ml, (V, 2).
         regions: Regions of the measured volumes.
     """
+
+    z_0: Tensor
+    decoded: Tensor
+    measured: Tensor
 
     def __init__(
         self,
@@ -188,18 +194,22 @@ class Visits:
         progress = Progress("visits encoded", len(visits))
         for part in batches(len(visits), batch_size):
             z_0 = system.encode_z(self.original(part))
-            found = (z_0, *self._codes(part, z_0), system.image(z_0))
-            parts.append([x.cpu() for x in found])
+            decoded = system.image(z_0)
+            found = {"z_0": z_0, "decoded": decoded, **self._codes(part, z_0)}
+            found["measured"] = self.measure(decoded)
+            parts.append({name: x.cpu() for name, x in found.items()})
             progress.step(int(part[-1]) + 1)
-        self._keep(*(torch.cat(x) for x in zip(*parts, strict=True)))
+        for name in parts[0]:
+            setattr(self, name, torch.cat([part[name] for part in parts]))
 
-    def _codes(self, part: np.ndarray, z_0: Tensor) -> tuple[Tensor, ...]:
-        """Further codes of some visits."""
-        return ()
+    def _codes(self, part: np.ndarray, z_0: Tensor) -> dict[str, Tensor]:
+        """Further codes of some visits, by attribute."""
+        return {}
 
-    def _keep(self, z_0: Tensor, *found: Tensor) -> None:
-        """Keep latents, further codes and reconstructions of all visits."""
-        self.z_0, self.decoded = z_0, found[-1]
+    def measure(self, images: Tensor) -> Tensor:
+        """Volumes of :data:`MEASURED`, ml, in images (B, 1, X, Y, Z): (B, 2)."""
+        found = soft_volumes(images, images, self.regions)
+        return torch.stack([found[f"{region}_ml"] for region in MEASURED], dim=1)
 
     def original(self, places: np.ndarray | list[int]) -> Tensor:
         """The scans of some visits, (B, 1, X, Y, Z)."""
@@ -223,10 +233,9 @@ class Visits:
             self.system.compute.move(x) for x in (self.original(targets), self.decoded[targets])
         )
         values = compare(original, decoded, image)
-        known, found = (soft_volumes(x, x, self.regions) for x in (decoded, image))
-        for region in ("ventricle", "hippocampus"):
-            name = f"{region}_ml"
-            values[f"{region}_error"] = (found[name] - known[name]).abs()
+        errors = (self.measure(image) - self.system.compute.move(self.measured[targets])).abs()
+        for region, error in zip(MEASURED, errors.unbind(1), strict=True):
+            values[f"{region}_error"] = error
         return {name: value.cpu().numpy() for name, value in values.items()}
 
 
@@ -235,14 +244,10 @@ class VisitCodes(Visits):
 
     z_T: Tensor
 
-    def _codes(self, part: np.ndarray, z_0: Tensor) -> tuple[Tensor, ...]:
+    def _codes(self, part: np.ndarray, z_0: Tensor) -> dict[str, Tensor]:
         scans = self.visits["scan_id"].iloc[part].tolist()
         y = self.system.compute.move(self.y[part])
-        return (self.system.invert(scans, z_0, y, self.steps),)
-
-    def _keep(self, z_0: Tensor, *found: Tensor) -> None:
-        self.z_T = found[0]
-        super()._keep(z_0, *found)
+        return {"z_T": self.system.invert(scans, z_0, y, self.steps)}
 
     def between(
         self, start: list[int], end: list[int], alpha: Tensor, noise: Tensor | None = None

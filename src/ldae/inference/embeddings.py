@@ -56,9 +56,6 @@ def embed(
 ) -> None:
     """Write y_sem (N, d) of every scan of the store.
 
-    External test sets are encoded in batches of their own, so that the other scans have the same
-    batches, and therefore the same codes to the last bit, with and without them.
-
     Args:
         system: Name of the system in the log.
         load_encoder_of: Loads the encoder from the model's folder, as :func:`ldae_encoder` does.
@@ -79,15 +76,37 @@ def embed(
     batch_size = fitting_batch(
         batch_size, compute, partial(network_bytes, encoder, source.volumes.shape)
     )
-    progress = Progress(f"embeddings of {system}", len(store))
+
+    def encode(rows: np.ndarray) -> torch.Tensor:
+        return encoder(compute.move(source.volumes.volumes(rows)))
+
+    y_sem = encode_scans(store, encode, batch_size, f"embeddings of {system}")
+    scans = store.index["scan_id"].tolist()
+    save_embeddings(out, scans, y_sem, model=source.card["sha256"], volumes=store.content_hash)
+
+
+@torch.inference_mode()
+def encode_scans(
+    store: VolumeStore, encode: Callable[[np.ndarray], torch.Tensor], batch_size: int, label: str
+) -> np.ndarray:
+    """Vectors (N, d) float32 of every scan of a store, in the order of its rows.
+
+    External test sets are encoded in batches of their own, so that the other scans have the same
+    batches, and therefore the same vectors to the last bit, with and without them.
+
+    Args:
+        store: The volume store.
+        encode: Vectors (B, d) of rows (B,).
+        batch_size: Scans encoded at once.
+        label: What is made, for the progress lines.
+    """
+    progress = Progress(label, len(store))
     outside = (store.index["split"] == EXTERNAL).to_numpy()
     codes, encoded = [], []
-    with torch.inference_mode():
-        for group in (np.flatnonzero(~outside), np.flatnonzero(outside)):
-            for part in batches(len(group), batch_size):
-                rows = group[part]
-                codes.append(encoder(compute.move(source.volumes.volumes(rows))).float().cpu())
-                encoded += rows.tolist()
-                progress.step(len(encoded))
-    scans, y_sem = store.index["scan_id"].tolist(), torch.cat(codes)[np.argsort(encoded)].numpy()
-    save_embeddings(out, scans, y_sem, model=source.card["sha256"], volumes=store.content_hash)
+    for group in (np.flatnonzero(~outside), np.flatnonzero(outside)):
+        for part in batches(len(group), batch_size):
+            rows = group[part]
+            codes.append(encode(rows).float().cpu())
+            encoded += rows.tolist()
+            progress.step(len(encoded))
+    return torch.cat(codes)[np.argsort(encoded)].numpy()

@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,12 +17,11 @@ from ldae.compute import Compute
 from ldae.config import AUTO
 from ldae.data.embeddings import save_embeddings
 from ldae.data.resize import Resizer
-from ldae.data.sampling import batches
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
 from ldae.files import sha256
+from ldae.inference.embeddings import encode_scans
 from ldae.nets.volume_encoders import build_encoder
-from ldae.progress import Progress
 
 SMALLEST = 1e-6  # standard deviation that a volume is divided by, at least
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def resample(x: Tensor, shape: list[int]) -> Tensor:
         return x
     if all(new <= old for new, old in zip(shape, x.shape[2:], strict=True)):
         return F.adaptive_avg_pool3d(x, shape)
-    return F.interpolate(x, shape, mode="trilinear", align_corners=False)
+    return Resizer(tuple(x.shape[2:]), shape, "resample").there(x)
 
 
 def normalised(x: Tensor, how: str) -> Tensor:
@@ -102,7 +102,7 @@ def embed_with(
     """
     compute, store = Compute.prepare(device, threads, "fp32"), VolumeStore(volumes)
     encoder = build_encoder(name, about).to(compute.device)
-    grid, progress = about["grid"], Progress(f"vectors of {name}", len(store))
+    grid = about["grid"]
     log.info(
         "%s: grid of %s voxels%s, intensities: %s",
         name,
@@ -110,19 +110,17 @@ def embed_with(
         "" if grid["spacing"] is None else f" of {grid['spacing']} mm",
         about["normalise"],
     )
-    codes: list[Tensor] = []
-    with torch.inference_mode():
-        for rows in batches(len(store), 1 if batch_size == AUTO else int(batch_size)):
-            x = on_grid(store.volumes(rows), store.spacing, grid["shape"], grid["spacing"])
-            codes.append(encoder(compute.move(normalised(x, about["normalise"]))).float().cpu())
-            progress.step(int(rows[-1]) + 1)
-    vectors = torch.cat(codes)
+
+    def encode(rows: np.ndarray) -> Tensor:
+        x = on_grid(store.volumes(rows), store.spacing, grid["shape"], grid["spacing"])
+        return encoder(compute.move(normalised(x, about["normalise"])))
+
+    together = 1 if batch_size == AUTO else int(batch_size)
+    vectors = encode_scans(store, encode, together, f"vectors of {name}")
     require(
-        bool(torch.isfinite(vectors).all()),
+        bool(np.isfinite(vectors).all()),
         f"evaluation.external_encoders.{name} gives numbers that are not finite: check normalise "
         "and its weights.",
     )
     scans = store.index["scan_id"].tolist()
-    save_embeddings(
-        out, scans, vectors.numpy(), model=sha256(about["path"]), volumes=store.content_hash
-    )
+    save_embeddings(out, scans, vectors, model=sha256(about["path"]), volumes=store.content_hash)

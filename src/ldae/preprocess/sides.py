@@ -53,32 +53,58 @@ def on_both_sides(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return np.where(values < NOTHING * values.max(), 0, values)
 
 
+def overlaps_map(mask: np.ndarray) -> bool:
+    """Whether a brain mask (40, 50, 40) on the grid of both sides lies where the map's does."""
+    _, inside = average_asymmetry()
+    return 2 * (mask & inside).sum() >= SAME_SPACE * (mask.sum() + inside.sum())
+
+
 def is_map_space(mask: np.ndarray, affine: np.ndarray) -> bool:
     """Whether a template's brain mask (X, Y, Z) lies where the map's does: in MNI space."""
-    _, inside = average_asymmetry()
-    found = on_both_sides(mask, affine) >= 0.5
-    return 2 * (found & inside).sum() >= SAME_SPACE * (found.sum() + inside.sum())
+    return overlaps_map(on_both_sides(mask, affine) >= 0.5)
 
 
-def asymmetry_of(volume: np.ndarray, affine: np.ndarray) -> float:
-    """Correlation of a brain's asymmetry with the average one, -1 to 1; 0 without any asymmetry.
+def local_asymmetry(values: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Right minus left of a brain in MNI space, between the two scales of :data:`BAND`.
 
     Args:
-        volume: (X, Y, Z), an extracted brain in MNI space, on any grid.
-        affine: (4, 4) of the volume: voxels to mm RAS.
+        values: Intensities (40, 50, 40) on the grid of both sides.
+        inside: Symmetric mask (40, 50, 40).
+
+    Returns:
+        The right side (20, 50, 40), in units of the brain's median; 0 outside the mask.
     """
-    average, inside = average_asymmetry()
-    values = on_both_sides(volume, affine)
     positive = values[inside & (values > 0)]
     scale = float(np.median(positive)) if positive.size else 1.0
     values = np.minimum(values / scale, BRIGHTEST)
     difference = np.where(inside, values - values[::-1], 0)
-    weight = inside.astype(np.float32)
-    narrow, wide = (
-        ndi.gaussian_filter(difference, mm / SPACING)
-        / np.maximum(ndi.gaussian_filter(weight, mm / SPACING), 0.05)
-        for mm in BAND
-    )
-    right = slice(SHAPE[0] // 2, None)
-    found = (narrow - wide)[right][inside[right]]
-    return float(np.corrcoef(found, average[inside[right]])[0, 1]) if np.ptp(found) else 0.0
+
+    def smooth(sigma: float) -> np.ndarray:
+        """Mean over the mask's voxels, weighted by a Gaussian."""
+        weight = ndi.gaussian_filter(inside.astype(np.float32), sigma / SPACING)
+        return ndi.gaussian_filter(difference, sigma / SPACING) / np.maximum(weight, 0.05)
+
+    narrow, wide = (smooth(sigma) for sigma in BAND)
+    return np.where(inside, narrow - wide, 0)[SHAPE[0] // 2 :]
+
+
+def correlation_with_average(values: np.ndarray) -> float:
+    """Correlation of a brain's asymmetry with the average one, -1 to 1; 0 without any asymmetry.
+
+    Args:
+        values: Intensities (40, 50, 40) of an extracted brain on the grid of both sides.
+    """
+    average, inside = average_asymmetry()
+    right = inside[SHAPE[0] // 2 :]
+    found = local_asymmetry(values, inside)[right]
+    return float(np.corrcoef(found, average[right])[0, 1]) if np.ptp(found) else 0.0
+
+
+def asymmetry_of(volume: np.ndarray, affine: np.ndarray) -> float:
+    """As :func:`correlation_with_average`, of an extracted brain (X, Y, Z) on any grid.
+
+    Args:
+        volume: In MNI space.
+        affine: (4, 4) of the volume: voxels to mm RAS.
+    """
+    return correlation_with_average(on_both_sides(volume, affine))

@@ -6,8 +6,9 @@ are ill. Whether they say even that is tested: they must change with the weights
 atrophy lies.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,11 @@ class Case:
         """Sizes (N,) of a map or a change at the voxels of the brain, as they are compared."""
         return sizes(values, self.brain, self.fwhm, self.spacing)
 
+    @cached_property
+    def change_sizes(self) -> np.ndarray | None:
+        """Sizes (N,) of the true change; every map is compared with them."""
+        return None if self.change is None else self.sizes(self.change)
+
 
 def evaluate_saliency(
     model: str | Path,
@@ -121,17 +127,19 @@ def evaluate_saliency(
     cases = _cases(chosen, x, brain, counterfactuals, settings["fwhm"], store.spacing)
     read_out = ReadOut(encoder, direction)
     maps = {method: list(views.maps(read_out, method)) for method in METHODS}
-    found = [_compared(cases, maps, maps, TRAINED, 0)]
+    trained = _sizes(cases, maps)
+    found = [_compared(cases, trained, trained, TRAINED, 0)]
     image = [(one - views.reference)[0, 0].cpu().numpy() for one in x]
-    found.append(_compared(cases, dict.fromkeys(METHODS, image), maps, IMAGE, 0))
+    alone = dict.fromkeys(METHODS, _sizes(cases, {IMAGE: image})[IMAGE])
+    found.append(_compared(cases, alone, trained, IMAGE, 0))
     architecture = as_restored(card["architecture"])
     for draw in range(settings["draws"]):
         drawn = derive_seed(seed, "saliency", draw)
         fresh = compute.place(initial_encoder(architecture, drawn)).eval().requires_grad_(False)
         for level, random in randomised(read_out, fresh, drawn):
             methods = METHODS if level == ALL else (GRADIENTS,)
-            there = {method: list(views.maps(random, method)) for method in methods}
-            found.append(_compared(cases, there, maps, level, draw))
+            there = _sizes(cases, {method: views.maps(random, method) for method in methods})
+            found.append(_compared(cases, there, trained, level, draw))
     write_table(region_table(_totals(cases, maps, regions), resamples, seed), outputs["regions"])
     if "attention" in outputs:
         require(
@@ -178,22 +186,32 @@ def _cases(
     return found
 
 
+def _sizes(
+    cases: list[Case], maps: Mapping[str, Iterable[np.ndarray]]
+) -> dict[str, list[np.ndarray]]:
+    """Sizes of the maps of each method, a scan at a time, as they are compared."""
+    return {
+        method: [case.sizes(one) for case, one in zip(cases, found, strict=True)]
+        for method, found in maps.items()
+    }
+
+
 def _compared(
     cases: list[Case],
-    maps: Mapping[str, list[np.ndarray]],
+    sizes_of: Mapping[str, list[np.ndarray]],
     trained: Mapping[str, list[np.ndarray]],
     level: str,
     draw: int,
 ) -> pd.DataFrame:
-    """Scores of the maps of one read-out: likeness to the trained one's, and to the truth."""
+    """Scores of the maps of one read-out, by their sizes: likeness to the trained one's, truth."""
     rows = []
-    for method, found in maps.items():
-        for case, own, other in zip(cases, found, trained[method], strict=True):
-            size, values = case.sizes(own), {}
-            if case.change is not None:
-                values = truth_scores(size, case.sizes(case.change))
+    for method, found in sizes_of.items():
+        for case, size, other in zip(cases, found, trained[method], strict=True):
+            values = {}
+            if case.change_sizes is not None:
+                values = truth_scores(size, case.change_sizes)
             if level != TRAINED:
-                values["likeness"] = rank_correlation(size, case.sizes(other))
+                values["likeness"] = rank_correlation(size, other)
             about = case.about | {"method": method, "level": level, "draw": draw}
             rows += [about | {"measure": name, "value": value} for name, value in values.items()]
     columns = [*SCAN, "method", "level", "draw", "measure", "value"]
