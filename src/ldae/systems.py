@@ -146,6 +146,10 @@ TARGETS = {
 }
 
 
+# Methods of saliency maps, by their names in tables.
+ATTRIBUTIONS = {"integrated_gradients": "Integrated gradients", "occlusion": "Occlusion"}
+
+
 def system(name: str) -> System:
     """A system by its key; the label of an unknown one is its key without underscores."""
     return SYSTEMS.get(name) or System(name.replace("_", " "))

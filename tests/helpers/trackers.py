@@ -1,4 +1,4 @@
-"""What trackers have written: records of a W&B run, curves of a run in MLflow's own files."""
+"""Records that trackers have written: those of a W&B run, curves in MLflow's own files."""
 
 from collections.abc import Iterator
 from pathlib import Path

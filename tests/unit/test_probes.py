@@ -14,7 +14,6 @@ from ldae.evaluation.metrics.bootstrap import (
     ClusterBootstrap,
     difference_of,
     holm,
-    two_sided_p,
     weighted_mean,
 )
 from ldae.evaluation.probes import paper
@@ -344,15 +343,15 @@ def test_two_sided_p_agrees_with_interval_and_rarely_rejects_null():
         draw = np.random.default_rng(trial)
         values = draw.normal(size=40)[subject] + 0.2 * draw.normal(size=160)
         bootstrap = ClusterBootstrap(subject, 200, trial)
-        p = two_sided_p(bootstrap, weighted_mean(values))
+        p = bootstrap.draws(weighted_mean(values)).two_sided_p()
         found = bootstrap.mean(values)
         assert p < 0.07 or found.low <= 0 <= found.high  # in agreement with the interval
         rejected += p < 0.05
     assert rejected <= 12  # scans taken as independent would reject in half of the trials
-    assert two_sided_p(bootstrap, weighted_mean(values + 5)) == pytest.approx(2 / 201)
+    assert bootstrap.draws(weighted_mean(values + 5)).two_sided_p() == pytest.approx(2 / 201)
     same = weighted_mean(values)
-    assert two_sided_p(bootstrap, difference_of(same, same)) == 1
-    assert np.isnan(two_sided_p(ClusterBootstrap(["a", "a"], 10, 0), weighted_mean([1, 2])))
+    assert bootstrap.draws(difference_of(same, same)).two_sided_p() == 1
+    assert np.isnan(ClusterBootstrap(["a", "a"], 10, 0).draws(weighted_mean([1, 2])).two_sided_p())
 
 
 def test_probe_differences_have_p_values_of_every_other_system(probe_outputs):

@@ -28,7 +28,8 @@ from ldae.orchestration.job_usage import (
 )
 from ldae.report.build import full_size, read_cards
 from ldae.report.citations import printed
-from ldae.report.methods import SOLVERS, methods, rates
+from ldae.report.methods import methods, rates
+from ldae.report.methods_evaluation import SOLVERS
 from ldae.report.model_card import write_model_card
 from ldae.report.page import estimate, linked, symbols, without_paths
 from ldae.report.references import bibliography

@@ -28,6 +28,7 @@ if TRUTHS:
         input:
             **EMBEDDINGS,
             latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
+            pca=rules.latents_pca.output[0],
             truth=TRUTHS,
         output:
             table=results("tables/truth.tsv"),

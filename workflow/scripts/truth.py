@@ -13,4 +13,5 @@ with job(snakemake):
         table=snakemake.output.table,
         cfg=snakemake.params.settings,
         seed=snakemake.params.seed,
+        pca=snakemake.input.pca,
     )

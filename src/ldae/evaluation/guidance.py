@@ -144,7 +144,7 @@ def summarise(scans: pd.DataFrame, resamples: int, seed: int) -> tuple[pd.DataFr
         losses = {name: rows.set_index("scan_id") for name, rows in part.groupby("system")}
         first = losses["ldm"]
         bootstrap = ClusterBootstrap(first["participant_id"], resamples, seed)
-        size = {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
+        size = bootstrap.counts
         for metric in METRICS:
             columns = {name: losses[name].loc[first.index, metric] for name in SYSTEMS}
             for name, values in columns.items():

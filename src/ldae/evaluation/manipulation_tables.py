@@ -34,7 +34,7 @@ def summarise(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
         levels = {alpha: level.set_index("scan_id") for alpha, level in part.groupby("alpha")}
         base = levels[0.0]
         bootstrap = ClusterBootstrap(base["participant_id"], resamples, seed)
-        size = {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
+        size = bootstrap.counts
         for alpha, level in levels.items():
             for name in MEASURES:
                 key = {"direction": direction, "way": variant, "alpha": alpha}
@@ -67,7 +67,7 @@ def trends(scans: pd.DataFrame, positive: str, resamples: int, seed: int) -> pd.
         towards = 1 if direction.endswith(f" to {positive}") else -1
         people = part.drop_duplicates("scan_id").set_index("scan_id")["participant_id"]
         bootstrap = ClusterBootstrap(people, resamples, seed)
-        size = {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
+        size = bootstrap.counts
         for measure, sign in EXPECTED_SIGN.items():
             wide = part.pivot(index="scan_id", columns="alpha", values=measure).loc[people.index]
             course = towards * sign * wide.to_numpy()

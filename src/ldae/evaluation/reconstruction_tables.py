@@ -56,7 +56,7 @@ def summary_table(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFram
             rows.append(
                 {"system": system, "variant": variant, "T": steps, "metric": name}
                 | bootstrap.mean(part[name]).row("value")
-                | {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
+                | bootstrap.counts
                 | {"ssim_window": part["ssim_window"].iloc[0], "paper": published}
             )
     return pd.DataFrame(rows).astype({"T": "Int64"})
@@ -105,7 +105,7 @@ def control_table(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFram
             rows.append(
                 {"comparison": comparison, "T": steps, "metric": name}
                 | bootstrap.mean(difference).row("difference")
-                | {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
+                | bootstrap.counts
                 | {"n_better": int(metric(name).improves(difference).sum())}
             )
     return pd.DataFrame(rows)
@@ -134,6 +134,6 @@ def volume_correlation_table(
             rows.append(
                 {"system": system, "variant": variant, "T": steps, "measure": name}
                 | bootstrap.interval(pearson(own, original)).row("r")
-                | {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
+                | bootstrap.counts
             )
     write_table(pd.DataFrame(rows).astype({"T": "Int64"}), table)

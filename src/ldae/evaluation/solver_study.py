@@ -236,7 +236,7 @@ def summarise(scans: pd.DataFrame, resamples: int, seed: int) -> tuple[pd.DataFr
         settings = {key: one.set_index("scan_id") for key, one in part.groupby(SETTING, sort=False)}
         reference = settings[REFERENCE, most].sort_index()
         bootstrap = ClusterBootstrap(reference["participant_id"], resamples, seed)
-        size = {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
+        size = bootstrap.counts
         for (solver, steps), one in settings.items():
             value = one.loc[reference.index, "value"]
             key = {"experiment": experiment, "metric": metric, "solver": solver, "T": steps}

@@ -9,6 +9,7 @@ from ldae.figures import array_layouts, brain_slices
 from ldae.figures.style import DIFFERENCE, SIGNED, Drawing
 from ldae.files import read_table
 from ldae.labels import count, interval, listing
+from ldae.systems import ATTRIBUTIONS
 
 INPUTS = {
     "arrays": "class means of scans and maps (saliency.npz)",
@@ -16,7 +17,6 @@ INPUTS = {
 }
 OPTIONAL: dict[str, str] = {}
 DATA = "npz"
-METHODS = {"integrated_gradients": "Integrated gradients", "occlusion": "Occlusion"}
 # Sets of regions, the ones that the result names first.
 SETS = ("atlas", "region", "tissue")
 
@@ -27,7 +27,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     table = read_table(inputs["regions"], ("diagnosis", "method", "set", "region", "measure"))
     spacing = array_layouts.spacing(data, settings)
     classes = [str(name) for name in data["classes"]]
-    rows = {"Mean scan": data["scan"]} | {label: data[name] for name, label in METHODS.items()}
+    rows = {"Mean scan": data["scan"]} | {label: data[name] for name, label in ATTRIBUTIONS.items()}
     if "change" in data:
         rows["True change"] = data["change"]
     page = _page(rows, spacing, classes, data["scans"])
@@ -102,7 +102,7 @@ def _result(table: pd.DataFrame, classes: list[str]) -> str:
     found = []
     for name in classes:
         words = []
-        for method, label in METHODS.items():
+        for method, label in ATTRIBUTIONS.items():
             part = mine[(mine["diagnosis"] == name) & (mine["method"] == method)]
             top = part.loc[part["value"].idxmax()]
             times = interval(top["value"], top["ci_low"], top["ci_high"], 2)

@@ -27,7 +27,7 @@ def summarise(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
         rows.append(
             dict(zip(names, key, strict=True))
             | bootstrap.mean(part["value"]).row("value")
-            | {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
+            | bootstrap.counts
         )
     return pd.DataFrame(rows)
 
@@ -68,7 +68,7 @@ def differences(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
                     {"direction": key[0], "method": method, "alpha": alpha, "reference": reference}
                     | {"region": key[1], "metric": key[2]}
                     | bootstrap.mean(known).row("difference")
-                    | {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
+                    | bootstrap.counts
                     | {"n_better": int(np.sum(metric(key[2]).improves(known)))}
                 )
     return pd.DataFrame(rows)

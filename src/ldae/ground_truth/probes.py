@@ -36,6 +36,7 @@ def correlate_with_truth(
     table: str | Path,
     cfg: dict[str, Any],
     seed: int,
+    pca: str | Path | None = None,
 ) -> None:
     """Correlate probe outputs on test scans with the known truth.
 
@@ -45,7 +46,7 @@ def correlate_with_truth(
 
     Args:
         truth: truth.tsv of each cohort, one row per visit.
-        embeddings, latents: As in :class:`ldae.evaluation.probes.evaluate.Sources`.
+        embeddings, latents, pca: As in :class:`ldae.evaluation.probes.evaluate.Sources`.
         predictions: Per-scan TSV to write: prediction (the probe), system, scan_id,
             participant_id, age, :data:`KNOWN` (volumes in template scale), output (of the probe).
         table: TSV to write: prediction, truth, system, reference, r, ci_low, ci_high, n_scans,
@@ -56,7 +57,7 @@ def correlate_with_truth(
     Raises:
         UserError: the truth lacks a scan, or has two rows for a visit.
     """
-    data = load_probe_data(latents, embeddings, seed)
+    data = load_probe_data(latents, embeddings, seed, pca=pca)
     merged = join_truth(data.table.drop(columns="age"), truth, ["age", "atrophy"])
     outputs = _outputs(data, merged["atrophy"].to_numpy(), cfg, seed)
     test = merged[merged["split"] == TEST].reset_index(drop=True)
@@ -98,7 +99,7 @@ def _correlations(
     outputs: dict[tuple[str, str], np.ndarray], test: pd.DataFrame, resamples: int, seed: int
 ) -> pd.DataFrame:
     bootstrap = ClusterBootstrap(test["participant_id"], resamples, seed)
-    size = {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
+    size = bootstrap.counts
     rows, gaps = [], []
     for (prediction, system), values in outputs.items():
         for column in TARGETS[prediction]:

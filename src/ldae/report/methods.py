@@ -5,33 +5,21 @@ evaluation and the software. Citations are marks such as ``[@tustison2010]``
 (:mod:`ldae.report.citations`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from ldae.cohort.splits import OF_ROLE, splits_of
 from ldae.config import cohort_roles, preprocessed_cohorts
-from ldae.evaluation.probes.target_table import SURVIVAL, Target, target_table
 from ldae.labels import count, listing, number
+from ldae.report.methods_evaluation import evaluation
 from ldae.report.page import without_paths
 from ldae.report.references import ADNI
 from ldae.report.warnings import trained_on_other_scans
-from ldae.systems import lower_first
 
 Cards = dict[str, dict[str, Any]]
 EXTRACTION = {"antspynet": "ANTsPyNet [@tustison2021]", "deepbet": "deepbet [@fisch2024]"}
-# Solvers of config["evaluation"], within a sentence.
-LPIPS_SLICES = {
-    "fixed_slices": "fixed axial slices",
-    "fake_3d": "half of the slices of each plane",
-}
-SOLVERS = {
-    "ddim": "DDIM [@song2021]",
-    "ddim_refined": "DDIM [@song2021] whose inversion is corrected once a step",
-    "multistep": "a second-order multistep solver for noise predictions [@lu2022]",
-    "midpoint": "an exactly invertible midpoint rule [@wang2024belm]",
-}
 
 
 def methods(
@@ -53,7 +41,7 @@ def methods(
         ("Latent diffusion model", _ldm(config, cards["ldm"])),
         ("Semantic encoder and gradient estimator", _ldae(config, cards["ldae"])),
         *_others(config, cards),
-        ("Evaluation", _evaluation(config, index)),
+        ("Evaluation", evaluation(config, index)),
         ("Software", _software(versions)),
     ]
 
@@ -166,94 +154,6 @@ def _others(config: dict[str, Any], cards: Cards) -> list[tuple[str, str]]:
             heading = name.replace("_", " ").capitalize()
             found.append((f"{heading} (supervised encoder)", text + training_summary(card)))
     return found
-
-
-def _evaluation(config: dict[str, Any], index: pd.DataFrame) -> str:
-    cfg = config["evaluation"]
-    moves, visits = cfg["manipulation"], cfg["interpolation"]
-    solver, seen = SOLVERS[cfg["solver"]], "no stage saw"
-    if any(config["published"].values()):
-        seen = "no probe saw; whether the published models did is not known"
-    return " ".join(
-        [
-            f"All numbers are of test subjects that {seen}. {solver[0].upper()}{solver[1:]} "
-            f"with {listing(cfg['ddim_steps'])} steps, guidance coefficient {cfg['guidance']}, "
-            "latents not clamped. SSIM [@wang2004] with a Gaussian window over the whole volume "
-            f"and within the brain, MSE, LPIPS [@zhang2018] ({cfg['lpips']['net']}) over "
-            f"{LPIPS_SLICES[cfg['lpips']['protocol']]}.",
-            _probing(cfg, index),
-            f"Manipulation ({moves['mode']} y_sem, α = "
-            f"{listing([f'{a:g}' for a in moves['alphas']])}, {_steps(moves)}) is "
-            "judged by fluid and grey matter in the template's regions, by the probes of the "
-            "decoded image and by SSIM elsewhere; controls are a direction that keeps the age "
-            "probe's output and random directions of the same length. Visits between two known "
-            f"ones are interpolated, and those after two extrapolated, for {visits['subjects']} "
-            f"test subjects at most with {visits['min_visits']} visits or more "
-            f"({_steps(visits)}).{_saliency(cfg['saliency'])} Intervals: central 95 % of "
-            f"{cfg['bootstrap']:,} resamples of whole subjects.",
-        ]
-    )
-
-
-def _saliency(cfg: dict[str, Any] | None) -> str:
-    """Sentences on the saliency maps; empty where they are off."""
-    if cfg is None:
-        return ""
-    reference = {"average": "an average training brain", "empty": "an empty volume"}
-    return (
-        " What the diagnosis is read from was mapped by integrated gradients "
-        f"[@sundararajan2017] ({cfg['steps']} points) and by occlusion of cubes of "
-        f"{cfg['block']:g} mm, both against {reference[cfg['reference']]} [@kokhlikyan2020], for "
-        f"{cfg['max_scans']} test scans of each class at most; the maps were compared with those "
-        f"of {count(cfg['draws'], 'draw')} of random weights [@adebayo2018]."
-    )
-
-
-def _steps(cfg: dict[str, Any]) -> str:
-    """Number of steps of an experiment, with its solver if that is not DDIM."""
-    solver, steps = cfg["solver"], cfg["ddim_steps"]
-    return f"{steps} DDIM steps" if solver == "ddim" else f"{steps} steps of {SOLVERS[solver]}"
-
-
-def _has_sites(pattern: str | None, index: pd.DataFrame) -> bool:
-    """Whether the names of subjects tell two sites or more, as the rows of sites need."""
-    if not pattern:
-        return False
-    return index["participant_id"].str.extract(pattern, expand=False).nunique() > 1
-
-
-def _probing(cfg: dict[str, Any], index: pd.DataFrame) -> str:
-    probes, paper = cfg["probes"], cfg["probes"]["paper"]
-    targets = target_table(cfg["targets"]).values()
-    cox = "; survival targets by ridge Cox regression" if _has(targets, SURVIVAL) else ""
-    splits = cfg["target_splits"]
-    sites = ", each site left out once" if _has_sites(splits["site"], index) else ""
-    beside = (
-        f" Beside the frozen split: {splits['folds']}-fold cross-validation by subject (penalty "
-        f"chosen within each fold){sites} and learning curves by number of training subjects."
-        if splits["repeats"]
-        else ""
-    )
-    return (
-        "Probes [@pedregosa2011]: standardised logistic and ridge regression fitted on training "
-        f"subjects, regularised by {probes['cv_folds']}-fold cross-validation over subjects; "
-        f"targets are {listing([_described(target) for target in targets])}{cox}. p values are "
-        "corrected by Holm's method for the number of targets. Those of section "
-        f"4.2 beside them: {paper['classifier_epochs']:,} epochs of Adam, "
-        f"{paper['regressor_epochs']:,} of SGD, learning rate {paper['learning_rate']:g}, on "
-        f"{paper['train_fraction']:.0%} of the training subjects, {len(probes['seeds'])} seeds."
-        f"{beside}"
-    )
-
-
-def _has(targets: Iterable[Target], kind: str) -> bool:
-    return any(target.kind == kind for target in targets)
-
-
-def _described(target: Target) -> str:
-    """A target in words: its label and kind, and the time within which an event counts."""
-    within = f" within {target.months:g} months" if target.months else ""
-    return f"{lower_first(target.label)}{within} ({target.kind})"
 
 
 def _software(versions: Mapping[str, str]) -> str:

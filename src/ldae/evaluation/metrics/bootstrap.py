@@ -99,6 +99,11 @@ class ClusterBootstrap:
         )
         self.weights = draws[:, member].astype(np.float64)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Columns of a table: numbers of observations, which are scans, and of subjects."""
+        return {"n_scans": self.size, "n_subjects": self.clusters}
+
     def interval(self, statistic: Statistic) -> Interval:
         """Estimate on all observations and the central 95 % of the resamples.
 
@@ -174,14 +179,6 @@ def weighted_mean(values: Sequence[float]) -> Statistic:
 def difference_of(first: Statistic, second: Statistic) -> Statistic:
     """Difference of two statistics on the same resamples."""
     return lambda weights: first(weights) - second(weights)
-
-
-def two_sided_p(bootstrap: ClusterBootstrap, difference: Statistic) -> float:
-    """Two-sided p value of a zero difference: twice the smaller tail of resamples beyond zero.
-
-    See :meth:`Draws.two_sided_p`.
-    """
-    return bootstrap.draws(difference).two_sided_p()
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

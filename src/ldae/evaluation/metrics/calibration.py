@@ -25,7 +25,7 @@ def calibration_slope(positive: np.ndarray, probability: np.ndarray) -> Statisti
     Newton's method for all resamples at once. It is nan where the slope does not exist, because the
     classes are separated or the probabilities are all equal.
     """
-    return lambda weights: _recalibrated(positive, probability, weights)[1]
+    return lambda weights: _slopes(positive, probability, weights)
 
 
 def calibration_intercept(positive: np.ndarray, probability: np.ndarray) -> Statistic:
@@ -33,17 +33,14 @@ def calibration_intercept(positive: np.ndarray, probability: np.ndarray) -> Stat
     return weighted_mean(np.asarray(positive, float) - np.asarray(probability, float))
 
 
-def _recalibrated(
-    positive: np.ndarray, probability: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Intercept and slope (R,) each of a logistic regression on the logit, for weights (R, N)."""
+def _slopes(positive: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Slope (R,) of a logistic regression of the truth on the logit, for weights (R, N)."""
     clipped = np.clip(np.asarray(probability, float), CLIP, 1 - CLIP)
     logit = np.log(clipped / (1 - clipped))
     truth = np.asarray(positive, float)
     count = len(weights)
-    missing = np.full(count, np.nan), np.full(count, np.nan)
     if np.ptp(logit) < CLIP:
-        return missing
+        return np.full(count, np.nan)
     intercept, slope, done = np.zeros(count), np.ones(count), np.zeros(count, bool)
     for _ in range(STEPS):
         fitted = 0.5 * (1 + np.tanh((intercept[:, None] + slope[:, None] * logit) / 2))
@@ -63,7 +60,7 @@ def _recalibrated(
         if np.all(done | ~np.isfinite(slope) | (np.abs(slope) > STEEPEST)):
             break
     valid = done & np.isfinite(slope) & (np.abs(slope) <= STEEPEST)
-    return np.where(valid, intercept, np.nan), np.where(valid, slope, np.nan)
+    return np.where(valid, slope, np.nan)
 
 
 def calibration_bins(probability: np.ndarray, bins: int) -> list[np.ndarray]:

@@ -107,21 +107,21 @@ def evaluate_external_probes(
     }
     known = read_table(visits, VISITS)
     table_of = target_table(cfg["targets"])
-    own_columns = [name for name in STANDARD if name in table_of and not table_of[name].joined]
-    targets = {name: table_of[name] for name in own_columns}
-    joined = [table_of[name] for name in STANDARD if name in table_of and table_of[name].joined]
+    standard = [table_of[name] for name in STANDARD if name in table_of]
+    joined = [target for target in standard if target.joined]
+    targets = [target for target in standard if not target.joined]
     for cohort in cohorts:
         left_out = [absent_row(target, usable[:0], OWN_TABLE) for target in joined]
         rows += [{"cohort": cohort} | row for row in left_out]
         scans = set(usable.loc[usable["cohort"] == cohort, "scan_id"])
         if data is None or not scans:
-            absent = [absent_row(target, usable[:0], NO_SCAN) for target in targets.values()]
+            absent = [absent_row(target, usable[:0], NO_SCAN) for target in targets]
             rows += [{"cohort": cohort} | row for row in absent]
             continue
         chosen = data.table["scan_id"].isin(scans) | data.table["split"].isin(TRAINING)
         part = data.where(chosen.to_numpy())
         for target, classes, on, predicted, note in _predicted(
-            part, known, others, {**cfg, "targets": targets}, seed
+            part, known, others, targets, cfg["probes"], seed
         ):
             if predicted is None:
                 found = [absent_row(target, on.table[on.table["split"] == TEST], note)]
@@ -153,13 +153,13 @@ def _predicted(
     data: ProbeData,
     visits: pd.DataFrame,
     others: Mapping[str, list[pd.DataFrame]],
-    cfg: Mapping[str, Any],
+    targets: Sequence[Target],
+    settings: dict[str, Any],
     seed: int,
 ) -> Iterator[Found]:
     """Target, classes, its scans, predictions or None, and the reason; of one external test set."""
-    settings = cfg["probes"]
     scans = data.table.loc[data.table["split"] == TEST, "scan_id"]
-    for target in cfg["targets"].values():
+    for target in targets:
         labels = labels_of(target, with_columns(data.table, visits), visits)
         part = data.where(labels.known)
         if target.name == DIAGNOSIS:

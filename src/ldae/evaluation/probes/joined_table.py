@@ -57,7 +57,7 @@ def join_table(
     """
     where = f"evaluation.targets.{target.name}"
     table, _ = read_delimited(path, "\t" if Path(path).suffix == ".tsv" else ",", latin1=True)
-    wanted = [target.column, *([target.time] if target.time else [])]
+    wanted = target.columns
     subject = target.subject or next((name for name in SUBJECTS if name in table), None)
     asked = [*wanted, *([target.date] if target.date else [])]
     asked += [target.subject] if target.subject else []

@@ -131,8 +131,7 @@ def labels_of(
     if target.event is not None:
         return _of_visits(target, scans, visits)
     table = scans if joined is None else joined
-    wanted = [target.column, *([target.time] if target.time else [])]
-    lacking = [name for name in wanted if name not in table]
+    lacking = [name for name in target.columns if name not in table]
     require(
         not lacking,
         f"evaluation.targets.{target.name}: there is no column {', '.join(lacking)}; the table has "

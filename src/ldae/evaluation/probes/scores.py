@@ -16,10 +16,6 @@ COMPARED = "ldae"
 FAMILY = ["target", "probe", "metric"]  # p values are corrected for the number of systems within it
 
 
-def _size(bootstrap: ClusterBootstrap) -> dict[str, int]:
-    return {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
-
-
 def by_system(predictions: pd.DataFrame) -> dict[tuple[str, str], list[pd.DataFrame]]:
     """Predictions by (probe, system), one table a seed; sorted by scan_id."""
     found: dict[tuple[str, str], list[pd.DataFrame]] = {}
@@ -80,7 +76,7 @@ def score_table(
             rows.append(
                 {"target": target.name, "probe": probe, "system": system, "metric": metric}
                 | draws.interval().row("value")
-                | _size(bootstrap)
+                | bootstrap.counts
                 | {"n_positive": count, "penalty": frames[0]["penalty"].iloc[0]}
                 | {"n_seeds": len(seeds), "seed_sd": spread}
                 | {"paper": paper, "paper_source": source, "note": None}
@@ -135,7 +131,7 @@ def _differences(
                 | {"metric": metric}
                 | difference.interval().row("difference")
                 | {"p": difference.two_sided_p(), "p_holm": np.nan}
-                | _size(bootstrap)
+                | bootstrap.counts
             )
     table = pd.DataFrame(rows)
     if rows:

@@ -91,7 +91,8 @@ def summarise(
             name
             | {"metric": DISCRIMINATION[target.kind][0], "system": COMPARED, "reference": system}
             | gap.interval().row("difference")
-            | {"p": gap.two_sided_p(), "n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
+            | {"p": gap.two_sided_p()}
+            | bootstrap.counts
         )
     if target.kind == BINARY:
         for (_, system), frame in found.items():

@@ -82,6 +82,11 @@ class Target:
         return bool(self.table or self.study_table)
 
     @property
+    def columns(self) -> list[str]:
+        """Columns of the values, and of the time of a survival target."""
+        return [self.column, *([self.time] if self.time else [])]
+
+    @property
     def named(self) -> bool:
         """Whether its classes have names; a comparison or an event gives 1 and 0."""
         return self.kind == MULTICLASS or (self.kind == BINARY and bool(self.classes))

@@ -107,4 +107,4 @@ def check_table(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
 
 
 def _row(bootstrap: ClusterBootstrap, found: Interval) -> dict[str, float]:
-    return found.row("value") | {"n_scans": bootstrap.size, "n_subjects": bootstrap.clusters}
+    return found.row("value") | bootstrap.counts

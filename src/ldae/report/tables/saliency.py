@@ -4,8 +4,8 @@ import pandas as pd
 
 from ldae.labels import ABSENT, interval, number
 from ldae.report.tables.table import Table
+from ldae.systems import ATTRIBUTIONS
 
-METHODS = {"integrated_gradients": "Integrated gradients", "occlusion": "Occlusion"}
 LEVELS = {
     "trained": "none: as trained",
     "image": "no network: the scan less the reference",
@@ -41,7 +41,7 @@ def checks(table: pd.DataFrame) -> Table:
             gap = table[(table["method"] == method) & (table["reference"] == level)]
             gap = gap[gap["measure"] == "truth_correlation"]
             cells.append(_cell(gap.iloc[0]) if len(gap) else ABSENT)
-        rows.append([METHODS.get(method, method), level_label(level), *cells])
+        rows.append([ATTRIBUTIONS.get(method, method), level_label(level), *cells])
     more = ["r as trained less this"] if known else []
     size = own.iloc[0]
     truth = (
@@ -72,7 +72,7 @@ def regions(table: pd.DataFrame) -> Table:
         for name, cells in by_region[:MOST_LABELS]:
             found = cells.set_index(["diagnosis", "method"])
             rows.append([SETS.get(kind, kind), name, *(_cell(found.loc[key]) for key in columns)])
-    headings = [f"{diagnosis}, {METHODS.get(method, method)}" for diagnosis, method in columns]
+    headings = [f"{diagnosis}, {ATTRIBUTIONS.get(method, method)}" for diagnosis, method in columns]
     return Table(
         "Saliency by region",
         ["Regions", "Region", *headings],
