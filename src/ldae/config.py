@@ -21,8 +21,12 @@ TAKEN = (
     "age_predictions", "dates", "diagnosis_predictions", "latents", "pca", "predictions",
     "study_tables", "table", "treat_all", "truth", "visits", "volumes",
 )  # fmt: skip
-# Systems with probes, beside the encoders of others; dae and oracle only where they are made.
-PROBED = ("ldae", "untrained", "dae", "latents_pca", "volumes", "oracle", "age_sex", "sex", "age")
+# Systems with probes, beside the encoders of others; ldae_slices, dae and oracle only where they
+# are made.
+PROBED = (
+    "ldae", "ldae_slices", "untrained", "dae", "latents_pca", "volumes", "oracle", "age_sex", "sex",
+    "age",
+)  # fmt: skip
 # Trainings that share a section of the configuration.
 SECTIONS = {"supervised_diagnosis": "supervised", "supervised_age": "supervised"}
 
@@ -123,6 +127,20 @@ def check_external_encoders(encoders: Mapping[str, Any]) -> None:
             if needed
             else f"{key}: a torchscript file holds its network; leave network and arguments out.",
         )
+
+
+def check_baselines(config: Mapping[str, Any]) -> None:
+    """Check that no baseline is the LDAE itself.
+
+    Raises:
+        UserError: ``ldae_slices`` is asked for beside an LDAE whose encoder is that of slices.
+    """
+    require(
+        "ldae_slices" not in config["baselines"] or config["ldae"]["encoder"]["kind"] != "slices",
+        "baselines: ldae_slices is the LDAE with the paper's encoder of slices, which "
+        "ldae.encoder.kind: slices makes the LDAE itself. Leave it out, or set ldae.encoder.kind "
+        "to components or both.",
+    )
 
 
 def check_split_systems(evaluation: Mapping[str, Any]) -> None:

@@ -29,6 +29,10 @@ SYSTEMS = {
     "autoencoder": System("AutoencoderKL", stages=("autoencoder",)),
     "lddim": System("LDDIM", stages=("ldm",)),
     "ldae": System("LDAE", stages=("ldm", "ldae")),
+    # Where the LDAE has an encoder of components: the same with the paper's encoder.
+    "ldae_slices": System(
+        "LDAE, slices", "the LDAE with the encoder of slices", ("ldm", "ldae_slices")
+    ),
     "dae": System("DAE", "the voxel-space DAE", stages=("dae",)),
     "dae_own_grid": System("DAE at its own resolution"),
     # Its encoder was trained on the labels, in the paper as well.

@@ -18,7 +18,7 @@ from ldae.training.components import start_components
 from ldae.training.distributed.signals import Interrupted
 from ldae.training.loop import fit
 from ldae.training.network_keys import relevant
-from ldae.training.settings import training_section
+from ldae.training.settings import stage_of, training_section
 
 SIZES = {"count": 3, "grid": [6, 8, 6], "voxels": 40}
 
@@ -164,6 +164,10 @@ def test_baselines_have_the_slices_alone():
         # So another size of a branch that is not there retrains nothing.
         own = training_section(changed, "ldae")["encoder"]
         assert ("components" in own) == (kind == "both")
+        # The LDAE with slices differs from the LDAE in the encoder alone.
+        same = training_section(changed, "ldae") | {"encoder": slice_branch(section)}
+        assert training_section(changed, "ldae_slices") == same
+        assert stage_of("ldae_slices") == "ldae" != stage_of("dae")
     # Nor does another backbone of the baselines touch an encoder of components alone.
     linear = {**section, "kind": "components"}
     own = training_section({**PAPER, "ldae": {**PAPER["ldae"], "encoder": linear}}, "ldae")

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from ldae.config import (
+    check_baselines,
     check_config,
     cohort_roles,
     external_cohorts,
@@ -136,3 +137,11 @@ def test_splits_name_systems_of_the_probes():
     check_config(of(["ldae", "age_sex", "theirs"]), SCHEMA)
     with pytest.raises(UserError, match=r"target_splits\.systems names volume, their, which"):
         check_config(of(["ldae", "volume", "their"]), SCHEMA)
+
+
+def test_ldae_with_slices_stands_beside_an_ldae_with_another_encoder_alone():
+    for kind in ("components", "both"):
+        check_baselines({"baselines": ["ldae_slices"], "ldae": {"encoder": {"kind": kind}}})
+    check_baselines({"baselines": ["dae"], "ldae": {"encoder": {"kind": "slices"}}})
+    with pytest.raises(UserError, match=r"baselines: ldae_slices .* Leave it out, or set"):
+        check_baselines({"baselines": ["ldae_slices"], "ldae": {"encoder": {"kind": "slices"}}})

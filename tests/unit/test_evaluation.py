@@ -25,7 +25,7 @@ from ldae.evaluation.examples import reconstruction_examples
 from ldae.evaluation.probes.features import load_probe_data
 from ldae.files import read_table, write_table
 from ldae.ground_truth import probes
-from ldae.inference.ldae_system import LdaeSystem
+from ldae.inference.ldae_system import LdaeSlicesSystem, LdaeSystem
 from ldae.models.storage import save_model
 from ldae.nets.autoencoder import build_autoencoder
 
@@ -63,6 +63,23 @@ def test_reconstruction_tables(system, project):
     assert (mine["y_sem"] - mine["wrong_y_sem"]).abs().max() > 1e-6  # G depends on y_sem
     before = pd.read_csv(BytesIO(first[0]), sep="\t")
     np.testing.assert_allclose(before["mse"], scans["mse"], rtol=1e-3)  # at any batch size
+
+
+def test_second_ldae_gives_its_own_reconstructions_alone(system, project, tmp_path):
+    folders = {name: project / name for name in ("autoencoder", "ldm")}
+    second = LdaeSlicesSystem.load(folders | {"ldae_slices": project / "ldae"}, CFG, "cpu", 1)
+    tables = []
+    for one in (system, second):
+        table = reconstruction.evaluate_reconstruction(
+            one, project / "volumes", tmp_path / "scans.tsv", CFG, 0, max_scans=4
+        )
+        tables.append(table[table["system"] == one.name].drop(columns="system"))
+        sizes = one.sizes((32, 32, 32))
+        assert set(table["system"]) == {name for name, _ in sizes}
+        assert set(one.runs(torch.zeros(1, 1, 32, 32, 32), "scan", 2, 0)) == set(sizes)
+    assert second.name == "ldae_slices" and {name for name, _ in sizes} == {"ldae_slices"}
+    tables = [table.reset_index(drop=True) for table in tables]
+    pd.testing.assert_frame_equal(*tables, check_dtype=False)
 
 
 def test_latent_scale_of_the_card_applies_to_encoding_and_decoding(system, project):

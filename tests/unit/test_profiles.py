@@ -20,7 +20,7 @@ PROFILE = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
 
 @pytest.fixture(scope="module")
 def workflow():
-    """The demo's workflow, configured for GPUs and an external test set."""
+    """The demo's workflow with all baselines, configured for GPUs and an external test set."""
     return load_workflow("config/demo.yaml", "tests/data/gpus.yaml", "tests/data/external.yaml")
 
 

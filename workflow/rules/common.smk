@@ -38,7 +38,7 @@ os.environ.update(NO_ET="1", NIPYPE_NO_ET="1", HF_HUB_OFFLINE="1")
 
 from snakemake_logger_plugin_stages import LogHandler as StagesHandler
 
-from ldae.config import check_config, check_container, mriqc_bounds
+from ldae.config import check_baselines, check_config, check_container, mriqc_bounds
 from ldae.config import only_synthetic_brains, restore_types
 from ldae.data.sampling import check_batch
 from ldae.derivatives import Shards
@@ -60,7 +60,7 @@ from ldae.orchestration.training_record import is_forced, restore_training_recor
 from ldae.orchestration.training_record import training_inputs, trainings
 from ldae.models.published.authors_model import ARCHITECTURE, published_files
 from ldae.nets.shapes import check_dae_shape, check_shapes
-from ldae.training.settings import training_section
+from ldae.training.settings import stage_of, training_section
 
 ASKED = given_arguments()  # None in jobs
 TARGETS = set(ASKED.targets or []) if ASKED else set()
@@ -86,11 +86,12 @@ try:
     )
     if "dae" in config["baselines"]:
         check_dae_shape(config["dae"])
-    for stage in (*STAGES, *config["baselines"]):
+    check_baselines(config)
+    for section in dict.fromkeys(map(stage_of, (*STAGES, *config["baselines"]))):
         sizes = [
-            config[stage][key] for key in ("batch_size", "micro_batch", "processes")
+            config[section][key] for key in ("batch_size", "micro_batch", "processes")
         ]
-        check_batch(stage, *sizes)
+        check_batch(section, *sizes)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -189,6 +190,18 @@ TRAINED_SYSTEMS = {
         max_scans=None,
     )
 }
+if "ldae_slices" in config["baselines"]:
+    TRAINED_SYSTEMS["ldae_slices"] = dict(
+        loaded_by="inference.ldae_system:LdaeSlicesSystem",
+        models=dict(
+            autoencoder=MODELS["autoencoder"],
+            ldm=MODELS["ldm"],
+            ldae_slices=results("models/ldae_slices/model.json"),
+        ),
+        encoder="ldae_slices",
+        embeddings={"ldae_slices": "inference.embeddings:ldae_encoder"},
+        max_scans=None,
+    )
 if "dae" in config["baselines"]:
     TRAINED_SYSTEMS["dae"] = dict(
         loaded_by="inference.dae_system:DaeSystem",

@@ -28,6 +28,14 @@ TRAINING_RULES = {
         runtime=5760,
         message="Stage 3: training the semantic encoder and the gradient estimator (Table 4)",
     ),
+    "ldae_slices": dict(
+        stores=["volumes", "latents"],
+        models=["autoencoder", "ldm"],
+        weights=encoder_weights,
+        mem_mb=32000,
+        runtime=5760,
+        message="Baseline: training the LDAE with the paper's encoder of slices",
+    ),
     "dae": dict(
         stores=["volumes"],
         weights=encoder_weights,

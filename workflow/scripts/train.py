@@ -4,7 +4,7 @@ from _adapter import folder, job
 
 with job(snakemake):
     from ldae.files import read_json
-    from ldae.training.settings import Settings, training_section
+    from ldae.training.settings import Settings, stage_of, training_section
     from ldae.training.stages import run
 
     record = read_json(snakemake.input.settings)
@@ -14,7 +14,7 @@ with job(snakemake):
         if name not in ("settings", "weights")
     }
     settings = Settings(
-        stage=snakemake.rule,
+        stage=stage_of(snakemake.rule),
         inputs=given,
         out_dir=str(folder(snakemake.output)),
         run_dir=snakemake.params.run_dir,

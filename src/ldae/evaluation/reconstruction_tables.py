@@ -3,6 +3,7 @@
 Means are shown beside the paper's Table 6.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -112,18 +113,20 @@ def control_table(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFram
 
 
 def volume_correlation_table(
-    scans: str | Path, table: str | Path, resamples: int, seed: int
+    scans: Sequence[str | Path], table: str | Path, resamples: int, seed: int
 ) -> None:
     """Correlate the soft volumes of reconstructions with those of the original scans.
 
     Args:
-        scans: Per-scan TSV of :func:`ldae.evaluation.reconstruction.evaluate_reconstruction`.
+        scans: Per-scan TSVs of :func:`ldae.evaluation.reconstruction.evaluate_reconstruction`, one
+            a system.
         table: TSV to write: system, variant, T, measure, r (Pearson correlation over test scans),
             ci_low, ci_high, n_scans, n_subjects.
         resamples, seed: Number of bootstrap resamples of subjects, and their seed.
     """
     rows = []
-    found = read_table(scans, [*KEYS, "scan_id", "participant_id", *VOLUMES])
+    columns = [*KEYS, "scan_id", "participant_id", *VOLUMES]
+    found = pd.concat([read_table(path, columns) for path in scans])
     groups = list(found.groupby(KEYS, dropna=False, sort=False))
     groups.sort(key=lambda item: _table_order(item[0]))
     for (system, variant, steps), part in groups:

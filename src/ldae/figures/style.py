@@ -50,6 +50,7 @@ KIND_OF_SYSTEM = {
     "autoencoder": "autoencoder",
     "lddim": "trained",
     "ldae": "ldae",
+    "ldae_slices": "ldae",
     "dae": "trained",
     "dae_own_grid": "trained",
     "supervised": "trained",

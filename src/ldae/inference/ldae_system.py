@@ -63,6 +63,8 @@ class LdaeSystem(TrainedSystem):
     """
 
     stages, name, has_autoencoder = ("autoencoder", "ldm", "ldae"), "ldae", True
+    # Whether reconstructions by the autoencoder and by the LDM alone are of this system too.
+    with_parts = True
     codes: CodeStore | None = None
 
     def __init__(
@@ -317,6 +319,8 @@ class LdaeSystem(TrainedSystem):
         - Per T ``lddim/encoded`` (unconditional, inverted z_T), ``ldae/encoded`` (Table 6 b) and
           ``ldae/y_sem`` (Table 6 a: from fixed noise).
         - At the largest T ``ldae`` with every control code and the same noise.
+
+        The autoencoder's and the LDM's only of a system :attr:`with_parts`.
         """
         z_0 = self.encode_z(x)
         compressed = self.image(z_0)
@@ -326,9 +330,11 @@ class LdaeSystem(TrainedSystem):
         def made(system: str, variant: str, T: int | None, image: Tensor) -> Reconstruction:
             return Reconstruction(system, variant, T, x, image, compressed)
 
-        yield made("autoencoder", "reconstruction", None, compressed)
+        guided = [(self.name, codes["y_sem"])]
+        if self.with_parts:
+            yield made("autoencoder", "reconstruction", None, compressed)
         for T in steps:
-            for system, code in (("lddim", None), (self.name, codes["y_sem"])):
+            for system, code in [("lddim", None), *guided] if self.with_parts else guided:
                 z_T = self.invert(scan_ids, z_0, code, T, of_scans)
                 yield made(system, "encoded", T, self.image(self.decode(z_T, code, T)))
             for variant, code in codes.items():
@@ -350,9 +356,11 @@ class LdaeSystem(TrainedSystem):
             z_T = self.encode_zT(self.encode_z(x), y, steps)
             return self.image(self.decode(z_T, y, steps))
 
-        return {
+        parts: dict[Variant, Callable[[], Tensor]] = {
             ("autoencoder", "reconstruction"): lambda: self.image(self.encode_z(x)),
             ("lddim", "encoded"): lambda: encoded(None),
+        }
+        return (parts if self.with_parts else {}) | {
             (self.name, "y_sem"): lambda: self.image(self.decode(noise, self.y_sem(x), steps)),
             (self.name, "encoded"): lambda: encoded(self.y_sem(x)),
         }
@@ -379,9 +387,20 @@ class LdaeSystem(TrainedSystem):
         latent, code = prod(self.latent_shape(shape)), int(self.encoder.dim)
         noise = latent * self.solver.states
         guided = parameters(self.guided, self.encoder)
-        return {
+        parts = {
             ("autoencoder", "reconstruction"): Size(parameters(self.autoencoder), latent),
             ("lddim", "encoded"): Size(parameters(self.guided.unet), noise),
+        }
+        return (parts if self.with_parts else {}) | {
             (self.name, "y_sem"): Size(guided, code),
             (self.name, "encoded"): Size(guided, code + noise),
         }
+
+
+class LdaeSlicesSystem(LdaeSystem):
+    """The LDAE with the paper's encoder of slices, beside one with another encoder.
+
+    Both have the same autoencoder and LDM, whose own reconstructions are the other one's.
+    """
+
+    stages, name, with_parts = ("autoencoder", "ldm", "ldae_slices"), "ldae_slices", False

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ldae.config import section_name
 from ldae.dependencies import PREPROCESS_KEYS
 from ldae.errors import require
 from ldae.files import read_json, write_json
@@ -33,20 +32,25 @@ class Training(NamedTuple):
         built_by: Entry for :func:`ldae.fingerprint.source_fingerprint`.
         latents: It reads the latents, and so depends on section ``latents``.
         diffusion: It reads section ``diffusion``.
+        baseline: The entry of ``baselines`` that asks for it; empty for the three stages.
     """
 
     built_by: str
     latents: bool = False
     diffusion: bool = False
+    baseline: str = ""
 
 
 TRAININGS = {
     "autoencoder": Training("training.stages:autoencoder"),
     "ldm": Training("training.stages:ldm", latents=True, diffusion=True),
     "ldae": Training("training.stages:ldae", latents=True, diffusion=True),
-    "dae": Training("training.stages:dae", diffusion=True),
-    "supervised_diagnosis": Training("training.stages:supervised"),
-    "supervised_age": Training("training.stages:supervised"),
+    "ldae_slices": Training(
+        "training.stages:ldae", latents=True, diffusion=True, baseline="ldae_slices"
+    ),
+    "dae": Training("training.stages:dae", diffusion=True, baseline="dae"),
+    "supervised_diagnosis": Training("training.stages:supervised", baseline="supervised"),
+    "supervised_age": Training("training.stages:supervised", baseline="supervised"),
 }
 
 
@@ -58,8 +62,8 @@ def trainings(config: Mapping[str, Any], published: bool) -> list[str]:
         published: Whether the authors' weights replace the three stages.
     """
     stages = () if published else STAGES
-    others = [name for name in TRAININGS if name not in STAGES]
-    return [*stages, *(name for name in others if section_name(name) in config["baselines"])]
+    baselines = [name for name, one in TRAININGS.items() if one.baseline in config["baselines"]]
+    return [*stages, *baselines]
 
 
 def training_inputs(name: str, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ PAPER_SIZE = {
     "dae": {"shape": [112, 128, 112], "base_channels": 64, "channel_mult": [1, 2, 4, 4]},
 }
 BACKBONE = "convnext_small"
-TRAININGS = (*PAPER, "supervised_diagnosis", "supervised_age")
+TRAININGS = (*PAPER, "ldae_slices", "supervised_diagnosis", "supervised_age")
 # Keys of a training's section that do not change the time of an epoch.
 IGNORED = ("epochs", "learning_rate", "ema_decay", "pretrained", "sample_every", "sample_steps")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ldae.preflight.report import ERROR, OK, WARNING, Finding, some
 from ldae.preflight.run_facts import Facts
+from ldae.training.settings import stage_of
 from ldae.training.trackers.choice import PACKAGES, TENSORBOARD, missing_package
 
 TOPIC = "environment"
@@ -139,7 +140,7 @@ def _gpus(facts: Facts, name: str, torch) -> list[Finding]:
     found = [Finding(OK, TOPIC, f"{name}; {len(here)} GPUs are visible: {listed}")]
     if facts.slurm:
         return found
-    for stage in (*TRAININGS, *facts.config["baselines"]):
+    for stage in dict.fromkeys(map(stage_of, (*TRAININGS, *facts.config["baselines"]))):
         cfg = facts.config[stage]
         if cfg["processes"] > len(here):
             text = f"{stage}.processes is {cfg['processes']}, but {len(here)} GPUs are visible"

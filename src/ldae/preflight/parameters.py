@@ -64,6 +64,10 @@ def count_parameters(config: Mapping[str, Any]) -> dict[str, int]:
             found["autoencoder"] += number(build_discriminator(cfg["adversarial"]))
             found["ldm"] = number(unet)
             found["ldae"] = number(guided) - number(unet) + number(encoder)
+        if "ldae_slices" in config["baselines"]:
+            unet = build_unet(config["ldm"], config["autoencoder"]["latent_channels"])
+            of_slices = build_guided_unet(unet, config["ldm"], slices.dim)
+            found["ldae_slices"] = number(of_slices.estimator) + number(slices)
         if "dae" in config["baselines"]:
             found["dae"] = number(build_conditional_unet(config["dae"], slices.dim))
             found["dae"] += number(slices)

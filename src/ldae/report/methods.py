@@ -17,6 +17,7 @@ from ldae.report.methods_evaluation import evaluation
 from ldae.report.page import without_paths
 from ldae.report.references import ADNI
 from ldae.report.warnings import trained_on_other_scans
+from ldae.training.settings import training_section
 
 Cards = dict[str, dict[str, Any]]
 EXTRACTION = {"antspynet": "ANTsPyNet [@tustison2021]", "deepbet": "deepbet [@fisch2024]"}
@@ -149,6 +150,12 @@ def _others(config: dict[str, Any], cards: Cards) -> list[tuple[str, str]]:
                 f"{cfg['channel_mult']}."
             )
             found.append(("Voxel-space diffusion autoencoder", text + training_summary(card)))
+        if name == "ldae_slices":
+            text = (
+                "As the LDAE, on the same autoencoder and diffusion model, with the encoder of "
+                f"the paper: {_encoder(training_section(config, name)['encoder'], from_run=True)}."
+            )
+            found.append(("LDAE with the encoder of slices", text + training_summary(card)))
         if card["kind"] == "supervised":
             text = "The semantic encoder with a linear head, trained end to end on the label."
             heading = name.replace("_", " ").capitalize()

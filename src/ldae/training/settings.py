@@ -14,6 +14,8 @@ from ldae.errors import UserError, require
 from ldae.files import read_json, write_json
 
 SAME_ENCODER = ("dae", "supervised")  # sections whose encoder is that of section ldae
+# Baselines that are a stage with the slices' branch alone.
+VARIANTS = {"ldae_slices": "ldae"}
 FINISHED = "finished"  # empty file in a checkpoint folder: the model of the training is written
 # In the stage's folder of checkpoints: what auto chose.
 PRECISION_CHOICE = "precision.json"
@@ -22,17 +24,23 @@ COMPILE_CHOICE = "compile.json"
 CHOICES = (PRECISION_CHOICE, MEMORY_CHOICE, COMPILE_CHOICE)
 
 
-def training_section(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
+def stage_of(training: str) -> str:
+    """Name of the stage that a training of the workflow is, a key of ``stages.STAGES``."""
+    return VARIANTS.get(training, training)
+
+
+def training_section(config: Mapping[str, Any], training: str) -> dict[str, Any]:
     """The config section of a training, with all that it reads from other sections.
 
     The baselines have the slices' branch of the encoder of section ``ldae``, which is the paper's,
     and the supervised ones the classes of the linear probes.
     """
-    name = section_name(stage)
+    name = section_name(stage_of(training))
     cfg = dict(config[name])
     if name in (*SAME_ENCODER, "ldae"):
         encoder = config["ldae"]["encoder"]
-        kind = "slices" if name in SAME_ENCODER else encoder.get("kind", "slices")
+        of_slices = name in SAME_ENCODER or training in VARIANTS
+        kind = "slices" if of_slices else encoder.get("kind", "slices")
         branch = {"slices": slice_branch, "components": linear_branch}.get(kind, dict)
         cfg["encoder"] = branch(encoder)
     if name == "supervised":
