@@ -1,5 +1,6 @@
 """Proof page: thresholds are evaluated on the tables of every seed."""
 
+import re
 import shutil
 
 import pandas as pd
@@ -12,7 +13,7 @@ from ldae.orchestration.job_usage import COLUMNS
 from ldae.report.build import read_cards
 from ldae.report.methods import methods
 from ldae.report.proof_page import build_proof
-from ldae.report.proof_thresholds import SHOWN_FIGURES
+from ldae.report.proof_thresholds import LATER, SHOWN_FIGURES
 
 ALPHA = 2.0
 
@@ -88,8 +89,26 @@ def test_proof_threshold_is_met_only_if_every_seed_meets_it(runs, tmp_path):
     counterfactual = table_row(text, "CN → AD: nearer to the true counterfactual than no change")
     assert counterfactual[1] == "interval below 0"
     assert counterfactual[-1] == "met"
-    met = sum(cells.strip().endswith("| met |") for cells in text.splitlines())
-    assert f"**{met} of " in text
+    calls = table_row(text, "reconstruction at T = 10")
+    assert calls[1] == "interval above −0.0005"
+    at_first, later = text.split(f"### {LATER[0]}")
+    rows = [len(re.findall(r"\| met \|$", part, re.M)) for part in (at_first, later)]
+    assert f"**{rows[0]} of 23 thresholds are met with every seed**" in text
+    assert f"and {rows[1]} of 17 that were set later" in text
+
+
+def test_corrected_averages_are_judged_by_their_own_rows(runs, tmp_path):
+    row = {"method": "ldae_corrected", "reference": "last_visit", "difference": -0.7}
+    row |= {"ci_low": -0.9, "ci_high": -0.5, "metric": "ventricle_error"}
+    for name, folder in runs.items():
+        path = folder / "tables/extrapolation_differences.tsv"
+        worse = pd.DataFrame([row | {"ci_high": -0.5 if name == 1 else 0.1}])
+        rest = read_table(path).query("method != 'ldae_corrected'")
+        write_table(pd.concat([rest, worse]), path)
+    text = proof_page(runs, tmp_path).read_text()
+    found = table_row(text, "error of the ventricle volume (ml) below the last visit")
+    assert found[1] == "interval below 0" and found[-1] == "1 of 2"
+    assert table_row(text, "error of the hippocampus volume (ml) below the last")[-1] != "met"
 
 
 def test_proof_threshold_without_table_row_is_not_met(runs, tmp_path):

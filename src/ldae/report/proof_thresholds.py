@@ -22,6 +22,9 @@ TABLES = (
     "counterfactual_differences",
     "interpolation",
     "interpolation_differences",
+    "extrapolation_differences",
+    "solvers",
+    "solvers_differences",
     "resources",
 )
 INDEX, CARD = "cache/volumes/index.tsv", "models/ldae/model.json"
@@ -44,6 +47,15 @@ RANK_CORRELATION = 0.8  # least mean rank correlation of a measured volume with 
 RIVALS = ("untrained", "latents_pca", "age_sex")
 AGE_RIVALS = ("untrained", "latents_pca", "sex")  # not age_sex: it has the age as a feature
 DIRECTIONS = ("AD to CN", "CN to AD")
+MISSING = "Missing visits, by the corrected average"
+NEXT = "The next visit, by the corrected average"
+# Groups of thresholds that were set after the first proof had been run.
+CALLS = "Fewer network calls: the second-order multistep solver less DDIM at T = 100"
+LATER = (MISSING, NEXT, CALLS)
+# Steps T of that solver -> how much SSIM its interval may reach below that of the reference.
+FEWER_STEPS = {10: 0.0005, 5: 0.003}
+VENTRICLES_ML = 1.0  # most that manipulated ventricles may differ by, at 10 steps
+ROUND_TRIP_SSIM = 0.9999  # least SSIM of the invertible solver's round trip
 
 
 @dataclass(frozen=True)
@@ -73,7 +85,8 @@ def thresholds(tables: dict[str, pd.DataFrame], alpha: float) -> list[Threshold]
     Args:
         tables: By name: ``probes``, ``probes_differences``, ``truth``, ``reconstruction_controls``,
             ``reconstruction_volumes``, ``manipulation_trends``, ``counterfactual_differences``,
-            ``interpolation_differences``.
+            ``interpolation_differences``, ``extrapolation_differences``, ``solvers``,
+            ``solvers_differences``.
         alpha: Strength at which manipulation is compared with the counterfactual.
     """
     return [
@@ -83,6 +96,8 @@ def thresholds(tables: dict[str, pd.DataFrame], alpha: float) -> list[Threshold]
         *_manipulation(tables["manipulation_trends"]),
         *_counterfactual(tables["counterfactual_differences"], alpha),
         *_interpolation(tables["interpolation_differences"]),
+        *_corrected(tables["interpolation_differences"], tables["extrapolation_differences"]),
+        *_solvers(tables["solvers"], tables["solvers_differences"]),
     ]
 
 
@@ -212,3 +227,51 @@ def _interpolation(table: pd.DataFrame) -> list[Threshold]:
         interval_beyond_zero(group, f"SSIM above {phrase(name)}", row_of(mine, reference=name))
         for name in ("nearest_visit", "voxel_average", "latent_lerp")
     ]
+
+
+def _corrected(between: pd.DataFrame, after: pd.DataFrame) -> list[Threshold]:
+    """Averages of visits that the LDAE corrects (:mod:`ldae.evaluation.correction`)."""
+    between, after = (table[table["method"] == "ldae_corrected"] for table in (between, after))
+    found = [
+        interval_beyond_zero(
+            MISSING,
+            f"SSIM of the corrected average above {phrase(name)}",
+            row_of(between, reference=name, metric="ssim"),
+        )
+        for name in ("voxel_average", "latent_lerp")
+    ]
+    for name in ("last_visit", "mean_visits", "population_change"):
+        found.append(
+            interval_beyond_zero(
+                NEXT, f"SSIM above {phrase(name)}", row_of(after, reference=name, metric="ssim")
+            )
+        )
+        for measure in ("ventricle", "hippocampus"):
+            row = row_of(after, reference=name, metric=f"{measure}_error")
+            text = f"error of the {measure} volume (ml) below {phrase(name)}"
+            found.append(interval_beyond_zero(NEXT, text, row, better=-1))
+    return found
+
+
+def _solvers(table: pd.DataFrame, gaps: pd.DataFrame) -> list[Threshold]:
+    """Quality at few steps, and the round trip of the exactly invertible solver."""
+    gaps = gaps[gaps["solver"] == "multistep"]
+    found = []
+    for steps, bound in FEWER_STEPS.items():
+        for experiment in ("reconstruction", "interpolation"):
+            row = row_of(gaps, T=steps, experiment=experiment, metric="ssim")
+            value, low, high = _numbers(row, "difference")
+            text, criterion = f"{experiment} at T = {steps}: SSIM", f"interval above −{bound:g}"
+            found.append(Threshold(CALLS, text, criterion, value, low, high, low > -bound))
+    steps = next(iter(FEWER_STEPS))
+    row = row_of(gaps, T=steps, experiment="manipulation", metric="ventricle_ml")
+    value, low, high = _numbers(row, "difference")
+    met = low > -VENTRICLES_ML and high < VENTRICLES_ML
+    text = f"manipulation at T = {steps}: ventricles (ml)"
+    criterion = f"interval within ±{VENTRICLES_ML:g}"
+    found.append(Threshold(CALLS, text, criterion, value, low, high, met))
+    trips = table[(table["solver"] == "midpoint") & (table["metric"] == "ssim_to_ae")]
+    trips = trips[trips["experiment"] == "reconstruction"]
+    least = trips.loc[trips["value"].idxmin()] if len(trips) else None
+    text = "the invertible solver's round trip: least SSIM to the AE reconstruction over all T"
+    return [*found, at_least(CALLS, text, ROUND_TRIP_SSIM, least, "value")]
