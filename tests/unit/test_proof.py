@@ -32,6 +32,7 @@ def first(tmp_path_factory):
     correlation = {"system": "ldae", "variant": "y_sem", "T": 100, "measure": "ventricle_ml"}
     correlation |= {"r": 0.85, "ci_low": 0.7, "ci_high": 0.9}
     write_table(pd.DataFrame([correlation]), tables / "reconstruction_volumes.tsv")
+    write_table(pd.DataFrame([correlation | {"r": 0.7}]), tables / "decoded_volumes.tsv")
     took = pd.DataFrame({"rule": ["ldae"], "seconds": [7200.0], "cpu_hours": [1.5]})
     write_table(took.reindex(columns=COLUMNS), tables / "resources.tsv")
     history = {"epoch": [1, 5, 6, 10], "val_loss": [None, 0.4, None, 0.3]}
@@ -80,7 +81,7 @@ def test_proof_threshold_is_met_only_if_every_seed_meets_it(runs, tmp_path):
     relative = table_row(text, "AD/CN: AUROC as a share")  # 0.83 of 0.9
     assert relative[1:3] == ["at least 0.9", "0.922"]
     assert relative[-1] == "met"
-    decoded = table_row(text, "r of the decoded image's ventricle")
+    decoded = table_row(text, "r of the decoded image's ventricle volume with the scan's")
     assert decoded[2:] == ["0.850 [0.700, 0.900]", "0.790 [0.700, 0.900]", "1 of 2"]
     untrained = table_row(text, "AD/CN: AUROC above an untrained")
     before = read_table(runs[1] / "tables/probes_differences.tsv")
@@ -91,10 +92,12 @@ def test_proof_threshold_is_met_only_if_every_seed_meets_it(runs, tmp_path):
     assert counterfactual[-1] == "met"
     calls = table_row(text, "reconstruction at T = 10")
     assert calls[1] == "interval above −0.0005"
+    true = table_row(text, "r of the decoded image's ventricle volume with the true one")
+    assert true[1] == "at least 0.8" and true[-1] == "**not met**"
     at_first, later = text.split(f"### {LATER[0]}")
     rows = [len(re.findall(r"\| met \|$", part, re.M)) for part in (at_first, later)]
     assert f"**{rows[0]} of 23 thresholds are met with every seed**" in text
-    assert f"and {rows[1]} of 17 that were set later" in text
+    assert f"and {rows[1]} of 18 that were set later" in text
 
 
 def test_corrected_averages_are_judged_by_their_own_rows(runs, tmp_path):

@@ -70,5 +70,6 @@ rule evaluate:
         rules.solvers.output,
         rules.examples.output,
         rules.truth.output if TRUTHS else [],
+        rules.decoded_volumes.output if TRUTHS else [],
         rules.counterfactual.output if TRUTHS else [],
         rules.saliency.output if SALIENCY else [],

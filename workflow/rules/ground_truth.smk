@@ -52,6 +52,30 @@ if TRUTHS:
         script:
             "../scripts/truth.py"
 
+    rule decoded_volumes:
+        input:
+            scans=rules.volume_correlation.input.scans,
+            true_volumes=rules.true_volumes.output[0],
+        output:
+            table=results("tables/decoded_volumes.tsv"),
+        log:
+            logfile("decoded_volumes.log"),
+        benchmark:
+            timing("decoded_volumes.tsv")
+        conda:
+            "../../envs/ldae.yaml"
+        resources:
+            mem_mb=growing(2000),
+            runtime=30,
+        params:
+            seed=config["seed"],
+            resamples=config["evaluation"]["bootstrap"],
+            source=source("ground_truth.decoded_volumes:correlate_decoded_volumes"),
+        message:
+            "Comparing volumes of decoded images with the true ones"
+        script:
+            "../scripts/decoded_volumes.py"
+
     rule counterfactual_volumes:
         input:
             truth=TRUTHS,

@@ -35,7 +35,7 @@ STAGES: tuple[tuple[str, str], ...] = (
     ("Manipulation", "manipulation|examples"),
     ("Missing visits", "interpolation"),
     ("Solvers against network calls", "solvers"),
-    ("Against the known truth", "true_volumes|truth|counterfactual(_volumes)?"),
+    ("Against the known truth", "true_volumes|truth|decoded_volumes|counterfactual(_volumes)?"),
     ("What the diagnosis is read from", "saliency"),
     ("Figures and tables", r"tables_paper|figure\d*_\w+"),
     ("Explorer", "explore"),

@@ -37,7 +37,7 @@ def claims(tables: dict[str, pd.DataFrame], alpha: float, full_size: bool = True
             Optional: ``reconstruction_volumes``, ``manipulation_trends``,
             ``extrapolation_differences``, ``visit_correction``, ``saliency_checks``; for external
             test sets ``reconstruction_external`` and ``probes_external``; for synthetic cohorts
-            ``truth`` and ``counterfactual_differences``.
+            ``truth``, ``decoded_volumes`` and ``counterfactual_differences``.
         alpha: Strength at which manipulation is judged; if the table lacks it, the nearest one.
         full_size: Whether the volumes have the paper's grid or a finer one.
     """
@@ -62,6 +62,8 @@ def claims(tables: dict[str, pd.DataFrame], alpha: float, full_size: bool = True
         found += saliency_claims(tables["saliency_checks"])
     if "truth" in tables:
         found += truth_claims(tables["truth"])
+    if "decoded_volumes" in tables:
+        found += _true_volumes(tables["decoded_volumes"])
     if "reconstruction_external" in tables and "probes_external" in tables:
         found += external_claims(
             tables["reconstruction_external"], tables["probes_external"], full_size
@@ -141,6 +143,21 @@ def _decoded_volumes(table: pd.DataFrame) -> list[Claim]:
         "reconstruction_volumes",
         "An image decoded from y_sem has the scan's ventricle volume",
         f"correlation of its ventricle volume with the scan's, same noise for all, T = {steps:g}",
+        row_of(decoded[decoded["T"] == steps], measure="ventricle_ml"),
+        Criterion(VOLUME_CORRELATION),
+        "r",
+        2,
+    )
+
+
+def _true_volumes(table: pd.DataFrame) -> list[Claim]:
+    decoded = table[(table["system"] == "ldae") & (table["variant"] == "y_sem")]
+    steps = decoded["T"].max()
+    return claim_of(
+        "truth",
+        "decoded_volumes",
+        "An image decoded from y_sem has the person's true ventricle volume",
+        f"correlation of its ventricle volume with the true one, T = {steps:g}",
         row_of(decoded[decoded["T"] == steps], measure="ventricle_ml"),
         Criterion(VOLUME_CORRELATION),
         "r",

@@ -18,6 +18,7 @@ TABLES = (
     "truth",
     "reconstruction_controls",
     "reconstruction_volumes",
+    "decoded_volumes",
     "manipulation_trends",
     "counterfactual_differences",
     "interpolation",
@@ -51,7 +52,8 @@ MISSING = "Missing visits, by the corrected average"
 NEXT = "The next visit, by the corrected average"
 # Groups of thresholds that were set after the first proof had been run.
 CALLS = "Fewer network calls: the second-order multistep solver less DDIM at T = 100"
-LATER = (MISSING, NEXT, CALLS)
+TRUE = "Decoding from y_sem and fixed noise, against the true volumes"
+LATER = (MISSING, NEXT, CALLS, TRUE)
 # Steps T of that solver -> how much SSIM its interval may reach below that of the reference.
 FEWER_STEPS = {10: 0.0005, 5: 0.003}
 VENTRICLES_ML = 1.0  # most that manipulated ventricles may differ by, at 10 steps
@@ -84,9 +86,9 @@ def thresholds(tables: dict[str, pd.DataFrame], alpha: float) -> list[Threshold]
 
     Args:
         tables: By name: ``probes``, ``probes_differences``, ``truth``, ``reconstruction_controls``,
-            ``reconstruction_volumes``, ``manipulation_trends``, ``counterfactual_differences``,
-            ``interpolation_differences``, ``extrapolation_differences``, ``solvers``,
-            ``solvers_differences``.
+            ``reconstruction_volumes``, ``decoded_volumes``, ``manipulation_trends``,
+            ``counterfactual_differences``, ``interpolation_differences``,
+            ``extrapolation_differences``, ``solvers``, ``solvers_differences``.
         alpha: Strength at which manipulation is compared with the counterfactual.
     """
     return [
@@ -98,6 +100,7 @@ def thresholds(tables: dict[str, pd.DataFrame], alpha: float) -> list[Threshold]
         *_interpolation(tables["interpolation_differences"]),
         *_corrected(tables["interpolation_differences"], tables["extrapolation_differences"]),
         *_solvers(tables["solvers"], tables["solvers_differences"]),
+        *_true_volumes(tables["decoded_volumes"]),
     ]
 
 
@@ -275,3 +278,11 @@ def _solvers(table: pd.DataFrame, gaps: pd.DataFrame) -> list[Threshold]:
     least = trips.loc[trips["value"].idxmin()] if len(trips) else None
     text = "the invertible solver's round trip: least SSIM to the AE reconstruction over all T"
     return [*found, at_least(CALLS, text, ROUND_TRIP_SSIM, least, "value")]
+
+
+def _true_volumes(table: pd.DataFrame) -> list[Threshold]:
+    decoded = table[(table["system"] == "ldae") & (table["variant"] == "y_sem")]
+    decoded = decoded[decoded["T"] == decoded["T"].max()]
+    row = row_of(decoded, measure="ventricle_ml")
+    text = "r of the decoded image's ventricle volume with the true one"
+    return [at_least(TRUE, text, VOLUME_CORRELATION, row, "r")]

@@ -73,7 +73,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "truth",
         "Against the known truth",
-        ("truth", "counterfactual_differences", "counterfactual"),
+        ("truth", "decoded_volumes", "counterfactual_differences", "counterfactual"),
     ),
 )
 # Tables that stand open; a reader opens the others.

@@ -67,6 +67,7 @@ PRINTERS: dict[str, Callable[[pd.DataFrame], list[Table]]] = {
     "saliency_regions": lambda table: [saliency.regions(table)],
     "slice_attention": lambda table: [saliency.attention(table)],
     "truth": lambda table: [make.truth(table)],
+    "decoded_volumes": lambda table: [make.decoded_volumes(table)],
 }
 
 # Titles of tables without a function of their own; others are called like their file.

@@ -59,6 +59,15 @@ def _beside(row: pd.Series, name: str) -> str:
 
 def reconstruction_volumes(table: pd.DataFrame) -> Table:
     """Correlation of volumes in decoded images with those in the scans: a row a system and T."""
+    return _volumes(table, "Volumes in decoded images against those in the scans")
+
+
+def decoded_volumes(table: pd.DataFrame) -> Table:
+    """The same with the true volumes; first the volumes that are measured in the scans."""
+    return _volumes(table, "Volumes in decoded images against the true ones")
+
+
+def _volumes(table: pd.DataFrame, title: str) -> Table:
     rows = []
     for (name, variant, steps), part in table.groupby(
         ["system", "variant", "T"], sort=False, dropna=False
@@ -71,7 +80,7 @@ def reconstruction_volumes(table: pd.DataFrame) -> Table:
         rows.append([system(name).label, VARIANTS.get(variant, variant) or ABSENT, steps, *cells])
     size = table.iloc[0]
     return Table(
-        "Volumes in decoded images against those in the scans",
+        title,
         ["System", "From", "T", *VOLUMES.values()],
         rows,
         f"Correlation [95 % interval] over {int(size['n_scans']):,} scans of "
