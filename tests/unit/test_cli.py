@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from ldae.application import dicom
 from ldae.application.batch import Batch
 from ldae.application.inputs import BRAIN, HEAD, InputScan, find_scans
 from ldae.application.sample import HEAD as RAW_HEAD
@@ -21,7 +20,6 @@ from ldae.cli import synthetic
 from ldae.cli.main import COMMANDS, HELP, ldae, main
 from ldae.data.embeddings import load_embeddings
 from ldae.errors import UserError
-from ldae.files import write_json
 from ldae.locks import locked
 from ldae.progress import Progress
 from ldae.synthetic import subjects
@@ -488,55 +486,3 @@ def test_two_processes_do_not_write_one_table(tmp_path):
     with locked(tmp_path / ".scans.tsv.lock", "scans.tsv"), pytest.raises(UserError) as refused:
         work.run(steps=1)
     assert "is being written by process" in str(refused.value) and not work.done
-
-
-def write_series(folder: Path, name: str, shape: tuple[int, ...], **about) -> None:
-    image = nib.Nifti1Image(np.ones(shape, np.uint8), np.diag([1.0, 1, 1, 1]))
-    nib.save(image, folder / f"{name}.nii.gz")
-    write_json(about, folder / f"{name}.json")
-
-
-def test_series_of_an_examination_are_chosen_by_what_their_headers_say(tmp_path, monkeypatch):
-    studies = ["1.2"]
-
-    def dcm2niix(source: Path, out: Path) -> None:
-        for study in studies:
-            name = f"{study}{dicom.BETWEEN}{{}}".format
-            write_series(out, name("1_localizer"), (64, 64, 3))
-            write_series(out, name("2_AX_T2_FLAIR"), (64, 64, 64))
-            write_series(out, name("3_SAG_IR-SPGR"), (64, 64, 64))
-            write_series(out, name("4_MPRAGE_post"), (64, 64, 64), ContrastBolusAgent="GADOLINIUM")
-            write_series(out, name("5_fmri_T1_ref"), (64, 64, 64, 2))
-            write_series(out, name("6_MPRAGE"), (64, 64, 64))
-
-    monkeypatch.setattr(dicom, "_dcm2niix", dcm2niix)
-    assert dicom.convert(tmp_path, tmp_path / "out") == tmp_path / "out/3_SAG_IR-SPGR.nii.gz"
-    table = pd.read_csv(tmp_path / "out/series.tsv", sep="\t").set_index("series")["reason"]
-    assert table["3_SAG_IR-SPGR"] == "chosen" and "comes first" in table["6_MPRAGE"]
-    assert "no 3-D head" in table["1_localizer"] and "contrast" in table["4_MPRAGE_post"]
-    assert "names no T1" in table["2_AX_T2_FLAIR"] and "4 axes" in table["5_fmri_T1_ref"]
-    studies.append("1.3")
-    with pytest.raises(UserError, match="holds 2 examinations"):
-        dicom.convert(tmp_path, tmp_path / "other")
-
-    monkeypatch.undo()
-    monkeypatch.setattr(dicom.shutil, "which", lambda name: None)
-    monkeypatch.setattr(dicom.sys, "prefix", str(tmp_path))
-    with pytest.raises(UserError, match="dcm2niix, which converts DICOM, is not on PATH"):
-        dicom.convert(tmp_path, tmp_path / "third")
-
-
-def test_dicom_folders_of_one_name_are_two_heads(tmp_path):
-    for person in "AB":
-        folder = tmp_path / person / "DICOM"
-        folder.mkdir(parents=True)
-        (folder / "IM0001").write_bytes(b"\0" * 128 + b"DICM" + person.encode())
-    given = [tmp_path / person / "DICOM" for person in "AB"]
-    with pytest.raises(UserError, match="would both be called DICOM"):
-        find_scans(given, HEAD)
-    (tmp_path / "list.csv").write_text("scan_id,path\nA,A/DICOM\nB,B/DICOM\n")
-    scans = find_scans([tmp_path / "list.csv"], HEAD)
-    assert [scan.path for scan in scans] == given
-    assert scans[0].content() != scans[1].content()
-    with pytest.raises(UserError, match="no preprocessed scan"):
-        find_scans(given[:1], BRAIN)

@@ -16,7 +16,8 @@ from ldae.errors import UserError, require
 from ldae.files import atomic_folder, read_json, write_table
 
 SERIES = "series.tsv"
-BETWEEN = "__series-"  # stands between the examination's number and the name of a series
+# Stands between the examination's number and the name of a series; dcm2niix makes one "_" of two.
+BETWEEN = "_series-"
 # T1-weighted 3-D sequences by their vendors' names.
 _T1W = re.compile(r"mp[-_ ]?rage|spgr|bravo|tfe|tfl|t1|mp2rage", re.IGNORECASE)
 _OTHER = re.compile(r"t2|flair|scout|loc|survey|calib|pd|dwi|dti|bold|swi|b0", re.IGNORECASE)
@@ -89,13 +90,13 @@ def _take_off_study(folder: Path, out: Path) -> None:
         UserError: the files are of several examinations.
     """
     paths = sorted(out.iterdir())
-    studies = {path.name.partition(BETWEEN)[0] for path in paths if BETWEEN in path.name}
+    studies = {path.name.partition(BETWEEN)[0] for path in paths}
     require(
         len(studies) < 2,
         f"{folder} holds {len(studies)} examinations: name the folder of one.",
     )
     for path in paths:
-        path.rename(out / path.name.rpartition(BETWEEN)[2])
+        path.rename(out / path.name.partition(BETWEEN)[2])
 
 
 def _series(folder: Path) -> pd.DataFrame:
