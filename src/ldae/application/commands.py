@@ -18,6 +18,7 @@ from ldae.application.batch import Batch
 from ldae.application.bundle import Bundle
 from ldae.application.inputs import InputScan
 from ldae.application.manipulated import Manipulated, Strength
+from ldae.application.training_codes import novelty_warnings
 from ldae.application.volume_check import side_warnings
 from ldae.data.embeddings import load_embeddings
 from ldae.data.volume_transform import StoreTransform
@@ -158,13 +159,15 @@ def compared(
 
     Returns:
         novelty_percentile (:func:`novelty`); asymmetry, negative where left and right may be
-        swapped, absent where the template is not in MNI space; warnings, a list of sentences.
+        swapped, absent where the template is not in MNI space; warnings, a list of sentences
+        on both.
     """
     sides = bundle.template_check.asymmetry(x[0, 0].numpy(), affine)
+    percentile = novelty(bundle, y_sem)
     return {
-        "novelty_percentile": novelty(bundle, y_sem),
+        "novelty_percentile": percentile,
         **({} if sides is None else {"asymmetry": sides}),
-        "warnings": side_warnings(sides),
+        "warnings": [*novelty_warnings(percentile), *side_warnings(sides)],
     }
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from ldae.application.dicom import is_dicom_folder
 from ldae.conversion.download import files_hash
 from ldae.conversion.t1w_preference import entities_of, never_taken, rank
@@ -143,7 +145,12 @@ def _of_bids(root: Path, kind: str) -> list[InputScan]:
     ]
 
 
-def _of_table(table: Path) -> list[InputScan]:
+def scan_rows(table: Path) -> tuple[pd.DataFrame, str]:
+    """Rows of a table of scans, as text, and the name of its column of paths.
+
+    Raises:
+        UserError: it has no row, or no such column.
+    """
     rows, _ = read_delimited(table, delimiter_of(table, *TABLES[table.suffix.lower()]))
     require(len(rows) > 0, f"{table} has a header and no row: name a scan on each line.")
     column = next((name for name in PATH_COLUMNS if name in rows.columns), None)
@@ -152,6 +159,11 @@ def _of_table(table: Path) -> list[InputScan]:
             f"{table} has the columns {', '.join(rows.columns)}: one of them must be called "
             f"{', '.join(PATH_COLUMNS[:-1])} or {PATH_COLUMNS[-1]}, with the paths of the scans."
         )
+    return rows, column
+
+
+def _of_table(table: Path) -> list[InputScan]:
+    rows, column = scan_rows(table)
     names = rows["scan_id"] if "scan_id" in rows else [None] * len(rows)
     return list(_rows(table, rows[column], names))
 

@@ -15,6 +15,7 @@ from ldae.application.commands import novelty, read_volume, write_volume
 from ldae.application.dicom import convert
 from ldae.application.inputs import InputScan
 from ldae.application.manipulated import Manipulated, Strength
+from ldae.application.training_codes import novelty_warnings
 from ldae.application.volume_check import require_head, side_warnings
 from ldae.derivatives import ScanFiles, scan_files
 from ldae.errors import UserError, require
@@ -201,7 +202,8 @@ def apply(
         The content of ``findings.json``: notice (:attr:`Bundle.notice`), hash of the head
         (:meth:`InputScan.content`), classes, probability of
         the positive class, predicted class, age (years), how well the models read test subjects
-        (``performance``), the percentile of the scan's novelty, the counterfactual
+        (``performance``), the percentile of the scan's novelty, with a warning where it is 100,
+        the counterfactual
         (:meth:`Manipulated.report`), the verdict and measures of the QC, SHA-256 of the models.
 
     Raises:
@@ -222,6 +224,8 @@ def apply(
     shown = pair[0, 0], pair[1, 0], pair[1, 0] - pair[0, 0]
     for volume, name in zip(shown, VOLUMES, strict=True):
         write_volume(volume, affine, out / name, bundle)
+    percentile = novelty(bundle, y.cpu())
+    warnings = novelty_warnings(percentile)
     findings = {
         "notice": bundle.notice,
         "head": head.content,
@@ -230,7 +234,8 @@ def apply(
         "predicted": direction.classes[positive],
         "predicted_age": round(float(age(y))),
         "performance": settings["performance"],
-        "novelty_percentile": novelty(bundle, y.cpu()),
+        "novelty_percentile": percentile,
+        **({"warnings": warnings} if warnings else {}),
         "counterfactual": {
             "towards": direction.classes[not positive],
             **change.report(float(direction(system.y_sem(pair[1:])))),

@@ -13,6 +13,18 @@ import pandas as pd
 from ldae.errors import require
 from ldae.files import save_arrays
 
+NOVEL = 100.0  # percentile from which a scan is said to be unlike the training scans
+
+
+def novelty_warnings(percentile: float) -> list[str]:
+    """A sentence where a code lies farther from training than all that it is compared with."""
+    if percentile < NOVEL:
+        return []
+    return [
+        "The scan is unlike those that the models were trained on: its code lies farther from "
+        "theirs than every code that they were compared with. Its numbers may mean nothing."
+    ]
+
 
 @dataclass(frozen=True)
 class TrainingCodes:
@@ -91,9 +103,19 @@ class TrainingCodes:
 
         50 is a usual scan; 100 is farther away than every scan that the model was compared with.
         """
+        return np.interp(self._squared(y_sem), self.distances, np.arange(101.0))
+
+    def distance(self, y_sem: np.ndarray) -> np.ndarray:
+        """Distance (N,) of each code (N, d), as a multiple of the farthest compared scan's.
+
+        It tells apart codes whose percentile is 100.
+        """
+        return np.sqrt(self._squared(y_sem) / self.distances[-1])
+
+    def _squared(self, y_sem: np.ndarray) -> np.ndarray:
+        """Squared Mahalanobis distance (N,) from the mean of the training codes."""
         away = np.asarray(y_sem, np.float64) - self.mean
-        squared = np.einsum("ni,ij,nj->n", away, self.precision, away)
-        return np.interp(squared, self.distances, np.arange(101.0))
+        return np.einsum("ni,ij,nj->n", away, self.precision, away)
 
     def beyond(self, logit: float) -> float:
         """How far a logit lies outside the training range, in widths of that range; 0 inside."""

@@ -1,15 +1,12 @@
 """Command ``ldae apply``: raw heads to findings."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ldae.cli import options
 from ldae.cli.options import Output
-
-if TYPE_CHECKING:
-    from ldae.application.inputs import InputScan
 
 
 @click.command()
@@ -71,7 +68,7 @@ def apply(
         require_head(scans[0].path)  # before the networks' packages are loaded: they take seconds
     with options.uncollected():
         bundle = options.load(**chosen, solver=solver)
-        from ldae.application.raw_head import FINDINGS, PAGE, VOLUMES, prepare
+        from ldae.application.raw_head import FINDINGS, PAGE, prepare
         from ldae.application.raw_head import apply as apply_to
 
     steps = steps or bundle.settings["ddim_steps"]
@@ -88,35 +85,16 @@ def apply(
     if len(scans) == 1 and (not given or given == (scans[0].path,)):
         options.show(bundle, work(scans[0].path, out), out)
         return 0
-    from ldae.application.batch import Batch
+    from ldae.application.many_heads import apply_to_many
 
-    def discard(scan: "InputScan") -> None:
-        for name in (FINDINGS, PAGE, *VOLUMES):
-            (out / scan.scan_id / name).unlink(missing_ok=True)
-
+    settings = {
+        "command": "apply",
+        "bundle": bundle.fingerprint,
+        "steps": steps,
+        "strength": vars(strength),
+        "force": [force, despite_qc],
+    }
     written = (FINDINGS, PAGE) if page else (FINDINGS,)
-    out.mkdir(parents=True, exist_ok=True)
-    settings = {"steps": steps, "strength": vars(strength), "force": [force, despite_qc]}
-    batch = Batch(
-        scans,
-        out / "scans.tsv",
-        {"command": "apply", "bundle": bundle.fingerprint, **settings},
-        is_kept=lambda scan: all((out / scan.scan_id / name).is_file() for name in written),
-        discard=discard,
-    )
-    batch.run(lambda scan: _row(work(scan.path, out / scan.scan_id)), "apply")
+    batch = apply_to_many(scans, out, settings, work, written)
     options.show(bundle, batch.summary, out)
     return options.exit_status(batch)
-
-
-def _row(findings: dict[str, Any]) -> dict[str, Any]:
-    """The findings that a table has: single values, logits of the counterfactual, warnings."""
-    single = {key: value for key, value in findings.items() if not isinstance(value, dict | list)}
-    for key in ("notice", "head", "page"):
-        single.pop(key, None)
-    moved = findings["counterfactual"]
-    logits = {key: moved[key] for key in ("logit_before", "logit_asked", "logit_measured")}
-    quality = findings["quality"]
-    sides = {key: quality[key] for key in ("asymmetry",) if key in quality}
-    warnings = [*moved["warnings"], *quality.get("warnings", [])]
-    return {**single, **logits, "quality": quality["verdict"], **sides, "warnings": warnings}
