@@ -16,13 +16,14 @@ from ldae.application import raw_head, real_heads
 from ldae.application.bundle import Bundle
 from ldae.application.commands import compared
 from ldae.application.known_heads import KnownHead, find_heads
+from ldae.application.raw_head import VOLUMES
 from ldae.application.real_heads import average_ssim, nearest_scans
 from ldae.application.real_page import numbers, write_real_page
 from ldae.application.sample import MODELS, sample_visits
 from ldae.cli.main import main
 from ldae.derivatives import SCAN_COLUMNS, scan_files
 from ldae.errors import UserError
-from ldae.files import read_table, write_json
+from ldae.files import read_json, read_table, write_json
 
 VISITS = sample_visits()["file"].tolist()
 DETERMINANT = 0.8
@@ -110,6 +111,23 @@ def test_command_measures_heads_and_writes_a_page_without_names(preprocessed, tm
     page.write_text("# Mine")
     assert main(call) == 1 and page.read_text() == "# Mine"
     assert "is another page" in capsys.readouterr().err
+
+
+def test_apply_writes_a_folder_and_a_row_for_each_head(preprocessed, tmp_path, capsys):
+    table, out = heads_table(tmp_path) / "heads.tsv", tmp_path / "out"
+    call = ["apply", str(table), "--sample", "--despite-qc", "--out", str(out)]
+    assert main(call) == 3 and json.loads(capsys.readouterr().out)["failed"] == ["c"]
+    rows = read_table(out / "scans.tsv").set_index("scan_id")
+    assert rows["status"].tolist() == ["ok", "ok", "failed"]
+    assert rows.loc["c", "reason"].endswith("could not be preprocessed: a reason.")
+    for name in ("a", "b"):
+        findings = read_json(out / name / "findings.json")
+        assert rows.loc[name, "predicted_age"] == findings["predicted_age"]
+        assert rows.loc[name, "quality"] == "passed" and (out / name / VOLUMES[1]).is_file()
+    before = (out / "a/findings.json").stat().st_mtime_ns
+    (out / "b/findings.json").unlink()
+    assert main(call) == 3 and (out / "b/findings.json").is_file()
+    assert (out / "a/findings.json").stat().st_mtime_ns == before  # done before: kept
 
 
 @pytest.mark.parametrize(
