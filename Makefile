@@ -15,7 +15,7 @@ export PATH := $(BIN):$(PATH)
 
 SUITABLE := 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.11")'
 
-.PHONY: help demo proof sample real which-heads docs test test-unit test-browser test-cluster lint format env caller clean-env
+.PHONY: help demo proof sample real docs test test-unit test-browser test-cluster lint format env caller clean-env
 .DEFAULT_GOAL := help
 
 help:
@@ -43,6 +43,7 @@ help:
 #: TORCH=cpu|cuda          build of torch (the installed one; at first cuda if a GPU is seen, else cpu)
 #: TRACKER=wandb|mlflow    also install what this training.tracker needs (none)
 #: DEVICE=cpu|cuda         where the proof is trained (cpu)
+#: REAL=FOLDER             make real: the heads (none)
 #: MODELS=results/models   make real: models of a run (the sample in the package)
 #: V=1                     make demo: Snakemake's own log instead of a line a stage
 #: WHICH="-m 'not slow'"   options of pytest for test-cluster (none)
@@ -79,16 +80,15 @@ $(SEEDS): proof-%:
 sample: env
 	snakemake --profile demo --configfile config/demo.yaml config/sample.yaml -- sample
 
-# A page of the heads in a folder (docs/own-scans.md). Their images stay in results/real.
+# A page of the heads in a folder (docs/own-scans.md). Their images stay in results/real. Status 3:
+# some heads failed, which the page names.
 REAL ?=
 MODELS ?=
-real: $(if $(REAL),env,which-heads)
-	ldae real "$(REAL)" $(if $(MODELS),--models "$(MODELS)",--sample) --page docs/real.md
+real: $(if $(REAL),env)
+	@test -n "$(REAL)" || { echo "error: which heads? make real REAL=FOLDER, a folder of T1-weighted" \
+		"heads (docs/own-scans.md)" >&2; exit 2; }
+	ldae real "$(REAL)" $(if $(MODELS),--models "$(MODELS)",--sample) --page docs/real.md || [ $$? -eq 3 ]
 	@echo "Done: $(abspath docs/real.md)"
-
-which-heads:
-	@echo "error: which heads? make real REAL=FOLDER, a folder of T1-weighted heads (docs/own-scans.md)" >&2
-	@exit 2
 
 # The pages of docs/ and those beside it as a site that needs no server and no other machine.
 docs: env

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,6 +112,13 @@ def test_command_measures_heads_and_writes_a_page_without_names(preprocessed, tm
     page.write_text("# Mine")
     assert main(call) == 1 and page.read_text() == "# Mine"
     assert "is another page" in capsys.readouterr().err
+
+
+def test_make_asks_for_the_heads_before_it_makes_an_environment():
+    root = Path(__file__).parents[2]
+    done = subprocess.run(["make", "real", "REAL="], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 2 and "which heads? make real REAL=FOLDER" in done.stderr
+    assert "pip" not in done.stdout
 
 
 def test_apply_writes_a_folder_and_a_row_for_each_head(preprocessed, tmp_path, capsys):
