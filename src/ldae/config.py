@@ -18,8 +18,8 @@ MRIQC = "mriqc_"  # start of the names of MRIQC's measures, in tables and bounds
 LINEAR_KEYS = ("kind", "components")  # of ldae.encoder
 # Inputs of the rules with embeddings that are no system, and a system of decision curves.
 TAKEN = (
-    "age_predictions", "dates", "diagnosis_predictions", "latents", "pca", "predictions",
-    "study_tables", "table", "treat_all", "truth", "visits", "volumes",
+    "acquisitions", "age_predictions", "dates", "diagnosis_predictions", "latents", "pca",
+    "predictions", "study_tables", "table", "treat_all", "truth", "visits", "volumes",
 )  # fmt: skip
 # Systems with probes, beside the encoders of others; ldae_slices, dae and oracle only where they
 # are made.
@@ -144,7 +144,7 @@ def check_baselines(config: Mapping[str, Any]) -> None:
 
 
 def check_split_systems(evaluation: Mapping[str, Any]) -> None:
-    """Check the names of the systems that get rows for other splits.
+    """Check the names of the systems that get rows for other splits, scanners and groups.
 
     Args:
         evaluation: Section ``evaluation`` of the configuration.
@@ -153,12 +153,14 @@ def check_split_systems(evaluation: Mapping[str, Any]) -> None:
         UserError: a name is of no system with a probe.
     """
     known = [*PROBED, *evaluation["external_encoders"]]
-    lost = [name for name in evaluation["target_splits"]["systems"] if name not in known]
-    require(
-        not lost,
-        f"evaluation.target_splits.systems names {', '.join(lost)}, which the probes do not have; "
-        f"the systems are {', '.join(known)}.",
-    )
+    for section in ("target_splits", "scanner", "fairness"):
+        named = (evaluation[section] or {}).get("systems", [])
+        lost = [name for name in named if name not in known]
+        require(
+            not lost,
+            f"evaluation.{section}.systems names {', '.join(lost)}, which the probes do not have; "
+            f"the systems are {', '.join(known)}.",
+        )
 
 
 def restore_types(config: dict[str, Any], given: Mapping[str, Any], schema: str | Path) -> None:

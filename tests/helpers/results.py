@@ -14,6 +14,7 @@ import yaml
 
 from helpers.result_tables import make_change_tables, make_target_tables
 from helpers.saliency_tables import make_saliency_tables
+from helpers.scanner import make_scanner_tables
 from ldae.cohort.flow import flow_table
 from ldae.cohort.table1 import cohort_table
 from ldae.evaluation import interpolation_tables, reconstruction_tables
@@ -79,6 +80,7 @@ def make_results(folder: Path) -> tuple[dict[str, dict], dict]:
     make_change_tables(tables, evaluation, brain, SPACING)
     make_saliency_tables(tables, evaluation, brain, SPACING)
     make_target_tables(tables)
+    make_scanner_tables(tables)
     _benchmarks(folder)
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     config["evaluation"]["truth"] = "truth.tsv"

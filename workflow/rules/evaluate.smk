@@ -73,3 +73,6 @@ rule evaluate:
         rules.decoded_volumes.output if TRUTHS else [],
         rules.counterfactual.output if TRUTHS else [],
         rules.saliency.output if SALIENCY else [],
+        rules.scanner.output if SCANNER else [],
+        rules.confounding.output if SCANNER else [],
+        rules.fairness.output if FAIRNESS else [],

@@ -13,7 +13,7 @@ STAGES: tuple[tuple[str, str], ...] = (
         "study_tables|check_download|downloaded_scans|clinica_batch|convert_study|import_bids|bids"
         "|conversion_check",
     ),
-    ("Scan table and splits", "scans|splits|decisions"),
+    ("Scan table and splits", "scans|splits|decisions|acquisitions"),
     ("Bias field correction (N4)", "n4"),
     ("Brain extraction", "brain_extraction"),
     ("Registration to the template", "registration|preprocessed_input"),
@@ -32,6 +32,7 @@ STAGES: tuple[tuple[str, str], ...] = (
         "Probes of diagnosis, age and other targets",
         r"tissue_volumes|latents_pca|probe_\w+|probes(_external)?|targets|supervised_predictions_\w+",
     ),
+    ("Scanner and fairness", "scanner|confounding|fairness"),
     ("Manipulation", "manipulation|examples"),
     ("Missing visits", "interpolation"),
     ("Solvers against network calls", "solvers"),

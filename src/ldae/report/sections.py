@@ -53,6 +53,11 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "Targets of the probes",
         ("targets", "targets_differences", "targets_calibration"),
     ),
+    (
+        "scanner",
+        "Scanner, site and fairness",
+        ("scanner", "scanner_cost", "confounding", "confounding_counts", "fairness"),
+    ),
     ("manipulation", "Manipulation", ("manipulation_trends", "manipulation")),
     (
         "interpolation",

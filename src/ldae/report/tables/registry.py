@@ -13,7 +13,15 @@ import pandas as pd
 from ldae.errors import require
 from ldae.files import MISSING
 from ldae.labels import ABSENT, interval
-from ldae.report.tables import cohort, interpolation, manipulation, probes, saliency, targets
+from ldae.report.tables import (
+    cohort,
+    interpolation,
+    manipulation,
+    probes,
+    saliency,
+    scanner,
+    targets,
+)
 from ldae.report.tables import results as make
 from ldae.report.tables.table import Table
 
@@ -46,6 +54,11 @@ PRINTERS: dict[str, Callable[[pd.DataFrame], list[Table]]] = {
     "targets": lambda table: targets.targets(table),
     "targets_differences": lambda table: [targets.differences(table)],
     "targets_calibration": lambda table: [targets.calibration(table)],
+    "scanner": lambda table: [scanner.told(table)],
+    "scanner_cost": lambda table: [scanner.cost(table)],
+    "confounding": lambda table: [scanner.confounding(table)],
+    "confounding_counts": lambda table: scanner.counts(table),
+    "fairness": lambda table: [scanner.fairness(table)],
     "manipulation": lambda table: [manipulation.manipulation(table)],
     "manipulation_trends": lambda table: [manipulation.trends(table)],
     "counterfactual": lambda table: [manipulation.counterfactual(table)],

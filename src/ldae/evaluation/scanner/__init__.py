@@ -1,0 +1,1 @@
+"""Scanner and fairness: what codes tell of site and machine, harmonisation, confounding, groups."""

@@ -1,0 +1,51 @@
+"""Printed tables of scanner and fairness: their plain sentences, and rows without a value."""
+
+import pytest
+
+from helpers.scanner import make_scanner_tables
+from ldae.files import read_table
+from ldae.report.tables.registry import printed_tables
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory):
+    tables = tmp_path_factory.mktemp("tables")
+    make_scanner_tables(tables)
+    names = ("scanner", "scanner_cost", "confounding", "confounding_counts", "fairness")
+    return printed_tables(tables, {name: read_table(tables / f"{name}.tsv") for name in names})
+
+
+def test_note_says_what_codes_tell_and_what_is_missing(printed):
+    (table,) = printed["scanner"]
+    assert table.note.startswith("y_sem tells the site (0.")
+    assert [row[:2] for row in table.rows] == [
+        ["Site", "LDAE"], ["Site", "Tissue volumes"], ["Vendor", "–"]
+    ]  # fmt: skip
+    assert table.rows[2][2].startswith("the vendor is GE in 1 scan; it is not known of 479")
+    assert len({len(row) for row in (*table.rows, table.columns)}) == 1
+
+
+def test_cost_names_what_is_lost_and_is_never_of_the_column_itself(printed):
+    (table,) = printed["scanner_cost"]
+    assert table.note.startswith("Harmonising y_sem costs diagnosis by site")
+    assert [row[2] for row in table.rows[:3]] == ["Site", "Diagnosis", "Age"]
+    assert len({len(row) for row in (*table.rows, table.columns)}) == 1
+
+
+def test_confounded_target_is_named(printed):
+    (table,) = printed["confounding"]
+    assert table.note.startswith("Confounded: AD against CN with site (V 0.")
+    assert [row[5] for row in table.rows] == ["yes", "one value of the column among the people"
+                                              " with both"]  # fmt: skip
+    (counts,) = printed["confounding_counts"]
+    assert counts.columns[2:] == ["AD", "CN"]
+    assert sum(int(cell) for row in counts.rows[:3] for cell in row[2:]) == 240
+
+
+def test_gap_between_groups_is_named(printed):
+    (table,) = printed["fairness"]
+    assert table.note.startswith("Groups differ in AD against CN in F (sex)")
+    assert [row[2] for row in table.rows] == ["Sex", "Sex", "Site", "Site", "Site", "Vendor"]
+    assert table.rows[0][6] == "than M" and table.rows[1][5] == "–"
+    assert table.rows[-1][4].startswith("the vendor is GE in 1 scan")
+    assert len({len(row) for row in (*table.rows, table.columns)}) == 1
