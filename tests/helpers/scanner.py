@@ -84,7 +84,8 @@ def make_scanner_tables(tables: Path, resamples: int = 50) -> None:
     table = confounding.flagged(pd.DataFrame(rows, columns=confounding.TABLE))
     write_table(table, tables / "confounding.tsv")
     write_table(pd.DataFrame(counts, columns=confounding.COUNTS), tables / "confounding_counts.tsv")
-    target = make_target("diagnosis", {"kind": "binary", "classes": ["CN", "AD"]})
+    entry = {"kind": "binary", "classes": ["CN", "AD"], "label": "AD against CN"}
+    target = make_target("diagnosis", entry)
     logit = 4 * (scans["diagnosis"] == "AD") - 2
     logit = np.where(scans["sex"] == "F", -logit, logit) + codes[:, 5]
     frame = scans.assign(

@@ -122,7 +122,11 @@ def test_large_site_is_not_always_told():
 
 @pytest.mark.parametrize(
     ("value", "says"),
-    [(np.nan, "no scan has a known site"), ("one", "the site is one in 80 scans"), (None, "too small")],
+    [
+        (np.nan, "no scan has a known site"),
+        ("one", "the site is one in 80 scans"),
+        (None, "too small"),
+    ],
 )
 def test_columns_that_cannot_be_told_say_why(value, says):
     scans, codes = cohort(40, 7, 0.0)

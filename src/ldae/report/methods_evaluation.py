@@ -41,7 +41,7 @@ def evaluation(config: dict[str, Any], index: pd.DataFrame) -> str:
             "latents not clamped. SSIM [@wang2004] with a Gaussian window over the whole volume "
             f"and within the brain, MSE, LPIPS [@zhang2018] ({cfg['lpips']['net']}) over "
             f"{LPIPS_SLICES[cfg['lpips']['protocol']]}.",
-            _probing(cfg, index),
+            _probing(cfg, index) + _scanner(cfg),
             f"Manipulation ({moves['mode']} y_sem, α = "
             f"{listing([f'{a:g}' for a in moves['alphas']])}, {_steps(moves)}) is "
             "judged by fluid and grey matter in the template's regions, by the probes of the "
@@ -67,6 +67,30 @@ def _saliency(cfg: dict[str, Any] | None) -> str:
         f"{cfg['max_scans']} test scans of each class at most; the maps were compared with those "
         f"of {count(cfg['draws'], 'draw')} of random weights [@adebayo2018]."
     )
+
+
+def _scanner(cfg: dict[str, Any]) -> str:
+    """Sentences on scanner and groups; empty where both are off."""
+    scanner, fairness = cfg["scanner"], cfg["fairness"]
+    text = ""
+    if scanner:
+        columns = listing([name.replace("_", " ") for name in scanner["columns"]])
+        text = (
+            f" Whether codes tell {columns} was probed with {scanner['permutations']:,} "
+            "permutations of labels between test subjects"
+        )
+        if scanner["harmonise"]:
+            beside = scanner["covariates"]
+            kept = f", with {listing(beside)} as covariates" if beside else ""
+            text += (
+                ", before and after ComBat [@johnson2007; @fortin2018] fitted on training "
+                f"scans{kept} (never the target)"
+            )
+        text += "; association of targets with them is Cramér's V, p by permutation of subjects."
+    if fairness:
+        columns = listing([name.replace("_", " ") for name in fairness["columns"]])
+        text += f" Headline scores are also given by {columns}."
+    return text
 
 
 def _steps(cfg: dict[str, Any]) -> str:
