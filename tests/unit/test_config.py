@@ -137,6 +137,11 @@ def test_splits_name_systems_of_the_probes():
     check_config(of(["ldae", "age_sex", "theirs"]), SCHEMA)
     with pytest.raises(UserError, match=r"target_splits\.systems names volume, their, which"):
         check_config(of(["ldae", "volume", "their"]), SCHEMA)
+    for section in ("scanner", "fairness"):
+        wrong = merge(PAPER, {"evaluation": {section: {"systems": ["volume"]}}})
+        with pytest.raises(UserError, match=rf"{section}\.systems names volume, which"):
+            check_config(wrong, SCHEMA)
+        check_config(merge(PAPER, {"evaluation": {section: None}}), SCHEMA)
 
 
 def test_ldae_with_slices_stands_beside_an_ldae_with_another_encoder_alone():

@@ -16,13 +16,15 @@ from ldae.evaluation.scanner.confounding import (
     chi_square,
     confounding_rows,
     cramers_v,
+    evaluate_confounding,
     flagged,
     label_classes,
 )
 from ldae.evaluation.scanner.evaluate import balanced_accuracy, scanner_rows
-from ldae.evaluation.scanner.fairness import fairness_rows
+from ldae.evaluation.scanner.fairness import TABLE, evaluate_fairness, fairness_rows
 from ldae.evaluation.scanner.groups import column_of, large_groups, named_groups
 from ldae.evaluation.scanner.permutation import SubjectPermutations, permutation_p
+from ldae.files import read_table, write_table
 
 EVALUATION = CFG | {"scanner": SETTINGS, "bootstrap": 200}
 CLASSES = ("CN", "AD")
@@ -315,6 +317,78 @@ def test_groups_with_too_few_people_have_a_row_that_says_so():
     assert "too few subjects" in rows["tiny"]["note"] and "value" not in rows["tiny"]
     assert rows["s0"]["n_unknown"] == int(scans["site"].isna().sum()) > 0
     (row,) = fair(scans, frame[:0], "site")
-    assert row["note"].startswith("the target has no predictions")
+    assert row["note"].startswith("no predictions")
     (row,) = fair(scans.assign(site=np.nan), frame, "site")
     assert "no scan has a known site" in row["note"]
+
+
+def test_whole_table_of_fairness(tmp_path):
+    scans, frame = predictions(60, 18, 0.0)
+    scans["education"] = 12 + np.arange(len(scans)) // 2 % 9
+    whole = frame.assign(probe="regularised", system="ldae")
+    ages = whole.assign(age=scans["age"], predicted=scans["age"] + 1, corrected=np.nan)
+    baseline = [ages.assign(system="sex"), whole.assign(system="age_sex")]
+    write_table(pd.concat([whole, baseline[1]]), tmp_path / "diagnosis.tsv")
+    write_table(pd.concat([ages, baseline[0]]), tmp_path / "age.tsv")
+    write_table(scans.drop(columns=["split", "education"]), tmp_path / "scans.tsv")
+    write_table(scans[["scan_id", "education"]], tmp_path / "acquisitions.tsv")
+    write_table(scans[["participant_id", "split"]].drop_duplicates(), tmp_path / "splits.tsv")
+    cfg = CFG | {
+        "bootstrap": 50,
+        "targets": {"diagnosis": {"kind": "binary", "classes": ["CN", "AD"]},
+                    "age": {"kind": "continuous"}},
+        "fairness": {"columns": ["sex", "education"], "systems": ["ldae", "age_sex", "dae"]},
+    }  # fmt: skip
+    evaluate_fairness(
+        {name: tmp_path / f"{name}.tsv" for name in cfg["targets"]},
+        tmp_path / "scans.tsv",
+        tmp_path / "acquisitions.tsv",
+        tmp_path / "splits.tsv",
+        tmp_path / "fairness.tsv",
+        cfg,
+        0,
+    )
+    found = read_table(tmp_path / "fairness.tsv")
+    assert list(found.columns) == TABLE
+    assert len(found[found["system"] == "ldae"]) == 2 * (2 + 3)  # terciles of education
+    assert set(found.loc[found["target"] == "age", "system"]) == {"ldae", "age_sex", "dae"}
+    assert (
+        found.loc[found["system"] == "dae", "note"] == "no predictions: see the target's table"
+    ).all()
+    ours = found[(found["target"] == "age") & (found["system"] != "dae")]
+    assert ours["value"].to_numpy() == pytest.approx(1.0)
+    assert (found["p_holm"].dropna() >= found["p"].dropna()).all()
+
+
+def test_whole_tables_of_confounding(tmp_path):
+    scans, _ = cohort(90, 19, 0.0, confounded=0.9)
+    write_table(scans, tmp_path / "index.tsv")
+    write_table(scans.drop(columns=["split", "site"]), tmp_path / "scans.tsv")
+    write_table(scans[["scan_id", "site"]].assign(vendor=np.nan), tmp_path / "acquisitions.tsv")
+    cfg = {
+        "scanner": {"columns": ["site", "vendor"], "permutations": 200},
+        "targets": {"diagnosis": {"kind": "binary", "classes": ["CN", "AD"]},
+                    "age": {"kind": "continuous"}, "mine": {"kind": "binary", "positive": "> 5",
+                    "table": "mine.tsv"}},
+    }  # fmt: skip
+    mine = scans[["participant_id"]].drop_duplicates().assign(mine=range(90))
+    write_table(mine, tmp_path / "mine.tsv")
+    evaluate_confounding(
+        tmp_path,
+        tmp_path / "scans.tsv",
+        tmp_path / "acquisitions.tsv",
+        {"mine": {"table": tmp_path / "mine.tsv"}},
+        {part: tmp_path / f"{part}.tsv" for part in ("table", "counts")},
+        cfg,
+        0,
+    )
+    found = read_table(tmp_path / "table.tsv").set_index(["target", "column"])
+    assert found.loc[("diagnosis", "site"), "confounded"] == "yes"
+    assert (
+        found.loc[("age", "site"), "confounded"]
+        == found.loc[("mine", "site"), "confounded"]
+        == "no"
+    )
+    assert (found.xs("vendor", level=1)["note"].str.startswith("no value of the column")).all()
+    counts = read_table(tmp_path / "counts.tsv")
+    assert counts[counts["target"] == "mine"]["n_subjects"].sum() == 90

@@ -150,13 +150,11 @@ def large_groups(
     ]
     small = tuple(one for one in names if one not in kept)
     value = np.array([one if one in kept else None for one in value], dtype=object)
-    note = "" if len(kept) > 1 else _why(name, len(table), unknown, names, small, least)
+    note = "" if len(kept) > 1 else _why(name, len(table), unknown, names, small)
     return Groups(name, value, tuple(kept), unknown, small, note)
 
 
-def _why(
-    name: str, scans: int, unknown: int, names: list[str], small: tuple[str, ...], least: int
-) -> str:
+def _why(name: str, scans: int, unknown: int, names: list[str], small: tuple[str, ...]) -> str:
     """Why a column has no two groups that can be compared."""
     words = name.replace("_", " ")
     if not names:
@@ -165,6 +163,6 @@ def _why(
         rest = f"; it is not known of {count(unknown, 'scan')}" if unknown else ""
         return f"the {words} is {names[0]} in {count(scans - unknown, 'scan')}{rest}"
     return (
-        f"fewer than two values have {least} people in training and one in test; too small: "
+        "no two values have people enough in training and in test; too small: "
         f"{', '.join(small[:6])}{', ...' if len(small) > 6 else ''}"
     )

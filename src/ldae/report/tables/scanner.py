@@ -5,7 +5,7 @@ Each note begins with what the table says, in a plain sentence.
 
 import pandas as pd
 
-from ldae.labels import ABSENT, interval, listing, number
+from ldae.labels import ABSENT, count, interval, listing, number
 from ldae.report.tables.table import Table, cell
 from ldae.systems import metric, system
 
@@ -94,6 +94,8 @@ def cost(table: pd.DataFrame) -> Table:
         if clinical and one["system"] == OWN and _is_worse(one):
             worse.append(f"{one['target']} by {words(one['column']).lower()}")
     said = f"Harmonising y_sem costs {listing(worse)}" if worse else "No cost for y_sem is shown"
+    if not rows:
+        said = "Nothing was harmonised (evaluation.scanner.harmonise)"
     return Table(
         "What harmonisation costs",
         ["Harmonised", "System", "Predicted", "Score", "Before", "After less before", "p"],
@@ -200,6 +202,11 @@ def fairness(table: pd.DataFrame) -> Table:
         for _, one in shown.iterrows()
     ]
     said = f"Groups differ in {listing(gaps)}. " if gaps else "No gap between groups is shown. "
+    unknown = table.groupby("column", sort=False)["n_unknown"].max()
+    lacking = [
+        f"{words(column)} is not known of {count(int(amount), 'test scan')}."
+        for column, amount in unknown[unknown > 0].items()
+    ]
     return Table(
         "Scores by group of people",
         ["Target", "System", "Column", "Group", "Score", "Difference", "", "p (Holm)", "People"],
@@ -207,5 +214,6 @@ def fairness(table: pd.DataFrame) -> Table:
         f"{said}Estimate [95 % interval over subjects], regularised probes on the frozen test "
         "split; differences on the same resampled subjects, p two-sided, corrected by Holm's "
         "method for their number within a system. A gap may lie in the people (mild cases, few "
-        "ages: an error of age is largest at both ends), not in the model.",
+        "ages: an error of age is largest at both ends), not in the model. "
+        + " ".join(lacking).rstrip(),
     )
