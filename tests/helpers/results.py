@@ -110,6 +110,7 @@ def make_results(folder: Path) -> tuple[dict[str, dict], dict]:
             "table": tables / "targets.tsv",
             "calibration": tables / "targets_calibration.tsv",
         },
+        "scanner": {"table": tables / "scanner.tsv"},
         "figure6_progression": {"arrays": evaluation / "progression.npz"},
         "figure7_manipulation": {"arrays": evaluation / "manipulation_examples.npz"},
         "manipulation_dose": {

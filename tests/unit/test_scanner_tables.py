@@ -3,7 +3,9 @@
 import pytest
 
 from helpers.scanner import make_scanner_tables
-from ldae.files import read_table
+from ldae.figures import scanner
+from ldae.figures.style import style
+from ldae.files import read_table, write_table
 from ldae.report.tables.registry import printed_tables
 
 
@@ -49,3 +51,15 @@ def test_gap_between_groups_is_named(printed):
     assert table.rows[0][6] == "than M" and table.rows[1][5] == "–"
     assert table.rows[-1][4].startswith("the vendor is GE in 1 scan")
     assert len({len(row) for row in (*table.rows, table.columns)}) == 1
+
+
+def test_figure_is_drawn_where_nothing_can_be_told(tmp_path):
+    make_scanner_tables(tmp_path)
+    table = read_table(tmp_path / "scanner.tsv")
+    with style():
+        full = scanner.draw({"table": tmp_path / "scanner.tsv"}, {})
+        write_table(table[table["value"].isna()], tmp_path / "scanner.tsv")
+        empty = scanner.draw({"table": tmp_path / "scanner.tsv"}, {})
+    assert len(full.figure.axes) == len(empty.figure.axes) == 1
+    assert full.result.startswith("Balanced accuracy of y_sem: site 0.")
+    assert empty.result == "1 column cannot be told: vendor."

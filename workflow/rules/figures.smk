@@ -114,6 +114,9 @@ if SALIENCY:
         "tsv",
     )
 
+if SCANNER:
+    FIGURE_INPUTS["scanner"] = (dict(table=rules.scanner.output.scanner), "tsv")
+
 for figure, (inputs, data) in FIGURE_INPUTS.items():
 
     rule:

@@ -88,6 +88,11 @@ FIGURES = {
         "Every target of the probes by the LDAE and the best baseline, with 95 % intervals "
         "over subjects; calibration and net benefit of the binary ones.",
     ),
+    "scanner": Figure(
+        "scanner",
+        "What codes tell of site and scanner before and after ComBat, with 95 % intervals over "
+        "subjects and the range of permuted labels.",
+    ),
     "figure6_progression": Figure(
         "manipulation",
         "Figure 6 of the paper: one AD scan moved towards CN in steps of growing "
