@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ldae.errors import UserError
-from ldae.evaluation.scanner.combat import ComBat
+from ldae.evaluation.scanner.combat import ComBat, is_estimable
 
 SITE = list("AAAABBBBBCCC")
 AGE = [76.4, 63.6, 72.7, 67.3, 69.1, 80.0, 60.0, 65.5, 70.9, 78.2, 74.5, 61.8]
@@ -83,3 +83,12 @@ def test_sites_without_training_scans_are_refused():
         fitted.apply(x[:1], ["D"], age[:1])
     with pytest.raises(UserError, match="A has 1"):
         ComBat.fit(x[:3], ["A", "B", "B"], age[:3])
+
+
+def test_covariate_that_tells_the_site_is_refused():
+    x, site, age, _ = planted(40, 5)
+    inside = (site == "A").astype(float)[:, None]
+    assert is_estimable(site, age) and is_estimable(site, np.empty((40, 0)))
+    assert not is_estimable(site, inside) and not is_estimable(site, np.ones((40, 1)))
+    with pytest.raises(UserError, match="tell the site of every training scan"):
+        ComBat.fit(x, site, np.hstack([age, inside]))

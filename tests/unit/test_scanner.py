@@ -6,11 +6,11 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
-from helpers.models import CFG
+from helpers.models import CFG, make_index
 from helpers.scanner import SETTINGS, cohort
 from ldae.errors import UserError
 from ldae.evaluation.metrics.bootstrap import ClusterBootstrap
-from ldae.evaluation.probes.features import ProbeData
+from ldae.evaluation.probes.features import ProbeData, write_latents_pca
 from ldae.evaluation.probes.target_table import make_target
 from ldae.evaluation.scanner.confounding import (
     chi_square,
@@ -20,7 +20,13 @@ from ldae.evaluation.scanner.confounding import (
     flagged,
     label_classes,
 )
-from ldae.evaluation.scanner.evaluate import balanced_accuracy, scanner_rows
+from ldae.evaluation.scanner.evaluate import (
+    COST,
+    TOLD,
+    balanced_accuracy,
+    evaluate_scanner,
+    scanner_rows,
+)
 from ldae.evaluation.scanner.fairness import TABLE, evaluate_fairness, fairness_rows
 from ldae.evaluation.scanner.groups import column_of, large_groups, named_groups
 from ldae.evaluation.scanner.permutation import SubjectPermutations, permutation_p
@@ -138,6 +144,15 @@ def test_columns_that_cannot_be_told_say_why(value, says):
     assert "value" not in told[None]
 
 
+def test_column_that_a_covariate_tells_is_not_harmonised():
+    scans, codes = cohort(60, 20, 1.0)
+    told, cost = rows_of(scans.assign(site=scans["sex"]), codes)
+    assert list(told) == ["none"] and list(cost) == [None]
+    assert cost[None]["note"].startswith("not harmonised: in training a covariate tells")
+    told, cost = rows_of(scans.assign(sex="F"), codes)  # no covariate: it never varies
+    assert list(told) == ["none", "combat"] and list(cost) == ["site", "diagnosis", "age"]
+
+
 def test_scans_without_a_value_and_small_sites_are_left_out_and_counted():
     scans, codes = cohort(120, 8, 1.0)
     people = scans["participant_id"].unique()
@@ -147,6 +162,46 @@ def test_scans_without_a_value_and_small_sites_are_left_out_and_counted():
     row = told["none"]
     assert (row["n_unknown"], row["n_classes"], row["n_training"]) == (8, 3, 54)
     assert row["note"] == "4 scans of 1 value(s) with too few people left out"
+
+
+def test_whole_tables_of_the_scanner(project, tmp_path):
+    index = make_index()
+    site = index["participant_id"].str[4:].astype(int) // 2 % 2
+    about = index[["scan_id"]].assign(site=site.map({0: "a", 1: "b"}), vendor="GE")
+    write_table(about, tmp_path / "acquisitions.tsv")
+    write_table(index, tmp_path / "scans.tsv")
+    write_latents_pca(project / "latents", tmp_path / "pca.npz", 0)
+    out = {name: tmp_path / f"{name}.tsv" for name in ("scanner", "cost")}
+    sources = {
+        "embeddings": {"ldae": project / "ldae.npz"},
+        "latents": project / "latents",
+        "pca": tmp_path / "pca.npz",
+        "volumes": project / "tissue_volumes.tsv",
+        "visits": tmp_path / "scans.tsv",
+        "acquisitions": tmp_path / "acquisitions.tsv",
+    }
+    settings = SETTINGS | {"columns": ["site", "vendor"], "systems": ["ldae", "volumes"]}
+    cfg = EVALUATION | {"bootstrap": 20, "scanner": settings | {"min_subjects": 2}}
+    evaluate_scanner(sources, out, cfg, CLASSES, 0)
+    told, cost = (read_table(out[name]) for name in ("scanner", "cost"))
+    assert list(told.columns) == TOLD and list(cost.columns) == COST
+    keys = told[["column", "system", "harmonised"]].fillna("-")
+    rows = list(keys.itertuples(index=False, name=None))
+    assert rows == [
+        ("site", "ldae", "none"), ("site", "ldae", "combat"), ("site", "volumes", "none"),
+        ("site", "volumes", "combat"), ("vendor", "-", "-"),
+    ]  # fmt: skip
+    assert told["note"].iloc[-1].startswith("the vendor is GE in")
+    assert cost["target"].tolist()[:3] == ["site", "diagnosis", "age"]
+    assert np.allclose(
+        cost["after"] - cost["before"], cost["difference"], atol=1e-4, equal_nan=True
+    )
+    alone = cfg | {"scanner": cfg["scanner"] | {"harmonise": None}}
+    evaluate_scanner(sources, out, alone, CLASSES, 0)
+    assert set(read_table(out["scanner"])["harmonised"].dropna()) == {"none"}
+    wrong = cfg | {"scanner": settings | {"systems": ["dae"]}}
+    with pytest.raises(UserError, match=r"scanner\.systems: there is no dae; there are ldae"):
+        evaluate_scanner(sources, out, wrong, CLASSES, 0)
 
 
 # --- permutations ---------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ class ComBat:
                 what is predicted afterwards: its effect on a test scan would be known.
 
         Raises:
-            UserError: a site has fewer than two scans.
+            UserError: a site has fewer than two scans, or covariates tell the site.
         """
         sites = tuple(sorted(set(site)))
         member = _members(sites, site)
@@ -82,8 +82,12 @@ class ComBat:
             f"ComBat needs {LEAST_SCANS} training scans of every site; {sites[fewest]} has "
             f"{counts[fewest]}. Leave it out, or raise evaluation.scanner.min_subjects.",
         )
-        dummies = np.eye(len(sites))[member]
-        design = np.hstack([dummies, covariates])
+        require(
+            is_estimable(site, covariates),
+            "The covariates of ComBat tell the site of every training scan, so that the effects of "
+            "the two cannot be told apart. Leave one out of evaluation.scanner.covariates.",
+        )
+        design = np.hstack([np.eye(len(sites))[member], covariates])
         fitted, *_ = np.linalg.lstsq(design, x, rcond=None)
         mean = counts / len(x) @ fitted[: len(sites)]
         slopes = fitted[len(sites) :]
@@ -97,6 +101,21 @@ class ComBat:
         for place in range(len(sites)):
             offsets[place, varies], scales[place, varies] = _site(standard[member == place])
         return cls(sites, mean, slopes, scale, offsets, scales)
+
+
+def is_estimable(site: Sequence[str], covariates: np.ndarray) -> bool:
+    """Whether effects of the sites (N,) and of covariates (N, c) can be told apart.
+
+    They cannot where all people of a site, and no others, are men, or where a covariate does not
+    vary: ComBat would then keep the site's effect as one of the covariate.
+    """
+    centred = covariates - covariates.mean(axis=0)
+    spread = centred.std(axis=0)
+    if (spread == 0).any():
+        return False
+    names, member = np.unique(np.asarray(site, dtype=str), return_inverse=True)
+    design = np.hstack([np.eye(len(names))[member], centred / spread])
+    return bool(np.linalg.matrix_rank(design) == design.shape[1])
 
 
 def _members(sites: tuple[str, ...], site: Sequence[str]) -> np.ndarray:

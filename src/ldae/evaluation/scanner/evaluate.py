@@ -21,7 +21,7 @@ from ldae.evaluation.probes.linear import fit_classifier
 from ldae.evaluation.probes.statistics import statistics
 from ldae.evaluation.probes.target_table import AGE, CONTINUOUS, DIAGNOSIS, Target, make_target
 from ldae.evaluation.probes.targets import fit, predict, truth_columns
-from ldae.evaluation.scanner.combat import ComBat
+from ldae.evaluation.scanner.combat import ComBat, is_estimable
 from ldae.evaluation.scanner.groups import Groups, column_of, large_groups
 from ldae.evaluation.scanner.permutation import SubjectPermutations, permutation_p
 from ldae.files import read_table, write_table
@@ -29,7 +29,7 @@ from ldae.seeds import derive_seed
 
 METRIC = "balanced_accuracy"
 NONE, COMBAT = "none", "combat"
-COVARIATES = ("age", "sex")  # whose effects are no scanner's
+INSEPARABLE = "not harmonised: in training a covariate tells the value, or does not vary"
 TOLD = [
     "column", "system", "harmonised", "metric", "value", "ci_low", "ci_high", "chance", "null_low",
     "null_high", "p", "n_classes", "n_training", "n_scans", "n_subjects", "n_unknown", "note",
@@ -125,20 +125,29 @@ def scanner_rows(
     about = {"column": name, "metric": METRIC, "chance": 1 / len(groups.names)}
     about |= {"n_classes": len(groups.names), "n_unknown": groups.unknown}
     about["note"] = _left_out(groups, table)
+    harmonising = settings["harmonise"] == COMBAT
+    beside = {
+        target: _covariates(part.table, settings["covariates"], target) for target in (None, AGE)
+    }
+    training = part.table["split"].isin(TRAINING).to_numpy()
+    lost = harmonising and not all(
+        is_estimable(member[training], one[training]) for one in beside.values()
+    )
     for system, x in part.features.items():
         forms = {NONE: {None: x}}
-        if settings["harmonise"] == COMBAT:
+        if harmonising and not lost:
             forms[COMBAT] = {
-                target: _harmonised(x, member, part.table, settings["covariates"], target)
-                for target in (None, AGE)
+                target: _harmonised(x, member, training, one) for target, one in beside.items()
             }
         rows: list[dict] = []
         drawn: dict[str, Draws] = {}
         for form, made in forms.items():
             row, drawn[form] = _told(made[None], member, part.table, groups.names, cfg, seed)
             rows.append(about | {"system": system, "harmonised": form} | row)
-        more = []
-        if COMBAT in forms:
+        more: list[dict] = []
+        if lost:
+            more.append({"column": name, "system": system, "note": INSEPARABLE})
+        elif harmonising:
             gap = _gap(drawn[NONE], drawn[COMBAT]) | {"target": name, "metric": METRIC}
             size = {key: rows[0][key] for key in ("n_scans", "n_subjects")}
             more.append({"column": name, "system": system} | gap | size)
@@ -162,24 +171,23 @@ def _left_out(groups: Groups, table: pd.DataFrame) -> str | None:
     return f"{lost} scans of {len(groups.small)} value(s) with too few people left out"
 
 
-def _harmonised(
-    x: np.ndarray,
-    member: np.ndarray,
-    table: pd.DataFrame,
-    covariates: list[str],
-    target: str | None,
-) -> np.ndarray:
-    """Features after ComBat, fitted on training scans.
+def _covariates(table: pd.DataFrame, names: list[str], target: str | None) -> np.ndarray:
+    """Covariates (N, c) of ComBat, without the target and without one that never varies.
 
-    A covariate that is the target itself is left out: in the test scans it would tell the answer.
-    The diagnosis is never a covariate, for that reason.
+    Of the test scans the target would tell the answer. The diagnosis is never a covariate, for that
+    reason.
     """
-    named = [name for name in covariates if name != target]
     columns = {"age": table["age"].to_numpy(float), "sex": (table["sex"] == "M").to_numpy(float)}
-    beside = np.column_stack([columns[name] for name in named] or [np.empty((len(table), 0))])
-    training = table["split"].isin(TRAINING).to_numpy()
-    fitted = ComBat.fit(x[training], member[training], beside[training])
-    return fitted.apply(x, member, beside)
+    kept = [columns[name] for name in names if name != target and np.ptp(columns[name]) > 0]
+    return np.column_stack(kept) if kept else np.empty((len(table), 0))
+
+
+def _harmonised(
+    x: np.ndarray, member: np.ndarray, training: np.ndarray, covariates: np.ndarray
+) -> np.ndarray:
+    """Features after ComBat, fitted on training scans."""
+    fitted = ComBat.fit(x[training], member[training], covariates[training])
+    return fitted.apply(x, member, covariates)
 
 
 def balanced_accuracy(truth: np.ndarray, predicted: np.ndarray, classes: tuple) -> Statistic:

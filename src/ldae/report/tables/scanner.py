@@ -77,7 +77,8 @@ def cost(table: pd.DataFrame) -> Table:
     rows, worse = [], []
     for _, one in table.iterrows():
         if pd.isna(one["difference"]):
-            rows.append([words(one["column"]), ABSENT, ABSENT, ABSENT, ABSENT, one["note"], ABSENT])
+            name = ABSENT if pd.isna(one["system"]) else system(one["system"]).label
+            rows.append([words(one["column"]), name, *[ABSENT] * 3, one["note"], ABSENT])
             continue
         clinical = one["target"] in CLINICAL
         rows.append(
