@@ -63,3 +63,14 @@ def test_figure_is_drawn_where_nothing_can_be_told(tmp_path):
     assert len(full.figure.axes) == len(empty.figure.axes) == 1
     assert full.result.startswith("Balanced accuracy of y_sem: site 0.")
     assert empty.result == "1 column cannot be told: vendor."
+
+
+def test_over_corrected_site_is_said_to_be(tmp_path):
+    make_scanner_tables(tmp_path)
+    table = read_table(tmp_path / "scanner.tsv")
+    after = (table["system"] == "ldae") & (table["harmonised"] == "combat")
+    for value, words in ((0.001, "less often than by chance (0.001): it over-corrects"),
+                         (0.33, "that is not shown (0.330)")):  # fmt: skip
+        table.loc[after, ["value", "p"]] = value, 1.0
+        (shown,) = printed_tables(tmp_path, {"scanner": table})["scanner"]
+        assert f"after ComBat {words}." in shown.note

@@ -56,8 +56,9 @@ def told(table: pd.DataFrame) -> Table:
         + " Estimate [95 % interval over subjects] of linear probes on the frozen test split. "
         "Chance: one over the number of values, and the central 95 % with labels permuted between "
         "test subjects; p is the share of permutations that reach the value. ComBat is fitted on "
-        "training scans; a value below chance after it is no error: it takes the noise of the "
-        f"training scans away from the test scans, too. {' '.join(why)}".rstrip(),
+        "training scans; a value below the permutations' range after it means that it "
+        "over-corrects: the noise of a site's training scans is taken from its test scans, which "
+        f"still differ by it, with the opposite sign. {' '.join(why)}".rstrip(),
     )
 
 
@@ -66,10 +67,15 @@ def _sentence(column: str, plain: pd.Series, after: pd.Series | None) -> str:
     word = column.replace("_", " ")
     sees = "tells" if plain["p"] < ALPHA else "is not shown to tell"
     found = f"y_sem {sees} the {word} ({number(plain['value'])}, chance {number(plain['chance'])})"
-    if after is None or plain["p"] >= ALPHA:
+    if after is None:
+        return found + "."
+    value = number(after["value"])
+    if after["value"] < after["null_low"]:
+        return f"{found}; after ComBat less often than by chance ({value}): it over-corrects."
+    if plain["p"] >= ALPHA:
         return found + "."
     still = "it still does" if after["p"] < ALPHA else "that is not shown"
-    return f"{found}; after ComBat {still} ({number(after['value'])})."
+    return f"{found}; after ComBat {still} ({value})."
 
 
 def cost(table: pd.DataFrame) -> Table:
