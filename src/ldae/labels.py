@@ -38,6 +38,14 @@ def count(amount: int, noun: str, plural: str | None = None) -> str:
     return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"
 
 
+def ordinal(value: float) -> str:
+    """``1st``, ``22nd``, ``11th``, ``2.5th``."""
+    text = f"{value:g}"
+    if "." in text or text[-2:] in ("11", "12", "13"):
+        return f"{text}th"
+    return text + {"1": "st", "2": "nd", "3": "rd"}.get(text[-1], "th")
+
+
 def listing(words: list[str]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
     words = [str(word) for word in words]

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from helpers.normative_tables import make_normative_tables
 from helpers.result_tables import make_change_tables, make_target_tables
 from helpers.saliency_tables import make_saliency_tables
 from helpers.scanner import make_scanner_tables
@@ -81,6 +82,7 @@ def make_results(folder: Path) -> tuple[dict[str, dict], dict]:
     make_saliency_tables(tables, evaluation, brain, SPACING)
     make_target_tables(tables)
     make_scanner_tables(tables)
+    make_normative_tables(tables, evaluation, folder / "models")
     _benchmarks(folder)
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     config["evaluation"]["truth"] = "truth.tsv"
@@ -111,6 +113,11 @@ def make_results(folder: Path) -> tuple[dict[str, dict], dict]:
             "calibration": tables / "targets_calibration.tsv",
         },
         "scanner": {"table": tables / "scanner.tsv"},
+        "normative": {
+            "curves": folder / "models/application/normative.json",
+            "people": evaluation / "normative_people.tsv",
+            "table": tables / "normative.tsv",
+        },
         "figure6_progression": {"arrays": evaluation / "progression.npz"},
         "figure7_manipulation": {"arrays": evaluation / "manipulation_examples.npz"},
         "manipulation_dose": {

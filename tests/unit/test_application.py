@@ -13,9 +13,11 @@ import pytest
 import torch
 
 from helpers.models import SHAPE, bundle_settings, load_ldae, training_codes
+from helpers.normative_tables import bundle_curves
 from ldae.application import raw_head
 from ldae.application.bundle import NOTICE, SYNTHETIC, Bundle, write_bundle
 from ldae.application.commands import read_volume
+from ldae.application.normative import load_curves
 from ldae.cli import options
 from ldae.cli.main import main
 from ldae.data.embeddings import load_embeddings
@@ -23,6 +25,7 @@ from ldae.data.volume_store import VolumeStore
 from ldae.derivatives import SCAN_COLUMNS, scan_files
 from ldae.diffusion.solvers import SOLVERS
 from ldae.errors import UserError
+from ldae.evaluation.metrics.volumes import Regions, soft_volumes, tissue_volumes
 from ldae.evaluation.probes.direction import Direction
 from ldae.files import read_json, write_json
 
@@ -244,6 +247,87 @@ def test_apply_writes_findings_and_a_counterfactual(models, capsys, tmp_path, he
     )
     np.testing.assert_allclose(other - plain, difference, atol=1e-6)
     assert np.abs(difference).max() > 1e-4
+
+
+def test_apply_sees_the_head_against_its_age_and_sex(models, capsys, tmp_path, head):
+    head_path, common = raw_head_file(tmp_path), ["--force", "--brain-weights", tmp_path]
+    given = ["apply", head_path, *common, "--age", 74.5, "--sex", "male"]
+    without = run(models, capsys, *given, "--out", tmp_path / "without")["normative"]
+    assert without["reading"].startswith("These models came without normative curves")
+    assert without["age"] == 74.5 and without["sex"] == "M" and "measures" not in without
+
+    root = shutil.copytree(models, tmp_path / "models")
+    curves = bundle_curves(root / "application")
+    found = run(root, capsys, *given, "--out", tmp_path / "with")
+    bundle = Bundle.load(root, "cpu", 1)
+    scan = read_volume(root / "first.nii.gz", bundle.settings["volumes"])[0]
+    y = bundle.system.y_sem(scan)
+    store = VolumeStore(root / "volumes")
+    regions = Regions.on(store.affine, store.shape)
+    expected = {
+        "ventricle_ml": float(soft_volumes(scan, scan, regions)["ventricle_ml"][0]),
+        "brain_ml": tissue_volumes(scan[0, 0].numpy(), regions.voxel_ml)["brain_ml"],
+        "logit": float(bundle.direction()(y)),
+        "predicted_age": float(bundle.age()(y)),
+    }
+    for name, value in expected.items():
+        shown = found["normative"]["measures"][name]
+        assert shown["value"] == pytest.approx(value, abs=0.06)
+        z = curves.deviations(name, [value], [74.5], ["M"])[0]
+        assert shown["deviation"] == pytest.approx(z, rel=1e-2, abs=0.02)
+        assert shown["percentile"] == round(float(curves.percentiles([z])[0]))
+    assert "Against 40 CN people" in found["normative"]["reading"]
+    assert "normative" not in run(
+        root, capsys, "apply", head_path, *common, "--out", tmp_path / "x"
+    )
+
+    for wrong, message in (
+        (["--age", "74"], "the sex is missing"),
+        (["--age", "74", "--sex", "X"], "Write F or M"),
+        (["--age", "old", "--sex", "F"], "is no number of years"),
+    ):
+        call = [
+            "apply",
+            str(head_path),
+            "--models",
+            str(root),
+            *wrong,
+            "--out",
+            str(tmp_path / "y"),
+        ]
+        assert main(call) == 1
+        assert message in capsys.readouterr().err
+    (root / "application/classifier.npz").write_bytes(b"another")
+    with pytest.raises(UserError, match=r"made for another classifier\.npz"):
+        load_curves(Bundle.load(root, "cpu", 1))
+
+
+def test_heads_of_a_table_are_seen_against_the_age_in_their_row(models, capsys, tmp_path, head):
+    root = shutil.copytree(models, tmp_path / "models")
+    bundle_curves(root / "application")
+    head_path, table = raw_head_file(tmp_path), tmp_path / "heads.csv"
+    out = tmp_path / "out"
+
+    def rows(text: str, status: int) -> pd.DataFrame:
+        table.write_text(f"path,scan_id,age,sex\n{text}")
+        call = ["apply", str(table), "--models", str(root), "--out", str(out), "--force"]
+        assert main([*call, "--brain-weights", str(tmp_path)]) == status
+        capsys.readouterr()
+        return pd.read_csv(out / "scans.tsv", sep="\t", dtype=str).set_index("scan_id")
+
+    name = head_path.name
+    found = rows(f"{name},old,95,F\n{name},wrong,70,Q\n{name},plain,,\n{name},one,70,F\n", 3)
+    assert found.loc["one", "given_age"] == "70" and found.loc["one", "given_sex"] == "F"
+    assert found.loc["one", "brain_ml_percentile"] == "95"
+    assert "no percentiles at 95 years" in found.loc["old", "normative"]
+    assert "Write F or M" in found.loc["wrong", "reason"] and found.loc["plain", "status"] == "ok"
+    # The same file with another age is done again; what is as it was is kept.
+    shutil.rmtree(out / "one/preproc")
+    made = (out / "plain/findings.json").stat().st_mtime_ns
+    again = rows(f"{name},plain,,\n{name},one,71,F\n", 0)
+    assert again.loc["one", "given_age"] == "71"
+    assert read_json(out / "one/findings.json")["normative"]["age"] == 71
+    assert (out / "plain/findings.json").stat().st_mtime_ns == made
 
 
 def test_bundle_in_copied_models_folder_includes_its_template(models, tmp_path):

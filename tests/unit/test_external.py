@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.models import CFG, load_ldae, run_probes
+from helpers.models import CFG, load_ldae, run_probes, run_target
 from ldae.evaluation.external_reconstruction import external_reconstruction_tables
 from ldae.evaluation.metrics.bootstrap import (
     ClusterBootstrap,
@@ -22,6 +22,8 @@ from ldae.inference.embeddings import embed, ldae_encoder
 from ldae.report.claims import external_claims
 from ldae.report.tables.external import External
 from ldae.report.tables.paper import table6, table7
+from ldae.report.tables.targets import external as external_targets
+from ldae.report.tables.targets import external_differences as external_target_differences
 from ldae.report.verdicts import SHOWN
 
 SIZES = ["system", "variant", "latent_dim", "parameters"]
@@ -95,6 +97,60 @@ def test_target_with_a_table_of_its_own_has_a_row_that_says_so(external_project,
     )
     row = read_table(tmp_path / "probes.tsv").set_index("target").loc["groups"]
     assert row["cohort"] == "LOST" and "a table of its own" in row["note"]
+
+
+def test_targets_of_the_user_are_scored_where_their_column_is(external_project, tmp_path):
+    index = read_table(external_project / "latents/index.tsv")
+    external = index["split"] == "external"
+    columns = ["scan_id", "participant_id", "months", "diagnosis"]
+    scans = index[columns].assign(score=index["age"] + 1, own_only=index["age"].mask(external))
+    scans["stage"] = index["diagnosis"].map({"AD": "late", "CN": "early"})
+    scans["rank"] = index["diagnosis"].map({"AD": 2.0, "CN": 0.0})
+    strange = external & (index["scan_id"] == index.loc[external, "scan_id"].iloc[-1])
+    scans.loc[strange, ["stage", "rank"]] = "none of ours", 1.0
+    write_table(scans, tmp_path / "scans.tsv")
+    abouts = {
+        "score": {"kind": "continuous"},
+        "own_only": {"kind": "continuous"},
+        "stage": {"kind": "multiclass"},
+        "rank": {"kind": "ordinal"},
+    }
+    cfg = CFG | {"targets": CFG["targets"] | abouts}
+    for name, about in abouts.items():
+        run_target(external_project, tmp_path, name, about, cfg, visits=tmp_path / "scans.tsv")
+    evaluate_external_probes(
+        {name: external_project / f"{name}.npz" for name in ("ldae", "untrained")},
+        external_project / "latents",
+        {name: tmp_path / f"predictions_{name}.tsv" for name in abouts},
+        ["OTHER"],
+        "ADNI",
+        tmp_path / "external.tsv",
+        tmp_path / "differences.tsv",
+        cfg,
+        0,
+        volumes=external_project / "tissue_volumes.tsv",
+        visits=tmp_path / "scans.tsv",
+        names=list(abouts),
+    )
+    table = read_table(tmp_path / "external.tsv")
+    assert set(table["target"]) == set(abouts)  # Table 7 has a table of its own
+    found = table.set_index("target")
+    assert found.loc["own_only", "note"] == "no scan of it has a value in column own_only"
+    own = read_table(tmp_path / "score/scores.tsv").set_index(["system", "metric"])
+    theirs = table[table["target"] == "score"].set_index(["system", "metric"])
+    assert "mae" in theirs.loc["ldae"].index
+    pd.testing.assert_series_equal(theirs["value"], own["value"])
+    # Values that the own cohort does not have are no classes of its probes.
+    known = int((external & ~strange & index["diagnosis"].isin(["AD", "CN"])).sum())
+    for name in ("stage", "rank"):
+        assert set(table.loc[table["target"] == name, "n_scans"]) == {known}
+    assert "macro_auroc" in set(table.loc[table["target"] == "stage", "metric"])
+    gaps = read_table(tmp_path / "differences.tsv")
+    assert set(gaps["target"]) == {"score", "stage", "rank"}
+    shown = external_targets(table)
+    assert "OTHER, own_only, left out: no scan of it has a value" in shown.note
+    assert shown.rows[0][:2] == ["OTHER", "score"] and len(shown.columns) > 5
+    assert len(external_target_differences(gaps).rows) == len(shown.rows)
 
 
 def test_stored_classes_that_are_numbers_are_text_again(tmp_path):

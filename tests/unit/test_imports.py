@@ -36,6 +36,7 @@ ALLOWED = {
     "tissue_volumes": {"torch"},
     "train": {"torch"},
     "latents_pca": PROBES,
+    "normative": PROBES,
     "probe_target": PROBES,
     "probes_external": PROBES,
     "scanner": PROBES,

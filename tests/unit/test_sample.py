@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from helpers.models import bundle_settings, training_codes
+from helpers.normative_tables import bundle_curves
 from ldae.application.bundle import SYNTHETIC, Bundle, write_bundle
 from ldae.application.commands import read_volume
+from ldae.application.normative import load_curves
 from ldae.application.sample import CARD, FOLDER, MODELS, PAGE, sample_card, sample_visits
 from ldae.application.sample_packing import (
     MAX_BYTES,
@@ -162,6 +164,10 @@ def test_packed_models_belong_together_and_take_half_the_space(finished, tmp_pat
     template = packed.preprocessing()["template"]
     assert template["name"] == "Ball"
     assert nib.load(template["image"]).get_fdata().max() == 255
+    assert load_curves(run) is load_curves(packed) is None
+    bundle_curves(run.folder)
+    again = load_curves(pack_models(run, tmp_path / "with curves"))
+    assert again is not None and again.probes == load_curves(run).probes
 
 
 @pytest.mark.parametrize(

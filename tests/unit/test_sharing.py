@@ -12,6 +12,7 @@ from monai.bundle import ConfigParser, verify_net_in_out
 from safetensors import safe_open
 
 from helpers.models import bundle_settings, training_codes
+from helpers.normative_tables import bundle_curves
 from ldae.application.bundle import Bundle, write_bundle
 from ldae.application.sample import FOLDER, sample_visits
 from ldae.cli.main import main
@@ -41,6 +42,7 @@ def run(project, probe_outputs, tmp_path_factory) -> Path:
     probes = [probe_outputs / f"{name}.npz" for name in ("classifier", "age_regressor")]
     codes = training_codes(models, probes[0])
     write_bundle(models / "application", stages, *probes, codes, settings)
+    bundle_curves(models / "application")
     for stage in stages:
         card = read_json(models / stage / "model.json")
         card |= {"config": {"weights": "/home/jane.doe/x"}, "machine": {"host": "jane-desk"}}
@@ -67,6 +69,7 @@ def test_no_person_place_or_machine_is_shared(run, shared):
     names = {str(path.relative_to(shared)) for path in content}
     stages = ("autoencoder", "ldm", "ldae")
     application = ("application.json", "classifier.npz", "age_regressor.npz", "training.npz")
+    application += ("normative.json",)
     assert names == {
         *("README.md", "LICENSE", "NOTICE", "configs/metadata.json", "configs/inference.json"),
         *(f"models/{stage}/model.{kind}" for stage in stages for kind in ("json", "safetensors")),

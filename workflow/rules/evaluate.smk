@@ -59,6 +59,7 @@ rule evaluate:
         AGE_REGRESSOR,
         PROJECTION,
         list(EXTERNAL_TABLES.values()),
+        list(EXTERNAL_TARGETS.values()),
         [
             results(f"tables/table{number}.{form}")
             for number in (5, 6, 7)
@@ -76,3 +77,4 @@ rule evaluate:
         rules.scanner.output if SCANNER else [],
         rules.confounding.output if SCANNER else [],
         rules.fairness.output if FAIRNESS else [],
+        rules.normative.output if NORMATIVE else [],

@@ -3,8 +3,10 @@
 Rules of their own: the results on the cohort's own test set do not depend on them.
 """
 
-# Tables that say what the external test sets give; empty without any.
+# Tables that say what the external test sets give; empty without any. Those of targets of the user
+# stand apart: Tables 6 and 7 do not depend on them.
 EXTERNAL_TABLES = {}
+EXTERNAL_TARGETS = {}
 
 if EXTERNAL_COHORTS:
     EXTERNAL_TABLES = {
@@ -137,6 +139,7 @@ if EXTERNAL_COHORTS:
         params:
             seed=config["seed"],
             systems=list(EMBEDDINGS),
+            names=STANDARD_TARGETS,
             settings=evaluation("probes", "bootstrap")
             | {
                 "targets": {
@@ -151,3 +154,46 @@ if EXTERNAL_COHORTS:
             "Probing external test sets (Table 7)"
         script:
             "../scripts/probes_external.py"
+
+    OWN_TARGETS = [name for name in PROBE_TARGETS if name not in STANDARD]
+    if OWN_TARGETS:
+        EXTERNAL_TARGETS = {
+            name: results(f"tables/{name}.tsv")
+            for name in ("targets_external", "targets_external_differences")
+        }
+
+        rule targets_external:
+            input:
+                **EMBEDDINGS,
+                **ORACLE,
+                **{
+                    name: results(f"evaluation/predictions_{name}.tsv")
+                    for name in OWN_TARGETS
+                },
+                latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
+                volumes=rules.tissue_volumes.output[0],
+                visits=results("cohort/scans.tsv"),
+            output:
+                table=EXTERNAL_TARGETS["targets_external"],
+                differences=EXTERNAL_TARGETS["targets_external_differences"],
+            log:
+                logfile("targets_external.log"),
+            benchmark:
+                timing("targets_external.tsv")
+            conda:
+                "../../envs/ldae.yaml"
+            resources:
+                mem_mb=growing(8000),
+                runtime=growing(120),
+            params:
+                seed=config["seed"],
+                systems=list(EMBEDDINGS),
+                names=OWN_TARGETS,
+                settings=evaluation("probes", "bootstrap", "targets"),
+                cohorts=EXTERNAL_COHORTS,
+                reference=MAIN_COHORT,
+                source=source("evaluation.probes.external:evaluate_external_probes"),
+            message:
+                "Probing external test sets: targets of your own"
+            script:
+                "../scripts/probes_external.py"

@@ -116,6 +116,15 @@ if SALIENCY:
 
 if SCANNER:
     FIGURE_INPUTS["scanner"] = (dict(table=rules.scanner.output.scanner), "tsv")
+if NORMATIVE:
+    FIGURE_INPUTS["normative"] = (
+        dict(
+            curves=rules.normative.output.curves,
+            people=rules.normative.output.people,
+            table=rules.normative.output.table,
+        ),
+        "tsv",
+    )
 
 for figure, (inputs, data) in FIGURE_INPUTS.items():
 

@@ -64,6 +64,7 @@ if "sample" in config:
         input:
             [results(f"models/{stage}/model.json") for stage in STAGES],
             rules.application.output,
+            rules.normative.output.curves if NORMATIVE else [],
         output:
             directory(config["sample"]["out"]),
         log:

@@ -6,7 +6,7 @@ with job(snakemake):
     from ldae.evaluation.probes.external import evaluate_external_probes
 
     source, params = snakemake.input, snakemake.params
-    targets = params.settings["targets"]
+    targets = params.names
     evaluate_external_probes(
         {name: source[name] for name in params.systems},
         folder(source.latents),
@@ -20,6 +20,7 @@ with job(snakemake):
         volumes=source.volumes,
         visits=source.visits,
         oracle=source.get("oracle"),
+        names=targets,
         predictions={
             target: [source[f"{target}_predictions"]]
             for target in targets

@@ -6,7 +6,7 @@ file's name has BIDS entities (``sub-01_ses-M000``), otherwise by the file's nam
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +16,7 @@ from ldae.conversion.download import files_hash
 from ldae.conversion.t1w_preference import entities_of, never_taken, rank
 from ldae.delimited import delimiter_of, read_delimited
 from ldae.errors import UserError, require
-from ldae.files import sha256
+from ldae.files import MISSING, sha256
 
 NIFTI = (".nii.gz", ".nii")
 # Folders of a BIDS data set whose images are no raw heads of it.
@@ -35,11 +35,14 @@ class InputScan:
         scan_id: Name in every output, unique among the scans of a command.
         path: NIfTI file, or a folder with the DICOM files of a raw head.
         participant: BIDS label of the person (``sub-01``); None where the name has none.
+        age, sex: Text of the cells of a table; None where it has none.
     """
 
     scan_id: str
     path: Path
     participant: str | None
+    age: str | None = None
+    sex: str | None = None
 
     def content(self) -> str:
         """Hash of the file; of a folder the names, sizes and times of its files.
@@ -63,7 +66,7 @@ def find_scans(given: Sequence[Path], kind: str, labels: Sequence[str] = ()) -> 
         given: NIfTI files; folders of them; BIDS data sets or derivatives (with
             dataset_description.json); CSV or TSV tables with a column ``path`` (or file, filename,
             image, scan), whose relative paths start at the table. A column ``scan_id`` names the
-            scans.
+            scans; ``age`` and ``sex`` are kept.
         kind: ``head`` for raw heads, of which a BIDS data set gives one T1w a session, and a folder
             of DICOM files (without NIfTI) is one; ``brain``
             for preprocessed scans, of which derivatives give the registered brains, called
@@ -164,17 +167,31 @@ def scan_rows(table: Path) -> tuple[pd.DataFrame, str]:
 
 def _of_table(table: Path) -> list[InputScan]:
     rows, column = scan_rows(table)
-    names = rows["scan_id"] if "scan_id" in rows else [None] * len(rows)
-    return list(_rows(table, rows[column], names))
+    cells = [_cells(rows, name) for name in ("scan_id", "age", "sex")]
+    return list(_rows(table, rows[column], *cells))
 
 
-def _rows(table: Path, paths: Iterable[str], names: Iterable[str | None]) -> Iterator[InputScan]:
-    for number, (path, name) in enumerate(zip(paths, names, strict=True), start=2):
+def _cells(rows: pd.DataFrame, column: str) -> list[str | None]:
+    """Text of a column's cells, None for an empty one or n/a; all None without the column."""
+    if column not in rows:
+        return [None] * len(rows)
+    return [None if text in ("", MISSING) else text for text in rows[column]]
+
+
+def _rows(
+    table: Path,
+    paths: Iterable[str],
+    names: Iterable[str | None],
+    ages: Iterable[str | None],
+    sexes: Iterable[str | None],
+) -> Iterator[InputScan]:
+    cells = zip(paths, names, ages, sexes, strict=True)
+    for number, (path, name, age, sex) in enumerate(cells, start=2):
         require(
             isinstance(path, str) and bool(path.strip()),
             f"{table}, line {number}: the path is empty.",
         )
-        yield _scan(table.parent / path, name)
+        yield replace(_scan(table.parent / path, name), age=age, sex=sex)
 
 
 def _scan(path: Path, name: str | None = None) -> InputScan:

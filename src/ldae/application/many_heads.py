@@ -6,6 +6,7 @@ from typing import Any
 
 from ldae.application.batch import WARNINGS, Batch
 from ldae.application.inputs import InputScan
+from ldae.application.normative import percentile_columns
 from ldae.application.raw_head import FINDINGS, PAGE, VOLUMES
 
 TABLE = "scans.tsv"
@@ -16,8 +17,9 @@ def apply_to_many(
     scans: Sequence[InputScan],
     out: Path,
     settings: Mapping[str, Any],
-    work: Callable[[Path, Path], Mapping[str, Any]],
+    work: Callable[[InputScan, Path], Mapping[str, Any]],
     written: Sequence[str] = (FINDINGS,),
+    fits: Callable[[InputScan, Path], bool] = lambda scan, folder: True,
 ) -> Batch:
     """Work on each head that is not done, in a folder of its name below ``out``.
 
@@ -28,6 +30,7 @@ def apply_to_many(
         work: Takes a head and its folder, writes into that, and returns findings as
             :func:`ldae.application.raw_head.apply` does. What else it returns are columns.
         written: Names of the files without which a head is worked on again.
+        fits: Whether the findings in a head's folder are those that are asked for now.
 
     Raises:
         UserError: the table is another one, or another process writes it.
@@ -42,10 +45,13 @@ def apply_to_many(
         scans,
         out / TABLE,
         settings,
-        is_kept=lambda scan: all((out / scan.scan_id / name).is_file() for name in written),
+        is_kept=lambda scan: (
+            all((out / scan.scan_id / name).is_file() for name in written)
+            and fits(scan, out / scan.scan_id)
+        ),
         discard=discard,
     )
-    batch.run(lambda scan: as_row(work(scan.path, out / scan.scan_id)), "apply")
+    batch.run(lambda scan: as_row(work(scan, out / scan.scan_id)), "apply")
     return batch
 
 
@@ -61,4 +67,12 @@ def as_row(findings: Mapping[str, Any]) -> dict[str, Any]:
     sides = {key: quality[key] for key in ("asymmetry",) if key in quality}
     said = [of.get(WARNINGS, []) for of in (findings, moved, quality)]
     warnings = [text for texts in said for text in texts]
-    return {**single, **logits, "quality": quality["verdict"], **sides, WARNINGS: warnings}
+    places = percentile_columns(findings)
+    return {
+        **single,
+        **logits,
+        **places,
+        "quality": quality["verdict"],
+        **sides,
+        WARNINGS: warnings,
+    }

@@ -15,6 +15,7 @@ from ldae.application.commands import novelty, read_volume, write_volume
 from ldae.application.dicom import convert
 from ldae.application.inputs import InputScan
 from ldae.application.manipulated import Manipulated, Strength
+from ldae.application.normative import Person, head_measures, load_curves, normative_findings
 from ldae.application.training_codes import novelty_warnings
 from ldae.application.volume_check import require_head, side_warnings
 from ldae.derivatives import ScanFiles, scan_files
@@ -183,6 +184,7 @@ def apply(
     strength: Strength,
     steps: int,
     force: bool = False,
+    person: Person | None = None,
 ) -> dict[str, Any]:
     """Apply the models to a raw head and write all findings below ``out``.
 
@@ -197,6 +199,7 @@ def apply(
         strength: Strength of the counterfactual.
         steps: Steps of the solver.
         force: Take a counterfactual far outside the training codes.
+        person: Age and sex, for percentiles; None: not known.
 
     Returns:
         The content of ``findings.json``: notice (:attr:`Bundle.notice`), hash of the head
@@ -204,11 +207,14 @@ def apply(
         the positive class, predicted class, age (years), how well the models read test subjects
         (``performance``), the percentile of the scan's novelty, with a warning where it is 100,
         the counterfactual
-        (:meth:`Manipulated.report`), the verdict and measures of the QC, SHA-256 of the models.
+        (:meth:`Manipulated.report`), the verdict and measures of the QC, SHA-256 of the models;
+        with a person also ``normative`` (:func:`ldae.application.normative.normative_findings`).
 
     Raises:
-        UserError: the counterfactual lies far outside the training codes.
+        UserError: the counterfactual lies far outside the training codes, or the bundle's curves
+            were made for other probes.
     """
+    curves = load_curves(bundle) if person else None
     files, settings = head.files, bundle.settings
     x, affine = read_volume(files.registered_brain, settings["volumes"])
     system, direction, age = bundle.system, bundle.direction(), bundle.age()
@@ -219,6 +225,7 @@ def apply(
     moved = direction.move(y, alpha, settings["mode"])
     change = Manipulated(bundle.training, alpha, logit, float(direction(moved)))
     change.require_seen(force)
+    read_age = float(age(y))
     z_T = system.encode_zT(system.encode_z(x), y, steps)
     pair = system.image(system.decode(torch.cat([z_T, z_T]), torch.cat([y, moved]), steps))
     shown = pair[0, 0], pair[1, 0], pair[1, 0] - pair[0, 0]
@@ -232,7 +239,7 @@ def apply(
         "classes": list(direction.classes),
         f"probability_{direction.classes[1]}": round(1 / (1 + math.exp(-logit)), 2),
         "predicted": direction.classes[positive],
-        "predicted_age": round(float(age(y))),
+        "predicted_age": round(read_age),
         "performance": settings["performance"],
         "novelty_percentile": percentile,
         **({"warnings": warnings} if warnings else {}),
@@ -243,5 +250,8 @@ def apply(
         "quality": _quality(head.verdict, read_json(files.measures)),
         "models": settings["models"],
     }
+    if person:
+        measures = head_measures(x, affine, logit, read_age)
+        findings["normative"] = normative_findings(curves, person, measures)
     write_json(findings, out / FINDINGS)
     return findings

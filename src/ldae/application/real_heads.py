@@ -62,12 +62,11 @@ def measure_heads(
         UserError: no head worked.
     """
     strength = Strength(float(bundle.settings["alpha"]))
-    names = {scan.path: scan.scan_id for scan in scans}
 
-    def work(path: Path, folder: Path) -> dict[str, Any]:
-        head = prepare(bundle, path, folder, True, brain_weights)
+    def work(scan: InputScan, folder: Path) -> dict[str, Any]:
+        head = prepare(bundle, scan.path, folder, True, brain_weights)
         findings = apply(bundle, head, folder, strength, steps, force=True)
-        about = known[names[path]]
+        about = known[scan.scan_id]
         return {**findings, **measure(bundle, head, folder, about)}
 
     settings = {

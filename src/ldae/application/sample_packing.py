@@ -18,6 +18,7 @@ from ldae.application.raw_head import apply, prepare, preprocess
 from ldae.application.sample import CARD, HEAD_NAME, PAGE, VISITS
 from ldae.compute import versions
 from ldae.errors import UserError, require
+from ldae.evaluation.normative.curves import FILE as CURVES
 from ldae.files import atomic_folder, sha256, write_json, write_table
 from ldae.inference.ldae_system import LdaeSystem
 from ldae.models.storage import load_card, load_state, save_model
@@ -131,7 +132,7 @@ def _require_packable(
 
 
 def pack_models(bundle: Bundle, folder: Path) -> Bundle:
-    """Write models in half precision, probes and a coarser template; returns their bundle."""
+    """Write models in half precision, probes, curves and a coarser template; returns the bundle."""
     renamed = {}  # SHA-256 of a model -> SHA-256 of its rounded copy
     for stage in LdaeSystem.stages:
         card = load_card(bundle.models / stage)
@@ -163,6 +164,9 @@ def pack_models(bundle: Bundle, folder: Path) -> Bundle:
         settings | {"preprocess": preprocessing | {"template": paths}},
     )
     shutil.rmtree(template)
+    curves = bundle.folder / CURVES
+    if curves.is_file():
+        shutil.copyfile(curves, folder / "application" / CURVES)
     return Bundle.load(folder, "cpu", 1)
 
 

@@ -25,6 +25,7 @@ from jinja2 import Environment, StrictUndefined
 from ldae import __version__
 from ldae.application.bundle import AGE, CARD, CLASSIFIER, TEMPLATE, TRAINING, Bundle
 from ldae.errors import require
+from ldae.evaluation.normative.curves import FILE as CURVES
 from ldae.files import atomic_folder, read_json, sha256, write_json
 from ldae.models.card import CITATION
 from ldae.models.storage import CARD as MODEL_CARD
@@ -153,7 +154,8 @@ def _copy_models(bundle: Bundle, folder: Path) -> dict[str, dict[str, Any]]:
         cards[stage] = shared
     application = folder / bundle.folder.name
     application.mkdir()
-    for file in (CLASSIFIER, AGE, TRAINING, *TEMPLATE.values()):
+    optional = [file for file in (CURVES,) if (bundle.folder / file).is_file()]
+    for file in (CLASSIFIER, AGE, TRAINING, *TEMPLATE.values(), *optional):
         shutil.copyfile(bundle.folder / file, application / file)
     write_json(plain(read_json(bundle.folder / CARD)), application / CARD)
     return cards

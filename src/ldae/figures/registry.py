@@ -93,6 +93,11 @@ FIGURES = {
         "What codes tell of site and scanner before and after ComBat, with 95 % intervals over "
         "subjects and the range of permuted labels.",
     ),
+    "normative": Figure(
+        "normative",
+        "Test people against centile curves of healthy training people along age, by sex, and "
+        "the share of held-out healthy people below each curve.",
+    ),
     "figure6_progression": Figure(
         "manipulation",
         "Figure 6 of the paper: one AD scan moved towards CN in steps of growing "

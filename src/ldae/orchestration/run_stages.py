@@ -30,7 +30,7 @@ STAGES: tuple[tuple[str, str], ...] = (
     ("Reconstruction", r"code_shard|(reconstruction|inference)(_\w+)?|guidance|volume_correlation"),
     (
         "Probes of diagnosis, age and other targets",
-        r"tissue_volumes|latents_pca|probe_\w+|probes(_external)?|targets|supervised_predictions_\w+",
+        r"tissue_volumes|latents_pca|probe_\w+|(probes|targets)(_external)?|supervised_predictions_\w+",
     ),
     ("Scanner and fairness", "scanner|confounding|fairness"),
     ("Manipulation", "manipulation|examples"),
@@ -38,6 +38,7 @@ STAGES: tuple[tuple[str, str], ...] = (
     ("Solvers against network calls", "solvers"),
     ("Against the known truth", "true_volumes|truth|decoded_volumes|counterfactual(_volumes)?"),
     ("What the diagnosis is read from", "saliency"),
+    ("Against healthy people of the same age", "normative"),
     ("Figures and tables", r"tables_paper|figure\d*_\w+"),
     ("Explorer", "explore"),
     ("Report", "report|model_card|application|proof"),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from ldae.evaluation.probes.target_table import SURVIVAL, Target, target_table
+from ldae.evaluation.probes.target_table import DIAGNOSIS, SURVIVAL, Target, target_table
 from ldae.labels import count, listing
 from ldae.systems import lower_first
 
@@ -49,8 +49,8 @@ def evaluation(config: dict[str, Any], index: pd.DataFrame) -> str:
             "probe's output and random directions of the same length. Visits between two known "
             f"ones are interpolated, and those after two extrapolated, for {visits['subjects']} "
             f"test subjects at most with {visits['min_visits']} visits or more "
-            f"({_steps(visits)}).{_saliency(cfg['saliency'])} Intervals: central 95 % of "
-            f"{cfg['bootstrap']:,} resamples of whole subjects.",
+            f"({_steps(visits)}).{_saliency(cfg['saliency'])}{_normative(cfg)} "
+            f"Intervals: central 95 % of {cfg['bootstrap']:,} resamples of whole subjects.",
         ]
     )
 
@@ -91,6 +91,21 @@ def _scanner(cfg: dict[str, Any]) -> str:
         columns = listing([name.replace("_", " ") for name in fairness["columns"]])
         text += f" Headline scores are also given by {columns}."
     return text
+
+
+def _normative(cfg: dict[str, Any]) -> str:
+    """Sentences on the normative view; empty where it is off."""
+    about = cfg["normative"]
+    if about is None:
+        return ""
+    reference = cfg["targets"][DIAGNOSIS]["classes"][0]
+    return (
+        f" Test people were seen against centiles ({listing([f'{c:g}' for c in about['centiles']])}"
+        f") of {reference} training people: quantile regressions [@koenker1978] on B-splines of "
+        f"age (degree {about['degree']}, {about['knots']} knots) and sex, each person counted "
+        "once, values at an age sorted [@chernozhukov2010]. What probes read of training people "
+        "was read by probes fitted without them."
+    )
 
 
 def _steps(cfg: dict[str, Any]) -> str:

@@ -51,13 +51,20 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "targets",
         "Targets of the probes",
-        ("targets", "targets_differences", "targets_calibration"),
+        (
+            "targets",
+            "targets_differences",
+            "targets_calibration",
+            "targets_external",
+            "targets_external_differences",
+        ),
     ),
     (
         "scanner",
         "Scanner, site and fairness",
         ("scanner", "scanner_cost", "confounding", "confounding_counts", "fairness"),
     ),
+    ("normative", "Against healthy people of the same age and sex", ("normative",)),
     ("manipulation", "Manipulation", ("manipulation_trends", "manipulation")),
     (
         "interpolation",

@@ -6,6 +6,7 @@ predict.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ from ldae.evaluation.probes.scores import (
 from ldae.evaluation.probes.statistics import statistics
 from ldae.evaluation.probes.target_table import (
     DIAGNOSIS,
+    MULTICLASS,
+    ORDINAL,
     REGULARISED,
     STANDARD,
     Target,
@@ -71,12 +74,12 @@ def evaluate_external_probes(
     visits: str | Path,
     oracle: str | Path | None = None,
     predictions: Mapping[str, list[str | Path]] | None = None,
+    names: Sequence[str] = STANDARD,
 ) -> None:
     """Score the probes on each external test set, and compare with the cohort's own test set.
 
-    Only the targets of Table 7 are scored: those of
-    :data:`ldae.evaluation.probes.target_table.STANDARD`. One with a table of its own has a row
-    that says so, without a value.
+    A target with a table of its own has a row that says so, without a value, and so has one whose
+    column a test set lacks.
 
     Args:
         embeddings, latents, volumes, visits, oracle: As in
@@ -92,6 +95,8 @@ def evaluate_external_probes(
         differences: TSV to write, columns :data:`GAPS`: score on the external test set less that on
             the cohort's own, for each system. Both groups of subjects are resampled.
         predictions: Target to files of predictions of the external test sets by other models.
+        names: Targets to score, of those of ``cfg``; others are left out. Those of Table 7 and
+            those of the user have tables of their own.
     """
     index = read_table(Path(latents) / INDEX, COLUMNS)
     usable = index[(index["split"] == EXTERNAL) & labelled(index, "age", [])]
@@ -107,9 +112,14 @@ def evaluate_external_probes(
     }
     known = read_table(visits, VISITS)
     table_of = target_table(cfg["targets"])
-    standard = [table_of[name] for name in STANDARD if name in table_of]
-    joined = [target for target in standard if target.joined]
-    targets = [target for target in standard if not target.joined]
+    chosen_targets = [table_of[name] for name in names if name in table_of]
+    joined = [target for target in chosen_targets if target.joined]
+    own_scans = index[index["split"].isin([*TRAINING, TEST]) & labelled(index, "age", [])]
+    targets = [
+        with_own_classes(target, with_columns(own_scans, known), known)
+        for target in chosen_targets
+        if not target.joined
+    ]
     for cohort in cohorts:
         left_out = [absent_row(target, usable[:0], OWN_TABLE) for target in joined]
         rows += [{"cohort": cohort} | row for row in left_out]
@@ -149,6 +159,37 @@ def read_own(target: Target, path: str | Path) -> pd.DataFrame:
     return found.assign(**{name: as_words(found[name]) for name in named})
 
 
+def with_own_classes(target: Target, scans: pd.DataFrame, visits: pd.DataFrame) -> Target:
+    """A target whose classes or levels are those of the cohort's own scans, if it names none.
+
+    The probes are those of the own test set, whatever other classes an external one has.
+
+    Args:
+        target: Without a table of its own.
+        scans: The cohort's own training and test scans, with the columns of scans.tsv.
+        visits: Every known visit.
+    """
+    if target.classes or target.event or target.kind not in (MULTICLASS, ORDINAL):
+        return target
+    return replace(target, classes=labels_of(target, scans, visits).classes)
+
+
+def unlabelled(target: Target, scans: pd.DataFrame, known: pd.DataFrame) -> str | None:
+    """Why no scan of an external test set has a label, None if one has.
+
+    Args:
+        target: What to predict.
+        scans: All its scans, with the target's columns.
+        known: Those with a label.
+    """
+    if len(known) or target.event:
+        return None
+    columns = ", ".join(target.columns)
+    if not scans[target.columns].notna().all(axis=1).any():
+        return f"no scan of it has a value in column {columns}"
+    return f"no scan of it has one of the target's values in column {columns}"
+
+
 def _predicted(
     data: ProbeData,
     visits: pd.DataFrame,
@@ -160,9 +201,15 @@ def _predicted(
     """Target, classes, its scans, predictions or None, and the reason; of one external test set."""
     scans = data.table.loc[data.table["split"] == TEST, "scan_id"]
     for target in targets:
-        labels = labels_of(target, with_columns(data.table, visits), visits)
+        table = with_columns(data.table, visits)
+        labels = labels_of(target, table, visits)
         part = data.where(labels.known)
-        if target.name == DIAGNOSIS:
+        lacking = unlabelled(
+            target, table[table["split"] == TEST], part.table[part.table["split"] == TEST]
+        )
+        if lacking:
+            note: str | None = lacking
+        elif target.name == DIAGNOSIS:
             note = too_few(part.table, labels.in_words(), labels.classes, 1)
         else:
             note = refusal(target, part, labels, settings["min_subjects"])

@@ -155,3 +155,45 @@ def calibration(table: pd.DataFrame) -> Table:
         "are too extreme; n/a where the classes are separated. Curves and net benefit at every "
         "threshold are in the TSV.",
     )
+
+
+def external(table: pd.DataFrame) -> Table:
+    """Targets of the user on external test sets: a row a score, a column a system.
+
+    Args:
+        table: ``targets_external.tsv``.
+    """
+    left_out = table[table["note"].notna()]
+    words = [
+        f"{one['cohort']}, {one['target']}, left out: {one['note']}."
+        for _, one in left_out.iterrows()
+    ]
+    note = " ".join(["Estimate [95 % interval over subjects], regularised probes.", *words])
+    return _by_cohort(table[table["note"].isna()], "value", "Targets on external test sets", note)
+
+
+def external_differences(table: pd.DataFrame) -> Table:
+    """Scores on external test sets less those on the own test set.
+
+    Args:
+        table: ``targets_external_differences.tsv``.
+    """
+    title = "Targets: external test sets less the own one"
+    note = "Estimate [95 % interval, the subjects of both test sets resampled]."
+    return _by_cohort(table, "difference", title, note)
+
+
+def _by_cohort(table: pd.DataFrame, column: str, title: str, note: str) -> Table:
+    """A row for each test set, target and score, a column for each system."""
+    shown = table[table["probe"] != "paper"]
+    names = sorted(shown["system"].drop_duplicates(), key=table_position)
+    rows = []
+    for (cohort, target, score), part in shown.groupby(["cohort", "target", "metric"], sort=False):
+        found = part.set_index("system")
+        cells = [
+            cell(found.loc[name], column, score) if name in found.index else ABSENT
+            for name in names
+        ]
+        rows.append([cohort, target, metric(score).label, *cells])
+    columns = ["Test set", "Target", "Score", *(system(name).label for name in names)]
+    return Table(title, columns, rows, note)
