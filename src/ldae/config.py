@@ -44,6 +44,17 @@ def linear_branch(encoder: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in encoder.items() if key in LINEAR_KEYS}
 
 
+def augmentation(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Section ``augmentation`` below its own name if it is on, else nothing.
+
+    So a training without it does not depend on its keys.
+    """
+    section = config.get("augmentation", {})
+    if not (section.get("probability", 0) > 0 or section.get("flip", 0) > 0):
+        return {}
+    return {"augmentation": dict(section)}
+
+
 def section_name(stage: str) -> str:
     """Name of the section of the configuration that a training reads."""
     return SECTIONS.get(stage, stage)

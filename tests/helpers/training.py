@@ -110,7 +110,7 @@ def write_volumes(folder: Path) -> None:
     index["diagnosis"] = ["CN", "CN", "AD", "AD", "CN", "AD"] + ["CN", "AD"] * 2
     index["age"], index["sex"] = 60.0 + np.arange(10), ["M", "F"] * 5
     array = ((volumes - low) / (high - low)).numpy().astype(np.float16)
-    write_store(folder, index, {}, volumes=array)
+    write_store(folder, index, {"spacing": 1.5}, volumes=array)
 
 
 def write_squeezenet(path: Path) -> None:

@@ -102,3 +102,25 @@ def test_encoder_codes_keep_float32_precision_under_autocast():
         y = net(torch.zeros(2, 1, 32, 32, 4))
     torch.testing.assert_close(y, net.aggregate(embeddings).detach())
     assert (y[0] - y[1]).abs().max() < 100 * 2**-8  # one step of bfloat16 at 100
+
+
+def test_drop_path_leaves_out_blocks_of_a_slice_in_training_alone():
+    """By its own draws for each slice, the last block with the rate, earlier ones with less."""
+    from timm.layers import DropPath
+
+    shallow = {**SMALL_ENCODER, "attention_dropout": 0.0}
+    net, plain = (build_encoder({**shallow, "drop_path_rate": rate}) for rate in (0.4, 0.0))
+    rates = [layer.drop_prob for layer in net.modules() if isinstance(layer, DropPath)]
+    assert rates == pytest.approx([0.4 / 3, 0.8 / 3, 0.4])  # the first block is never left out
+    assert not any(isinstance(layer, DropPath) for layer in plain.modules())
+    randomise(net)
+    plain.load_state_dict(net.state_dict())
+    x = torch.rand(1, 1, 32, 32, 1).expand(-1, -1, -1, -1, 6)
+    assert torch.equal(net.eval()(x), plain.eval()(x))
+    embedded = net.train().embed_slices(x)[0]
+    assert len({tuple(row.tolist()) for row in embedded}) > 1  # of six equal slices
+    assert not net.skip_empty_slices and plain.skip_empty_slices
+    torch.manual_seed(3)
+    first = net(x)
+    torch.manual_seed(3)
+    assert torch.equal(net(x), first)

@@ -69,7 +69,11 @@ class ResizedVolumes:
 
     def volume(self, row: int) -> Tensor:
         """One volume (1, X, Y, Z), float32 in [0, 1]."""
-        return self.resizer.there(self.store.volume(row)[None])[0]
+        return self.resized(self.store.volume(row))
+
+    def resized(self, x: Tensor) -> Tensor:
+        """A volume (1, X, Y, Z) of the store on the other grid."""
+        return self.resizer.there(x[None])[0]
 
     def volumes(self, rows: np.ndarray) -> Tensor:
         """Volumes (B, 1, X, Y, Z), float32 in [0, 1]."""

@@ -82,10 +82,17 @@ class Sampler:
 
     def micro_batches(self, start: int, stop: int) -> Iterator[list[int]]:
         """This process's positions, one list per micro-batch, of the steps start .. stop-1."""
+        for placed in self.placed_micro_batches(start, stop):
+            yield [position for position, _ in placed]
+
+    def placed_micro_batches(self, start: int, stop: int) -> Iterator[list[tuple[int, int]]]:
+        """As :meth:`micro_batches`, each position with its place in the endless sequence."""
         first = self.first_micro_batch
         for step in range(start, stop):
-            pieces = self.batch(step).reshape(-1, self.micro_batch)
-            yield from pieces[first : first + self.accumulation].tolist()
+            places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+            pairs = np.stack([self.batch(step), places], 1).reshape(-1, self.micro_batch, 2)
+            for piece in pairs[first : first + self.accumulation].tolist():
+                yield [(position, place) for position, place in piece]
 
 
 def batches(count: int, size: int) -> Iterator[np.ndarray]:

@@ -71,6 +71,8 @@ def departures(card: Mapping[str, Any]) -> list[str]:
             found.append(f"loss weighted with gamma {gamma:g}, not {PAPER_GAMMA:g}")
     if card["kind"] in ("dae", "supervised"):
         cfg = cfg.get("encoder", {})
+    if "augmentation" in card.get("config", {}):
+        found.append("training scans augmented as the semantic encoder sees them")
     kind = cfg.get("kind", "slices") if card["kind"] == "ldae" else "slices"
     if kind != "slices":
         count = cfg["components"]["count"]

@@ -339,7 +339,31 @@ def training_summary(card: dict[str, Any]) -> str:
         f" Trained{training_scan_counts(card)} with Adam (learning rate {rates(card['config'])}, "
         f"effective batch {card['config']['batch_size']}) on {machine['device']} "
         f"in {machine['precision']}, seed {card['seed']}; {kept}{f'; {scores}' if scores else ''}."
+        f"{augmentation(card['config'])}"
     )
+
+
+def augmentation(cfg: Mapping[str, Any]) -> str:
+    """A sentence on what the encoder saw in training; empty if it saw the scans as they are."""
+    section = cfg.get("augmentation")
+    if section is None:
+        return ""
+    changes = []
+    if section["probability"] > 0:
+        names = {
+            "rotation": "rotation up to {:g}°",
+            "translation": "translation up to {:g} mm",
+            "scaling": "scaling by up to {:g}",
+            "contrast": "contrast up to a power of {:g}",
+            "bias_field": "bias field with coefficients up to {:g}",
+            "noise": "noise up to {:g}",
+        }
+        said = {**section, "contrast": 1 + section["contrast"]}
+        changes = [text.format(said[key]) for key, text in names.items() if section[key] > 0]
+    if section["flip"] > 0:
+        changes.append(f"left and right exchanged with probability {section['flip']:g}")
+    chance = f", each with probability {section['probability']:g}" if changes else ""
+    return f" The encoder saw the scans augmented{chance}: {listing(changes)}." if changes else ""
 
 
 def rates(cfg: Mapping[str, Any]) -> str:

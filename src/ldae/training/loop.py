@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from ldae.compute import Tensors
 from ldae.config import section_name
+from ldae.data.augmentation import Augmented
 from ldae.data.sampling import Sampler
 from ldae.errors import UserError
 from ldae.progress import Progress
@@ -154,9 +155,12 @@ class Trainer:
 
     def batches(self) -> Iterator[Tensors]:
         """This process's micro-batches from the current step to the last."""
+        dataset, sampler = self.objective.dataset(), self.sampler
+        numbered = isinstance(dataset, Augmented)
+        order = sampler.placed_micro_batches if numbered else sampler.micro_batches
         loader = DataLoader(
-            self.objective.dataset(),
-            batch_sampler=self.sampler.micro_batches(self.state.step, self.total),
+            dataset,
+            batch_sampler=order(self.state.step, self.total),
             num_workers=self.settings.cfg["workers"],
             pin_memory=self.compute.cuda,
             worker_init_fn=ignore_in_worker,

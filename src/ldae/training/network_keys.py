@@ -9,6 +9,7 @@ from ldae.config import slice_branch
 OF_TRAINING = frozenset(
     {
         "age_loss",
+        "augmentation",
         "batch_size",
         "checkpointing",
         "clamp",

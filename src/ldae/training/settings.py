@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ldae.config import diagnosis_classes, linear_branch, section_name, slice_branch
+from ldae.config import augmentation, diagnosis_classes, linear_branch, section_name, slice_branch
 from ldae.data.sampling import check_batch
 from ldae.dependencies import with_flag
 from ldae.errors import UserError, require
@@ -33,7 +33,8 @@ def training_section(config: Mapping[str, Any], training: str) -> dict[str, Any]
     """The config section of a training, with all that it reads from other sections.
 
     The baselines have the slices' branch of the encoder of section ``ldae``, which is the paper's,
-    and the supervised ones the classes of the linear probes.
+    and the supervised ones the classes of the linear probes. What trains an encoder has section
+    ``augmentation``, if it is on.
     """
     name = section_name(stage_of(training))
     cfg = dict(config[name])
@@ -43,6 +44,9 @@ def training_section(config: Mapping[str, Any], training: str) -> dict[str, Any]
         kind = "slices" if of_slices else encoder.get("kind", "slices")
         branch = {"slices": slice_branch, "components": linear_branch}.get(kind, dict)
         cfg["encoder"] = branch(encoder)
+    # Where every part of the encoder is computed once, a change would only blur the code.
+    if name in SAME_ENCODER or (name == "ldae" and cfg["encoder"].get("kind") != "components"):
+        cfg |= augmentation(config)
     if name == "supervised":
         cfg["classes"] = list(diagnosis_classes(config["evaluation"]))
     return cfg

@@ -79,7 +79,11 @@ class Objective(ABC):
 
     @abstractmethod
     def dataset(self) -> Dataset:
-        """Training scans: position in ``train_rows`` -> tensors, without any random draw."""
+        """Training scans: position in ``train_rows`` -> tensors, without any random draw.
+
+        Of an :class:`ldae.data.augmentation.Augmented` the loop asks for (position, place), whose
+        changes are a function of the place.
+        """
 
     @abstractmethod
     def draw(self, generator: torch.Generator, batch_size: int) -> Tensors:

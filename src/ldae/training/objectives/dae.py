@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ldae.compute import Compute, Tensors, detached
+from ldae.data.augmentation import augmented, seen
 from ldae.data.datasets import Volumes
 from ldae.data.resize import ResizedVolumes
 from ldae.data.volume_store import VolumeStore
@@ -84,8 +85,12 @@ class DaeObjective(SemanticObjective):
         return (1, *self.volumes.shape)
 
     def dataset(self) -> Dataset:
-        """Training volumes at the DAE's resolution."""
-        return Volumes(self.volumes, self.train_rows)
+        """Training volumes at the DAE's resolution; the encoder's view may be augmented."""
+        if "augmentation" not in self.cfg:
+            return Volumes(self.volumes, self.train_rows)
+        # Augmented on the store's grid, so that the same strengths are the same changes.
+        scans, resize = Volumes(self.store, self.train_rows), self.volumes.resized
+        return augmented(scans, self.cfg, self.store, self.seed, self.stage, resize)
 
     def draw(self, generator: torch.Generator, batch_size: int) -> Tensors:
         """Timesteps, and noise, or a seed for the noise of each scan (``dae.noise``)."""
@@ -115,7 +120,7 @@ class DaeObjective(SemanticObjective):
         """Gradient of the loss for encoder and denoiser."""
         x, t = batch["volume"], draws["t"]
         eps = draws["eps"] if "eps" in draws else self.noise(draws["seed"])
-        losses = self.losses(x, self.encode(x), t, eps)
+        losses = self.losses(x, self.encode(seen(batch)), t, eps)
         self.compute.backward(weight * losses.mean())
         losses = losses.detach()
         return {"loss": losses.mean(), **by_quartile(losses, t, self.schedule.timesteps)}

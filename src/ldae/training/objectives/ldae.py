@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ldae.compute import Compute, Tensors, detached
+from ldae.data.augmentation import augmented, seen
 from ldae.data.datasets import LatentsAndVolumes
 from ldae.data.latent_store import LatentStore
 from ldae.data.volume_store import VolumeStore
@@ -137,8 +138,9 @@ class LdaeObjective(SemanticObjective):
         return [self.encoder, self.guided]
 
     def dataset(self) -> Dataset:
-        """Training latents with their volumes."""
-        return LatentsAndVolumes(self.latents, self.volumes, self.train_rows)
+        """Training latents with their volumes; of these the encoder's view may be augmented."""
+        scans = LatentsAndVolumes(self.latents, self.volumes, self.train_rows)
+        return augmented(scans, self.cfg, self.volumes, self.seed, self.stage)
 
     def draw(self, generator: torch.Generator, batch_size: int) -> Tensors:
         """Timesteps (B, draws), noise (B, draws, C, *S), and noise of posterior samples, if any."""
@@ -152,7 +154,7 @@ class LdaeObjective(SemanticObjective):
         t, eps = draws["t"], draws["eps"]
         latents = {name: self.repeated(batch[name]) for name in ("latent", "std") if name in batch}
         z_t = self.schedule.q_sample(clean_latents(latents, draws), t, eps)
-        y_sem = self.repeated(self.encode(batch["volume"]))
+        y_sem = self.repeated(self.encode(seen(batch)))
         with self.compute.autocast():
             eps_theta, g = self.guided(z_t, t, y_sem)
         guided = self.schedule.guided_eps(eps_theta.float(), g.float(), t)

@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from torch.utils.data import Dataset
 
 from ldae.compute import Compute, Tensors, detached
+from ldae.data.augmentation import augmented, seen
 from ldae.data.datasets import labelled
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import require
@@ -90,8 +91,9 @@ class SupervisedObjective(Objective):
         """Entries of the model's card that describe the prediction."""
 
     def dataset(self) -> Dataset:
-        """Labelled training volumes: ``volume`` (1, X, Y, Z) and ``truth``."""
-        return LabelledVolumes(self.volumes, self.train_rows, self.truth(self.train_rows))
+        """Labelled training volumes: ``volume`` (1, X, Y, Z) and ``truth``; may be augmented."""
+        scans = LabelledVolumes(self.volumes, self.train_rows, self.truth(self.train_rows))
+        return augmented(scans, self.cfg, self.volumes, self.seed, self.stage)
 
     def draw(self, generator: torch.Generator, batch_size: int) -> Tensors:
         """No random draws."""
@@ -105,7 +107,7 @@ class SupervisedObjective(Objective):
     def backward(self, batch: Tensors, draws: Tensors, weight: float, epoch: int) -> Losses:
         """Gradient of the loss for encoder and head."""
         truth = batch["truth"]
-        losses = self.weighted(self.losses(self.predict(batch["volume"]), truth), truth)
+        losses = self.weighted(self.losses(self.predict(seen(batch)), truth), truth)
         self.compute.backward(weight * losses.mean())
         return {"loss": losses.detach().mean()}
 
