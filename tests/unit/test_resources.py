@@ -16,11 +16,13 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+from helpers.networks import PAPER
 from ldae.cli.main import main
 from ldae.errors import UserError
 from ldae.nets.perceptual import Lpips
+from ldae.nets.semantic_encoder import build_encoder
 from ldae.resources import download
 from ldae.resources.download import find_damage
 from ldae.resources.from_packages import load_arrays
@@ -359,6 +361,82 @@ def test_lpips_alex_is_made_and_loads(tmp_path):
     data[-1] ^= 1
     path.write_bytes(data)
     assert check("lpips-alex", resources, tmp_path) == "differs from its package's"
+
+
+@pytest.fixture
+def lite0_package(tmp_path, monkeypatch):
+    """A package with EfficientNet-Lite0's layout and random weights: (table, timm's network)."""
+    import ldae.nets._torchvision  # noqa: F401, I001
+    import timm
+
+    torch.manual_seed(0)
+    net = timm.create_model("tf_efficientnet_lite0", num_classes=10).eval()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 2.0)
+    blocks = [block for stage in net.blocks for block in stage]
+    others = {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head"}
+    state = {}
+    for name, there in (others | {"bn2": "_bn1", "classifier": "_fc"}).items():
+        parts = getattr(net, name).state_dict()
+        state |= {f"{there}.{key}": value for key, value in parts.items()}
+    first = ("_depthwise_conv", "_bn1", "_project_conv", "_bn2")
+    later = ("_expand_conv", "_bn0", *first)
+    for number, block in enumerate(blocks):
+        layers = [name for name, _ in block.named_children() if name[:2] in ("co", "bn")]
+        for name, there in zip(layers, later if number else first, strict=True):
+            parts = getattr(block, name).state_dict()
+            state |= {f"_blocks.{number}.{there}.{key}": value for key, value in parts.items()}
+    resources = load_resources(TABLE)
+    row = resources.loc["efficientnet-lite0"]
+    package, _, inside = row["source"].partition(":")
+    path = tmp_path / "site" / package / inside
+    path.parent.mkdir(parents=True)
+    (tmp_path / "site" / package / "__init__.py").touch()
+
+    def write(tensors):
+        torch.save(tensors, path, _use_new_zipfile_serialization=False)  # as the package's is
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        resources.loc["efficientnet-lite0", "checksum"] = f"sha256:{digest}"
+        return resources
+
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    return write, state, net
+
+
+def test_efficientnet_is_made_for_pixels_in_0_1_and_loads_as_backbone(lite0_package, tmp_path):
+    write, state, net = lite0_package
+    resources = write(state)
+    path = stage("efficientnet-lite0", resources, tmp_path)
+    assert check("efficientnet-lite0", resources, tmp_path) == "ok"
+    assert load_file(path).keys() == net.state_dict().keys()
+    encoder = PAPER["ldae"]["encoder"] | {"pretrained": str(path)}
+    built = build_encoder(encoder | {"backbone": "tf_efficientnet_lite0"}).eval()
+    assert built.dim == 1280
+    x = torch.rand(2, 1, 64, 64)
+    with torch.inference_mode():
+        grey = (x.expand(-1, 3, -1, -1) - 0.5) / 0.5
+        stems = [each.bn1(each.conv_stem(x)) for each, x in ((net, grey), (built.backbone, x))]
+        inside = [stem[..., :-1, :-1] for stem in stems]  # the last ones touch the padding
+        torch.testing.assert_close(*inside, rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(*stems, atol=1e-3)
+    kept = dict(built.backbone.named_parameters()) | dict(built.backbone.named_buffers())
+    changed = {"conv_stem.weight", "bn1.running_mean"}
+    for name, value in net.state_dict().items():
+        if not name.startswith("classifier") and name not in changed:
+            assert torch.equal(kept[name], value), name
+
+
+@pytest.mark.parametrize("fault", ["_blocks.16._bn0.bias", "_se_reduce.weight", "_blocks.0._bn0"])
+def test_other_tensors_than_efficientnet_are_refused(lite0_package, tmp_path, fault):
+    write, state, _ = lite0_package
+    with pytest.raises(UserError, match="does not hold EfficientNet-Lite0"):
+        stage("efficientnet-lite0", write(state | {fault: torch.zeros(1)}), tmp_path)
+    del state["_conv_stem.weight"]
+    with pytest.raises(UserError, match=r"does not hold .*conv_stem\.weight"):
+        stage("efficientnet-lite0", write(state), tmp_path)
+    assert not list(tmp_path.glob("timm/*"))
 
 
 def test_pickles_with_anything_but_arrays_are_refused():

@@ -1,7 +1,7 @@
 """Resources made from files of installed Python packages, without internet.
 
-They are the weights of LPIPS-AlexNet, and brain, mask and tissue maps of the ICBM 2009a symmetric
-template.
+They are the weights of LPIPS-AlexNet and of EfficientNet-Lite0, and brain, mask and tissue maps of
+the ICBM 2009a symmetric template.
 """
 
 import importlib.util
@@ -17,13 +17,39 @@ import torch
 from safetensors.torch import save_file
 from scipy import ndimage
 
-from ldae.errors import require
+from ldae.errors import UserError, require
 from ldae.files import atomic
 
 # Names of the convolutions in lpips 0.1.4's AlexNet, in order, and the constants of its input
 # scaling (buffers of its state dict).
 ALEX_CONVOLUTIONS = ("slice1.0", "slice2.3", "slice3.6", "slice4.8", "slice5.10")
 SCALING = {"shift": (-0.030, -0.088, -0.188), "scale": (0.458, 0.448, 0.450)}
+# Blocks of each stage of EfficientNet-Lite0, which the package numbers through, and the names of
+# their layers there and in timm: in the first stage, and in the others, whose blocks also expand.
+LITE0_STAGES = (1, 2, 2, 3, 3, 4, 1)
+LITE0_FIRST = {
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn1",
+    "_project_conv": "conv_pw",
+    "_bn2": "bn2",
+}
+LITE0_BLOCK = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+LITE0_OTHERS = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+# It was trained on (x - 0.5) / 0.5 of pixels x in [0, 1].
+LITE0_MEAN, LITE0_STD = 0.5, 0.5
 # nilearn's ICBM 2009a symmetric grid begins at (-98, -134, -72) mm, that of 2009c at
 # (-96, -132, -78) mm, both at 1 mm. Voxels to cut (negative) or add (positive) before and after
 # each axis:
@@ -88,6 +114,31 @@ def make_lpips_alex(source: Path, path: Path) -> None:
         save_file(state, temporary)
 
 
+def make_efficientnet_lite0(source: Path, path: Path) -> None:
+    """Convert EfficientNet-Lite0 (ImageNet-1k) to timm's names, and to pixels in [0, 1].
+
+    The network was trained on pixels scaled by their mean and deviation. That scaling goes into the
+    filters of the first layer and the running mean behind it, so its outputs stay the same, but for
+    the image's border: it is padded with black now, and was with grey.
+
+    Raises:
+        UserError: ``source`` has other tensors than EfficientNet-Lite0.
+    """
+    found = torch.load(source, map_location="cpu", weights_only=True)
+    try:
+        state = {_lite0_name(key): _own(value) for key, value in found.items()}
+        filters, mean = state["conv_stem.weight"], state["bn1.running_mean"]
+    except (KeyError, IndexError, ValueError) as error:
+        raise UserError(
+            f"{source} does not hold EfficientNet-Lite0 ({error}): another version of its package "
+            "is installed; install the environment again (envs/)."
+        ) from error
+    filters /= LITE0_STD
+    mean += LITE0_MEAN * filters.sum(dim=(1, 2, 3))
+    with atomic(path) as temporary:
+        save_file(state, temporary)
+
+
 def make_template_brain(source: Path, path: Path) -> None:
     """Write nilearn's ICBM 2009a symmetric brain on the grid of 2009c, moved by whole voxels.
 
@@ -117,11 +168,34 @@ def make_tissue_map(source: Path, path: Path) -> None:
 
 MAKERS: Mapping[str, Callable[[Path, Path], None]] = {
     "lpips-alex": make_lpips_alex,
+    "efficientnet-lite0": make_efficientnet_lite0,
     "mni2009a-brain": make_template_brain,
     "mni2009a-mask": make_template_mask,
     "mni-grey-map": make_tissue_map,
     "mni-white-map": make_tissue_map,
 }
+
+
+def _lite0_name(key: str) -> str:
+    """timm's name of a tensor of EfficientNet-Lite0.
+
+    Raises:
+        KeyError, IndexError, ValueError: the network has no such tensor.
+    """
+    layer, _, rest = key.partition(".")
+    if layer != "_blocks":
+        return f"{LITE0_OTHERS[layer]}.{rest}"
+    number, layer, rest = rest.split(".")
+    stages = [stage for stage, blocks in enumerate(LITE0_STAGES) for _ in range(blocks)]
+    stage = stages[int(number)]
+    index = int(number) - stages.index(stage)
+    names = LITE0_BLOCK if stage else LITE0_FIRST
+    return f"blocks.{stage}.{index}.{names[layer]}.{rest}"
+
+
+def _own(values: torch.Tensor) -> torch.Tensor:
+    """A copy in the order of its axes, which safetensors asks for."""
+    return values.clone(memory_format=torch.contiguous_format)
 
 
 def _row(values: tuple[float, ...]) -> torch.Tensor:
