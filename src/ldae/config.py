@@ -28,7 +28,11 @@ PROBED = (
     "age",
 )  # fmt: skip
 # Trainings that share a section of the configuration.
-SECTIONS = {"supervised_diagnosis": "supervised", "supervised_age": "supervised"}
+SECTIONS = {
+    "supervised_diagnosis": "supervised",
+    "supervised_age": "supervised",
+    "fine_tuning": "supervised",
+}
 
 
 def slice_branch(encoder: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,6 +111,7 @@ def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
     )
     check_external_encoders(config["evaluation"]["external_encoders"])
     check_split_systems(config["evaluation"])
+    check_fine_tuning(config)
     bounded = mriqc_bounds(config)
     require(
         not bounded or any(about.get("mriqc") for about in (config["cohort"], *beside.values())),
@@ -151,6 +156,37 @@ def check_baselines(config: Mapping[str, Any]) -> None:
         "baselines: ldae_slices is the LDAE with the paper's encoder of slices, which "
         "ldae.encoder.kind: slices makes the LDAE itself. Leave it out, or set ldae.encoder.kind "
         "to components or both.",
+    )
+
+
+def start_model(config: Mapping[str, Any]) -> str | None:
+    """Name of the model whose branch of slices fine-tuning starts from; None: there is none.
+
+    It is the LDAE, or beside a linear one the baseline ``ldae_slices``.
+    """
+    published = any(config["published"].values())
+    if published or config["ldae"]["encoder"]["kind"] != "components":
+        return "ldae"
+    return "ldae_slices" if "ldae_slices" in config["baselines"] else None
+
+
+def check_fine_tuning(config: Mapping[str, Any]) -> None:
+    """Check that what ``evaluation.fine_tuning`` starts from can be there.
+
+    Raises:
+        UserError: no LDAE has a branch of slices, or there are no ImageNet weights.
+    """
+    starts, encoder = config["evaluation"]["fine_tuning"]["starts"], config["ldae"]["encoder"]
+    require(
+        "ldae" not in starts or start_model(config) is not None,
+        "evaluation.fine_tuning.starts names ldae, but ldae.encoder.kind is components, of which "
+        "nothing learns on: the linear probes say what its code tells. Set the kind to slices or "
+        "both, add ldae_slices to baselines, or leave ldae out.",
+    )
+    require(
+        "imagenet" not in starts or encoder["pretrained"] is not None,
+        "evaluation.fine_tuning.starts names imagenet, but ldae.encoder.pretrained is null. Name "
+        "the weights there (docs/pretrained.md), or leave imagenet out.",
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from helpers.fine_tuning import make_fine_tuning_table
 from helpers.normative_tables import make_normative_tables
 from helpers.result_tables import make_change_tables, make_target_tables
 from helpers.saliency_tables import make_saliency_tables
@@ -83,6 +84,7 @@ def make_results(folder: Path) -> tuple[dict[str, dict], dict]:
     make_target_tables(tables)
     make_scanner_tables(tables)
     make_normative_tables(tables, evaluation, folder / "models")
+    make_fine_tuning_table(folder, RESAMPLES)
     _benchmarks(folder)
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     config["evaluation"]["truth"] = "truth.tsv"
@@ -118,6 +120,7 @@ def make_results(folder: Path) -> tuple[dict[str, dict], dict]:
             "people": evaluation / "normative_people.tsv",
             "table": tables / "normative.tsv",
         },
+        "fine_tuning": {"table": tables / "fine_tuning.tsv"},
         "figure6_progression": {"arrays": evaluation / "progression.npz"},
         "figure7_manipulation": {"arrays": evaluation / "manipulation_examples.npz"},
         "manipulation_dose": {

@@ -78,3 +78,4 @@ rule evaluate:
         rules.confounding.output if SCANNER else [],
         rules.fairness.output if FAIRNESS else [],
         rules.normative.output if NORMATIVE else [],
+        rules.fine_tuning.output if FINE_TUNING_CASES else [],

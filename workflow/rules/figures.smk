@@ -126,6 +126,9 @@ if NORMATIVE:
         "tsv",
     )
 
+if FINE_TUNING_CASES:
+    FIGURE_INPUTS["fine_tuning"] = (dict(table=rules.fine_tuning.output.table), "tsv")
+
 for figure, (inputs, data) in FIGURE_INPUTS.items():
 
     rule:

@@ -98,6 +98,12 @@ FIGURES = {
         "Test people against centile curves of healthy training people along age, by sex, and "
         "the share of held-out healthy people below each curve.",
     ),
+    "fine_tuning": Figure(
+        "fine_tuning",
+        "What few labels suffice for: AUROC of the diagnosis by the number of training people, of "
+        "encoders from scratch and of encoders that learnt before, with 95 % intervals over "
+        "subjects.",
+    ),
     "figure6_progression": Figure(
         "manipulation",
         "Figure 6 of the paper: one AD scan moved towards CN in steps of growing "

@@ -160,6 +160,23 @@ def load_encoder(folder: str | Path) -> "tuple[SemanticEncoder, dict[str, Any]]"
     return _encoder(card, load_state(folder, ENCODER), folder), card
 
 
+def load_slices(folder: str | Path) -> "tuple[SemanticEncoder, dict[str, Any]]":
+    """Restore the branch of slices of an ldae's encoder; and the card of the ldae.
+
+    Raises:
+        UserError: as :func:`load_encoder`; or its encoder is linear, of components alone.
+    """
+    encoder, card = load_encoder(folder)
+    kind = card["architecture"].get("kind", "slices")
+    require(
+        kind != "components",
+        f"The encoder of {folder} is of components alone: nothing of it learns on. The linear "
+        "probes say what its code tells; for fine-tuning train it with ldae.encoder.kind: slices "
+        "or both.",
+    )
+    return (encoder.slices if kind == "both" else encoder), card
+
+
 def _encoder(
     card: dict[str, Any], state: dict[str, Tensor], folder: str | Path
 ) -> "SemanticEncoder":

@@ -39,6 +39,7 @@ STAGES: tuple[tuple[str, str], ...] = (
     ("Against the known truth", "true_volumes|truth|decoded_volumes|counterfactual(_volumes)?"),
     ("What the diagnosis is read from", "saliency"),
     ("Against healthy people of the same age", "normative"),
+    ("Fine-tuning with few labels", "fine_tune|fine_tuning"),
     ("Figures and tables", r"tables_paper|figure\d*_\w+"),
     ("Explorer", "explore"),
     ("Report", "report|model_card|application|proof"),

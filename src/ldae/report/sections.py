@@ -65,6 +65,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("scanner", "scanner_cost", "confounding", "confounding_counts", "fairness"),
     ),
     ("normative", "Against healthy people of the same age and sex", ("normative",)),
+    ("fine_tuning", "Few labels", ("fine_tuning",)),
     ("manipulation", "Manipulation", ("manipulation_trends", "manipulation")),
     (
         "interpolation",

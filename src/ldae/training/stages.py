@@ -230,6 +230,30 @@ def supervised(settings: Settings, compute: Compute) -> Stage:
     return Stage(objective, volumes, more)
 
 
+def fine_tuning(settings: Settings, compute: Compute) -> Stage:
+    """Supervised encoder from few people: the last weights. Inputs: volumes; ldae, if it starts so.
+
+    Raises:
+        UserError: the LDAE has no branch of slices, was trained on other volumes, or on scans of
+            the test split.
+    """
+    from ldae.config import slice_branch
+    from ldae.data.volume_store import VolumeStore
+    from ldae.models.loading import load_slices
+    from ldae.models.training_scans import require_fit
+    from ldae.training.objectives.fine_tuning import FineTuningObjective
+
+    volumes, cfg, start = VolumeStore(settings.inputs["volumes"]), dict(settings.cfg), {}
+    if "ldae" in settings.inputs:
+        encoder, card = load_slices(settings.inputs["ldae"])
+        require_fit(volumes, card, settings.inputs["ldae"])
+        cfg["encoder"] = slice_branch(card["architecture"]) | {"pretrained": None}
+        start = {"start": encoder.state_dict(), "start_hash": card["sha256"]}
+    objective = FineTuningObjective(volumes, cfg, compute, settings.seed, **start)
+    more = {"kind": "supervised", "architecture": cfg, **objective.card()}
+    return Stage(objective, volumes, more)
+
+
 STAGES: dict[str, Callable[[Settings, Compute], Stage]] = {
     "autoencoder": autoencoder,
     "ldm": ldm,
@@ -237,6 +261,7 @@ STAGES: dict[str, Callable[[Settings, Compute], Stage]] = {
     "dae": dae,
     "supervised_diagnosis": supervised,
     "supervised_age": supervised,
+    "fine_tuning": fine_tuning,
 }
 
 

@@ -15,6 +15,7 @@ from ldae.files import MISSING
 from ldae.labels import ABSENT, interval
 from ldae.report.tables import (
     cohort,
+    fine_tuning,
     interpolation,
     manipulation,
     normative,
@@ -80,6 +81,7 @@ PRINTERS: dict[str, Callable[[pd.DataFrame], list[Table]]] = {
         interpolation.predicted_visit_differences(table, "The next visit")
     ],
     "visit_correction": lambda table: [interpolation.corrections(table)],
+    "fine_tuning": lambda table: [fine_tuning.few_labels(table)],
     "saliency_checks": lambda table: [saliency.checks(table)],
     "saliency_regions": lambda table: [saliency.regions(table)],
     "slice_attention": lambda table: [saliency.attention(table)],
