@@ -69,7 +69,9 @@ if FINE_TUNING_CASES:
 
     rule fine_tuning:
         input:
-            predictions=expand(rules.fine_tune.output.predictions, case=FINE_TUNING_CASES),
+            predictions=expand(
+                rules.fine_tune.output.predictions, case=FINE_TUNING_CASES
+            ),
             cards=expand(
                 results("models/fine_tuning/{case}/model.json"), case=FINE_TUNING_CASES
             ),
