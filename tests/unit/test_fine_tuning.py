@@ -100,7 +100,9 @@ def test_section_has_steps_and_a_batch_for_few_scans():
     about = EXPERIMENT | {"least_steps": 50}
     few = few_label_section(Case("ldae", "head", 2), section, about, 5)
     assert (few["batch_size"], few["processes"], few["people"]) == (4, 1, 2)
-    assert few["epochs"] == 40  # 50 steps of 4 are 200 scans
+    fewer = few_label_section(Case("ldae", "head", 1), section | {"micro_batch": 8}, about, 5)
+    assert (fewer["batch_size"], fewer["micro_batch"], fewer["epochs"]) == (5, 5, 50)
+    assert few["micro_batch"] == 2 and few["epochs"] == 40  # 50 steps of 4 are 200 scans
     many = few_label_section(Case("ldae", "all", "all"), section, about, 4000)
     assert (many["batch_size"], many["epochs"], many["validate_every"]) == (8, 3, 3)
     section |= {"micro_batch": "auto", "encoder": ENCODER | {"pretrained": "x.safetensors"}}
@@ -108,7 +110,7 @@ def test_section_has_steps_and_a_batch_for_few_scans():
         few_label_section(Case(start, "all", 2), section, about, 3) for start in ABOUT["starts"]
     ]
     assert [one["encoder"]["pretrained"] for one in starts] == [None, None]
-    assert starts[0]["batch_size"] == 3
+    assert (starts[0]["batch_size"], starts[0]["micro_batch"]) == (3, "auto")
     imagenet = few_label_section(Case("imagenet", "all", 2), section, about, 3)
     assert imagenet["encoder"]["pretrained"] == "x.safetensors"
 

@@ -37,8 +37,8 @@ def few_label_section(
 ) -> dict[str, Any]:
     """Settings of a case's training: section ``supervised`` with those of the experiment.
 
-    A training takes the section's epochs, and at least ``least_steps`` steps. A batch is not larger
-    than there are scans. One process trains.
+    A training takes the section's epochs, and at least ``least_steps`` steps. A batch, and a
+    micro-batch, is not larger than there are scans. One process trains.
 
     Args:
         case: The case.
@@ -47,8 +47,9 @@ def few_label_section(
         about: Section ``evaluation.fine_tuning``.
         scans: Number of scans that are learnt from.
     """
-    micro = 1 if section["micro_batch"] == AUTO else section["micro_batch"]
-    batch = min(section["batch_size"], max(micro, scans // micro * micro))
+    asked = section["micro_batch"]
+    micro = 1 if asked == AUTO else max(1, min(asked, scans))
+    batch = min(section["batch_size"], max(1, scans // micro) * micro)
     epochs = max(section["epochs"], math.ceil(about["least_steps"] * batch / max(scans, 1)))
     encoder = dict(section["encoder"])
     if case.start != IMAGENET:
@@ -57,6 +58,7 @@ def few_label_section(
         **section,
         "encoder": encoder,
         "batch_size": batch,
+        "micro_batch": asked if asked == AUTO else micro,
         "epochs": epochs,
         "processes": 1,
         "sample_every": 0,

@@ -41,7 +41,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         ax.axhline(level, color=GREY, lw=0.8, ls=(0, (3, 2)))
         _lines(ax, table, columns)
     axes[0].set_ylabel("AUROC on the test split")
-    axes[1].set_ylabel("AUROC less that from scratch")
+    axes[1].set_ylabel("Gain on scratch (AUROC)")
     for ax, text in zip(axes, "ab", strict=True):
         letter(ax, text, dx=-9)
     figure.legend(
