@@ -10,7 +10,7 @@ from ldae.errors import require
 from ldae.evaluation.fine_tuning_cases import STARTS, WAYS
 from ldae.figures.style import GREY, KINDS, LIGHT, PAGE, Drawing, letter, new_figure
 from ldae.files import read_table
-from ldae.labels import interval, listing
+from ldae.labels import count, interval, listing
 
 INPUTS = {"table": "AUROC by start, trained part and people (fine_tuning.tsv)"}
 OPTIONAL: dict[str, str] = {}
@@ -92,5 +92,5 @@ def _result(table: pd.DataFrame) -> str:
     text = f"Best AUROC: {listing(parts)}."
     if len(compared):
         sure = int(((compared["p_holm"] < 0.05) & (compared["gain"] > 0)).sum())
-        text += f" Of {len(compared)} cases, {sure} are better than from scratch (Holm)."
+        text += f" Better than from scratch (Holm): {sure} of {count(len(compared), 'case')}."
     return text

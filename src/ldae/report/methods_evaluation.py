@@ -49,7 +49,8 @@ def evaluation(config: dict[str, Any], index: pd.DataFrame) -> str:
             "probe's output and random directions of the same length. Visits between two known "
             f"ones are interpolated, and those after two extrapolated, for {visits['subjects']} "
             f"test subjects at most with {visits['min_visits']} visits or more "
-            f"({_steps(visits)}).{_saliency(cfg['saliency'])}{_normative(cfg)} "
+            f"({_steps(visits)}).{_saliency(cfg['saliency'])}{_normative(cfg)}"
+            f"{_few_labels(cfg['fine_tuning'])} "
             f"Intervals: central 95 % of {cfg['bootstrap']:,} resamples of whole subjects.",
         ]
     )
@@ -105,6 +106,22 @@ def _normative(cfg: dict[str, Any]) -> str:
         f"age (degree {about['degree']}, {about['knots']} knots) and sex, each person counted "
         "once, values at an age sorted [@chernozhukov2010]. What probes read of training people "
         "was read by probes fitted without them."
+    )
+
+
+def _few_labels(cfg: dict[str, Any]) -> str:
+    """A sentence on the fine-tuning; empty where it is off."""
+    starts = {
+        "scratch": "from scratch",
+        "imagenet": "from ImageNet weights",
+        "ldae": "from the LDAE's encoder",
+    }
+    if not cfg["starts"]:
+        return ""
+    return (
+        " Supervised encoders of the diagnosis were also trained "
+        f"{listing([starts[one] for one in cfg['starts']])}, on {listing(cfg['people'])} people of "
+        f"each class, for {cfg['least_steps']} steps at least; their last weights were tested."
     )
 
 
