@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from helpers.fine_tuning import ABOUT, PEOPLE, make_cases
 from helpers.networks import PAPER, SMALL_ENCODER
 from helpers.training import ENCODER, SEED, SUPERVISED, assert_same, settings
-from ldae.config import check_fine_tuning
+from ldae.config import check_fine_tuning, start_model
 from ldae.data.few_labels import rows_of_people
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
@@ -23,6 +23,7 @@ from ldae.models.loading import load_encoder, load_slices, load_supervised
 from ldae.models.storage import load_card
 from ldae.nets.fine_tuning import freeze_but
 from ldae.nets.semantic_encoder import build_supervised
+from ldae.report.methods_evaluation import evaluation
 from ldae.training.distributed.processes import Processes
 from ldae.training.distributed.signals import Interrupted
 from ldae.training.stages import train
@@ -125,7 +126,11 @@ def test_starts_that_cannot_be_there_are_refused():
         UserError, match=r"starts names ldae, but ldae\.encoder\.kind is components"
     ):
         check_fine_tuning(config)
+    config["baselines"] = ["ldae_slices"]
+    check_fine_tuning(config)
+    assert start_model(config) == "ldae_slices"
     config["published"]["ldae"] = "theirs.ckpt"  # has slices
+    assert start_model(config) == start_model(PAPER) == "ldae"
     check_fine_tuning(config)
     encoder["pretrained"] = None
     with pytest.raises(UserError, match=r"starts names imagenet, but .*pretrained is null"):
@@ -206,6 +211,15 @@ def test_linear_encoder_is_refused_with_the_way_out(tmp_path, monkeypatch):
     monkeypatch.setattr("ldae.models.loading.load_encoder", lambda folder: (None, card))
     with pytest.raises(UserError, match=r"of components alone.*linear probes"):
         load_slices(tmp_path)
+
+
+def test_methods_name_the_experiment_where_it_is_on():
+    index = pd.DataFrame({"participant_id": ["sub-1"]})
+    assert "Supervised encoders" not in evaluation(PAPER, index)
+    on = copy.deepcopy(PAPER)
+    on["evaluation"]["fine_tuning"]["starts"] = ["scratch", "ldae"]
+    text = evaluation(on, index)
+    assert "from scratch and from the LDAE's encoder, on 10, 30, 100 and all people" in text
 
 
 # --- table --------------------------------------------------------------------------------------
