@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ldae.evaluation.fine_tuning import write_fine_tuning_table
 from ldae.evaluation.fine_tuning_cases import cases
+from ldae.evaluation.fine_tuning_table import write_fine_tuning_table
 from ldae.files import write_json, write_table
 
 ABOUT = {"starts": ["scratch", "ldae"], "trainable": ["head", "all"], "people": [10, "all"]}

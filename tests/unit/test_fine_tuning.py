@@ -16,8 +16,9 @@ from ldae.config import check_fine_tuning, start_model
 from ldae.data.few_labels import rows_of_people
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError
-from ldae.evaluation.fine_tuning import few_label_section, fine_tune, write_fine_tuning_table
+from ldae.evaluation.fine_tuning import few_label_section, fine_tune
 from ldae.evaluation.fine_tuning_cases import Case, cases
+from ldae.evaluation.fine_tuning_table import write_fine_tuning_table
 from ldae.files import read_table
 from ldae.models.loading import load_encoder, load_slices, load_supervised
 from ldae.models.storage import load_card

@@ -31,6 +31,7 @@ ALLOWED = {
     "registration": ANTS,
     "template_picture": ANTS,
     "counterfactual_volumes": ANTS | {"torch"},
+    "fine_tune": {"torch"},
     "supervised": {"torch"},
     "synthetic": {"torch"},
     "tissue_volumes": {"torch"},

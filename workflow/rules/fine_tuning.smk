@@ -91,7 +91,7 @@ if FINE_TUNING_CASES:
             classes=CLASSES,
             seed=config["seed"],
             settings=evaluation("bootstrap"),
-            source=source("evaluation.fine_tuning:write_fine_tuning_table"),
+            source=source("evaluation.fine_tuning_table:write_fine_tuning_table"),
         message:
             "Comparing what few labels suffice for"
         script:

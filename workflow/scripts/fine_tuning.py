@@ -3,7 +3,7 @@
 from _adapter import folder, job
 
 with job(snakemake):
-    from ldae.evaluation.fine_tuning import write_fine_tuning_table
+    from ldae.evaluation.fine_tuning_table import write_fine_tuning_table
 
     names = snakemake.params.cases
     write_fine_tuning_table(
