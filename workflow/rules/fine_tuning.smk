@@ -45,8 +45,8 @@ if FINE_TUNING_CASES:
             "../../envs/ldae.yaml"
         threads: config["threads"]
         resources:
-            mem_mb=32000,
-            runtime=1440,
+            mem_mb=growing(32000),
+            runtime=growing(720),
             gpu=GPUS,
         params:
             run_dir=results("runs/fine_tuning-{case}"),
