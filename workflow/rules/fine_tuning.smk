@@ -46,7 +46,7 @@ if FINE_TUNING_CASES:
         threads: config["threads"]
         resources:
             mem_mb=growing(32000),
-            runtime=growing(720),
+            runtime=growing(480),
             gpu=GPUS,
         params:
             run_dir=results("runs/fine_tuning-{case}"),
