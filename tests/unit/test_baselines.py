@@ -135,7 +135,7 @@ def test_dae_is_restored_and_refuses_leakage_into_test_split(chain, dae, tmp_pat
     index = pd.DataFrame(
         {"scan_id": ["a", "b"], "participant_id": [trained["participant_id"].iloc[0], "b"]}
     )
-    write_store(tmp_path / "other", index.assign(split="test"), {}, volumes=volumes)
+    write_store(tmp_path / "other", index.assign(split="test"), {"spacing": 1.5}, volumes=volumes)
     with pytest.raises(UserError, match="in the test split"):
         dae[0].volume_store(tmp_path / "other")
     with pytest.raises(UserError, match="supervised is needed"):

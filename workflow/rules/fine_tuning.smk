@@ -58,6 +58,7 @@ if FINE_TUNING_CASES:
             seed=config["seed"],
             source=source(
                 "evaluation.fine_tuning:fine_tune",
+                "evaluation.fine_tuning_cases:Case",
                 "training.stages:fine_tuning",
                 "training.loop:fit",
                 "training.stages:save_trained",
