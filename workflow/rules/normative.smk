@@ -31,7 +31,10 @@ if NORMATIVE:
             settings=evaluation("normative", "bootstrap")
             | part_of("probes", "cv_folds")
             | DIAGNOSIS,
-            source=source("evaluation.normative.evaluate:evaluate_normative"),
+            source=source(
+                "evaluation.normative.evaluate:NormativeSources",
+                "evaluation.normative.evaluate:evaluate_normative",
+            ),
         message:
             "Drawing curves of healthy people's measures along age, and test people against them"
         script:
