@@ -6,10 +6,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from helpers.networks import PAPER
 from helpers.training import assert_same, objective, settings, weights
 from ldae.config import AUTO
+from ldae.data.augmentation import SEEN, Augmentation, Augmented
 from ldae.training import compile_choice
-from ldae.training.compile_choice import choose_compile, try_compile
+from ldae.training.compile_choice import choose_compile, first_items, try_compile
 from ldae.training.distributed.processes import Processes
 
 
@@ -48,6 +50,17 @@ def test_networks_are_compiled_only_where_a_first_step_agrees(
     assert bool(compiled) is compiles
     assert_same(before, weights(made))  # also those that a first step fills
     assert all(p.grad is None for p in made.model.parameters())
+
+
+def test_first_items_begin_again_and_are_augmented_like_the_training():
+    scans = [{"volume": torch.full((1, 4, 4, 4), value)} for value in (0.25, 0.5)]
+    assert [float(item["volume"].max()) for item in first_items(scans, 3)] == [0.25, 0.5, 0.25]
+    changes = Augmentation(PAPER["augmentation"] | {"probability": 1.0}, spacing=2.0)
+    data = Augmented(scans, changes, seed=0, stage="ldae")
+    first, _, again = first_items(data, 3)
+    assert torch.equal(first[SEEN], data[0, 0][SEEN])
+    assert torch.equal(again["volume"], first["volume"])
+    assert not torch.equal(again[SEEN], first[SEEN])
 
 
 def test_choice_of_a_gpu_is_kept_and_a_cpu_never_compiles(chain, tmp_path, monkeypatch):

@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import default_collate
+from torch.utils.data import Dataset, default_collate
 
 from ldae.config import AUTO
+from ldae.data.augmentation import Augmented
 from ldae.seeds import derive_seed, generator
 from ldae.training.choices import keep_choice, kept_choice
 from ldae.training.distributed.processes import Processes
@@ -111,8 +112,7 @@ def first_step(objective: Objective, settings: Settings) -> FirstStep:
     Weights that begin at zero get small ones, because nothing would flow back through them.
     """
     compute, size = objective.compute, settings.cfg["micro_batch"]
-    data = objective.dataset()
-    items = default_collate([data[i % len(data)] for i in range(size)])
+    items = default_collate(first_items(objective.dataset(), size))
     draws = objective.draw(generator(settings.seed, objective.stage, "compile"), size)
     batch, drawn = (
         {key: compute.move(value) for key, value in part.items()} for part in (items, draws)
@@ -131,6 +131,13 @@ def first_step(objective: Objective, settings: Settings) -> FirstStep:
         for p in weights:
             p.grad = None
     return FirstStep(float(losses["loss"]), gradients)
+
+
+def first_items(data: Dataset, size: int) -> list[dict[str, Tensor]]:
+    """The first ``size`` items, from the first again where there are fewer; augmented if it is."""
+    positions = [place % len(data) for place in range(size)]
+    placed = isinstance(data, Augmented)
+    return [data[(one, place) if placed else one] for place, one in enumerate(positions)]
 
 
 def difference(plain: FirstStep, compiled: FirstStep, precision: str) -> str | None:
