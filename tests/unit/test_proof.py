@@ -98,6 +98,7 @@ def test_proof_threshold_is_met_only_if_every_seed_meets_it(runs, tmp_path):
     rows = [len(re.findall(r"\| met \|$", part, re.M)) for part in (at_first, later)]
     assert f"**{rows[0]} of 23 thresholds are met with every seed**" in text
     assert f"and {rows[1]} of 18 that were set later" in text
+    assert "on the solvers and on the true volumes." in text
 
 
 def test_corrected_averages_are_judged_by_their_own_rows(runs, tmp_path):

@@ -111,7 +111,7 @@ def _opening(found: Mapping[int, list[Threshold]], index: pd.DataFrame, command:
         "95 % intervals over subjects.\n\n"
         f"**{met['first'][0]} of {met['first'][1]} thresholds are met with every seed**, and "
         f"{met['later'][0]} of {met['later'][1]} that were set later, on corrected averages of "
-        "visits and on the solvers."
+        "visits, on the solvers and on the true volumes."
     )
 
 
