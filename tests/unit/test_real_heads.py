@@ -109,8 +109,14 @@ def test_command_measures_heads_and_writes_a_page_without_names(preprocessed, tm
     before = (out / "a/findings.json").stat().st_mtime_ns
     assert main(call) == 3 and page.read_text() == text
     assert (out / "a/findings.json").stat().st_mtime_ns == before
+
+
+def test_another_page_is_refused_before_heads_are_worked_on(tmp_path, monkeypatch, capsys):
+    page, out = tmp_path / "real.md", tmp_path / "out"
     page.write_text("# Mine")
-    assert main(call) == 1 and page.read_text() == "# Mine"
+    monkeypatch.setattr(Bundle, "load", None)  # networks are not asked for
+    call = ["real", str(heads_table(tmp_path)), "--sample", "--out", str(out), "--page", str(page)]
+    assert main(call) == 1 and page.read_text() == "# Mine" and not out.exists()
     assert "is another page" in capsys.readouterr().err
 
 
@@ -150,6 +156,14 @@ def test_faults_of_the_table_are_named(tmp_path, column, value, message):
     folder = heads_table(tmp_path, **{column: ["", value, ""]})
     with pytest.raises(UserError, match=message):
         find_heads(folder)
+
+
+def test_head_in_two_rows_is_refused(tmp_path):
+    table = heads_table(tmp_path) / "heads.tsv"
+    rows = pd.read_csv(table, sep="\t")
+    rows.assign(path=rows["path"].iloc[0]).to_csv(table, sep="\t", index=False)
+    with pytest.raises(UserError, match=r"line 3: .*secret-name-0\.nii\.gz has a row above"):
+        find_heads(table)
 
 
 def test_folder_without_a_table_is_a_list_of_heads(tmp_path):
@@ -194,6 +208,10 @@ def test_scan_unlike_all_compared_ones_has_a_warning_and_a_distance():
     usual = compared(bundle, x, affine, y)
     assert usual["novelty_percentile"] < 100 and usual["warnings"] == []
     assert training.distance(y)[0] == pytest.approx(0.5)
+    edge = training.mean[None] + np.sqrt(0.99999) / training.distance(training.mean[None] + 1)[0]
+    assert training.novelty(edge)[0] > 99.95
+    nearest = compared(bundle, x, affine, edge)  # a compared scan lies farther away
+    assert nearest["novelty_percentile"] == 99.9 and nearest["warnings"] == []
     nearer = replace(training, distances=training.distances * 1e-6)
     bundle.__dict__["training"] = nearer  # what the property has cached
     novel = compared(bundle, x, affine, y)
@@ -242,8 +260,11 @@ def measures(n: int) -> pd.DataFrame:
 def test_page_states_what_the_numbers_say(tmp_path):
     bundle, heads = Bundle.load(MODELS, "cpu", 1), measures(6)
     page = tmp_path / "real.md"
-    write_real_page(page, bundle, heads, measures(2).iloc[:1], [], [""] * 6, "make it")
+    heads["asymmetry"] = [0.1, -0.2, 0.1, 0.1, -0.1, 0.1]
+    write_real_page(page, bundle, heads, measures(2).iloc[:1], [], [""] * 6, 7, "make it")
     text = page.read_text()
+    assert "7 steps of the solver" in text  # those asked for, which may not be the run's
+    assert "hint at swapped sides, in head 2 and head 5." in text
     assert "5 of 6 pass" in text and "Head 6 did not pass: ncc 0.2 below 0.45." in text
     assert "errs by 47.5 years on average (n = 6); the best constant would err by 1.5" in text
     assert "r = –." in text  # a probe that always says the same
@@ -257,5 +278,8 @@ def test_page_states_what_the_numbers_say(tmp_path):
     assert (
         "Manipulation: the measured ventricles change in the direction asked for in 5 of 6" in text
     )
+    few = heads.assign(age=heads["age"].where(heads["number"] <= 3))
+    write_real_page(page, bundle, few, measures(2).iloc[:1], [], [""] * 6, 7, "make it")
+    assert "Age:" not in page.read_text()  # the best constant of three fits them by itself
     assert list(numbers(heads)["number"]) == [1, 2, 3, 4, 5, 6]
     assert "warnings" not in numbers(heads)  # free text may name a file

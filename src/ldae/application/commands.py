@@ -18,7 +18,7 @@ from ldae.application.batch import Batch
 from ldae.application.bundle import Bundle
 from ldae.application.inputs import InputScan
 from ldae.application.manipulated import Manipulated, Strength
-from ldae.application.training_codes import novelty_warnings
+from ldae.application.training_codes import NOVEL, novelty_warnings
 from ldae.application.volume_check import side_warnings
 from ldae.data.embeddings import load_embeddings
 from ldae.data.volume_transform import StoreTransform
@@ -143,8 +143,12 @@ class Encoding:
 
 
 def novelty(bundle: Bundle, y_sem: Tensor | np.ndarray) -> float:
-    """Percentile of a code's (1, d) distance from the training scans'."""
-    return round(float(bundle.training.novelty(np.asarray(y_sem))[0]), 1)
+    """Percentile of a code's (1, d) distance from the training scans', to one decimal.
+
+    It is not rounded up to 100, which says that no compared scan lies so far away.
+    """
+    percentile = float(bundle.training.novelty(np.asarray(y_sem))[0])
+    return NOVEL if percentile >= NOVEL else min(round(percentile, 1), NOVEL - 0.1)
 
 
 def compared(

@@ -49,8 +49,8 @@ def find_heads(given: Path) -> tuple[list[InputScan], dict[str, KnownHead]]:
             with the table ``heads.tsv`` (or .csv), or that table.
 
     Raises:
-        UserError: there is no head, or a row has no number where one is expected, or names a
-            segmentation that does not exist.
+        UserError: there is no head, two rows name the same, or a row has no number where one is
+            expected, or names a segmentation that does not exist.
     """
     found = [given / name for name in NAMES if (given / name).is_file()]
     table = found[0] if found else given if given.suffix.lower() in TABLES else None
@@ -58,10 +58,15 @@ def find_heads(given: Path) -> tuple[list[InputScan], dict[str, KnownHead]]:
     if table is None:
         return scans, {scan.scan_id: KnownHead() for scan in scans}
     rows, column = scan_rows(table)
-    known = {
-        table.parent / row[column]: _known(table, line, row)
-        for line, row in enumerate(rows.to_dict("records"), start=2)
-    }
+    known: dict[Path, KnownHead] = {}
+    for line, row in enumerate(rows.to_dict("records"), start=2):
+        path = table.parent / row[column]
+        require(
+            path not in known,
+            f"{table}, line {line}: {path} has a row above: keep the one that says what is known "
+            "of this head.",
+        )
+        known[path] = _known(table, line, row)
     return scans, {scan.scan_id: known[scan.path] for scan in scans}
 
 

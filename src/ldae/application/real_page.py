@@ -20,7 +20,7 @@ from ldae.report.tables.table import markdown_table
 
 MARK = "This page is made by"  # a page without it is not overwritten
 FEW = 30  # heads, below which the page says that they are few
-LEAST = 4  # heads of a correlation with an interval
+LEAST = 4  # heads of a conclusion on ages, and of a correlation with an interval
 INTRO = (
     "What preprocessing and models do on real heads. The models decide nothing about these people: "
     "the page says where the workflow holds on real images, and where it does not."
@@ -75,6 +75,7 @@ def write_real_page(
     reference: pd.DataFrame,
     failed: Sequence[int],
     sources: Sequence[str],
+    steps: int,
     command: str,
 ) -> None:
     """Write the page.
@@ -86,15 +87,13 @@ def write_real_page(
         reference: The same of one synthetic head, ``number`` a word.
         failed: Numbers of the heads that could not be measured.
         sources: Where each head, failed ones too, comes from; empty where nothing is said.
+        steps: Steps of the solver that the heads were decoded with.
         command: What makes the page.
 
     Raises:
         UserError: ``page`` is another file.
     """
-    require(
-        not page.exists() or MARK in page.read_text(encoding="utf-8", errors="replace"),
-        f"{page} is another page: name another --page.",
-    )
+    require_free(page)
     rows = pd.concat([heads, reference], ignore_index=True)
     parts = [
         f"# Real heads\n\n{MARK} `{command}`. Do not edit it.\n\n{INTRO}",
@@ -107,10 +106,22 @@ def write_real_page(
         _table(rows, CODES),
         _ventricles(bundle, heads, rows),
         _warnings(heads),
-        _made(bundle),
+        _made(bundle, steps),
     ]
     with atomic(page) as temporary:
         temporary.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+
+
+def require_free(page: Path) -> None:
+    """Refuse to overwrite a file that is no such page.
+
+    Raises:
+        UserError: ``page`` is another file.
+    """
+    require(
+        not page.exists() or MARK in page.read_text(encoding="utf-8", errors="replace"),
+        f"{page} is another page: name another --page.",
+    )
 
 
 def numbers(heads: pd.DataFrame) -> pd.DataFrame:
@@ -164,7 +175,7 @@ def _conclusions(bundle: Bundle, heads: pd.DataFrame, failed: int) -> str:
         else f"Novelty: {flagged} of {len(heads)} codes are flagged."
     )
     known = heads.dropna(subset="age")
-    if len(known):
+    if len(known) >= LEAST:  # of fewer, the best constant is right by itself
         error, constant = _errors(known)
         lines.append(
             "Age: the probe is no better than the best constant, so it tells nothing of the age."
@@ -213,7 +224,7 @@ def _masks(heads: pd.DataFrame, rows: pd.DataFrame) -> str:
         )
     if "asymmetry" in heads:
         swapped = heads.loc[heads["asymmetry"] < 0, "number"]
-        which = listing([str(one) for one in swapped]) if len(swapped) else "no head"
+        which = listing([f"head {one}" for one in swapped]) if len(swapped) else "no head"
         text.append(
             "[Left and right](qc.md#left-and-right): the asymmetry is below 0, which would be a "
             f"hint at swapped sides, in {which}."
@@ -356,7 +367,7 @@ def _warnings(heads: pd.DataFrame) -> str:
     return "## Warnings\n\n" + "\n".join(lines) if lines else ""
 
 
-def _made(bundle: Bundle) -> str:
+def _made(bundle: Bundle, steps: int) -> str:
     settings = bundle.settings
     extraction = settings["preprocess"]["brain_extraction"]["method"]
     models = ", ".join(f"{name} `{value[:12]}`" for name, value in settings["models"].items())
@@ -364,7 +375,7 @@ def _made(bundle: Bundle) -> str:
     return (
         "## How it was made\n\n"
         f"Brain extraction by {extraction}; volumes of {' × '.join(map(str, shape))} voxels of "
-        f"{edge:g} mm; {settings['ddim_steps']} steps of the solver {settings['solver']}; models "
+        f"{edge:g} mm; {steps} steps of the solver {settings['solver']}; models "
         f"(SHA-256): {models}. Your own heads: a folder of NIfTI files, or one with a table "
         "`heads.tsv`, whose columns [Apply the models to your scans](own-scans.md#real-heads-a-"
         "page) names. Figures of a head show its face until the brain is extracted: there is none "

@@ -43,14 +43,16 @@ def real(heads, out, page, brain_weights, steps, **chosen) -> int:
     """
     from ldae.application.inputs import InputScan
     from ldae.application.known_heads import KnownHead, find_heads
+    from ldae.application.real_page import numbers, require_free, write_real_page
     from ldae.application.sample import HEAD, sample_visits
     from ldae.files import write_table
 
-    scans, known = find_heads(heads)  # faults are found before networks are loaded
+    page = page or out / "real.md"
+    require_free(page)  # faults are found before networks are loaded
+    scans, known = find_heads(heads)
     with options.uncollected():
         bundle = options.load(**chosen)
         from ldae.application.real_heads import measure_heads
-        from ldae.application.real_page import numbers, write_real_page
 
     steps = steps or bundle.settings["ddim_steps"]
     measured, batch = measure_heads(bundle, scans, known, out, steps, brain_weights)
@@ -62,10 +64,10 @@ def real(heads, out, page, brain_weights, steps, **chosen) -> int:
         bundle, [synthetic], about, out / "reference", steps, brain_weights
     )
     reference.insert(0, "number", "synthetic")
-    page = page or out / "real.md"
     write_table(numbers(measured), out / "heads.tsv")
     failed = [places[name] for name in batch.failed]
     sources = [known[scan.scan_id].source for scan in scans]
-    write_real_page(page, bundle, measured, reference, failed, sources, "make real REAL=FOLDER")
+    command = "make real REAL=FOLDER"
+    write_real_page(page, bundle, measured, reference, failed, sources, steps, command)
     options.show(bundle, batch.summary, page)
     return options.exit_status(batch)
