@@ -90,6 +90,21 @@ def test_adni_has_the_phase_of_the_visit_and_the_site_of_tables_or_names(tmp_pat
     assert unnamed["site"].tolist() == ["ADNI 2", "ADNI 2", None]
 
 
+def test_site_has_one_name_whether_a_table_or_a_subject_tells_it(tmp_path):
+    scans = clinica(tmp_path)
+    people = pd.DataFrame(
+        {
+            "participant_id": ["sub-ADNI002S0001", "sub-ADNI130S0002"],
+            "site": ["n/a", "130.0"],
+            "educ": ["-4.0", "0"],
+        }
+    )
+    write_table(people, tmp_path / "participants.tsv")
+    found = acquisition_table(scans, NOTHING, tmp_path, {}, SITE)
+    assert found["site"].tolist() == ["ADNI 2", "ADNI 2", "ADNI 130"]
+    assert found["education"].isna().tolist() == [True, True, False]
+
+
 def test_imported_data_set_is_read_where_it_lies(tmp_path):
     scans, conversion = imported(tmp_path / "theirs")
     ours = clinica(tmp_path / "bids")

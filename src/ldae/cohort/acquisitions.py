@@ -45,6 +45,7 @@ VENDORS = {
 NOMINAL = (0.55, 1.0, 1.5, 2.0, 3.0, 4.0, 7.0)  # tesla
 OFF = 0.06  # relative distance from a nominal strength: a magnet of 3 T may be called 2.89
 NOT_A_LABEL = ("", MISSING, "NA", "nan", "-4")
+WHOLE = re.compile(r"0*(\d+)(\.0+)?")  # a whole number however it is written: 2, 002, 2.0
 
 
 def acquisition_table(
@@ -95,6 +96,7 @@ def acquisition_table(
         if found["site"] is None and site:
             named = re.search(site, scan.participant_id)
             found["site"] = named[1] if named else None
+        found["site"] = _site_name(found["site"])
         for name in ("site", "phase"):
             found[name] = _of_cohort(found[name], scan.cohort)
         rows.append(
@@ -103,7 +105,8 @@ def acquisition_table(
             | {"field_strength": nominal_strength(scan.field_strength)}
         )
     table = pd.DataFrame(rows, columns=COLUMNS)
-    table["education"] = pd.to_numeric(table["education"], errors="coerce")
+    years = pd.to_numeric(table["education"], errors="coerce")
+    table["education"] = years.where(years >= 0)  # ADNI's codes of missing values are negative
     for name in COLUMNS[3:]:
         logging.info("%s: known of %d of %d scans", name, table[name].notna().sum(), len(table))
     return table
@@ -162,6 +165,12 @@ def _rows(path: Path, *keys: str) -> dict[tuple[str, ...], dict[str, str]]:
 
 def _label(name: str) -> str:
     return str(name).removeprefix("sub-").removeprefix("ses-")
+
+
+def _site_name(site: str | None) -> str | None:
+    """A site's name, with one text for a number: ADNI's tables have 2 or 2.0, its names 002."""
+    number = WHOLE.fullmatch(site) if site else None
+    return number[1] if number else site
 
 
 def _of_cohort(value: str | None, cohort: str) -> str | None:
