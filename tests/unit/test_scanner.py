@@ -279,6 +279,14 @@ def test_each_person_counts_once():
     assert alone["note"] == "one value of the column among the people with both"
 
 
+def test_association_is_not_claimed_where_each_person_has_a_value_of_their_own():
+    scans, _ = cohort(20, 21, 0.0)
+    row, _ = confounded(scans, "participant_id")
+    assert row["note"] == "too few people for so many classes and values"
+    found = flagged(pd.DataFrame([row | {"cramers_v": np.nan, "p": np.nan}]))
+    assert "p" not in row and found["confounded"].isna().all()
+
+
 def test_classes_of_continuous_and_ordinal_targets_are_words():
     from ldae.evaluation.probes.labels import labels_of
 
@@ -303,6 +311,13 @@ def test_numbers_are_cut_at_the_terciles_of_training_people():
     assert names == ["1.5 T", "3 T"] and list(value) == ["3 T", "1.5 T", None]
     value, names = named_groups("education", pd.Series([16, 16, 16.0]), scans[:3])
     assert names == ["16 years"]
+
+
+def test_terciles_of_small_numbers_have_names_that_tell_them_apart():
+    scans, _ = cohort(90, 13, 0.0)
+    ratio = pd.Series(np.linspace(0.010, 0.016, len(scans)))
+    _, names = named_groups("ratio", ratio, scans)
+    assert names == ["up to 0.01098", "0.01098 to 0.01197", "over 0.01197"]
 
 
 def test_column_that_no_table_has_is_refused():
@@ -375,6 +390,21 @@ def test_groups_with_too_few_people_have_a_row_that_says_so():
     assert row["note"].startswith("no predictions")
     (row,) = fair(scans.assign(site=np.nan), frame, "site")
     assert "no scan has a known site" in row["note"]
+
+
+def test_small_groups_of_test_people_are_not_sought_in_training():
+    scans, frame = predictions(20, 22, 0.0)
+    scans["split"] = np.where(scans["site"] == "s0", "test", "train")
+    (row,) = fair(scans, frame[scans["split"] == "test"], "site")
+    assert row["note"] == "no two values have people enough in test; too small: s1, s2"
+
+
+def test_classes_that_are_numbers_are_those_of_the_predictions():
+    from ldae.evaluation.scanner.fairness import classes_of
+
+    for kind, classes in (("binary", [0, 1.0]), ("multiclass", [0.0, 0.5, 1.0])):
+        target = make_target("mine", {"kind": kind, "classes": classes})
+        assert classes_of(target, pd.DataFrame()) == tuple(f"{one:g}" for one in classes)
 
 
 def test_whole_table_of_fairness(tmp_path):

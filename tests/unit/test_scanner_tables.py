@@ -1,12 +1,15 @@
 """Printed tables of scanner and fairness: their plain sentences, and rows without a value."""
 
+import pandas as pd
 import pytest
 
 from helpers.scanner import make_scanner_tables
+from ldae.evaluation.scanner.evaluate import COST
 from ldae.figures import scanner
 from ldae.figures.style import style
 from ldae.files import read_table, write_table
 from ldae.report.tables.registry import printed_tables
+from ldae.report.tables.scanner import cost
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +35,15 @@ def test_cost_names_what_is_lost_and_is_never_of_the_column_itself(printed):
     assert table.note.startswith("Harmonising y_sem costs diagnosis by site")
     assert [row[2] for row in table.rows[:3]] == ["Site", "Diagnosis", "Age"]
     assert len({len(row) for row in (*table.rows, table.columns)}) == 1
+
+
+def test_cost_is_not_denied_where_nothing_was_harmonised():
+    known = {"column": "site", "target": "age", "metric": "mae", "before": 4.0, "after": 4.1}
+    known |= {"difference": 0.1, "ci_low": -0.1, "ci_high": 0.3, "p": 0.4}
+    refused = {"column": "sex", "system": "ldae", "note": "not harmonised: ..."}
+    for system, said in (("volumes", "y_sem was not harmonised"), ("ldae", "No cost for y_sem")):
+        table = pd.DataFrame([known | {"system": system}, refused], columns=COST)
+        assert cost(table).note.startswith(said)
 
 
 def test_confounded_target_is_named(printed):

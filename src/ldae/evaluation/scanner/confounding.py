@@ -138,10 +138,14 @@ def confounding_rows(
         row["note"] = f"{number} {lacking} among the people with both"
         return row, counts
     one, other = (pd.factorize(first[name])[0] for name in ("class", "value"))
+    association = cramers_v(one, other)
+    if np.isnan(association):
+        row["note"] = "too few people for so many classes and values"
+        return row, counts
     found = chi_square(one, other)
     draw = np.random.default_rng(seed)
     null = np.array([chi_square(one, draw.permutation(other)) for _ in range(permutations)])
-    row |= {"chi2": found, "cramers_v": cramers_v(one, other)}
+    row |= {"chi2": found, "cramers_v": association}
     row["p"] = float((1 + (null >= found * (1 - 1e-9)).sum()) / (permutations + 1))
     return row, counts
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from ldae.evaluation.metrics.bootstrap import ClusterBootstrap, Draws, Statistic, holm
 from ldae.evaluation.probes.external import read_own
+from ldae.evaluation.probes.labels import as_words
 from ldae.evaluation.probes.statistics import positives, statistics
 from ldae.evaluation.probes.target_table import (
     BINARY,
@@ -170,7 +171,7 @@ def _within(target: Target, frame: pd.DataFrame, classes: tuple, inside: np.ndar
 def classes_of(target: Target, frame: pd.DataFrame) -> tuple:
     """Classes of a target: those of the configuration, or those of its predictions."""
     if target.classes:
-        return tuple(str(one) for one in target.classes)
+        return tuple(as_words(pd.Series(target.classes, dtype=object)))
     if target.kind == MULTICLASS:
         return tuple(sorted(set(frame[target.truth]) | set(frame["predicted"])))
     return target.outcomes

@@ -4,6 +4,7 @@ A column is one of the acquisition table (site, phase, vendor, ...) or of the sc
 ...). Numbers of many values, such as ages, are cut at the terciles of the training people.
 """
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -108,13 +109,20 @@ def _terciles(values: np.ndarray, table: pd.DataFrame, unit: str) -> tuple[np.nd
     cuts = np.unique(
         np.quantile(known if len(known) else values[~np.isnan(values)], [1 / 3, 2 / 3])
     )
-    words = [number(cut, 0 if float(cut).is_integer() else 1) for cut in cuts]
+    words = _cut_names(cuts)
     names = [f"up to {words[0]}{unit}"]
     names += [f"{low} to {high}{unit}" for low, high in pairwise(words)]
     names += [f"over {words[-1]}{unit}"]
     place = np.searchsorted(cuts, values)
     found = [None if np.isnan(v) else names[p] for v, p in zip(values, place, strict=True)]
     return np.array(found, dtype=object), names
+
+
+def _cut_names(cuts: np.ndarray) -> list[str]:
+    """Text of the cuts: whole ones as they are, others with decimals enough to tell them apart."""
+    least = np.min(np.append(np.diff(cuts), np.abs(cuts[cuts != 0])), initial=1.0)
+    digits = 1 - math.floor(math.log10(least))  # a tenth of the distance
+    return [number(cut, 0 if float(cut).is_integer() else digits) for cut in cuts]
 
 
 def large_groups(
@@ -150,11 +158,14 @@ def large_groups(
     ]
     small = tuple(one for one in names if one not in kept)
     value = np.array([one if one in kept else None for one in value], dtype=object)
-    note = "" if len(kept) > 1 else _why(name, len(table), unknown, names, small)
+    where = "in training and in test" if len(splits) > 1 else f"in {' and '.join(splits[0])}"
+    note = "" if len(kept) > 1 else _why(name, len(table), unknown, names, small, where)
     return Groups(name, value, tuple(kept), unknown, small, note)
 
 
-def _why(name: str, scans: int, unknown: int, names: list[str], small: tuple[str, ...]) -> str:
+def _why(
+    name: str, scans: int, unknown: int, names: list[str], small: tuple[str, ...], where: str
+) -> str:
     """Why a column has no two groups that can be compared."""
     words = name.replace("_", " ")
     if not names:
@@ -163,6 +174,6 @@ def _why(name: str, scans: int, unknown: int, names: list[str], small: tuple[str
         rest = f"; it is not known of {count(unknown, 'scan')}" if unknown else ""
         return f"the {words} is {names[0]} in {count(scans - unknown, 'scan')}{rest}"
     return (
-        "no two values have people enough in training and in test; too small: "
+        f"no two values have people enough {where}; too small: "
         f"{', '.join(small[:6])}{', ...' if len(small) > 6 else ''}"
     )

@@ -100,9 +100,12 @@ def cost(table: pd.DataFrame) -> Table:
         )
         if clinical and one["system"] == OWN and _is_worse(one):
             worse.append(f"{one['target']} by {words(one['column']).lower()}")
+    own = table[(table["system"] == OWN) & table["difference"].notna()]
     said = f"Harmonising y_sem costs {listing(worse)}" if worse else "No cost for y_sem is shown"
     if not rows:
         said = "Nothing was harmonised (evaluation.scanner.harmonise)"
+    elif own.empty:
+        said = "y_sem was not harmonised"
     return Table(
         "What harmonisation costs",
         ["Harmonised", "System", "Predicted", "Score", "Before", "After less before", "p"],
