@@ -163,7 +163,19 @@ def test_too_few_people_give_no_curves_and_say_so(tmp_path):
 def test_measure_without_spread_has_no_curves():
     people = simulated_people(100, 6).assign(csf_ml=3.0)
     found = fit_curves(people, [NAME, "csf_ml"], "CN", SETTINGS, {})
-    assert set(found.coefficients) == {NAME} and "no spread of csf_ml" in found.note
+    assert set(found.coefficients) == {NAME} and "no spread of fluid" in found.note
+    seen = people_seen(found, simulated_people(30, 16, "test"))
+    table = normative_table(found, seen, CLASSES, 20, 0)
+    for shown in normative(table):
+        assert "No spread of fluid among the CN people." in shown.note
+        assert "No test scan of AD in the range of ages." in shown.note
+
+
+def test_report_says_that_no_healthy_test_person_is_there(curves):
+    seen = people_seen(curves, simulated_people(30, 15, "test", 1.0))
+    calibration, _ = normative(normative_table(curves, seen, CLASSES, 20, 0))
+    assert "test people: none." in calibration.note
+    assert "No test scan of CN in the range of ages." in calibration.note
 
 
 @pytest.mark.parametrize("centiles", [[5, 5, 95], [60, 95], [5, 40]])

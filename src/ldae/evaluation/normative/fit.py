@@ -12,6 +12,7 @@ import pandas as pd
 
 from ldae.errors import require
 from ldae.evaluation.normative.curves import SEXES, NormativeCurves, basis
+from ldae.evaluation.normative.measures import MEASURES
 from ldae.labels import listing
 
 OUTER = 0.025  # share of the people's ages beyond either end of the range of the curves
@@ -82,7 +83,8 @@ def fit_curves(
     curves = NormativeCurves(reference, centiles, degree, knots, fitted, counts, dict(probes))
     flat = [name for name in measures if not _has_spread(curves, name)]
     kept = {name: rows for name, rows in fitted.items() if name not in flat}
-    note = f"no spread of {listing(flat)} among the {reference} people" if flat else ""
+    labels = [MEASURES[name].label.lower() for name in flat]
+    note = f"no spread of {listing(labels)} among the {reference} people" if flat else ""
     return NormativeCurves(reference, centiles, degree, knots, kept, counts, dict(probes), note)
 
 

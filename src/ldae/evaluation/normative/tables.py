@@ -32,8 +32,8 @@ def normative_table(
     Quantities: ``below``, the share of people below a fitted centile (``expected`` of the people
     that the curves are of); ``deviation``, the mean of z; ``deviation_difference``, that of the
     positive class less that of the negative one. ``n_outside``: scans whose age lies outside the
-    range of the curves; they are in no other number. Without curves there is one row, whose note
-    says why.
+    range of the curves; they are in no other number. A row with a note alone says why there are
+    no curves, or none of some measures.
 
     Args:
         curves: The curves.
@@ -70,7 +70,7 @@ def normative_table(
             )
             key = {"measure": measure, "diagnosis": classes[1], "reference": classes[0]}
             rows.append(key | {"quantity": GAP} | ill.counts | gap.row("value"))
-    if not curves.coefficients:
+    if curves.note:
         rows.append({"note": curves.note})
     table = pd.DataFrame(rows, columns=TABLE)
     table["fitted_subjects"] = curves.counts["subjects"]

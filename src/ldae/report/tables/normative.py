@@ -14,8 +14,7 @@ WARNING = "For research: not a clinical reference."
 def normative(table: pd.DataFrame) -> list[Table]:
     """Both tables, from ``normative.tsv``; one that says why there are no curves, if so."""
     if table["measure"].isna().all():
-        note = str(table["note"].iloc[0])
-        return [Table(CALIBRATION, ["Curves"], [["none"]], f"{note[:1].upper()}{note[1:]}.")]
+        return [Table(CALIBRATION, ["Curves"], [["none"]], _notes(table))]
     return [_calibration(table), _deviations(table)]
 
 
@@ -93,7 +92,15 @@ def _sizes(table: pd.DataFrame, rows: pd.DataFrame) -> str:
         if outside
         else ""
     )
-    return (
+    tested = f"{', '.join(people)}, each counted once" if people else "none"
+    words = (
         f"Curves of {int(table['fitted_subjects'].iloc[0])} training people; test people: "
-        f"{', '.join(people)}, each counted once.{left_out}"
+        f"{tested}.{left_out} {_notes(table)}"
     )
+    return words.rstrip()
+
+
+def _notes(table: pd.DataFrame) -> str:
+    """What is missing, and why: a sentence for each note of the table."""
+    notes = table["note"].dropna().drop_duplicates()
+    return " ".join(f"{note[:1].upper()}{note[1:]}." for note in notes)
