@@ -137,9 +137,14 @@ def apply(
 
 
 def _person(scan: "InputScan") -> "Person | None":
-    """The person in a scan, as options or a table give it."""
+    """The person in a scan, as options or a table give it; None where a table has one alone.
+
+    Tables of heads often have ages and no sexes. Such a head has no percentiles.
+    """
     from ldae.application.normative import Person
 
+    if scan.age is None or scan.sex is None:
+        return None
     return Person.of(scan.age, scan.sex, scan.scan_id)
 
 
