@@ -110,6 +110,17 @@ def test_command_measures_heads_and_writes_a_page_without_names(preprocessed, tm
     assert main(call) == 3 and page.read_text() == text
     assert (out / "a/findings.json").stat().st_mtime_ns == before
 
+    # What is known of a head, and no other words, has that head alone measured again.
+    table = pd.read_csv(tmp_path / "heads.tsv", sep="\t")
+    other = (out / "b/findings.json").stat().st_mtime_ns
+    table.assign(age=[30, 4, math.nan], source="a third study").to_csv(
+        tmp_path / "heads.tsv", sep="\t", index=False, na_rep="n/a"
+    )
+    assert main(call) == 3
+    assert (out / "a/findings.json").stat().st_mtime_ns == before
+    assert (out / "b/findings.json").stat().st_mtime_ns != other
+    assert "a child of 4" in page.read_text() and "a third study: 3 heads" in page.read_text()
+
 
 def test_another_page_is_refused_before_heads_are_worked_on(tmp_path, monkeypatch, capsys):
     page, out = tmp_path / "real.md", tmp_path / "out"
@@ -184,6 +195,7 @@ def test_knowledge_changes_with_the_content_of_the_segmentation(tmp_path):
     shutil.copy(tmp_path / segmentation(tmp_path, 0, 2), path)
     assert KnownHead(segmentation=path).content() != before
     assert KnownHead(age=3).content() != KnownHead(age=4).content()
+    assert KnownHead("a study", age=3).content() == KnownHead("its licence", age=3).content()
 
 
 def test_segmentation_of_another_place_is_refused(tmp_path):

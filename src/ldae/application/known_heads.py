@@ -34,8 +34,8 @@ class KnownHead:
     ventricle_ml: float = math.nan
 
     def content(self) -> str:
-        """Digest of all of it, and of the segmentation's file."""
-        parts = {name: str(value) for name, value in asdict(self).items()}
+        """Digest of what the measures depend on: all but the words, and the segmentation's file."""
+        parts = {name: str(value) for name, value in asdict(self).items() if name != "source"}
         if self.segmentation is not None:
             parts["segmentation"] = sha256(self.segmentation)
         return digest(parts)

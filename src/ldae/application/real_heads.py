@@ -23,11 +23,12 @@ from ldae.application.raw_head import FINDINGS, VOLUMES, PreparedHead, apply, pr
 from ldae.errors import UserError, require
 from ldae.evaluation.metrics.image import brain_mask
 from ldae.evaluation.metrics.volumes import Regions, soft_volumes
-from ldae.files import MISSING, read_json, save_arrays
+from ldae.files import MISSING, read_json, save_arrays, write_json
 from ldae.preprocess.qc_measures import dice
 from ldae.ssim import ssim
 
 SEEN = "scan.npz"  # the scan on the models' grid, for the average of the heads
+KNOWN = "known.json"  # digest of what was known of the head when it was measured
 QUALITY = ("brain_ml", "dice", "ncc", "asymmetry")
 
 
@@ -41,8 +42,8 @@ def measure_heads(
 ) -> tuple[pd.DataFrame, Batch]:
     """Apply the models to all heads, measure what came, and return a row for each that worked.
 
-    Heads that fail the quality check are measured too. What is done for the same head, models and
-    knowledge is kept.
+    Heads that fail the quality check are measured too. A head that is done by the same models, and
+    with the same knowledge of it, is kept, whatever heads are beside it.
 
     Args:
         bundle: The models; heads are moved by its ``alpha``, away from the predicted class.
@@ -67,16 +68,20 @@ def measure_heads(
         head = prepare(bundle, scan.path, folder, True, brain_weights)
         findings = apply(bundle, head, folder, strength, steps, force=True)
         about = known[scan.scan_id]
-        return {**findings, **measure(bundle, head, folder, about)}
+        found = {**findings, **measure(bundle, head, folder, about)}
+        write_json({"sha256": about.content()}, folder / KNOWN)
+        return found
+
+    def fits(scan: InputScan, folder: Path) -> bool:
+        return read_json(folder / KNOWN) == {"sha256": known[scan.scan_id].content()}
 
     settings = {
         "command": "real",
         "bundle": bundle.fingerprint,
         "steps": steps,
         "strength": vars(strength),
-        "known": {scan.scan_id: known[scan.scan_id].content() for scan in scans},
     }
-    batch = apply_to_many(scans, out, settings, work, (FINDINGS, *VOLUMES[:2], SEEN))
+    batch = apply_to_many(scans, out, settings, work, (FINDINGS, *VOLUMES[:2], SEEN, KNOWN), fits)
     rows = [row for row in batch.rows.values() if row["status"] == OK]
     require(
         bool(rows),
