@@ -38,7 +38,7 @@ STAGES: tuple[tuple[str, str], ...] = (
     ("Solvers against network calls", "solvers"),
     ("Against the known truth", "true_volumes|truth|decoded_volumes|counterfactual(_volumes)?"),
     ("What the diagnosis is read from", "saliency"),
-    ("Against healthy people of the same age", "normative"),
+    ("Against healthy people of that age", "normative"),
     ("Fine-tuning with few labels", "fine_tune|fine_tuning"),
     ("Figures and tables", r"tables_paper|figure\d*_\w+"),
     ("Explorer", "explore"),
