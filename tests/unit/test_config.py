@@ -7,12 +7,12 @@ import pytest
 import yaml
 
 from ldae.config import (
-    check_baselines,
     check_config,
     cohort_roles,
     external_cohorts,
     only_synthetic_brains,
 )
+from ldae.config_checks import check_baselines
 from ldae.errors import UserError
 
 ROOT = Path(__file__).parents[2]

@@ -25,7 +25,8 @@ from ldae.evaluation.examples import reconstruction_examples
 from ldae.evaluation.probes.features import load_probe_data
 from ldae.files import read_table, write_table
 from ldae.ground_truth import probes
-from ldae.inference.ldae_system import LdaeSlicesSystem, LdaeSystem
+from ldae.inference.ldae_slices_system import LdaeSlicesSystem
+from ldae.inference.ldae_system import LdaeSystem
 from ldae.models.storage import save_model
 from ldae.nets.autoencoder import build_autoencoder
 

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from helpers.models import run_probes
-from ldae.config import check_config, check_external_encoders
+from ldae.config import check_config
+from ldae.config_checks import check_external_encoders
 from ldae.data.embeddings import load_embeddings
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from helpers.fine_tuning import ABOUT, PEOPLE, make_cases
 from helpers.networks import PAPER, SMALL_ENCODER
 from helpers.training import ENCODER, SEED, SUPERVISED, assert_same, settings
-from ldae.config import check_fine_tuning, start_model
+from ldae.config_checks import check_fine_tuning, start_model
 from ldae.data.few_labels import rows_of_people
 from ldae.data.volume_store import VolumeStore
 from ldae.errors import UserError

@@ -38,7 +38,7 @@ os.environ.update(NO_ET="1", NIPYPE_NO_ET="1", HF_HUB_OFFLINE="1")
 
 from snakemake_logger_plugin_stages import LogHandler as StagesHandler
 
-from ldae.config import check_baselines, check_config, check_container, mriqc_bounds
+from ldae.config import check_config, check_container, mriqc_bounds
 from ldae.config import only_synthetic_brains, restore_types
 from ldae.data.sampling import check_batch
 from ldae.derivatives import Shards
@@ -86,7 +86,6 @@ try:
     )
     if "dae" in config["baselines"]:
         check_dae_shape(config["dae"])
-    check_baselines(config)
     for section in dict.fromkeys(map(stage_of, (*STAGES, *config["baselines"]))):
         sizes = [
             config[section][key] for key in ("batch_size", "micro_batch", "processes")
@@ -192,7 +191,7 @@ TRAINED_SYSTEMS = {
 }
 if "ldae_slices" in config["baselines"]:
     TRAINED_SYSTEMS["ldae_slices"] = dict(
-        loaded_by="inference.ldae_system:LdaeSlicesSystem",
+        loaded_by="inference.ldae_slices_system:LdaeSlicesSystem",
         models=dict(
             autoencoder=MODELS["autoencoder"],
             ldm=MODELS["ldm"],

@@ -1,6 +1,6 @@
 """Fine-tuning: the diagnosis from few people, from scratch and from encoders that learnt before."""
 
-from ldae.config import start_model
+from ldae.config_checks import start_model
 from ldae.evaluation.fine_tuning_cases import Case
 from ldae.evaluation.fine_tuning_cases import IMAGENET as FROM_IMAGENET
 from ldae.evaluation.fine_tuning_cases import LDAE as FROM_LDAE

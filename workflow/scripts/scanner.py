@@ -1,4 +1,4 @@
-"""What codes tell of the scanner, before and after harmonisation, and what it costs."""
+"""Scanner probes of codes before and after harmonisation, and what that costs."""
 
 from _adapter import folder, job
 

@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 @click.option("--age", help="Years of the person in the head; with --sex: percentiles for both.")
 @click.option("--sex", help="Sex of the person: F or M.")
 @click.option("--despite-qc", is_flag=True, help="Go on where a scan fails the quality check.")
-@click.option(
-    "--brain-weights",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of the brain extraction's weights; else the folder that the run used.",
-)
+@options.brain_weights
 @click.option(
     "--out",
     type=Output(folder=True),

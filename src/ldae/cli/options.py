@@ -143,6 +143,15 @@ def decoding(command: Callable) -> Callable:
     return command
 
 
+def brain_weights(command: Callable) -> Callable:
+    """Option ``--brain-weights`` of commands that preprocess raw heads."""
+    return click.option(
+        "--brain-weights",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="Folder of the brain extraction's weights; else the folder that the run used.",
+    )(command)
+
+
 def several(kind: str) -> Callable[[Callable], Callable]:
     """Argument SCANS, and the choice of participants of a BIDS data set."""
 

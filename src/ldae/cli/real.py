@@ -1,7 +1,5 @@
 """Command ``ldae real``: what the models do on real heads, on one page."""
 
-from pathlib import Path
-
 import click
 
 from ldae.cli import options
@@ -22,11 +20,7 @@ from ldae.cli.options import PATH, Output
     type=Output(".md"),
     help="written: the page, without a name or an image; else real.md in the folder.",
 )
-@click.option(
-    "--brain-weights",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of the brain extraction's weights; else the folder that the run used.",
-)
+@options.brain_weights
 @click.option("--steps", type=click.IntRange(1, options.MOST_STEPS), help="Else the run's.")
 @options.models
 def real(heads, out, page, brain_weights, steps, **chosen) -> int:

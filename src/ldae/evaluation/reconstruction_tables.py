@@ -124,19 +124,36 @@ def volume_correlation_table(
             ci_low, ci_high, n_scans, n_subjects.
         resamples, seed: Number of bootstrap resamples of subjects, and their seed.
     """
-    rows = []
     columns = [*KEYS, "scan_id", "participant_id", *VOLUMES]
     found = pd.concat([read_table(path, columns) for path in scans])
-    groups = list(found.groupby(KEYS, dropna=False, sort=False))
+    write_table(correlated_volumes(found, "original", resamples, seed), table)
+
+
+def correlated_volumes(
+    scans: pd.DataFrame, reference: str, resamples: int, seed: int
+) -> pd.DataFrame:
+    """Correlation of volumes with those of a reference, by system, variant and T.
+
+    Args:
+        scans: Per-scan table with the columns of :data:`VOLUMES`, and of each its reference's,
+            ``{reference}_{name}``.
+        reference: Start of these columns' names.
+        resamples, seed: Number of bootstrap resamples of subjects, and their seed.
+
+    Returns:
+        Columns of :func:`volume_correlation_table`.
+    """
+    rows = []
+    groups = list(scans.groupby(KEYS, dropna=False, sort=False))
     groups.sort(key=lambda item: _table_order(item[0]))
     for (system, variant, steps), part in groups:
         part = part.sort_values("scan_id")
         bootstrap = ClusterBootstrap(part["participant_id"], resamples, seed)
         for name in VOLUMES:
-            own, original = part[name].to_numpy(), part[f"original_{name}"].to_numpy()
+            own, other = part[name].to_numpy(), part[f"{reference}_{name}"].to_numpy()
             rows.append(
                 {"system": system, "variant": variant, "T": steps, "measure": name}
-                | bootstrap.interval(pearson(own, original)).row("r")
+                | bootstrap.interval(pearson(own, other)).row("r")
                 | bootstrap.counts
             )
-    write_table(pd.DataFrame(rows).astype({"T": "Int64"}), table)
+    return pd.DataFrame(rows).astype({"T": "Int64"})

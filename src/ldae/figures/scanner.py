@@ -1,4 +1,4 @@
-"""What codes tell of the scanner, before and after harmonisation, against permuted labels."""
+"""Figure of what codes tell of the scanner before and after ComBat, against permuted labels."""
 
 from typing import Any
 

@@ -11,11 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ldae.evaluation.metrics.bootstrap import ClusterBootstrap
-from ldae.evaluation.metrics.classification import pearson
-from ldae.evaluation.reconstruction_tables import KEYS, VOLUMES
+from ldae.evaluation.reconstruction_tables import KEYS, VOLUMES, correlated_volumes
 from ldae.files import read_table, write_table
-from ldae.systems import table_position
 
 ORIGINAL = "original"  # system of the rows of the scans' own volumes
 
@@ -45,20 +42,10 @@ def correlate_decoded_volumes(
     found = pd.concat([read_table(path, columns)[columns] for path in scans])
     known = read_table(true_volumes, ["scan_id", "log_ventricle_ml", "hippocampus_ml"])
     known = known.assign(ventricle_ml=np.exp(known["log_ventricle_ml"])).set_index("scan_id")
+    for name in VOLUMES:
+        found[f"true_{name}"] = known.loc[found["scan_id"], name].to_numpy()
     own = found.drop_duplicates("scan_id").drop(columns=list(VOLUMES))
     own = own.rename(columns={column: name for name, column in originals.items()})
     own = own.assign(system=ORIGINAL, variant=np.nan, T=np.nan)
-    rows = []
-    groups = list(pd.concat([own, found]).groupby(KEYS, dropna=False, sort=False))
-    groups.sort(key=lambda item: (item[0][0] != ORIGINAL, table_position(item[0][0])))
-    for (system, variant, steps), part in groups:
-        part = part.sort_values("scan_id")
-        bootstrap = ClusterBootstrap(part["participant_id"], resamples, seed)
-        for name in VOLUMES:
-            true = known.loc[part["scan_id"], name].to_numpy()
-            rows.append(
-                {"system": system, "variant": variant, "T": steps, "measure": name}
-                | bootstrap.interval(pearson(part[name].to_numpy(), true)).row("r")
-                | bootstrap.counts
-            )
-    write_table(pd.DataFrame(rows).astype({"T": "Int64"}), table)
+    parts = [correlated_volumes(one, "true", resamples, seed) for one in (own, found)]
+    write_table(pd.concat(parts), table)

@@ -395,12 +395,3 @@ class LdaeSystem(TrainedSystem):
             (self.name, "y_sem"): Size(guided, code),
             (self.name, "encoded"): Size(guided, code + noise),
         }
-
-
-class LdaeSlicesSystem(LdaeSystem):
-    """The LDAE with the paper's encoder of slices, beside one with another encoder.
-
-    Both have the same autoencoder and LDM, whose own reconstructions are the other one's.
-    """
-
-    stages, name, with_parts = ("autoencoder", "ldm", "ldae_slices"), "ldae_slices", False

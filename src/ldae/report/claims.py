@@ -136,28 +136,24 @@ def _quality(bound: float, full_size: bool) -> Criterion:
 
 
 def _decoded_volumes(table: pd.DataFrame) -> list[Claim]:
-    decoded = table[(table["system"] == "ldae") & (table["variant"] == "y_sem")]
-    steps = decoded["T"].max()
-    return claim_of(
-        "reconstruction",
-        "reconstruction_volumes",
-        "An image decoded from y_sem has the scan's ventricle volume",
-        f"correlation of its ventricle volume with the scan's, same noise for all, T = {steps:g}",
-        row_of(decoded[decoded["T"] == steps], measure="ventricle_ml"),
-        Criterion(VOLUME_CORRELATION),
-        "r",
-        2,
-    )
+    where = ("reconstruction", "reconstruction_volumes")
+    return _ventricles(table, where, "the scan's", "the scan's, same noise for all")
 
 
 def _true_volumes(table: pd.DataFrame) -> list[Claim]:
+    return _ventricles(table, ("truth", "decoded_volumes"), "the person's true", "the true one")
+
+
+def _ventricles(
+    table: pd.DataFrame, where: tuple[str, str], whose: str, reference: str
+) -> list[Claim]:
+    """Claim that ventricles decoded from y_sem follow those of the table's reference."""
     decoded = table[(table["system"] == "ldae") & (table["variant"] == "y_sem")]
     steps = decoded["T"].max()
     return claim_of(
-        "truth",
-        "decoded_volumes",
-        "An image decoded from y_sem has the person's true ventricle volume",
-        f"correlation of its ventricle volume with the true one, T = {steps:g}",
+        *where,
+        f"An image decoded from y_sem has {whose} ventricle volume",
+        f"correlation of its ventricle volume with {reference}, T = {steps:g}",
         row_of(decoded[decoded["T"] == steps], measure="ventricle_ml"),
         Criterion(VOLUME_CORRELATION),
         "r",

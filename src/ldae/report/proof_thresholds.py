@@ -170,8 +170,6 @@ def _atrophy(table: pd.DataFrame) -> list[Threshold]:
 def _decoding(controls: pd.DataFrame, volumes: pd.DataFrame) -> list[Threshold]:
     group = "Decoding from y_sem and fixed noise"
     controls = controls[controls["T"] == controls["T"].max()]
-    decoded = volumes[(volumes["system"] == "ldae") & (volumes["variant"] == "y_sem")]
-    decoded = decoded[decoded["T"] == decoded["T"].max()]
     return [
         interval_beyond_zero(
             group,
@@ -182,10 +180,16 @@ def _decoding(controls: pd.DataFrame, volumes: pd.DataFrame) -> list[Threshold]:
             group,
             "r of the decoded image's ventricle volume with the scan's",
             VOLUME_CORRELATION,
-            row_of(decoded, measure="ventricle_ml"),
+            _ventricles(volumes),
             "r",
         ),
     ]
+
+
+def _ventricles(table: pd.DataFrame) -> pd.Series | None:
+    """Row of the ventricles decoded from y_sem in a table of correlations, at the largest T."""
+    decoded = table[(table["system"] == "ldae") & (table["variant"] == "y_sem")]
+    return row_of(decoded[decoded["T"] == decoded["T"].max()], measure="ventricle_ml")
 
 
 def _manipulation(trends: pd.DataFrame) -> list[Threshold]:
@@ -281,8 +285,5 @@ def _solvers(table: pd.DataFrame, gaps: pd.DataFrame) -> list[Threshold]:
 
 
 def _true_volumes(table: pd.DataFrame) -> list[Threshold]:
-    decoded = table[(table["system"] == "ldae") & (table["variant"] == "y_sem")]
-    decoded = decoded[decoded["T"] == decoded["T"].max()]
-    row = row_of(decoded, measure="ventricle_ml")
     text = "r of the decoded image's ventricle volume with the true one"
-    return [at_least(TRUE, text, VOLUME_CORRELATION, row, "r")]
+    return [at_least(TRUE, text, VOLUME_CORRELATION, _ventricles(table), "r")]

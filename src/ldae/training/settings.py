@@ -44,9 +44,8 @@ def training_section(config: Mapping[str, Any], training: str) -> dict[str, Any]
         kind = "slices" if of_slices else encoder.get("kind", "slices")
         branch = {"slices": slice_branch, "components": linear_branch}.get(kind, dict)
         cfg["encoder"] = branch(encoder)
-    # Where every part of the encoder is computed once, a change would only blur the code.
-    if name in SAME_ENCODER or (name == "ldae" and cfg["encoder"].get("kind") != "components"):
-        cfg |= augmentation(config)
+        if kind != "components":  # computed once: a change of the scan would only blur the code
+            cfg |= augmentation(config)
     if name == "supervised":
         cfg["classes"] = list(diagnosis_classes(config["evaluation"]))
     return cfg

@@ -101,6 +101,25 @@ def macro(statistics: Sequence[Statistic]) -> Statistic:
     return lambda weights: np.mean([one(weights) for one in statistics], axis=0)
 
 
+def on_rows(rows: np.ndarray, score: Statistic) -> Statistic:
+    """The score of some scans, for weights of all; nan for a resample that has none of them.
+
+    Args:
+        rows: Places (n,) or mask (N,) of the scans.
+        score: Of these scans, as a function of their own weights.
+    """
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        mine = weights[:, rows]
+        there = mine.sum(1) > 0  # a score of no scan is not asked for
+        found = np.full(len(weights), np.nan)
+        if there.any():
+            found[there] = score(mine[there])
+        return found
+
+    return statistic
+
+
 def over_parts(parts: Sequence[tuple[np.ndarray, Statistic]]) -> Statistic:
     """Mean of a score over parts of the scans, such as folds, weighted by their scans.
 
@@ -114,12 +133,8 @@ def over_parts(parts: Sequence[tuple[np.ndarray, Statistic]]) -> Statistic:
     def statistic(weights: np.ndarray) -> np.ndarray:
         total, size = np.zeros(len(weights)), np.zeros(len(weights))
         for rows, score in parts:
-            mine = weights[:, rows]
-            drawn = mine.sum(1)
-            there = drawn > 0  # a score of no scan is not asked for
-            found = np.full(len(weights), np.nan)
-            if there.any():
-                found[there] = score(mine[there])
+            drawn = weights[:, rows].sum(1)
+            found = on_rows(rows, score)(weights)
             known = ~np.isnan(found)
             total[known] += (drawn * np.where(known, found, 0.0))[known]
             size[known] += drawn[known]

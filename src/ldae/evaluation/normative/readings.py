@@ -1,4 +1,4 @@
-"""What the linear probes read from y_sem, of training scans by probes that have not seen them.
+"""Readings of the linear probes from y_sem, of training scans by probes that have not seen them.
 
 A probe fits the people it was trained on better than others: their logits lie farther apart, and
 their ages nearer to the true ones, than those of new people. Curves of such readings would be too

@@ -1,4 +1,4 @@
-"""What codes tell of the scanner, before and after harmonisation, and what harmonisation costs.
+"""Scanner probes: what codes tell of site and scanner before and after ComBat, and its cost.
 
 Codes that tell the site are no fault by themselves: people of sites differ, too. They are a danger
 where a target differs between sites (:mod:`ldae.evaluation.scanner.confounding`). Probes are those

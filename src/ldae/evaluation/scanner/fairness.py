@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ldae.evaluation.metrics.bootstrap import ClusterBootstrap, Draws, Statistic, holm
+from ldae.evaluation.metrics.classification import on_rows
 from ldae.evaluation.probes.external import read_own
 from ldae.evaluation.probes.labels import as_words
 from ldae.evaluation.probes.statistics import positives, statistics
@@ -155,17 +156,8 @@ def _difference(gap: Draws) -> dict[str, float]:
 
 def _within(target: Target, frame: pd.DataFrame, classes: tuple, inside: np.ndarray) -> Statistic:
     """The headline score of the scans of a mask, for weights of all scans."""
-    score = statistics(target, frame[inside].reset_index(drop=True), classes)[target.headline]
-
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        mine = weights[:, inside]
-        there = mine.sum(axis=1) > 0  # a score of no scan is not asked for
-        found = np.full(len(weights), np.nan)
-        if there.any():
-            found[there] = score(mine[there])
-        return found
-
-    return statistic
+    scores = statistics(target, frame[inside].reset_index(drop=True), classes)
+    return on_rows(inside, scores[target.headline])
 
 
 def classes_of(target: Target, frame: pd.DataFrame) -> tuple:
