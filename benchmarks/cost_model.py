@@ -25,13 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from ldae.config import section_name
+from ldae.config import merged, read_configuration, section_name
 from ldae.nets.memory import cuda_autocast, without_content
 from ldae.training.memory import STEPS, Upstream, autocast
 from ldae.training.settings import training_section
@@ -250,11 +249,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--base", help="an earlier commit to compare with")
     parser.add_argument("--scans", type=int, default=10340, help="of the cohort (Table 1)")
-    parser.add_argument("--config", type=Path, default=REPO / "config/config.yaml")
+    parser.add_argument(
+        "--config", type=Path, default=REPO / "config/config.yaml", help="on top of the defaults"
+    )
     parser.add_argument("--eager", action="store_true", help="normalisations as single operators")
     parser.add_argument("--json", action="store_true", help="numbers alone, for --base")
     arguments = parser.parse_args()
-    cfg = yaml.safe_load(arguments.config.read_text())
+    cfg = merged(
+        read_configuration(REPO / "config/config.yaml"), read_configuration(arguments.config)
+    )
     now = item_seconds(cfg, arguments.scans, not arguments.eager)
     if arguments.json:
         print(json.dumps(now))

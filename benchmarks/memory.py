@@ -3,7 +3,7 @@
     PYTHONPATH=src python benchmarks/memory.py [--write]
 
 Followed on tensors without content (ldae.nets.memory): nothing is computed, no GPU is needed.
-``--write`` also writes the table that ``micro_batch: auto`` reads. Half an hour on one core.
+``--write`` also writes the table that ``micro_batch: auto`` reads. Some ten minutes on one core.
 """
 
 import argparse
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from ldae.compute import Compute
+from ldae.config import merged, read_configuration
 from ldae.files import write_json
 from ldae.inference.dae_system import DaeSystem
 from ldae.inference.ldae_system import LdaeSystem
@@ -70,13 +70,14 @@ def systems(cfg: dict[str, Any]) -> list[TrainedSystem]:
     compute = Compute(torch.device("cpu"), 1, PRECISION, torch.amp.GradScaler("cpu", enabled=False))
     form = {"shape": [1, *cfg["volumes"]["shape"]]}
     latent_channels = cfg["autoencoder"]["latent_channels"]
+    plain = {"pretrained": None, "checkpointing": False}  # without gradients nothing is recomputed
     with torch.device("meta"):
-        autoencoder = build_autoencoder({**cfg["autoencoder"], "pretrained": None})
-        section = {**cfg["ldae"]["encoder"], "pretrained": None}
+        autoencoder = build_autoencoder({**cfg["autoencoder"], **plain})
+        section = {**cfg["ldae"]["encoder"], **plain}
         encoders = build_encoder(section), build_encoder(section)
-        unet = build_unet(cfg["ldm"], latent_channels)
-        guided = build_guided_unet(unet, cfg["ldm"], encoders[0].dim)
-        denoiser = build_conditional_unet(cfg["dae"], encoders[1].dim)
+        ldm = {**cfg["ldm"], **plain}
+        guided = build_guided_unet(build_unet(ldm, latent_channels), ldm, encoders[0].dim)
+        denoiser = build_conditional_unet({**cfg["dae"], **plain}, encoders[1].dim)
     card = {"kind": "ldae", "latent_scale": 1.0, "diffusion": cfg["diffusion"]}
     kinds = {
         "autoencoder": {"kind": "autoencoder", "architecture": cfg["autoencoder"], "form": form}
@@ -104,10 +105,10 @@ def evaluations(cfg: dict[str, Any]) -> None:
 def main() -> None:
     """Read the arguments, print the tables, write the first one if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", type=Path, default=CONFIG)
+    parser.add_argument("--config", type=Path, default=CONFIG, help="on top of the defaults")
     parser.add_argument("--write", action="store_true", help=f"write {TABLE}")
     arguments = parser.parse_args()
-    cfg = yaml.safe_load(arguments.config.read_text())
+    cfg = merged(read_configuration(CONFIG), read_configuration(arguments.config))
     evaluations(cfg)
     print()
     rows = list(training_rows(cfg))

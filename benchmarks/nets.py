@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ldae.config import merged, read_configuration
 from ldae.nets.autoencoder import build_autoencoder, build_discriminator
 from ldae.nets.gradient_estimator import build_guided_unet
 from ldae.nets.memory import build_hollow, without_content
@@ -154,10 +154,10 @@ def sharing(cfg: dict[str, Any], repeats: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", type=Path, default=CONFIG)
+    parser.add_argument("--config", type=Path, default=CONFIG, help="on top of the defaults")
     parser.add_argument("--repeats", type=int, default=15)
     arguments = parser.parse_args()
-    config = yaml.safe_load(arguments.config.read_text())
+    config = merged(read_configuration(CONFIG), read_configuration(arguments.config))
     paper_size(config)
     training_flops(config)
     sharing(config, arguments.repeats)
