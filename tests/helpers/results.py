@@ -420,7 +420,7 @@ def _probes_and_visits(index: pd.DataFrame, tables: Path, evaluation: Path) -> N
             ("manipulation", "ventricle_ml"),
             ("interpolation", "ssim_to_ae"),
         )
-        for s in ("ddim", "ddim_refined", "multistep", "midpoint")
+        for s in ("ddim", "ddim_refined", "multistep", "angle", "midpoint")
         for steps in (2, 10, 100)
     ]
     write_table(_with_intervals(rows, "value", 0.001), tables / "solvers.tsv")

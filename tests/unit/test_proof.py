@@ -90,7 +90,7 @@ def test_proof_threshold_is_met_only_if_every_seed_meets_it(runs, tmp_path):
     counterfactual = table_row(text, "CN → AD: nearer to the true counterfactual than no change")
     assert counterfactual[1] == "interval below 0"
     assert counterfactual[-1] == "met"
-    calls = table_row(text, "reconstruction at T = 10")
+    calls = table_row(text, "reconstruction, multistep, T = 10")
     assert calls[1] == "interval above −0.0005"
     true = table_row(text, "r of the decoded image's ventricle volume with the true one")
     assert true[1] == "at least 0.8" and true[-1] == "**not met**"

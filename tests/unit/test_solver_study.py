@@ -31,7 +31,7 @@ def of_ddim(study, experiment: str, metric: str) -> pd.Series:
 
 def test_every_solver_and_number_of_steps_has_its_mean_and_its_difference(study):
     scans, table, gaps = study.values()
-    assert len(table) == len(gaps) == 4 * 2 * (4 + 3 + 1)
+    assert len(table) == len(gaps) == 5 * 2 * (4 + 3 + 1)
     means = scans.groupby(KEY)["value"].mean()
     found = table.set_index(KEY)
     assert found["value"].to_numpy() == pytest.approx(means.loc[found.index], rel=1e-4)

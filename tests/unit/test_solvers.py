@@ -8,7 +8,8 @@ import torch
 
 from ldae.diffusion.ddim import ddim_decode, ddim_encode, ddim_timesteps
 from ldae.diffusion.schedule import Schedule
-from ldae.diffusion.solvers import SOLVERS, find_solver, timesteps
+from ldae.diffusion.solvers import SOLVERS, find_solver
+from ldae.diffusion.spacing import timesteps
 from ldae.errors import UserError
 
 MEAN, VARIANCE = 0.7, 0.3
@@ -67,7 +68,8 @@ def errors(name: str, schedule: Schedule, steps: int) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(
-    ("name", "order"), [("ddim", 1), ("ddim_refined", 1), ("multistep", 2), ("midpoint", 2)]
+    ("name", "order"),
+    [("ddim", 1), ("ddim_refined", 1), ("multistep", 2), ("angle", 2), ("midpoint", 2)],
 )
 def test_solver_converges_at_its_order(schedule, name, order):
     """Over a factor of four in the number of steps."""
@@ -84,6 +86,16 @@ def test_multistep_error_is_below_ddims_at_few_steps(schedule, steps, ratio):
     ddim, multistep = errors("ddim", schedule, steps), errors("multistep", schedule, steps)
     assert multistep[0] < ratio * ddim[0]
     assert multistep[1] < ratio * ddim[1]
+
+
+@pytest.mark.parametrize("steps", [4, 5, 7])
+def test_angle_error_is_far_below_that_of_the_others_at_fewest_steps(schedule, steps):
+    angle, multistep = errors("angle", schedule, steps), errors("multistep", schedule, steps)
+    ddim = errors("ddim", schedule, steps)
+    assert angle[0] < ddim[0] / 8
+    assert angle[1] < ddim[1] / 3
+    assert angle[0] < multistep[0] / 2
+    assert angle[1] < multistep[1] / 2
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 10, 50])
@@ -120,6 +132,7 @@ def test_ddim_solver_is_the_papers_bit_for_bit(schedule):
         ("ddim", 6, 6, 6),
         ("ddim_refined", 12, 6, 6),
         ("multistep", 6, 6, 6),
+        ("angle", 6, 6, 6),
         ("midpoint", 6, 5, 6),
     ],
 )
@@ -143,7 +156,7 @@ def test_solver_calls_the_network_as_often_as_stated(schedule, name, encoding, d
     assert len(calls) == sampling
 
 
-@pytest.mark.parametrize("spacing", ["t", "log_snr", "quadratic"])
+@pytest.mark.parametrize("spacing", ["t", "log_snr", "angle", "quadratic"])
 @pytest.mark.parametrize("steps", [1, 2, 10, 100, 998, 999])
 def test_timesteps_increase_from_first_to_last(schedule, spacing, steps):
     tau = timesteps(schedule, steps, spacing)
@@ -157,12 +170,17 @@ def test_timesteps_are_even_in_their_variable(schedule):
     log_snr = schedule.snr.log()[list(timesteps(schedule, 10, "log_snr"))]
     widths = (log_snr[:-1] - log_snr[1:])[1:]  # the first steps of the table are wider than even
     assert widths.max() < 1.15 * widths.min()
+    tau = torch.tensor(timesteps(schedule, 10, "angle"))
+    phi, noise = schedule.snr.rsqrt().atan(), -schedule.snr.log()
+    mixed = 0.85 * phi / (phi[-1] - phi[0]) + 0.15 * noise / (noise[-1] - noise[0])
+    widths = mixed[tau].diff()
+    assert widths.max() < 1.15 * widths.min()
 
 
 def test_unknown_solver_spacing_and_number_of_steps_are_refused(schedule):
-    with pytest.raises(UserError, match="ddim, ddim_refined, multistep, midpoint"):
+    with pytest.raises(UserError, match="ddim, ddim_refined, multistep, angle, midpoint"):
         find_solver("euler")
-    with pytest.raises(ValueError, match="spacing is t, log_snr or quadratic"):
+    with pytest.raises(ValueError, match="spacing is t, log_snr, angle or quadratic"):
         timesteps(schedule, 10, "even")
     for solver in SOLVERS.values():
         with pytest.raises(ValueError, match="must be within"):

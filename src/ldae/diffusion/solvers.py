@@ -1,4 +1,4 @@
-"""Solvers of the probability-flow ODE: DDIM, second-order multistep, and an invertible scheme.
+"""Solvers of the probability-flow ODE: DDIM, two of second order, and an invertible scheme.
 
 In the variables x = z / alpha and s = sigma / alpha (alpha = sqrt(ab_t), sigma = sqrt(1 - ab_t))
 the ODE of deterministic diffusion is dx / ds = eps(z, t). All solvers here integrate it, upwards
@@ -10,6 +10,9 @@ from z_0 to z_T or downwards, and differ in how they use the network's noise est
 - ``multistep``: second order, an exponential integrator in lambda = log(alpha / sigma) that takes
   eps as linear in lambda over each step (Lu et al. 2022, for noise prediction), steps even in
   lambda.
+- ``angle``: second order, for fewest steps: in the angle phi = atan2(sigma, alpha), where both the
+  noise and the clean latent are taken as linear over each step. Nothing in it grows without bound
+  at either end of the schedule, so steps can be long.
 - ``midpoint``: second order on even steps and exactly invertible. Each step reads the last two
   states (Wang et al. 2024), so that decoding retraces encoding up to rounding, whatever the number
   of steps. Its code holds two states.
@@ -21,51 +24,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ldae.diffusion.ddim import ddim_decode, ddim_encode, ddim_timesteps
+from ldae.diffusion.ddim import ddim_decode, ddim_encode
 from ldae.diffusion.schedule import Schedule
+from ldae.diffusion.spacing import Spacing, timesteps
 from ldae.errors import require
 
 EpsFn = Callable[[Tensor, Tensor], Tensor]
-Spacing = Literal["t", "log_snr", "quadratic"]
-
-
-def timesteps(schedule: Schedule, steps: int, spacing: Spacing = "t") -> tuple[int, ...]:
-    """Increasing steps tau_0 = 0 .. tau_steps = timesteps - 1 of a sampler.
-
-    Args:
-        schedule: The schedule.
-        steps: Number of intervals.
-        spacing: Even in ``t``, even in lambda (``log_snr``), or with tau growing as the square of
-            its index (``quadratic``). Where two points fall on one step, the later ones move up.
-
-    Raises:
-        ValueError: ``steps`` is not within 1..timesteps - 1, or the spacing is unknown.
-    """
-    even = ddim_timesteps(schedule, steps)
-    if spacing == "t":
-        return even
-    last = schedule.timesteps - 1
-    index = torch.arange(steps + 1, dtype=torch.float64) / steps
-    if spacing == "quadratic":
-        points = last * index**2
-    elif spacing == "log_snr":
-        log_snr = schedule.snr.cpu().log().flip(0)  # increases
-        wanted = log_snr[-1] + (log_snr[0] - log_snr[-1]) * index
-        upper = torch.searchsorted(log_snr, wanted).clamp(1, last)
-        lower = upper - 1
-        part = (wanted - log_snr[lower]) / (log_snr[upper] - log_snr[lower])
-        points = last - (lower + part)
-    else:
-        raise ValueError(f"spacing is t, log_snr or quadratic, not {spacing!r}")
-    tau = [round(point) for point in points.tolist()]
-    for i in range(1, steps):
-        tau[i] = max(tau[i], tau[i - 1] + 1)
-    return tuple(min(t, last - (steps - i)) for i, t in enumerate(tau))
 
 
 class Solver(ABC):
@@ -170,6 +138,46 @@ class Multistep(Solver):
         return x * schedule.level(tau[-1])[0]
 
 
+class Angle(Solver):
+    """Second-order multistep integrator in the angle phi, of both predictions.
+
+    With z = cos(phi) z_0 + sin(phi) eps the ODE is dz / dphi = cos(phi) eps - sin(phi) z_0. Over a
+    step both estimates, of eps and of the z_0 that follows from it, are lines through their last
+    two values; the integral of the lines is exact. The first step is as :class:`Multistep`'s.
+    """
+
+    def encode(self, eps_fn: EpsFn, z_0: Tensor, schedule: Schedule, steps: int) -> Tensor:
+        """See :meth:`Solver.encode`."""
+        return self._integrate(eps_fn, z_0, schedule, timesteps(schedule, steps, "angle"))
+
+    def decode(self, eps_fn: EpsFn, z_T: Tensor, schedule: Schedule, steps: int) -> Tensor:
+        """See :meth:`Solver.decode`."""
+        return self._integrate(eps_fn, z_T, schedule, timesteps(schedule, steps, "angle")[::-1])
+
+    @torch.no_grad()
+    def _integrate(
+        self, eps_fn: EpsFn, z: Tensor, schedule: Schedule, tau: Sequence[int]
+    ) -> Tensor:
+        """From tau[0] to tau[-1], in either direction."""
+        both = ahead = slopes = None
+        last_length = math.nan
+        for i, (a, b) in enumerate(pairwise(tau)):
+            start, end = _angle(schedule, a), _angle(schedule, b)
+            length = end - start
+            last, both = both, ahead if i == 1 else _predictions(eps_fn, z, a, schedule)
+            if i > 0:
+                slopes = [
+                    (now - before) / last_length for now, before in zip(both, last, strict=True)
+                ]
+            elif len(tau) > 2:
+                guess = _turn(z, start, end, both, None)
+                ahead = _predictions(eps_fn, guess, b, schedule)
+                slopes = [(then - now) / length for then, now in zip(ahead, both, strict=True)]
+            z = _turn(z, start, end, both, slopes)
+            last_length = length
+        return z
+
+
 class Midpoint(Solver):
     """Two-step midpoint rule in (x, s): x_{n+1} = x_{n-1} + (s_{n+1} - s_{n-1}) eps(x_n).
 
@@ -237,6 +245,45 @@ def _ratio(schedule: Schedule, t: int) -> float:
     return noise / signal
 
 
+def _angle(schedule: Schedule, t: int) -> float:
+    """phi = atan2(sigma, alpha) of step t."""
+    signal, noise = schedule.level(t)
+    return math.atan2(noise, signal)
+
+
+def _predictions(eps_fn: EpsFn, z: Tensor, t: int, schedule: Schedule) -> tuple[Tensor, Tensor]:
+    """Estimates at z of step t: of eps, and of the clean latent that follows from it."""
+    signal, noise = schedule.level(t)
+    eps = eps_fn(z, torch.full((len(z),), t, dtype=torch.long, device=z.device))
+    return eps, (z - noise * eps) / signal
+
+
+def _turn(
+    z: Tensor,
+    start: float,
+    end: float,
+    both: Sequence[Tensor],
+    slopes: Sequence[Tensor] | None,
+) -> Tensor:
+    """z from angle ``start`` to ``end``: the integral of cos(phi) eps - sin(phi) z_0.
+
+    Args:
+        z: Latents at ``start``.
+        start, end: Angles, rad.
+        both: eps and z_0 at ``start``.
+        slopes: Their changes per radian; None: none.
+    """
+    cosine, sine = math.cos(end) - math.cos(start), math.sin(end) - math.sin(start)
+    eps, clean = both
+    z = z + sine * eps + cosine * clean
+    if slopes is None:
+        return z
+    length = end - start
+    of_eps, of_clean = slopes
+    z = z + (length * math.sin(end) + cosine) * of_eps
+    return z + (length * math.cos(end) - sine) * of_clean
+
+
 def _estimate(eps_fn: EpsFn, x: Tensor, t: int, schedule: Schedule) -> Tensor:
     """Noise estimate at x = z / alpha of step t, in the dtype of x; the network computes fp32."""
     z = (x * schedule.level(t)[0]).float()
@@ -247,6 +294,7 @@ SOLVERS: dict[str, Solver] = {
     "ddim": Ddim(),
     "ddim_refined": Ddim(refinements=1),
     "multistep": Multistep(),
+    "angle": Angle(),
     "midpoint": Midpoint(),
 }
 

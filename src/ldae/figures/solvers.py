@@ -29,8 +29,9 @@ KEY = ["experiment", "metric", "solver", "T", "calls"]
 REST = ["ci_low", "ci_high", "n_scans", "n_subjects"]
 LINES = {  # solver: label, colour, marker, line style
     "ddim": ("DDIM (the paper's)", SHADES[0], "s", "-"),
-    "ddim_refined": ("DDIM, inversion refined", SHADES[2], "^", "-"),
-    "multistep": ("Second-order multistep", SHADES[1], "o", (0, (4, 1.6))),
+    "ddim_refined": ("DDIM, refined inversion", SHADES[2], "^", "-"),
+    "multistep": ("Multistep, in log-SNR", SHADES[1], "o", (0, (4, 1.6))),
+    "angle": ("Multistep, in the angle", SHADES[3], "v", (0, (3, 1.2, 1, 1.2))),
     "midpoint": ("Midpoint (invertible)", GREY, "D", (0, (1, 1.2))),
 }
 # Experiment and metric, title, whether the difference from the reference is shown, log scale.
@@ -69,7 +70,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
         for label, colour, marker, line in _known(means).values()
     ]
     figure.legend(
-        handles=marks, ncols=4, loc="upper left", bbox_to_anchor=(0.06, 1.0), columnspacing=1.8
+        handles=marks, ncols=5, loc="upper left", bbox_to_anchor=(0.06, 1.0), columnspacing=1.6
     )
     data = pd.concat(shown, ignore_index=True)
     return Drawing(

@@ -18,6 +18,7 @@ SOLVERS = {
     "ddim": "DDIM [@song2021]",
     "ddim_refined": "DDIM [@song2021] whose inversion is corrected once a step",
     "multistep": "a second-order multistep solver for noise predictions [@lu2022]",
+    "angle": "a second-order multistep solver in the angle of signal and noise",
     "midpoint": "an exactly invertible midpoint rule [@wang2024belm]",
 }
 
