@@ -107,3 +107,15 @@ def check_split_systems(evaluation: Mapping[str, Any]) -> None:
             f"evaluation.{section}.systems names {', '.join(lost)}, which the probes do not have; "
             f"the systems are {', '.join(known)}.",
         )
+
+
+def check_start_noise(settings: Mapping[str, Any]) -> None:
+    """Check section ``evaluation.start_noise``.
+
+    Raises:
+        UserError: several draws are asked for of no noise.
+    """
+    require(
+        settings["kind"] != "zero" or settings["draws"] == 1,
+        "evaluation.start_noise: kind zero draws nothing. Set draws: 1, or kind: scan or shared.",
+    )

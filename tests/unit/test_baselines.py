@@ -25,12 +25,14 @@ from ldae.evaluation.metrics.image import ImageMetrics
 from ldae.evaluation.reconstruction import evaluate_reconstruction
 from ldae.inference.dae_system import DaeSystem, dae_encoder
 from ldae.inference.embeddings import embed
+from ldae.inference.start_noise import StartNoise
 from ldae.inference.supervised import predict_supervised
 from ldae.models.loading import load_dae, load_supervised
 from ldae.models.storage import load_card
 from ldae.nets.conditional_unet import ConditionalUNet, build_conditional_unet
 from ldae.nets.shapes import check_dae_shape
 from ldae.nets.unet import unet_shape
+from ldae.seeds import fixed_noise
 from ldae.training.distributed.processes import Processes
 from ldae.training.loop import fit
 from ldae.training.objectives.supervised import UNSELECTED, AgeObjective, DiagnosisObjective
@@ -42,6 +44,7 @@ EVALUATION = {
     "solver": "ddim",
     "batch_size": 2,
     "noise_seed": 7,
+    "start_noise": {"kind": "scan", "draws": 1},
     "max_scans": None,
     "lpips": None,
 }
@@ -177,7 +180,7 @@ def test_dae_reconstruction_table(chain, dae, tmp_path):
     assert {key for key in sizes.index if key[1] != "resized"} == expected
     x = store.volumes(store.rows("test"))
     y, small, metrics = system.y_sem(x), system.resizer.there(x), ImageMetrics(None)
-    made = system.generate(system.noise(pd.Series(test), 7), y, 5)
+    made = system.generate(fixed_noise(test, (1, *system.resizer.shape), 7), y, 5)
     encoded = system.decode(system.encode_xT(x, y, 2), y, 2)
     for name, variant, steps, one, other in (
         ("dae_own_grid", "y_sem", 5, small, made),
@@ -189,6 +192,11 @@ def test_dae_reconstruction_table(chain, dae, tmp_path):
         rows = rows[rows["T"].isna() if steps is None else rows["T"] == steps]
         for metric, value in metrics(one, other).items():
             assert np.allclose(rows[metric], value, atol=1e-5), (name, variant, metric)
+    again = fixed_noise(test, (1, *system.resizer.shape), 7, 1)
+    two = StartNoise(7, draws=2)
+    means = [one for one in system.reconstructions(x, {"y_sem": y}, test, [5], two)]
+    (mean,) = [one.image for one in means if (one.system, one.variant) == ("dae_own_grid", "y_sem")]
+    torch.testing.assert_close(mean, (made + system.generate(again, y, 5)) / 2)
     fewer = tmp_path / "fewer.tsv"
     evaluate_reconstruction(system, chain[0] / "volumes", fewer, EVALUATION, seed=0, max_scans=1)
     assert pd.read_csv(tmp_path / "fewer.tsv", sep="\t")["scan_id"].nunique() == 1

@@ -12,7 +12,7 @@ from ldae.config import (
     external_cohorts,
     only_synthetic_brains,
 )
-from ldae.config_checks import check_baselines
+from ldae.config_checks import check_baselines, check_start_noise
 from ldae.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -150,3 +150,10 @@ def test_ldae_with_slices_stands_beside_an_ldae_with_another_encoder_alone():
     check_baselines({"baselines": ["dae"], "ldae": {"encoder": {"kind": "slices"}}})
     with pytest.raises(UserError, match=r"baselines: ldae_slices .* Leave it out, or set"):
         check_baselines({"baselines": ["ldae_slices"], "ldae": {"encoder": {"kind": "slices"}}})
+
+
+def test_no_noise_is_drawn_once_alone():
+    check_start_noise({"kind": "shared", "draws": 3})
+    check_start_noise({"kind": "zero", "draws": 1})
+    with pytest.raises(UserError, match=r"evaluation.start_noise: .* Set draws: 1"):
+        check_start_noise({"kind": "zero", "draws": 2})

@@ -27,6 +27,7 @@ from ldae.files import read_table, write_table
 from ldae.ground_truth import probes
 from ldae.inference.ldae_slices_system import LdaeSlicesSystem
 from ldae.inference.ldae_system import LdaeSystem
+from ldae.inference.start_noise import StartNoise
 from ldae.models.storage import save_model
 from ldae.nets.autoencoder import build_autoencoder
 
@@ -77,7 +78,7 @@ def test_second_ldae_gives_its_own_reconstructions_alone(system, project, tmp_pa
         tables.append(table[table["system"] == one.name].drop(columns="system"))
         sizes = one.sizes((32, 32, 32))
         assert set(table["system"]) == {name for name, _ in sizes}
-        assert set(one.runs(torch.zeros(1, 1, 32, 32, 32), "scan", 2, 0)) == set(sizes)
+        assert set(one.runs(torch.zeros(1, 1, 32, 32, 32), "scan", 2, StartNoise(0))) == set(sizes)
     assert second.name == "ldae_slices" and {name for name, _ in sizes} == {"ldae_slices"}
     tables = [table.reset_index(drop=True) for table in tables]
     pd.testing.assert_frame_equal(*tables, check_dtype=False)

@@ -198,7 +198,7 @@ def test_time_reconstructions_times_every_scan_after_a_warm_up(system, project):
     class Slow:
         compute = system.compute
 
-        def runs(self, x, scan, steps, noise_seed):
+        def runs(self, x, scan, steps, noise):
             asked.append((scan, steps))
             return {("slow", "encoded"): lambda: time.sleep(0.02), ("none", "y_sem"): lambda: None}
 

@@ -452,7 +452,7 @@ def test_methods_count_training_scans_of_the_model_card_not_the_index(run):
     assert "not trained again" not in text + warned
 
 
-def test_methods_name_the_solver_of_each_experiment(run):
+def test_methods_name_solver_and_noise_of_each_experiment(run, monkeypatch):
     folder, config, _ = run
     cards, index = read_cards(folder / "models"), read_table(folder / "cache/volumes/index.tsv")
 
@@ -471,6 +471,15 @@ def test_methods_name_the_solver_of_each_experiment(run):
     assert "no stage saw. A second-order multistep solver for noise predictions [@lu2022]" in text
     assert "steps of an exactly invertible midpoint rule [@wang2024belm]) is judged" in text
     assert text.count("DDIM steps)") == 1
+    assert "decoded from y_sem alone" not in text
+    for start, said in (
+        ({"kind": "zero", "draws": 1}, "y_sem alone starts at z_T = 0, not at a draw."),
+        ({"kind": "shared", "draws": 1}, "y_sem alone has one noise for all scans."),
+        ({"kind": "scan", "draws": 4}, "y_sem alone is the mean over 4 noises."),
+        ({"kind": "shared", "draws": 4}, "over 4 noises, of one noise for all scans each."),
+    ):
+        monkeypatch.setitem(config["evaluation"], "start_noise", start)
+        assert said in evaluation()
     keys = set(bibliography().entries)
     assert set(re.findall(r"@(\w+)", " ".join(SOLVERS.values()))) <= keys
     assert set(SOLVERS) == set(SOLVERS_BY_NAME)

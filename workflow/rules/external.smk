@@ -53,6 +53,7 @@ if EXTERNAL_COHORTS:
                     "guidance",
                     "batch_size",
                     "noise_seed",
+                    "start_noise",
                     "max_scans",
                     "lpips",
                 ),

@@ -41,6 +41,7 @@ for system, about in TRAINED_SYSTEMS.items():
                 "guidance",
                 "batch_size",
                 "noise_seed",
+                "start_noise",
                 "max_scans",
                 "bootstrap",
                 "lpips",
@@ -81,7 +82,7 @@ for system, about in TRAINED_SYSTEMS.items():
             device=config["device"],
             system=about["loaded_by"],
             settings=evaluation(
-                "ddim_steps", "solver", "guidance", "noise_seed", "timing_scans"
+                "ddim_steps", "solver", "guidance", "noise_seed", "start_noise", "timing_scans"
             ),
             source=source("evaluation.cost:measure_cost", about["loaded_by"]),
         message:

@@ -17,6 +17,7 @@ from ldae.compute import Compute
 from ldae.data.volume_store import VolumeStore
 from ldae.evaluation.test_scans import spread_over_subjects
 from ldae.files import write_table
+from ldae.inference.start_noise import StartNoise
 from ldae.inference.trained_system import TrainedSystem
 from ldae.progress import Progress
 
@@ -38,7 +39,8 @@ def measure_cost(
         sizes: TSV to write: system, variant, parameters, resolution (voxels of the networks'
             input), latent_dim (how many numbers a scan is reconstructed from, y_sem included).
         timings: TSV to write, see :func:`time_reconstructions`.
-        cfg: Section ``evaluation`` (``ddim_steps``, ``noise_seed``, ``timing_scans``).
+        cfg: Section ``evaluation`` (``ddim_steps``, ``noise_seed``, ``start_noise``,
+            ``timing_scans``).
     """
     system = system.with_solver(cfg["solver"])
     store = system.volume_store(volumes)
@@ -72,15 +74,16 @@ def time_reconstructions(
         precision.
     """
     steps, compute = max(cfg["ddim_steps"]), system.compute
+    noise = StartNoise.configured(cfg)
     test = spread_over_subjects(store.index.loc[store.rows("test")], cfg["timing_scans"])
     progress = Progress("inference", len(test))
     seconds_by_variant: dict[tuple[str, str], list[float]] = {}
     for number, (row, scan) in enumerate(test["scan_id"].items()):
         x = compute.move(store.volumes(np.array([row])))
         if number == 0:
-            for run in system.runs(x, scan, WARM_UP_STEPS, cfg["noise_seed"]).values():
+            for run in system.runs(x, scan, WARM_UP_STEPS, noise).values():
                 _seconds(run, compute)
-        for name, run in system.runs(x, scan, steps, cfg["noise_seed"]).items():
+        for name, run in system.runs(x, scan, steps, noise).items():
             seconds_by_variant.setdefault(name, []).append(_seconds(run, compute))
         progress.step(number + 1)
     rows = [

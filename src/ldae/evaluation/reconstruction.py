@@ -18,6 +18,7 @@ from ldae.evaluation.reconstruction_tables import control_table, summary_table
 from ldae.evaluation.test_scans import spread_over_subjects, wrong_scans
 from ldae.files import write_table
 from ldae.inference.ldae_system import LdaeSystem
+from ldae.inference.start_noise import StartNoise
 from ldae.inference.trained_system import Reconstruction, TrainedSystem
 from ldae.progress import Progress
 from ldae.ssim import ssim, ssim_window
@@ -50,7 +51,7 @@ def evaluate_reconstruction(
             volumes of the image and of the original (``ventricle_ml``, ``original_ventricle_ml``,
             likewise ``hippocampus``).
         cfg: Section ``evaluation`` (``max_scans``, ``batch_size``, ``ddim_steps``, ``noise_seed``,
-            ``lpips``).
+            ``start_noise``,            ``lpips``).
         seed: Seed of the wrong partners.
         embeddings: y_sem of all scans by the LDAE's encoder, which the controls need: another
             participant's y_sem and the mean one. None: codes are computed, without controls.
@@ -83,7 +84,7 @@ def evaluate_reconstruction(
             of_part = {name: torch.from_numpy(code[part]) for name, code in codes.items()}
             y = {name: system.compute.move(code.float()) for name, code in of_part.items()}
         ids, steps = rows["scan_id"].tolist(), cfg["ddim_steps"]
-        reconstructions = system.reconstructions(x, y, ids, steps, cfg["noise_seed"])
+        reconstructions = system.reconstructions(x, y, ids, steps, StartNoise.configured(cfg))
         frames += measures.rows(rows, x, reconstructions)
         progress.step(int(part[-1]) + 1)
     if not frames:

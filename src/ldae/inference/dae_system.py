@@ -18,6 +18,7 @@ from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.ddim import ddim_decode
 from ldae.diffusion.schedule import Schedule, to_image, to_signal
 from ldae.inference.embeddings import Source
+from ldae.inference.start_noise import StartNoise
 from ldae.inference.trained_system import (
     PRECISION,
     Reconstruction,
@@ -30,7 +31,6 @@ from ldae.models.loading import load_dae
 from ldae.models.training_scans import require_fit
 from ldae.nets.conditional_unet import ConditionalUNet
 from ldae.nets.semantic_encoder import SemanticEncoder
-from ldae.seeds import fixed_noise
 
 OWN_GRID = "dae_own_grid"  # its reconstructions compared at its own resolution
 
@@ -116,9 +116,14 @@ class DaeSystem(TrainedSystem):
         """DDIM from noise, with ``dae.clamp`` on the predicted x_0, whatever the solver."""
         return to_image(ddim_decode(self._eps_fn(y), noise, self.schedule, steps, self.clamp))
 
-    def noise(self, scan_ids: Sequence[str], seed: int) -> Tensor:
-        """Fixed x_T (B, 1, *S) of scans, drawn as that of the other systems."""
-        return self.compute.move(fixed_noise(scan_ids, (1, *self.resizer.shape), seed))
+    def _starts(self, scan_ids: Sequence[str], noise: StartNoise) -> list[Tensor]:
+        """x_T (B, 1, *S) of scans, drawn as that of the other systems."""
+        drawn = noise.tensors(scan_ids, (1, *self.resizer.shape))
+        return [self.compute.move(one) for one in drawn]
+
+    def _generate_mean(self, starts: Sequence[Tensor], y: Tensor, steps: int) -> Tensor:
+        """Mean of the images generated from each start."""
+        return torch.stack([self.generate(one, y, steps) for one in starts]).mean(0)
 
     def reconstructions(
         self,
@@ -126,38 +131,41 @@ class DaeSystem(TrainedSystem):
         codes: Mapping[str, Tensor],
         scan_ids: Sequence[str],
         steps: Sequence[int],
-        noise_seed: int,
+        noise: StartNoise,
     ) -> Iterator[Reconstruction]:
         """See :meth:`TrainedSystem.reconstructions`.
 
         - ``dae/resized``: to the DAE's grid and back, without any network. No DAE at its resolution
           could do better.
-        - Per T ``y_sem`` (Table 6 a: from y_sem and the fixed noise of the scan) and ``encoded``
+        - Per T ``y_sem`` (Table 6 a: from y_sem and noise) and ``encoded``
           (Table 6 b: from y_sem and inverted x_T). Each is compared twice: as ``dae`` at the
           store's resolution, as all systems of Table 6, and as ``dae_own_grid`` at the DAE's own,
           as the paper's rows most likely are.
         """
         resized, y = self.resizer.there(x), codes["y_sem"]
         yield Reconstruction(self.name, "resized", None, x, self.resizer.back(resized))
-        noise = self.noise(scan_ids, noise_seed)
+        starts = self._starts(scan_ids, noise)
         for T in steps:
             encoded = self.decode(self.encode_xT(x, y, T), y, T)
-            for variant, image in (("y_sem", self.generate(noise, y, T)), ("encoded", encoded)):
+            for variant, image in (
+                ("y_sem", self._generate_mean(starts, y, T)),
+                ("encoded", encoded),
+            ):
                 yield Reconstruction(self.name, variant, T, x, self.resizer.back(image))
                 yield Reconstruction(OWN_GRID, variant, T, resized, image)
 
     def runs(
-        self, x: Tensor, scan_id: str, steps: int, noise_seed: int
+        self, x: Tensor, scan_id: str, steps: int, noise: StartNoise
     ) -> dict[Variant, Callable[[], Tensor]]:
         """See :meth:`TrainedSystem.runs`."""
-        noise = self.noise([scan_id], noise_seed)
+        starts = self._starts([scan_id], noise)
 
         def encoded() -> Tensor:
             y = self.y_sem(x)
             return self.decode(self.encode_xT(x, y, steps), y, steps)
 
         return {
-            (self.name, "y_sem"): lambda: self.generate(noise, self.y_sem(x), steps),
+            (self.name, "y_sem"): lambda: self._generate_mean(starts, self.y_sem(x), steps),
             (self.name, "encoded"): encoded,
         }
 

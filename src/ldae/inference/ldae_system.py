@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from ldae.errors import require
 from ldae.files import digest
 from ldae.inference.code_store import CodeStore, Inversion
 from ldae.inference.shared_estimate import SharedEstimate
+from ldae.inference.start_noise import StartNoise
 from ldae.inference.trained_system import (
     PRECISION,
     Reconstruction,
@@ -49,6 +50,13 @@ if TYPE_CHECKING:
 def semantic_codes(encoder: SemanticEncoder, x: Tensor, compute: Compute) -> Tensor:
     """y_sem (B, d) of volumes (B, 1, X, Y, Z), in fp32 whatever the precision of ``compute``."""
     return encoder(compute.move(x)).float()
+
+
+class _Start(NamedTuple):
+    """z_T (B, C, *S) of decodes with several y_sem, which share the frozen estimate at it."""
+
+    z_T: Tensor
+    shared: SharedEstimate
 
 
 class LdaeSystem(TrainedSystem):
@@ -301,6 +309,18 @@ class LdaeSystem(TrainedSystem):
         """Fixed z_T (B, C, *S) of scans whose volumes have ``shape`` (X, Y, Z)."""
         return self.compute.move(fixed_noise(scan_ids, self.latent_shape(shape), seed))
 
+    def _starts(
+        self, scan_ids: Sequence[str], shape: Sequence[int], noise: StartNoise
+    ) -> list[_Start]:
+        """Starts of decodes from y_sem alone, of scans whose volumes have ``shape``."""
+        drawn = noise.tensors(scan_ids, self.latent_shape(shape))
+        return [_Start(self.compute.move(z_T), SharedEstimate()) for z_T in drawn]
+
+    def _mean_image(self, starts: Sequence[_Start], y: Tensor, steps: int) -> Tensor:
+        """Image of the mean of the latents decoded from each start."""
+        decoded = [self.decode(one.z_T, y, steps, one.shared) for one in starts]
+        return self.image(torch.stack(decoded).mean(0))
+
     def latent_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Shape (C, *S) of the latent of a volume of ``shape`` (X, Y, Z)."""
         return latent_shape(shape, self.autoencoder_card["architecture"])
@@ -311,21 +331,20 @@ class LdaeSystem(TrainedSystem):
         codes: Mapping[str, Tensor],
         scan_ids: Sequence[str],
         steps: Sequence[int],
-        noise_seed: int,
+        noise: StartNoise,
     ) -> Iterator[Reconstruction]:
         """See :meth:`TrainedSystem.reconstructions`.
 
         - ``autoencoder/reconstruction``.
         - Per T ``lddim/encoded`` (unconditional, inverted z_T), ``ldae/encoded`` (Table 6 b) and
-          ``ldae/y_sem`` (Table 6 a: from fixed noise).
+          ``ldae/y_sem`` (Table 6 a: from ``noise``).
         - At the largest T ``ldae`` with every control code and the same noise.
 
         The autoencoder's and the LDM's only of a system :attr:`with_parts`.
         """
         z_0 = self.encode_z(x)
         compressed = self.image(z_0)
-        noise = self.noise(scan_ids, x.shape[2:], noise_seed)
-        of_scans, of_noise = SharedEstimate(), SharedEstimate()
+        of_scans, starts = SharedEstimate(), self._starts(scan_ids, x.shape[2:], noise)
 
         def made(system: str, variant: str, T: int | None, image: Tensor) -> Reconstruction:
             return Reconstruction(system, variant, T, x, image, compressed)
@@ -339,18 +358,17 @@ class LdaeSystem(TrainedSystem):
                 yield made(system, "encoded", T, self.image(self.decode(z_T, code, T)))
             for variant, code in codes.items():
                 if variant == "y_sem" or max(steps) == T:
-                    decoded = self.decode(noise, code, T, of_noise)
-                    yield made(self.name, variant, T, self.image(decoded))
+                    yield made(self.name, variant, T, self._mean_image(starts, code, T))
 
     def runs(
-        self, x: Tensor, scan_id: str, steps: int, noise_seed: int
+        self, x: Tensor, scan_id: str, steps: int, noise: StartNoise
     ) -> dict[Variant, Callable[[], Tensor]]:
         """See :meth:`TrainedSystem.runs`.
 
         ``ldae/encoded`` computes y_sem and z_0, then takes T calls to z_T, T calls back and the
         decoder. ``ldae/y_sem`` starts at noise.
         """
-        noise = self.noise([scan_id], x.shape[2:], noise_seed)
+        starts = self._starts([scan_id], x.shape[2:], noise)
 
         def encoded(y: Tensor | None) -> Tensor:
             z_T = self.encode_zT(self.encode_z(x), y, steps)
@@ -361,7 +379,7 @@ class LdaeSystem(TrainedSystem):
             ("lddim", "encoded"): lambda: encoded(None),
         }
         return (parts if self.with_parts else {}) | {
-            (self.name, "y_sem"): lambda: self.image(self.decode(noise, self.y_sem(x), steps)),
+            (self.name, "y_sem"): lambda: self._mean_image(starts, self.y_sem(x), steps),
             (self.name, "encoded"): lambda: encoded(self.y_sem(x)),
         }
 

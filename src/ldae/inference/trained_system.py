@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ldae.compute import Compute
 from ldae.data.volume_store import VolumeStore
 from ldae.diffusion.solvers import Solver, find_solver
+from ldae.inference.start_noise import StartNoise
 
 # Precision of autoencoders and denoisers. Codes, metrics and sampling stay fp32. So does the
 # semantic encoder of the LDAE: the probes are fitted on embeddings that were made in fp32.
@@ -114,7 +115,7 @@ class TrainedSystem(ABC):
         codes: Mapping[str, Tensor],
         scan_ids: Sequence[str],
         steps: Sequence[int],
-        noise_seed: int,
+        noise: StartNoise,
     ) -> Iterator[Reconstruction]:
         """Yield every reconstruction of a batch that Table 6 and its controls need.
 
@@ -122,22 +123,22 @@ class TrainedSystem(ABC):
             x: Volumes (B, 1, X, Y, Z) of the store, on the device.
             codes: ``y_sem`` (B, d) of the volumes. Further codes by name are controls: they are
                 decoded at the largest T alone.
-            scan_ids: Scans of the volumes; each has its fixed noise.
+            scan_ids: Scans of the volumes.
             steps: DDIM steps T, one value or more.
-            noise_seed: Seed of the fixed noise.
+            noise: What decodes from y_sem alone start at.
         """
 
     @abstractmethod
     def runs(
-        self, x: Tensor, scan_id: str, steps: int, noise_seed: int
+        self, x: Tensor, scan_id: str, steps: int, noise: StartNoise
     ) -> dict[Variant, Callable[[], Tensor]]:
         """Whole computations from a volume (1, 1, X, Y, Z) on the device to its reconstruction.
 
         Args:
             x: The volume.
-            scan_id: Its scan, which has its fixed noise.
+            scan_id: Its scan.
             steps: DDIM steps T.
-            noise_seed: Seed of the fixed noise.
+            noise: What decodes from y_sem alone start at.
         """
 
     @property

@@ -41,7 +41,7 @@ def evaluation(config: dict[str, Any], index: pd.DataFrame) -> str:
             f"with {listing(cfg['ddim_steps'])} steps, guidance coefficient {cfg['guidance']}, "
             "latents not clamped. SSIM [@wang2004] with a Gaussian window over the whole volume "
             f"and within the brain, MSE, LPIPS [@zhang2018] ({cfg['lpips']['net']}) over "
-            f"{LPIPS_SLICES[cfg['lpips']['protocol']]}.",
+            f"{LPIPS_SLICES[cfg['lpips']['protocol']]}.{_start_noise(cfg['start_noise'])}",
             _probing(cfg, index) + _scanner(cfg),
             f"Manipulation ({moves['mode']} y_sem, α = "
             f"{listing([f'{a:g}' for a in moves['alphas']])}, {_steps(moves)}) is "
@@ -55,6 +55,17 @@ def evaluation(config: dict[str, Any], index: pd.DataFrame) -> str:
             f"Intervals: central 95 % of {cfg['bootstrap']:,} resamples of whole subjects.",
         ]
     )
+
+
+def _start_noise(cfg: dict[str, Any]) -> str:
+    """Sentence on the noise that y_sem alone is decoded from; empty for the paper's."""
+    if cfg["kind"] == "zero":
+        return " What is decoded from y_sem alone starts at z_T = 0, not at a draw."
+    shared = "one noise for all scans"
+    if cfg["draws"] == 1:
+        return "" if cfg["kind"] == "scan" else f" What is decoded from y_sem alone has {shared}."
+    which = f", of {shared} each" if cfg["kind"] == "shared" else ""
+    return f" What is decoded from y_sem alone is the mean over {cfg['draws']} noises{which}."
 
 
 def _saliency(cfg: dict[str, Any] | None) -> str:
