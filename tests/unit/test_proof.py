@@ -13,7 +13,7 @@ from ldae.orchestration.job_usage import COLUMNS
 from ldae.report.build import read_cards
 from ldae.report.methods import methods
 from ldae.report.proof_page import build_proof
-from ldae.report.proof_thresholds import LATER, SHOWN_FIGURES
+from ldae.report.proof_thresholds import LATER, RECONSTRUCTIONS, SHOWN_FIGURES
 
 ALPHA = 2.0
 
@@ -51,9 +51,8 @@ def first(tmp_path_factory):
 
 @pytest.fixture
 def runs(first, tmp_path):
-    """Results of two seeds, equal at first; tests change the second."""
-    shutil.copytree(first, tmp_path / "seed-2")
-    return {1: first, 2: tmp_path / "seed-2"}
+    """Results of two seeds, equal at first; tests change them."""
+    return {seed: shutil.copytree(first, tmp_path / f"seed-{seed}") for seed in (1, 2)}
 
 
 def proof_page(runs, folder):
@@ -69,6 +68,38 @@ def table_row(text, start):
     """Cells of the table row that begins with ``start``."""
     (found,) = [row for row in text.splitlines() if row.startswith(f"| {start}")]
     return [cell.strip() for cell in found.strip("|").split("|")]
+
+
+def add_slices(run, shift):
+    """Rows of an LDAE with slices, whose reconstructions have a SSIM higher by ``shift``."""
+    probes = read_table(run / "tables/probes.tsv")
+    mine = probes[probes["system"] == "ldae"].assign(system="ldae_slices")
+    write_table(pd.concat([probes, mine]), run / "tables/probes.tsv")
+    gaps = read_table(run / "tables/probes_differences.tsv")
+    mine = gaps[gaps["reference"] == "untrained"].assign(
+        reference="ldae_slices", difference=0.05, ci_low=-0.01, ci_high=0.11
+    )
+    write_table(pd.concat([gaps, mine]), run / "tables/probes_differences.tsv")
+    truth = read_table(run / "tables/truth.tsv")
+    mine = truth[truth["reference"] == "untrained"].assign(reference="ldae_slices", r=0.1)
+    write_table(pd.concat([truth, mine]), run / "tables/truth.tsv")
+    scans = read_table(run / RECONSTRUCTIONS["ldae"])
+    mine = scans[scans["system"] == "ldae"]
+    other = mine.assign(system="ldae_slices", ssim=mine["ssim"] + shift)
+    write_table(other.iloc[::-1], run / RECONSTRUCTIONS["ldae_slices"])
+
+
+def test_proof_sets_the_encoder_beside_the_papers_scan_by_scan(runs, tmp_path):
+    assert "## The encoder beside the paper's" not in proof_page(runs, tmp_path).read_text()
+    for run, shift in ((runs[1], -0.02), (runs[2], 0.01)):
+        add_slices(run, shift)
+    text = proof_page(runs, tmp_path).read_text()
+    section = text.split("## The encoder beside the paper's")[1].split("## ")[0]
+    assert table_row(section, "AD/CN: AUROC")[1] == "0.050 [−0.010, 0.110]"
+    assert table_row(section, "true atrophy: r")[2].startswith("0.100 [")
+    for label in ("decoded from y_sem alone", "decoded from y_sem and inverted noise"):
+        cells = table_row(section, label)[1:]
+        assert [cell.split()[0].rstrip("0") for cell in cells] == ["0.02", "−0.01"]
 
 
 def test_proof_threshold_is_met_only_if_every_seed_meets_it(runs, tmp_path):

@@ -157,6 +157,7 @@ rule report:
 from ldae.report.proof_thresholds import CARD
 from ldae.report.proof_thresholds import SHOWN_FIGURES
 from ldae.report.proof_thresholds import HISTORY
+from ldae.report.proof_thresholds import RECONSTRUCTIONS
 from ldae.report.proof_thresholds import INDEX
 from ldae.report.proof_thresholds import TABLES as PROOF_TABLES
 
@@ -176,6 +177,7 @@ if "proof" in config:
                     INDEX,
                     CARD,
                     HISTORY,
+                    *(RECONSTRUCTIONS.values() if "ldae_slices" in config["baselines"] else ()),
                 )
             ],
             [

@@ -9,6 +9,7 @@ import pandas as pd
 from ldae.errors import require
 from ldae.files import atomic, read_json, read_table
 from ldae.labels import count, interval, listing, number
+from ldae.report.proof_encoders import encoder_section
 from ldae.report.proof_thresholds import (
     CARD,
     HISTORY,
@@ -81,13 +82,14 @@ def build_proof(
         _opening(found, index, command),
         _verdicts(found),
         _systems(tables),
+        encoder_section(folders, tables),
         _visits(tables),
         _diagnosis(histories),
         *copied,
         _run(tables, cards, Path(configuration), command),
     ]
     with atomic(page) as temporary:
-        temporary.write_text("\n\n".join(parts) + "\n")
+        temporary.write_text("\n\n".join(filter(None, parts)) + "\n")
 
 
 def _opening(found: Mapping[int, list[Threshold]], index: pd.DataFrame, command: str) -> str:

@@ -30,6 +30,11 @@ TABLES = (
 )
 INDEX, CARD = "cache/volumes/index.tsv", "models/ldae/model.json"
 HISTORY = "models/ldae/history.tsv"
+# Scans reconstructed by the LDAE and by the one with the encoder of slices.
+RECONSTRUCTIONS = {
+    "ldae": "evaluation/reconstruction_scans.tsv",
+    "ldae_slices": "evaluation/reconstruction_scans_ldae_slices.tsv",
+}
 # Figures of the first seed that the page shows: name and heading.
 SHOWN_FIGURES = {
     "probes": "Linear probes",
@@ -52,7 +57,7 @@ MISSING = "Missing visits, by the corrected average"
 NEXT = "The next visit, by the corrected average"
 # Groups of thresholds that were set after the first proof had been run.
 CALLS = "Fewer network calls: a second-order solver less DDIM at T = 100"
-TRUE = "Decoding from y_sem and fixed noise, against the true volumes"
+TRUE = "Decoding from y_sem alone, against the true volumes"
 LATER = (MISSING, NEXT, CALLS, TRUE)
 # Steps T -> the solver, and how far below the reference the interval of its SSIM may reach.
 FEWER_STEPS = {10: ("multistep", 0.0005), 5: ("angle", 0.003)}
@@ -168,7 +173,7 @@ def _atrophy(table: pd.DataFrame) -> list[Threshold]:
 
 
 def _decoding(controls: pd.DataFrame, volumes: pd.DataFrame) -> list[Threshold]:
-    group = "Decoding from y_sem and fixed noise"
+    group = "Decoding from y_sem alone"
     controls = controls[controls["T"] == controls["T"].max()]
     return [
         interval_beyond_zero(
