@@ -1,6 +1,6 @@
 """Our networks beside those of the authors' public code, call by call in turn, on a CPU.
 
-    PYTHONPATH=src python benchmarks/authors.py CHECKOUT [--small] [--threads 2] [--repeats 3]
+    PYTHONPATH=src python benchmarks/authors.py CHECKOUT [--small] [--parts encoder]
 
 CHECKOUT is a clone of the authors' project (Table 5's link in the paper); nothing of it is part of
 this one, and its licence is not ours. Same sizes, random weights, float32. Printed are medians of
@@ -24,7 +24,7 @@ from typing import Any
 import torch
 import yaml
 from monai.networks.nets import AutoencoderKL
-from torch import nn
+from torch import Tensor, nn
 
 import ldae.nets._torchvision  # noqa: F401  before torchvision, which the authors' encoder imports
 from ldae.diffusion.solvers import find_solver
@@ -41,6 +41,7 @@ PACKAGES = ("src", "src.ldae", "src.ldae.nets", "src.ldae.base_nets")
 SMALL = {"base_channels": 32}
 SMALL_SHAPE = [64, 64, 64]
 THEIR_STEPS, THEIR_RESAMPLING = 100, "inner_axes"
+PARTS = ("denoiser", "autoencoder", "encoder")
 EMPTY_SLICES = 0.195  # of axial slices, in the mask of the template
 OUR_SOLVERS = {"multistep": 10, "angle": 5}  # as good as their 100, and within .001 SSIM
 
@@ -144,6 +145,55 @@ def compare_guided(
         show(f"  reconstruction ({solver}, {calls[0]} calls; {calls[1]})", *costs)
 
 
+def compare_denoisers(
+    checkout: Path, ldm: dict[str, Any], size: Sequence[int], repeats: int
+) -> None:
+    """Guided denoisers: ours as configured, and with their way of halving the grid."""
+    theirs = authors_unet(checkout, ldm, size[0]).train()
+    # They keep a graph of the frozen part as well, unless the caller switches it off.
+    for name, parameter in theirs.named_parameters():
+        parameter.requires_grad_(name.startswith(("label_emb", "shift_")))
+    for resample in dict.fromkeys([ldm["resample"], THEIR_RESAMPLING]):
+        cfg = ldm | {"resample": resample}
+        ours = build_guided_unet(build_unet(cfg, size[0]), cfg, Y_DIM)
+        compare_guided(ours.train(), theirs, size, resample, repeats)
+        del ours
+
+
+def compare_autoencoders(cfg: dict[str, Any], x: Tensor, repeats: int) -> None:
+    """Ours and MONAI's plain one of the same configuration, on a volume x (1, 1, X, Y, Z)."""
+    sizes = {key: cfg[key] for key in ("channels", "num_res_blocks", "norm_num_groups")}
+    other = AutoencoderKL(
+        spatial_dims=3,
+        in_channels=1,
+        out_channels=1,
+        latent_channels=cfg["latent_channels"],
+        attention_levels=[False] * len(cfg["channels"]),
+        with_encoder_nonlocal_attn=False,
+        with_decoder_nonlocal_attn=False,
+        **sizes,
+    )
+    nets = build_autoencoder(cfg), other
+    with torch.no_grad():
+        pair = [lambda net=net: net.decode(net.encode(x)[0]) for net in nets]
+        show("autoencoder, encode and decode", *in_turn(*pair, repeats))
+
+
+def compare_encoders(checkout: Path, cfg: dict[str, Any], x: Tensor, repeats: int) -> None:
+    """Semantic encoders on a volume x (1, 1, X, Y, Z) with as many empty slices as a brain's."""
+    x = x.clone()
+    x[..., : round(EMPTY_SLICES * x.shape[-1])] = 0
+    try:
+        theirs = authors_encoder(checkout, x.shape[-1]).eval()
+    except ModuleNotFoundError as error:
+        print(f"semantic encoder: not measured, the authors' code needs {error.name}")
+        return
+    ours = build_encoder(cfg | {"pretrained": None}).eval()
+    slices = x.movedim(4, 2).contiguous()  # (B, 1, L, H, W)
+    with torch.no_grad():
+        show("semantic encoder", *in_turn(lambda: ours(x), lambda: theirs(slices), repeats))
+
+
 def main() -> None:
     """Read the arguments, build the pairs of networks, time and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -151,6 +201,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="narrow networks and small volumes")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     arguments = parser.parse_args()
     if not (arguments.checkout / "src/ldae/nets").is_dir():
         parser.error(f"{arguments.checkout} is no checkout of the authors' code (src/ldae/nets)")
@@ -163,50 +214,13 @@ def main() -> None:
     autoencoder_cfg = cfg["autoencoder"] | {"pretrained": None, "checkpointing": False}
     size = latent_shape(shape, autoencoder_cfg)
     x = torch.rand(1, 1, *shape)
-    x[..., : round(EMPTY_SLICES * shape[-1])] = 0
-    theirs = authors_unet(arguments.checkout, ldm, size[0]).train()
-    # They keep a graph of the frozen part as well, unless the caller switches it off.
-    for parameter in theirs.parameters():
-        parameter.requires_grad_(False)
-    for name, parameter in theirs.named_parameters():
-        parameter.requires_grad_(name.startswith(("label_emb", "shift_")))
     print(f"{'processor seconds':<46}{'ours':>10}{'theirs':>10}{'ratio':>8}")
-    for resample in dict.fromkeys([ldm["resample"], THEIR_RESAMPLING]):
-        ours = build_guided_unet(
-            build_unet(ldm | {"resample": resample}, size[0]), ldm | {"resample": resample}, Y_DIM
-        )
-        compare_guided(ours.train(), theirs, size, resample, repeats)
-        del ours
-    del theirs
-
-    plain = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1}
-    plain |= {
-        key: autoencoder_cfg[key] for key in ("channels", "num_res_blocks", "norm_num_groups")
-    }
-    other = AutoencoderKL(
-        **plain,
-        latent_channels=size[0],
-        attention_levels=[False] * len(autoencoder_cfg["channels"]),
-        with_encoder_nonlocal_attn=False,
-        with_decoder_nonlocal_attn=False,
-    )
-    mine = build_autoencoder(autoencoder_cfg)
-    with torch.no_grad():
-        pair = [lambda net=net: net.decode(net.encode(x)[0]) for net in (mine, other)]
-        show("autoencoder, encode and decode", *in_turn(*pair, repeats))
-    del mine, other
-
-    encoder_cfg = cfg["ldae"]["encoder"] | {"pretrained": None}
-    try:
-        theirs = authors_encoder(arguments.checkout, shape[-1]).eval()
-    except ModuleNotFoundError as error:
-        print(f"semantic encoder: not measured, the authors' code needs {error.name}")
-        return
-    ours = build_encoder(encoder_cfg).eval()
-    slices = x.movedim(4, 2).contiguous()  # (B, 1, L, H, W)
-    with torch.no_grad():
-        pair = [lambda: ours(x), lambda: theirs(slices)]
-        show("semantic encoder", *in_turn(*pair, repeats))
+    if "denoiser" in arguments.parts:
+        compare_denoisers(arguments.checkout, ldm, size, repeats)
+    if "autoencoder" in arguments.parts:
+        compare_autoencoders(autoencoder_cfg, x, repeats)
+    if "encoder" in arguments.parts:
+        compare_encoders(arguments.checkout, cfg["ldae"]["encoder"], x, repeats)
 
 
 if __name__ == "__main__":
