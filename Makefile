@@ -67,7 +67,7 @@ SEEDS := proof-1 proof-2 proof-3
 .PHONY: $(SEEDS)
 
 proof: env
-	$(PROOF) -- synthetic
+	$(PROOF) -- synthetic planted_labels
 	$(PROOF) -- preprocess resources
 	$(MAKE) --jobs 3 $(SEEDS)
 	$(PROOF) -- proof

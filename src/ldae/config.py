@@ -13,6 +13,7 @@ from ldae.config_checks import (
     check_baselines,
     check_external_encoders,
     check_fine_tuning,
+    check_planted,
     check_split_systems,
     check_start_noise,
 )
@@ -106,6 +107,7 @@ def check_config(config: Mapping[str, Any], schema: str | Path) -> None:
     )
     check_external_encoders(config["evaluation"]["external_encoders"])
     check_split_systems(config["evaluation"])
+    check_planted(config["evaluation"])
     check_baselines(config)
     check_start_noise(config["evaluation"]["start_noise"])
     check_fine_tuning(config)

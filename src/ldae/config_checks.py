@@ -89,6 +89,24 @@ def check_fine_tuning(config: Mapping[str, Any]) -> None:
     )
 
 
+def check_planted(evaluation: Mapping[str, Any]) -> None:
+    """Check that labels are planted only where there is a truth to make them of.
+
+    Args:
+        evaluation: Section ``evaluation`` of the configuration.
+
+    Raises:
+        UserError: the truth, or the settings of the scanner, are off.
+    """
+    lacking = [name for name in ("truth", "scanner") if not evaluation[name]]
+    require(
+        not evaluation["planted"] or not lacking,
+        f"evaluation.planted needs evaluation.{' and evaluation.'.join(lacking)}, which this "
+        "configuration leaves out: labels are made of a synthetic cohort's truth, and planted "
+        "sites are asked for as scanners are. Set it, or set evaluation.planted to null.",
+    )
+
+
 def check_split_systems(evaluation: Mapping[str, Any]) -> None:
     """Check the names of the systems that get rows for other splits, scanners and groups.
 

@@ -44,6 +44,7 @@ ALLOWED = {
     "confounding": PROBES,
     "fairness": PROBES,
     "truth": PROBES,
+    "planted": PROBES,
     "code_shard": NETWORKS,
     "counterfactual": NETWORKS,
     "embeddings": NETWORKS,

@@ -6,6 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 
+from helpers.planted_tables import planted_table
 from helpers.results import make_results
 from ldae.errors import UserError
 from ldae.files import read_json, read_table, write_json, write_table
@@ -13,6 +14,7 @@ from ldae.orchestration.job_usage import COLUMNS
 from ldae.report.build import read_cards
 from ldae.report.methods import methods
 from ldae.report.proof_page import build_proof
+from ldae.report.proof_planted import PLANTED
 from ldae.report.proof_thresholds import LATER, RECONSTRUCTIONS, SHOWN_FIGURES
 
 ALPHA = 2.0
@@ -33,6 +35,7 @@ def first(tmp_path_factory):
     correlation |= {"r": 0.85, "ci_low": 0.7, "ci_high": 0.9}
     write_table(pd.DataFrame([correlation]), tables / "reconstruction_volumes.tsv")
     write_table(pd.DataFrame([correlation | {"r": 0.7}]), tables / "decoded_volumes.tsv")
+    write_table(planted_table(), tables / "planted.tsv")
     took = pd.DataFrame({"rule": ["ldae"], "seconds": [7200.0], "cpu_hours": [1.5]})
     write_table(took.reindex(columns=COLUMNS), tables / "resources.tsv")
     history = {"epoch": [1, 5, 6, 10], "val_loss": [None, 0.4, None, 0.3]}
@@ -125,11 +128,25 @@ def test_proof_threshold_is_met_only_if_every_seed_meets_it(runs, tmp_path):
     assert calls[1] == "interval above −0.0005"
     true = table_row(text, "r of the decoded image's ventricle volume with the true one")
     assert true[1] == "at least 0.8" and true[-1] == "**not met**"
-    at_first, later = text.split(f"### {LATER[0]}")
+    at_first, rest = text.split(f"### {LATER[0]}")
+    later = rest.split(f"### {PLANTED[0]}")[0]
     rows = [len(re.findall(r"\| met \|$", part, re.M)) for part in (at_first, later)]
     assert f"**{rows[0]} of 23 thresholds are met with every seed**" in text
     assert f"and {rows[1]} of 18 that were set later" in text
     assert "on the solvers and on the true volumes." in text
+
+
+def test_planted_truths_are_judged_apart_from_the_models(runs, tmp_path):
+    planted = read_table(runs[2] / "tables/planted.tsv")
+    planted.loc[planted["planted"] == "skewed", "flag"] = "no"
+    write_table(planted, runs[2] / "tables/planted.tsv")
+    text = proof_page(runs, tmp_path).read_text()
+    assert "Beside them 26 of 27 are met that test the evaluation" in text
+    skewed = table_row(text, "skewed site: Cramér's V")
+    assert skewed[0].endswith("planted 0.40") and skewed[-1] == "1 of 2"
+    number = table_row(text, "number (tissue loss, and noise of half its SD): Correlation by the")
+    assert number[2:] == ["0.000 [−0.100, 0.100]"] * 2 + ["met"]
+    assert "Codes of site B are moved by so many SDs" in text
 
 
 def test_corrected_averages_are_judged_by_their_own_rows(runs, tmp_path):

@@ -104,6 +104,7 @@ RESOURCES = config["paths"]["resources"]
 TRUTHS = config["evaluation"]["truth"] or []  # truth.tsv of each synthetic cohort
 if isinstance(TRUTHS, str):
     TRUTHS = [TRUTHS]
+PLANTED = config["evaluation"]["planted"]  # labels to make of the truth; null: none
 # Numbers of the shards of raw heads, of scans that came preprocessed, and of both.
 RAW_SHARDS, PREPROCESSED_SHARDS = Shards.of(
     config["cohort"], config["preprocess"]["shards"]

@@ -72,6 +72,7 @@ rule evaluate:
         rules.examples.output,
         rules.truth.output if TRUTHS else [],
         rules.decoded_volumes.output if TRUTHS else [],
+        rules.planted.output if PLANTED else [],
         rules.counterfactual.output if TRUTHS else [],
         rules.saliency.output if SALIENCY else [],
         rules.scanner.output if SCANNER else [],

@@ -36,7 +36,10 @@ STAGES: tuple[tuple[str, str], ...] = (
     ("Manipulation", "manipulation|examples"),
     ("Missing visits", "interpolation"),
     ("Solvers against network calls", "solvers"),
-    ("Against the known truth", "true_volumes|truth|decoded_volumes|counterfactual(_volumes)?"),
+    (
+        "Against the known truth",
+        "true_volumes|truth|decoded_volumes|planted(_labels)?|counterfactual(_volumes)?",
+    ),
     ("What the diagnosis is read from", "saliency"),
     ("Against healthy people of that age", "normative"),
     ("Fine-tuning with few labels", "fine_tune|fine_tuning"),

@@ -10,6 +10,7 @@ from ldae.errors import require
 from ldae.files import atomic, read_json, read_table
 from ldae.labels import count, interval, listing, number
 from ldae.report.proof_encoders import encoder_section
+from ldae.report.proof_planted import ABOUT, PLANTED, planted_thresholds
 from ldae.report.proof_thresholds import (
     CARD,
     HISTORY,
@@ -76,7 +77,10 @@ def build_proof(
         "The runs of the proof do not have the same scans and splits; delete the results of those "
         f"that are out of date and run `{command}`.",
     )
-    found = {seed: thresholds(one, alpha) for seed, one in tables.items()}
+    found = {
+        seed: [*thresholds(one, alpha), *planted_thresholds(one["planted"])]
+        for seed, one in tables.items()
+    }
     copied = _copy(next(iter(folders.values())) / "figures", Path(images), Path(page).parent)
     parts = [
         _opening(found, index, command),
@@ -94,9 +98,10 @@ def build_proof(
 
 def _opening(found: Mapping[int, list[Threshold]], index: pd.DataFrame, command: str) -> str:
     first = next(iter(found.values()))
-    met = {name: [0, 0] for name in ("first", "later")}
+    met = {name: [0, 0] for name in ("first", "later", "planted")}
     for place, row in enumerate(first):
-        counts = met["later" if row.group in LATER else "first"]
+        kind = "later" if row.group in LATER else "planted" if row.group in PLANTED else "first"
+        counts = met[kind]
         counts[0] += all(rows[place].met for rows in found.values())
         counts[1] += 1
     test = index[index["split"] == "test"]
@@ -113,7 +118,10 @@ def _opening(found: Mapping[int, list[Threshold]], index: pd.DataFrame, command:
         "95 % intervals over subjects.\n\n"
         f"**{met['first'][0]} of {met['first'][1]} thresholds are met with every seed**, and "
         f"{met['later'][0]} of {met['later'][1]} that were set later, on corrected averages of "
-        "visits, on the solvers and on the true volumes."
+        "visits, on the solvers and on the true volumes. Beside them "
+        f"{met['planted'][0]} of {met['planted'][1]} are met that test the evaluation, not the "
+        "models: labels and sites that were planted must be found, or refused, with the right "
+        "interval."
     )
 
 
@@ -132,7 +140,8 @@ def _verdicts(found: Mapping[int, list[Threshold]]) -> str:
             met = sum(one.met for one in same)
             verdict = MET if met == len(same) else NOT_MET if met == 0 else f"{met} of {len(same)}"
             rows.append([row.text, row.criterion, *cells, verdict])
-        parts += [f"### {group}", markdown_table(columns, rows)]
+        about = [ABOUT[group]] if group in ABOUT else []
+        parts += [f"### {group}", *about, markdown_table(columns, rows)]
     return "\n\n".join(parts)
 
 

@@ -26,6 +26,7 @@ TABLES = (
     "extrapolation_differences",
     "solvers",
     "solvers_differences",
+    "planted",
     "resources",
 )
 INDEX, CARD = "cache/volumes/index.tsv", "models/ldae/model.json"

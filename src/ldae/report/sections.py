@@ -86,7 +86,13 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "truth",
         "Against the known truth",
-        ("truth", "decoded_volumes", "counterfactual_differences", "counterfactual"),
+        (
+            "truth",
+            "decoded_volumes",
+            "planted",
+            "counterfactual_differences",
+            "counterfactual",
+        ),
     ),
 )
 # Tables that stand open; a reader opens the others.

@@ -127,7 +127,7 @@ def scanner_rows(
     about["note"] = _left_out(groups, table)
     harmonising = settings["harmonise"] == COMBAT
     beside = {
-        target: _covariates(part.table, settings["covariates"], target) for target in (None, AGE)
+        target: covariates_of(part.table, settings["covariates"], target) for target in (None, AGE)
     }
     training = part.table["split"].isin(TRAINING).to_numpy()
     lost = harmonising and not all(
@@ -137,12 +137,12 @@ def scanner_rows(
         forms = {NONE: {None: x}}
         if harmonising and not lost:
             forms[COMBAT] = {
-                target: _harmonised(x, member, training, one) for target, one in beside.items()
+                target: harmonised(x, member, training, one) for target, one in beside.items()
             }
         rows: list[dict] = []
         drawn: dict[str, Draws] = {}
         for form, made in forms.items():
-            row, drawn[form] = _told(made[None], member, part.table, groups.names, cfg, seed)
+            row, drawn[form] = told_groups(made[None], member, part.table, groups.names, cfg, seed)
             rows.append(about | {"system": system, "harmonised": form} | row)
         more: list[dict] = []
         if lost:
@@ -153,7 +153,7 @@ def scanner_rows(
             more.append({"column": name, "system": system} | gap | size)
             for target in _clinical(classes):
                 after = forms[COMBAT][AGE if target.name == AGE else None]
-                found = _cost(target, x, after, part.table, visits, cfg, seed)
+                found = cost_of(target, x, after, part.table, visits, cfg, seed)
                 more.append({"column": name, "system": system, "target": target.name} | found)
         yield rows, more
 
@@ -171,7 +171,7 @@ def _left_out(groups: Groups, table: pd.DataFrame) -> str | None:
     return f"{lost} scans of {len(groups.small)} value(s) with too few people left out"
 
 
-def _covariates(table: pd.DataFrame, names: list[str], target: str | None) -> np.ndarray:
+def covariates_of(table: pd.DataFrame, names: list[str], target: str | None) -> np.ndarray:
     """Covariates (N, c) of ComBat, without the target and without one that never varies.
 
     Of the test scans the target would tell the answer. The diagnosis is never a covariate, for that
@@ -182,7 +182,7 @@ def _covariates(table: pd.DataFrame, names: list[str], target: str | None) -> np
     return np.column_stack(kept) if kept else np.empty((len(table), 0))
 
 
-def _harmonised(
+def harmonised(
     x: np.ndarray, member: np.ndarray, training: np.ndarray, covariates: np.ndarray
 ) -> np.ndarray:
     """Features after ComBat, fitted on training scans."""
@@ -212,7 +212,7 @@ def balanced_accuracy(truth: np.ndarray, predicted: np.ndarray, classes: tuple) 
     return statistic
 
 
-def _told(
+def told_groups(
     x: np.ndarray,
     member: np.ndarray,
     table: pd.DataFrame,
@@ -220,10 +220,17 @@ def _told(
     cfg: Mapping[str, Any],
     seed: int,
 ) -> tuple[dict, Draws]:
-    """How well a probe tells the groups of the test scans.
+    """How well a probe tells the groups of the test scans: a row of :data:`TOLD`, and the draws.
 
     The class predicted is that whose probability exceeds its share of the training scans most: the
     rule with the best balanced accuracy. The most probable class would be the largest site.
+
+    Args:
+        x: (N, d) features.
+        member: (N,) group of each scan.
+        table: participant_id and split of the N scans.
+        names: All groups.
+        cfg, seed: As for :func:`evaluate_scanner`.
     """
     training = table["split"].isin(TRAINING).to_numpy()
     test = (table["split"] == TEST).to_numpy()
@@ -259,7 +266,7 @@ def _gap(before: Draws, after: Draws) -> dict[str, float]:
     return row | {"p": gap.two_sided_p()}
 
 
-def _cost(
+def cost_of(
     target: Target,
     before: np.ndarray,
     after: np.ndarray,
@@ -268,7 +275,14 @@ def _cost(
     cfg: Mapping[str, Any],
     seed: int,
 ) -> dict[str, Any]:
-    """Scores of a target's probe before and after harmonisation, on the same test scans."""
+    """Scores of a target's probe before and after harmonisation, on the same test scans.
+
+    Args:
+        target: Of kind binary or continuous.
+        before, after: (N, d) features.
+        table, visits: The N scans, and every visit.
+        cfg, seed: As for :func:`evaluate_scanner`.
+    """
     labels = labels_of(target, table, visits)
     part = table[labels.known].reset_index(drop=True)
     training = part["split"].isin(TRAINING).to_numpy()

@@ -19,6 +19,7 @@ from ldae.report.tables import (
     interpolation,
     manipulation,
     normative,
+    planted,
     probes,
     saliency,
     scanner,
@@ -87,6 +88,7 @@ PRINTERS: dict[str, Callable[[pd.DataFrame], list[Table]]] = {
     "slice_attention": lambda table: [saliency.attention(table)],
     "truth": lambda table: [make.truth(table)],
     "decoded_volumes": lambda table: [make.decoded_volumes(table)],
+    "planted": lambda table: planted.planted(table),
 }
 
 # Titles of tables without a function of their own; others are called like their file.

@@ -1,0 +1,43 @@
+"""Planted relations: which labels are made of a synthetic cohort's truth, and how strong they are.
+
+Only the standard library is imported, because the rules read this table when the workflow starts.
+"""
+
+from ldae.evaluation.probes.target_table import (
+    BINARY,
+    CONTINUOUS,
+    MULTICLASS,
+    ORDINAL,
+    SURVIVAL,
+)
+
+# Target of ``evaluation.targets`` -> its kind, its columns in the table of labels (values; the time
+# of a survival target), and what was planted, in words.
+RELATED: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "planted_number": (CONTINUOUS, ("number",), "tissue loss, and noise of half its SD"),
+    "planted_case": (BINARY, ("case",), "log-odds of twice the tissue loss"),
+    "planted_group": (
+        MULTICLASS,
+        ("group",),
+        "log-odds of 1.5 by ventricles and by hippocampi against neither",
+    ),
+    "planted_level": (ORDINAL, ("level",), "four levels of loss with noise of half its SD"),
+    "planted_event": (SURVIVAL, ("event", "months"), "hazard e times as high for an SD of loss"),
+}
+NOISE: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "planted_noise": (CONTINUOUS, ("noise",), "a number drawn for each person"),
+    "planted_coin": (BINARY, ("coin",), "a coin thrown for each person"),
+}
+GROUPS = ("neither", "ventricles", "hippocampi")
+NOISE_SD = 0.5  # of number and level, in SDs of the tissue loss
+CASE_SLOPE = 2.0  # log-odds of a case for an SD of tissue loss
+GROUP_SLOPE = 1.5  # log-odds of a group for an SD of its volume
+CUTS = (-1.0, 0.0, 1.0)  # between the levels
+HAZARD = 1 / 36  # events a month at the mean tissue loss
+HAZARD_SLOPE = 1.0
+FOLLOW_UP = (12.0, 60.0)  # months, uniform: the latest time that is observed
+SITES = ("A", "B")
+EVEN, SKEWED = "even", "skewed"  # columns of the sites
+# Share of the people at site B by the diagnosis at the first visit.
+SHARE_AT_B = {"CN": 0.3, "AD": 0.7}
+ELSE = 0.5  # of other people, and of all in the column EVEN

@@ -1,0 +1,170 @@
+"""Planted scanner: a shift of known size in the codes of a cohort's own people, by their site.
+
+The scans cannot be made again for every site that one would like to plant, so the effect is put
+into the codes. Its size is in SDs of the code along the direction of the shift, and so says what
+the best linear reader can tell. At the even site a coin decides; at the skewed one the diagnosis
+has a part, so that the site tells it.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from ldae.evaluation.probes.features import TRAINING, ProbeData
+from ldae.evaluation.probes.labels import labels_of
+from ldae.evaluation.probes.target_table import Target
+from ldae.evaluation.scanner.confounding import confounding_rows, flagged, label_classes
+from ldae.evaluation.scanner.evaluate import (
+    METRIC,
+    cost_of,
+    covariates_of,
+    harmonised,
+    told_groups,
+)
+from ldae.ground_truth.planted_relations import ELSE, EVEN, SITES, SKEWED
+from ldae.seeds import derive_seed
+
+SIZES = (0.0, 1.0, 2.0)  # of the even site's shift, in SDs of the code along it
+SKEWED_SIZE = 1.0
+HELD = 0.9  # share of the code's variance in the components that are shifted
+CHANCE = 1 / len(SITES)
+Rows = Iterator[dict[str, object]]
+
+
+def shifted(
+    x: np.ndarray, at_b: np.ndarray, training: np.ndarray, size: float, seed: int
+) -> np.ndarray:
+    """Codes of the scans at site B, moved by ``size`` SDs along a direction drawn at random.
+
+    The direction is drawn among the leading principal components of the standardised training
+    codes, each at its own SD, so that the distance of the two sites (Mahalanobis) is the size.
+
+    Args:
+        x: (N, d) codes.
+        at_b: (N,) bool, the scans at site B.
+        training: (N,) bool.
+        size: Of the shift, in SDs of the code along it.
+        seed: Of the direction.
+    """
+    scaler = StandardScaler().fit(x[training])
+    pca = PCA(svd_solver="full").fit(scaler.transform(x[training]))
+    kept = int(np.searchsorted(np.cumsum(pca.explained_variance_ratio_), HELD)) + 1
+    kept = min(kept, len(pca.explained_variance_))
+    unit = np.random.default_rng(seed).normal(size=kept)
+    unit /= np.linalg.norm(unit)
+    along = (unit * np.sqrt(pca.explained_variance_[:kept])) @ pca.components_[:kept]
+    return x + size * at_b[:, None] * along * scaler.scale_
+
+
+def told_by_best(size: float) -> float:
+    """Balanced accuracy of the best linear reader of two normal codes ``size`` SDs apart."""
+    return float(norm.cdf(size / 2))
+
+
+def scanner_rows(
+    data: ProbeData,
+    labels: pd.DataFrame,
+    visits: pd.DataFrame,
+    diagnosis: Target,
+    cfg: Mapping[str, Any],
+    seed: int,
+) -> Rows:
+    """Rows of the two sites for every system of ``data``.
+
+    Parts: ``site`` (how well the even site is told), ``harmonised`` (the same after ComBat),
+    ``diagnosis`` (its AUROC on shifted and harmonised codes less that on the codes as they were),
+    and of the skewed site ``gain`` and ``harmonised gain`` (on shifted codes, and after ComBat,
+    less on the codes as they were).
+
+    Args:
+        data: Scans and codes.
+        labels: Sites of the scans (:func:`ldae.ground_truth.planted_labels.sites`).
+        visits: participant_id, months and diagnosis of every visit.
+        diagnosis: The target.
+        cfg: Keys ``scanner``, ``probes`` and ``bootstrap`` of section ``evaluation``.
+        seed: Of directions, folds, resamples and permutations.
+    """
+    table = data.table
+    training = table["split"].isin(TRAINING).to_numpy()
+    beside = covariates_of(table, cfg["scanner"]["covariates"], None)
+    for system, x in data.features.items():
+        for column, sizes in ((EVEN, SIZES), (SKEWED, (SKEWED_SIZE,))):
+            member = labels[column].to_numpy(str)
+            for size in sizes:
+                where = derive_seed(seed, "planted", system, column)
+                moved = shifted(x, member == SITES[1], training, size, where)
+                after = harmonised(moved, member, training, beside)
+                about = {"planted": column, "size": size, "system": system}
+                if column == EVEN:
+                    for part, codes in (("site", moved), ("harmonised", after)):
+                        row, _ = told_groups(codes, member, table, SITES, cfg, seed)
+                        best = told_by_best(size) if part == "site" else CHANCE
+                        known = {"part": part, "metric": METRIC, "chance": CHANCE}
+                        yield known | {"expected": best} | about | row
+                    steps = (("diagnosis", after),)
+                else:
+                    steps = (("gain", moved), ("harmonised gain", after))
+                for part, codes in steps:
+                    gap = cost_of(diagnosis, x, codes, table, visits, cfg, seed)
+                    known = {"part": part, "expected": 0.0 if column == EVEN else None}
+                    yield known | about | gap | {"value": gap.get("difference")}
+
+
+def confounding_of_sites(
+    table: pd.DataFrame,
+    labels: pd.DataFrame,
+    visits: pd.DataFrame,
+    diagnosis: Target,
+    cfg: Mapping[str, Any],
+    seed: int,
+) -> Rows:
+    """Rows of the confound check of the diagnosis at both sites, with the association planted.
+
+    Args:
+        table: The scans.
+        labels: Their sites, and ``share_at_b``: the probability with which each scan's person was
+            put at site B of the skewed column.
+        visits, diagnosis, cfg, seed: As for :func:`scanner_rows`.
+    """
+    found = labels_of(diagnosis, table, visits)
+    classes = label_classes(diagnosis, found, table)
+    rows = []
+    for column in (EVEN, SKEWED):
+        value = labels[column].to_numpy(object)
+        draws = derive_seed(seed, "planted", "confounding", column)
+        row, _ = confounding_rows(table, classes, value, cfg["scanner"]["permutations"], draws)
+        first = ~table.duplicated("participant_id").to_numpy()
+        share = labels["share_at_b"].to_numpy() if column == SKEWED else np.full(len(table), ELSE)
+        rows.append(row | {"planted": column, "expected": association(classes, share, first)})
+    for row in flagged(pd.DataFrame(rows)).to_dict("records"):
+        yield {
+            "part": "confounding",
+            "metric": "cramers_v",
+            "chance": 0.0,
+            "value": row["cramers_v"],
+            **{key: row[key] for key in ("planted", "expected", "p", "p_holm", "n_subjects")},
+            "flag": row["confounded"],
+        }
+
+
+def association(classes: np.ndarray, share: np.ndarray, first: np.ndarray) -> float:
+    """Cramér's V of the classes with the site, expected of the shares of people at site B.
+
+    Args:
+        classes: (N,) in words; None where not known.
+        share: (N,) probability of site B.
+        first: (N,) bool, one scan of each person.
+    """
+    kept = first & np.array([one is not None for one in classes])
+    names = sorted(set(classes[kept]))
+    at_b = np.array([share[kept & (classes == one)].sum() for one in names])
+    size = np.array([(kept & (classes == one)).sum() for one in names])
+    cells = np.column_stack([size - at_b, at_b])
+    expected = np.outer(cells.sum(1), cells.sum(0)) / cells.sum()
+    chi2 = ((cells - expected) ** 2 / expected).sum()
+    return float(np.sqrt(chi2 / cells.sum() / (min(cells.shape) - 1)))

@@ -1,0 +1,239 @@
+"""Planted labels and sites: their relation to the truth, what must be found of them, thresholds."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+from sklearn.metrics import roc_auc_score
+
+from helpers.planted_tables import planted_summary, planted_table
+from helpers.results import make_results
+from ldae.config_checks import check_planted
+from ldae.errors import UserError
+from ldae.evaluation.probes.features import ProbeData
+from ldae.evaluation.probes.labels import labels_of
+from ldae.evaluation.probes.target_table import make_target
+from ldae.files import read_table, write_table
+from ldae.ground_truth.planted_labels import (
+    SIGNALS,
+    noise_labels,
+    related_labels,
+    signals,
+    sites,
+    write_planted_labels,
+)
+from ldae.ground_truth.planted_relations import NOISE, RELATED
+from ldae.ground_truth.planted_scanner import (
+    association,
+    confounding_of_sites,
+    scanner_rows,
+    shifted,
+)
+from ldae.ground_truth.planted_targets import (
+    expected_scores,
+    null_rows,
+    read_values,
+    target_rows,
+)
+from ldae.report.proof_planted import planted_thresholds
+from ldae.report.tables.registry import PRINTERS
+
+CFG = {
+    "scanner": {"covariates": ["age", "sex"], "permutations": 100, "systems": ["ldae"]},
+    "probes": {"cv_folds": 3, "min_subjects": 3},
+    "bootstrap": 200,
+}
+DIAGNOSIS = make_target("diagnosis", {"kind": "binary", "classes": ["CN", "AD"]})
+
+
+def people(count, seed=0):
+    """Truth of two visits a person, half of them for testing, and a code of 6 numbers."""
+    draw = np.random.default_rng(seed)
+    person = np.repeat(np.arange(count), 2)
+    ill = draw.random(count) < 0.5
+    size = draw.normal(size=count)[person] + 0.1 * draw.normal(size=2 * count)
+    truth = pd.DataFrame(
+        {
+            "scan_id": [f"s{k:05d}" for k in range(2 * count)],
+            "participant_id": [f"sub-{one:04d}" for one in person],
+            "session_id": [f"ses-M{k % 2:03d}" for k in range(2 * count)],
+            "months": np.arange(2 * count) % 2 * 12,
+            "diagnosis": np.where(ill, "AD", "CN")[person],
+            "age": draw.normal(73, 6, count)[person],
+            "sex": np.where(draw.random(count) < 0.5, "F", "M")[person],
+            "split": np.where(person < count // 2, "train", "test"),
+            "ventricle_ml": 40 * np.exp(0.4 * size),
+            "hippocampus_ml": 8 - 0.5 * draw.normal(size=count)[person] - 0.3 * size,
+        }
+    )
+    codes = draw.normal(size=(count, 6))[person] * np.array([3, 2, 1, 1, 0.5, 0.5])
+    codes[:, 5] += 0.3 * ill[person]
+    return truth, codes
+
+
+def test_labels_follow_the_noiseless_truth_as_strongly_as_is_said():
+    truth, _ = people(4000)
+    values = signals(truth)
+    assert np.allclose(values.mean(), 0) and np.allclose(values.std(ddof=0), 1)
+    assert np.corrcoef(values["loss"], truth["hippocampus_ml"])[0, 1] < -0.5
+    labels = related_labels(values, np.random.default_rng(1))
+    loss = values["loss"]
+    r = np.corrcoef(labels["number"], loss)[0, 1]
+    assert r == pytest.approx(1 / np.sqrt(1 + 0.5**2), abs=0.01)
+    near = np.abs(loss - 1) < 0.1
+    assert labels["case"][near].mean() == pytest.approx(1 / (1 + np.exp(-2)), abs=0.05)
+    both = (np.abs(values["ventricles"] - 1) < 0.3) & (np.abs(values["hippocampi"]) < 0.3)
+    share = labels["group"][both].value_counts(normalize=True)
+    assert share["ventricles"] == pytest.approx(np.exp(1.5) / (2 + np.exp(1.5)), abs=0.07)
+    assert sorted(labels["level"].unique()) == [0, 1, 2, 3]
+    followed, events = labels["months"][near].sum(), labels["event"][near].sum()
+    assert events / followed == pytest.approx(np.exp(1) / 36, rel=0.15)
+
+
+def test_expected_scores_are_those_of_closed_form():
+    truth, _ = people(700)
+    values = signals(truth)
+    found = expected_scores(values, values, seed=3)
+    assert set(found) == set(RELATED)
+    assert found["planted_number"] == pytest.approx(1 / np.sqrt(1.25), abs=0.005)
+    draw = np.random.default_rng(0)
+    chance = 1 / (1 + np.exp(-2 * values["loss"]))
+    auroc = [roc_auc_score(draw.random(len(chance)) < chance, values["loss"]) for _ in range(20)]
+    assert found["planted_case"] == pytest.approx(np.mean(auroc), abs=0.005)
+    turned = expected_scores(values, -values, seed=3)
+    assert turned["planted_number"] == pytest.approx(-found["planted_number"])
+    assert turned["planted_event"] == pytest.approx(1 - found["planted_event"])
+    assert turned["planted_group"] < 0.5 < found["planted_group"]
+
+
+def test_reading_of_a_code_that_is_the_truth_is_the_truth():
+    truth, _ = people(300)
+    values = signals(truth)
+    code = values[["ventricles", "hippocampi"]].to_numpy() @ np.array([[2.0, 1.0], [0.0, 3.0]])
+    read = read_values(code, values, truth, 3)
+    test = (truth["split"] == "test").to_numpy()
+    for name in SIGNALS:
+        assert np.corrcoef(read[name], values[name][test])[0, 1] > 0.999
+
+
+def test_noise_is_of_people_and_its_p_values_are_uniform():
+    truth, codes = people(80)
+    labels = noise_labels(truth["participant_id"], np.random.default_rng(0))
+    assert (labels.groupby(truth["participant_id"]).nunique() == 1).all(axis=None)
+    assert labels["noise"].nunique() == 80
+    rows = {row["planted"]: row for row in null_rows(codes, truth, 3, seed=5)}
+    assert set(rows) == set(NOISE)
+    for row in rows.values():
+        assert 0.01 <= row["value"] <= 0.1 and row["p"] > 0.01
+
+
+def test_shift_has_the_stated_size_in_sds_of_the_code_along_it():
+    truth, codes = people(3000)
+    training = (truth["split"] == "train").to_numpy()
+    at_b = np.random.default_rng(1).random(len(codes)) < 0.5
+    moved = shifted(codes, at_b, training, 1.5, seed=2)
+    assert np.array_equal(moved[~at_b], codes[~at_b])
+    gap = moved[at_b] - codes[at_b]
+    assert np.allclose(gap, gap[0])
+    distance = np.sqrt(gap[0] @ np.linalg.solve(np.cov(codes[training].T), gap[0]))
+    assert distance == pytest.approx(1.5, rel=0.01)
+    assert np.array_equal(shifted(codes, at_b, training, 0.0, 2), codes)
+
+
+def test_even_site_is_told_as_its_size_implies_and_gone_after_combat():
+    truth, codes = people(700)
+    labels = sites(truth, np.random.default_rng(4))
+    data = ProbeData(truth, {"ldae": codes})
+    rows = pd.DataFrame(scanner_rows(data, labels, truth, DIAGNOSIS, CFG, 1))
+    told = rows[rows["part"] == "site"].set_index("size")
+    assert told["expected"].to_dict() == {size: norm.cdf(size / 2) for size in (0.0, 1.0, 2.0)}
+    assert ((told["ci_low"] <= told["expected"]) & (told["expected"] <= told["ci_high"])).all()
+    assert told["p"][2.0] < 0.05 < told["p"][0.0]
+    assert (rows.loc[rows["part"] == "harmonised", "p"] >= 0.05).all()
+    cost = rows[rows["part"] == "diagnosis"]
+    assert (cost["ci_low"] > -0.02).all() and (cost["ci_high"] < 0.02).all()
+    assert set(rows.loc[rows["planted"] == "skewed", "part"]) == {"gain", "harmonised gain"}
+
+
+def test_skewed_site_alone_is_flagged_with_the_planted_association():
+    truth, _ = people(700)
+    labels = sites(truth, np.random.default_rng(4))
+    rows = {
+        row["planted"]: row
+        for row in confounding_of_sites(truth, labels, truth, DIAGNOSIS, CFG, seed=1)
+    }
+    assert rows["even"]["flag"] == "no" and rows["even"]["expected"] == 0
+    assert rows["skewed"]["flag"] == "yes"
+    assert rows["skewed"]["expected"] == pytest.approx(0.4, abs=0.01)
+    assert rows["skewed"]["value"] == pytest.approx(0.4, abs=0.08)
+    classes = np.array(["CN", "CN", "AD", "AD"], dtype=object)
+    told = association(classes, np.array([0.0, 0.0, 1.0, 1.0]), np.full(4, True))
+    assert told == pytest.approx(1.0)
+
+
+def test_written_labels_are_read_as_targets_of_their_kinds(tmp_path):
+    truth, _ = people(50)
+    write_table(truth, tmp_path / "truth.tsv")
+    write_planted_labels([tmp_path / "truth.tsv"], tmp_path / "planted.tsv", 21)
+    again = tmp_path / "again.tsv"
+    write_planted_labels([tmp_path / "truth.tsv"], again, 21)
+    assert again.read_bytes() == (tmp_path / "planted.tsv").read_bytes()
+    labels = read_table(tmp_path / "planted.tsv")
+    for name, (kind, columns, _) in {**RELATED, **NOISE}.items():
+        about = {"kind": kind, "column": columns[0], "table": "planted.tsv"}
+        if kind == "binary":
+            about["positive"] = "> 0.5"
+        if kind == "survival":
+            about["time"] = columns[1]
+        found = labels_of(make_target(name, about), truth, truth, labels)
+        assert found.known.all()
+
+
+def test_thresholds_are_met_by_what_was_planted_and_by_nothing_else():
+    table = planted_table()
+    met = planted_thresholds(table)
+    assert len(met) == 27
+    assert [one.text for one in met if not one.met] == []
+    assert not any(one.met for one in planted_thresholds(table[:0]))
+    changes = [
+        ("target", {"value": 0.9, "ci_low": 0.88, "ci_high": 0.99}, 10),  # more than is possible
+        ("target", {"p_holm": 0.2}, 5),
+        ("noise", {"p_holm": 0.01}, 4),
+        ("null", {"value": 0.2}, 2),
+        ("null", {"p": 0.001}, 2),
+        ("site", {"ci_low": 0.6, "ci_high": 0.7}, 2),
+        ("harmonised", {"p": 0.001}, 1),
+        ("diagnosis", {"ci_low": -0.1}, 1),
+        ("confounding", {"flag": "yes"}, 1),
+        ("confounding", {"value": 0.2}, 2),
+    ]
+    for part, change, lost in changes:
+        changed = table.copy()
+        for column, value in change.items():
+            changed.loc[changed["part"] == part, column] = value
+        assert sum(not one.met for one in planted_thresholds(changed)) == lost, (part, change)
+
+
+def test_report_prints_planted_targets_and_sites():
+    targets, places = PRINTERS["planted"](planted_table())
+    assert targets.rows[0][0] == "number" and targets.rows[0][2] == "True volumes (oracle)"
+    assert targets.rows[0][-3:] == ["0.300", "0.300 [0.200, 0.400]", "0.020"]
+    assert places.rows[-1][-3:-1] == ["0.400", "0.400 (confounded: yes)"]
+
+
+def test_a_planted_target_that_is_not_asked_for_is_named():
+    table = planted_summary()
+    expected = {system: dict.fromkeys(RELATED, 0.8) for system in ("oracle", "ldae")}
+    with pytest.raises(UserError, match=r"no score of ldae, oracle for planted_level"):
+        list(target_rows(table[table["target"] != "planted_level"], expected))
+    with pytest.raises(UserError, match=r"no score of ldae for planted_coin"):
+        list(target_rows(table[table["target"] != "planted_coin"], expected))
+
+
+def test_labels_are_planted_only_where_there_is_a_truth(tmp_path):
+    _, config = make_results(tmp_path)
+    evaluation = config["evaluation"] | {"planted": {"labels": "x.tsv", "seed": 1}, "truth": None}
+    with pytest.raises(UserError, match=r"evaluation\.planted needs evaluation\.truth, which"):
+        check_planted(evaluation)
+    check_planted(evaluation | {"truth": "truth.tsv"})
+    check_planted(evaluation | {"planted": None})
