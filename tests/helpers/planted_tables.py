@@ -19,6 +19,7 @@ def planted_summary():
                 {"target": name, "kind": kind, "split": "frozen", "system": system}
                 | {"metric": metric.get(kind, "concordance"), "value": value, "chance": chance}
                 | {"ci_low": value - 0.1, "ci_high": value + 0.1, "n_scans": 9, "n_subjects": 5}
+                | {"note": None}
                 | {"p": 0.002, "p_holm": 0.02 if name in RELATED else 1.0}
             )
     return pd.DataFrame(rows)

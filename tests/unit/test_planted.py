@@ -14,6 +14,8 @@ from ldae.evaluation.probes.features import ProbeData
 from ldae.evaluation.probes.labels import labels_of
 from ldae.evaluation.probes.target_table import make_target
 from ldae.files import read_table, write_table
+from ldae.ground_truth import planted, planted_targets
+from ldae.ground_truth.planted import COLUMNS
 from ldae.ground_truth.planted_labels import (
     SIGNALS,
     noise_labels,
@@ -219,6 +221,58 @@ def test_report_prints_planted_targets_and_sites():
     assert targets.rows[0][0] == "number" and targets.rows[0][2] == "True volumes (oracle)"
     assert targets.rows[0][-3:] == ["0.300", "0.300 [0.200, 0.400]", "0.020"]
     assert places.rows[-1][-3:-1] == ["0.400", "0.400 (confounded: yes)"]
+
+
+def test_a_refused_target_has_its_note_and_meets_no_threshold():
+    table = planted_summary()
+    refused = table["target"] == "planted_event"
+    table.loc[refused, ["value", "note"]] = [None, "too few subjects: 1 event in test"]
+    expected = {system: dict.fromkeys(RELATED, 0.8) for system in ("oracle", "ldae")}
+    rows = pd.DataFrame(target_rows(table, expected)).reindex(columns=COLUMNS)
+    (printed, _) = PRINTERS["planted"](rows)
+    assert [row[-2] for row in printed.rows if row[0] == "event"] == [
+        "too few subjects: 1 event in test"
+    ]
+    met = [one.met for one in planted_thresholds(rows) if one.text.startswith("event")]
+    assert met == [False] * 3
+
+
+def evaluated(folder, monkeypatch, count):
+    """The table of planted truths of so many simulated people."""
+    truth, codes = people(count)
+    write_table(truth, folder / "truth.tsv")
+    write_planted_labels([folder / "truth.tsv"], folder / "labels.tsv", 1)
+    write_table(planted_summary(), folder / "targets.tsv")
+    features = {"ldae": codes, "oracle": codes[:, :2], "volumes": codes[:, :3]}
+    monkeypatch.setattr(planted, "load_probe_data", lambda *_, **__: ProbeData(truth, features))
+    monkeypatch.setattr(planted_targets, "NULL_DRAWS", 4)
+    monkeypatch.setattr(planted_targets, "REDRAWS", 2)
+    names = ("latents", "pca", "volumes", "oracle")
+    sources = dict.fromkeys(names, "") | {"embeddings": {}, "visits": folder / "truth.tsv"}
+    sources |= {"labels": folder / "labels.tsv", "targets": folder / "targets.tsv"}
+    cfg = CFG | {"planted": {"seed": 1}}
+    planted.evaluate_planted(sources, folder / "planted.tsv", cfg, ("CN", "AD"), 0)
+    return read_table(folder / "planted.tsv")
+
+
+def test_table_has_every_target_site_and_check(tmp_path, monkeypatch):
+    table = evaluated(tmp_path, monkeypatch, 80)
+    assert list(table) == COLUMNS
+    assert table["part"].value_counts().to_dict() == {
+        "target": 10, "noise": 6, "null": 2, "site": 3, "harmonised": 3, "diagnosis": 3,
+        "gain": 1, "harmonised gain": 1, "confounding": 2,
+    }  # fmt: skip
+    monkeypatch.setattr(planted, "read_table", lambda path, *_: read_table(path)[1:])
+    with pytest.raises(UserError, match=r"labels\.tsv lacks 1 scan\(s\)"):
+        evaluated(tmp_path, monkeypatch, 80)
+
+
+def test_too_few_test_people_make_one_row_that_says_so(tmp_path, monkeypatch):
+    table = evaluated(tmp_path, monkeypatch, 24)
+    assert table["note"].tolist() == ["too few test people: 12, and 20 are needed"]
+    (printed,) = PRINTERS["planted"](table)
+    assert printed.rows == [table["note"].tolist()]
+    assert not any(one.met for one in planted_thresholds(table))
 
 
 def test_a_planted_target_that_is_not_asked_for_is_named():

@@ -28,9 +28,11 @@ from ldae.ground_truth.planted_targets import (
 )
 from ldae.ground_truth.truth import VISIT
 
+FEWEST = 20  # test people, of whom intervals and p values say something
 COLUMNS = [
     "part", "planted", "relation", "size", "system", "metric", "chance", "expected", "value",
     "ci_low", "ci_high", "p", "p_holm", "null_low", "null_high", "flag", "n_scans", "n_subjects",
+    "note",
 ]  # fmt: skip
 
 
@@ -52,6 +54,7 @@ def evaluate_planted(
             (:mod:`ldae.ground_truth.planted_targets`), ``site``, ``harmonised``, ``diagnosis``,
             ``gain``, ``harmonised gain`` and ``confounding``
             (:mod:`ldae.ground_truth.planted_scanner`). ``size``: of a shift, in SDs of the code.
+            With fewer than :data:`FEWEST` test people one row, whose ``note`` says so.
         cfg: Keys ``planted``, ``scanner``, ``probes`` and ``bootstrap`` of section ``evaluation``.
         classes: Negative and positive diagnosis.
         seed: Of folds, resamples, permutations and directions.
@@ -73,6 +76,11 @@ def evaluate_planted(
         "present cohort.",
     )
     values, test = labels[list(SIGNALS)], (scans["split"] == TEST).to_numpy()
+    people = scans.loc[test, "participant_id"].nunique()
+    if people < FEWEST:
+        note = f"too few test people: {people}, and {FEWEST} are needed"
+        write_table(pd.DataFrame([{"part": "none", "note": note}], columns=COLUMNS), table)
+        return
     read = read_values(data.features[LDAE], values, scans, folds)
     drawn = cfg["planted"]["seed"]
     expected = {

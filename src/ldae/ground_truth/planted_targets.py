@@ -105,13 +105,21 @@ def target_rows(
         targets: ``tables/targets.tsv``.
         expected: Scores by system and target, from :func:`expected_scores`.
 
+    Returns:
+        Rows; of a target that the probes refuse one with their note, and without a value.
+
     Raises:
-        UserError: a planted target is not among the targets, or has no score.
+        UserError: a planted target is not among the targets, or a system has no score of it.
     """
     frozen = targets[targets["split"] == FROZEN]
     for name, (kind, _, relation) in {**RELATED, **NOISE}.items():
         metric, chance = DISCRIMINATION[kind]
         mine = frozen[(frozen["target"] == name) & (frozen["metric"] == metric)]
+        if len(mine) and mine["value"].isna().all():
+            about = {"part": "target" if name in RELATED else "noise", "planted": name}
+            about |= {"relation": relation, "system": LDAE, "metric": metric, "chance": chance}
+            yield about | {"note": mine["note"].iloc[0]}
+            continue
         mine = mine[mine["value"].notna()]
         systems = expected if name in RELATED else mine["system"].tolist()
         lacking = sorted(set(systems) - set(mine["system"])) or ([] if len(mine) else [LDAE])

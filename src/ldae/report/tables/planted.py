@@ -19,6 +19,8 @@ PARTS = {
 
 def planted(table: pd.DataFrame) -> list[Table]:
     """Planted targets and planted sites, from ``planted.tsv``."""
+    if table["part"].eq("none").all():
+        return [Table("Planted targets and sites", ["Note"], [[table["note"].iloc[0]]])]
     inside = table["part"].isin(OF_TARGETS)
     return [_targets(table[inside]), _sites(table[~inside])]
 
@@ -38,7 +40,7 @@ def _targets(table: pd.DataFrame) -> Table:
                 system(one["system"]).label,
                 "Share of p below 0.05" if share else metric(one["metric"]).label,
                 number(one["expected"]),
-                _value(one),
+                one["note"] if pd.isna(one["value"]) else _value(one),
                 number(one["p"] if share else one["p_holm"]),
             ]
         )
