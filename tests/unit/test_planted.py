@@ -26,10 +26,10 @@ from ldae.ground_truth.planted_labels import (
 )
 from ldae.ground_truth.planted_relations import NOISE, RELATED
 from ldae.ground_truth.planted_scanner import (
+    Shift,
     association,
     confounding_of_sites,
     scanner_rows,
-    shifted,
 )
 from ldae.ground_truth.planted_targets import (
     expected_scores,
@@ -132,14 +132,16 @@ def test_noise_is_of_people_and_its_p_values_are_uniform():
 def test_shift_has_the_stated_size_in_sds_of_the_code_along_it():
     truth, codes = people(3000)
     training = (truth["split"] == "train").to_numpy()
-    at_b = np.random.default_rng(1).random(len(codes)) < 0.5
-    moved = shifted(codes, at_b, training, 1.5, seed=2)
-    assert np.array_equal(moved[~at_b], codes[~at_b])
-    gap = moved[at_b] - codes[at_b]
-    assert np.allclose(gap, gap[0])
-    distance = np.sqrt(gap[0] @ np.linalg.solve(np.cov(codes[training].T), gap[0]))
-    assert distance == pytest.approx(1.5, rel=0.01)
-    assert np.array_equal(shifted(codes, at_b, training, 0.0, 2), codes)
+    shift = Shift.draw(codes, training, seed=2)
+    step = shift.step
+    distance = np.sqrt(step @ np.linalg.solve(np.cov(codes[training].T), step))
+    assert distance == pytest.approx(1.0, rel=0.01)
+    assert shift.place[training].std() == pytest.approx(1.0, rel=0.01)
+    for size in (0.0, 1.0, 2.0):
+        assert shift.told(size) == pytest.approx(norm.cdf(size / 2), abs=0.02)
+    known = (shift.place < 1.0).mean() + (shift.place > -1.0).mean()
+    assert shift.told(2.0) == pytest.approx(known / 2)
+    assert Shift(step, np.zeros(9)).told(0.0) == 0.5
 
 
 def test_even_site_is_told_as_its_size_implies_and_gone_after_combat():
@@ -148,10 +150,11 @@ def test_even_site_is_told_as_its_size_implies_and_gone_after_combat():
     data = ProbeData(truth, {"ldae": codes})
     rows = pd.DataFrame(scanner_rows(data, labels, truth, DIAGNOSIS, CFG, 1))
     told = rows[rows["part"] == "site"].set_index("size")
-    assert told["expected"].to_dict() == {size: norm.cdf(size / 2) for size in (0.0, 1.0, 2.0)}
+    assert told["expected"].tolist() == pytest.approx(norm.cdf([0.0, 0.5, 1.0]), abs=0.02)
     assert ((told["ci_low"] <= told["expected"]) & (told["expected"] <= told["ci_high"])).all()
     assert told["p"][2.0] < 0.05 < told["p"][0.0]
-    assert (rows.loc[rows["part"] == "harmonised", "p"] >= 0.05).all()
+    gone = rows[rows["part"] == "harmonised"]
+    assert (gone["ci_low"] <= 0.5).all() and (gone["value"] < 0.55).all()
     cost = rows[rows["part"] == "diagnosis"]
     assert (cost["ci_low"] > -0.02).all() and (cost["ci_high"] < 0.02).all()
     assert set(rows.loc[rows["planted"] == "skewed", "part"]) == {"gain", "harmonised gain"}
@@ -204,7 +207,7 @@ def test_thresholds_are_met_by_what_was_planted_and_by_nothing_else():
         ("null", {"value": 0.2}, 2),
         ("null", {"p": 0.001}, 2),
         ("site", {"ci_low": 0.6, "ci_high": 0.7}, 2),
-        ("harmonised", {"p": 0.001}, 1),
+        ("harmonised", {"ci_low": 0.6}, 1),
         ("diagnosis", {"ci_low": -0.1}, 1),
         ("confounding", {"flag": "yes"}, 1),
         ("confounding", {"value": 0.2}, 2),

@@ -7,11 +7,11 @@ has a part, so that the site tells it.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
@@ -36,34 +36,44 @@ CHANCE = 1 / len(SITES)
 Rows = Iterator[dict[str, object]]
 
 
-def shifted(
-    x: np.ndarray, at_b: np.ndarray, training: np.ndarray, size: float, seed: int
-) -> np.ndarray:
-    """Codes of the scans at site B, moved by ``size`` SDs along a direction drawn at random.
+@dataclass(frozen=True)
+class Shift:
+    """A direction of codes, drawn at random, and where codes lie along it.
 
-    The direction is drawn among the leading principal components of the standardised training
-    codes, each at its own SD, so that the distance of the two sites (Mahalanobis) is the size.
+    It is drawn among the leading principal components of the standardised training codes, each at
+    its own SD, so that the distance (Mahalanobis) of two sites a step apart is one.
 
-    Args:
-        x: (N, d) codes.
-        at_b: (N,) bool, the scans at site B.
-        training: (N,) bool.
-        size: Of the shift, in SDs of the code along it.
-        seed: Of the direction.
+    Attributes:
+        step: (d,) a move of one SD along the direction.
+        place: (N,) of each code along the best linear reading of such a move, SD 1.
     """
-    scaler = StandardScaler().fit(x[training])
-    pca = PCA(svd_solver="full").fit(scaler.transform(x[training]))
-    kept = int(np.searchsorted(np.cumsum(pca.explained_variance_ratio_), HELD)) + 1
-    kept = min(kept, len(pca.explained_variance_))
-    unit = np.random.default_rng(seed).normal(size=kept)
-    unit /= np.linalg.norm(unit)
-    along = (unit * np.sqrt(pca.explained_variance_[:kept])) @ pca.components_[:kept]
-    return x + size * at_b[:, None] * along * scaler.scale_
 
+    step: np.ndarray
+    place: np.ndarray
 
-def told_by_best(size: float) -> float:
-    """Balanced accuracy of the best linear reader of two normal codes ``size`` SDs apart."""
-    return float(norm.cdf(size / 2))
+    @classmethod
+    def draw(cls, x: np.ndarray, training: np.ndarray, seed: int) -> "Shift":
+        """Draw a direction for codes (N, d), of which ``training`` (N,) give the components."""
+        scaler = StandardScaler().fit(x[training])
+        standard = scaler.transform(x)
+        pca = PCA(svd_solver="full").fit(standard[training])
+        kept = int(np.searchsorted(np.cumsum(pca.explained_variance_ratio_), HELD)) + 1
+        kept = min(kept, len(pca.explained_variance_))
+        unit = np.random.default_rng(seed).normal(size=kept)
+        unit /= np.linalg.norm(unit)
+        spread = np.sqrt(pca.explained_variance_[:kept])
+        place = pca.transform(standard)[:, :kept] / spread @ unit
+        return cls((unit * spread) @ pca.components_[:kept] * scaler.scale_, place)
+
+    def told(self, size: float) -> float:
+        """Balanced accuracy of a reader who knows the direction and a shift of so many SDs.
+
+        Of normal codes it is that of the standard normal distribution at half the size; the codes
+        need not be normal, so that those of the cohort itself are counted, each at both sites.
+        """
+        below, above = self.place < size / 2, self.place > -size / 2
+        ties = (self.place == size / 2).mean() + (self.place == -size / 2).mean()
+        return float((below.mean() + above.mean() + ties / 2) / 2)
 
 
 def scanner_rows(
@@ -95,15 +105,15 @@ def scanner_rows(
     for system, x in data.features.items():
         for column, sizes in ((EVEN, SIZES), (SKEWED, (SKEWED_SIZE,))):
             member = labels[column].to_numpy(str)
+            shift = Shift.draw(x, training, derive_seed(seed, "planted", system, column))
             for size in sizes:
-                where = derive_seed(seed, "planted", system, column)
-                moved = shifted(x, member == SITES[1], training, size, where)
+                moved = x + size * (member == SITES[1])[:, None] * shift.step
                 after = harmonised(moved, member, training, beside)
                 about = {"planted": column, "size": size, "system": system}
                 if column == EVEN:
                     for part, codes in (("site", moved), ("harmonised", after)):
                         row, _ = told_groups(codes, member, table, SITES, cfg, seed)
-                        best = told_by_best(size) if part == "site" else CHANCE
+                        best = shift.told(size) if part == "site" else CHANCE
                         known = {"part": part, "metric": METRIC, "chance": CHANCE}
                         yield known | {"expected": best} | about | row
                     steps = (("diagnosis", after),)

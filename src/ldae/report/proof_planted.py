@@ -26,7 +26,8 @@ ABOUT = {
     SITES: (
         "At the even site a coin decides, at the skewed one 3 of 10 healthy people and 7 of 10 "
         "with AD are at site B. Codes of site B are moved by so many SDs of the code along the "
-        "shift, which the best linear reader tells with the balanced accuracy that is named."
+        "shift: of normal codes the best linear reader tells the site with a balanced accuracy of "
+        "0.50, 0.69 and 0.84."
     ),
 }
 ALPHA = 0.05
@@ -140,15 +141,16 @@ def _sites(table: pd.DataFrame) -> list[Threshold]:
     found = []
     for size in sizes:
         row = row_of(own, part="site", size=size)
-        known = "" if row is None else number(float(row["expected"]))
-        text = f"even site, {size:g} SD: balanced accuracy less {known}"
+        text = (
+            f"even site, {size:g} SD: balanced accuracy less that of a reader who knows the shift"
+        )
         criterion = "interval holds 0"
         found.append(_beside(SITES, text, criterion, row, "expected", holds(row, "expected")))
     for size in (one for one in sizes if one):
         row = row_of(own, part="harmonised", size=size)
-        gone = row is not None and bool(row["p"] >= ALPHA)
+        gone = row is not None and bool(row["ci_low"] <= row["expected"])
         text = f"even site, {size:g} SD, after ComBat: balanced accuracy"
-        found.append(_beside(SITES, text, "not above chance (p at least 0.05)", row, None, gone))
+        found.append(_beside(SITES, text, "interval not above 0.5", row, None, gone))
     for size in (one for one in sizes if one):
         row = row_of(own, part="diagnosis", size=size)
         kept = row is not None and bool(row["ci_low"] > -COST and row["ci_high"] < COST)
