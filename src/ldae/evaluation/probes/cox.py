@@ -7,17 +7,16 @@ statsmodels' Cox regression loops over event times in Python for its Hessian of 
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import minimize
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ldae.errors import require
-from ldae.evaluation.probes.linear import Fold, least
+from ldae.evaluation.probes.linear import Fold, least, standardised
+from ldae.evaluation.probes.preconditioned import Coordinates, minimised
 
 PENALTIES = tuple(10.0**k for k in range(5, -2, -1))  # from strong to weak
-MAX_ITERATIONS = 500
 
 
 class CoxRidge(BaseEstimator):
@@ -25,14 +24,20 @@ class CoxRidge(BaseEstimator):
 
     Args:
         alpha: Penalty: the partial log-likelihood less alpha |coef|^2 / 2 is maximised.
+        coordinates: Of these features, or of features that hold them; None: made at the fit.
         warm_start: Whether a second fit starts from the weights of the first.
 
     Attributes:
         coef_: (d,) weights; intercept_: 0, since a hazard's level is in the baseline.
     """
 
-    def __init__(self, alpha: float = 1.0, warm_start: bool = False):
-        self.alpha, self.warm_start = alpha, warm_start
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        coordinates: Coordinates | None = None,
+        warm_start: bool = False,
+    ):
+        self.alpha, self.coordinates, self.warm_start = alpha, coordinates, warm_start
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> "CoxRidge":
         """Fit to features (N, d) and times with events (N, 2)."""
@@ -40,17 +45,17 @@ class CoxRidge(BaseEstimator):
         x, time, event = x[order], y[order, 0], y[order, 1]
         ends = np.searchsorted(-time, -time, side="right") - 1  # last row of an equal time
 
-        def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-            value, slope = _loss(x @ weights, event, ends)
-            gradient = x.T @ slope + self.alpha * weights
-            return value + 0.5 * self.alpha * weights @ weights, gradient
+        def loss(risk: np.ndarray) -> tuple[float, np.ndarray]:
+            value, slope = _loss(risk[:, 0], event, ends)
+            return value, slope[:, None]
 
-        start = getattr(self, "coef_", None) if self.warm_start else None
-        start = np.zeros(x.shape[1]) if start is None else start
-        found = minimize(
-            loss, start, jac=True, method="L-BFGS-B", options={"maxiter": MAX_ITERATIONS}
-        )
-        self.coef_, self.intercept_ = found.x, 0.0
+        coordinates = self.coordinates or Coordinates(x)
+        factor = coordinates.factor(float(event.sum()), self.alpha)
+        start = np.zeros((x.shape[1] + 1, 1))
+        if self.warm_start and hasattr(self, "coef_"):
+            start[:-1, 0] = self.coef_
+        found = minimised(loss, x, factor, self.alpha, start, 0.0)
+        self.coef_, self.intercept_ = found[:-1, 0].copy(), 0.0
         return self
 
     def predict(self, x: np.ndarray) -> np.ndarray:
@@ -104,7 +109,8 @@ def fit_cox(x: np.ndarray, y: np.ndarray, groups: Sequence[str], folds: int) -> 
     splits = list(inner.split(x, groups=groups))
 
     parts = [Fold(x, training, rest) for training, rest in splits]
-    models = [CoxRidge(warm_start=True) for _ in parts]
+    coordinates = Coordinates(standardised(x)[0])  # those of all scans do for the folds, too
+    models = [CoxRidge(1.0, coordinates, warm_start=True) for _ in parts]
 
     def loss(penalty: float) -> float:
         total = 0.0
@@ -118,4 +124,7 @@ def fit_cox(x: np.ndarray, y: np.ndarray, groups: Sequence[str], folds: int) -> 
         return total
 
     chosen = least(PENALTIES, loss)
-    return make_pipeline(StandardScaler(), CoxRidge(chosen)).fit(x, y)
+    final = CoxRidge(chosen, coordinates)
+    model = make_pipeline(StandardScaler(), final).fit(x, y)
+    final.coordinates = None  # of the fit alone
+    return model

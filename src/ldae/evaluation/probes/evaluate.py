@@ -19,7 +19,7 @@ from ldae.evaluation.probes.joined_table import join_table, scan_dates
 from ldae.evaluation.probes.labels import Labels, labels_of, require_configured_values
 from ldae.evaluation.probes.linear import save_linear
 from ldae.evaluation.probes.projection import lda_projection
-from ldae.evaluation.probes.scores import COMPARED, absent_row, score_table
+from ldae.evaluation.probes.scores import COMPARED, Drawn, absent_row, score_table
 from ldae.evaluation.probes.splits import split_rows
 from ldae.evaluation.probes.summary import SUMMARY, absent_summary, summarise
 from ldae.evaluation.probes.target_table import (
@@ -125,9 +125,11 @@ def evaluate_target(
         models, predicted = predict_target(target, part, labels, cfg["probes"], seed)
         others = [read_predictions(path) for path in sources.predictions]
         predicted = pd.concat([predicted, *others], ignore_index=True)
-        rows, gaps = score_table(target, predicted, labels.classes, cfg["bootstrap"], seed)
+        scored = (labels.classes, cfg["bootstrap"], seed)
+        drawn = Drawn.of(target, predicted, *scored)
+        rows, gaps = score_table(target, predicted, *scored, drawn)
         people = part.table.loc[part.table["split"].isin(TRAINING), "participant_id"].nunique()
-        more = summarise(target, predicted, labels.classes, people, cfg["bootstrap"], seed)
+        more = summarise(target, predicted, labels.classes, people, cfg["bootstrap"], seed, drawn)
         more["summary"] += split_rows(target, part, labels, cfg, seed)
         predicted = predicted.astype({"seed": "Int64"})
         if "model" in out:

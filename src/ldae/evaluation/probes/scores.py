@@ -1,6 +1,7 @@
 """Scores of the probes with intervals, and paired differences between systems."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -32,8 +33,51 @@ def mean_over_seeds(seeds: Sequence[dict[str, Statistic]]) -> dict[str, Statisti
     return {name: macro([one[name] for one in seeds]) for name in seeds[0]}
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """Every score of a target's predictions on the same resamples of its test subjects.
+
+    Attributes:
+        bootstrap: The resamples.
+        frames: Predictions by (probe, system), one table a seed.
+        seeds: Their scores as functions of weights, in the same order.
+        scores: Draws by (probe, system) and score: the mean over the seeds.
+    """
+
+    bootstrap: ClusterBootstrap
+    frames: dict[tuple[str, str], list[pd.DataFrame]]
+    seeds: dict[tuple[str, str], list[dict[str, Statistic]]]
+    scores: dict[tuple[str, str], dict[str, Draws]]
+
+    @classmethod
+    def of(
+        cls, target: Target, predictions: pd.DataFrame, classes: tuple, resamples: int, seed: int
+    ) -> "Drawn":
+        """Draw all scores; the arguments are those of :func:`score_table`."""
+        frames = by_system(predictions)
+        first = same_scans(target, frames)
+        bootstrap = ClusterBootstrap(first["participant_id"], resamples, seed)
+        seeds = {
+            key: [statistics(target, frame, classes) for frame in each]
+            for key, each in frames.items()
+        }
+        scores = {
+            key: {
+                metric: bootstrap.draws(statistic)
+                for metric, statistic in mean_over_seeds(each).items()
+            }
+            for key, each in seeds.items()
+        }
+        return cls(bootstrap, frames, seeds, scores)
+
+
 def score_table(
-    target: Target, predictions: pd.DataFrame, classes: tuple, resamples: int, seed: int
+    target: Target,
+    predictions: pd.DataFrame,
+    classes: tuple,
+    resamples: int,
+    seed: int,
+    drawn: Drawn | None = None,
 ) -> tuple[list[dict], list[dict]]:
     """Rows of the score table and of the paired differences for one target.
 
@@ -47,26 +91,20 @@ def score_table(
         classes: As for those.
         resamples: Number of resamples of the subjects.
         seed: Seed of the resamples.
+        drawn: The scores, if they are drawn already.
 
     Raises:
         UserError: a system's predictions are for other scans than the LDAE's.
     """
-    found = by_system(predictions)
-    first = same_scans(target, found)
-    bootstrap = ClusterBootstrap(first["participant_id"], resamples, seed)
-    positive = positives(target, first, classes)
+    drawn = drawn or Drawn.of(target, predictions, classes, resamples, seed)
+    bootstrap = drawn.bootstrap
+    positive = positives(target, drawn.frames[REGULARISED, COMPARED][0], classes)
     count = np.nan if positive is None else int(positive.sum())
     unit_weights = np.ones((1, bootstrap.size))
     rows: list[dict] = []
-    scores: dict[tuple[str, str], dict[str, Draws]] = {}
-    for (probe, system), frames in found.items():
-        seeds = [statistics(target, frame, classes) for frame in frames]
-        drawn = {
-            metric: bootstrap.draws(statistic)
-            for metric, statistic in mean_over_seeds(seeds).items()
-        }
-        scores[probe, system] = drawn
-        for metric, draws in drawn.items():
+    for (probe, system), frames in drawn.frames.items():
+        seeds = drawn.seeds[probe, system]
+        for metric, draws in drawn.scores[probe, system].items():
             paper, source = probe_value(target.name, metric, system)
             spread = (
                 np.std([one[metric](unit_weights)[0] for one in seeds], ddof=1)
@@ -81,7 +119,7 @@ def score_table(
                 | {"n_seeds": len(seeds), "seed_sd": spread}
                 | {"paper": paper, "paper_source": source, "note": None}
             )
-    return rows, _differences(target, scores, bootstrap)
+    return rows, _differences(target, drawn.scores, bootstrap)
 
 
 def same_scans(target: Target, found: dict[tuple[str, str], list[pd.DataFrame]]) -> pd.DataFrame:

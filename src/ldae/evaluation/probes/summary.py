@@ -14,12 +14,17 @@ from ldae.evaluation.metrics.calibration import (
     mean_within,
     net_benefit,
 )
-from ldae.evaluation.probes.scores import COMPARED, by_system, compared_pairs, same_scans
+from ldae.evaluation.probes.scores import (
+    COMPARED,
+    Drawn,
+    by_system,
+    compared_pairs,
+    same_scans,
+)
 from ldae.evaluation.probes.statistics import (
     DISCRIMINATION,
     discrimination,
     positives,
-    statistics,
 )
 from ldae.evaluation.probes.target_table import BINARY, PAPER, Target
 
@@ -51,6 +56,7 @@ def summarise(
     people: int,
     resamples: int,
     seed: int,
+    scores: Drawn | None = None,
 ) -> Rows:
     """Rows of a target's tables on the frozen test split, for all systems but the paper's probes.
 
@@ -59,6 +65,7 @@ def summarise(
         predicted, classes: As for :func:`ldae.evaluation.probes.scores.score_table`.
         people: Number of training subjects.
         resamples, seed: Of the bootstrap.
+        scores: The scores, if they are drawn already.
 
     Returns:
         By key of :data:`SUMMARY`:
@@ -73,14 +80,18 @@ def summarise(
     """
     found = {key: frames[0] for key, frames in by_system(predicted).items() if key[0] != PAPER}
     first = same_scans(target, {key: [frame] for key, frame in found.items()})
-    bootstrap = ClusterBootstrap(first["participant_id"], resamples, seed)
+    if scores is None:
+        kept = pd.concat(found.values(), ignore_index=True)
+        scores = Drawn.of(target, kept, classes, resamples, seed)
+    bootstrap, shown = scores.bootstrap, DISCRIMINATION[target.kind][0]
     drawn: dict[tuple[str, str], Draws] = {}
     rows: Rows = {"summary": [], "contrasts": [], "calibration": []}
     for key, frame in found.items():
-        drawn[key] = bootstrap.draws(discrimination(target, frame, classes))
-        headline = None
-        if target.headline != DISCRIMINATION[target.kind][0]:
-            headline = bootstrap.draws(statistics(target, frame, classes)[target.headline])
+        mine = scores.scores[key]
+        if shown not in mine:  # the correlation, which has no row among the scores
+            mine = mine | {shown: bootstrap.draws(discrimination(target, frame, classes))}
+        drawn[key] = mine[shown]
+        headline = mine[target.headline] if target.headline != shown else None
         rows["summary"] += summary_rows(target, FROZEN, key[1], drawn[key], headline)
     size = {"n_training": people} | sizes(target, first, classes)
     rows["summary"] = [row | size for row in rows["summary"]]
@@ -89,7 +100,7 @@ def summarise(
         gap = drawn[own, COMPARED] - drawn[probe, system]
         rows["contrasts"].append(
             name
-            | {"metric": DISCRIMINATION[target.kind][0], "system": COMPARED, "reference": system}
+            | {"metric": shown, "system": COMPARED, "reference": system}
             | gap.interval().row("difference")
             | {"p": gap.two_sided_p()}
             | bootstrap.counts

@@ -28,7 +28,7 @@ from ldae.evaluation.probes.linear import (
     corrected_age,
     fit_classifier,
     fit_regressor,
-    held_out_predictions,
+    fit_with_held_out,
     penalty_of,
 )
 from ldae.evaluation.probes.paper import subject_split, train_classifier, train_regressor
@@ -170,12 +170,14 @@ def regularised(
     shown, truth = data.table[test], truth_columns(target, values[test], classes)
     models, frames = {}, []
     for system, x in data.features.items():
-        model = fit(target, x[training], values[training], groups, cfg, seed)
-        columns = truth | predict(target, model, x[test], classes)
+        fitted = (x[training], values[training], groups)
         if target.kind == CONTINUOUS:
-            fitted = (x[training], values[training], groups, cfg["cv_folds"])
-            held_out = held_out_predictions(model, *fitted)
+            model, held_out = fit_with_held_out(*fitted, cfg["cv_folds"])
+            columns = truth | predict(target, model, x[test], classes)
             columns["corrected"] = corrected_age(columns["predicted"], values[training], held_out)
+        else:
+            model = fit(target, *fitted, cfg, seed)
+            columns = truth | predict(target, model, x[test], classes)
         models[system] = model
         frames.append(_frame(shown, system, penalty=penalty_of(model), **columns))
     if target.kind == CONTINUOUS:
