@@ -191,7 +191,9 @@ def test_choice_takes_the_simplest_within_one_standard_error():
 def test_settings_of_a_correction():
     found = candidates("extrapolation", AUTO, 999)
     assert found[0] == NONE and len(found) == 1 + 3 * 2 * 2
-    assert {one.own_line for one in candidates("interpolation", AUTO, 999)} == {0}
+    found = candidates("interpolation", AUTO, 999)
+    assert {one.own_line for one in found} == {0}
+    assert {one.from_step for one in found if one.strength} == {200, 300}
     fixed = {"strength": 2, "own_line": 0.1, "from_step": 5000}
     assert candidates("extrapolation", fixed, 999) == [Correction(2, 0.1, 999)]
     assert candidates("extrapolation", fixed | {"strength": 0}, 999) == [NONE]

@@ -19,11 +19,12 @@ log = logging.getLogger(__name__)
 
 AUTO = "auto"
 METRIC = "ssim"  # to the scan
-# What is tried. Moves along the population's line are small beside the codes' spread, and the
-# decoder follows a move at a fixed z_t in part, so that strengths above 1 are among them.
+# What is tried (docs/ablation.md). Moves along the population's line are small beside the codes'
+# spread, and the decoder follows a move at a fixed z_t in part, so that strengths above 1 are among
+# them. A missing visit is nearer to its average: a long way up and down costs more than it gives.
 STRENGTHS = {"extrapolation": (1.0, 2.0, 4.0), "interpolation": (0.5, 1.0)}
 OWN_LINES = {"extrapolation": (0.0, 0.25), "interpolation": (0.0,)}
-FROM = (0.6, 1.0)  # t_0, of the last step
+FROM = {"extrapolation": (0.6, 1.0), "interpolation": (0.2, 0.3)}  # t_0, of the last step
 COLUMNS = (*Correction._fields, "value", "difference", "standard_error", "n_subjects", "chosen")
 
 
@@ -43,7 +44,7 @@ def candidates(study: str, settings: Mapping[str, Any], last: int) -> list[Corre
 
     strengths = tried("strength", (NONE.strength, *STRENGTHS[study]))
     own = tried("own_line", OWN_LINES[study]) if study == "extrapolation" else (NONE.own_line,)
-    from_step = tried("from_step", [round(part * last) for part in FROM])
+    from_step = tried("from_step", [round(part * last) for part in FROM[study]])
     found = [
         Correction(float(strength), float(share), min(int(step), last))
         for strength, share, step in product(strengths, own, from_step)
