@@ -5,8 +5,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from ldae.errors import UserError
 from ldae.evaluation.probes import preconditioned
-from ldae.evaluation.probes.cox import CoxRidge, partial_log_likelihood
+from ldae.evaluation.probes.cox import CoxRidge, fit_cox, partial_log_likelihood
 from ldae.evaluation.probes.linear import (
     fit_classifier,
     fit_with_held_out,
@@ -105,3 +106,27 @@ def test_fitted_classifier_keeps_no_products_of_the_features():
     model = fit_classifier(x, value > 0, np.arange(60).astype(str), 3, 0)
     assert model[-1].coordinates is None
     assert model.predict_proba(x).shape == (60, 2)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_regression_that_ends_before_its_optimum_fails(monkeypatch):
+    x, value = codes(80, 6)
+    people, y = np.arange(80).astype(str), np.column_stack([np.exp(-value), np.ones(80)])
+    endless = np.where(np.arange(480).reshape(80, 6) == 100, np.inf, x)
+    with pytest.raises(RuntimeError, match="80 scans of 6 features .* features that are not finite"):
+        PreconditionedLogistic().fit(endless, value > 0)
+    with pytest.raises(RuntimeError, match="did not reach its optimum"):
+        fit_cox(endless, y, people, 4)
+    monkeypatch.setattr(preconditioned, "MAX_ITERATIONS", 1)
+    with pytest.raises(RuntimeError, match="did not reach its optimum in 1 iterations"):
+        fit_classifier(x, value > 0, people, 4, 0)
+
+
+def test_no_model_is_fitted_without_one_of_the_classes():
+    """Two of five people have class a, one of them c as well."""
+    with pytest.raises(ValueError, match="needs two classes"):
+        PreconditionedLogistic().fit(np.eye(3), np.array(["a", "a", "a"]))
+    people = np.repeat(np.arange(5), [3, 2, 1, 1, 2]).astype(str)
+    labels = np.array(list("cbcbbabca"))
+    with pytest.raises(UserError, match="All training scans of one class are in one of 2 inner"):
+        fit_classifier(codes(9, 3)[0], labels, people, 5, 0)

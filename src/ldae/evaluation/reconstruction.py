@@ -51,7 +51,7 @@ def evaluate_reconstruction(
             volumes of the image and of the original (``ventricle_ml``, ``original_ventricle_ml``,
             likewise ``hippocampus``).
         cfg: Section ``evaluation`` (``max_scans``, ``batch_size``, ``ddim_steps``, ``noise_seed``,
-            ``start_noise``,            ``lpips``).
+            ``start_noise``, ``lpips``).
         seed: Seed of the wrong partners.
         embeddings: y_sem of all scans by the LDAE's encoder, which the controls need: another
             participant's y_sem and the mean one. None: codes are computed, without controls.

@@ -57,8 +57,8 @@ def fit_classifier(
     """Fit a standardisation and a logistic regression, C chosen by cross-validated log loss.
 
     More than two classes give a multinomial regression. Folds hold whole subjects and are
-    stratified by class, so that no fold trains without a class. If a class has fewer subjects than
-    ``folds``, there are only as many folds as it has subjects.
+    stratified by class. If a class has fewer subjects than ``folds``, there are only as many folds
+    as it has subjects.
 
     Args:
         x: (N, d) features.
@@ -68,7 +68,8 @@ def fit_classifier(
         seed: Seed of the assignment of subjects to folds.
 
     Raises:
-        UserError: a class has fewer than two training subjects.
+        UserError: a class has fewer than two training subjects, or a fold would be fitted without
+            one.
     """
     groups = np.asarray(groups)
     classes, member = np.unique(labels, return_inverse=True)
@@ -103,9 +104,21 @@ def fit_classifier(
 def _stratified_folds(
     member: tuple[int, ...], groups: tuple, folds: int, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Folds of whole subjects, stratified by class; made once for all systems of a target."""
+    """Folds of whole subjects, stratified by class; made once for all systems of a target.
+
+    Raises:
+        UserError: all of a class is in one fold, as the two subjects of one can be.
+    """
+    classes = np.array(member)
     inner = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    return list(inner.split(np.zeros(len(member)), np.array(member), np.array(groups)))
+    found = list(inner.split(np.zeros(len(classes)), classes, np.array(groups)))
+    require(
+        all(len(np.unique(classes[training])) == classes.max() + 1 for training, _ in found),
+        f"All training scans of one class are in one of {folds} inner folds of whole subjects, so "
+        "that a classification probe would be fitted without it. Add subjects of the smallest "
+        "class, or other classes.",
+    )
+    return found
 
 
 def standardised(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -60,6 +60,9 @@ def minimised(
 
     Returns:
         (d + 1, k) weights.
+
+    Raises:
+        RuntimeError: the optimum is not reached, such as of features that are not finite.
     """
     shape, root = start.shape, np.sqrt(flat)
 
@@ -82,6 +85,12 @@ def minimised(
     inner = np.vstack([factor @ start[:-1], start[-1:] * root])
     options = {"maxiter": MAX_ITERATIONS, "ftol": 0.0, "gtol": TOLERANCE * np.sqrt(len(x))}
     found = minimize(value, inner.ravel(), jac=True, method="L-BFGS-B", options=options)
+    if not found.success:
+        raise RuntimeError(
+            f"A regression on {len(x)} scans of {x.shape[1]} features did not reach its optimum in "
+            f"{found.nit} iterations ({found.message.strip(' :')}). Look for features that are not "
+            "finite, or beyond 1e100."
+        )
     return weights_of(found.x)
 
 
@@ -101,8 +110,14 @@ class PreconditionedLogistic(LogisticRegression):
         self.coordinates = coordinates
 
     def fit(self, x: np.ndarray, labels: np.ndarray) -> "PreconditionedLogistic":
-        """Fit to features (N, d) and classes (N,), two or more."""
+        """Fit to features (N, d) and classes (N,).
+
+        Raises:
+            ValueError: there are fewer than two classes.
+        """
         classes, member = np.unique(labels, return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(f"a classifier needs two classes, and all labels are {classes}")
         coordinates = self.coordinates or Coordinates(x)
         penalty, share = 1 / self.C, np.bincount(member) / len(member)
         weight = len(x) * float(np.mean(share * (1 - share)))
