@@ -98,6 +98,22 @@ def test_angle_error_is_far_below_that_of_the_others_at_fewest_steps(schedule, s
     assert angle[1] < multistep[1] / 2
 
 
+def test_angle_is_for_networks_that_predict_the_velocity(schedule):
+    """A small error of the network, larger by 1/alpha in z_0 where it is one of eps."""
+    eps, wrong, noise = gaussian_eps(schedule), 0.03 * draw(1), draw()
+
+    def error(name, of_velocity):
+        def network(z, t):
+            part = schedule.level(int(t[0]))[0] if of_velocity else 1.0
+            return (eps(z, t) + part * math.cos(int(t[0]) / 80) * wrong).float()
+
+        exact = SOLVERS["ddim"].decode(network, noise, schedule, 999)
+        return rmse(SOLVERS[name].decode(network, noise, schedule, 10), exact)
+
+    assert error("angle", True) < error("multistep", True) / 2
+    assert error("angle", False) > 2 * error("multistep", False)
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 10, 50])
 def test_midpoint_decoding_retraces_encoding(schedule, steps):
     eps, z_0 = two_modes_eps(schedule), 0.8 * draw()

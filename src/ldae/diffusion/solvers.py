@@ -10,9 +10,10 @@ from z_0 to z_T or downwards, and differ in how they use the network's noise est
 - ``multistep``: second order, an exponential integrator in lambda = log(alpha / sigma) that takes
   eps as linear in lambda over each step (Lu et al. 2022, for noise prediction), steps even in
   lambda.
-- ``angle``: second order, for fewest steps: in the angle phi = atan2(sigma, alpha), where both the
-  noise and the clean latent are taken as linear over each step. Nothing in it grows without bound
-  at either end of the schedule, so steps can be long.
+- ``angle``: second order, for fewest steps of networks that predict the velocity: in the angle
+  phi = atan2(sigma, alpha), where both the noise and the clean latent are taken as linear over each
+  step. Of a network that predicts eps itself, errors enter the clean latent times sigma / alpha,
+  157 at the last step, and the line carries them on: ``multistep`` is nearer from 10 steps on.
 - ``midpoint``: second order on even steps and exactly invertible. Each step reads the last two
   states (Wang et al. 2024), so that decoding retraces encoding up to rounding, whatever the number
   of steps. Its code holds two states.
