@@ -110,7 +110,7 @@ def test_table6_has_means_of_all_systems_and_paper_values(tables):
     scans = read_table(tables / "scans.tsv")
     mine = scans[(scans["variant"] == "y_sem") & (scans["T"] == 4)]
     label = next(key[0] for key in found if key[0].startswith("LDAE"))
-    row = found[label, "y_sem and noise", "4"]
+    row = found[label, "y_sem alone", "4"]
     expected = summary_table(scans, CFG["bootstrap"], 0)
     expected = expected[
         (expected["variant"] == "y_sem") & (expected["T"] == 4) & (expected["metric"] == "mse")

@@ -474,9 +474,9 @@ def test_methods_name_solver_and_noise_of_each_experiment(run, monkeypatch):
     assert "decoded from y_sem alone" not in text
     for start, said in (
         ({"kind": "zero", "draws": 1}, "y_sem alone starts at z_T = 0, not at a draw."),
-        ({"kind": "shared", "draws": 1}, "y_sem alone has one noise for all scans."),
+        ({"kind": "shared", "draws": 1}, "y_sem alone starts at one noise for all scans."),
         ({"kind": "scan", "draws": 4}, "y_sem alone is the mean over 4 noises."),
-        ({"kind": "shared", "draws": 4}, "over 4 noises, of one noise for all scans each."),
+        ({"kind": "shared", "draws": 4}, "over 4 noises, the same for all scans."),
     ):
         monkeypatch.setitem(config["evaluation"], "start_noise", start)
         assert said in evaluation()

@@ -63,7 +63,7 @@ def reconstruction_examples(
             :func:`ldae.evaluation.reconstruction.evaluate_reconstruction`.
         arrays: npz to write: scan_id, participant_id, diagnosis, original, reconstruction (the
             autoencoder's), encoded (N, X, Y, Z), samples (N, K, X, Y, Z), T, spacing. Sample 0
-            starts from the noise of the tables.
+            starts from the noise of the tables where ``start_noise`` is the paper's.
         cfg: Section ``evaluation``.
         subjects: ``figures.subjects``: diagnosis to participant, None for the first of the class.
         samples: Number K of stochastic codes per scan (``figures.stochastic_samples``).

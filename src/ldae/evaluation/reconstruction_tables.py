@@ -66,7 +66,7 @@ def summary_table(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFram
 def control_table(scans: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
     """Paired differences, scan by scan, that show the contribution of the codes.
 
-    - ``y_sem - wrong_y_sem``, ``y_sem - mean_y_sem``: same noise, largest T. No difference means
+    - ``y_sem - wrong_y_sem``, ``y_sem - mean_y_sem``: same z_T, largest T. No difference means
       that y_sem holds no information about the subject.
     - ``lddim encoded - autoencoder``, ``ldae encoded - autoencoder``: the loss of the DDIM round
       trip.

@@ -297,7 +297,8 @@ def add_variations(
         person: Receives the series.
         samples: Number of codes drawn as noise, beside the scan's own.
         settings: ``solver``, ``ddim_steps``.
-        noise_seed: ``evaluation.noise_seed``; number 0 is the noise of the tables.
+        noise_seed: ``evaluation.noise_seed``; number 0 is the noise of the tables where
+            ``evaluation.start_noise`` is the paper's.
     """
     scan, system = person.scan, person.reader.system
     solver, steps = settings["solver"], settings["ddim_steps"]

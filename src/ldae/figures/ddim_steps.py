@@ -34,7 +34,7 @@ LINES = {  # (system, variant): label, marker, line style
     ("autoencoder", "reconstruction"): ("AutoencoderKL", "", "-"),
     ("lddim", "encoded"): ("LDDIM, encoded $z_T$", "s", "-"),
     ("ldae", "encoded"): ("LDAE, encoded $z_T$", "o", "-"),
-    ("ldae", "y_sem"): (r"LDAE, $y_\mathrm{sem}$ and noise", "^", (0, (4, 1.6))),
+    ("ldae", "y_sem"): (r"LDAE, $y_\mathrm{sem}$ alone", "^", (0, (4, 1.6))),
 }
 PAPER = {"marker": "D", "ls": ":", "lw": 0.7, "ms": 3.6, "mfc": "white", "mew": 0.8}
 CONTROLS = {"y_sem": "own", "wrong_y_sem": "another\nsubject's", "mean_y_sem": "training\nmean"}
@@ -100,7 +100,7 @@ def draw(inputs: dict[str, Any], settings: dict[str, Any]) -> Drawing:
     body = (
         f"(a–{'abc'[len(panels) - 1]}) Test scans against the original, with 95 % intervals from "
         f"resampled subjects{'; diamonds: the paper, Table 6' if published else ''}. "
-        f"({'abcd'[len(panels)]}) Decoded from y_sem and the same noise at T = {steps}, one line a "
+        f"({'abcd'[len(panels)]}) Decoded from y_sem and the same z_T at T = {steps}, one line a "
         "scan: from the scan's own y_sem, another subject's, and the training scans' mean; bars: "
         "means."
     )
@@ -189,7 +189,7 @@ def _result(table: pd.DataFrame, controls: pd.DataFrame) -> str:
         f"{count(int(size['n_subjects']), 'test subject')}: AutoencoderKL "
         f"{value('autoencoder', 'reconstruction', None)}; at T = {last} LDDIM "
         f"{value('lddim', 'encoded', last)}, LDAE with encoded z_T "
-        f"{value('ldae', 'encoded', last)}, with y_sem and noise {value('ldae', 'y_sem', last)}."
+        f"{value('ldae', 'encoded', last)}, with y_sem alone {value('ldae', 'y_sem', last)}."
     )
     gains = []
     for other, words in (("wrong_y_sem", "another subject's"), ("mean_y_sem", "the mean")):

@@ -338,7 +338,7 @@ class LdaeSystem(TrainedSystem):
         - ``autoencoder/reconstruction``.
         - Per T ``lddim/encoded`` (unconditional, inverted z_T), ``ldae/encoded`` (Table 6 b) and
           ``ldae/y_sem`` (Table 6 a: from ``noise``).
-        - At the largest T ``ldae`` with every control code and the same noise.
+        - At the largest T ``ldae`` with every control code and the same z_T.
 
         The autoencoder's and the LDM's only of a system :attr:`with_parts`.
         """

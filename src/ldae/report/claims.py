@@ -85,7 +85,7 @@ def _reconstruction(table: pd.DataFrame, controls: pd.DataFrame, full_size: bool
             "reconstruction",
             "reconstruction_controls",
             "Decoding from the scan's own y_sem is closer to it than from another subject's",
-            f"SSIM decoded from own less another subject's y_sem, same noise, T = {steps}",
+            f"SSIM decoded from own less another subject's y_sem, from the same z_T, T = {steps}",
             row_of(gap, comparison="y_sem - wrong_y_sem"),
             ABOVE_ZERO,
             brief="difference of SSIM {found}",
@@ -96,7 +96,7 @@ def _reconstruction(table: pd.DataFrame, controls: pd.DataFrame, full_size: bool
             "reconstruction",
             "reconstruction_controls",
             "y_sem gives a better image than an average code",
-            f"SSIM decoded from own less the mean y_sem, same noise, T = {steps}",
+            f"SSIM decoded from own less the mean y_sem, from the same z_T, T = {steps}",
             row_of(gap, comparison="y_sem - mean_y_sem"),
             ABOVE_ZERO,
         )
@@ -120,7 +120,7 @@ def _reconstruction(table: pd.DataFrame, controls: pd.DataFrame, full_size: bool
         )
         + claim_of(
             *where,
-            "y_sem and noise alone give back most of the scan",
+            "y_sem alone gives back most of the scan",
             f"SSIM to the original, T = {steps}",
             own,
             _quality(DECODED_SSIM, full_size),
@@ -137,7 +137,7 @@ def _quality(bound: float, full_size: bool) -> Criterion:
 
 def _decoded_volumes(table: pd.DataFrame) -> list[Claim]:
     where = ("reconstruction", "reconstruction_volumes")
-    return _ventricles(table, where, "the scan's", "the scan's, same noise for all")
+    return _ventricles(table, where, "the scan's", "the scan's")
 
 
 def _true_volumes(table: pd.DataFrame) -> list[Claim]:

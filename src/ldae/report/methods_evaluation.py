@@ -61,10 +61,11 @@ def _start_noise(cfg: dict[str, Any]) -> str:
     """Sentence on the noise that y_sem alone is decoded from; empty for the paper's."""
     if cfg["kind"] == "zero":
         return " What is decoded from y_sem alone starts at z_T = 0, not at a draw."
-    shared = "one noise for all scans"
+    shared = cfg["kind"] == "shared"
     if cfg["draws"] == 1:
-        return "" if cfg["kind"] == "scan" else f" What is decoded from y_sem alone has {shared}."
-    which = f", of {shared} each" if cfg["kind"] == "shared" else ""
+        same = " What is decoded from y_sem alone starts at one noise for all scans."
+        return same if shared else ""
+    which = ", the same for all scans" if shared else ""
     return f" What is decoded from y_sem alone is the mean over {cfg['draws']} noises{which}."
 
 

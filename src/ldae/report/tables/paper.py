@@ -75,7 +75,7 @@ def table5(
     last = {name: stages[system(name).stages[-1]][0] for name in trained}
     add("Training hardware", {name: _hardware(card) for name, card in last.items()}, "hardware")
     for variant, words, key in (
-        ("y_sem", f"Seconds a scan, from y_sem and noise, T = {steps}", ""),
+        ("y_sem", f"Seconds a scan, from y_sem alone, T = {steps}", ""),
         ("encoded", f"Seconds a scan, encoded z_T, T = {steps}", "inference"),
     ):
         mine = timings[timings["variant"].isin([variant, "reconstruction"])]

@@ -12,9 +12,9 @@ from ldae.systems import metric, system
 VARIANTS = {
     "reconstruction": "",
     "encoded": "encoded z_T",
-    "y_sem": "y_sem and noise",
-    "wrong_y_sem": "another subject's y_sem and noise",
-    "mean_y_sem": "mean y_sem and noise",
+    "y_sem": "y_sem alone",
+    "wrong_y_sem": "another subject's y_sem alone",
+    "mean_y_sem": "mean y_sem alone",
     "resized": "resized and back, no model",
 }
 
@@ -104,7 +104,7 @@ def reconstruction_controls(table: pd.DataFrame) -> Table:
         "What the codes contribute: paired differences",
         ["First − second", "T", *(metric(name).label for name in metrics), "Higher SSIM"],
         rows,
-        "Scan by scan, the same noise for both.",
+        "Scan by scan, from the same z_T.",
     )
 
 
