@@ -3,7 +3,7 @@
 import pandas as pd
 
 from ldae.ground_truth.planted import COLUMNS
-from ldae.ground_truth.planted_relations import NOISE, RELATED
+from ldae.ground_truth.planted_relations import NOISE, RELATED, SIZES
 from ldae.ground_truth.planted_targets import target_rows
 
 
@@ -34,7 +34,7 @@ def planted_table():
     for name in NOISE:
         rows.append(about | {"part": "null", "planted": name, "value": 0.05, "p": 0.5})
     even = {"planted": "even", "expected": 0.5, "value": 0.5, "p": 0.5}
-    for size in (0.0, 1.0):
+    for size in SIZES:
         rows.append(about | even | {"part": "site", "size": size})
         rows.append(about | even | {"part": "harmonised", "size": size})
         gap = {"part": "diagnosis", "size": size, "value": 0.0, "ci_low": -0.01, "ci_high": 0.01}

@@ -24,7 +24,7 @@ from ldae.ground_truth.planted_labels import (
     sites,
     write_planted_labels,
 )
-from ldae.ground_truth.planted_relations import NOISE, RELATED
+from ldae.ground_truth.planted_relations import NOISE, RELATED, require_planted
 from ldae.ground_truth.planted_scanner import (
     Shift,
     association,
@@ -197,18 +197,19 @@ def test_written_labels_are_read_as_targets_of_their_kinds(tmp_path):
 def test_thresholds_are_met_by_what_was_planted_and_by_nothing_else():
     table = planted_table()
     met = planted_thresholds(table)
-    assert len(met) == 27
+    assert len(met) == 30
     assert [one.text for one in met if not one.met] == []
-    assert not any(one.met for one in planted_thresholds(table[:0]))
+    nothing = planted_thresholds(table[:0])
+    assert len(nothing) == 30 and not any(one.met for one in nothing)
     changes = [
         ("target", {"value": 0.9, "ci_low": 0.88, "ci_high": 0.99}, 10),  # more than is possible
         ("target", {"p_holm": 0.2}, 5),
         ("noise", {"p_holm": 0.01}, 4),
         ("null", {"value": 0.2}, 2),
         ("null", {"p": 0.001}, 2),
-        ("site", {"ci_low": 0.6, "ci_high": 0.7}, 2),
-        ("harmonised", {"ci_low": 0.6}, 1),
-        ("diagnosis", {"ci_low": -0.1}, 1),
+        ("site", {"ci_low": 0.6, "ci_high": 0.7}, 3),
+        ("harmonised", {"ci_low": 0.6}, 2),
+        ("diagnosis", {"ci_low": -0.1}, 2),
         ("confounding", {"flag": "yes"}, 1),
         ("confounding", {"value": 0.2}, 2),
     ]
@@ -240,7 +241,7 @@ def test_a_refused_target_has_its_note_and_meets_no_threshold():
     assert met == [False] * 3
 
 
-def evaluated(folder, monkeypatch, count):
+def evaluated(folder, monkeypatch, count, systems=("ldae",)):
     """The table of planted truths of so many simulated people."""
     truth, codes = people(count)
     write_table(truth, folder / "truth.tsv")
@@ -253,7 +254,7 @@ def evaluated(folder, monkeypatch, count):
     names = ("latents", "pca", "volumes", "oracle")
     sources = dict.fromkeys(names, "") | {"embeddings": {}, "visits": folder / "truth.tsv"}
     sources |= {"labels": folder / "labels.tsv", "targets": folder / "targets.tsv"}
-    cfg = CFG | {"planted": {"seed": 1}}
+    cfg = CFG | {"planted": {"seed": 1}, "scanner": CFG["scanner"] | {"systems": systems}}
     planted.evaluate_planted(sources, folder / "planted.tsv", cfg, ("CN", "AD"), 0)
     return read_table(folder / "planted.tsv")
 
@@ -265,6 +266,8 @@ def test_table_has_every_target_site_and_check(tmp_path, monkeypatch):
         "target": 10, "noise": 6, "null": 2, "site": 3, "harmonised": 3, "diagnosis": 3,
         "gain": 1, "harmonised gain": 1, "confounding": 2,
     }  # fmt: skip
+    more = evaluated(tmp_path, monkeypatch, 80, ["volumes"])
+    assert set(more.loc[more["part"] == "site", "system"]) == {"ldae", "volumes"}
     monkeypatch.setattr(planted, "read_table", lambda path, *_: read_table(path)[1:])
     with pytest.raises(UserError, match=r"labels\.tsv lacks 1 scan\(s\)"):
         evaluated(tmp_path, monkeypatch, 80)
@@ -285,6 +288,29 @@ def test_a_planted_target_that_is_not_asked_for_is_named():
         list(target_rows(table[table["target"] != "planted_level"], expected))
     with pytest.raises(UserError, match=r"no score of ldae for planted_coin"):
         list(target_rows(table[table["target"] != "planted_coin"], expected))
+
+
+def test_a_planted_target_of_another_kind_or_column_is_refused_before_the_run():
+    def asked(**change):
+        about = {
+            name: {"kind": kind, "column": columns[0], "table": "labels.tsv"}
+            | ({"positive": "> 0.5"} if kind == "binary" else {})
+            | ({"time": columns[1]} if len(columns) > 1 else {})
+            for name, (kind, columns, _) in {**RELATED, **NOISE}.items()
+        }
+        return {one: make_target(one, each | change.get(one, {})) for one, each in about.items()}
+
+    require_planted(asked(), "labels.tsv")
+    for name, change, named in (
+        ("planted_level", {"kind": "continuous"}, "kind: ordinal, table: labels.tsv"),
+        ("planted_coin", {"column": "case"}, "column: coin"),
+        ("planted_event", {"time": "number"}, "column: event and time: months"),
+        ("planted_noise", {"table": "mine.tsv"}, "table: labels.tsv"),
+    ):
+        with pytest.raises(UserError, match=rf"evaluation\.targets\.{name} with .*{named}"):
+            require_planted(asked(**{name: change}), "labels.tsv")
+    with pytest.raises(UserError, match=r"needs evaluation\.targets\.planted_number with"):
+        require_planted({}, "labels.tsv")
 
 
 def test_labels_are_planted_only_where_there_is_a_truth(tmp_path):

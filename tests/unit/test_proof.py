@@ -141,7 +141,7 @@ def test_planted_truths_are_judged_apart_from_the_models(runs, tmp_path):
     planted.loc[planted["planted"] == "skewed", "flag"] = "no"
     write_table(planted, runs[2] / "tables/planted.tsv")
     text = proof_page(runs, tmp_path).read_text()
-    assert "Beside them 26 of 27 are met that test the evaluation" in text
+    assert "Beside them 29 of 30 are met that test the evaluation" in text
     skewed = table_row(text, "skewed site: Cramér's V")
     assert skewed[0].endswith("planted 0.40") and skewed[-1] == "1 of 2"
     number = table_row(text, "number (tissue loss, and noise of half its SD): Correlation by the")

@@ -49,6 +49,7 @@ from ldae.evaluation.probes.target_table import STANDARD, target_table
 from ldae.evaluation.published_values import comparable_systems
 from ldae.files import sha256
 from ldae.fingerprint import source_fingerprint
+from ldae.ground_truth.planted_relations import require_planted
 from ldae.orchestration.command_line import given_arguments, require_targets
 from ldae.orchestration.command_line import require_profile_configuration
 from ldae.orchestration.previous_run import delete_finished_checkpoints
@@ -76,6 +77,8 @@ try:
             ASKED.profile or [], workflow.config_settings.configfiles, config
         )
     PROBE_TARGETS = target_table(config["evaluation"]["targets"])
+    if config["evaluation"]["planted"]:
+        require_planted(PROBE_TARGETS, config["evaluation"]["planted"]["labels"])
     deployed = map(str, workflow.deployment_settings.deployment_method)
     check_container(config["software"]["container"], "apptainer" in deployed)
     # Files of the authors' published weights, by part; empty: the three models are trained.

@@ -1,20 +1,6 @@
 """Planted labels and sites of a synthetic cohort: made of its truth, and asked of its codes."""
 
 if PLANTED:
-    from ldae.ground_truth.planted_relations import NOISE, RELATED
-
-    for name in (*RELATED, *NOISE):
-        if (
-            PROBE_TARGETS.get(name) is None
-            or PROBE_TARGETS[name].table != PLANTED["labels"]
-        ):
-            raise WorkflowError(
-                f"evaluation.targets.{name} is missing, or its table is not "
-                f"'{PLANTED['labels']}': evaluation.planted needs every planted target, from its "
-                "own labels (config/proof.yaml shows them). Add it, or set evaluation.planted to "
-                "null."
-            )
-
     rule planted_labels:
         input:
             truth=TRUTHS,

@@ -91,7 +91,8 @@ def evaluate_planted(
     rows += null_rows(data.features[LDAE], scans, folds, seed)
     visits = read_table(sources["visits"])
     diagnosis = make_target(DIAGNOSIS, {"kind": BINARY, "classes": list(classes)})
-    compared = [name for name in cfg["scanner"]["systems"] if name in data.features]
+    asked = dict.fromkeys([LDAE, *cfg["scanner"]["systems"]])  # the page judges the LDAE's
+    compared = [name for name in asked if name in data.features]
     part = ProbeData(scans, {name: data.features[name] for name in compared})
     rows += scanner_rows(part, labels, visits, diagnosis, cfg, seed)
     rows += confounding_of_sites(scans, labels, visits, diagnosis, cfg, seed)

@@ -3,12 +3,16 @@
 Only the standard library is imported, because the rules read this table when the workflow starts.
 """
 
+from collections.abc import Mapping
+
+from ldae.errors import require
 from ldae.evaluation.probes.target_table import (
     BINARY,
     CONTINUOUS,
     MULTICLASS,
     ORDINAL,
     SURVIVAL,
+    Target,
 )
 
 # Target of ``evaluation.targets`` -> its kind, its columns in the table of labels (values; the time
@@ -38,6 +42,29 @@ HAZARD_SLOPE = 1.0
 FOLLOW_UP = (12.0, 60.0)  # months, uniform: the latest time that is observed
 SITES = ("A", "B")
 EVEN, SKEWED = "even", "skewed"  # columns of the sites
+SIZES = (0.0, 1.0, 2.0)  # of the even site's shift, in SDs of the code along it
+SKEWED_SIZE = 1.0
 # Share of the people at site B by the diagnosis at the first visit.
 SHARE_AT_B = {"CN": 0.3, "AD": 0.7}
 ELSE = 0.5  # of other people, and of all in the column EVEN
+
+
+def require_planted(targets: Mapping[str, Target], labels: str) -> None:
+    """Require every planted target among those of the configuration, as it was planted.
+
+    Args:
+        targets: The targets of ``evaluation.targets``, by name.
+        labels: File of the labels (``evaluation.planted.labels``).
+
+    Raises:
+        UserError: one is missing, of another kind, or from other columns.
+    """
+    for name, (kind, columns, _) in {**RELATED, **NOISE}.items():
+        found = targets.get(name)
+        as_planted = found is not None and (found.kind, found.table) == (kind, labels)
+        require(
+            as_planted and tuple(found.columns) == columns,
+            f"evaluation.planted needs evaluation.targets.{name} with kind: {kind}, table: "
+            f"{labels} and column: {' and time: '.join(columns)} (config/proof.yaml shows it). Set "
+            "it so, or set evaluation.planted to null.",
+        )

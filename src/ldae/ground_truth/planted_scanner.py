@@ -26,11 +26,16 @@ from ldae.evaluation.scanner.evaluate import (
     harmonised,
     told_groups,
 )
-from ldae.ground_truth.planted_relations import ELSE, EVEN, SITES, SKEWED
+from ldae.ground_truth.planted_relations import (
+    ELSE,
+    EVEN,
+    SITES,
+    SIZES,
+    SKEWED,
+    SKEWED_SIZE,
+)
 from ldae.seeds import derive_seed
 
-SIZES = (0.0, 1.0, 2.0)  # of the even site's shift, in SDs of the code along it
-SKEWED_SIZE = 1.0
 HELD = 0.9  # share of the code's variance in the components that are shifted
 CHANCE = 1 / len(SITES)
 Rows = Iterator[dict[str, object]]

@@ -7,7 +7,7 @@ import math
 
 import pandas as pd
 
-from ldae.ground_truth.planted_relations import EVEN, NOISE, RELATED, SKEWED
+from ldae.ground_truth.planted_relations import EVEN, NOISE, RELATED, SIZES, SKEWED
 from ldae.labels import number
 from ldae.report.proof_thresholds import Threshold
 from ldae.report.tables.table import row_of
@@ -137,21 +137,20 @@ def _noise(table: pd.DataFrame) -> list[Threshold]:
 
 def _sites(table: pd.DataFrame) -> list[Threshold]:
     own = table[(table["system"] == "ldae") & (table["planted"] == EVEN)]
-    sizes = sorted(own.loc[own["part"] == "site", "size"])
     found = []
-    for size in sizes:
+    for size in SIZES:
         row = row_of(own, part="site", size=size)
         text = (
             f"even site, {size:g} SD: balanced accuracy less that of a reader who knows the shift"
         )
         criterion = "interval holds 0"
         found.append(_beside(SITES, text, criterion, row, "expected", holds(row, "expected")))
-    for size in (one for one in sizes if one):
+    for size in filter(None, SIZES):
         row = row_of(own, part="harmonised", size=size)
         gone = row is not None and bool(row["ci_low"] <= row["expected"])
         text = f"even site, {size:g} SD, after ComBat: balanced accuracy"
         found.append(_beside(SITES, text, "interval not above 0.5", row, None, gone))
-    for size in (one for one in sizes if one):
+    for size in filter(None, SIZES):
         row = row_of(own, part="diagnosis", size=size)
         kept = row is not None and bool(row["ci_low"] > -COST and row["ci_high"] < COST)
         text = f"even site, {size:g} SD, after ComBat: AUROC of AD/CN less without site"
