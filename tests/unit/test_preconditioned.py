@@ -113,7 +113,7 @@ def test_a_regression_that_ends_before_its_optimum_fails(monkeypatch):
     x, value = codes(80, 6)
     people, y = np.arange(80).astype(str), np.column_stack([np.exp(-value), np.ones(80)])
     endless = np.where(np.arange(480).reshape(80, 6) == 100, np.inf, x)
-    with pytest.raises(RuntimeError, match="80 scans of 6 features .* features that are not finite"):
+    with pytest.raises(RuntimeError, match=r"80 scans of 6 features .* that are not finite"):
         PreconditionedLogistic().fit(endless, value > 0)
     with pytest.raises(RuntimeError, match="did not reach its optimum"):
         fit_cox(endless, y, people, 4)

@@ -1,6 +1,7 @@
 """Planted labels and sites of a synthetic cohort: made of its truth, and asked of its codes."""
 
 if PLANTED:
+
     rule planted_labels:
         input:
             truth=TRUTHS,

@@ -82,7 +82,12 @@ for system, about in TRAINED_SYSTEMS.items():
             device=config["device"],
             system=about["loaded_by"],
             settings=evaluation(
-                "ddim_steps", "solver", "guidance", "noise_seed", "start_noise", "timing_scans"
+                "ddim_steps",
+                "solver",
+                "guidance",
+                "noise_seed",
+                "start_noise",
+                "timing_scans",
             ),
             source=source("evaluation.cost:measure_cost", about["loaded_by"]),
         message:

@@ -177,7 +177,11 @@ if "proof" in config:
                     INDEX,
                     CARD,
                     HISTORY,
-                    *(RECONSTRUCTIONS.values() if "ldae_slices" in config["baselines"] else ()),
+                    *(
+                        RECONSTRUCTIONS.values()
+                        if "ldae_slices" in config["baselines"]
+                        else ()
+                    ),
                 )
             ],
             [
