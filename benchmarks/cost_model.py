@@ -206,7 +206,8 @@ def evaluation_calls(cfg: dict[str, Any], test_scans: float) -> dict[str, float]
     from ldae.diffusion.solvers import find_solver
 
     up_down = [find_solver(cfg["solver"]).calls(steps) for steps in cfg["ddim_steps"]]
-    per_scan = sum(2 * (up + down) + down for up, down in up_down)  # ldae, lddim, from noise
+    draws = cfg["start_noise"]["draws"]
+    per_scan = sum(2 * (up + down) + draws * down for up, down in up_down)  # ldae, lddim, y_sem
     between = cfg["interpolation"]
     up, down = find_solver(between["solver"]).calls(between["ddim_steps"])
     return {
