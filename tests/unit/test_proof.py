@@ -10,6 +10,7 @@ from helpers.planted_tables import planted_table
 from helpers.results import make_results
 from ldae.errors import UserError
 from ldae.files import read_json, read_table, write_json, write_table
+from ldae.labels import ABSENT
 from ldae.orchestration.job_usage import COLUMNS
 from ldae.report.build import read_cards
 from ldae.report.methods import methods
@@ -103,6 +104,10 @@ def test_proof_sets_the_encoder_beside_the_papers_scan_by_scan(runs, tmp_path):
     for label in ("decoded from y_sem alone", "decoded from y_sem and inverted noise"):
         cells = table_row(section, label)[1:]
         assert [cell.split()[0].rstrip("0") for cell in cells] == ["0.02", "−0.01"]
+    truth = read_table(runs[2] / "tables/truth.tsv")
+    write_table(truth[truth["reference"] != "ldae_slices"], runs[2] / "tables/truth.tsv")
+    text = proof_page(runs, tmp_path).read_text()
+    assert table_row(text.split("## The encoder beside")[1], "true atrophy: r")[2] == ABSENT
 
 
 def test_proof_threshold_is_met_only_if_every_seed_meets_it(runs, tmp_path):

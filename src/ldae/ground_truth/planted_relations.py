@@ -1,6 +1,6 @@
 """Planted relations: which labels are made of a synthetic cohort's truth, and how strong they are.
 
-Only the standard library is imported, because the rules read this table when the workflow starts.
+Neither numpy nor pandas is imported, because the rules read this table when the workflow starts.
 """
 
 from collections.abc import Mapping

@@ -9,7 +9,7 @@ import pandas as pd
 from ldae.evaluation.metrics.bootstrap import ClusterBootstrap
 from ldae.files import read_table
 from ldae.labels import interval
-from ldae.report.proof_thresholds import RECONSTRUCTIONS
+from ldae.report.proof_thresholds import RECONSTRUCTIONS, numbers_of
 from ldae.report.tables.table import markdown_table, row_of
 
 OTHER = "ldae_slices"
@@ -49,11 +49,7 @@ def encoder_section(
             for seed in seeds
         ]
         column = "r" if table == "truth" else "difference"
-        cells = [
-            interval(float(row[column]), float(row["ci_low"]), float(row["ci_high"]), digits)
-            for row in found
-        ]
-        rows.append([label, *cells])
+        rows.append([label, *(interval(*numbers_of(row, column), digits) for row in found)])
     for variant, label in DECODED.items():
         rows.append([label, *(_ssim(folders[seed], variant, seed) for seed in seeds)])
     heads = ["components less slices", *(f"seed {seed}" for seed in seeds)]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ldae.ground_truth.planted_relations import EVEN, NOISE, RELATED, SIZES, SKEWED
 from ldae.labels import number
-from ldae.report.proof_thresholds import Threshold
+from ldae.report.proof_thresholds import Threshold, numbers_of
 from ldae.report.tables.table import row_of
 from ldae.systems import metric
 
@@ -50,10 +50,8 @@ def _beside(
     group: str, text: str, criterion: str, row: pd.Series | None, of: str | None, met: bool
 ) -> Threshold:
     """A threshold on the value of a row less its column ``of``; None: on the value itself."""
-    if row is None:
-        return Threshold(group, text, criterion, math.nan, math.nan, math.nan, False)
-    known = 0.0 if of is None else float(row[of])
-    value, low, high = (float(row[name]) - known for name in ("value", "ci_low", "ci_high"))
+    known = 0.0 if row is None or of is None else float(row[of])
+    value, low, high = (one - known for one in numbers_of(row, "value"))
     return Threshold(group, text, criterion, value, low, high, met)
 
 

@@ -114,7 +114,7 @@ def interval_beyond_zero(
     group: str, text: str, row: pd.Series | None, column: str = "difference", better: int = 1
 ) -> Threshold:
     """Threshold: the whole interval of a difference lies above 0, or below for ``better`` = -1."""
-    value, low, high = _numbers(row, column)
+    value, low, high = numbers_of(row, column)
     nearest = low if better > 0 else -high
     criterion = f"interval {'above' if better > 0 else 'below'} 0"
     return Threshold(group, text, criterion, value, low, high, nearest > 0)
@@ -122,11 +122,11 @@ def interval_beyond_zero(
 
 def at_least(group: str, text: str, bound: float, row: pd.Series | None, column: str) -> Threshold:
     """Threshold: the estimate is at least ``bound``."""
-    value, low, high = _numbers(row, column)
+    value, low, high = numbers_of(row, column)
     return Threshold(group, text, f"at least {bound:g}", value, low, high, value >= bound)
 
 
-def _numbers(row: pd.Series | None, column: str) -> tuple[float, float, float]:
+def numbers_of(row: pd.Series | None, column: str) -> tuple[float, float, float]:
     """Estimate and interval of a row. Without a row they are nan, which meets no threshold."""
     if row is None:
         return math.nan, math.nan, math.nan
@@ -273,13 +273,13 @@ def _solvers(table: pd.DataFrame, gaps: pd.DataFrame) -> list[Threshold]:
         setting = {"T": steps, "solver": solver}
         for experiment in ("reconstruction", "interpolation"):
             row = row_of(gaps, **setting, experiment=experiment, metric="ssim")
-            value, low, high = _numbers(row, "difference")
+            value, low, high = numbers_of(row, "difference")
             text = f"{experiment}, {solver}, T = {steps}: SSIM"
             criterion = f"interval above −{bound:g}"
             found.append(Threshold(CALLS, text, criterion, value, low, high, low > -bound))
     steps, (solver, _) = next(iter(FEWER_STEPS.items()))
     row = row_of(gaps, T=steps, solver=solver, experiment="manipulation", metric="ventricle_ml")
-    value, low, high = _numbers(row, "difference")
+    value, low, high = numbers_of(row, "difference")
     met = low > -VENTRICLES_ML and high < VENTRICLES_ML
     text = f"manipulation, {solver}, T = {steps}: ventricles (ml)"
     criterion = f"interval within ±{VENTRICLES_ML:g}"
