@@ -53,10 +53,10 @@ def semantic_codes(encoder: SemanticEncoder, x: Tensor, compute: Compute) -> Ten
 
 
 class _Start(NamedTuple):
-    """z_T (B, C, *S) of decodes with several y_sem, which share the frozen estimate at it."""
+    """z_T (B, C, *S) of decodes with several y_sem, which may share the frozen estimate at it."""
 
     z_T: Tensor
-    shared: SharedEstimate
+    shared: SharedEstimate | None
 
 
 class LdaeSystem(TrainedSystem):
@@ -312,9 +312,13 @@ class LdaeSystem(TrainedSystem):
     def _starts(
         self, scan_ids: Sequence[str], shape: Sequence[int], noise: StartNoise
     ) -> list[_Start]:
-        """Starts of decodes from y_sem alone, of scans whose volumes have ``shape``."""
+        """Starts of decodes from y_sem alone, of scans whose volumes have ``shape``.
+
+        Of several draws none keeps its frozen estimate: memory shall not grow with their number.
+        """
         drawn = noise.tensors(scan_ids, self.latent_shape(shape))
-        return [_Start(self.compute.move(z_T), SharedEstimate()) for z_T in drawn]
+        shared = SharedEstimate() if len(drawn) == 1 else None
+        return [_Start(self.compute.move(z_T), shared) for z_T in drawn]
 
     def _mean_image(self, starts: Sequence[_Start], y: Tensor, steps: int) -> Tensor:
         """Image of the mean of the latents decoded from each start."""
