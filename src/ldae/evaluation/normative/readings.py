@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import Ridge
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -19,7 +19,8 @@ from sklearn.preprocessing import StandardScaler
 from ldae.errors import require
 from ldae.evaluation.normative.measures import LOGIT, PREDICTED_AGE
 from ldae.evaluation.probes.features import TRAINING
-from ldae.evaluation.probes.linear import MAX_ITERATIONS, held_out_predictions
+from ldae.evaluation.probes.linear import held_out_predictions
+from ldae.evaluation.probes.preconditioned import PreconditionedLogistic
 from ldae.evaluation.probes.scores import COMPARED
 from ldae.evaluation.probes.target_table import AGE, DIAGNOSIS, REGULARISED
 
@@ -70,9 +71,7 @@ def readings(
     fitted = training & scans["diagnosis"].isin(classes).to_numpy()
     labels = (scans["diagnosis"] == classes[1]).to_numpy()
     fewest = min(len(set(groups[fitted & (labels == one)])) for one in (False, True))
-    model = make_pipeline(
-        StandardScaler(), LogisticRegression(C=penalty[DIAGNOSIS], max_iter=MAX_ITERATIONS)
-    )
+    model = make_pipeline(StandardScaler(), PreconditionedLogistic(penalty[DIAGNOSIS]))
     inner = StratifiedGroupKFold(min(folds, fewest), shuffle=True, random_state=seed)
     found.loc[fitted, LOGIT] = cross_val_predict(
         model, y[fitted], labels[fitted], groups=groups[fitted], cv=inner,
