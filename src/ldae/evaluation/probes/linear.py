@@ -23,7 +23,6 @@ from ldae.files import atomic
 LEAST_SLOPE = 0.1  # below it predictions depend too little on age to invert the line
 INVERSE_PENALTIES = tuple(10.0**k for k in range(-4, 2))  # C of the logistic regression
 PENALTIES = tuple(10.0**k for k in range(-1, 6))  # alpha of the ridge regression
-MAX_ITERATIONS = 5000
 PATIENCE = 2  # worse penalties in a row that end the search
 
 
