@@ -54,7 +54,7 @@ rule qc:
     input: "scans.txt"
     output: "qc.txt"
     params: seconds=config.get("seconds", 0)
-    shell: "sleep {params.seconds}; touch {output}"
+    shell: "touch begun; sleep {params.seconds}; touch {output}"
 '''
 
 
@@ -290,6 +290,9 @@ def test_logger_ends_on_ctrl_c_and_the_next_run_goes_on(tmp_path):
     read = ""
     while "Quality control and ledger" not in read:
         read += run.stdout.readline()
+    while not (tmp_path / "begun").exists():  # Snakemake misses a Ctrl-C before its job is there
+        assert run.poll() is None
+        time.sleep(0.05)
     os.killpg(run.pid, signal.SIGINT)
     text, status = finish(run)
     assert status != 0 and "FAILED" not in text
