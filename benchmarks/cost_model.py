@@ -25,12 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from ldae.config import merged, read_configuration, section_name
+from ldae.config import section_name
 from ldae.nets.memory import cuda_autocast, without_content
 from ldae.training.memory import STEPS, Upstream, autocast
 from ldae.training.settings import training_section
@@ -216,6 +217,13 @@ def evaluation_calls(cfg: dict[str, Any], test_scans: float) -> dict[str, float]
     }
 
 
+def _on_defaults(config: Path) -> dict[str, Any]:
+    """A configuration on top of the defaults."""
+    from ldae.config import merged, read_configuration
+
+    return merged(read_configuration(REPO / "config/config.yaml"), read_configuration(config))
+
+
 def of_commit(commit: str, scans: int) -> dict[str, dict[str, float]]:
     """The result of this script with the source and the configuration of another commit."""
     with tempfile.TemporaryDirectory() as folder:
@@ -223,7 +231,9 @@ def of_commit(commit: str, scans: int) -> dict[str, dict[str, float]]:
         packed = subprocess.run(archive, check=True, stdout=subprocess.PIPE).stdout
         subprocess.run(["tar", "-x", "-C", folder], check=True, input=packed)
         command = [sys.executable, __file__, "--json", "--scans", str(scans)]
-        command += ["--config", f"{folder}/config/config.yaml"]
+        whole = Path(folder) / "whole.yaml"
+        whole.write_text(yaml.safe_dump(_on_defaults(Path(folder) / "config/config.yaml")))
+        command += ["--config", str(whole)]
         environment = {"PYTHONPATH": f"{folder}/src", "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
     return json.loads(done.stdout)
@@ -254,11 +264,13 @@ def main() -> None:
         "--config", type=Path, default=REPO / "config/config.yaml", help="on top of the defaults"
     )
     parser.add_argument("--eager", action="store_true", help="normalisations as single operators")
-    parser.add_argument("--json", action="store_true", help="numbers alone, for --base")
-    arguments = parser.parse_args()
-    cfg = merged(
-        read_configuration(REPO / "config/config.yaml"), read_configuration(arguments.config)
+    parser.add_argument(
+        "--json", action="store_true", help="numbers alone, of a whole configuration; for --base"
     )
+    arguments = parser.parse_args()
+    # An earlier commit's source reads one whole file: it may know nothing of what follows.
+    whole = arguments.json
+    cfg = yaml.safe_load(arguments.config.read_text()) if whole else _on_defaults(arguments.config)
     now = item_seconds(cfg, arguments.scans, not arguments.eager)
     if arguments.json:
         print(json.dumps(now))
