@@ -35,6 +35,7 @@ from ldae.diffusion.spacing import Spacing, timesteps
 from ldae.errors import require
 
 EpsFn = Callable[[Tensor, Tensor], Tensor]
+Predictions = tuple[Tensor, ...]
 
 
 class Solver(ABC):
@@ -95,51 +96,60 @@ class Ddim(Solver):
         return ddim_decode(eps_fn, z_T, schedule, steps)
 
 
-class Multistep(Solver):
-    """Second-order multistep integrator in lambda, of noise prediction.
+class LinearMultistep(Solver):
+    """Second-order multistep integrator: predictions are lines in a variable of the schedule."""
 
-    Over a step of length h in lambda, eps is the line through its last two estimates; the integral
-    of the line against ds = -exp(-lambda) dlambda is exact. The first step has one estimate. It is
-    taken at first order, and repeated with the line to the estimate at its end, which the second
-    step reads as well: second order from the start, for no further call.
-    """
+    spacing: Spacing
 
-    spacing: Spacing = "log_snr"
+    @abstractmethod
+    def _integrate(
+        self, eps_fn: EpsFn, z: Tensor, schedule: Schedule, tau: Sequence[int]
+    ) -> Tensor:
+        """z from step tau[0] to tau[-1], in either direction."""
 
+    @torch.no_grad()
     def encode(self, eps_fn: EpsFn, z_0: Tensor, schedule: Schedule, steps: int) -> Tensor:
         """See :meth:`Solver.encode`."""
         return self._integrate(eps_fn, z_0, schedule, timesteps(schedule, steps, self.spacing))
 
+    @torch.no_grad()
     def decode(self, eps_fn: EpsFn, z_T: Tensor, schedule: Schedule, steps: int) -> Tensor:
         """See :meth:`Solver.decode`."""
         tau = timesteps(schedule, steps, self.spacing)
         return self._integrate(eps_fn, z_T, schedule, tau[::-1])
 
-    @torch.no_grad()
+
+class Multistep(LinearMultistep):
+    """Second-order multistep integrator in lambda, of noise prediction.
+
+    The integral of the line of eps against ds = -exp(-lambda) dlambda is exact.
+    """
+
+    spacing: Spacing = "log_snr"
+
     def _integrate(
         self, eps_fn: EpsFn, z: Tensor, schedule: Schedule, tau: Sequence[int]
     ) -> Tensor:
-        """From tau[0] to tau[-1], in either direction."""
-        x = z / schedule.level(tau[0])[0]
-        eps = ahead = slope = None
-        last_length = math.nan
-        for i, (a, b) in enumerate(pairwise(tau)):
+        """See :meth:`LinearMultistep._integrate`."""
+
+        def length(a: int, b: int) -> float:
+            return math.log(_ratio(schedule, a) / _ratio(schedule, b))  # in lambda
+
+        def predict(x: Tensor, t: int) -> Predictions:
+            return (_estimate(eps_fn, x, t, schedule),)
+
+        def step(x: Tensor, a: int, b: int, eps: Predictions, slope: Predictions | None) -> Tensor:
             start, end = _ratio(schedule, a), _ratio(schedule, b)
-            length = math.log(start / end)  # in lambda
             # Integrals over the step of 1 and of lambda - lambda_a, against ds.
-            whole, ramp = end - start, length * end + end - start
-            last, eps = eps, ahead if i == 1 else _estimate(eps_fn, x, a, schedule)
-            if i > 0:
-                slope = (eps - last) / last_length
-            elif len(tau) > 2:
-                ahead = _estimate(eps_fn, x + whole * eps, b, schedule)
-                slope = (ahead - eps) / length
-            x = x + whole * eps + (0 if slope is None else ramp * slope)
-            last_length = length
+            whole, ramp = end - start, length(a, b) * end + end - start
+            x = x + whole * eps[0]
+            return x if slope is None else x + ramp * slope[0]
+
+        x = _along_lines(z / schedule.level(tau[0])[0], tau, length, predict, step)
         return x * schedule.level(tau[-1])[0]
 
 
-class Angle(Solver):
+class Angle(LinearMultistep):
     """Second-order multistep integrator in the angle phi, of both predictions.
 
     With z = cos(phi) z_0 + sin(phi) eps the ODE is dz / dphi = cos(phi) eps - sin(phi) z_0. Over a
@@ -147,36 +157,35 @@ class Angle(Solver):
     two values; the integral of the lines is exact. The first step is as :class:`Multistep`'s.
     """
 
-    def encode(self, eps_fn: EpsFn, z_0: Tensor, schedule: Schedule, steps: int) -> Tensor:
-        """See :meth:`Solver.encode`."""
-        return self._integrate(eps_fn, z_0, schedule, timesteps(schedule, steps, "angle"))
+    spacing: Spacing = "angle"
 
-    def decode(self, eps_fn: EpsFn, z_T: Tensor, schedule: Schedule, steps: int) -> Tensor:
-        """See :meth:`Solver.decode`."""
-        return self._integrate(eps_fn, z_T, schedule, timesteps(schedule, steps, "angle")[::-1])
-
-    @torch.no_grad()
     def _integrate(
         self, eps_fn: EpsFn, z: Tensor, schedule: Schedule, tau: Sequence[int]
     ) -> Tensor:
-        """From tau[0] to tau[-1], in either direction."""
-        both = ahead = slopes = None
-        last_length = math.nan
-        for i, (a, b) in enumerate(pairwise(tau)):
+        """See :meth:`LinearMultistep._integrate`."""
+
+        def length(a: int, b: int) -> float:
+            return _angle(schedule, b) - _angle(schedule, a)
+
+        def predict(z: Tensor, t: int) -> Predictions:
+            signal, noise = schedule.level(t)
+            eps = eps_fn(z, torch.full((len(z),), t, dtype=torch.long, device=z.device))
+            return eps, (z - noise * eps) / signal
+
+        def step(
+            z: Tensor, a: int, b: int, both: Predictions, slopes: Predictions | None
+        ) -> Tensor:
             start, end = _angle(schedule, a), _angle(schedule, b)
-            length = end - start
-            last, both = both, ahead if i == 1 else _predictions(eps_fn, z, a, schedule)
-            if i > 0:
-                slopes = [
-                    (now - before) / last_length for now, before in zip(both, last, strict=True)
-                ]
-            elif len(tau) > 2:
-                guess = _turn(z, start, end, both, None)
-                ahead = _predictions(eps_fn, guess, b, schedule)
-                slopes = [(then - now) / length for then, now in zip(ahead, both, strict=True)]
-            z = _turn(z, start, end, both, slopes)
-            last_length = length
-        return z
+            # Integrals over the step of cos(phi) and of -sin(phi); then of these times phi - phi_a.
+            sine, cosine = math.sin(end) - math.sin(start), math.cos(end) - math.cos(start)
+            z = z + sine * both[0] + cosine * both[1]
+            if slopes is None:
+                return z
+            wide = end - start
+            z = z + (wide * math.sin(end) + cosine) * slopes[0]
+            return z + (wide * math.cos(end) - sine) * slopes[1]
+
+        return _along_lines(z, tau, length, predict, step)
 
 
 class Midpoint(Solver):
@@ -252,37 +261,41 @@ def _angle(schedule: Schedule, t: int) -> float:
     return math.atan2(noise, signal)
 
 
-def _predictions(eps_fn: EpsFn, z: Tensor, t: int, schedule: Schedule) -> tuple[Tensor, Tensor]:
-    """Estimates at z of step t: of eps, and of the clean latent that follows from it."""
-    signal, noise = schedule.level(t)
-    eps = eps_fn(z, torch.full((len(z),), t, dtype=torch.long, device=z.device))
-    return eps, (z - noise * eps) / signal
-
-
-def _turn(
-    z: Tensor,
-    start: float,
-    end: float,
-    both: Sequence[Tensor],
-    slopes: Sequence[Tensor] | None,
+def _along_lines(
+    state: Tensor,
+    tau: Sequence[int],
+    length: Callable[[int, int], float],
+    predict: Callable[[Tensor, int], Predictions],
+    step: Callable[[Tensor, int, int, Predictions, Predictions | None], Tensor],
 ) -> Tensor:
-    """z from angle ``start`` to ``end``: the integral of cos(phi) eps - sin(phi) z_0.
+    """A state from step tau[0] to tau[-1], each prediction the line through its last two values.
+
+    The first step has one value of each. It is taken at first order, and repeated with the lines
+    to the predictions at its end, which the second step reads as well: second order from the start,
+    for no further call.
 
     Args:
-        z: Latents at ``start``.
-        start, end: Angles, rad.
-        both: eps and z_0 at ``start``.
-        slopes: Their changes per radian; None: none.
+        state: At step tau[0].
+        tau: The steps, in either order.
+        length: Change of the variable of the lines between two steps.
+        predict: Predictions at a state of a step.
+        step: The state one step on: from a state, its step and the next, predictions, and their
+            slopes in the variable (None: constant).
     """
-    cosine, sine = math.cos(end) - math.cos(start), math.sin(end) - math.sin(start)
-    eps, clean = both
-    z = z + sine * eps + cosine * clean
-    if slopes is None:
-        return z
-    length = end - start
-    of_eps, of_clean = slopes
-    z = z + (length * math.sin(end) + cosine) * of_eps
-    return z + (length * math.cos(end) - sine) * of_clean
+
+    def slopes(before: Predictions, after: Predictions, wide: float) -> Predictions:
+        return tuple((now - last) / wide for last, now in zip(before, after, strict=True))
+
+    values = ahead = slope = None
+    for i, (a, b) in enumerate(pairwise(tau)):
+        last, values = values, ahead if i == 1 else predict(state, a)
+        if i > 0:
+            slope = slopes(last, values, length(tau[i - 1], a))
+        elif len(tau) > 2:
+            ahead = predict(step(state, a, b, values, None), b)
+            slope = slopes(values, ahead, length(a, b))
+        state = step(state, a, b, values, slope)
+    return state
 
 
 def _estimate(eps_fn: EpsFn, x: Tensor, t: int, schedule: Schedule) -> Tensor:
