@@ -108,16 +108,16 @@ def on_rows(rows: np.ndarray, score: Statistic) -> Statistic:
         rows: Places (n,) or mask (N,) of the scans.
         score: Of these scans, as a function of their own weights.
     """
+    return lambda weights: _where_drawn(score, weights[:, rows])
 
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        mine = weights[:, rows]
-        there = mine.sum(1) > 0  # a score of no scan is not asked for
-        found = np.full(len(weights), np.nan)
-        if there.any():
-            found[there] = score(mine[there])
-        return found
 
-    return statistic
+def _where_drawn(score: Statistic, weights: np.ndarray) -> np.ndarray:
+    """The score of every resample that has a scan; nan for the others, which are not asked for."""
+    there = weights.sum(1) > 0
+    found = np.full(len(weights), np.nan)
+    if there.any():
+        found[there] = score(weights[there])
+    return found
 
 
 def over_parts(parts: Sequence[tuple[np.ndarray, Statistic]]) -> Statistic:
@@ -133,8 +133,8 @@ def over_parts(parts: Sequence[tuple[np.ndarray, Statistic]]) -> Statistic:
     def statistic(weights: np.ndarray) -> np.ndarray:
         total, size = np.zeros(len(weights)), np.zeros(len(weights))
         for rows, score in parts:
-            drawn = weights[:, rows].sum(1)
-            found = on_rows(rows, score)(weights)
+            mine = weights[:, rows]
+            drawn, found = mine.sum(1), _where_drawn(score, mine)
             known = ~np.isnan(found)
             total[known] += (drawn * np.where(known, found, 0.0))[known]
             size[known] += drawn[known]
