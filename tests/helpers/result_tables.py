@@ -10,6 +10,7 @@ import pandas as pd
 from ldae.evaluation import extrapolation, interpolation_tables, manipulation_tables
 from ldae.evaluation.correction import NONE, Correction
 from ldae.evaluation.probes.all_targets import FAMILIES, corrected
+from ldae.evaluation.probes.scores import Drawn
 from ldae.evaluation.probes.summary import SUMMARY, absent_summary, summarise
 from ldae.evaluation.probes.target_table import make_target
 from ldae.files import write_table
@@ -75,7 +76,7 @@ def make_target_tables(tables: Path) -> None:
                     ),
                 )
             )  # fmt: skip
-        made = summarise(target, pd.concat(frames), target.outcomes, 40, RESAMPLES, 0)
+        made = summarise(Drawn.of(target, pd.concat(frames), target.outcomes, RESAMPLES, 0), 40)
         for part, found in made.items():
             rows[part] += found
     note = "too few subjects: 1 converts in test; 3 of each are needed"

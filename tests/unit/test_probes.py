@@ -21,7 +21,7 @@ from ldae.evaluation.probes.direction import Direction, LinearModel
 from ldae.evaluation.probes.features import ProbeData
 from ldae.evaluation.probes.labels import conversion_labels
 from ldae.evaluation.probes.linear import corrected_age
-from ldae.evaluation.probes.scores import score_table
+from ldae.evaluation.probes.scores import Drawn, score_table
 from ldae.evaluation.probes.target_table import target_table
 from ldae.evaluation.probes.targets import paper_probes, regularised
 from ldae.evaluation.published_values import paper_tables
@@ -182,7 +182,7 @@ def test_diagnosis_probe_of_shuffled_labels_is_at_chance(probe):
     else:
         predictions = paper_probes(target, data, truth, ("CN", "AD"), CFG["probes"])
         predictions["probe"] = "regularised"  # the probe whose scans are counted
-    rows, _ = score_table(target, predictions, ("CN", "AD"), 500, 0)
+    rows, _ = score_table(Drawn.of(target, predictions, ("CN", "AD"), 500, 0))
     auroc = next(row for row in rows if row["metric"] == "auroc")
     assert auroc["ci_low"] < 0.5 < auroc["ci_high"]
     assert 0.05 < auroc["ci_high"] - auroc["ci_low"] < 0.3
@@ -192,7 +192,7 @@ def test_groups_probe_of_shuffled_labels_is_at_chance():
     labels = np.random.default_rng(7).permutation(np.repeat(["AD", "CN", "MCI"], 100))
     data = _data(300, 6, 8, diagnosis=labels)
     _, predictions = regularised(TARGETS["groups"], data, labels, GROUPS, CFG["probes"], 0)
-    rows, _ = score_table(TARGETS["groups"], predictions, GROUPS, 500, 0)
+    rows, _ = score_table(Drawn.of(TARGETS["groups"], predictions, GROUPS, 500, 0))
     found = {row["metric"]: row for row in rows}
     assert found["balanced_accuracy"]["ci_low"] < 1 / 3 < found["balanced_accuracy"]["ci_high"]
     assert found["macro_auroc"]["ci_low"] < 0.5 < found["macro_auroc"]["ci_high"]
@@ -204,7 +204,7 @@ def test_conversion_probe_finds_planted_signal():
     data.features["ldae"][:, 0] += 4 * converts
     target = TARGETS["conversion"]
     _, predictions = regularised(target, data, converts, target.outcomes, CFG["probes"], 0)
-    rows, gaps = score_table(target, predictions, target.outcomes, 100, 0)
+    rows, gaps = score_table(Drawn.of(target, predictions, target.outcomes, 100, 0))
     found = {row["metric"]: row for row in rows}
     assert found["auroc"]["value"] > 0.97 and found["auroc"]["n_positive"] == 50
     ill, predicted = predictions["converts"] == 1, predictions["predicted"] == 1

@@ -12,7 +12,7 @@ from ldae.evaluation.metrics.concordance import concordance
 from ldae.evaluation.probes.all_targets import corrected
 from ldae.evaluation.probes.features import ProbeData
 from ldae.evaluation.probes.labels import labels_of
-from ldae.evaluation.probes.scores import score_table
+from ldae.evaluation.probes.scores import Drawn, score_table
 from ldae.evaluation.probes.splits import asked_splits, split_rows
 from ldae.evaluation.probes.statistics import DISCRIMINATION
 from ldae.evaluation.probes.summary import SUMMARY, summarise
@@ -67,7 +67,7 @@ def probed(kind: str, people: int, seed: int, signal: float, resamples: int = 20
     labels = labels_of(target, scans, scans[["participant_id", "months", "diagnosis"]])
     data = ProbeData(scans, {"ldae": codes}).where(labels.known)
     _, predicted = regularised(target, data, labels.values, labels.classes, CFG["probes"], 0)
-    made = summarise(target, predicted, labels.classes, people // 2, resamples, seed)
+    made = summarise(Drawn.of(target, predicted, labels.classes, resamples, seed), people // 2)
     ours = [row for row in made["summary"] if row["system"] == "ldae"]
     return {row["metric"]: row for row in ours}, made, target
 
@@ -254,7 +254,7 @@ def test_target_on_the_columns_of_diagnosis_and_age_is_scored(case):
     if "age" in predicted:
         own = predicted[predicted["system"] == "ldae"].set_index("scan_id")["age"]
         assert (own == scans.set_index("scan_id")["age"][own.index]).all()
-    rows, _ = score_table(target, predicted, found.classes, 50, 0)
+    rows, _ = score_table(Drawn.of(target, predicted, found.classes, 50, 0))
     own = {row["metric"]: row for row in rows if row["system"] == "ldae"}
     name, chance = DISCRIMINATION[target.kind]
     row = own.get(name) or own["r2"]

@@ -20,13 +20,7 @@ if TYPE_CHECKING:
     from ldae.application.inputs import InputScan
     from ldae.application.manipulated import Strength
 
-SOLVERS = (
-    "ddim",
-    "ddim_refined",
-    "multistep",
-    "angle",
-    "midpoint",
-)  # named here: --help loads no torch
+SOLVERS = ("ddim", "ddim_refined", "multistep", "angle", "midpoint")  # here: --help loads no torch
 MOST_STEPS = 1000  # of the noise schedule
 SOME_FAILED = 3  # exit status where some of several scans failed
 

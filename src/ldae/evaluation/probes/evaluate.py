@@ -125,11 +125,10 @@ def evaluate_target(
         models, predicted = predict_target(target, part, labels, cfg["probes"], seed)
         others = [read_predictions(path) for path in sources.predictions]
         predicted = pd.concat([predicted, *others], ignore_index=True)
-        scored = (labels.classes, cfg["bootstrap"], seed)
-        drawn = Drawn.of(target, predicted, *scored)
-        rows, gaps = score_table(target, predicted, *scored, drawn)
+        drawn = Drawn.of(target, predicted, labels.classes, cfg["bootstrap"], seed)
+        rows, gaps = score_table(drawn)
         people = part.table.loc[part.table["split"].isin(TRAINING), "participant_id"].nunique()
-        more = summarise(target, predicted, labels.classes, people, cfg["bootstrap"], seed, drawn)
+        more = summarise(drawn, people)
         more["summary"] += split_rows(target, part, labels, cfg, seed)
         predicted = predicted.astype({"seed": "Int64"})
         if "model" in out:

@@ -28,6 +28,7 @@ from ldae.evaluation.probes.features import TEST, TRAINING, ProbeData, load_prob
 from ldae.evaluation.probes.labels import as_words, labels_of
 from ldae.evaluation.probes.scores import (
     COMPARED,
+    Drawn,
     absent_row,
     by_system,
     mean_over_seeds,
@@ -138,7 +139,8 @@ def evaluate_external_probes(
             else:
                 draws = derive_seed(seed, "external", cohort)
                 ours = read_own(target, own[target.name])
-                found, _ = score_table(target, predicted, classes, cfg["bootstrap"], draws)
+                drawn = Drawn.of(target, predicted, classes, cfg["bootstrap"], draws)
+                found, _ = score_table(drawn)
                 about = {"cohort": cohort, "reference": reference}
                 gaps += [
                     about | gap

@@ -26,12 +26,11 @@ class Coordinates:
         x: (N, d) standardised features.
 
     Attributes:
-        scans: Their number N.
         products: (d, d) mean product of the features, X'X/N.
     """
 
     def __init__(self, x: np.ndarray):
-        self.scans, self.products = len(x), x.T @ x / len(x)
+        self.products = x.T @ x / len(x)
 
     def factor(self, weight: float, penalty: float) -> np.ndarray:
         """Upper triangular R (d, d) with R'R = weight X'X/N + penalty.

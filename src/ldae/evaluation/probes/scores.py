@@ -38,12 +38,16 @@ class Drawn:
     """Every score of a target's predictions on the same resamples of its test subjects.
 
     Attributes:
+        target: What was predicted.
+        classes: Its classes, as :func:`statistics` takes them.
         bootstrap: The resamples.
         frames: Predictions by (probe, system), one table a seed.
         seeds: Their scores as functions of weights, in the same order.
         scores: Draws by (probe, system) and score: the mean over the seeds.
     """
 
+    target: Target
+    classes: tuple
     bootstrap: ClusterBootstrap
     frames: dict[tuple[str, str], list[pd.DataFrame]]
     seeds: dict[tuple[str, str], list[dict[str, Statistic]]]
@@ -53,7 +57,19 @@ class Drawn:
     def of(
         cls, target: Target, predictions: pd.DataFrame, classes: tuple, resamples: int, seed: int
     ) -> "Drawn":
-        """Draw all scores; the arguments are those of :func:`score_table`."""
+        """Draw all scores.
+
+        Args:
+            target: What was predicted.
+            predictions: probe, system, seed, scan_id, participant_id and the columns that
+                :func:`ldae.evaluation.probes.statistics.statistics` reads.
+            classes: As for those.
+            resamples: Number of resamples of the subjects.
+            seed: Seed of the resamples.
+
+        Raises:
+            UserError: a system's predictions are for other scans than the LDAE's.
+        """
         frames = by_system(predictions)
         first = same_scans(target, frames)
         bootstrap = ClusterBootstrap(first["participant_id"], resamples, seed)
@@ -68,37 +84,22 @@ class Drawn:
             }
             for key, each in seeds.items()
         }
-        return cls(bootstrap, frames, seeds, scores)
+        return cls(target, classes, bootstrap, frames, seeds, scores)
+
+    @property
+    def compared(self) -> pd.DataFrame:
+        """The LDAE's predictions."""
+        return self.frames[REGULARISED, COMPARED][0]
 
 
-def score_table(
-    target: Target,
-    predictions: pd.DataFrame,
-    classes: tuple,
-    resamples: int,
-    seed: int,
-    drawn: Drawn | None = None,
-) -> tuple[list[dict], list[dict]]:
+def score_table(drawn: Drawn) -> tuple[list[dict], list[dict]]:
     """Rows of the score table and of the paired differences for one target.
 
     The score of a probe trained with several seeds is their mean, in every resample. The interval
     is over subjects; ``seed_sd`` is the SD of the score over the seeds.
-
-    Args:
-        target: What was predicted.
-        predictions: probe, system, seed, scan_id, participant_id and the columns that
-            :func:`ldae.evaluation.probes.statistics.statistics` reads.
-        classes: As for those.
-        resamples: Number of resamples of the subjects.
-        seed: Seed of the resamples.
-        drawn: The scores, if they are drawn already.
-
-    Raises:
-        UserError: a system's predictions are for other scans than the LDAE's.
     """
-    drawn = drawn or Drawn.of(target, predictions, classes, resamples, seed)
-    bootstrap = drawn.bootstrap
-    positive = positives(target, drawn.frames[REGULARISED, COMPARED][0], classes)
+    target, bootstrap = drawn.target, drawn.bootstrap
+    positive = positives(target, drawn.compared, drawn.classes)
     count = np.nan if positive is None else int(positive.sum())
     unit_weights = np.ones((1, bootstrap.size))
     rows: list[dict] = []
@@ -119,7 +120,7 @@ def score_table(
                 | {"n_seeds": len(seeds), "seed_sd": spread}
                 | {"paper": paper, "paper_source": source, "note": None}
             )
-    return rows, _differences(target, drawn.scores, bootstrap)
+    return rows, _differences(drawn)
 
 
 def same_scans(target: Target, found: dict[tuple[str, str], list[pd.DataFrame]]) -> pd.DataFrame:
@@ -156,20 +157,18 @@ def compared_pairs(scores: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str
             yield probe, system, own
 
 
-def _differences(
-    target: Target, scores: dict[tuple[str, str], dict[str, Draws]], bootstrap: ClusterBootstrap
-) -> list[dict]:
+def _differences(drawn: Drawn) -> list[dict]:
     """The LDAE less each other system of the same probe."""
-    rows = []
+    rows, scores = [], drawn.scores
     for probe, system, own in compared_pairs(scores):
         for metric, draws in scores[probe, system].items():
             difference = scores[own, COMPARED][metric] - draws
             rows.append(
-                {"target": target.name, "probe": own, "system": COMPARED, "reference": system}
-                | {"metric": metric}
+                {"target": drawn.target.name, "probe": own}
+                | {"system": COMPARED, "reference": system, "metric": metric}
                 | difference.interval().row("difference")
                 | {"p": difference.two_sided_p(), "p_holm": np.nan}
-                | bootstrap.counts
+                | drawn.bootstrap.counts
             )
     table = pd.DataFrame(rows)
     if rows:

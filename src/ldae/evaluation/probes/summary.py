@@ -14,13 +14,7 @@ from ldae.evaluation.metrics.calibration import (
     mean_within,
     net_benefit,
 )
-from ldae.evaluation.probes.scores import (
-    COMPARED,
-    Drawn,
-    by_system,
-    compared_pairs,
-    same_scans,
-)
+from ldae.evaluation.probes.scores import COMPARED, Drawn, compared_pairs
 from ldae.evaluation.probes.statistics import (
     DISCRIMINATION,
     discrimination,
@@ -49,23 +43,12 @@ SUMMARY: dict[str, list[str]] = {
 Rows = dict[str, list[dict[str, Any]]]
 
 
-def summarise(
-    target: Target,
-    predicted: pd.DataFrame,
-    classes: tuple,
-    people: int,
-    resamples: int,
-    seed: int,
-    scores: Drawn | None = None,
-) -> Rows:
+def summarise(scored: Drawn, people: int) -> Rows:
     """Rows of a target's tables on the frozen test split, for all systems but the paper's probes.
 
     Args:
-        target: What was predicted.
-        predicted, classes: As for :func:`ldae.evaluation.probes.scores.score_table`.
+        scored: Predictions of the target, and their scores.
         people: Number of training subjects.
-        resamples, seed: Of the bootstrap.
-        scores: The scores, if they are drawn already.
 
     Returns:
         By key of :data:`SUMMARY`:
@@ -78,22 +61,19 @@ def summarise(
           ``at`` is the mean probability) and of the decision curve (``net_benefit`` at a threshold;
           ``treat_all`` is the system of treating everybody).
     """
-    found = {key: frames[0] for key, frames in by_system(predicted).items() if key[0] != PAPER}
-    first = same_scans(target, {key: [frame] for key, frame in found.items()})
-    if scores is None:
-        kept = pd.concat(found.values(), ignore_index=True)
-        scores = Drawn.of(target, kept, classes, resamples, seed)
-    bootstrap, shown = scores.bootstrap, DISCRIMINATION[target.kind][0]
+    target, classes, bootstrap = scored.target, scored.classes, scored.bootstrap
+    found = {key: frames[0] for key, frames in scored.frames.items() if key[0] != PAPER}
+    shown = DISCRIMINATION[target.kind][0]
     drawn: dict[tuple[str, str], Draws] = {}
     rows: Rows = {"summary": [], "contrasts": [], "calibration": []}
     for key, frame in found.items():
-        mine = scores.scores[key]
+        mine = scored.scores[key]
         if shown not in mine:  # the correlation, which has no row among the scores
             mine = mine | {shown: bootstrap.draws(discrimination(target, frame, classes))}
         drawn[key] = mine[shown]
         headline = mine[target.headline] if target.headline != shown else None
         rows["summary"] += summary_rows(target, FROZEN, key[1], drawn[key], headline)
-    size = {"n_training": people} | sizes(target, first, classes)
+    size = {"n_training": people} | sizes(target, scored.compared, classes)
     rows["summary"] = [row | size for row in rows["summary"]]
     name = {"target": target.name, "label": target.label}
     for probe, system, own in compared_pairs(found):
