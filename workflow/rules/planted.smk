@@ -1,6 +1,12 @@
 """Planted labels and sites of a synthetic cohort: made of its truth, and asked of its codes."""
 
 if PLANTED:
+    # Codes whose planted sites are asked for; always those of the LDAE.
+    SHIFTED = {
+        name: path
+        for name, path in EMBEDDINGS.items()
+        if name in SCANNER["systems"] or name == "ldae"
+    }
 
     rule planted_labels:
         input:
@@ -26,11 +32,7 @@ if PLANTED:
 
     rule planted:
         input:
-            **{
-                name: path
-                for name, path in EMBEDDINGS.items()
-                if name in SCANNER["systems"] or name == "ldae"
-            },
+            **SHIFTED,
             labels=rules.planted_labels.output[0],
             targets=rules.targets.output.summary,
             latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
@@ -51,11 +53,7 @@ if PLANTED:
             runtime=growing(60),
         params:
             seed=config["seed"],
-            systems=[
-                name
-                for name in EMBEDDINGS
-                if name in SCANNER["systems"] or name == "ldae"
-            ],
+            systems=list(SHIFTED),
             classes=CLASSES,
             settings=evaluation("planted", "scanner", "bootstrap")
             | part_of("probes", "cv_folds", "min_subjects"),

@@ -44,14 +44,15 @@ if SCANNER or FAIRNESS:
 
 
 if SCANNER:
+    SCANNED = {
+        name: path
+        for name, path in EMBEDDINGS.items()
+        if name in SCANNER["systems"]
+    }
 
     rule scanner:
         input:
-            **{
-                name: path
-                for name, path in EMBEDDINGS.items()
-                if name in SCANNER["systems"]
-            },
+            **SCANNED,
             latents=multiext(results("cache/latents/"), "store.json", "index.tsv"),
             pca=rules.latents_pca.output[0],
             volumes=rules.tissue_volumes.output[0],
@@ -71,7 +72,7 @@ if SCANNER:
             runtime=growing(240),
         params:
             seed=config["seed"],
-            systems=[name for name in EMBEDDINGS if name in SCANNER["systems"]],
+            systems=list(SCANNED),
             classes=CLASSES,
             settings=evaluation("scanner", "bootstrap")
             | part_of("probes", "cv_folds", "min_subjects"),

@@ -29,6 +29,7 @@ REDRAWS = 50  # of the noise of labels: the mean of their scores is the expected
 NULL_DRAWS = 200  # of the labels that are pure noise
 NULL_RESAMPLES = 400  # of the people, for the p value of each
 ALPHA = 0.05
+FOUND = ["value", "ci_low", "ci_high", "p", "p_holm", "n_scans", "n_subjects"]
 
 
 def reading_score(target: str, labels: pd.DataFrame, reading: pd.DataFrame) -> Statistic:
@@ -114,11 +115,11 @@ def target_rows(
     frozen = targets[targets["split"] == FROZEN]
     for name, (kind, _, relation) in {**RELATED, **NOISE}.items():
         metric, chance = DISCRIMINATION[kind]
+        about = {"part": "target" if name in RELATED else "noise", "planted": name}
+        about |= {"relation": relation, "metric": metric, "chance": chance}
         mine = frozen[(frozen["target"] == name) & (frozen["metric"] == metric)]
         if len(mine) and mine["value"].isna().all():
-            about = {"part": "target" if name in RELATED else "noise", "planted": name}
-            about |= {"relation": relation, "system": LDAE, "metric": metric, "chance": chance}
-            yield about | {"note": mine["note"].iloc[0]}
+            yield about | {"system": LDAE, "note": mine["note"].iloc[0]}
             continue
         mine = mine[mine["value"].notna()]
         systems = expected if name in RELATED else mine["system"].tolist()
@@ -131,18 +132,8 @@ def target_rows(
         )
         for system in systems:
             row = mine[mine["system"] == system].iloc[0]
-            yield {
-                "part": "target" if name in RELATED else "noise",
-                "planted": name,
-                "relation": relation,
-                "system": system,
-                "metric": metric,
-                "chance": chance,
-                "expected": expected[system][name] if name in RELATED else chance,
-                **{key: row[key] for key in ("value", "ci_low", "ci_high", "p", "p_holm")},
-                "n_scans": row["n_scans"],
-                "n_subjects": row["n_subjects"],
-            }
+            known = expected[system][name] if name in RELATED else chance
+            yield about | {"system": system, "expected": known} | row[FOUND].to_dict()
 
 
 def null_rows(

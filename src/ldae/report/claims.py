@@ -13,6 +13,7 @@ from ldae.labels import interval, number
 from ldae.report.manipulation_claims import manipulation_claims, truth_claims
 from ldae.report.proof_thresholds import AGE_RIVALS, ORACLE_FRACTION, RIVALS, VOLUME_CORRELATION
 from ldae.report.saliency_claims import saliency_claims
+from ldae.report.tables.probes import without_paper_probe
 from ldae.report.tables.table import row_of
 from ldae.report.verdicts import Claim, Criterion, claim_of
 from ldae.report.visit_claims import visit_claims
@@ -182,7 +183,7 @@ def _guidance(table: pd.DataFrame) -> list[Claim]:
 
 
 def _probes(table: pd.DataFrame, differences: pd.DataFrame) -> list[Claim]:
-    table, differences = (one[one["probe"] != "paper"] for one in (table, differences))
+    table, differences = map(without_paper_probe, (table, differences))
     found = []
     for target, name, above, baselines, digits in COMPARED:
         mine = differences[(differences["target"] == target) & (differences["metric"] == name)]

@@ -15,10 +15,11 @@ from ldae.report.tables.table import markdown_table, row_of
 OTHER = "ldae_slices"
 RESAMPLES = 1000
 KEY = ("system", "variant", "T", "scan_id")
+PROBE = {"probe": "regularised"}
 # Label; table, row and column of a paired difference; decimals.
 READ = (
-    ("AD/CN: AUROC", "probes_differences", {"target": "diagnosis", "metric": "auroc"}, 3),
-    ("age: MAE, years", "probes_differences", {"target": "age", "metric": "mae"}, 2),
+    ("AD/CN: AUROC", "probes_differences", {**PROBE, "target": "diagnosis", "metric": "auroc"}, 3),
+    ("age: MAE, years", "probes_differences", {**PROBE, "target": "age", "metric": "mae"}, 2),
     ("true atrophy: r", "truth", {"prediction": "atrophy_probe", "truth": "atrophy"}, 3),
 )
 DECODED = {  # variant: label
@@ -45,8 +46,7 @@ def encoder_section(
     rows = []
     for label, table, where, digits in READ:
         found = [
-            row_of(_regularised(tables[seed][table]), system="ldae", reference=OTHER, **where)
-            for seed in seeds
+            row_of(tables[seed][table], system="ldae", reference=OTHER, **where) for seed in seeds
         ]
         column = "r" if table == "truth" else "difference"
         rows.append([label, *(interval(*numbers_of(row, column), digits) for row in found)])
@@ -59,11 +59,6 @@ def encoder_section(
         "[ldae_slices, ...]`), on the same autoencoder, LDM and people: paired differences on test "
         f"scans.\n\n{markdown_table(heads, rows)}"
     )
-
-
-def _regularised(table: pd.DataFrame) -> pd.DataFrame:
-    """Without rows of the paper's probe, where a table has both."""
-    return table[table["probe"] != "paper"] if "probe" in table else table
 
 
 def _ssim(folder: Path, variant: str, seed: int) -> str:

@@ -21,6 +21,7 @@ from ldae.report.proof_thresholds import (
     Threshold,
     thresholds,
 )
+from ldae.report.tables.probes import without_paper_probe
 from ldae.report.tables.table import markdown_table, row_of
 from ldae.systems import system
 
@@ -180,7 +181,7 @@ def _systems(tables: Mapping[int, Mapping[str, pd.DataFrame]]) -> str:
             for one in tables.values():
                 found = one[table]
                 if table == "probes":
-                    found = found[found["probe"] != "paper"]
+                    found = without_paper_probe(found)
                 row = row_of(found, system=name, **where)
                 values.append(number(float(row[column]) if row is not None else None, digits))
             cells.append(" / ".join(values))

@@ -16,7 +16,7 @@ from ldae.files import read_table, write_table
 from ldae.labels import ABSENT, listing, number
 from ldae.models.storage import load_card
 from ldae.report.tables.external import External
-from ldae.report.tables.probes import threshold_failure
+from ldae.report.tables.probes import threshold_failure, without_paper_probe
 from ldae.report.tables.results import VARIANTS
 from ldae.report.tables.table import Table, cell, write
 from ldae.systems import (
@@ -302,7 +302,7 @@ def _failed(probes: pd.DataFrame) -> list[str]:
     """
     found = []
     for target in ("diagnosis", "conversion"):
-        mine = probes[(probes["target"] == target) & (probes["probe"] != "paper")]
+        mine = without_paper_probe(probes[probes["target"] == target])
         systems: dict[str, list[str]] = {}
         for name, part in mine.groupby("system", sort=False):
             why = threshold_failure(part.set_index("metric")["value"])

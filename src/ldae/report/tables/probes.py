@@ -14,7 +14,7 @@ SHOWN = {
 COIN = 0.5  # rate of wrongly called scans from which a threshold without a miss has failed
 
 
-def _default(table: pd.DataFrame) -> pd.DataFrame:
+def without_paper_probe(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of the regularised probes, and of systems that predict without a probe."""
     return table[table["probe"] != "paper"]
 
@@ -26,7 +26,7 @@ def probes(table: pd.DataFrame, target: str) -> Table:
         table: ``probes.tsv``.
         target: ``diagnosis`` or ``age``.
     """
-    mine = _default(table[table["target"] == target])
+    mine = without_paper_probe(table[table["target"] == target])
     systems = list(mine["system"].drop_duplicates())
     rows = []
     for key in mine["metric"].drop_duplicates():
@@ -53,7 +53,7 @@ def by_system(table: pd.DataFrame, target: str) -> Table:
         table: ``probes.tsv``.
         target: ``diagnosis`` or ``age``.
     """
-    mine = _default(table[table["target"] == target])
+    mine = without_paper_probe(table[table["target"] == target])
     shown = [name for name in SHOWN[target] if name in set(mine["metric"])]
     headline = TARGETS[target].headline
     rows, thresholds = [], []
@@ -113,7 +113,7 @@ def probe_differences(table: pd.DataFrame) -> Table:
             number(one["p"]),
             number(one["p_holm"]),
         ]
-        for _, one in _default(table).iterrows()
+        for _, one in without_paper_probe(table).iterrows()
         if one["metric"] in ("auroc", "balanced_accuracy", "macro_auroc", "mae", "rmse")
     ]
     return Table(

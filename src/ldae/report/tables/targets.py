@@ -3,6 +3,7 @@
 import pandas as pd
 
 from ldae.labels import ABSENT, count, number
+from ldae.report.tables.probes import without_paper_probe
 from ldae.report.tables.table import Table, cell
 from ldae.systems import is_baseline, metric, system, table_position
 
@@ -185,7 +186,7 @@ def external_differences(table: pd.DataFrame) -> Table:
 
 def _by_cohort(table: pd.DataFrame, column: str, title: str, note: str) -> Table:
     """A row for each test set, target and score, a column for each system."""
-    shown = table[table["probe"] != "paper"]
+    shown = without_paper_probe(table)
     names = sorted(shown["system"].drop_duplicates(), key=table_position)
     rows = []
     for (cohort, target, score), part in shown.groupby(["cohort", "target", "metric"], sort=False):
