@@ -45,9 +45,7 @@ if SCANNER or FAIRNESS:
 
 if SCANNER:
     SCANNED = {
-        name: path
-        for name, path in EMBEDDINGS.items()
-        if name in SCANNER["systems"]
+        name: path for name, path in EMBEDDINGS.items() if name in SCANNER["systems"]
     }
 
     rule scanner:
