@@ -190,6 +190,8 @@ def test_reason_without_a_verdict_rates_nothing_and_failed_scans_cannot_be_kept(
     goto(page, cohort)
     press(page, "m")
     expect(page.locator("#rated")).to_contain_text("First a verdict")
+    page.evaluate("choose(true)")  # as a part of the scans does that is loaded later
+    expect(page.locator("#rated")).to_contain_text("First a verdict")
     press(page, "1")
     expect(page.locator("#trouble")).to_contain_text("no image to keep")
     expect(page.locator("#progress")).to_contain_text("0 of 4 rated")
