@@ -21,8 +21,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "workflow/scripts"
 HEAVY = {"ants", "lpips", "matplotlib", "monai", "sklearn", "timm", "torch", "torchvision"}
 ANTS = {"ants", "matplotlib", "sklearn"}  # ANTsPy itself imports the other two
-PROBES = {"sklearn", "torch"}
-NETWORKS = PROBES | {"timm", "torchvision"}  # without MONAI, the autoencoder's
+PROBES = {"sklearn", "torch"}  # timm waits for an encoder of slices, MONAI for an autoencoder
 # Script -> packages that it may import before it does its work. All others import none.
 ALLOWED = {
     "brain_extraction": ANTS,
@@ -45,28 +44,28 @@ ALLOWED = {
     "fairness": PROBES,
     "truth": PROBES,
     "planted": PROBES,
-    "code_shard": NETWORKS,
-    "counterfactual": NETWORKS,
-    "embeddings": NETWORKS,
-    "embeddings_encoder": NETWORKS,
-    "examples": NETWORKS,
-    "explore": NETWORKS,
-    "guidance": NETWORKS,
-    "inference": NETWORKS,
-    "interpolation": NETWORKS,
-    "manipulation": NETWORKS,
-    "reconstruction": NETWORKS,
-    "reconstruction_external": NETWORKS,
-    "saliency": NETWORKS | {"matplotlib"},  # which captum imports
-    "solvers": NETWORKS,
+    "code_shard": PROBES,
+    "counterfactual": PROBES,
+    "embeddings": PROBES,
+    "embeddings_encoder": PROBES,
+    "examples": PROBES,
+    "explore": PROBES,
+    "guidance": PROBES,
+    "inference": PROBES,
+    "interpolation": PROBES,
+    "manipulation": PROBES,
+    "reconstruction": PROBES,
+    "reconstruction_external": PROBES,
+    "saliency": PROBES | {"matplotlib"},  # which captum imports
+    "solvers": PROBES,
     "published": HEAVY,  # builds all networks
     "sample": HEAVY,  # applies the models to a raw head
 }
 # Modules that scripts import by names in params, and those of the command line.
 BY_NAME = {
-    "inference.dae_system": NETWORKS,
-    "inference.ldae_system": NETWORKS,
-    "application.commands": NETWORKS,
+    "inference.dae_system": PROBES,
+    "inference.ldae_system": PROBES,
+    "application.commands": PROBES,
 }
 FIGURES = [path.stem for path in sorted((ROOT / "src/ldae/figures").glob("[a-z]*.py"))]
 BY_NAME |= {f"figures.{name}": {"matplotlib"} for name in FIGURES}

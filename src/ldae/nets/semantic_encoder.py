@@ -5,16 +5,12 @@ Also the supervised baseline of Table 7: the semantic encoder and one linear lay
 
 import math
 from collections.abc import Mapping
+from functools import cache
+from types import ModuleType
 from typing import Any, Literal
 
-import ldae.nets._torchvision  # noqa: F401
-
-# isort: split
-import timm
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath
-from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from ldae.config import AUTO
@@ -33,6 +29,17 @@ HOW_TO_STAGE = (
     "Put the backbone's ImageNet weights there, with timm's or torchvision's key names, or set "
     "ldae.encoder.pretrained to null to train from scratch."
 )
+
+
+@cache
+def _timm() -> ModuleType:
+    """timm, imported where an encoder of slices is built: jobs without one need not wait for it."""
+    import ldae.nets._torchvision  # noqa: F401
+
+    # isort: split
+    import timm
+
+    return timm
 
 
 def slice_positions(length: int, dim: int, device: torch.device | None = None) -> Tensor:
@@ -215,7 +222,7 @@ def _draws(backbone: nn.Module) -> bool:
     return any(
         (layer.p if isinstance(layer, nn.Dropout) else layer.drop_prob) > 0
         for layer in backbone.modules()
-        if isinstance(layer, nn.Dropout | DropPath)
+        if isinstance(layer, nn.Dropout | _timm().layers.DropPath)
     )
 
 
@@ -234,7 +241,7 @@ def load_backbone(backbone: nn.Module, path: str, what: str) -> None:
     first = f"{backbone.pretrained_cfg['first_conv']}.weight"
     if first not in state:
         raise UserError(f"{what}: the file {path} lacks the first layer, {first}. {HOW_TO_STAGE}")
-    state[first] = adapt_input_conv(1, state[first])
+    state[first] = _timm().models.adapt_input_conv(1, state[first])
     load_strictly(backbone, state, path)
 
 
@@ -266,7 +273,7 @@ def build_slice_encoder(cfg: Mapping[str, Any]) -> SemanticEncoder:
     Raises:
         UserError: an unknown backbone or option, or weights that are missing or do not fit.
     """
-    name, kwargs = cfg["backbone"], dict(cfg.get("backbone_kwargs", {}))
+    name, kwargs, timm = cfg["backbone"], dict(cfg.get("backbone_kwargs", {})), _timm()
     require(
         timm.is_model(name),
         f"ldae.encoder.backbone: timm {timm.__version__} has no model {name!r}.",

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import ldae.nets._torchvision  # noqa: F401  before timm
 from ldae.errors import UserError, require
 from ldae.nets.pretrained import load_strictly, load_weights
 
@@ -114,6 +113,9 @@ def _monai(about: dict[str, Any], what: str) -> nn.Module:
 
 
 def _timm(about: dict[str, Any], what: str) -> nn.Module:
+    import ldae.nets._torchvision  # noqa: F401
+
+    # isort: split
     import timm
 
     name = about["network"]
