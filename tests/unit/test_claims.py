@@ -168,6 +168,27 @@ def test_summary_says_each_claim_with_its_verdict(run):
     assert "0.800; worse than age and sex 0.600 (" in text
 
 
+def test_summary_says_that_two_measures_disagree_and_what_the_correction_gains(run):
+    names = (*NEEDED, "extrapolation_differences", "visit_correction")
+    tables = {name: read_table(run[0] / f"tables/{name}.tsv") for name in names}
+    gaps = tables["interpolation_differences"]
+    mine = (gaps["method"] == "ldae") & (gaps["reference"] == "voxel_average")
+
+    def sentence(to_image, to_scan):
+        for metric, ends in (("ssim_to_ae", to_image), ("ssim", to_scan)):
+            gaps.loc[mine & (gaps["metric"] == metric), ["ci_low", "ci_high"]] = ends
+        return next(line for line in sentences(claims(tables, 1.5)) if line.question == "visits")
+
+    disputed = sentence((-0.3, -0.1), (0.1, 0.3))
+    assert disputed.verdict == OPEN
+    assert disputed.text.startswith("Two measures disagree on whether a missing visit is predicted")
+    agreed = sentence((-0.3, -0.1), (-0.3, -0.1))
+    assert agreed.verdict == OPPOSITE
+    assert agreed.text.startswith("A missing visit is predicted worse than by a voxel average")
+    assert "; by an average that the code corrects, less latent LERP: " in agreed.text
+    assert "; the next visit by such an average, less the visits' mean: " in agreed.text
+
+
 def test_manipulation_claim_uses_the_nearest_strength(run):
     tables = {name: read_table(run[0] / f"tables/{name}.tsv") for name in NEEDED}
     rows = tables["manipulation"]

@@ -168,5 +168,6 @@ def claim_of(
             opposite,
             rival,
             aside.format(**words),
+            disputed,
         )
     ]

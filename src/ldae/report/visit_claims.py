@@ -12,6 +12,11 @@ from ldae.systems import phrase
 
 ABOVE_ZERO = Criterion()
 VISIT_DIGITS = 4  # of SSIM: methods differ in the fourth decimal
+# Clauses of the summary on corrected averages, judged by the scan itself, by reference.
+ASIDES = {
+    "latent_lerp": "by an average that the code corrects, less latent LERP: {found} to the scan",
+    "mean_visits": "the next visit by such an average, less the visits' mean: {found} to the scan",
+}
 # Of corrected averages: metric, what is predicted, words at the end, measure, criterion, decimals.
 MEASURES = (
     ("ssim_to_ae", "visit is", "", "SSIM to the AE reconstruction of the visit", ABOVE_ZERO, 3),
@@ -140,5 +145,6 @@ def _corrected(
                 row_of(mine, reference=reference, metric=name),
                 criterion,
                 digits=digits,
+                aside=ASIDES.get(reference, "") if name == "ssim" else "",
             )
     return found
