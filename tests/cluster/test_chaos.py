@@ -7,10 +7,10 @@ import re
 import signal
 import subprocess
 
-import chaos
 import pytest
-from test_slurm import TIMED, chain, resumed, submitted, train_outside, training, until  # noqa: F401
 
+from helpers import chaos
+from helpers.slurm import TIMED, resumed, submitted, train_outside, training, until
 from ldae.training.settings import Settings
 
 # All tables, from the raw download on, with a checkpoint each second.
@@ -42,7 +42,7 @@ def test_disturbed_run_gives_the_same_weights_and_tables(seed, project, local):
         assert "Nothing to be done" in project.snakemake(*ARGUMENTS).stdout
 
 
-def test_training_resumes_after_kill_9_of_one_of_two_processes(slurm, chain, tmp_path):  # noqa: F811
+def test_training_resumes_after_kill_9_of_one_of_two_processes(slurm, chain, tmp_path):
     toy = training(tmp_path, chain, 200, 2, gpu=2)
     job_settings = dataclasses.replace(Settings.read(tmp_path / "cut.json"), checkpoint_seconds=0.5)
     job_settings.write(tmp_path / "cut.json")

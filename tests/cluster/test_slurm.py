@@ -5,53 +5,12 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
-import yaml
-from conftest import SlurmProject, squeue
 
-TESTS = Path(__file__).parents[1]
-sys.path.insert(0, str(TESTS / "workflow"))
-
-PROFILE = TESTS.parent / "profiles/slurm/config.yaml"
-# These tables contain seconds, which differ between runs.
-TIMED = ("inference.tsv", "inference_dae.tsv", "table5.tsv", "resources.tsv")
+from helpers.slurm import TIMED, Toy, resumed, squeue, submitted, train_outside, training, until
 
 pytestmark = pytest.mark.cluster
-
-
-class Toy(SlurmProject):
-    """Small project: rules of a test with names of the project's, run by the project's profile."""
-
-    def __init__(self, path: Path, snakefile: str):
-        super().__init__(path)
-        (path / "Snakefile").write_text(snakefile)
-        (path / "slurm").mkdir()
-        profile = yaml.safe_load(PROFILE.read_text())
-        del profile["set-resources"]  # minutes and partitions of real trainings
-        (path / "slurm/config.yaml").write_text(yaml.safe_dump(profile))
-
-    def command(self, *arguments: str) -> list[str]:
-        command = super().command(*arguments)
-        return command[: command.index("--configfile")]
-
-
-def submitted(output: str) -> list[str]:
-    """Numbers of the Slurm jobs that a run has submitted."""
-    return re.findall(r"submitted with SLURM jobid (\d+)", output)
-
-
-def until(met, seconds: float = 180):
-    """Wait until ``met()`` is true; returns its value."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := met():
-            return found
-        time.sleep(0.2)
-    raise AssertionError("waited in vain")
 
 
 @pytest.mark.slow
@@ -173,58 +132,6 @@ def test_group_is_one_slurm_job_and_is_retried_with_more_memory(slurm, tmp_path)
         "700M|12:00|COMPLETED",
         "700M|12:00|FAILED",
     ]
-
-
-@pytest.fixture(scope="module")
-def chain(tmp_path_factory) -> Path:
-    """The small stores and models that a training of stage 2 needs."""
-    import training_process
-
-    root = tmp_path_factory.mktemp("chain")
-    training_process.make(root)
-    return root
-
-
-def training(path: Path, chain: Path, epochs: int, processes: int, late=0, **resources) -> Toy:
-    """A project whose rule trains in processes, with settings of the same outside Slurm (whole).
-
-    The first attempt begins ``late`` seconds late.
-    """
-    from helpers.training import LDM, settings
-
-    cfg = LDM | {"epochs": epochs, "processes": processes}
-    for name in ("cut", "whole"):
-        run_dir, out_dir = path / f"run_{name}", str(path / name)
-        job_settings = settings("ldm", cfg, run_dir, chain, out_dir=out_dir, keep_checkpoints=True)
-        job_settings.write(path / f"{name}.json")
-    asked = "".join(f", {key}={value!r}" for key, value in resources.items())
-    (path / "train.py").write_text(
-        "import time\nfrom ldae.training.settings import Settings\n"
-        "from ldae.training.stages import run\n"
-        "time.sleep(snakemake.params.get('late', 0) if snakemake.resources.attempt == 1 else 0)\n"
-        "run(Settings.read('cut.json'), log_file=snakemake.log[0])\n"
-    )
-    return Toy(
-        path,
-        "rule ldm:\n    output: 'cut/model.json'\n    log: 'ldm.log'\n"
-        f"    threads: {processes}\n    params: late={late}\n"
-        "    resources: attempt=lambda wildcards, attempt: attempt, mem_mb=3000"
-        f"{asked}\n    script: 'train.py'\n",
-    )
-
-
-def train_outside(toy: Toy) -> bytes:
-    """Weights of the same training without interruption."""
-    command = [sys.executable, "-m", "ldae.training", "whole.json"]
-    done = subprocess.run(command, cwd=toy.path, env=toy.environment(), capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()
-    return toy.read("whole/model.safetensors")
-
-
-def resumed(toy: Toy) -> list[int]:
-    """Steps from which the attempts of the training have resumed."""
-    log = (toy.path / "ldm.log").read_text()
-    return [int(step) for step in re.findall(r"continues from step (\d+) of", log)]
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """Faults of single files and tables, each with the sentence that its reader answers.
 
 They need no run: a file is made and given to the module that reads it. The faults that only a run
-shows are in ``tests/workflow/faults.py``.
+shows are in ``tests/helpers/image_faults.py``.
 """
 
 import gzip

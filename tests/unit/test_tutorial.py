@@ -4,17 +4,14 @@ The workflow tests run it on the results of a finished run.
 """
 
 import re
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 
+from helpers.run_notebook import NOTEBOOK, code_cells, execute
 from ldae.application.sample import FOLDER, sample_visits
 from ldae.files import sha256
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
-from run_notebook import NOTEBOOK, code_cells, execute
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from faults import FAULTS, Image
 
 from helpers.fault_readers import READERS
 from helpers.file_faults import FILE_FAULTS
+from helpers.image_faults import FAULTS, Image
 from helpers.project import GOLDEN
 from ldae.conversion.download import PTID
 from ldae.derivatives import shard_of

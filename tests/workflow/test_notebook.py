@@ -3,7 +3,8 @@
 import time
 
 import pytest
-from run_notebook import execute
+
+from helpers.run_notebook import execute
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 

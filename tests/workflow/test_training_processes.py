@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 import torch
-import training_process
 
+from helpers import training_process
 from helpers.training import LDM, SEED, STATELESS, assert_same, settings
 from ldae.models.storage import load_card, load_state
 
 pytestmark = pytest.mark.workflow
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["training_process"])
+SERVER.set_forkserver_preload(["helpers.training_process"])
 STAGES = ("autoencoder", "ldm", "ldae", "dae", "supervised_age")
 LONG = {"epochs": 4}  # 6 steps
 

@@ -2,11 +2,8 @@
 
 import multiprocessing
 import os
-import sys
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import monai.losses
 import monai.metrics.regression

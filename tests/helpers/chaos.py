@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from conftest import SlurmProject
+from helpers.slurm import SlurmProject
 
 # Disturbed stages in the order of the run, and files that show the progress of a job.
 STAGES = {
