@@ -24,7 +24,7 @@ from ldae.ground_truth.planted_labels import (
     sites,
     write_planted_labels,
 )
-from ldae.ground_truth.planted_relations import NOISE, RELATED, require_planted
+from ldae.ground_truth.planted_relations import NOISE, RELATED, require_own_labels, require_planted
 from ldae.ground_truth.planted_scanner import (
     Shift,
     association,
@@ -311,6 +311,17 @@ def test_a_planted_target_of_another_kind_or_column_is_refused_before_the_run():
             require_planted(asked(**{name: change}), "labels.tsv")
     with pytest.raises(UserError, match=r"needs evaluation\.targets\.planted_number with"):
         require_planted({}, "labels.tsv")
+
+
+def test_a_table_of_the_user_is_not_overwritten_by_labels(tmp_path):
+    mine = tmp_path / "labels.tsv"
+    require_own_labels(mine)
+    mine.write_text("participant_id\tsession_id\tamyloid\n")
+    with pytest.raises(UserError, match="was not planted: its columns are participant_id, "):
+        require_own_labels(mine)
+    write_table(people(6)[0].drop(columns="scan_id"), tmp_path / "truth.tsv")
+    write_planted_labels([tmp_path / "truth.tsv"], mine, 3)
+    require_own_labels(mine)
 
 
 def test_labels_are_planted_only_where_there_is_a_truth(tmp_path):

@@ -4,6 +4,7 @@ Neither numpy nor pandas is imported, because the rules read this table when the
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from ldae.errors import require
 from ldae.evaluation.probes.target_table import (
@@ -32,6 +33,7 @@ NOISE: dict[str, tuple[str, tuple[str, ...], str]] = {
     "planted_noise": (CONTINUOUS, ("noise",), "a number drawn for each person"),
     "planted_coin": (BINARY, ("coin",), "a coin thrown for each person"),
 }
+NOISE_COLUMNS = tuple(column for _, columns, _ in NOISE.values() for column in columns)
 GROUPS = ("neither", "ventricles", "hippocampi")
 NOISE_SD = 0.5  # of number and level, in SDs of the tissue loss
 CASE_SLOPE = 2.0  # log-odds of a case for an SD of tissue loss
@@ -49,15 +51,34 @@ SHARE_AT_B = {"CN": 0.3, "AD": 0.7}
 ELSE = 0.5  # of other people, and of all in the column EVEN
 
 
+def require_own_labels(path: str | Path) -> None:
+    """Require that the file of the labels is one that was planted, or that there is none.
+
+    Raises:
+        UserError: another table has this name, which the rule would overwrite.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        columns = lines.readline().rstrip("\n").split("\t")
+    require(
+        {EVEN, SKEWED, *NOISE_COLUMNS} <= set(columns),
+        f"evaluation.planted.labels is {path}, but the table there was not planted: its columns "
+        f"are {', '.join(columns[:5])}. It would be overwritten: give the labels another name.",
+    )
+
+
 def require_planted(targets: Mapping[str, Target], labels: str) -> None:
-    """Require every planted target among those of the configuration, as it was planted.
+    """Require every planted target as it is planted, and a file of labels that may be written.
 
     Args:
         targets: The targets of ``evaluation.targets``, by name.
         labels: File of the labels (``evaluation.planted.labels``).
 
     Raises:
-        UserError: one is missing, of another kind, or from other columns.
+        UserError: a target is missing, of another kind, or from other columns; or another table
+            has the labels' name.
     """
     for name, (kind, columns, _) in {**RELATED, **NOISE}.items():
         found = targets.get(name)
@@ -68,3 +89,4 @@ def require_planted(targets: Mapping[str, Target], labels: str) -> None:
             f"{labels} and column: {' and time: '.join(columns)} (config/proof.yaml shows it). Set "
             "it so, or set evaluation.planted to null.",
         )
+    require_own_labels(labels)
