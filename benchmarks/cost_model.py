@@ -56,11 +56,12 @@ class Cost(TorchDispatchMode):
     Attributes:
         seconds: Of all of them.
         arithmetic: Of those whose arithmetic takes longer than their traffic.
+        alone: Of the arithmetic of all, as if traffic took no time.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.seconds = self.arithmetic = 0.0
+        self.seconds = self.arithmetic = self.alone = 0.0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -79,6 +80,7 @@ class Cost(TorchDispatchMode):
         arithmetic = work / (OF_PEAK * PEAK.get(min(widths, default=4), PEAK[4]))
         self.seconds += max(traffic, arithmetic)
         self.arithmetic += arithmetic if arithmetic > traffic else 0.0
+        self.alone += arithmetic
         return out
 
 
@@ -121,9 +123,9 @@ def fused_normalisations(counted: Cost, fused: bool) -> Iterator[None]:
 
     def as_passes(call: Callable[..., Any], passes: int) -> Any:
         def run(ctx: Any, x: Tensor, *rest: Any) -> Any:
-            before = counted.seconds, counted.arithmetic
+            before = counted.seconds, counted.arithmetic, counted.alone
             out = call(ctx, x, *rest)
-            counted.seconds, counted.arithmetic = before
+            counted.seconds, counted.arithmetic, counted.alone = before
             counted.seconds += passes * stored_bytes(x) / (OF_BANDWIDTH * BANDWIDTH)
             return out
 
@@ -154,8 +156,8 @@ def item_seconds(
         same = next((done for done in found if section_name(done) == name), None)
         section = training_section(cfg, stage) | {"checkpointing": False, "compile": False}
         # A batch norm of y_sem needs two items.
-        least = 1 + section.get("encoder", {}).get("standardize", False)
-        section["micro_batch"] = max(MICRO_BATCH[name], least)
+        standardizes = section.get("encoder", {}).get("standardize", False)
+        section["micro_batch"] = max(MICRO_BATCH[name], 2 if standardizes else 1)
         if same:
             found[stage] = dict(found[same])
             continue
@@ -171,6 +173,7 @@ def item_seconds(
             "milliseconds": 1e3 * seconds,
             "traffic": 1 - each.arithmetic / each.seconds,
             "hours": seconds * items / 3600,
+            "alone": each.alone / section["micro_batch"] * items / 3600,
         }
         print(f"{stage}: {1e3 * seconds:.1f} ms an item", file=sys.stderr, flush=True)
     for name, calls in evaluation_calls(cfg["evaluation"], TESTED * scans).items():
@@ -178,6 +181,7 @@ def item_seconds(
             "milliseconds": 1e3 * guided.seconds / batch,
             "traffic": 1 - guided.arithmetic / guided.seconds,
             "hours": guided.seconds / batch * calls / 3600,
+            "alone": guided.alone / batch * calls / 3600,
         }
     return found
 
@@ -248,7 +252,7 @@ def show(now: dict[str, dict[str, float]], before: dict[str, dict[str, float]] |
     print(f"{'stage':<24}{'ms an item':>12}{'traffic':>9}{'GPU-hours':>11}", end="")
     print(f"{'before':>9}{'ratio':>8}" if before else "")
     totals = [0.0, 0.0]
-    bound = sum(row["hours"] * (1 - row["traffic"]) for row in now.values())
+    bound = sum(row["alone"] for row in now.values())
     for stage, row in now.items():
         line = f"{stage:<24}{row['milliseconds']:>12.1f}{row['traffic']:>9.0%}{row['hours']:>11.1f}"
         totals[0] += row["hours"]

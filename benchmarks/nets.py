@@ -104,7 +104,8 @@ def training_flops(cfg: dict[str, Any]) -> None:
         for recompute in (False, True):
             section = training_section(cfg, stage) | {"checkpointing": recompute}
             # A batch norm of y_sem needs two items.
-            section["micro_batch"] = 1 + section.get("encoder", {}).get("standardize", False)
+            standardizes = section.get("encoder", {}).get("standardize", False)
+            section["micro_batch"] = 2 if standardizes else 1
             with without_content():
                 step = STEPS[stage](section, upstream, autocast("bf16"))
                 counted.append(gflops(step.run) / section["micro_batch"] / 1e3)

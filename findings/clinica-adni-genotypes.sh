@@ -5,8 +5,8 @@
 # values of a table are put below each other in the order of its rows, and columns of different
 # tables are never joined by subject. All columns come from ADNIMERGE, which has a row a visit, but
 # apoe_gen1 and apoe_gen2, which come from APOERES, with a row a subject. Afterwards one row of each
-# subject is kept. So the second subject of ADNIMERGE gets the genotype in that row of APOERES whose
-# number is the first subject's number of visits. apoe4, the number of e4 alleles, is of ADNIMERGE and
+# subject is kept. So the second subject of ADNIMERGE gets the genotype in that row of APOERES which
+# follows as many rows as the first subject has visits. apoe4, the number of e4 alleles, is of ADNIMERGE and
 # right, so that one table contradicts itself. There is no warning.
 #
 # Below, three made-up people have three visits each, in both tables in the same order; their
@@ -23,7 +23,7 @@ python3 -m venv "$work/env"
 "$work/env/bin/python" -m pip install -q "pandas==2.3.3" "numpy==1.26.4" "nibabel==5.4.2" \
     "nilearn==0.14.1" "fsspec==2026.9.0" "attrs==26.1.0" "cattrs==26.2.1" "click==8.5.1" \
     "click-option-group==0.5.9" "colorlog==5.0.1" "packaging==26.3" "pydicom==3.0.2" \
-    "rich==15.0.0" 2>/dev/null
+    "rich==15.0.0"
 cd "$work"
 "$work/env/bin/python" - <<'PYTHON'
 import sys

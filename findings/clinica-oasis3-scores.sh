@@ -21,7 +21,7 @@ python3 -m venv "$work/env"
 "$work/env/bin/python" -m pip install -q "pandas==2.3.3" "numpy==2.3.5" "nibabel==5.4.2" \
     "nilearn==0.14.1" "fsspec==2026.9.0" "attrs==26.1.0" "cattrs==26.2.1" "click==8.5.1" \
     "click-option-group==0.5.9" "colorlog==5.0.1" "packaging==26.3" "pydicom==3.0.2" \
-    "rich==15.0.0" 2>/dev/null
+    "rich==15.0.0"
 cd "$work"
 "$work/env/bin/python" - <<'PYTHON'
 import sys

@@ -200,5 +200,5 @@ def comparable_with_paper(name: str) -> bool:
 
 def lower_first(text: str) -> str:
     """The text with a lower-case first letter, unless it starts with an acronym or a symbol."""
-    symbol = text[:2].isupper() and not text.startswith("A ")  # the article
-    return text if symbol else text[:1].lower() + text[1:]
+    kept = text[:2].isupper() and not text.startswith("A ")  # the article
+    return text if kept else text[:1].lower() + text[1:]

@@ -192,6 +192,14 @@ def test_reason_without_a_verdict_rates_nothing_and_failed_scans_cannot_be_kept(
     expect(page.locator("#rated")).to_contain_text("First a verdict")
     page.evaluate("choose(true)")  # as a part of the scans does that is loaded later
     expect(page.locator("#rated")).to_contain_text("First a verdict")
+    page.locator("#reason").fill("dark below")
+    page.locator("#reason").press("Enter")
+    expect(page.locator("#rated")).to_contain_text("First a verdict")
+    expect(page.locator("#reason")).to_have_value("dark below")
+    press(page, "20")  # excluded, and taken back
+    expect(page.locator("#rated")).to_have_text("Not rated.")
+    press(page, "mjk")  # another scan has been looked at
+    expect(page.locator("#rated")).to_have_text("Not rated.")
     press(page, "1")
     expect(page.locator("#trouble")).to_contain_text("no image to keep")
     expect(page.locator("#progress")).to_contain_text("0 of 4 rated")

@@ -1,5 +1,6 @@
 """Architecture of the library: layers of rooms, no cycles, and the page that shows them."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from architecture import LAYERS, PAGE, REPO, imports, page, rooms, table, upward
 
 LIBRARY = REPO / "src/ldae"
+TESTS = REPO / "tests"
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +103,15 @@ def test_picture_and_table_change_with_an_import_and_a_room(tmp_path):
     (after / "nets/__init__.py").write_text("")
     with pytest.raises(ValueError, match="has no docstring"):
         table(after)
+
+
+def test_files_of_tests_share_through_helpers_alone():
+    """Otherwise files of one name in two folders could not be collected in one call."""
+    for path in TESTS.glob("*/*.py"):
+        tree = ast.parse(path.read_text())
+        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = {alias.name for node in nodes for alias in node.names}
+        names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+        roots = {str(name).split(".")[0] for name in names}
+        neighbours = {one.stem for one in path.parent.glob("*.py")} | {"conftest"}
+        assert path.parent.name == "helpers" or not roots & neighbours, path

@@ -45,7 +45,8 @@ _LARGEST = 1e5  # of any of these numbers; a larger one is an error of the heade
 # Free-text fields of a NIfTI-1 header (offset, bytes): data_type, db_name, descrip, aux_file,
 # intent_name. dcm2niix fills them with the time of day and ImageComments.
 _TEXT_FIELDS = ((4, 10), (14, 18), (148, 80), (228, 24), (328, 16))
-# Clinica 0.12 joins APOERES by row number: these two are other subjects' values; apoe4 is right.
+# Clinica 0.12 joins APOERES by row number: these two are other subjects' values; apoe4 is right
+# (findings/clinica-adni-genotypes.sh).
 _WRONG = ("apoe_gen1", "apoe_gen2")
 # Columns of every sessions.tsv, also of imports (:mod:`ldae.conversion.import_bids`).
 _VISIT = ("session_id", "age", "diagnosis", "MMSE", "cdr_global")

@@ -61,11 +61,12 @@ def require_own_labels(path: str | Path) -> None:
     if not path.is_file():
         return
     with path.open(encoding="utf-8", errors="replace") as lines:
-        columns = lines.readline().rstrip("\n").split("\t")
+        columns = lines.readline(10_000).rstrip("\n").split("\t")
+    shown = ", ".join(column[:40] for column in columns[:5])
     require(
         {EVEN, SKEWED, *NOISE_COLUMNS} <= set(columns),
-        f"evaluation.planted.labels is {path}, but the table there was not planted: its columns "
-        f"are {', '.join(columns[:5])}. It would be overwritten: give the labels another name.",
+        f"evaluation.planted.labels is {path}, but the table there was not planted: it begins with "
+        f'"{shown}". It would be overwritten: give the labels another name.',
     )
 
 

@@ -5,8 +5,6 @@ Also the supervised baseline of Table 7: the semantic encoder and one linear lay
 
 import math
 from collections.abc import Mapping
-from functools import cache
-from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -19,6 +17,7 @@ from ldae.nets.components import VolumeComponents
 from ldae.nets.execution import Recomputable, apply_execution_options, call_recomputed
 from ldae.nets.joined_encoder import JoinedEncoder
 from ldae.nets.pretrained import load_strictly, load_weights, timm_convnext
+from ldae.nets.timm_import import timm
 from ldae.seeds import derive_seed
 
 KINDS = ("slices", "components", "both")  # branches of the encoder
@@ -29,17 +28,6 @@ HOW_TO_STAGE = (
     "Put the backbone's ImageNet weights there, with timm's or torchvision's key names, or set "
     "ldae.encoder.pretrained to null to train from scratch."
 )
-
-
-@cache
-def _timm() -> ModuleType:
-    """timm, imported where an encoder of slices is built: jobs without one need not wait for it."""
-    import ldae.nets._torchvision  # noqa: F401
-
-    # isort: split
-    import timm
-
-    return timm
 
 
 def slice_positions(length: int, dim: int, device: torch.device | None = None) -> Tensor:
@@ -222,7 +210,7 @@ def _draws(backbone: nn.Module) -> bool:
     return any(
         (layer.p if isinstance(layer, nn.Dropout) else layer.drop_prob) > 0
         for layer in backbone.modules()
-        if isinstance(layer, nn.Dropout | _timm().layers.DropPath)
+        if isinstance(layer, nn.Dropout | timm().layers.DropPath)
     )
 
 
@@ -241,7 +229,7 @@ def load_backbone(backbone: nn.Module, path: str, what: str) -> None:
     first = f"{backbone.pretrained_cfg['first_conv']}.weight"
     if first not in state:
         raise UserError(f"{what}: the file {path} lacks the first layer, {first}. {HOW_TO_STAGE}")
-    state[first] = _timm().models.adapt_input_conv(1, state[first])
+    state[first] = timm().models.adapt_input_conv(1, state[first])
     load_strictly(backbone, state, path)
 
 
@@ -273,14 +261,14 @@ def build_slice_encoder(cfg: Mapping[str, Any]) -> SemanticEncoder:
     Raises:
         UserError: an unknown backbone or option, or weights that are missing or do not fit.
     """
-    name, kwargs, timm = cfg["backbone"], dict(cfg.get("backbone_kwargs", {})), _timm()
+    name, kwargs = cfg["backbone"], dict(cfg.get("backbone_kwargs", {}))
     require(
-        timm.is_model(name),
-        f"ldae.encoder.backbone: timm {timm.__version__} has no model {name!r}.",
+        timm().is_model(name),
+        f"ldae.encoder.backbone: timm {timm().__version__} has no model {name!r}.",
     )
     if cfg.get("drop_path_rate", 0.0) > 0:
         kwargs["drop_path_rate"] = cfg["drop_path_rate"]
-    backbone = timm.create_model(name, pretrained=False, in_chans=1, num_classes=0, **kwargs)
+    backbone = timm().create_model(name, pretrained=False, in_chans=1, num_classes=0, **kwargs)
     if cfg["pretrained"] is not None:
         load_backbone(backbone, cfg["pretrained"], "ldae.encoder.pretrained")
     return SemanticEncoder(

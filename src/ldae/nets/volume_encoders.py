@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ldae.errors import UserError, require
 from ldae.nets.pretrained import load_strictly, load_weights
+from ldae.nets.timm_import import timm
 
 KINDS = ("monai", "timm", "torchscript")
 STAGE = "Give path the file of its weights."
@@ -113,14 +114,9 @@ def _monai(about: dict[str, Any], what: str) -> nn.Module:
 
 
 def _timm(about: dict[str, Any], what: str) -> nn.Module:
-    import ldae.nets._torchvision  # noqa: F401
-
-    # isort: split
-    import timm
-
     name = about["network"]
-    require(timm.is_model(name), f"{what}: timm has no network {name!r}; see timm.list_models().")
-    net = _made(lambda **given: timm.create_model(name, pretrained=False, **given), about, what)
+    require(timm().is_model(name), f"{what}: timm has no network {name!r}; see timm.list_models().")
+    net = _made(lambda **given: timm().create_model(name, pretrained=False, **given), about, what)
     load_strictly(net, load_weights(about["path"], what, STAGE), about["path"])
     net.reset_classifier(0)
     first = next(module for module in net.modules() if isinstance(module, nn.Conv2d))

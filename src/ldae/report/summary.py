@@ -86,7 +86,10 @@ def _compared(question: str, claims: Sequence[Claim]) -> list[str]:
     """Clauses on what a question compares with, one for each verdict that occurs."""
     words = COMPARISONS.get(question, BETTER)
     rivals = {
-        verdict: [one.rival for one in claims if one.rival and one.verdict == verdict]
+        words[verdict]: [
+            one.rival for one in claims if one.rival and one.verdict == verdict and not one.disputed
+        ]
         for verdict in words
     }
-    return [f"{words[verdict]} {listing(there)}" for verdict, there in rivals.items() if there]
+    rivals["disputed against"] = [one.rival for one in claims if one.rival and one.disputed]
+    return [f"{words} {listing(there)}" for words, there in rivals.items() if there]
