@@ -109,9 +109,12 @@ def test_files_of_tests_share_through_helpers_alone():
     """Otherwise files of one name in two folders could not be collected in one call."""
     for path in TESTS.glob("*/*.py"):
         tree = ast.parse(path.read_text())
-        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
-        names = {alias.name for node in nodes for alias in node.names}
-        names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
-        roots = {str(name).split(".")[0] for name in names}
+        names: set[str] = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module)
+        roots = {name.split(".")[0] for name in names}
         neighbours = {one.stem for one in path.parent.glob("*.py")} | {"conftest"}
         assert path.parent.name == "helpers" or not roots & neighbours, path
