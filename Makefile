@@ -23,7 +23,7 @@ help:
 
 #: make TARGET [VARIABLE=VALUE ...]     (what needs the environments makes them first)
 #:
-#: demo          the whole workflow on a synthetic ADNI download; 9 to 20 minutes on two cores
+#: demo          the whole workflow on a synthetic ADNI download; 10 to 20 minutes on two cores
 #: test          style, unit tests, and those that run parts of the workflow
 #: env           the environments below .venv/, once; 2-3 minutes
 #:
