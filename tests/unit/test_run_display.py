@@ -2,6 +2,7 @@
 
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -299,6 +300,23 @@ def test_logger_ends_on_ctrl_c_and_the_next_run_goes_on(tmp_path):
     assert "Stopped after" in text and "run the same command again" in text
     text, status = finish(snakemake(tmp_path, "--dry-run", "--config", "ok=1"))
     assert status == 0 and "All done" not in text and "Quality control" in text
+
+
+def test_logger_tells_how_to_take_away_the_lock_of_a_killed_run(tmp_path):
+    asked = ("--config", "ok=1", "seconds=3")
+    run = snakemake(tmp_path, *asked, start_new_session=True)
+    while not (tmp_path / "begun").exists():
+        assert run.poll() is None
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGKILL)
+    finish(run)
+    text, status = finish(snakemake(tmp_path, *asked))
+    assert status == 1 and "Mend it" not in text
+    command = next(line for line in text.splitlines() if line.endswith(" --unlock")).strip()
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    subprocess.run(shlex.split(command), cwd=tmp_path, env=environment, check=True)
+    text, status = finish(snakemake(tmp_path, "--dry-run", "--config", "ok=1"))
+    assert status == 0 and "Quality control" in text
 
 
 def test_recorded_times_are_a_jobs_mean_seconds(tmp_path):

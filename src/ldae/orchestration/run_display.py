@@ -4,6 +4,8 @@ On a terminal the last line is redrawn and says what runs now. Elsewhere there i
 stage begins and one when it ends. What Snakemake logs, and what jobs print, goes to its log file.
 """
 
+import shlex
+import sys
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -19,6 +21,7 @@ REDRAW = 1.0  # seconds
 WIDTH = 34  # of the titles
 AGAIN = "run the same command again: it goes on where it stopped."
 NOT_DONE = "At least one job did not complete successfully."  # Snakemake's last words
+LOCKED = "cannot be locked"  # in what Snakemake says of a lock that another run holds, or left
 INTERRUPTED = "Signals.SIGINT"  # in what Snakemake says of a job that Ctrl-C ended
 
 
@@ -40,6 +43,7 @@ class RunDisplay:
         self._failed: dict[int, str] = {}  # job -> its description
         self._said: list[str] = []  # of jobs that failed, until it is told which
         self._other_errors = False  # whether there were errors of no job
+        self._locked = False  # whether one of them was a lock
         self.planned = self._stopped = False
         if terminal.live:
             threading.Thread(target=self._redraw, daemon=True).start()
@@ -119,6 +123,7 @@ class RunDisplay:
                 self._said.append(text)
             elif NOT_DONE not in text:
                 self._other_errors = True
+                self._locked |= LOCKED in text
                 self._write(text)
 
     def stop(self) -> None:
@@ -153,13 +158,26 @@ class RunDisplay:
         if self._failed or self._other_errors or self._said:
             names = f": {'; '.join(self._failed.values())}" if self._failed else ""
             how = f"after {spent}{names}. {done}." if self.planned else "before any job began."
-            return [*self._said, f"Failed {how}", f"Mend it, then {AGAIN}"]
+            return [*self._said, f"Failed {how}", *self._remedy()]
         if not self.planned:
             return []
         for stage in progress.stages.values():  # jobs that turned out to be unnecessary
             if stage.title in self._shown - self._ended and stage.title and not stage.running:
                 self._end(stage)
         return [f"All done in {spent}."] if not progress.running and progress.done else []
+
+    def _remedy(self) -> list[str]:
+        if not self._locked:
+            return [f"Mend it, then {AGAIN}"]
+        called, *options = sys.argv
+        module = Path(called).name == "__main__.py"  # python -m snakemake
+        program = [sys.executable, "-m", "snakemake"] if module else [called]
+        return [
+            "If no other run is going on here, a kill -9 or a power cut has left the lock. Take it "
+            "away by",
+            f"    {shlex.join([*program, *options, '--unlock'])}",
+            f"then {AGAIN}",
+        ]
 
     def _end(self, stage: Stage) -> None:
         self._ended.add(stage.title)
