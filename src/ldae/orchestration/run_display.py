@@ -175,7 +175,7 @@ class RunDisplay:
         return [
             "If no other run is going on here, a kill -9 or a power cut has left the lock. Take it "
             "away by",
-            f"    {shlex.join([*program, *options, '--unlock'])}",
+            f"    {shlex.join([*program, '--unlock', *options])}",
             f"then {AGAIN}",
         ]
 
