@@ -210,6 +210,20 @@ def test_damaged_checkpoints_are_detected_and_set_aside(tmp_path, caplog):
     assert (tmp_path / "damaged-checkpoint-2.pt").read_bytes() == intact
 
 
+def test_last_good_state_is_the_checkpoint_that_is_being_written(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    write = checkpoints._save
+
+    def slowly(content):
+        time.sleep(0.3)
+        write(content)
+
+    monkeypatch.setattr(checkpoints, "_save", slowly)
+    assert checkpoints.last_good() == "none saved"
+    checkpoints.save_later({"step": 3, "best": None})
+    assert checkpoints.last_good().startswith("checkpoint-3.pt in ")
+
+
 def test_training_does_not_restart_after_disk_error(chain, tmp_path, monkeypatch):
     made, cfg = objective(chain, "ldm", epochs=3)
     run = settings("ldm", cfg, tmp_path, checkpoint_seconds=0)

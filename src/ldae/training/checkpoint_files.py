@@ -143,7 +143,11 @@ class Checkpoints:
         return content
 
     def last_good(self) -> str:
-        """The newest checkpoint, in words for an error message."""
+        """The newest checkpoint, in words for an error message; one being written counts."""
+        try:
+            self.wait()
+        except OSError as error:
+            log.error("The last checkpoint was not written (%s).", error)
         steps = self.steps()
         return f"{self.path(steps[-1]).name} in {self.folder} is kept" if steps else "none saved"
 
