@@ -168,22 +168,25 @@ def item_seconds(
                 batch = section["micro_batch"]
                 guided = guided_estimate(step, step.frozen[0], batch, cfg, fused)
         items = TRAINED_ON * scans * section["epochs"]
-        seconds = each.seconds / section["micro_batch"]
-        found[stage] = {
-            "milliseconds": 1e3 * seconds,
-            "traffic": 1 - each.arithmetic / each.seconds,
-            "hours": seconds * items / 3600,
-            "alone": each.alone / section["micro_batch"] * items / 3600,
-        }
-        print(f"{stage}: {1e3 * seconds:.1f} ms an item", file=sys.stderr, flush=True)
+        found[stage] = _numbers(each, section["micro_batch"], items)
+        spent = found[stage]["milliseconds"]
+        print(f"{stage}: {spent:.1f} ms an item", file=sys.stderr, flush=True)
     for name, calls in evaluation_calls(cfg["evaluation"], TESTED * scans).items():
-        found[name] = {
-            "milliseconds": 1e3 * guided.seconds / batch,
-            "traffic": 1 - guided.arithmetic / guided.seconds,
-            "hours": guided.seconds / batch * calls / 3600,
-            "alone": guided.alone / batch * calls / 3600,
-        }
+        found[name] = _numbers(guided, batch, calls)
     return found
+
+
+def _numbers(one: Cost, batch: int, items: float) -> dict[str, float]:
+    """Numbers of a stage whose call costs ``one`` for a batch, and which takes so many items.
+
+    Milliseconds an item, share of traffic, hours, and hours of the arithmetic alone.
+    """
+    return {
+        "milliseconds": 1e3 * one.seconds / batch,
+        "traffic": 1 - one.arithmetic / one.seconds,
+        "hours": one.seconds / batch * items / 3600,
+        "alone": one.alone / batch * items / 3600,
+    }
 
 
 def guided_estimate(step: Any, unet: Any, batch: int, cfg: dict[str, Any], fused: bool) -> Cost:

@@ -10,7 +10,8 @@ import subprocess
 import pytest
 
 from helpers import chaos
-from helpers.slurm import TIMED, resumed, submitted, train_outside, training, until
+from helpers.project import TIMED
+from helpers.slurm import resumed, submitted, train_outside, training, until
 from ldae.training.settings import Settings
 
 # All tables, from the raw download on, with a checkpoint each second.

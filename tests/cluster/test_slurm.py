@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 
-from helpers.slurm import TIMED, Toy, resumed, squeue, submitted, train_outside, training, until
+from helpers.project import TIMED
+from helpers.slurm import Toy, resumed, squeue, submitted, train_outside, training, until
 
 pytestmark = pytest.mark.cluster
 

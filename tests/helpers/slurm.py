@@ -13,8 +13,6 @@ from helpers.project import GOLDEN, Project
 from helpers.training import LDM, settings
 
 PROFILE = Path(__file__).parents[2] / "profiles/slurm/config.yaml"
-# These tables contain seconds, which differ between runs.
-TIMED = ("inference.tsv", "inference_dae.tsv", "table5.tsv", "resources.tsv")
 # Faster than the profile's, for a machine without other users.
 QUICK = ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10")
 

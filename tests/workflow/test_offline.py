@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.project import Project
+from helpers.project import TIMED, Project
 
 HERE = Path(__file__).parent / "offline"
 # Runs a command in a network namespace with loopback alone. It needs no root, but a kernel that
@@ -27,8 +27,6 @@ pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 needs_namespace = pytest.mark.skipif(
     NO_NAMESPACE, reason="`unshare -rn` is not there or not permitted: no namespace to test in"
 )
-# These tables contain seconds, which differ between runs.
-TIMED = {"inference.tsv", "inference_dae.tsv", "table5.tsv", "resources.tsv"}
 
 
 @dataclass

@@ -92,4 +92,4 @@ def _compared(question: str, claims: Sequence[Claim]) -> list[str]:
         for verdict in words
     }
     rivals["disputed against"] = [one.rival for one in claims if one.rival and one.disputed]
-    return [f"{words} {listing(there)}" for words, there in rivals.items() if there]
+    return [f"{said} {listing(there)}" for said, there in rivals.items() if there]

@@ -92,13 +92,18 @@ class Checkpoints:
             pending.result()
 
     def close(self) -> None:
-        """As :meth:`wait`, for the last time; a failure is logged: the training ends by it."""
+        """End the thread that writes; a failure is logged: the training ends by it."""
+        try:
+            self._wait_at_the_end()
+        finally:
+            self.writer.shutdown()
+
+    def _wait_at_the_end(self) -> None:
+        """As :meth:`wait`, where the training ends in any case: a failure is only logged."""
         try:
             self.wait()
         except OSError as error:
             log.error("The last checkpoint was not written (%s).", error)
-        finally:
-            self.writer.shutdown()
 
     def _save(self, content: dict[str, Any]) -> None:
         file = self.path(content["step"])
@@ -144,10 +149,7 @@ class Checkpoints:
 
     def last_good(self) -> str:
         """The newest checkpoint, in words for an error message; one being written counts."""
-        try:
-            self.wait()
-        except OSError as error:
-            log.error("The last checkpoint was not written (%s).", error)
+        self._wait_at_the_end()
         steps = self.steps()
         return f"{self.path(steps[-1]).name} in {self.folder} is kept" if steps else "none saved"
 
