@@ -55,6 +55,12 @@ def goto(page: Page, cohort: dict) -> None:
     expect(page.locator("#progress")).not_to_have_text("")
 
 
+def goto_server(page: Page, server: QualityServer) -> None:
+    """Open the page of a server and wait until it has read the ratings: keys count from then on."""
+    page.goto(server.address)
+    expect(page.locator("#rater")).to_have_value("anna")
+
+
 def shown(page: Page) -> str:
     """Letter of the scan that is shown."""
     return page.locator("#name").inner_text()[4]
@@ -255,8 +261,7 @@ def server(cohort, tmp_path) -> Iterator[QualityServer]:
 
 def test_server_writes_each_rating_at_once(page: Page, server, tmp_path):
     path = tmp_path / "config/anna.tsv"
-    page.goto(server.address)
-    expect(page.locator("#rater")).to_have_value("anna")
+    goto_server(page, server)
     press(page, "jj2")
     expect(page.locator("#rated")).to_contain_text("Rated exclude")
     table = read_ratings(path)
@@ -275,7 +280,7 @@ def test_server_writes_each_rating_at_once(page: Page, server, tmp_path):
 
 def test_page_follows_the_file_when_a_row_is_deleted_by_hand(page: Page, server, tmp_path):
     path = tmp_path / "config/anna.tsv"
-    page.goto(server.address)
+    goto_server(page, server)
     press(page, "jj2")
     expect(page.locator("#rated")).to_contain_text("Rated exclude")
     path.write_text(f"{path.read_text().splitlines()[0]}\n")
