@@ -172,8 +172,26 @@ def test_skewed_site_alone_is_flagged_with_the_planted_association():
     assert rows["skewed"]["expected"] == pytest.approx(0.4, abs=0.01)
     assert rows["skewed"]["value"] == pytest.approx(0.4, abs=0.08)
     classes = np.array(["CN", "CN", "AD", "AD"], dtype=object)
-    told = association(classes, np.array([0.0, 0.0, 1.0, 1.0]), np.full(4, True))
-    assert told == pytest.approx(1.0)
+    share = np.array([0.0, 0.0, 1.0, 1.0])
+    assert association(np.arange(4), classes, share) == pytest.approx(1.0)
+
+
+def test_planted_association_is_of_the_people_in_whom_it_is_looked_for():
+    """A person counts at the first scan with a class, not at the first scan."""
+    classes = np.array([None, "CN", "CN", "AD", "AD", "AD"], dtype=object)
+    share = np.array([0.5, 0.5, 0.0, 1.0, 1.0, 0.5])
+    people = np.array(["a", "a", "b", "c", "c", "d"])  # CN: 0.5 of 2 at B, AD: 1.5 of 2
+    assert association(people, classes, share) == pytest.approx(0.5)
+    assert np.isnan(association(people[1:3], classes[1:3], share[1:3]))
+
+
+def test_a_cohort_of_one_diagnosis_has_no_association_and_says_so():
+    truth, _ = people(40)
+    truth["diagnosis"] = "CN"
+    labels = sites(truth, np.random.default_rng(4))
+    rows = pd.DataFrame(confounding_of_sites(truth, labels, truth, DIAGNOSIS, CFG, seed=1))
+    assert rows[["value", "expected", "p"]].isna().all(axis=None)
+    assert rows["note"].tolist() == ["one class of the target among the people with both"] * 2
 
 
 def test_written_labels_are_read_as_targets_of_their_kinds(tmp_path):

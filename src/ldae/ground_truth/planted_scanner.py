@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from ldae.evaluation.probes.features import TRAINING, ProbeData
 from ldae.evaluation.probes.labels import labels_of
 from ldae.evaluation.probes.target_table import Target
-from ldae.evaluation.scanner.confounding import confounding_rows, flagged, label_classes
+from ldae.evaluation.scanner.confounding import TABLE, confounding_rows, flagged, label_classes
 from ldae.evaluation.scanner.evaluate import (
     METRIC,
     cost_of,
@@ -153,10 +153,11 @@ def confounding_of_sites(
         value = labels[column].to_numpy(object)
         draws = derive_seed(seed, "planted", "confounding", column)
         row, _ = confounding_rows(table, classes, value, cfg["scanner"]["permutations"], draws)
-        first = ~table.duplicated("participant_id").to_numpy()
         share = labels["share_at_b"].to_numpy() if column == SKEWED else np.full(len(table), ELSE)
-        rows.append(row | {"planted": column, "expected": association(classes, share, first)})
-    for row in flagged(pd.DataFrame(rows)).to_dict("records"):
+        known = association(table["participant_id"].to_numpy(), classes, share)
+        rows.append(row | {"planted": column, "expected": known})
+    found = pd.DataFrame(rows, columns=[*TABLE, "planted", "expected"])
+    for row in flagged(found).to_dict("records"):
         yield {
             "part": "confounding",
             "metric": "cramers_v",
@@ -164,19 +165,26 @@ def confounding_of_sites(
             "value": row["cramers_v"],
             **{key: row[key] for key in ("planted", "expected", "p", "p_holm", "n_subjects")},
             "flag": row["confounded"],
+            "note": row["note"],
         }
 
 
-def association(classes: np.ndarray, share: np.ndarray, first: np.ndarray) -> float:
+def association(people: np.ndarray, classes: np.ndarray, share: np.ndarray) -> float:
     """Cramér's V of the classes with the site, expected of the shares of people at site B.
 
+    Each person counts once, at the first scan with a class, as in
+    :func:`~ldae.evaluation.scanner.confounding.confounding_rows`. It is nan with one class alone.
+
     Args:
+        people: (N,) participant of each scan.
         classes: (N,) in words; None where not known.
         share: (N,) probability of site B.
-        first: (N,) bool, one scan of each person.
     """
-    kept = first & np.array([one is not None for one in classes])
+    kept = np.array([one is not None for one in classes])
+    kept[kept] = ~pd.Series(people[kept]).duplicated()
     names = sorted(set(classes[kept]))
+    if len(names) < 2:
+        return float("nan")
     at_b = np.array([share[kept & (classes == one)].sum() for one in names])
     size = np.array([(kept & (classes == one)).sum() for one in names])
     cells = np.column_stack([size - at_b, at_b])
