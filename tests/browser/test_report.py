@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 from helpers.browser import violations
 from helpers.report import make_report
@@ -86,8 +86,8 @@ def test_wide_tables_keep_their_first_column_and_show_that_there_is_more(page: P
     page.goto(address)
     page.set_viewport_size(PHONE)
     table = page.locator("#table-cohort")
-    cue = table.locator(".cue")
-    assert cue.is_visible() and table.locator(".holder.more").count() == 1
+    expect(table.locator(".cue")).to_be_visible()  # in the frame after the change of width
+    expect(table.locator(".holder.more")).to_have_count(1)
     first = table.locator("tbody th").first
     left = first.bounding_box()["x"]
     table.locator(".scroll").focus()

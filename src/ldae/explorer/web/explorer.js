@@ -285,12 +285,16 @@ function play() {
   }, PLAY_MS);
 }
 
+let pictured = -1;  // point whose picture was asked for last; one that is ready later is dropped
+
 async function showPicture(place) {
   const figure = get("picture");
   figure.hidden = place < 0;
+  pictured = place;
   if (place < 0) return;
-  const { pictures, points, y } = content.map, point = points[place];
+  const { pictures, points } = content.map, point = points[place];
   pictures.pixels ??= await unpacked(pictures.data);
+  if (place !== pictured) return;
   const sizes = pictures.widths.map((width, i) => width * pictures.heights[i]);
   const canvas = figure.querySelector("canvas"), context = canvas.getContext("2d");
   const [height, width] = [Math.max(...pictures.heights), pictures.widths[0] + pictures.widths[1] + 2];
