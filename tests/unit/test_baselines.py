@@ -214,7 +214,21 @@ def test_dae_cost_tables_of_parameters_and_seconds(chain, dae, tmp_path):
         "y_sem": system.encoder.dim, "encoded": system.encoder.dim + voxels,
     }  # fmt: skip
     assert (seconds["T"] == 5).all() and (seconds["system"] == "dae").all()
-    assert seconds.loc["encoded", "seconds"] > seconds.loc["y_sem", "seconds"] > 0
+    assert (seconds["seconds"] > 0).all()
+
+
+def test_timed_runs_of_the_dae_call_its_network_once_a_step(chain, dae):
+    system, _ = dae
+    store, calls = system.volume_store(chain[0] / "volumes"), []
+    x = store.volumes(store.rows("test")[:1])
+    hook = system.unet.register_forward_hook(lambda *_: calls.append(1))
+    counted = {}
+    for (_, variant), run in system.runs(x, "scan", 5, StartNoise(7)).items():
+        calls.clear()
+        run()
+        counted[variant] = len(calls)
+    hook.remove()
+    assert counted == {"y_sem": 5, "encoded": 10}
 
 
 def test_dae_embeddings_are_of_resized_volumes(chain, dae, tmp_path):

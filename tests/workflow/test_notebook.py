@@ -11,10 +11,16 @@ pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def tutorial(finished):
-    """The notebook's namespace, and its seconds."""
-    start = time.monotonic()
+    """The notebook's namespace, and its seconds.
+
+    They are those of the clock or of the processor, whichever are fewer: others' load counts in the
+    first, each thread in the second.
+    """
+    clocks = time.monotonic, time.process_time
+    start = [clock() for clock in clocks]
     names = execute(finished.path / "docs")
-    return names | {"seconds": time.monotonic() - start}
+    took = [clock() - begun for clock, begun in zip(clocks, start, strict=True)]
+    return names | {"seconds": min(took)}
 
 
 def test_notebook_takes_less_than_a_minute(tutorial):
