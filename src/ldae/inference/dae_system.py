@@ -137,7 +137,7 @@ class DaeSystem(TrainedSystem):
 
         - ``dae/resized``: to the DAE's grid and back, without any network. No DAE at its resolution
           could do better.
-        - Per T ``y_sem`` (Table 6 a: from y_sem and noise) and ``encoded``
+        - Per T ``y_sem`` (Table 6 a: from ``noise``) and ``encoded``
           (Table 6 b: from y_sem and inverted x_T). Each is compared twice: as ``dae`` at the
           store's resolution, as all systems of Table 6, and as ``dae_own_grid`` at the DAE's own,
           as the paper's rows most likely are.
