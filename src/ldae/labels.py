@@ -23,13 +23,15 @@ def interval(estimate: float, low: float, high: float, digits: int = 3) -> str:
     """``estimate [low, high]``; the estimate alone where there is no interval.
 
     An interval that would span fewer than ten units of the last decimal gets more of them:
-    −0.00023 [−0.00037, −0.00008], not −0.000 [−0.000, −0.000].
+    −0.00023 [−0.00037, −0.00008], not −0.000 [−0.000, −0.000]. The estimate gets no more than that,
+    a limit does, so that its side of 0 is seen: 0.00 [−0.30, −0.0002].
     """
     if not all(isinstance(v, int | float) and math.isfinite(v) for v in (low, high)):
         return number(estimate, digits)
     if high > low:
         needed = math.ceil(1 - math.log10(high - low))
         digits = max(digits, min(needed, MOST_DECIMALS))
+        estimate = round(estimate, digits)
     return f"{number(estimate, digits)} [{number(low, digits)}, {number(high, digits)}]"
 
 

@@ -14,10 +14,9 @@ ABOVE_ZERO = Criterion()
 VISIT_DIGITS = 4  # of SSIM: methods differ in the fourth decimal
 # Clauses of the summary on corrected averages, judged by the scan itself, by reference.
 ASIDES = {
-    "latent_lerp": "SSIM to the scan of the average that the code corrects, less that of latent "
-    "LERP: {found}",
-    "mean_visits": "SSIM to the scan of the next visit by the average that the code corrects, less "
-    "that of the mean of the visits so far: {found}",
+    "latent_lerp": "by an average that the code corrects less latent LERP, SSIM to the scan: {found}",
+    "mean_visits": "the next visit by an average that the code corrects less the mean of the visits "
+    "so far, SSIM to the scan: {found}",
 }
 # Of corrected averages: metric, what is predicted, words at the end, measure, criterion, decimals.
 MEASURES = (
