@@ -13,6 +13,7 @@ from ldae.errors import UserError
 from ldae.evaluation.probes.features import ProbeData
 from ldae.evaluation.probes.labels import labels_of
 from ldae.evaluation.probes.target_table import make_target
+from ldae.evaluation.scanner.evaluate import INSEPARABLE
 from ldae.files import read_table, write_table
 from ldae.ground_truth import planted, planted_targets
 from ldae.ground_truth.planted import COLUMNS
@@ -160,6 +161,18 @@ def test_even_site_is_told_as_its_size_implies_and_gone_after_combat():
     assert set(rows.loc[rows["planted"] == "skewed", "part"]) == {"gain", "harmonised gain"}
 
 
+def test_what_combat_cannot_tell_from_the_site_is_measured_before_it_alone():
+    truth, codes = people(120)
+    truth.loc[truth["split"] == "train", "sex"] = "M"  # women among the test people alone
+    labels = sites(truth, np.random.default_rng(4))
+    data = ProbeData(truth, {"ldae": codes})
+    rows = pd.DataFrame(scanner_rows(data, labels, truth, DIAGNOSIS, CFG, 1))
+    after = rows["part"].isin(["harmonised", "diagnosis", "harmonised gain"])
+    assert (rows.loc[after, "note"] == INSEPARABLE).all()
+    assert rows.loc[after, "value"].isna().all() and rows.loc[~after, "value"].notna().all()
+    assert set(rows.loc[~after, "part"]) == {"site", "gain"}
+
+
 def test_skewed_site_alone_is_flagged_with_the_planted_association():
     truth, _ = people(700)
     labels = sites(truth, np.random.default_rng(4))
@@ -297,6 +310,12 @@ def test_too_few_test_people_make_one_row_that_says_so(tmp_path, monkeypatch):
     (printed,) = PRINTERS["planted"](table)
     assert printed.rows == [table["note"].tolist()]
     assert not any(one.met for one in planted_thresholds(table))
+
+
+def test_too_few_training_people_say_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(planted, "TRAINING", ("val",))
+    table = evaluated(tmp_path, monkeypatch, 80)
+    assert table["note"].tolist() == ["too few training people: 0, and 20 are needed"]
 
 
 def test_a_planted_target_that_is_not_asked_for_is_named():

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ldae.errors import require
-from ldae.evaluation.probes.features import TEST, ProbeData, load_probe_data
+from ldae.evaluation.probes.features import TEST, TRAINING, ProbeData, load_probe_data
 from ldae.evaluation.probes.target_table import BINARY, DIAGNOSIS, make_target
 from ldae.files import read_table, write_table
 from ldae.ground_truth.planted_labels import SIGNALS
@@ -28,7 +28,7 @@ from ldae.ground_truth.planted_targets import (
 )
 from ldae.ground_truth.truth import VISIT
 
-FEWEST = 20  # test people, of whom intervals and p values say something
+FEWEST = 20  # people of a split, of whom intervals and p values say something
 COLUMNS = [
     "part", "planted", "relation", "size", "system", "metric", "chance", "expected", "value",
     "ci_low", "ci_high", "p", "p_holm", "null_low", "null_high", "flag", "n_scans", "n_subjects",
@@ -54,7 +54,8 @@ def evaluate_planted(
             (:mod:`ldae.ground_truth.planted_targets`), ``site``, ``harmonised``, ``diagnosis``,
             ``gain``, ``harmonised gain`` and ``confounding``
             (:mod:`ldae.ground_truth.planted_scanner`). ``size``: of a shift, in SDs of the code.
-            With fewer than :data:`FEWEST` test people one row, whose ``note`` says so.
+            With fewer than :data:`FEWEST` people to train or to test on one row, whose ``note``
+            says so.
         cfg: Keys ``planted``, ``scanner``, ``probes`` and ``bootstrap`` of section ``evaluation``.
         classes: Negative and positive diagnosis.
         seed: Of folds, resamples, permutations and directions.
@@ -76,9 +77,14 @@ def evaluate_planted(
         "present cohort.",
     )
     values, test = labels[list(SIGNALS)], (scans["split"] == TEST).to_numpy()
-    people = scans.loc[test, "participant_id"].nunique()
-    if people < FEWEST:
-        note = f"too few test people: {people}, and {FEWEST} are needed"
+    training = scans["split"].isin(TRAINING).to_numpy()
+    sizes = {
+        name: scans.loc[part, "participant_id"].nunique()
+        for name, part in (("test", test), ("training", training))
+    }
+    fewest = min(sizes, key=sizes.__getitem__)
+    if sizes[fewest] < FEWEST:
+        note = f"too few {fewest} people: {sizes[fewest]}, and {FEWEST} are needed"
         write_table(pd.DataFrame([{"part": "none", "note": note}], columns=COLUMNS), table)
         return
     read = read_values(data.features[LDAE], values, scans, folds)

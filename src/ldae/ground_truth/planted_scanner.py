@@ -18,8 +18,10 @@ from sklearn.preprocessing import StandardScaler
 from ldae.evaluation.probes.features import TRAINING, ProbeData
 from ldae.evaluation.probes.labels import labels_of
 from ldae.evaluation.probes.target_table import Target
+from ldae.evaluation.scanner.combat import is_estimable
 from ldae.evaluation.scanner.confounding import TABLE, confounding_rows, flagged, label_classes
 from ldae.evaluation.scanner.evaluate import (
+    INSEPARABLE,
     METRIC,
     cost_of,
     covariates_of,
@@ -94,7 +96,8 @@ def scanner_rows(
     Parts: ``site`` (how well the even site is told), ``harmonised`` (the same after ComBat),
     ``diagnosis`` (its AUROC on shifted and harmonised codes less that on the codes as they were),
     and of the skewed site ``gain`` and ``harmonised gain`` (on shifted codes, and after ComBat,
-    less on the codes as they were).
+    less on the codes as they were). What is to be measured after ComBat has a note alone where its
+    covariates cannot be told apart from the site, as with training people of one sex.
 
     Args:
         data: Scans and codes.
@@ -111,12 +114,16 @@ def scanner_rows(
         for column, sizes in ((EVEN, SIZES), (SKEWED, (SKEWED_SIZE,))):
             member = labels[column].to_numpy(str)
             shift = Shift.draw(x, training, derive_seed(seed, "planted", system, column))
+            separable = is_estimable(member[training], beside[training])
             for size in sizes:
                 moved = x + size * (member == SITES[1])[:, None] * shift.step
-                after = harmonised(moved, member, training, beside)
+                after = harmonised(moved, member, training, beside) if separable else None
                 about = {"planted": column, "size": size, "system": system}
                 if column == EVEN:
                     for part, codes in (("site", moved), ("harmonised", after)):
+                        if codes is None:
+                            yield {"part": part, "note": INSEPARABLE} | about
+                            continue
                         row, _ = told_groups(codes, member, table, SITES, cfg, seed)
                         best = shift.told(size) if part == "site" else CHANCE
                         known = {"part": part, "metric": METRIC, "chance": CHANCE}
@@ -125,6 +132,9 @@ def scanner_rows(
                 else:
                     steps = (("gain", moved), ("harmonised gain", after))
                 for part, codes in steps:
+                    if codes is None:
+                        yield {"part": part, "note": INSEPARABLE} | about
+                        continue
                     gap = cost_of(diagnosis, x, codes, table, visits, cfg, seed)
                     known = {"part": part, "expected": 0.0 if column == EVEN else None}
                     yield known | about | gap | {"value": gap.get("difference")}

@@ -14,9 +14,10 @@ ABOVE_ZERO = Criterion()
 VISIT_DIGITS = 4  # of SSIM: methods differ in the fourth decimal
 # Clauses of the summary on corrected averages, judged by the scan itself, by reference.
 ASIDES = {
-    "latent_lerp": "by an average that the code corrects less latent LERP, SSIM to the scan: {found}",
-    "mean_visits": "the next visit by an average that the code corrects less the mean of the visits "
-    "so far, SSIM to the scan: {found}",
+    "latent_lerp": "by an average that the code corrects less latent LERP, SSIM to the scan: "
+    "{found}",
+    "mean_visits": "the next visit by an average that the code corrects less the mean of the "
+    "visits so far, SSIM to the scan: {found}",
 }
 # Of corrected averages: metric, what is predicted, words at the end, measure, criterion, decimals.
 MEASURES = (
