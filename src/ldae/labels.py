@@ -13,8 +13,9 @@ def number(value: float, digits: int = 3) -> str:
         return ABSENT
     value = value or 0.0  # no negative zero
     if value and abs(value) < 0.5 * 10**-digits:
-        digits = 1 - math.floor(math.log10(abs(value)))  # two significant digits
-        text = f"{value:.2g}" if digits > MOST_DECIMALS else f"{value:.{digits}f}".rstrip("0")
+        digits = 1 - math.floor(math.log10(abs(value)))  # two significant digits, or one
+        small = digits > MOST_DECIMALS + 1
+        text = f"{value:.2g}" if small else f"{value:.{min(digits, MOST_DECIMALS)}f}".rstrip("0")
         return text.replace("-", "−")
     return f"{value:.{digits}f}".replace("-", "−")
 

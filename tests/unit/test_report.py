@@ -267,6 +267,7 @@ def test_an_interval_has_decimals_enough_to_be_one():
     assert interval(0.814, 0.807, 0.822) == "0.814 [0.807, 0.822]"
     assert interval(-0.03, -0.23, -0.0002, 2) == "−0.03 [−0.23, −0.0002]"
     assert interval(4e-06, -0.00033, 0.00034) == "0.00000 [−0.00033, 0.00034]"
+    assert interval(-0.00011, -0.00023, 1.8e-06) == "−0.00011 [−0.00023, 0.000002]"
     assert interval(1.0, 1.0, 1.0) == "1.000 [1.000, 1.000]"
 
 
