@@ -82,6 +82,13 @@ def finish(process):
     return text, process.returncode
 
 
+def wait_for_job(process, folder):
+    """Wait until the job of ``SNAKEFILE`` that takes its time has begun."""
+    while not (folder / "begun").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+
+
 def job(rule, began=0.0, threads=1):
     return Job(rule, f"Doing {rule}", threads, (f"{rule}.log",), {}, began)
 
@@ -295,9 +302,7 @@ def test_logger_ends_on_ctrl_c_and_the_next_run_goes_on(tmp_path):
         line = run.stdout.readline()
         assert line, read  # else Snakemake has ended
         read += line
-    while not (tmp_path / "begun").exists():  # Snakemake misses a Ctrl-C before its job is there
-        assert run.poll() is None
-        time.sleep(0.05)
+    wait_for_job(run, tmp_path)  # Snakemake misses a Ctrl-C before its job is there
     os.killpg(run.pid, signal.SIGINT)
     text, status = finish(run)
     assert status != 0 and "FAILED" not in text
@@ -309,9 +314,7 @@ def test_logger_ends_on_ctrl_c_and_the_next_run_goes_on(tmp_path):
 def test_logger_tells_how_to_take_away_the_lock_of_a_killed_run(tmp_path):
     asked = ("--config", "ok=1", "seconds=60", "--", "all")  # killed long before
     run = snakemake(tmp_path, *asked, start_new_session=True)
-    while not (tmp_path / "begun").exists():
-        assert run.poll() is None
-        time.sleep(0.05)
+    wait_for_job(run, tmp_path)
     os.killpg(run.pid, signal.SIGKILL)
     finish(run)
     text, status = finish(snakemake(tmp_path, *asked))

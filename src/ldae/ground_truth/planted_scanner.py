@@ -119,25 +119,21 @@ def scanner_rows(
                 moved = x + size * (member == SITES[1])[:, None] * shift.step
                 after = harmonised(moved, member, training, beside) if separable else None
                 about = {"planted": column, "size": size, "system": system}
+                parts = {"gain": moved, "harmonised gain": after}
                 if column == EVEN:
-                    for part, codes in (("site", moved), ("harmonised", after)):
-                        if codes is None:
-                            yield {"part": part, "note": INSEPARABLE} | about
-                            continue
+                    parts = {"site": moved, "harmonised": after, "diagnosis": after}
+                for part, codes in parts.items():
+                    if codes is None:
+                        yield {"part": part, "note": INSEPARABLE} | about
+                    elif part in ("site", "harmonised"):
                         row, _ = told_groups(codes, member, table, SITES, cfg, seed)
                         best = shift.told(size) if part == "site" else CHANCE
                         known = {"part": part, "metric": METRIC, "chance": CHANCE}
                         yield known | {"expected": best} | about | row
-                    steps = (("diagnosis", after),)
-                else:
-                    steps = (("gain", moved), ("harmonised gain", after))
-                for part, codes in steps:
-                    if codes is None:
-                        yield {"part": part, "note": INSEPARABLE} | about
-                        continue
-                    gap = cost_of(diagnosis, x, codes, table, visits, cfg, seed)
-                    known = {"part": part, "expected": 0.0 if column == EVEN else None}
-                    yield known | about | gap | {"value": gap.get("difference")}
+                    else:
+                        gap = cost_of(diagnosis, x, codes, table, visits, cfg, seed)
+                        known = {"part": part, "expected": 0.0 if column == EVEN else None}
+                        yield known | about | gap | {"value": gap.get("difference")}
 
 
 def confounding_of_sites(
@@ -190,14 +186,12 @@ def association(people: np.ndarray, classes: np.ndarray, share: np.ndarray) -> f
         classes: (N,) in words; None where not known.
         share: (N,) probability of site B.
     """
-    kept = np.array([one is not None for one in classes])
-    kept[kept] = ~pd.Series(people[kept]).duplicated()
-    names = sorted(set(classes[kept]))
-    if len(names) < 2:
+    known = pd.DataFrame({"person": people, "class": classes, "share": share}).dropna()
+    by_class = known.drop_duplicates("person").groupby("class")["share"]
+    if by_class.ngroups < 2:
         return float("nan")
-    at_b = np.array([share[kept & (classes == one)].sum() for one in names])
-    size = np.array([(kept & (classes == one)).sum() for one in names])
-    cells = np.column_stack([size - at_b, at_b])
+    at_b = by_class.sum()
+    cells = np.column_stack([by_class.size() - at_b, at_b])
     expected = np.outer(cells.sum(1), cells.sum(0)) / cells.sum()
     chi2 = ((cells - expected) ** 2 / expected).sum()
     return float(np.sqrt(chi2 / cells.sum() / (min(cells.shape) - 1)))
